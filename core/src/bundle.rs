@@ -1,0 +1,82 @@
+//! An application's code: modules by path, and which of them is the server.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+/// What a class ships: ES modules that need no further resolution, and the server among them.
+///
+/// Import specifiers inside the modules are relative paths to other modules of the bundle, or built-in names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bundle {
+    /// The server's path, a key of `modules`.
+    pub main: String,
+    /// Every module by its path: forward slashes, no leading slash, no `.` or `..`.
+    pub modules: BTreeMap<String, Module>,
+}
+
+/// One module.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Module {
+    /// How it is evaluated.
+    pub kind: ModuleKind,
+    /// Its bytes; UTF-8 for every kind but `Bytes` and `Wasm`.
+    pub code: Arc<[u8]>,
+    /// A source map (revision 3, JSON) from `code` to what the developer wrote.
+    pub source_map: Option<Arc<[u8]>>,
+}
+
+/// What importing a module gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ModuleKind {
+    /// An ES module.
+    JavaScript,
+    /// The parsed value as default export.
+    Json,
+    /// A string as default export.
+    Text,
+    /// A `Uint8Array` as default export.
+    Bytes,
+    /// A compiled `WebAssembly.Module` as default export.
+    Wasm,
+}
+
+/// SHA-256 over a bundle's content. Equal digests mean equal behaviour.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct BundleDigest(pub [u8; 32]);
+
+impl Bundle {
+    /// The digest of main, paths, kinds, code and source maps, each preceded by its length.
+    #[must_use]
+    pub fn digest(&self) -> BundleDigest {
+        let mut hash = Sha256::new();
+        let mut part = |bytes: &[u8]| {
+            hash.update((bytes.len() as u64).to_be_bytes());
+            hash.update(bytes);
+        };
+        part(self.main.as_bytes());
+        for (path, module) in &self.modules {
+            part(path.as_bytes());
+            part(&[module.kind as u8]);
+            part(&module.code);
+            part(module.source_map.as_deref().unwrap_or_default());
+        }
+        BundleDigest(hash.finalize().into())
+    }
+}
+
+/// `sha256:` and 64 hexadecimal digits, as OCI writes it.
+impl fmt::Display for BundleDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("sha256:")?;
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for BundleDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}

@@ -1,0 +1,12 @@
+//! The decisions and words of Portside, free of I/O.
+//!
+//! Nothing here reads a clock, opens a file or spawns a task: time and randomness are arguments. Every other crate
+//! depends on this one and this one depends on none of them.
+
+pub mod alarm;
+pub mod backoff;
+pub mod bundle;
+pub mod ids;
+pub mod keys;
+pub mod limits;
+pub mod write;

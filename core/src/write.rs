@@ -1,0 +1,39 @@
+//! What one turn of a worker's event loop wants to make durable.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::alarm::AlarmChange;
+
+/// A stored value: serialized bytes, format prefix included. Cloning is cheap.
+pub type Value = Arc<[u8]>;
+
+/// The writes of one turn, folded to their final state. Committed whole or not at all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WriteBatch {
+    /// Remove every key first (`storage.deleteAll`).
+    pub clear: bool,
+    /// Then put (`Some`) or delete (`None`) these.
+    pub writes: BTreeMap<String, Option<Value>>,
+    /// And change the alarm so.
+    pub alarm: AlarmChange,
+}
+
+impl WriteBatch {
+    /// Whether committing this would change nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        !self.clear && self.writes.is_empty() && self.alarm == AlarmChange::Keep
+    }
+
+    /// Adds one put or delete.
+    pub fn write(&mut self, key: String, value: Option<Value>) {
+        self.writes.insert(key, value);
+    }
+
+    /// Removes everything, earlier writes of this turn included. The alarm is not touched.
+    pub fn clear(&mut self) {
+        self.clear = true;
+        self.writes.clear();
+    }
+}

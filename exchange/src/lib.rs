@@ -1,0 +1,185 @@
+//! Requests, bodies and sockets as they pass between a front door and the isolates.
+//!
+//! The front door (`gateway`) and the engine (`runtime`) both speak these types, so neither depends on the other.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream::Stream;
+use http::{HeaderMap, Method, StatusCode};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+/// A request, ready for an application's `fetch`.
+pub struct Request {
+    /// The method.
+    pub method: Method,
+    /// The absolute URL the client asked for, as the application shall see it.
+    pub url: String,
+    /// The headers, hop-by-hop ones removed (but `upgrade` kept for a WebSocket handshake).
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Body,
+    /// Whether the client offers a WebSocket handshake, so that a 101 response is allowed.
+    pub websocket: bool,
+}
+
+/// An application's answer.
+pub struct Response {
+    /// The status; 101 exactly when `socket` is there.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body; empty for a 101.
+    pub body: Body,
+    /// The application's end of an accepted WebSocket.
+    pub socket: Option<Socket>,
+}
+
+/// A message body. Dropping it tells the producer that nobody reads any more.
+pub enum Body {
+    /// No bytes.
+    Empty,
+    /// All bytes at once.
+    Full(Bytes),
+    /// Bytes as they come; an error ends it and means that the body is incomplete.
+    Stream(Pin<Box<dyn Stream<Item = Result<Bytes, BodyError>> + Send>>),
+}
+
+/// A body could not be read to its end.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BodyError {
+    /// The peer went away, or its framing was wrong.
+    #[error("the body ended early: {0}")]
+    Incomplete(String),
+    /// More bytes than the limit.
+    #[error("the body is larger than the limit of {limit} bytes")]
+    TooLarge {
+        /// The limit, in bytes.
+        limit: usize,
+    },
+}
+
+/// Why a request got no response from the application.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FetchError {
+    /// The application threw, returned no `Response`, or was ended by a limit: 500.
+    #[error("{0}")]
+    Failed(String),
+    /// No response within the class's time: 504.
+    #[error("the application did not answer in time")]
+    TimedOut,
+    /// No room for another request: 503 with `Retry-After`.
+    #[error("the application is overloaded")]
+    Overloaded {
+        /// A hint for the client, in milliseconds.
+        retry_after_ms: u64,
+    },
+    /// Shutting down: 503.
+    #[error("the application is shutting down")]
+    ShuttingDown,
+}
+
+/// Where a front door sends requests.
+pub trait Application: Send + Sync + 'static {
+    /// Runs the application's `fetch`. Dropping the future means that the client went away.
+    fn fetch(&self, request: Request) -> BoxFuture<'_, Result<Response, FetchError>>;
+}
+
+/// One WebSocket message, or the end of the connection (RFC 6455).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Message {
+    /// UTF-8 text. The producer guarantees its validity.
+    Text(Bytes),
+    /// Bytes.
+    Binary(Bytes),
+    /// The closing handshake. From a client, 1005 means a close without a code and 1006 a lost connection.
+    Close {
+        /// The status code of section 7.4.
+        code: u16,
+        /// The reason, at most 123 bytes of UTF-8.
+        reason: String,
+    },
+}
+
+impl Message {
+    /// Payload bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Text(bytes) | Self::Binary(bytes) => bytes.len(),
+            Self::Close { reason, .. } => reason.len(),
+        }
+    }
+
+    /// Whether the payload is empty.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// The application's end of a WebSocket, in a front door's hands.
+///
+/// Either side closes by sending [`Message::Close`]; a front door that drops this without having delivered one has lost
+/// the client, and the application sees 1006.
+pub struct Socket {
+    /// What the application sends. Ends when the application is done with the socket.
+    pub outgoing: mpsc::UnboundedReceiver<Message>,
+    /// Where to deliver what the client sends.
+    pub incoming: SocketSender,
+}
+
+/// Delivers a client's messages to the application, a bounded number at a time.
+pub struct SocketSender {
+    credit: Arc<Semaphore>,
+    deliver: Box<dyn Fn(Delivery) + Send + Sync>,
+    closed: bool,
+}
+
+/// A client's message on its way to JavaScript. Its place in the window is free again when this is dropped.
+pub struct Delivery {
+    /// The message.
+    pub message: Message,
+    _credit: Option<OwnedSemaphorePermit>,
+}
+
+impl SocketSender {
+    /// Calls `deliver` for each message, with at most `window` of them undropped at once.
+    pub fn new(window: usize, deliver: impl Fn(Delivery) + Send + Sync + 'static) -> Self {
+        Self {
+            credit: Arc::new(Semaphore::new(window)),
+            deliver: Box::new(deliver),
+            closed: false,
+        }
+    }
+
+    /// Delivers one message, waiting while the application is behind. Nothing is delivered after a close.
+    pub async fn send(&mut self, message: Message) {
+        if self.closed {
+            return;
+        }
+        self.closed = matches!(message, Message::Close { .. });
+        let credit = self.credit.clone().acquire_owned().await.ok();
+        (self.deliver)(Delivery {
+            message,
+            _credit: credit,
+        });
+    }
+}
+
+impl Drop for SocketSender {
+    fn drop(&mut self) {
+        if !self.closed {
+            let message = Message::Close {
+                code: 1006,
+                reason: String::new(),
+            };
+            (self.deliver)(Delivery {
+                message,
+                _credit: None,
+            });
+        }
+    }
+}

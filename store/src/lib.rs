@@ -1,0 +1,120 @@
+//! The durable truth: workers' keys, values and alarms, and who may write them.
+//!
+//! One trait, [`Store`]; two implementations, [`sqlite`] and [`postgres`]; one conformance suite that runs on both.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use portside_core::alarm::Alarm;
+use portside_core::ids::{Epoch, Fence, PodId, ShardId, WorkerId, WorkerKey};
+use portside_core::keys::KeyRange;
+use portside_core::write::{Value, WriteBatch};
+
+/// One worker's batch on its way into the store.
+#[derive(Debug, Clone)]
+pub struct Commit {
+    /// The right to write.
+    pub fence: Fence,
+    /// Who writes. Its name is stored beside the id, so that a sleeping worker can be woken by its alarm.
+    pub worker: WorkerKey,
+    /// What to write.
+    pub batch: WriteBatch,
+}
+
+/// What became of a [`Commit`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Durable.
+    Committed,
+    /// Refused: the fence no longer holds. Nothing of it was written.
+    Fenced,
+}
+
+/// A worker's state as found on wake.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Loaded {
+    /// The first keys in byte order, as far as the limits allowed.
+    pub entries: BTreeMap<String, Value>,
+    /// Whether `entries` is all there is.
+    pub complete: bool,
+    /// The armed alarm.
+    pub alarm: Option<Alarm>,
+}
+
+/// An armed alarm and whose it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DueAlarm {
+    /// The worker to wake.
+    pub worker: WorkerKey,
+    /// Its alarm.
+    pub alarm: Alarm,
+}
+
+/// Why the store could not answer. Nothing is known about a commit that failed so: it may or may not be durable.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database refused or could not be reached. The message has no credentials.
+    #[error("storage: {0}")]
+    Database(String),
+    /// The database holds something this version cannot read.
+    #[error("storage: {0}")]
+    Incompatible(String),
+}
+
+/// `Result` of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Durable state of one application (a pool of shards).
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Registers a process start.
+    async fn register(&self, pod: PodId, name: &str) -> Result<()>;
+
+    /// Renews the pod's lease. `false` means that the pod was declared dead and must stop.
+    async fn renew(&self, pod: PodId) -> Result<bool>;
+
+    /// The live pods and how often each has renewed, for observers that judge death by an unchanged number.
+    async fn observe(&self) -> Result<Vec<(PodId, u64)>>;
+
+    /// Declares a pod dead if it has not renewed since `seen`. Returns whether it is dead now. Final.
+    async fn declare_dead(&self, pod: PodId, seen: u64) -> Result<bool>;
+
+    /// Takes up to `limit` shards that no live pod owns, each in a new epoch.
+    async fn claim(&self, pod: PodId, limit: u32) -> Result<Vec<(ShardId, Epoch)>>;
+
+    /// Gives up every shard of the pod and its lease.
+    async fn release(&self, pod: PodId) -> Result<()>;
+
+    /// Reads a worker's state, up to `max_keys` keys and about `max_bytes` bytes. `None` means fenced.
+    async fn load(
+        &self,
+        fence: Fence,
+        worker: WorkerId,
+        max_keys: usize,
+        max_bytes: usize,
+    ) -> Result<Option<Loaded>>;
+
+    /// Reads keys; absent ones are left out.
+    async fn get(
+        &self,
+        shard: ShardId,
+        worker: WorkerId,
+        keys: &[String],
+    ) -> Result<BTreeMap<String, Value>>;
+
+    /// Reads a range in the range's order, its limit honoured.
+    async fn list(
+        &self,
+        shard: ShardId,
+        worker: WorkerId,
+        range: &KeyRange,
+    ) -> Result<Vec<(String, Value)>>;
+
+    /// Makes many workers' batches durable with one statement and one flush. Each commit is whole or refused; the
+    /// outcomes are in the order of the commits. Two commits of one worker are applied in their order.
+    async fn commit(&self, commits: &[Commit]) -> Result<Vec<Outcome>>;
+
+    /// Alarms of the given shards that are due at or before `until` (milliseconds since the Unix epoch), earliest first,
+    /// at most `limit` of them.
+    async fn alarms(&self, shards: &[ShardId], until: i64, limit: usize) -> Result<Vec<DueAlarm>>;
+}
