@@ -1,0 +1,33 @@
+# Everything a person does here, by one name. Needs make, a C compiler and rustup; what a command needs
+# beyond those, it installs or explains. Every cargo command that may build V8 goes through scripts/with-v8.
+
+EXAMPLE ?= chat-room
+ARGS ?=
+CARGO := scripts/need cargo cc && scripts/with-v8 cargo
+
+.DEFAULT_GOAL := help
+.PHONY: help run build release test lint bench
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## run an example: make run EXAMPLE=chat-room ARGS="--port 8080"
+	@test -d "examples/$(EXAMPLE)" || { echo "error: no examples/$(EXAMPLE); there are:" $$(ls examples) >&2; exit 1; }
+	@$(CARGO) run -p portside-cli --bin portside -- dev "examples/$(EXAMPLE)" $(ARGS)
+
+build: ## build everything, unoptimised
+	@$(CARGO) build --workspace
+
+release: ## build the portside program, optimised, as target/release/portside
+	@$(CARGO) build --release -p portside-cli --bin portside
+
+test: ## run all tests
+	@scripts/need cargo cc
+	@scripts/test $(ARGS)
+
+lint: ## check formatting, lints, file sizes and dependencies
+	@scripts/lint
+
+bench: release ## measure against workerd on this machine: make bench ARGS="--rounds 5"
+	@scripts/need node npm
+	@cargo run --release -p portside-bench -- $(ARGS)
