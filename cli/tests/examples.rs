@@ -1,0 +1,24 @@
+//! Every example, run by the real `portside dev` and driven from outside.
+//!
+//! Each example's test lives beside it, as part of what the example shows. The chat's needs Chromium.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test may panic, and helpers outside of #[test] are tests too"
+)]
+
+mod harness;
+
+#[path = "../../examples/chat-room/test.rs"]
+mod chat_room;
+#[path = "../../examples/counter-ts/test.rs"]
+mod counter_ts;
+#[path = "../../examples/proposal/test.rs"]
+mod proposal;
+#[path = "../../examples/pub-sub/test.rs"]
+mod pub_sub;
+#[path = "../../examples/rate-limiter/test.rs"]
+mod rate_limiter;
+#[path = "../../examples/redis-like/test.rs"]
+mod redis_like;
+#[path = "../../examples/reminder/test.rs"]
+mod reminder;

@@ -1,0 +1,150 @@
+//! One `portside dev` process on a copy of an example.
+
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::process::{Child, Command};
+
+use super::{eventually, within};
+
+/// An example that is being served. Dropping it ends the process and deletes its data.
+pub struct App {
+    folder: TempDir,
+    process: Option<Child>,
+    port: u16,
+    output: Output,
+}
+
+/// What the process wrote since it was started, standard output and error together.
+type Output = Arc<Mutex<String>>;
+
+impl App {
+    /// Serves a copy of `examples/<name>`, with data of its own, on a free port.
+    pub async fn start(name: &str) -> Self {
+        let example = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../examples")
+            .join(name);
+        let folder = tempfile::tempdir().unwrap();
+        copy(&example, folder.path());
+        let mut app = Self {
+            folder,
+            process: None,
+            port: 0,
+            output: Output::default(),
+        };
+        app.run().await;
+        app
+    }
+
+    /// Starts the process that [`App::kill`] ended, on the same data and the same port.
+    pub async fn run(&mut self) {
+        assert!(self.process.is_none(), "the process is still running");
+        self.output = Output::default();
+        let mut process = Command::new(env!("CARGO_BIN_EXE_portside"))
+            .arg("dev")
+            .arg(self.folder.path())
+            .args(["--port", &self.port.to_string()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        collect(process.stdout.take().unwrap(), &self.output);
+        collect(process.stderr.take().unwrap(), &self.output);
+        self.port = eventually("the line with the address", async || {
+            if let Some(status) = process.try_wait().unwrap() {
+                panic!("ended at once with {status}:\n{}", self.output());
+            }
+            port_in(&self.output())
+        })
+        .await;
+        self.process = Some(process);
+    }
+
+    /// Ends the process with SIGKILL: what it had not stored is lost, as in a crash.
+    pub async fn kill(&mut self) {
+        let mut process = self.process.take().expect("the process is running");
+        process.kill().await.unwrap();
+    }
+
+    /// Ends the process as Ctrl-C does.
+    ///
+    /// # Panics
+    /// When it does not end, or not successfully.
+    pub async fn stop(&mut self) {
+        let mut process = self.process.take().expect("the process is running");
+        let id = process.id().expect("not waited for yet");
+        let pid = Pid::from_raw(id.try_into().unwrap()).unwrap();
+        kill_process(pid, Signal::INT).unwrap();
+        let status = within("the end after SIGINT", process.wait())
+            .await
+            .unwrap();
+        assert!(status.success(), "{status} after SIGINT");
+    }
+
+    /// Waits until the process has written `text` since it was last started.
+    pub async fn wrote(&self, text: &str) {
+        let what = format!("{text:?} in the output");
+        eventually(&what, async || self.output().contains(text).then_some(())).await;
+    }
+
+    /// Host and port.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    fn output(&self) -> String {
+        self.output.lock().unwrap().clone()
+    }
+}
+
+/// A failed test shows what the process had to say.
+impl Drop for App {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- portside dev wrote:\n{}---", self.output());
+        }
+    }
+}
+
+/// Copies a folder, but for what a developer's own run left in it.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name();
+        if name.to_string_lossy().starts_with('.') {
+            continue;
+        }
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to.join(name));
+        } else {
+            fs::copy(entry.path(), to.join(name)).unwrap();
+        }
+    }
+}
+
+fn collect(stream: impl AsyncRead + Unpin + Send + 'static, output: &Output) {
+    let output = Arc::clone(output);
+    let mut lines = BufReader::new(stream).lines();
+    tokio::spawn(async move {
+        while let Ok(Some(line)) = lines.next_line().await {
+            let mut output = output.lock().unwrap();
+            output.push_str(&line);
+            output.push('\n');
+        }
+    });
+}
+
+fn port_in(output: &str) -> Option<u16> {
+    let (_, rest) = output.split_once("http://127.0.0.1:")?;
+    // The character after the port has to be there, or the number may be half written.
+    let end = rest.find(|c: char| !c.is_ascii_digit())?;
+    rest[..end].parse().ok()
+}
