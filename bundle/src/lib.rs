@@ -1,1 +1,85 @@
-//! Empty for now.
+//! From a folder of sources to a [`Bundle`].
+//!
+//! The folder has a server (see [`bundle`]), worker scripts, and perhaps `node_modules`. Every file of it that is used
+//! becomes one module of the bundle under the same path; TypeScript takes JavaScript's extension. Workers are found
+//! where they are constructed: `new ServerlessWorker("./room.js", …)`, relative to the module that says it. Scripts
+//! whose names are computed are listed in package.json: `"portside": { "workers": ["./room.js"] }`.
+//!
+//! Bundling is done by rolldown: it is maintained, it is a Rust library (no Node.js to install), it keeps modules apart
+//! when asked to, and it has Rollup's and esbuild's handling of CommonJS, `exports` and TypeScript. A package's
+//! CommonJS modules run when the first module that imports them starts, after the ES modules that one imports.
+//!
+//! `exports` conditions are `portside`, `worker`, `browser`, `module`, `import` or `require`, and `default`; packages
+//! without `exports` are entered by `browser`, `module` or `main`. `process.env.NODE_ENV` is `"production"`.
+//!
+//! Imports that are not code: `.json`, `.txt` `.html` `.css` `.md` `.sql` (a string), `.bin` (bytes) and `.wasm` (a
+//! compiled module) by their names, any file `with { type: "json" | "text" | "bytes" }`. They stay imports of the same
+//! path, without attributes; a file imported as what its name does not say has the kind appended (`logo.svg` as text
+//! stays, `data.json` as text becomes `data.json.text`).
+
+use std::path::{Path, PathBuf};
+
+use portside_core::bundle::Bundle;
+
+mod assets;
+mod build;
+mod entry;
+mod inspect;
+mod layout;
+mod manifest;
+mod plugin;
+mod problem;
+mod quantity;
+mod resolve;
+mod yaml;
+
+pub mod file;
+
+pub use manifest::{EnvValue, Manifest};
+pub use problem::Problem;
+
+/// How to bundle.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The main module, relative to the folder, whatever the manifest or package.json say.
+    pub main: Option<String>,
+}
+
+/// A bundled application.
+#[derive(Debug)]
+pub struct Bundled {
+    /// Its modules.
+    pub bundle: Bundle,
+    /// Every file that was read, absolute and sorted: a change of any of them may change the bundle.
+    pub inputs: Vec<PathBuf>,
+    /// The folder's `ServerlessWorkerClass`, if it has one.
+    pub manifest: Option<Manifest>,
+}
+
+/// Bundles the application in `dir`.
+///
+/// The server is the manifest's `spec.code.main`, else `server.ts`, `server.js` or `server.mjs`, else the `main` of
+/// package.json. Equal sources give equal bundles, wherever the folder is.
+///
+/// Needs a multi-threaded tokio runtime.
+///
+/// # Errors
+/// Every problem that was found, sorted by place.
+pub async fn bundle(dir: &Path, options: &Options) -> Result<Bundled, Vec<Problem>> {
+    let entry = entry::find(dir, options)?;
+    let built = build::build(&entry.layout, &entry.main, &entry.workers).await?;
+    let mut inputs = built.inputs;
+    inputs.extend(entry.inputs);
+    Ok(Bundled {
+        bundle: built.bundle,
+        inputs: inputs.into_iter().collect(),
+        manifest: entry.manifest,
+    })
+}
+
+/// Every problem that keeps the application in `dir` from being bundled, sorted by place.
+///
+/// Needs a multi-threaded tokio runtime.
+pub async fn check(dir: &Path, options: &Options) -> Vec<Problem> {
+    bundle(dir, options).await.err().unwrap_or_default()
+}

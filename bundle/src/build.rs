@@ -1,0 +1,303 @@
+//! Runs the bundler and collects its output.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use portside_core::bundle::{Bundle, Module, ModuleKind};
+use rolldown::{
+    AttachDebugInfo, Bundler, BundlerOptions, ChunkFilenamesOutputOption, ExperimentalOptions,
+    InlineConstOption, OptimizationOption, OutputFormat, PathsOutputOption, Platform,
+    RawMinifyOptions, ResolveOptions, SanitizeFilename, SourceMapType,
+};
+use rolldown_common::{Output, OutputChunk};
+
+use crate::layout::Layout;
+use crate::plugin::{Found, Portside};
+use crate::problem::{Place, Problem};
+
+/// Conditions for the `exports` and `imports` of packages, besides `import` or `require`, `module` and `default`.
+///
+/// Packages' builds for web workers and browsers expect what workers have. `workerd` is not among them: such builds may
+/// rely on `cloudflare:sockets` or parts of Node.js.
+const CONDITIONS: [&str; 4] = ["portside", "worker", "browser", "module"];
+
+/// Fields of package.json that name a package without `exports`, best first.
+const MAIN_FIELDS: [&str; 3] = ["browser", "module", "main"];
+
+const EXTENSIONS: [&str; 7] = [".ts", ".mts", ".tsx", ".js", ".mjs", ".cjs", ".json"];
+
+/// Where the bundler believes its output goes; nothing is written.
+const OUT: &str = ".portside-bundle";
+
+/// A bundle and the files it was read from.
+pub(crate) struct Built {
+    pub bundle: Bundle,
+    pub inputs: BTreeSet<PathBuf>,
+}
+
+/// Bundles `main` and `workers`, absolute paths of files.
+///
+/// # Errors
+/// Every problem of every module, sorted.
+pub(crate) async fn build(
+    layout: &Layout,
+    main: &Path,
+    workers: &[PathBuf],
+) -> Result<Built, Vec<Problem>> {
+    let found = Arc::new(Mutex::new(Found::default()));
+    let plugin = Portside {
+        layout: layout.clone(),
+        found: Arc::clone(&found),
+    };
+    let entries = std::iter::once(main).chain(workers.iter().map(PathBuf::as_path));
+    let mut bundler = Bundler::with_plugins(options(layout, entries), vec![Arc::new(plugin)])
+        .map_err(|errors| vec![Problem::of_file(".", errors.to_string())])?;
+    let generated = bundler.generate().await;
+    let mut inputs: BTreeSet<PathBuf> = bundler
+        .watch_files()
+        .iter()
+        .map(|file| PathBuf::from(file.as_str()))
+        .filter(|file| file.is_absolute())
+        .collect();
+    // Failing to run the plugins' closing hooks could lose nothing: ours has none.
+    let _ = bundler.close().await;
+    let found = std::mem::take(&mut *found.lock().unwrap_or_else(PoisonError::into_inner));
+    let mut problems = found.problems;
+    let output = match generated {
+        Ok(output) => Some(output),
+        Err(errors) => {
+            let broken: BTreeSet<String> = problems.iter().map(|one| one.path.clone()).collect();
+            // A module with problems was cut down to its imports: that its exports are missing is no news.
+            let news = errors.iter().filter(|error| {
+                let exporter = error.exporter().unwrap_or_default();
+                let name = layout.name(&layout.root.join(exporter));
+                name.is_none_or(|name| !broken.contains(&name))
+            });
+            problems.extend(news.map(|error| diagnosed(layout, error)));
+            None
+        }
+    };
+    let mut modules = BTreeMap::new();
+    for (path, asset) in found.assets {
+        match read_asset(&asset.file, asset.kind) {
+            Ok(module) => {
+                modules.insert(path, module);
+                inputs.insert(asset.file);
+            }
+            Err((place, message)) => {
+                let name = layout.name(&asset.file).unwrap_or(path);
+                problems.insert(Problem::at(name, place, message));
+            }
+        }
+    }
+    let (true, Some(output)) = (problems.is_empty(), output) else {
+        return Err(problems.into_iter().collect());
+    };
+    let entries: BTreeSet<String> = (found.workers.iter().map(PathBuf::as_path))
+        .chain(workers.iter().map(PathBuf::as_path))
+        .chain([main])
+        .map(|file| layout.output(&file.to_string_lossy()))
+        .collect();
+    let chunks: Vec<&OutputChunk> = output
+        .assets
+        .iter()
+        .filter_map(|output| match output {
+            Output::Chunk(chunk) => Some(&**chunk),
+            Output::Asset(_) => None,
+        })
+        .collect();
+    let dynamic: BTreeSet<&str> = chunks
+        .iter()
+        .flat_map(|chunk| chunk.dynamic_imports.iter().map(|path| &**path))
+        .collect();
+    for chunk in chunks {
+        let path = &*chunk.filename;
+        let lazy = !entries.contains(path) && !dynamic.contains(path);
+        modules.insert(path.to_owned(), script(layout, chunk, lazy));
+    }
+    let main = layout.output(&main.to_string_lossy());
+    Ok(Built {
+        bundle: Bundle { main, modules },
+        inputs,
+    })
+}
+
+fn options<'e>(layout: &Layout, entries: impl Iterator<Item = &'e Path>) -> BundlerOptions {
+    let strings = |all: &[&str]| Some(all.iter().map(ToString::to_string).collect::<Vec<_>>());
+    let names = layout.clone();
+    let filename = ChunkFilenamesOutputOption::Fn(Arc::new(move |chunk| {
+        let id = chunk.facade_module_id.as_ref().or(chunk.module_ids.last());
+        let name = id.map_or_else(|| chunk.name.to_string(), |id| names.output(id.as_str()));
+        Box::pin(async move { Ok(name) })
+    }));
+    let names = layout.clone();
+    BundlerOptions {
+        input: Some(
+            entries
+                .map(|entry| entry.to_string_lossy().into_owned().into())
+                .collect(),
+        ),
+        cwd: Some(layout.root.clone()),
+        dir: Some(OUT.to_owned()),
+        format: Some(OutputFormat::Esm),
+        // One module in, one module out: stack traces and the paths of workers stay what the developer wrote.
+        preserve_modules: Some(true),
+        preserve_modules_root: Some(layout.root.to_string_lossy().into_owned()),
+        entry_filenames: Some(filename.clone()),
+        chunk_filenames: Some(filename),
+        sanitize_filename: Some(SanitizeFilename::Boolean(false)),
+        paths: Some(PathsOutputOption::Fn(Arc::new(move |id| {
+            let path = names.name(Path::new(id)).unwrap_or_else(|| id.to_owned());
+            Box::pin(async move { Ok(path) })
+        }))),
+        sourcemap: Some(SourceMapType::Hidden),
+        minify: Some(RawMinifyOptions::Bool(false)),
+        optimization: Some(OptimizationOption {
+            inline_const: Some(InlineConstOption::Bool(false)),
+            ..OptimizationOption::default()
+        }),
+        keep_names: Some(true),
+        profiler_names: Some(false),
+        platform: Some(Platform::Neutral),
+        resolve: Some(ResolveOptions {
+            condition_names: strings(&CONDITIONS),
+            main_fields: strings(&MAIN_FIELDS),
+            alias_fields: Some(vec![vec!["browser".to_owned()]]),
+            extensions: strings(&EXTENSIONS),
+            ..ResolveOptions::default()
+        }),
+        // Packages choose their production code by this; there is no `process` at run time.
+        define: Some(
+            [(
+                "process.env.NODE_ENV".to_owned(),
+                "\"production\"".to_owned(),
+            )]
+            .into_iter()
+            .collect(),
+        ),
+        experimental: Some(ExperimentalOptions {
+            attach_debug_info: Some(AttachDebugInfo::None),
+            ..ExperimentalOptions::default()
+        }),
+        ..BundlerOptions::default()
+    }
+}
+
+/// The code without the default export that the bundler gives every CommonJS module.
+///
+/// That export runs the module as soon as it is loaded, whether or not it is ever required, and before what it requires
+/// if they require each other. It is not needed where every importer calls the module's function, as bundled ones do.
+/// The line stands after everything that the source map speaks of.
+fn without_eager_export(code: &str) -> Cow<'_, str> {
+    const START: &str = "\nexport default require_";
+    let eager = code.rfind(START).and_then(|start| {
+        let line = &code[start + 1..];
+        let end = line.find('\n')?;
+        let name = line[..end]
+            .strip_prefix("export default ")?
+            .strip_suffix("();")?;
+        let wrapped = code.contains(&format!("var {name} = /* @__PURE__ */ __commonJS"));
+        wrapped.then_some(start..start + 1 + end)
+    });
+    match eager {
+        Some(line) => Cow::Owned(format!("{}{}", &code[..line.start], &code[line.end..])),
+        None => Cow::Borrowed(code),
+    }
+}
+
+/// A code module, its source map's sources named as in the bundle. A `lazy` one is only loaded by static imports.
+fn script(layout: &Layout, chunk: &OutputChunk, lazy: bool) -> Module {
+    let code = if lazy {
+        without_eager_export(&chunk.code)
+    } else {
+        Cow::Borrowed(&*chunk.code)
+    };
+    let source_map = chunk.map.clone().map(|mut map| {
+        let folder = layout.root.join(OUT).join(&*chunk.filename);
+        let folder = folder.parent().unwrap_or(&layout.root);
+        let sources: Vec<String> = map
+            .get_sources()
+            .map(|source| {
+                let file = normalized(&folder.join(source));
+                layout.name(&file).unwrap_or_else(|| source.to_owned())
+            })
+            .collect();
+        map.set_sources(sources);
+        map.set_file(&chunk.filename);
+        Arc::from(map.to_json_string().into_bytes())
+    });
+    Module {
+        kind: ModuleKind::JavaScript,
+        code: Arc::from(code.as_bytes()),
+        source_map,
+    }
+}
+
+fn normalized(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::new();
+    for part in path.components() {
+        match part {
+            std::path::Component::CurDir => {}
+            std::path::Component::ParentDir => {
+                normal.pop();
+            }
+            part => normal.push(part),
+        }
+    }
+    normal
+}
+
+fn read_asset(file: &Path, kind: ModuleKind) -> Result<Module, (Place, String)> {
+    let start = |message: String| (Place::START, message);
+    let bytes = std::fs::read(file).map_err(|error| start(format!("cannot be read: {error}")))?;
+    if matches!(kind, ModuleKind::Json | ModuleKind::Text) {
+        std::str::from_utf8(&bytes).map_err(|_| {
+            let asked = crate::assets::name(kind);
+            start(format!("imported as {asked}, but is not UTF-8"))
+        })?;
+    }
+    match kind {
+        ModuleKind::Json => {
+            serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).map_err(|error| {
+                let at = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).max(1);
+                let place = Place {
+                    line: at(error.line()),
+                    column: at(error.column()),
+                };
+                (place, format!("invalid JSON: {error}"))
+            })?;
+        }
+        ModuleKind::Wasm if !bytes.starts_with(b"\0asm") => {
+            return Err(start("is not a WebAssembly module".to_owned()));
+        }
+        _ => {}
+    }
+    Ok(Module {
+        kind,
+        code: bytes.into(),
+        source_map: None,
+    })
+}
+
+/// A problem from what the bundler says, which names files absolutely or relative to the folder.
+fn diagnosed(layout: &Layout, error: &rolldown_error::BuildDiagnostic) -> Problem {
+    let root = format!("{}/", layout.root.to_string_lossy());
+    let options = rolldown_error::DiagnosticOptions {
+        cwd: layout.root.clone(),
+    };
+    let message = error.to_message_with(&options).replace(&root, "");
+    let Some((file, line, column, _)) = error.to_diagnostic_with(&options).get_primary_location()
+    else {
+        let path = error.id().and_then(|id| layout.name(Path::new(&id)));
+        return Problem::of_file(path.unwrap_or_else(|| ".".to_owned()), message);
+    };
+    let at = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    let place = Place {
+        line: at(line),
+        column: at(column + 1),
+    };
+    let name = layout.name(&layout.root.join(&file)).unwrap_or(file);
+    Problem::at(name, place, message)
+}

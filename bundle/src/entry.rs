@@ -1,0 +1,165 @@
+//! Where an application starts: its manifest, its main module, its listed workers.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::Options;
+use crate::layout::Layout;
+use crate::manifest::{self, Manifest};
+use crate::plugin::worker_file;
+use crate::problem::{Place, Problem};
+use crate::resolve::{join, source_candidates};
+
+/// The names of a server that nothing else names, best first.
+const SERVERS: [&str; 3] = ["server.ts", "server.js", "server.mjs"];
+
+const PACKAGE: &str = "package.json";
+
+/// What to build.
+pub(crate) struct Entry {
+    pub layout: Layout,
+    pub main: PathBuf,
+    pub workers: Vec<PathBuf>,
+    pub manifest: Option<Manifest>,
+    /// Files read so far.
+    pub inputs: BTreeSet<PathBuf>,
+}
+
+/// The fields of package.json that matter here.
+#[derive(Debug, Default, Deserialize)]
+struct Package {
+    main: Option<String>,
+    #[serde(default)]
+    portside: Portside,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Portside {
+    #[serde(default)]
+    workers: Vec<String>,
+}
+
+/// Reads the folder's manifest and package.json and finds the files they name.
+pub(crate) fn find(dir: &Path, options: &Options) -> Result<Entry, Vec<Problem>> {
+    let root = dir.canonicalize().map_err(|error| {
+        vec![Problem::of_file(
+            ".",
+            format!("cannot open the folder: {error}"),
+        )]
+    })?;
+    let mut inputs = BTreeSet::new();
+    let mut problems = vec![];
+    let manifest = manifest::find(&root, &mut inputs).unwrap_or_else(|found| {
+        problems.extend(found);
+        None
+    });
+    let package = package(&root, &mut inputs).unwrap_or_else(|found| {
+        problems.push(found);
+        (Package::default(), String::new())
+    });
+    let mut workers = vec![];
+    for script in &package.0.portside.workers {
+        match join(PACKAGE, script).and_then(|path| worker_file(&root, &path)) {
+            Some(file) => workers.push(file),
+            None => problems.push(in_package(
+                &package.1,
+                script,
+                format!("worker script \"{script}\" not found"),
+            )),
+        }
+    }
+    let main = main(&root, options, manifest.as_ref(), &package).map_err(|found| {
+        // A broken manifest or package.json is reason enough for not finding the server.
+        if problems.is_empty() {
+            problems.push(found);
+        }
+    });
+    problems.sort();
+    match main {
+        Ok(main) if problems.is_empty() => Ok(Entry {
+            layout: Layout { root },
+            main,
+            workers,
+            manifest,
+            inputs,
+        }),
+        _ => Err(problems),
+    }
+}
+
+fn main(
+    root: &Path,
+    options: &Options,
+    manifest: Option<&Manifest>,
+    package: &(Package, String),
+) -> Result<PathBuf, Problem> {
+    if let Some(main) = &options.main {
+        return file(root, main)
+            .ok_or_else(|| Problem::of_file(".", format!("main module \"{main}\" not found")));
+    }
+    if let Some((main, place)) = manifest.and_then(|manifest| manifest.main.as_ref()) {
+        return file(root, main).ok_or_else(|| Problem {
+            message: format!("main module \"{main}\" not found"),
+            ..place.clone()
+        });
+    }
+    let server = SERVERS.iter().map(|name| root.join(name));
+    if let Some(server) = server.into_iter().find(|file| file.is_file()) {
+        return Ok(server);
+    }
+    match &package.0.main {
+        Some(main) => file(root, main).ok_or_else(|| {
+            in_package(
+                &package.1,
+                main,
+                format!("main module \"{main}\" not found"),
+            )
+        }),
+        None => Err(Problem::of_file(".", "no server found").help(
+            "add server.ts, server.js or server.mjs, or name the main module in package.json",
+        )),
+    }
+}
+
+fn file(root: &Path, path: &str) -> Option<PathBuf> {
+    source_candidates(&join("", path)?)
+        .iter()
+        .map(|candidate| root.join(candidate))
+        .find(|file| file.is_file())
+}
+
+fn package(root: &Path, inputs: &mut BTreeSet<PathBuf>) -> Result<(Package, String), Problem> {
+    let path = root.join(PACKAGE);
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Default::default()),
+        Err(error) => {
+            return Err(Problem::of_file(
+                PACKAGE,
+                format!("cannot be read: {error}"),
+            ));
+        }
+    };
+    inputs.insert(path);
+    let package = serde_json::from_str(&text).map_err(|error| {
+        let at = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).max(1);
+        let place = Place {
+            line: at(error.line()),
+            column: at(error.column()),
+        };
+        Problem::at(PACKAGE, place, error.to_string())
+    })?;
+    Ok((package, text))
+}
+
+/// A problem with a string of package.json.
+fn in_package(text: &str, string: &str, message: String) -> Problem {
+    let offset = serde_json::to_string(string)
+        .ok()
+        .and_then(|quoted| text.find(&quoted))
+        .unwrap_or_default();
+    Problem::at(PACKAGE, Place::of(text, offset), message)
+}

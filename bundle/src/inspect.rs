@@ -1,0 +1,330 @@
+//! What one module refers to, read from its syntax tree.
+
+use std::collections::HashMap;
+
+use oxc::allocator::{Allocator, FromIn};
+use oxc::ast::ast::{
+    Argument, CallExpression, ExportAllDeclaration, ExportFromDeclaration, Expression,
+    ImportDeclaration, ImportDeclarationSpecifier, ImportExpression, ModuleExportName,
+    NewExpression, Program, PropertyKey, StringLiteral, TSExternalModuleReference, TryStatement,
+    WithClause,
+};
+use oxc::ast_visit::{VisitMut, walk_mut};
+use oxc::diagnostics::Severity;
+use oxc::semantic::{Scoping, SemanticBuilder};
+use oxc::span::{GetSpan, Span};
+use oxc::str::Str;
+use portside_core::bundle::ModuleKind;
+
+use crate::assets;
+use crate::problem::{Place, Problem};
+
+/// The global constructor whose first argument names a module.
+const CONSTRUCTOR: &str = "ServerlessWorker";
+
+/// Where and how a specifier is used.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Use {
+    pub place: Place,
+    /// A `require` inside `try`: failing is expected.
+    pub optional: bool,
+    /// Something other than the default export is asked for.
+    pub named: bool,
+}
+
+/// A `new ServerlessWorker(…)` whose script is known.
+#[derive(Debug)]
+pub(crate) struct WorkerUse {
+    pub specifier: String,
+    pub place: Place,
+}
+
+/// Everything found in one module.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    /// By specifier as the bundler will see it.
+    pub uses: HashMap<String, Vec<Use>>,
+    pub workers: Vec<WorkerUse>,
+    pub problems: Vec<Problem>,
+    /// Some problem is an early error, so that the bundler will refuse the module.
+    pub refused: bool,
+}
+
+/// Reads a module, and rewrites the specifiers whose kind depends on how they are imported ([`assets::mark`]).
+///
+/// Reports the early errors that a parser alone does not see, such as names declared twice.
+pub(crate) fn inspect<'a>(
+    path: &str,
+    source: &str,
+    allocator: &'a Allocator,
+    program: &mut Program<'a>,
+) -> Findings {
+    let semantic = SemanticBuilder::new()
+        .with_check_syntax_error(true)
+        .build(program);
+    let problems: Vec<Problem> = semantic
+        .diagnostics
+        .into_iter()
+        .filter(|diagnostic| diagnostic.severity == Severity::Error)
+        .map(|diagnostic| {
+            let offset = diagnostic.labels.first().map_or(0, |label| label.offset());
+            Problem {
+                help: diagnostic.help.as_ref().map(ToString::to_string),
+                ..Problem::at(
+                    path,
+                    Place::of(source, offset as usize),
+                    diagnostic.message.to_string(),
+                )
+            }
+        })
+        .collect();
+    let mut inspector = Inspector {
+        path,
+        source,
+        allocator,
+        scoping: semantic.semantic.into_scoping(),
+        tries: 0,
+        found: Findings {
+            refused: !problems.is_empty(),
+            problems,
+            ..Findings::default()
+        },
+    };
+    inspector.visit_program(program);
+    inspector.found
+}
+
+struct Inspector<'s, 'a> {
+    path: &'s str,
+    source: &'s str,
+    allocator: &'a Allocator,
+    scoping: Scoping,
+    /// How many `try` blocks surround the current node.
+    tries: usize,
+    found: Findings,
+}
+
+impl<'a> Inspector<'_, 'a> {
+    fn place(&self, span: Span) -> Place {
+        Place::of(self.source, span.start as usize)
+    }
+
+    fn record(&mut self, specifier: &str, span: Span, named: bool, optional: bool) {
+        let place = self.place(span);
+        let uses = self.found.uses.entry(specifier.to_owned()).or_default();
+        uses.push(Use {
+            place,
+            optional,
+            named,
+        });
+    }
+
+    /// Records a static import and, where the import itself decides what the module is, says so in the specifier.
+    fn import(
+        &mut self,
+        source: &mut StringLiteral<'a>,
+        with: Option<&WithClause<'a>>,
+        named: bool,
+    ) {
+        let kind = match with.and_then(attribute_type) {
+            Some((kind, span)) => self.attribute_kind(&kind, span),
+            None if !named => assets::json_by_name(&source.value),
+            None => None,
+        };
+        if let Some(kind) = kind {
+            source.value = Str::from_in(assets::mark(kind, &source.value), self.allocator);
+            source.raw = None;
+        }
+        self.record(&source.value, source.span, named, false);
+    }
+
+    fn attribute_kind(&mut self, kind: &str, span: Span) -> Option<ModuleKind> {
+        let known = assets::kind_of_attribute(kind);
+        if known.is_none() {
+            let message = format!("import attribute type \"{kind}\" is not known");
+            let problem = Problem::at(self.path, self.place(span), message)
+                .help("use \"json\", \"text\" or \"bytes\"");
+            self.found.problems.push(problem);
+        }
+        known
+    }
+
+    fn is_global(&self, expression: &Expression<'a>, name: &str) -> bool {
+        let Expression::Identifier(identifier) = expression else {
+            return false;
+        };
+        identifier.name == name
+            && self
+                .scoping
+                .get_reference(identifier.reference_id())
+                .symbol_id()
+                .is_none()
+    }
+
+    /// `ServerlessWorker`, or that of `globalThis` or `self`, unless the name is declared in this module.
+    fn is_constructor(&self, callee: &Expression<'a>) -> bool {
+        match callee {
+            Expression::StaticMemberExpression(member) => {
+                member.property.name == CONSTRUCTOR
+                    && (self.is_global(&member.object, "globalThis")
+                        || self.is_global(&member.object, "self"))
+            }
+            callee => self.is_global(callee, CONSTRUCTOR),
+        }
+    }
+
+    /// The script named by a literal, or by `new URL(literal, import.meta.url)` with or without `.href`.
+    fn script(&self, argument: &Expression<'a>) -> Option<(String, Span)> {
+        match argument {
+            Expression::StaticMemberExpression(member) if member.property.name == "href" => {
+                self.script(&member.object)
+            }
+            Expression::NewExpression(url) if self.is_global(&url.callee, "URL") => {
+                let mut arguments = url.arguments.iter().map_while(Argument::as_expression);
+                let (path, base) = (arguments.next()?, arguments.next()?);
+                is_import_meta_url(base).then(|| literal(path)).flatten()
+            }
+            argument => literal(argument),
+        }
+    }
+}
+
+impl<'a> VisitMut<'a> for Inspector<'_, 'a> {
+    fn visit_import_declaration(&mut self, it: &mut ImportDeclaration<'a>) {
+        if it.import_kind.is_type() {
+            return;
+        }
+        let named = it.specifiers.iter().flatten().any(|one| match one {
+            ImportDeclarationSpecifier::ImportDefaultSpecifier(_) => false,
+            ImportDeclarationSpecifier::ImportNamespaceSpecifier(_) => true,
+            ImportDeclarationSpecifier::ImportSpecifier(one) => {
+                !one.import_kind.is_type() && !is_default(&one.imported)
+            }
+        });
+        let with = it.with_clause.take();
+        self.import(&mut it.source, with.as_deref(), named);
+    }
+
+    fn visit_export_from_declaration(&mut self, it: &mut ExportFromDeclaration<'a>) {
+        if it.export_kind.is_type() {
+            return;
+        }
+        let named = it.specifiers.iter().any(|one| !is_default(&one.local));
+        let with = it.with_clause.take();
+        self.import(&mut it.source, with.as_deref(), named);
+    }
+
+    fn visit_export_all_declaration(&mut self, it: &mut ExportAllDeclaration<'a>) {
+        if !it.export_kind.is_type() {
+            let with = it.with_clause.take();
+            self.import(&mut it.source, with.as_deref(), true);
+        }
+    }
+
+    fn visit_import_expression(&mut self, it: &mut ImportExpression<'a>) {
+        let kind = match it.options.as_ref().and_then(option_type) {
+            Some((kind, span)) => self.attribute_kind(&kind, span),
+            None => literal(&it.source).and_then(|(path, _)| assets::json_by_name(&path)),
+        };
+        if let Some((path, span)) = literal(&it.source) {
+            let path = kind.map_or(path.clone(), |kind| assets::mark(kind, &path));
+            self.record(&path, span, false, false);
+            if kind.is_some() {
+                let value = Str::from_in(path, self.allocator);
+                it.source = Expression::new_string_literal(
+                    span,
+                    value,
+                    None,
+                    &oxc::ast::builder::AstBuilder::new(self.allocator),
+                );
+                it.options = None;
+            }
+        }
+        walk_mut::walk_import_expression(self, it);
+    }
+
+    fn visit_ts_external_module_reference(&mut self, it: &mut TSExternalModuleReference<'a>) {
+        self.record(&it.expression.value, it.expression.span, false, false);
+    }
+
+    fn visit_call_expression(&mut self, it: &mut CallExpression<'a>) {
+        if self.is_global(&it.callee, "require")
+            && let Some(path) = it.arguments.first().and_then(Argument::as_expression)
+            && let Some((path, span)) = literal(path)
+        {
+            self.record(&path, span, false, self.tries > 0);
+        }
+        walk_mut::walk_call_expression(self, it);
+    }
+
+    fn visit_try_statement(&mut self, it: &mut TryStatement<'a>) {
+        self.tries += 1;
+        self.visit_block_statement(&mut it.block);
+        self.tries -= 1;
+        if let Some(handler) = &mut it.handler {
+            self.visit_catch_clause(handler);
+        }
+        if let Some(finalizer) = &mut it.finalizer {
+            self.visit_block_statement(finalizer);
+        }
+    }
+
+    fn visit_new_expression(&mut self, it: &mut NewExpression<'a>) {
+        if self.is_constructor(&it.callee)
+            && let Some(script) = it.arguments.first().and_then(Argument::as_expression)
+            && let Some((specifier, span)) = self.script(script)
+        {
+            let place = self.place(span);
+            self.found.workers.push(WorkerUse { specifier, place });
+        }
+        walk_mut::walk_new_expression(self, it);
+    }
+}
+
+/// A string, or a template without substitutions.
+fn literal(expression: &Expression<'_>) -> Option<(String, Span)> {
+    let text = match expression {
+        Expression::StringLiteral(string) => string.value.as_str(),
+        Expression::TemplateLiteral(template) if template.expressions.is_empty() => {
+            template.quasis.first()?.value.cooked.as_ref()?.as_str()
+        }
+        _ => return None,
+    };
+    Some((text.to_owned(), expression.span()))
+}
+
+fn is_import_meta_url(expression: &Expression<'_>) -> bool {
+    matches!(expression, Expression::StaticMemberExpression(member)
+        if member.property.name == "url" && matches!(member.object, Expression::ImportMeta(_)))
+}
+
+fn is_default(name: &ModuleExportName<'_>) -> bool {
+    name.name() == "default"
+}
+
+fn attribute_type(with: &WithClause<'_>) -> Option<(String, Span)> {
+    with.with_entries
+        .iter()
+        .find(|entry| entry.key.as_arena_str() == "type")
+        .map(|entry| (entry.value.value.to_string(), entry.value.span))
+}
+
+/// The type in `{ with: { type: "…" } }`.
+fn option_type(options: &Expression<'_>) -> Option<(String, Span)> {
+    literal(property(property(options, "with")?, "type")?)
+}
+
+fn property<'e, 'a>(object: &'e Expression<'a>, name: &str) -> Option<&'e Expression<'a>> {
+    let Expression::ObjectExpression(object) = object else {
+        return None;
+    };
+    object.properties.iter().find_map(|property| {
+        let property = property.as_property()?;
+        let key = match &property.key {
+            PropertyKey::StaticIdentifier(key) => key.name.as_str(),
+            PropertyKey::StringLiteral(key) => key.value.as_str(),
+            _ => return None,
+        };
+        (key == name).then_some(&property.value)
+    })
+}

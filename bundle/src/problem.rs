@@ -1,0 +1,97 @@
+//! What is wrong with an application, and where.
+
+use std::fmt;
+
+/// One thing that keeps an application from being bundled, with its place.
+///
+/// Sorts by path, then line, then column. Displays as `path:line:column: message`; `help` is left to the caller.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Problem {
+    /// The file, relative to the application's folder, with forward slashes; `.` for the folder itself.
+    pub path: String,
+    /// Counted from 1.
+    pub line: u32,
+    /// Counted from 1, in UTF-16 code units, as V8 and source maps count.
+    pub column: u32,
+    /// What is wrong, in lower case and without a full stop.
+    pub message: String,
+    /// What to do about it, where that is known.
+    pub help: Option<String>,
+}
+
+impl Problem {
+    /// A problem at the very start of a file, for what has no better place.
+    pub(crate) fn of_file(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::at(path, Place::START, message)
+    }
+
+    pub(crate) fn at(path: impl Into<String>, place: Place, message: impl Into<String>) -> Self {
+        Self {
+            path: path.into(),
+            line: place.line,
+            column: place.column,
+            message: message.into(),
+            help: None,
+        }
+    }
+
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}:{}:{}: {}",
+            self.path, self.line, self.column, self.message
+        )
+    }
+}
+
+/// A line and a column, both counted from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub line: u32,
+    pub column: u32,
+}
+
+impl Place {
+    pub const START: Self = Self { line: 1, column: 1 };
+
+    /// The place of a byte offset. Offsets past the end or inside a character count as the nearest one before.
+    pub fn of(source: &str, offset: usize) -> Self {
+        let before = &source.as_bytes()[..offset.min(source.len())];
+        let before = String::from_utf8_lossy(before);
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        Self {
+            line: count(before.matches('\n').count()),
+            column: count(before[line_start..].encode_utf16().count()),
+        }
+    }
+}
+
+/// From a number of things before to an ordinal.
+fn count(before: usize) -> u32 {
+    u32::try_from(before).map_or(u32::MAX, |n| n.saturating_add(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_count_utf16_units() {
+        let source = "a\n𝄞é x";
+        let at = |offset| {
+            let place = Place::of(source, offset);
+            (place.line, place.column)
+        };
+        assert_eq!(at(0), (1, 1));
+        assert_eq!(at(2), (2, 1));
+        assert_eq!(at(source.find('x').unwrap()), (2, 5));
+        assert_eq!(at(10_000), (2, 6));
+    }
+}

@@ -1,0 +1,6 @@
+//! Folders of sources, bundled and checked.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod bundles;
+mod common;
+mod problems;

@@ -1,0 +1,170 @@
+//! What is said about sources that cannot be bundled.
+
+use crate::common::App;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_problem_of_every_file_is_reported() {
+    let app = App::new(&[
+        (
+            "server.ts",
+            "import \"./missing.js\"; import x from \"nopkg\";\nimport fs from \"node:fs\";\n\
+             import path from \"path\";\nimport \"./a/one\"; import \"./a/two\";\n\
+             import h from \"https://example.com/x\"; import sub from \"pkg/private\";\n\
+             import { a } from \"./t.txt\"; import bad from \"./bad.json\";\nimport q from \"./t.txt\" with { type: \"poem\" };\n\
+             import \"../outside.js\"; import w from \"./fake.wasm\";\n\
+             new ServerlessWorker(\"./gone.js\"); new ServerlessWorker(\"../up.js\");\n\
+             const y = await import(\"./later\");\nconst z = require(\"./required\"); try { require(\"opt\") } catch {}\n\
+             export default [x, fs, path, h, sub, a, bad, q, w, y, z];\n",
+        ),
+        (
+            "a/one.ts",
+            "const a = 1;\nfunction f() { await 1 }\nconst = 5;",
+        ),
+        ("a/two.js", "export default {\n  a: (,)\n}"),
+        ("t.txt", "t"),
+        ("bad.json", "{\n  \"a\": }"),
+        ("fake.wasm", "no"),
+        (
+            "node_modules/pkg/package.json",
+            r#"{"name":"pkg","exports":{".":"./i.js"}}"#,
+        ),
+    ]);
+    let outside = app.dir().parent().unwrap().join("outside.js");
+    let expected = [
+        "a/one.ts:2:16: `await` is only allowed within async functions and at the top levels of modules",
+        "a/one.ts:3:7: Unexpected token",
+        "a/two.js:2:7: Unexpected token",
+        "bad.json:2:8: invalid JSON: expected value at line 2 column 8",
+        "fake.wasm:1:1: is not a WebAssembly module",
+        "server.ts:1:8: cannot find \"./missing.js\"",
+        "server.ts:1:38: cannot find package \"nopkg\"",
+        "server.ts:2:16: \"node:fs\" is a built-in module of Node.js, which workers do not have",
+        "server.ts:3:18: \"path\" is a built-in module of Node.js, which workers do not have",
+        "server.ts:5:15: cannot import \"https://example.com/x\": modules are not downloaded",
+        "server.ts:5:56: \"pkg/private\" is not exported by its package",
+        "server.ts:6:19: t.txt has a default export only",
+        "server.ts:7:38: import attribute type \"poem\" is not known",
+        "server.ts:8:8: cannot find \"../outside.js\"",
+        "server.ts:9:22: worker script \"./gone.js\" not found (looked for gone.js)",
+        "server.ts:9:57: worker script \"../up.js\" is outside the application's folder",
+        "server.ts:10:24: cannot find \"./later\"",
+        "server.ts:11:19: cannot find \"./required\"",
+    ];
+    assert!(!outside.exists());
+    assert_eq!(app.problems().await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_outside_the_folder_are_refused() {
+    let app = App::new(&[
+        (
+            "app/server.js",
+            "import \"../shared.js\";\nimport t from \"../t.txt\";\nexport default t;",
+        ),
+        ("shared.js", "export {};"),
+        ("t.txt", ""),
+    ]);
+    let problems = portside_bundle::check(&app.path("app"), &Default::default()).await;
+    let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        lines,
+        [
+            "server.js:1:8: \"../shared.js\" is outside the application's folder",
+            "server.js:2:15: \"../t.txt\" is outside the application's folder",
+        ]
+    );
+    assert!(problems[0].help.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_early_error_does_not_hide_the_imports() {
+    let app = App::new(&[
+        (
+            "server.js",
+            "import { b } from \"./b.js\"; import \"./gone.js\";\nlet a = 1; let a = 2;\nexport default b;",
+        ),
+        ("b.js", "const c = 1;\nconst c = 2;\nexport const b = 1;"),
+    ]);
+    assert_eq!(
+        app.problems().await,
+        [
+            "b.js:1:7: Identifier `c` has already been declared",
+            "server.js:1:36: cannot find \"./gone.js\"",
+            "server.js:2:5: Identifier `a` has already been declared",
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn missing_exports_are_reported() {
+    let app = App::new(&[
+        (
+            "server.js",
+            "import { nope } from \"./b.js\";\nexport default nope;",
+        ),
+        ("b.js", "export const yes = 1;"),
+    ]);
+    let problems = app.problems().await;
+    assert_eq!(problems.len(), 1);
+    assert!(problems[0].starts_with("server.js:1:10: "), "{problems:?}");
+    assert!(
+        problems[0].contains("nope") && problems[0].contains("b.js"),
+        "{problems:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twins_are_refused() {
+    let app = App::new(&[
+        (
+            "server.js",
+            "import \"./a.ts\"; import \"./a.js\"; export default {};",
+        ),
+        ("a.ts", "console.log(1)"),
+        ("a.js", "console.log(2)"),
+    ]);
+    let problems = app.problems().await;
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert!(
+        problems[0].contains("would become the same module"),
+        "{problems:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn broken_folders_are_explained() {
+    assert_eq!(App::new(&[]).problems().await, [".:1:1: no server found"]);
+    let named = App::new(&[(
+        "package.json",
+        "{\n  \"main\": \"gone.js\",\n  \"portside\": { \"workers\": [\"w.js\"] }\n}",
+    )]);
+    assert_eq!(
+        named.problems().await,
+        ["package.json:3:29: worker script \"w.js\" not found"]
+    );
+    let main = App::new(&[("package.json", "{\n  \"main\": \"gone.js\"\n}")]);
+    assert_eq!(
+        main.problems().await,
+        ["package.json:2:11: main module \"gone.js\" not found"]
+    );
+    let class = "apiVersion: portside.dev/v1alpha1\nkind: ServerlessWorkerClass\nmetadata: { name: x }\nspec:\n  code:\n    main: gone.ts\n";
+    let manifest = App::new(&[("class.yaml", class)]);
+    assert_eq!(
+        manifest.problems().await,
+        ["class.yaml:6:11: main module \"gone.ts\" not found"]
+    );
+    let twice = App::new(&[("server.js", ""), ("a.yaml", class), ("b.yaml", class)]);
+    assert_eq!(
+        twice.problems().await,
+        ["b.yaml:1:1: a second ServerlessWorkerClass; the first is in a.yaml"]
+    );
+    let package = App::new(&[
+        ("server.js", ""),
+        ("package.json", "{\n  \"portside\": { \"worker\": [] }\n}"),
+    ]);
+    let problems = package.problems().await;
+    assert!(
+        problems[0].starts_with("package.json:2:") && problems[0].contains("worker"),
+        "{problems:?}"
+    );
+}
