@@ -49,16 +49,16 @@ pub(crate) fn kind_by_name(file: &str) -> Option<ModuleKind> {
 /// The path in the bundle of `file` imported as `kind`.
 ///
 /// Its own, unless its name promises another kind: then the kind is appended, since one file may be imported both ways.
+/// A name that promises neither code nor anything in particular stands for bytes.
 pub(crate) fn path(file: &str, kind: ModuleKind) -> String {
-    let promised = kind_by_name(file).or_else(|| json_by_name(file));
-    let code = matches!(
-        file.rsplit_once('.'),
-        Some((
-            _,
-            "js" | "mjs" | "cjs" | "jsx" | "ts" | "mts" | "cts" | "tsx"
-        ))
-    );
-    if promised.map_or(!code, |promised| promised == kind) {
+    let code = ["js", "mjs", "cjs", "jsx", "ts", "mts", "cts", "tsx"];
+    let promised = match file.rsplit_once('.') {
+        Some((_, extension)) if code.contains(&extension) => ModuleKind::JavaScript,
+        _ => kind_by_name(file)
+            .or_else(|| json_by_name(file))
+            .unwrap_or(ModuleKind::Bytes),
+    };
+    if promised == kind {
         file.to_owned()
     } else {
         format!("{file}.{}", name(kind))
@@ -113,6 +113,7 @@ mod tests {
         assert_eq!(path("a.js", ModuleKind::Text), "a.js.text");
         assert_eq!(path("a.wasm", ModuleKind::Wasm), "a.wasm");
         assert_eq!(path("a.wasm", ModuleKind::Bytes), "a.wasm.bytes");
-        assert_eq!(path("logo.png", ModuleKind::Bytes), "logo.png");
+        assert_eq!(path("logo.svg", ModuleKind::Bytes), "logo.svg");
+        assert_eq!(path("logo.svg", ModuleKind::Text), "logo.svg.text");
     }
 }

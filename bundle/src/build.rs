@@ -6,30 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use portside_core::bundle::{Bundle, Module, ModuleKind};
-use rolldown::{
-    AttachDebugInfo, Bundler, BundlerOptions, ChunkFilenamesOutputOption, ExperimentalOptions,
-    InlineConstOption, OptimizationOption, OutputFormat, PathsOutputOption, Platform,
-    RawMinifyOptions, ResolveOptions, SanitizeFilename, SourceMapType,
-};
+use rolldown::Bundler;
 use rolldown_common::{Output, OutputChunk};
 
 use crate::layout::Layout;
+use crate::options::{OUT, options};
 use crate::plugin::{Found, Portside};
 use crate::problem::{Place, Problem};
-
-/// Conditions for the `exports` and `imports` of packages, besides `import` or `require`, `module` and `default`.
-///
-/// Packages' builds for web workers and browsers expect what workers have. `workerd` is not among them: such builds may
-/// rely on `cloudflare:sockets` or parts of Node.js.
-const CONDITIONS: [&str; 4] = ["portside", "worker", "browser", "module"];
-
-/// Fields of package.json that name a package without `exports`, best first.
-const MAIN_FIELDS: [&str; 3] = ["browser", "module", "main"];
-
-const EXTENSIONS: [&str; 7] = [".ts", ".mts", ".tsx", ".js", ".mjs", ".cjs", ".json"];
-
-/// Where the bundler believes its output goes; nothing is written.
-const OUT: &str = ".portside-bundle";
 
 /// A bundle and the files it was read from.
 pub(crate) struct Built {
@@ -68,14 +51,7 @@ pub(crate) async fn build(
     let output = match generated {
         Ok(output) => Some(output),
         Err(errors) => {
-            let broken: BTreeSet<String> = problems.iter().map(|one| one.path.clone()).collect();
-            // A module with problems was cut down to its imports: that its exports are missing is no news.
-            let news = errors.iter().filter(|error| {
-                let exporter = error.exporter().unwrap_or_default();
-                let name = layout.name(&layout.root.join(exporter));
-                name.is_none_or(|name| !broken.contains(&name))
-            });
-            problems.extend(news.map(|error| diagnosed(layout, error)));
+            problems.extend(news(layout, &problems, &errors));
             None
         }
     };
@@ -100,8 +76,40 @@ pub(crate) async fn build(
         .chain([main])
         .map(|file| layout.output(&file.to_string_lossy()))
         .collect();
-    let chunks: Vec<&OutputChunk> = output
-        .assets
+    modules.extend(scripts(layout, &output.assets, &entries));
+    let main = layout.output(&main.to_string_lossy());
+    Ok(Built {
+        bundle: Bundle { main, modules },
+        inputs,
+    })
+}
+
+/// What the bundler says is wrong, without what follows from the problems known already.
+fn news(
+    layout: &Layout,
+    known: &BTreeSet<Problem>,
+    errors: &[rolldown_error::BuildDiagnostic],
+) -> Vec<Problem> {
+    let broken: BTreeSet<&str> = known.iter().map(|one| one.path.as_str()).collect();
+    errors
+        .iter()
+        .filter(|error| {
+            // A module with problems was cut down to its imports: that its exports are missing is no news.
+            let exporter = error.exporter().unwrap_or_default();
+            let name = layout.name(&layout.root.join(exporter));
+            name.is_none_or(|name| !broken.contains(&*name))
+        })
+        .map(|error| diagnosed(layout, error))
+        .collect()
+}
+
+/// The code modules of the bundler's output by their paths. `entries` are loaded by name.
+fn scripts(
+    layout: &Layout,
+    outputs: &[Output],
+    entries: &BTreeSet<String>,
+) -> Vec<(String, Module)> {
+    let chunks: Vec<&OutputChunk> = outputs
         .iter()
         .filter_map(|output| match output {
             Output::Chunk(chunk) => Some(&**chunk),
@@ -112,77 +120,14 @@ pub(crate) async fn build(
         .iter()
         .flat_map(|chunk| chunk.dynamic_imports.iter().map(|path| &**path))
         .collect();
-    for chunk in chunks {
-        let path = &*chunk.filename;
-        let lazy = !entries.contains(path) && !dynamic.contains(path);
-        modules.insert(path.to_owned(), script(layout, chunk, lazy));
-    }
-    let main = layout.output(&main.to_string_lossy());
-    Ok(Built {
-        bundle: Bundle { main, modules },
-        inputs,
-    })
-}
-
-fn options<'e>(layout: &Layout, entries: impl Iterator<Item = &'e Path>) -> BundlerOptions {
-    let strings = |all: &[&str]| Some(all.iter().map(ToString::to_string).collect::<Vec<_>>());
-    let names = layout.clone();
-    let filename = ChunkFilenamesOutputOption::Fn(Arc::new(move |chunk| {
-        let id = chunk.facade_module_id.as_ref().or(chunk.module_ids.last());
-        let name = id.map_or_else(|| chunk.name.to_string(), |id| names.output(id.as_str()));
-        Box::pin(async move { Ok(name) })
-    }));
-    let names = layout.clone();
-    BundlerOptions {
-        input: Some(
-            entries
-                .map(|entry| entry.to_string_lossy().into_owned().into())
-                .collect(),
-        ),
-        cwd: Some(layout.root.clone()),
-        dir: Some(OUT.to_owned()),
-        format: Some(OutputFormat::Esm),
-        // One module in, one module out: stack traces and the paths of workers stay what the developer wrote.
-        preserve_modules: Some(true),
-        preserve_modules_root: Some(layout.root.to_string_lossy().into_owned()),
-        entry_filenames: Some(filename.clone()),
-        chunk_filenames: Some(filename),
-        sanitize_filename: Some(SanitizeFilename::Boolean(false)),
-        paths: Some(PathsOutputOption::Fn(Arc::new(move |id| {
-            let path = names.name(Path::new(id)).unwrap_or_else(|| id.to_owned());
-            Box::pin(async move { Ok(path) })
-        }))),
-        sourcemap: Some(SourceMapType::Hidden),
-        minify: Some(RawMinifyOptions::Bool(false)),
-        optimization: Some(OptimizationOption {
-            inline_const: Some(InlineConstOption::Bool(false)),
-            ..OptimizationOption::default()
-        }),
-        keep_names: Some(true),
-        profiler_names: Some(false),
-        platform: Some(Platform::Neutral),
-        resolve: Some(ResolveOptions {
-            condition_names: strings(&CONDITIONS),
-            main_fields: strings(&MAIN_FIELDS),
-            alias_fields: Some(vec![vec!["browser".to_owned()]]),
-            extensions: strings(&EXTENSIONS),
-            ..ResolveOptions::default()
-        }),
-        // Packages choose their production code by this; there is no `process` at run time.
-        define: Some(
-            [(
-                "process.env.NODE_ENV".to_owned(),
-                "\"production\"".to_owned(),
-            )]
-            .into_iter()
-            .collect(),
-        ),
-        experimental: Some(ExperimentalOptions {
-            attach_debug_info: Some(AttachDebugInfo::None),
-            ..ExperimentalOptions::default()
-        }),
-        ..BundlerOptions::default()
-    }
+    chunks
+        .into_iter()
+        .map(|chunk| {
+            let path = &*chunk.filename;
+            let lazy = !entries.contains(path) && !dynamic.contains(path);
+            (path.to_owned(), script(layout, chunk, lazy))
+        })
+        .collect()
 }
 
 /// The code without the default export that the bundler gives every CommonJS module.

@@ -14,8 +14,8 @@
 //!
 //! Imports that are not code: `.json`, `.txt` `.html` `.css` `.md` `.sql` (a string), `.bin` (bytes) and `.wasm` (a
 //! compiled module) by their names, any file `with { type: "json" | "text" | "bytes" }`. They stay imports of the same
-//! path, without attributes; a file imported as what its name does not say has the kind appended (`logo.svg` as text
-//! stays, `data.json` as text becomes `data.json.text`).
+//! path, without attributes. Where a file is imported as what its name does not say, the kind is appended: `data.json` as
+//! text is `data.json.text`. A name that says nothing stands for bytes: `logo.svg` as text is `logo.svg.text`.
 
 use std::path::{Path, PathBuf};
 
@@ -27,6 +27,7 @@ mod entry;
 mod inspect;
 mod layout;
 mod manifest;
+mod options;
 mod plugin;
 mod problem;
 mod quantity;

@@ -32,7 +32,7 @@ pub(crate) struct Found {
     pub workers: BTreeSet<PathBuf>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Asset {
     pub file: PathBuf,
     pub kind: ModuleKind,
@@ -125,7 +125,15 @@ impl Portside {
             file: file.into(),
             kind,
         };
-        self.found().assets.insert(path, asset);
+        let other = self.found().assets.insert(path, asset.clone());
+        if let Some(other) = other
+            && other != asset
+        {
+            let other = self.name(&other.file.to_string_lossy());
+            let message = format!("{name} and {other} would become the same module");
+            let help = Some("rename one of them");
+            self.refuse(importer, args.specifier, &message, help);
+        }
         Some(HookResolveIdOutput {
             external: Some(ResolvedExternal::Relative),
             ..HookResolveIdOutput::from_id(id.to_string_lossy().into_owned())

@@ -248,10 +248,10 @@ async fn other_modules_keep_their_kind() {
             "src/main.js",
             r#"import json from "./data.json"; import same from "./data.json" with { type: "json" };
 import text from "./data.json" with { type: "text" }; import page from "../pages/index.html";
-import bytes from "./icon.png" with { type: "bytes" }; import wasm from "./add.wasm";
+import bytes from "./icon.png" with { type: "bytes" }; import name from "./LICENSE" with { type: "text" }; import wasm from "./add.wasm";
 import module from "./add.wasm?module"; import raw from "./raw.bin"; import pkg from "assets/a.sql";
 export { default as again } from "./data.json";
-export default { all: [json, same, text, page, bytes, wasm, module, raw, pkg],
+export default { all: [json, same, text, page, bytes, name, wasm, module, raw, pkg],
   later: () => [import("./later.txt"), import("./data.json", { with: { type: "json" } })] };
 "#,
         ),
@@ -260,6 +260,7 @@ export default { all: [json, same, text, page, bytes, wasm, module, raw, pkg],
         ("src/later.txt", "é"),
         ("pages/index.html", "<p>"),
         ("src/raw.bin", "\u{1}"),
+        ("src/LICENSE", "free"),
         ("node_modules/assets/package.json", r#"{"name":"assets"}"#),
         ("node_modules/assets/a.sql", "select 1"),
     ]);
@@ -275,6 +276,7 @@ export default { all: [json, same, text, page, bytes, wasm, module, raw, pkg],
     is("src/data.json", ModuleKind::Json, b"{ \"a\": [1] }");
     is("src/data.json.text", ModuleKind::Text, b"{ \"a\": [1] }");
     is("src/icon.png", ModuleKind::Bytes, &[0x89, 0xff]);
+    is("src/LICENSE.text", ModuleKind::Text, b"free");
     is("src/raw.bin", ModuleKind::Bytes, &[1]);
     is("src/add.wasm", ModuleKind::Wasm, b"\0asm\x01\0\0\0");
     is("src/later.txt", ModuleKind::Text, "é".as_bytes());
