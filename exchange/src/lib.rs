@@ -160,8 +160,9 @@ impl SocketSender {
         if self.closed {
             return;
         }
-        self.closed = matches!(message, Message::Close { .. });
         let credit = self.credit.clone().acquire_owned().await.ok();
+        // Only now: while this waits it may be dropped, and then the application must still see a close.
+        self.closed = matches!(message, Message::Close { .. });
         (self.deliver)(Delivery {
             message,
             _credit: credit,
@@ -181,5 +182,38 @@ impl Drop for SocketSender {
                 _credit: None,
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn a_close_that_was_not_delivered_in_time_becomes_a_lost_connection() {
+        let delivered = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&delivered);
+        let mut sender = SocketSender::new(1, move |delivery| log.lock().unwrap().push(delivery));
+        let close = |code| Message::Close {
+            code,
+            reason: String::new(),
+        };
+        assert!(
+            sender
+                .send(Message::Text("first".into()))
+                .now_or_never()
+                .is_some()
+        );
+        assert!(
+            sender.send(close(1000)).now_or_never().is_none(),
+            "the window is full"
+        );
+        drop(sender);
+        let last = delivered.lock().unwrap().pop().unwrap();
+        assert_eq!(last.message, close(1006));
     }
 }
