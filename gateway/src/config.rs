@@ -1,0 +1,88 @@
+//! What an operator may set.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+/// The front door's settings. [`Config::default`] suits a public listener behind an Ingress.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Whose `x-forwarded-*` and `forwarded` headers are believed.
+    pub trusted_proxies: TrustedProxies,
+    /// Whether clients see an application's error message; for development only.
+    pub show_errors: bool,
+    /// Requests in progress at once, response bodies included; more get 503.
+    pub max_requests: usize,
+    /// Bytes of a request body; more get 413.
+    pub max_body_bytes: usize,
+    /// Bytes of a request's head, at least 8 KiB; more get 431.
+    pub max_header_bytes: usize,
+    /// Header lines of a request; more get 431.
+    pub max_headers: usize,
+    /// Bytes of path and query; more get 414.
+    pub max_uri_bytes: usize,
+    /// Bytes of a WebSocket message, decompressed; more close the connection with 1009.
+    pub max_message_bytes: usize,
+    /// Time for a request's head, and for which an idle connection is kept; 408 after a partial head.
+    pub header_timeout: Duration,
+    /// How long a request body may bring no byte while the application waits for one; then 408.
+    pub body_timeout: Duration,
+    /// Silence after which a WebSocket's peer gets a ping; it is lost after two without an answer.
+    pub ping_interval: Duration,
+    /// Time for a WebSocket's peer to answer a closing handshake.
+    pub close_timeout: Duration,
+    /// Time for running requests and WebSockets to end on shutdown; then they are cut off.
+    pub shutdown_timeout: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080),
+            trusted_proxies: TrustedProxies::None,
+            show_errors: false,
+            max_requests: 16 * 1024,
+            max_body_bytes: 100 << 20,
+            max_header_bytes: 64 << 10,
+            max_headers: 128,
+            max_uri_bytes: 16 << 10,
+            max_message_bytes: 32 << 20,
+            // Longer than the idle timeout of common proxies, so that they, not we, retire connections.
+            header_timeout: Duration::from_secs(75),
+            body_timeout: Duration::from_secs(30),
+            ping_interval: Duration::from_secs(20),
+            close_timeout: Duration::from_secs(5),
+            shutdown_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Peers whose forwarding headers are believed. Loopback is a peer like any other.
+#[derive(Debug, Clone, Default)]
+pub enum TrustedProxies {
+    /// Nobody: what clients send is replaced.
+    #[default]
+    None,
+    /// Everybody: right only where nobody but a proxy can connect.
+    All,
+    /// Peers in these networks.
+    Networks(Vec<IpNet>),
+}
+
+impl TrustedProxies {
+    /// Whether `peer` is trusted. An IPv4-mapped IPv6 address counts as its IPv4 address.
+    #[must_use]
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        match self {
+            Self::None => false,
+            Self::All => true,
+            Self::Networks(networks) => {
+                let peer = peer.to_canonical();
+                networks.iter().any(|network| network.contains(&peer))
+            }
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! One client connection, from its first byte to its last.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderValue;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio_util::task::TaskTracker;
+
+use crate::body::Outgoing;
+use crate::io::{Heads, Io};
+use crate::request;
+use crate::server::Door;
+use crate::websocket::{self, Accepted};
+
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Room for a usual request's head, read in one go before the protocol is known.
+const FIRST_READ: usize = 1024;
+/// Streams of one HTTP/2 connection.
+const MAX_STREAMS: u32 = 256;
+/// How often, and for how long, a silent HTTP/2 peer is asked whether it lives.
+const HTTP2_PING: Duration = Duration::from_secs(20);
+/// All that a head which came too slowly gets: hyper has given up on the connection by then.
+const TOO_SLOW: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
+/// What a connection's requests share.
+pub(crate) struct Connection {
+    pub(crate) door: Arc<Door>,
+    pub(crate) peer: IpAddr,
+    /// `peer` as a header value, made once.
+    pub(crate) forwarded_for: HeaderValue,
+    /// Where the client connected to: the host of an HTTP/1.0 request without one.
+    pub(crate) local: SocketAddr,
+    pub(crate) trusted: bool,
+    pub(crate) heads: Arc<Heads>,
+    /// The WebSocket to run once the response of its handshake is written.
+    pub(crate) accepted: Mutex<Option<Accepted>>,
+}
+
+/// Serves one connection to its end. Dropping the future cuts it off.
+pub(crate) async fn serve(door: Arc<Door>, stream: TcpStream, peer: SocketAddr) {
+    let Ok(local) = stream.local_addr() else {
+        return;
+    };
+    // Responses are written whole, so waiting for more only adds latency.
+    let _ = stream.set_nodelay(true);
+    let sniffed = tokio::time::timeout(door.config.header_timeout, sniff(&stream));
+    let draining = door.draining.clone();
+    let (early, http2) = match draining.run_until_cancelled(sniffed).await {
+        Some(Ok(Ok(sniffed))) => sniffed,
+        // Lost, silent, or not begun when shutdown began. A client that sent part of HTTP/2's preface
+        // understands no 408.
+        _ => return,
+    };
+    let peer = peer.ip().to_canonical();
+    let heads = Arc::new(Heads::new(door.config.max_header_bytes));
+    let connection = Arc::new(Connection {
+        peer,
+        forwarded_for: HeaderValue::try_from(peer.to_string())
+            .expect("an IP address has only visible ASCII"),
+        local,
+        trusted: door.config.trusted_proxies.trusts(peer),
+        heads: Arc::clone(&heads),
+        accepted: Mutex::new(None),
+        door,
+    });
+    if http2 {
+        heads.end(true);
+        serve_http2(connection, Io::new(stream, early, heads)).await;
+    } else {
+        serve_http1(connection, Io::new(stream, early, heads)).await;
+    }
+}
+
+/// Reads until the bytes are, or are not, the preface of HTTP/2. Fails at the end of the stream.
+///
+/// Done here because hyper-util's own detection has no timeout.
+async fn sniff(stream: &TcpStream) -> io::Result<(Bytes, bool)> {
+    let mut early = Vec::new();
+    loop {
+        stream.readable().await?;
+        early.reserve(FIRST_READ);
+        match stream.try_read_buf(&mut early) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) if early.starts_with(HTTP2_PREFACE) => return Ok((early.into(), true)),
+            Ok(_) if HTTP2_PREFACE.starts_with(&early) => {}
+            Ok(_) => return Ok((early.into(), false)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+async fn serve_http1(connection: Arc<Connection>, io: Io) {
+    let config = &connection.door.config;
+    let service = {
+        let connection = Arc::clone(&connection);
+        service_fn(move |request: hyper::Request<Incoming>| {
+            let connection = Arc::clone(&connection);
+            async move { Ok::<_, Infallible>(answer(&connection, request).await) }
+        })
+    };
+    let mut serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(config.header_timeout)
+        .max_buf_size(config.max_header_bytes.max(8 << 10))
+        .max_headers(config.max_headers)
+        .serve_connection(TokioIo::new(io), service);
+    let draining = &connection.door.draining;
+    let result = match draining.run_until_cancelled(&mut serving).await {
+        Some(result) => result,
+        None => {
+            Pin::new(&mut serving).graceful_shutdown();
+            (&mut serving).await
+        }
+    };
+    let parts = serving.into_parts();
+    let mut stream = parts.io.into_inner().stream;
+    if let Err(error) = result {
+        tracing::debug!(peer = %connection.peer, %error, "connection failed");
+        if error.is_timeout() && connection.heads.begun() {
+            let _ = stream.write_all(TOO_SLOW).await;
+            let _ = stream.shutdown().await;
+        }
+        return;
+    }
+    let accepted = connection
+        .accepted
+        .lock()
+        .unwrap_or_else(|poison| poison.into_inner())
+        .take();
+    if let Some(accepted) = accepted {
+        let door = Arc::clone(&connection.door);
+        // A WebSocket may live for days: keep nothing of HTTP.
+        drop(connection);
+        websocket::run(stream, parts.read_buf, accepted, &door).await;
+    }
+}
+
+async fn serve_http2(connection: Arc<Connection>, io: Io) {
+    let config = &connection.door.config;
+    let draining = connection.door.draining.clone();
+    let mut builder = http2::Builder::new(Spawner(connection.door.tasks.clone()));
+    builder
+        .timer(TokioTimer::new())
+        .keep_alive_interval(HTTP2_PING)
+        .keep_alive_timeout(HTTP2_PING)
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(u32::try_from(config.max_header_bytes).unwrap_or(u32::MAX));
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let connection = Arc::clone(&connection);
+        async move { Ok::<_, Infallible>(answer(&connection, request).await) }
+    });
+    let mut serving = pin!(builder.serve_connection(TokioIo::new(io), service));
+    let result = match draining.run_until_cancelled(&mut serving).await {
+        Some(result) => result,
+        None => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(%error, "connection failed");
+    }
+}
+
+async fn answer(
+    connection: &Connection,
+    request: hyper::Request<Incoming>,
+) -> hyper::Response<Outgoing> {
+    if !tracing::enabled!(tracing::Level::DEBUG) {
+        return request::answer(connection, request).await;
+    }
+    let started = tokio::time::Instant::now();
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let response = request::answer(connection, request).await;
+    tracing::debug!(
+        peer = %connection.peer,
+        %method,
+        path,
+        status = response.status().as_u16(),
+        elapsed_us = started.elapsed().as_micros(),
+        "request"
+    );
+    response
+}
+
+/// Runs the streams of HTTP/2 connections where shutdown waits for them.
+#[derive(Clone)]
+struct Spawner(TaskTracker);
+
+impl<F> hyper::rt::Executor<F> for Spawner
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, future: F) {
+        self.0.spawn(future);
+    }
+}

@@ -1,0 +1,220 @@
+//! A connection's bytes, and the head of the request that is being read.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes};
+use http::Method;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// A TCP stream that replays bytes read too early and keeps a copy of request heads.
+pub(crate) struct Io {
+    pub(crate) stream: TcpStream,
+    early: Bytes,
+    heads: Arc<Heads>,
+}
+
+impl Io {
+    pub(crate) fn new(stream: TcpStream, early: Bytes, heads: Arc<Heads>) -> Self {
+        Self {
+            stream,
+            early,
+            heads,
+        }
+    }
+}
+
+impl AsyncRead for Io {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let start = buf.filled().len();
+        if self.early.is_empty() {
+            std::task::ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        } else {
+            let len = self.early.len().min(buf.remaining());
+            buf.put_slice(&self.early[..len]);
+            self.early.advance(len);
+        }
+        self.heads.read(&buf.filled()[start..]);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// The head of an HTTP/1 request as it arrived.
+///
+/// hyper drops a `content-length` that comes with `transfer-encoding`, but such a request is an attempt at
+/// smuggling (RFC 9112 section 6.1) that must not reach the application. It also does not tell whether a head
+/// that came too slowly had begun, which decides between 408 and a silent close.
+pub(crate) struct Heads {
+    head: Mutex<Head>,
+}
+
+struct Head {
+    bytes: Vec<u8>,
+    recording: bool,
+    limit: usize,
+}
+
+/// How a chunked request's length was given.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// By its chunks alone.
+    Chunked,
+    /// By a `content-length`, too.
+    Contradictory,
+    /// The head came pipelined behind another request, so it is not known.
+    Unknown,
+}
+
+impl Heads {
+    /// Keeps at most `limit` bytes.
+    pub(crate) fn new(limit: usize) -> Self {
+        Self {
+            head: Mutex::new(Head {
+                bytes: Vec::new(),
+                recording: true,
+                limit,
+            }),
+        }
+    }
+
+    fn head(&self) -> MutexGuard<'_, Head> {
+        self.head
+            .lock()
+            .unwrap_or_else(|poison| poison.into_inner())
+    }
+
+    fn read(&self, bytes: &[u8]) {
+        let mut head = self.head();
+        if head.recording {
+            let room = head.limit.saturating_sub(head.bytes.len());
+            head.bytes
+                .extend_from_slice(&bytes[..bytes.len().min(room)]);
+        }
+    }
+
+    /// Whether a head has begun to arrive.
+    pub(crate) fn begun(&self) -> bool {
+        !self.head().bytes.is_empty()
+    }
+
+    /// Ends the head; what follows is a body if `has_body`.
+    pub(crate) fn end(&self, has_body: bool) {
+        let mut head = self.head();
+        head.bytes.clear();
+        head.recording = !has_body;
+    }
+
+    /// The body has ended: what follows is a head.
+    pub(crate) fn resume(&self) {
+        self.head().recording = true;
+    }
+
+    /// Tells how the length of a chunked request was given. Call before [`Heads::end`].
+    pub(crate) fn framing(&self, method: &Method) -> Framing {
+        framing(&self.head().bytes, method)
+    }
+}
+
+fn framing(head: &[u8], method: &Method) -> Framing {
+    let skip = head
+        .iter()
+        .take_while(|byte| matches!(byte, b'\r' | b'\n'))
+        .count();
+    // A line without its end may go on in what has not arrived.
+    let mut lines = head[skip..]
+        .split_inclusive(|byte| *byte == b'\n')
+        .filter_map(|line| line.strip_suffix(b"\n"))
+        .map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let request_line = lines
+        .next()
+        .and_then(|line| line.strip_prefix(method.as_str().as_bytes()));
+    if !request_line.is_some_and(|rest| rest.starts_with(b" ")) {
+        return Framing::Unknown;
+    }
+    for line in lines {
+        if line.is_empty() {
+            return Framing::Chunked;
+        }
+        let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+        if name.eq_ignore_ascii_case(b"content-length") {
+            return Framing::Contradictory;
+        }
+    }
+    Framing::Unknown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_length_is_seen_wherever_it_stands() {
+        let table: [(&str, Framing); 6] = [
+            (
+                "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
+                Framing::Chunked,
+            ),
+            (
+                "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\ncontent-LENGTH: 4\r\n\r\n",
+                Framing::Contradictory,
+            ),
+            (
+                "\r\nPOST / HTTP/1.1\nContent-Length: 4\nTransfer-Encoding: chunked\n\n",
+                Framing::Contradictory,
+            ),
+            (
+                "POST / HTTP/1.1\r\nte: x\r\n\r\ncontent-length: 4\r\n\r\n",
+                Framing::Chunked,
+            ),
+            ("ding: chunked\r\n\r\n", Framing::Unknown),
+            (
+                "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n",
+                Framing::Unknown,
+            ),
+        ];
+        for (head, expected) in table {
+            assert_eq!(
+                framing(head.as_bytes(), &Method::POST),
+                expected,
+                "{head:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! A client's request becomes the application's.
+
+use std::sync::Arc;
+
+use http::header::{self, HeaderValue};
+use http::request::Parts;
+use http::uri::Authority;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use hyper::body::{Body as _, Incoming};
+use portside_exchange as exchange;
+
+use crate::body::{Fault, Outgoing, Upload};
+use crate::connection::Connection;
+use crate::headers::{content_length, remove_hop_by_hop};
+use crate::io::Framing;
+use crate::response::{self, Refusal};
+use crate::websocket::{self, Handshake};
+use crate::{Config, forwarded};
+
+/// Bodies announced to be at most this long are read before the application runs: that costs less than a stream,
+/// and a body that breaks off never reaches it.
+const WHOLE_BODY: usize = 16 << 10;
+
+/// Answers one request.
+pub(crate) async fn answer(
+    connection: &Connection,
+    request: Request<Incoming>,
+) -> Response<Outgoing> {
+    let (parts, incoming) = request.into_parts();
+    let framing = framing(connection, &parts, &incoming);
+    let answered = if framing == Framing::Contradictory {
+        Err(Refusal::new(
+            StatusCode::BAD_REQUEST,
+            "content-length and transfer-encoding exclude each other",
+        ))
+    } else {
+        fetch(connection, parts, incoming).await
+    };
+    let mut response = answered.unwrap_or_else(response::refuse);
+    if framing != Framing::Chunked {
+        // RFC 9112 section 6.1: where the next request begins is not certain.
+        response
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+async fn fetch(
+    connection: &Connection,
+    mut parts: Parts,
+    incoming: Incoming,
+) -> Result<Response<Outgoing>, Refusal> {
+    let door = &*connection.door;
+    let permit = Arc::clone(&door.slots)
+        .try_acquire_owned()
+        .map_err(|_| Refusal::busy())?;
+    check_target(&parts, &door.config)?;
+    let host = host(connection, &parts)?;
+    let handshake = websocket::handshake(&parts)?;
+    remove_hop_by_hop(&mut parts.headers);
+    parts.headers.entry(header::HOST).or_insert_with(|| {
+        HeaderValue::from_str(host.as_str()).expect("a host has only visible ASCII")
+    });
+    if handshake.is_some() {
+        parts
+            .headers
+            .insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    }
+    let origin = forwarded::apply(connection, host, &mut parts.headers)
+        .map_err(|detail| Refusal::new(StatusCode::BAD_REQUEST, detail))?;
+    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    let url = [origin.scheme, "://", origin.host.as_str(), path].concat();
+
+    let fault = Fault::default();
+    let body = read_body(connection, &parts.headers, incoming, &fault).await?;
+    let head_only = parts.method == Method::HEAD;
+    let fetched = door
+        .application
+        .fetch(exchange::Request {
+            method: parts.method,
+            url,
+            headers: parts.headers,
+            body,
+            websocket: handshake.is_some(),
+        })
+        .await;
+    if let Some(refusal) = fault.refusal() {
+        return Err(refusal);
+    }
+    let answered = fetched.map_err(|error| Refusal::from_fetch(&error, door.config.show_errors))?;
+    let mut response = finish(connection, answered, handshake, head_only)?;
+    response.body_mut().hold(permit);
+    Ok(response)
+}
+
+/// How the length of a body is given, where that can matter.
+fn framing(connection: &Connection, parts: &Parts, incoming: &Incoming) -> Framing {
+    if parts.version == Version::HTTP_2 {
+        return Framing::Chunked;
+    }
+    let framing = if parts.headers.contains_key(header::TRANSFER_ENCODING) {
+        connection.heads.framing(&parts.method)
+    } else {
+        Framing::Chunked
+    };
+    connection.heads.end(!incoming.is_end_stream());
+    framing
+}
+
+fn check_target(parts: &Parts, config: &Config) -> Result<(), Refusal> {
+    // The methods no `Request` may have (Fetch standard, "forbidden method"), and the form only one of them uses.
+    let forbidden = matches!(parts.method.as_str(), "CONNECT" | "TRACE" | "TRACK");
+    if forbidden || parts.uri.path() == "*" {
+        return Err(Refusal::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "this method is not served",
+        ));
+    }
+    let length = parts
+        .uri
+        .path_and_query()
+        .map_or(0, |path| path.as_str().len());
+    if length > config.max_uri_bytes {
+        return Err(Refusal::new(
+            StatusCode::URI_TOO_LONG,
+            "the path and query are too long",
+        ));
+    }
+    // HTTP/1 heads are checked while they are parsed.
+    if parts.version == Version::HTTP_2 && parts.headers.len() > config.max_headers {
+        return Err(Refusal::new(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "there are too many headers",
+        ));
+    }
+    Ok(())
+}
+
+/// The host a client asked for (RFC 9112 section 3.2, RFC 9113 section 8.3.1).
+fn host(connection: &Connection, parts: &Parts) -> Result<Authority, Refusal> {
+    let bad = |detail| Refusal::new(StatusCode::BAD_REQUEST, detail);
+    let mut lines = parts.headers.get_all(header::HOST).iter();
+    let line = lines.next();
+    if lines.next().is_some() {
+        return Err(bad("there is more than one host header"));
+    }
+    let named = match line {
+        Some(line) => {
+            Some(forwarded::host(line.as_bytes()).ok_or_else(|| bad("the host is invalid"))?)
+        }
+        None => None,
+    };
+    let Some(authority) = parts.uri.authority() else {
+        return match named {
+            Some(named) => Ok(named),
+            // The only version that may say nothing.
+            None if parts.version <= Version::HTTP_10 => {
+                forwarded::host(connection.local.to_string().as_bytes())
+                    .ok_or_else(|| bad("there is no host"))
+            }
+            None => Err(bad("there is no host header")),
+        };
+    };
+    let authority =
+        forwarded::host(authority.as_str().as_bytes()).ok_or_else(|| bad("the host is invalid"))?;
+    match named {
+        None if parts.version == Version::HTTP_11 => Err(bad("there is no host header")),
+        Some(named) if parts.version == Version::HTTP_2 && named != authority => {
+            Err(bad("the host header contradicts the authority"))
+        }
+        // An absolute target outranks the header.
+        _ => Ok(authority),
+    }
+}
+
+async fn read_body(
+    connection: &Connection,
+    headers: &HeaderMap,
+    incoming: Incoming,
+    fault: &Fault,
+) -> Result<exchange::Body, Refusal> {
+    if incoming.is_end_stream() {
+        return Ok(exchange::Body::Empty);
+    }
+    let config = &connection.door.config;
+    let length = content_length(headers).and_then(|length| usize::try_from(length).ok());
+    if length.is_some_and(|length| length > config.max_body_bytes) {
+        return Err(Refusal::too_large());
+    }
+    let upload = Upload::new(incoming, config, Arc::clone(&connection.heads), fault);
+    match length {
+        Some(length) if length <= WHOLE_BODY => match upload.collect(length).await {
+            Ok(bytes) => Ok(exchange::Body::Full(bytes)),
+            Err(_) => Err(fault.refusal().expect("a failed upload notes its fault")),
+        },
+        _ => Ok(exchange::Body::Stream(Box::pin(upload))),
+    }
+}
+
+fn finish(
+    connection: &Connection,
+    answered: exchange::Response,
+    handshake: Option<Handshake>,
+    head_only: bool,
+) -> Result<Response<Outgoing>, Refusal> {
+    let show = connection.door.config.show_errors;
+    let switching = answered.status == StatusCode::SWITCHING_PROTOCOLS;
+    match (answered.socket, handshake) {
+        (None, _) if answered.status.is_informational() => Err(Refusal::application(
+            "the application answered with a 1xx status but no WebSocket",
+            show,
+        )),
+        (None, _) => Ok(response::from_application(
+            answered.status,
+            answered.headers,
+            answered.body,
+            head_only,
+        )),
+        (Some(socket), Some(handshake)) if switching => {
+            let (response, accepted) = handshake.accept(answered.headers, socket);
+            *connection
+                .accepted
+                .lock()
+                .unwrap_or_else(|poison| poison.into_inner()) = Some(accepted);
+            Ok(response)
+        }
+        (Some(_), _) => Err(Refusal::application(
+            "the application accepted a WebSocket that the client did not offer",
+            show,
+        )),
+    }
+}

@@ -1,0 +1,119 @@
+//! Listening, and ending without losing what runs.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use portside_exchange::Application;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::Config;
+use crate::connection;
+
+/// Pause after the system refused a connection, for example for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A listening HTTP server. Clients wait in the listener's queue until [`FrontDoor::run`].
+pub struct FrontDoor {
+    listener: TcpListener,
+    local_addr: SocketAddr,
+    door: Arc<Door>,
+}
+
+/// What all connections share.
+pub(crate) struct Door {
+    pub(crate) config: Config,
+    pub(crate) application: Arc<dyn Application>,
+    /// One permit per request that may still run.
+    pub(crate) slots: Arc<Semaphore>,
+    /// Connections, and the tasks of their HTTP/2 streams.
+    pub(crate) tasks: TaskTracker,
+    /// No new work: finish what runs.
+    pub(crate) draining: CancellationToken,
+}
+
+impl FrontDoor {
+    /// Starts to listen.
+    ///
+    /// # Errors
+    ///
+    /// The address is taken, not ours, or not allowed to us.
+    pub async fn bind(config: Config, application: Arc<dyn Application>) -> io::Result<Self> {
+        let listener = TcpListener::bind(config.listen).await?;
+        Ok(Self {
+            local_addr: listener.local_addr()?,
+            listener,
+            door: Arc::new(Door {
+                slots: Arc::new(Semaphore::new(
+                    config.max_requests.min(Semaphore::MAX_PERMITS),
+                )),
+                config,
+                application,
+                tasks: TaskTracker::new(),
+                draining: CancellationToken::new(),
+            }),
+        })
+    }
+
+    /// The address clients reach, with the port that was really taken.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Serves until `until` is ready, then shuts down: accepts no more, lets running requests finish, closes
+    /// WebSockets with 1001, and after [`Config::shutdown_timeout`] cuts off what is left.
+    pub async fn run(self, until: impl Future<Output = ()>) {
+        let Self { listener, door, .. } = self;
+        let cut = CancellationToken::new();
+        let mut until = pin!(until);
+        loop {
+            let accepted = tokio::select! {
+                () = &mut until => break,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => spawn(&door, &cut, stream, peer),
+                Err(error) if is_peers_fault(&error) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection; raise the file limit?");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+        drop(listener);
+        door.draining.cancel();
+        door.tasks.close();
+        let drained = tokio::time::timeout(door.config.shutdown_timeout, door.tasks.wait()).await;
+        if drained.is_err() {
+            tracing::warn!(left = door.tasks.len(), "cutting off connections");
+            cut.cancel();
+            door.tasks.wait().await;
+        }
+    }
+}
+
+fn spawn(door: &Arc<Door>, cut: &CancellationToken, stream: TcpStream, peer: SocketAddr) {
+    let serve = connection::serve(Arc::clone(door), stream, peer);
+    let cut = cut.clone();
+    door.tasks.spawn(async move {
+        cut.run_until_cancelled(serve).await;
+    });
+}
+
+/// Whether only this one connection failed, before it was accepted.
+fn is_peers_fault(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+    )
+}

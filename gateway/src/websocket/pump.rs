@@ -1,0 +1,339 @@
+//! Moves messages between a client's connection and the application until either is done.
+//!
+//! Three futures share one task: the reader, the keep-alive and the writer, always polled in this order. Whatever
+//! the first two leave in [`Link`] is therefore seen by the writer in the same poll, and needs no waking.
+
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard};
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use portside_exchange::{Message, Socket, SocketSender};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::timeout;
+use tokio_util::sync::WaitForCancellationFuture;
+
+use super::decode::{Decoder, Event};
+use super::{Accepted, code, deflate, encode, opcode};
+use crate::Config;
+use crate::server::Door;
+
+/// Bytes gathered before a write, and read at once.
+const BURST: usize = 64 << 10;
+/// Unanswered pings after which a peer is lost.
+const MAX_MISSED: u32 = 2;
+
+thread_local! {
+    /// Where reads go first, so that an idle socket needs no buffer of its own.
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; BURST].into());
+}
+
+/// What the reader and the keep-alive tell the writer, and each other.
+#[derive(Default)]
+struct Link {
+    orders: Mutex<Orders>,
+    /// Something arrived since the keep-alive last looked.
+    heard: AtomicBool,
+    /// The reader waits for the application, so it cannot hear anything.
+    delivering: AtomicBool,
+}
+
+#[derive(Default)]
+struct Orders {
+    ping: bool,
+    /// Only the latest ping needs an answer (RFC 6455 section 5.5.3).
+    pong: Option<Bytes>,
+    close: Option<(u16, String)>,
+}
+
+impl Link {
+    fn orders(&self) -> MutexGuard<'_, Orders> {
+        self.orders
+            .lock()
+            .unwrap_or_else(|poison| poison.into_inner())
+    }
+
+    fn delivering(&self) -> bool {
+        self.delivering.load(Ordering::Relaxed)
+    }
+}
+
+/// How reading ended.
+enum End {
+    /// The client closed, and the application knows.
+    Closed,
+    /// The client broke the protocol. A close frame is ordered.
+    Refused,
+    /// The connection is gone.
+    Lost,
+}
+
+/// Runs a WebSocket to its end. `early` is what the client sent right behind its handshake.
+pub(crate) async fn run(mut stream: TcpStream, early: Bytes, accepted: Accepted, door: &Door) {
+    let Accepted { socket, deflate } = accepted;
+    let Socket { outgoing, incoming } = socket;
+    let config = &door.config;
+    let link = Link::default();
+    let (read, write) = stream.split();
+    let mut decoder = Decoder::new(config.max_message_bytes, deflate);
+    decoder.buffer().extend_from_slice(&early);
+    drop(early);
+    let mut reader = pin!(read_messages(&read, decoder, incoming, &link));
+    let writer = Writer {
+        write,
+        buffer: BytesMut::new(),
+        deflate,
+        // A peer that takes nothing for so long would not answer pings either.
+        patience: config.ping_interval * (MAX_MISSED + 1),
+        link: &link,
+    };
+    let draining = pin!(door.draining.cancelled());
+    let mut writer = pin!(writer.run(outgoing, draining));
+    let end = {
+        let mut keep_alive = pin!(keep_alive(&link, config));
+        tokio::select! {
+            biased;
+            end = &mut reader => Some(end),
+            () = &mut keep_alive => return,
+            written = &mut writer => match written {
+                Ok(()) => None,
+                Err(_) => return,
+            },
+        }
+    };
+    let patience = config.close_timeout;
+    match end {
+        // Our close frame is out: the client's must follow. An application that is behind may take its time.
+        None => while timeout(patience, &mut reader).await.is_err() && link.delivering() {},
+        Some(End::Closed) => {
+            let _ = timeout(patience, writer).await;
+        }
+        Some(End::Refused) => {
+            let _ = timeout(patience, async {
+                let _ = writer.await;
+                linger(&read).await;
+            })
+            .await;
+        }
+        Some(End::Lost) => {}
+    }
+}
+
+/// Asks a silent peer whether it lives. Ends when it does not.
+async fn keep_alive(link: &Link, config: &Config) {
+    let mut missed = 0;
+    loop {
+        tokio::time::sleep(config.ping_interval).await;
+        let heard = link.heard.swap(false, Ordering::Relaxed);
+        if heard || link.delivering() {
+            missed = 0;
+        } else if missed == MAX_MISSED {
+            return;
+        } else {
+            missed += 1;
+            link.orders().ping = true;
+        }
+    }
+}
+
+/// Delivers the client's messages, reading no further while the application is behind.
+async fn read_messages(
+    read: &ReadHalf<'_>,
+    mut decoder: Decoder,
+    mut incoming: SocketSender,
+    link: &Link,
+) -> End {
+    loop {
+        let message = match decoder.next() {
+            Ok(Some(Event::Message(message))) => message,
+            Ok(Some(Event::Ping(payload))) => {
+                link.orders().pong = Some(payload);
+                continue;
+            }
+            Ok(Some(Event::Pong)) => continue,
+            Ok(None) => {
+                if read_more(read, decoder.buffer()).await.is_err() {
+                    return End::Lost;
+                }
+                link.heard.store(true, Ordering::Relaxed);
+                continue;
+            }
+            Err(violation) => {
+                link.orders().close = Some((violation.code, violation.reason.to_owned()));
+                return End::Refused;
+            }
+        };
+        let closing = match &message {
+            Message::Close { code, .. } => {
+                // The echo does not wait for the application.
+                link.orders().close = Some((*code, String::new()));
+                true
+            }
+            Message::Text(_) | Message::Binary(_) => false,
+        };
+        link.delivering.store(true, Ordering::Relaxed);
+        incoming.send(message).await;
+        link.delivering.store(false, Ordering::Relaxed);
+        if closing {
+            return End::Closed;
+        }
+    }
+}
+
+/// Appends at least one byte. Fails at the end of the stream.
+async fn read_more(read: &ReadHalf<'_>, buffer: &mut BytesMut) -> io::Result<()> {
+    loop {
+        read.readable().await?;
+        let result = if buffer.is_empty() {
+            SCRATCH.with_borrow_mut(|scratch| {
+                let len = read.try_read(scratch)?;
+                buffer.extend_from_slice(&scratch[..len]);
+                Ok(len)
+            })
+        } else {
+            // Within a longer message: no copy.
+            buffer.reserve(BURST);
+            read.try_read_buf(buffer)
+        };
+        match result {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Reads and forgets until the client is done: closing with unread bytes would reset the connection, and a reset
+/// can overtake our close frame.
+async fn linger(read: &ReadHalf<'_>) {
+    let mut buffer = BytesMut::new();
+    while read_more(read, &mut buffer).await.is_ok() {
+        buffer.clear();
+    }
+}
+
+struct Writer<'a> {
+    write: WriteHalf<'a>,
+    buffer: BytesMut,
+    deflate: bool,
+    /// How long the peer may take no byte.
+    patience: Duration,
+    link: &'a Link,
+}
+
+/// Why the writer has something to do.
+enum Work {
+    Ordered,
+    Message(Message),
+    Finished,
+    Draining,
+}
+
+impl Writer<'_> {
+    /// Writes until a close frame is out and our side of the connection is shut.
+    async fn run(
+        mut self,
+        mut outgoing: UnboundedReceiver<Message>,
+        mut draining: Pin<&mut WaitForCancellationFuture<'_>>,
+    ) -> io::Result<()> {
+        loop {
+            let work = poll_fn(|cx| {
+                let orders = self.link.orders();
+                if orders.ping || orders.pong.is_some() || orders.close.is_some() {
+                    return Poll::Ready(Work::Ordered);
+                }
+                drop(orders);
+                if let Poll::Ready(message) = outgoing.poll_recv(cx) {
+                    return Poll::Ready(message.map_or(Work::Finished, Work::Message));
+                }
+                draining.as_mut().poll(cx).map(|()| Work::Draining)
+            })
+            .await;
+            let mut closed = match work {
+                Work::Ordered => false,
+                Work::Message(message) => self.push(message).await?,
+                Work::Draining => self.push_close(code::GOING_AWAY, "shutting down"),
+                // The application went away without a word.
+                Work::Finished => self.push_close(code::INTERNAL_ERROR, ""),
+            };
+            // One write for all that is ready: a broadcast costs one system call per socket and burst.
+            while !closed && self.buffer.len() < BURST {
+                match outgoing.try_recv() {
+                    Ok(message) => closed = self.push(message).await?,
+                    Err(_) => break,
+                }
+            }
+            let orders = std::mem::take(&mut *self.link.orders());
+            if let Some(payload) = orders.pong.filter(|_| !closed) {
+                encode::control(&mut self.buffer, opcode::PONG, &payload);
+            }
+            if orders.ping && !closed {
+                encode::control(&mut self.buffer, opcode::PING, &[]);
+            }
+            if let Some((code, reason)) = orders.close.filter(|_| !closed) {
+                closed = self.push_close(code, &reason);
+            }
+            self.flush().await?;
+            if closed {
+                return self.write.shutdown().await;
+            }
+        }
+    }
+
+    /// Adds a message to the burst. True if it was the close.
+    async fn push(&mut self, message: Message) -> io::Result<bool> {
+        let (opcode, payload) = match message {
+            Message::Text(payload) => (opcode::TEXT, payload),
+            Message::Binary(payload) => (opcode::BINARY, payload),
+            Message::Close { code, reason } => return Ok(self.push_close(code, &reason)),
+        };
+        let compressed = (self.deflate && payload.len() >= deflate::MIN_BYTES)
+            .then(|| deflate::deflate(&payload))
+            .flatten();
+        let (payload, compressed) = match &compressed {
+            Some(smaller) => (&smaller[..], true),
+            None => (&payload[..], false),
+        };
+        encode::head(&mut self.buffer, opcode, compressed, payload.len());
+        if payload.len() < BURST {
+            self.buffer.extend_from_slice(payload);
+        } else {
+            // Not worth a copy.
+            self.flush().await?;
+            write_all(&mut self.write, payload, self.patience).await?;
+        }
+        Ok(false)
+    }
+
+    fn push_close(&mut self, code: u16, reason: &str) -> bool {
+        encode::close(&mut self.buffer, code, reason);
+        true
+    }
+
+    /// Writes the burst, and gives its memory back.
+    async fn flush(&mut self) -> io::Result<()> {
+        let burst = std::mem::take(&mut self.buffer);
+        write_all(&mut self.write, &burst, self.patience).await
+    }
+}
+
+async fn write_all(
+    write: &mut WriteHalf<'_>,
+    mut bytes: &[u8],
+    patience: Duration,
+) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let written = timeout(patience, write.write(bytes)).await??;
+        bytes = &bytes[written..];
+    }
+    Ok(())
+}

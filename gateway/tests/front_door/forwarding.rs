@@ -1,0 +1,78 @@
+//! Whose word about the client's address, scheme and host counts.
+
+use portside_gateway::{Config, TrustedProxies};
+
+use crate::support::{config, start, text};
+
+const NAMES: [&str; 5] = [
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "forwarded",
+];
+
+async fn seen(trusted: TrustedProxies, headers: &str) -> (u16, Vec<String>) {
+    let config = Config {
+        trusted_proxies: trusted,
+        ..config()
+    };
+    let server = start(config, |request| async move {
+        let mut lines = vec![request.url];
+        for name in NAMES {
+            for value in request.headers.get_all(name) {
+                lines.push(format!("{name}: {}", value.to_str().unwrap()));
+            }
+        }
+        Ok(text(lines.join("\n")))
+    })
+    .await;
+    let reply = server
+        .ask(&format!("GET /p HTTP/1.1\r\nhost: own\r\n{headers}\r\n"))
+        .await;
+    let lines = reply.text().lines().map(str::to_owned).collect();
+    server.end().await;
+    (reply.status, lines)
+}
+
+#[tokio::test]
+async fn forwarding_headers_count_only_from_trusted_peers() {
+    let sent = "x-forwarded-for: 1.1.1.1\r\nx-forwarded-for: 2.2.2.2\r\nx-forwarded-proto: https\r\n\
+                x-forwarded-host: shop.example\r\nx-forwarded-port: 443\r\nforwarded: for=1.1.1.1\r\n";
+    let ours = vec![
+        "http://own/p".to_owned(),
+        "x-forwarded-for: 127.0.0.1".to_owned(),
+        "x-forwarded-proto: http".to_owned(),
+        "x-forwarded-host: own".to_owned(),
+    ];
+    let theirs = vec![
+        "https://shop.example/p".to_owned(),
+        "x-forwarded-for: 1.1.1.1, 2.2.2.2, 127.0.0.1".to_owned(),
+        "x-forwarded-proto: https".to_owned(),
+        "x-forwarded-host: shop.example".to_owned(),
+        "x-forwarded-port: 443".to_owned(),
+        "forwarded: for=1.1.1.1, for=127.0.0.1".to_owned(),
+    ];
+    let networks = |text: &str| TrustedProxies::Networks(vec![text.parse().unwrap()]);
+    for (trusted, expected) in [
+        (TrustedProxies::None, &ours),
+        (networks("10.0.0.0/8"), &ours),
+        (networks("::/0"), &ours),
+        (networks("127.0.0.0/8"), &theirs),
+        (TrustedProxies::All, &theirs),
+    ] {
+        let name = format!("{trusted:?}");
+        assert_eq!(seen(trusted, sent).await, (200, expected.clone()), "{name}");
+    }
+    // Nothing sent, nothing to add to.
+    assert_eq!(seen(TrustedProxies::All, "").await.1, ours);
+    // The nearest proxy's word counts.
+    let (_, lines) = seen(
+        TrustedProxies::All,
+        "x-forwarded-proto: https, http\r\nx-forwarded-host: far, near:8443\r\n",
+    )
+    .await;
+    assert_eq!(lines[0], "http://near:8443/p");
+    let (status, _) = seen(TrustedProxies::All, "x-forwarded-host: a/b\r\n").await;
+    assert_eq!(status, 400);
+}

@@ -1,0 +1,118 @@
+//! HTTP/2 with prior knowledge.
+
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use futures::stream;
+use http::Request;
+use http_body_util::{BodyExt, Empty, Full, StreamBody};
+use hyper::body::Frame;
+use hyper::client::conn::http2::{SendRequest, handshake};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+
+use crate::support::{Running, config, respond, start, text, within};
+
+async fn connect<B>(server: &Running) -> SendRequest<B>
+where
+    B: hyper::body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B: Unpin,
+{
+    let stream = TcpStream::connect(server.addr).await.unwrap();
+    let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    sender
+}
+
+#[tokio::test]
+async fn streams_share_a_connection_and_end_independently() {
+    let server = start(config(), |request| async move {
+        assert_eq!(request.headers["host"], "example.com");
+        Ok(text(request.url))
+    })
+    .await;
+    let sender = connect::<Empty<Bytes>>(&server).await;
+    let asks = (0..20).map(|index| {
+        let mut sender = sender.clone();
+        async move {
+            let request = Request::get(format!("http://example.com/{index}?q"))
+                .body(Empty::new())
+                .unwrap();
+            let response = sender.send_request(request).await.unwrap();
+            assert_eq!(response.status(), 200);
+            response.into_body().collect().await.unwrap().to_bytes()
+        }
+    });
+    for (index, body) in within(futures::future::join_all(asks))
+        .await
+        .into_iter()
+        .enumerate()
+    {
+        assert_eq!(body, format!("http://example.com/{index}?q"));
+    }
+    drop(sender);
+    server.end().await;
+}
+
+#[tokio::test]
+async fn bodies_stream_both_ways() {
+    let server = start(
+        config(),
+        |request| async move { Ok(respond(200, request.body)) },
+    )
+    .await;
+    let (sender, receiver) = mpsc::unbounded_channel::<Bytes>();
+    let body = StreamBody::new(Box::pin(stream::unfold(
+        receiver,
+        |mut receiver| async move {
+            let bytes = receiver.recv().await?;
+            Some((Ok::<_, Infallible>(Frame::data(bytes)), receiver))
+        },
+    )));
+    let mut client = connect(&server).await;
+    let request = Request::post("http://a/").body(body).unwrap();
+    let mut response = within(client.send_request(request))
+        .await
+        .unwrap()
+        .into_body();
+    for word in ["one", "two"] {
+        sender.send(word.into()).unwrap();
+        let frame = within(response.frame()).await.unwrap().unwrap();
+        assert_eq!(frame.into_data().unwrap(), word);
+    }
+    drop(sender);
+    // The end may come as an empty frame.
+    assert!(
+        within(response.collect())
+            .await
+            .unwrap()
+            .to_bytes()
+            .is_empty()
+    );
+    drop(client);
+    server.end().await;
+}
+
+#[tokio::test]
+async fn requests_that_contradict_themselves_are_refused() {
+    let server = start(config(), |_| async { Ok(text("called")) }).await;
+    let mut client = connect::<Full<Bytes>>(&server).await;
+    let request = Request::get("http://a/")
+        .header("host", "b")
+        .body(Full::default())
+        .unwrap();
+    let response = within(client.send_request(request)).await.unwrap();
+    assert_eq!(response.status(), 400);
+    let request = Request::get(format!("http://a/{}", "p".repeat(20_000)))
+        .body(Full::default())
+        .unwrap();
+    let response = within(client.send_request(request)).await.unwrap();
+    assert_eq!(response.status(), 414);
+    assert_eq!(server.calls(), 0);
+    drop(client);
+    server.end().await;
+}

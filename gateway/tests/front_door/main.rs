@@ -1,0 +1,12 @@
+//! The front door over real sockets, in front of a scripted application.
+#![allow(clippy::unwrap_used)] // A failed step fails its test.
+
+mod bodies;
+mod forwarding;
+mod http2;
+mod limits;
+mod malformed;
+mod shutdown;
+mod support;
+mod websocket;
+mod wire;

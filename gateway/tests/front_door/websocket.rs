@@ -1,0 +1,504 @@
+//! WebSockets, with a client that controls every bit, and once with another implementation.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{SinkExt, StreamExt};
+use http::HeaderValue;
+use portside_exchange::{Body, Delivery, Message, Request, Response, Socket, SocketSender};
+use portside_gateway::Config;
+use tokio::sync::mpsc;
+use tokio_tungstenite::tungstenite;
+
+use crate::support::{Client, Fetched, Running, config, respond, start, text, until, within};
+
+const HANDSHAKE: &str = "GET /chat HTTP/1.1\r\nhost: a\r\nupgrade: WebSocket\r\nconnection: keep-alive, Upgrade\r\n\
+     sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
+/// The application's side of one socket.
+#[derive(Clone)]
+struct App {
+    /// What it got.
+    log: Arc<Mutex<Vec<Message>>>,
+    /// Where it sends, until it is done with the socket.
+    sender: Arc<Mutex<Option<mpsc::UnboundedSender<Message>>>>,
+    /// Whether it keeps what it gets, so that its window fills.
+    busy: bool,
+    kept: Arc<Mutex<Vec<Delivery>>>,
+    echo: bool,
+}
+
+impl App {
+    fn new(echo: bool) -> Self {
+        Self {
+            log: Arc::default(),
+            sender: Arc::default(),
+            busy: false,
+            kept: Arc::default(),
+            echo,
+        }
+    }
+
+    fn accept(&self, request: &Request) -> Fetched {
+        assert!(request.websocket);
+        assert_eq!(request.headers["upgrade"], "websocket");
+        assert!(!request.headers.contains_key("connection"));
+        let (sender, outgoing) = mpsc::unbounded_channel();
+        *self.sender.lock().unwrap() = Some(sender.clone());
+        let app = self.clone();
+        let sender = sender.downgrade();
+        let incoming = SocketSender::new(16, move |delivery| {
+            let message = delivery.message.clone();
+            app.log.lock().unwrap().push(message.clone());
+            if app.busy {
+                app.kept.lock().unwrap().push(delivery);
+            }
+            let is_close = matches!(message, Message::Close { .. });
+            if let Some(sender) = sender.upgrade().filter(|_| app.echo && !is_close) {
+                let _ = sender.send(message);
+            }
+        });
+        let mut response = switch(Socket { outgoing, incoming });
+        response
+            .headers
+            .insert("sec-websocket-protocol", HeaderValue::from_static("chat"));
+        Ok(response)
+    }
+
+    fn send(&self, message: Message) {
+        self.sender
+            .lock()
+            .unwrap()
+            .as_ref()
+            .unwrap()
+            .send(message)
+            .unwrap();
+    }
+
+    fn last(&self) -> Option<Message> {
+        self.log.lock().unwrap().last().cloned()
+    }
+
+    async fn sees_close(&self, code: u16, reason: &str) {
+        let expected = close(code, reason);
+        until(|| matches!(self.last(), Some(Message::Close { .. }))).await;
+        assert_eq!(self.last(), Some(expected));
+    }
+}
+
+fn switch(socket: Socket) -> Response {
+    Response {
+        socket: Some(socket),
+        ..respond(101, Body::Empty)
+    }
+}
+
+fn close(code: u16, reason: &str) -> Message {
+    Message::Close {
+        code,
+        reason: reason.into(),
+    }
+}
+
+async fn serve(config: Config, app: &App) -> Running {
+    let app = app.clone();
+    start(config, move |request| {
+        let fetched = app.accept(&request);
+        async move { fetched }
+    })
+    .await
+}
+
+/// A connection after its handshake.
+async fn open(server: &Running, extensions: &str) -> Client {
+    let mut client = server.connect().await;
+    client.send(format!("{HANDSHAKE}{extensions}\r\n")).await;
+    let reply = client.head().await;
+    assert_eq!(reply.status, 101);
+    assert_eq!(
+        reply.header("sec-websocket-accept"),
+        Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
+    );
+    assert_eq!(reply.header("upgrade"), Some("websocket"));
+    assert_eq!(reply.header("connection"), Some("Upgrade"));
+    assert_eq!(reply.header("sec-websocket-protocol"), Some("chat"));
+    assert_eq!(
+        reply.header("sec-websocket-extensions").is_some(),
+        !extensions.is_empty()
+    );
+    client
+}
+
+fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mask = [1, 2, 3, 4];
+    let mut frame = vec![first];
+    match payload.len() {
+        len @ 0..126 => frame.push(0x80 | len as u8),
+        len @ 126..0x1_0000 => {
+            frame.push(0x80 | 126);
+            frame.extend((len as u16).to_be_bytes());
+        }
+        len => {
+            frame.push(0x80 | 127);
+            frame.extend((len as u64).to_be_bytes());
+        }
+    }
+    frame.extend(mask);
+    frame.extend(
+        payload
+            .iter()
+            .zip(mask.iter().cycle())
+            .map(|(byte, mask)| byte ^ mask),
+    );
+    frame
+}
+
+/// A frame of the server: its first byte and its payload.
+async fn receive(client: &mut Client) -> (u8, Vec<u8>) {
+    let head = client.read(2).await;
+    let len = match head[1] {
+        126 => u16::from_be_bytes(client.read(2).await.try_into().unwrap()).into(),
+        127 => u64::from_be_bytes(client.read(8).await.try_into().unwrap()),
+        len => u64::from(len),
+    };
+    (head[0], client.read(len as usize).await)
+}
+
+fn close_payload(code: u16) -> Vec<u8> {
+    code.to_be_bytes().to_vec()
+}
+
+#[tokio::test]
+async fn messages_of_all_shapes_come_back() {
+    let app = App::new(true);
+    let server = serve(config(), &app).await;
+    let mut client = open(&server, "").await;
+    let large: Vec<u8> = (0..10_000_000_u32)
+        .map(|index| (index % 251) as u8)
+        .collect();
+    for (first, payload) in [
+        (0x81, "text \u{1f600}".as_bytes()),
+        (0x81, b""),
+        (0x82, b"\xff\x00"),
+        (0x82, &large[..125]),
+        (0x82, &large[..126]),
+        (0x82, &large[..65_535]),
+        (0x82, &large[..65_536]),
+        (0x82, &large[..]),
+    ] {
+        client.send(frame(first, payload)).await;
+        assert!(
+            receive(&mut client).await == (first, payload.to_vec()),
+            "{}",
+            payload.len()
+        );
+    }
+    // Fragments, with a ping among them, in one write.
+    let parts = [
+        frame(0x01, b"a"),
+        frame(0x89, b"?"),
+        frame(0x00, b"b"),
+        frame(0x80, b"c"),
+    ];
+    client.send(parts.concat()).await;
+    let mut got = [receive(&mut client).await, receive(&mut client).await];
+    got.sort();
+    assert_eq!(got, [(0x81, b"abc".to_vec()), (0x8a, b"?".to_vec())]);
+    client.send(frame(0x88, b"\x0f\xa1done")).await;
+    assert_eq!(receive(&mut client).await, (0x88, close_payload(4001)));
+    assert!(client.is_closed().await);
+    app.sees_close(4001, "done").await;
+    server.end().await;
+}
+
+#[tokio::test]
+async fn frames_behind_the_handshake_are_not_lost() {
+    let app = App::new(true);
+    let server = serve(config(), &app).await;
+    let mut client = server.connect().await;
+    let eager = [
+        format!("{HANDSHAKE}\r\n").into_bytes(),
+        frame(0x81, b"eager"),
+    ]
+    .concat();
+    client.send(eager).await;
+    assert_eq!(client.head().await.status, 101);
+    assert_eq!(receive(&mut client).await, (0x81, b"eager".to_vec()));
+    drop(client);
+    app.sees_close(1006, "").await;
+    server.end().await;
+}
+
+#[tokio::test]
+async fn the_application_closes_with_its_code_and_learns_of_the_answer() {
+    for (sent, wire) in [
+        (close(4000, "why"), b"\x0f\xa0why".to_vec()),
+        (close(1000, ""), close_payload(1000)),
+        (close(1005, ""), vec![]),
+    ] {
+        let app = App::new(false);
+        let server = serve(config(), &app).await;
+        let mut client = open(&server, "").await;
+        app.send(Message::Text("last words".into()));
+        app.send(sent);
+        assert_eq!(receive(&mut client).await, (0x81, b"last words".to_vec()));
+        assert_eq!(receive(&mut client).await, (0x88, wire.clone()));
+        client.send(frame(0x88, &wire)).await;
+        assert!(client.is_closed().await);
+        match wire.get(..2) {
+            Some(code) => {
+                let code = u16::from_be_bytes([code[0], code[1]]);
+                app.sees_close(code, &String::from_utf8_lossy(&wire[2..]))
+                    .await;
+            }
+            None => app.sees_close(1005, "").await,
+        }
+        server.end().await;
+    }
+}
+
+#[tokio::test]
+async fn an_application_that_vanishes_closes_with_1011_and_a_mute_client_is_left_behind() {
+    let app = App::new(false);
+    let config = Config {
+        close_timeout: Duration::from_millis(100),
+        ..config()
+    };
+    let server = serve(config, &app).await;
+    let mut client = open(&server, "").await;
+    app.sender.lock().unwrap().take();
+    assert_eq!(receive(&mut client).await, (0x88, close_payload(1011)));
+    // The client never answers.
+    app.sees_close(1006, "").await;
+    assert!(client.is_closed().await);
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_client_that_breaks_the_rules_is_told_and_the_application_has_lost_it() {
+    let config = Config {
+        max_message_bytes: 1000,
+        ..config()
+    };
+    for (wire, code) in [
+        (vec![0x81, 1, b'a'], 1002),
+        (frame(0x83, b""), 1002),
+        (frame(0xc1, b""), 1002),
+        (frame(0x81, b"\xff"), 1007),
+        (frame(0x82, &[0; 1001]), 1009),
+        // Much more behind it must not turn the close frame into a reset.
+        ([frame(0x83, b""), vec![0; 1 << 20]].concat(), 1002),
+    ] {
+        let app = App::new(true);
+        let server = serve(config.clone(), &app).await;
+        let mut client = open(&server, "").await;
+        client.send(frame(0x81, b"good")).await;
+        client.send(wire).await;
+        assert_eq!(receive(&mut client).await, (0x81, b"good".to_vec()));
+        let (first, payload) = receive(&mut client).await;
+        assert_eq!((first, &payload[..2]), (0x88, &close_payload(code)[..]));
+        app.sees_close(1006, "").await;
+        assert!(client.is_closed().await);
+        // Otherwise the server reads on for a while.
+        drop(client);
+        server.end().await;
+    }
+}
+
+#[tokio::test]
+async fn compression_is_used_where_it_is_offered_and_helps() {
+    let app = App::new(true);
+    let server = serve(config(), &app).await;
+    let mut client = open(
+        &server,
+        "sec-websocket-extensions: permessage-deflate; client_max_window_bits\r\n",
+    )
+    .await;
+    // "Hello", as RFC 7692 compresses it; too short to be worth it on the way back.
+    client
+        .send(frame(0xc1, &[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00]))
+        .await;
+    assert_eq!(receive(&mut client).await, (0x81, b"Hello".to_vec()));
+    for _ in 0..2 {
+        let message = "the same again and ".repeat(1000);
+        client.send(frame(0x81, message.as_bytes())).await;
+        let (first, mut payload) = receive(&mut client).await;
+        assert_eq!(first, 0xc1);
+        assert!(payload.len() < 1000);
+        payload.extend([0, 0, 0xff, 0xff]);
+        let mut output = Vec::with_capacity(message.len() + 1);
+        // Anew for each message: no context is kept.
+        flate2::Decompress::new(false)
+            .decompress_vec(&payload, &mut output, flate2::FlushDecompress::Sync)
+            .unwrap();
+        assert_eq!(output, message.as_bytes());
+    }
+    drop(client);
+    app.sees_close(1006, "").await;
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_silent_peer_is_pinged_and_lost_after_two_pings_without_an_answer() {
+    let config = Config {
+        ping_interval: Duration::from_millis(150),
+        ..config()
+    };
+    let app = App::new(false);
+    let server = serve(config, &app).await;
+    let mut client = open(&server, "").await;
+    for _ in 0..4 {
+        assert_eq!(receive(&mut client).await, (0x89, vec![]));
+        client.send(frame(0x8a, b"")).await;
+    }
+    assert!(app.last().is_none());
+    for _ in 0..2 {
+        assert_eq!(receive(&mut client).await, (0x89, vec![]));
+    }
+    assert!(client.is_closed().await);
+    app.sees_close(1006, "").await;
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_busy_application_is_not_flooded_but_still_heard() {
+    let app = App {
+        busy: true,
+        ..App::new(false)
+    };
+    let server = serve(config(), &app).await;
+    let mut client = open(&server, "").await;
+    client.send(frame(0x82, b"x").repeat(100)).await;
+    until(|| app.log.lock().unwrap().len() == 16).await;
+    app.send(Message::Binary(Bytes::from_static(b"still here")));
+    assert_eq!(receive(&mut client).await, (0x82, b"still here".to_vec()));
+    assert_eq!(app.log.lock().unwrap().len(), 16);
+    drop(client);
+    drop(server);
+}
+
+#[tokio::test]
+async fn a_slow_application_still_learns_how_the_client_closed() {
+    let app = App {
+        busy: true,
+        ..App::new(false)
+    };
+    let config = Config {
+        close_timeout: Duration::from_millis(20),
+        ..config()
+    };
+    let server = serve(config, &app).await;
+    let mut client = open(&server, "").await;
+    client.send(frame(0x82, b"x").repeat(16)).await;
+    client.send(frame(0x88, b"\x0f\xa1done")).await;
+    assert_eq!(receive(&mut client).await, (0x88, close_payload(4001)));
+    assert!(client.is_closed().await);
+    // Several times the close timeout.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    app.kept.lock().unwrap().clear();
+    app.sees_close(4001, "done").await;
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_burst_arrives_whole_and_in_order() {
+    let app = App::new(false);
+    let server = serve(config(), &app).await;
+    let mut client = open(&server, "").await;
+    for index in 0..20_000_u32 {
+        app.send(Message::Binary(Bytes::copy_from_slice(
+            &index.to_be_bytes(),
+        )));
+    }
+    for index in 0..20_000_u32 {
+        assert_eq!(
+            receive(&mut client).await,
+            (0x82, index.to_be_bytes().to_vec())
+        );
+    }
+    drop(client);
+    server.end().await;
+}
+
+#[tokio::test]
+async fn shutdown_closes_sockets_with_1001_and_waits_for_the_answer() {
+    let app = App::new(false);
+    let mut server = serve(config(), &app).await;
+    let mut client = open(&server, "").await;
+    server.shut_down();
+    let (first, payload) = receive(&mut client).await;
+    assert_eq!((first, &payload[..2]), (0x88, &close_payload(1001)[..]));
+    client.send(frame(0x88, &close_payload(1001))).await;
+    app.sees_close(1001, "").await;
+    server.end().await;
+}
+
+#[tokio::test]
+async fn only_a_handshake_can_be_accepted_and_it_can_be_declined() {
+    let server = start(config(), |request| async move {
+        if request.url.ends_with("/decline") {
+            return Ok(text("no"));
+        }
+        assert!(!request.websocket);
+        assert!(!request.headers.contains_key("upgrade"));
+        let (_, outgoing) = mpsc::unbounded_channel();
+        Ok(switch(Socket {
+            outgoing,
+            incoming: SocketSender::new(1, |_| {}),
+        }))
+    })
+    .await;
+    let no_connection = HANDSHAKE.replace("connection: keep-alive, Upgrade\r\n", "");
+    for request in [
+        "GET / HTTP/1.1\r\nhost: a\r\n".to_owned(),
+        no_connection,
+        HANDSHAKE.replace("GET", "POST"),
+    ] {
+        assert_eq!(
+            server.ask(&format!("{request}\r\n")).await.status,
+            500,
+            "{request}"
+        );
+    }
+    let declined = HANDSHAKE.replace("/chat", "/decline");
+    let reply = server.ask(&format!("{declined}\r\n")).await;
+    assert_eq!((reply.status, reply.text()), (200, "no"));
+    let old = HANDSHAKE.replace("version: 13", "version: 12");
+    let reply = server.ask(&format!("{old}\r\n")).await;
+    assert_eq!(
+        (reply.status, reply.header("sec-websocket-version")),
+        (426, Some("13"))
+    );
+    server.end().await;
+}
+
+#[tokio::test]
+async fn another_implementation_understands_us() {
+    let app = App::new(true);
+    let server = serve(config(), &app).await;
+    let stream = tokio::net::TcpStream::connect(server.addr).await.unwrap();
+    let mut request =
+        tungstenite::client::IntoClientRequest::into_client_request("ws://a/").unwrap();
+    request
+        .headers_mut()
+        .insert("sec-websocket-protocol", HeaderValue::from_static("chat"));
+    let (mut socket, _) = within(tokio_tungstenite::client_async(request, stream))
+        .await
+        .unwrap();
+    for message in [
+        tungstenite::Message::text("hello"),
+        tungstenite::Message::binary(vec![1; 1 << 20]),
+    ] {
+        socket.send(message.clone()).await.unwrap();
+        assert_eq!(within(socket.next()).await.unwrap().unwrap(), message);
+    }
+    socket.close(None).await.unwrap();
+    assert!(matches!(
+        within(socket.next()).await,
+        Some(Ok(tungstenite::Message::Close(None)))
+    ));
+    assert!(within(socket.next()).await.is_none());
+    app.sees_close(1005, "").await;
+    server.end().await;
+}
