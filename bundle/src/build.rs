@@ -235,8 +235,15 @@ fn diagnosed(layout: &Layout, error: &rolldown_error::BuildDiagnostic) -> Proble
     let message = error.to_message_with(&options).replace(&root, "");
     let Some((file, line, column, _)) = error.to_diagnostic_with(&options).get_primary_location()
     else {
-        let path = error.id().and_then(|id| layout.name(Path::new(&id)));
-        return Problem::of_file(path.unwrap_or_else(|| ".".to_owned()), message);
+        let own_config = "tsconfig.json";
+        let path = match error.id().and_then(|id| layout.name(Path::new(&id))) {
+            Some(path) => path,
+            None if message.contains("tsconfig") && layout.root.join(own_config).is_file() => {
+                own_config.to_owned()
+            }
+            None => ".".to_owned(),
+        };
+        return Problem::of_file(path, message);
     };
     let at = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let place = Place {

@@ -56,6 +56,11 @@ impl Portside {
             .unwrap_or_else(|| id.to_owned())
     }
 
+    /// A message without the place of the folder on this machine.
+    fn relative(&self, message: &str) -> String {
+        message.replace(&format!("{}/", self.layout.root.to_string_lossy()), "")
+    }
+
     /// Reports a specifier at every place where `importer` has it, but for those that expect to fail.
     fn refuse(&self, importer: &str, specifier: &str, message: &str, help: Option<&str>) {
         self.refuse_uses(importer, specifier, |one| !one.optional, message, help);
@@ -171,7 +176,7 @@ impl Portside {
             Ok(_) => return Ok(None),
             Err(_) if self.is_optional(importer, args.specifier) => return Ok(None),
             Err(error) => {
-                let (message, help) = unresolved(specifier, &error.to_string());
+                let (message, help) = unresolved(specifier, &self.relative(&error.to_string()));
                 self.refuse(importer, args.specifier, &message, help);
                 return Ok(Some(left_alone()));
             }
@@ -283,6 +288,11 @@ impl Plugin for Portside {
             let mut found = self.found();
             found.problems.extend(findings.problems);
             found.uses.insert(args.id.to_owned(), findings.uses);
+            if PLACEHOLDERS.iter().any(|one| name.contains(one)) {
+                let message = "a path cannot contain [name], [hash, [format] or [ext]";
+                let problem = Problem::of_file(&*name, message).help("rename the file");
+                found.problems.insert(problem);
+            }
             let output = self.layout.output(args.id);
             if let Some(other) = found.scripts.insert(output, args.id.to_owned())
                 && other != args.id
@@ -341,11 +351,17 @@ fn unresolved(specifier: &str, error: &str) -> (String, Option<&'static str>) {
             None,
         );
     }
+    if !error.starts_with("Cannot find module") {
+        return (format!("cannot resolve \"{specifier}\": {error}"), None);
+    }
     (
         format!("cannot find package \"{specifier}\""),
         Some("install it with your package manager; nothing is downloaded here"),
     )
 }
+
+/// What the bundler would replace in the paths it is given.
+const PLACEHOLDERS: [&str; 4] = ["[name]", "[hash", "[format]", "[ext]"];
 
 /// Names that only Node.js gives a meaning, when no package of that name is installed.
 const NODE_BUILTINS: [&str; 32] = [

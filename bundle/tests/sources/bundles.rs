@@ -1,6 +1,6 @@
 //! What comes out of folders of sources.
 
-use crate::common::{App, code, module};
+use crate::common::{App, code, module, original};
 use portside_core::bundle::ModuleKind;
 
 const SERVER: &str = "export default { fetch() { return new Response(\"hi\") } };\n";
@@ -63,6 +63,8 @@ async fn source_maps_lead_to_the_sources() {
         assert!(!map["mappings"].as_str().unwrap().is_empty());
         assert!(!code(&bundle, path).contains("sourceMappingURL"));
     }
+    let thrown = original(module(&bundle, "lib/a.js"), "new Error");
+    assert_eq!(thrown, ("lib/a.ts".to_owned(), 3, 37));
 }
 
 #[tokio::test(flavor = "multi_thread")]

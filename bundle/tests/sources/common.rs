@@ -123,3 +123,52 @@ fn normal(path: &Path) -> String {
     }
     parts.join("/")
 }
+
+/// The source, line and column that a source map gives for the first place of `text` in a module, all from 1.
+pub fn original(module: &Module, text: &str) -> (String, usize, usize) {
+    let map: serde_json::Value =
+        serde_json::from_slice(module.source_map.as_deref().unwrap()).unwrap();
+    let code = std::str::from_utf8(&module.code).unwrap();
+    let before = &code[..code.find(text).unwrap()];
+    let line = before.matches('\n').count();
+    let column = before.len() - before.rfind('\n').map_or(0, |at| at + 1);
+    let mut state = [0_i64; 5];
+    let mut best = None;
+    for (n, segments) in map["mappings"].as_str().unwrap().split(';').enumerate() {
+        state[0] = 0;
+        for segment in segments.split(',').filter(|segment| !segment.is_empty()) {
+            for (field, delta) in state.iter_mut().zip(vlq(segment)) {
+                *field += delta;
+            }
+            if n == line && state[0] <= column as i64 {
+                best = Some(state);
+            }
+        }
+    }
+    let [_, source, line, column, _] = best.unwrap().map(|field| field as usize);
+    (
+        map["sources"][source].as_str().unwrap().to_owned(),
+        line + 1,
+        column + 1,
+    )
+}
+
+/// The numbers of a segment (ECMA-426, base64 VLQ).
+fn vlq(segment: &str) -> Vec<i64> {
+    const DIGITS: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let (mut numbers, mut number, mut shift) = (vec![], 0_i64, 0);
+    for c in segment.chars() {
+        let digit = DIGITS.find(c).unwrap() as i64;
+        number |= (digit & 31) << shift;
+        shift += 5;
+        if digit & 32 == 0 {
+            numbers.push(if number & 1 == 1 {
+                -(number >> 1)
+            } else {
+                number >> 1
+            });
+            (number, shift) = (0, 0);
+        }
+    }
+    numbers
+}

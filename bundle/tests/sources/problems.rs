@@ -168,3 +168,33 @@ async fn broken_folders_are_explained() {
         "{problems:?}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_tsconfig_is_named() {
+    let app = App::new(&[
+        ("server.ts", "export default {};"),
+        ("tsconfig.json", "{ \"extends\": \"./gone.json\" }"),
+    ]);
+    let problems = app.problems().await;
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert!(
+        problems[0].starts_with("tsconfig.json:1:1: ") && problems[0].contains("gone.json"),
+        "{problems:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_that_the_bundler_would_change_are_refused() {
+    let app = App::new(&[
+        (
+            "server.ts",
+            "import \"./[id].js\"; import \"./[hash].js\"; export default {};",
+        ),
+        ("[id].ts", "console.log(1);"),
+        ("[hash].ts", "console.log(1);"),
+    ]);
+    assert_eq!(
+        app.problems().await,
+        ["[hash].ts:1:1: a path cannot contain [name], [hash, [format] or [ext]"]
+    );
+}
