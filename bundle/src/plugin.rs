@@ -12,6 +12,7 @@ use rolldown::plugin::{
     HookTransformAstReturn, HookUsage, Plugin, PluginContext, PluginContextResolveOptions,
 };
 use rolldown_common::{EmittedChunk, ImportKind, ResolvedExternal};
+use rolldown_error::{DiagnosticOptions, resolve_error_to_message};
 
 use crate::assets;
 use crate::inspect::{Findings, Use, WorkerUse, inspect};
@@ -54,11 +55,6 @@ impl Portside {
         self.layout
             .name(Path::new(id))
             .unwrap_or_else(|| id.to_owned())
-    }
-
-    /// A message without the place of the folder on this machine.
-    fn relative(&self, message: &str) -> String {
-        message.replace(&format!("{}/", self.layout.root.to_string_lossy()), "")
     }
 
     /// Reports a specifier at every place where `importer` has it, but for those that expect to fail.
@@ -176,7 +172,11 @@ impl Portside {
             Ok(_) => return Ok(None),
             Err(_) if self.is_optional(importer, args.specifier) => return Ok(None),
             Err(error) => {
-                let (message, help) = unresolved(specifier, &self.relative(&error.to_string()));
+                let options = DiagnosticOptions {
+                    cwd: self.layout.root.clone(),
+                };
+                let reason = resolve_error_to_message(&error, &options);
+                let (message, help) = unresolved(specifier, &reason);
                 self.refuse(importer, args.specifier, &message, help);
                 return Ok(Some(left_alone()));
             }
@@ -332,7 +332,7 @@ fn is_url(specifier: &str) -> bool {
 }
 
 /// Says why a specifier does not resolve, given what the resolver says about it.
-fn unresolved(specifier: &str, error: &str) -> (String, Option<&'static str>) {
+fn unresolved(specifier: &str, reason: &str) -> (String, Option<&'static str>) {
     if specifier.starts_with("node:") || NODE_BUILTINS.contains(&specifier) {
         let message =
             format!("\"{specifier}\" is a built-in module of Node.js, which workers do not have");
@@ -345,14 +345,14 @@ fn unresolved(specifier: &str, error: &str) -> (String, Option<&'static str>) {
     if relative {
         return (format!("cannot find \"{specifier}\""), None);
     }
-    if error.contains("exported") {
+    if reason == "Package subpath is not defined by exports" {
         return (
             format!("\"{specifier}\" is not exported by its package"),
             None,
         );
     }
-    if !error.starts_with("Cannot find module") {
-        return (format!("cannot resolve \"{specifier}\": {error}"), None);
+    if reason != "Cannot find module" {
+        return (format!("cannot resolve \"{specifier}\": {reason}"), None);
     }
     (
         format!("cannot find package \"{specifier}\""),

@@ -198,3 +198,17 @@ async fn names_that_the_bundler_would_change_are_refused() {
         ["[hash].ts:1:1: a path cannot contain [name], [hash, [format] or [ext]"]
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_package_is_named() {
+    let app = App::new(&[
+        ("server.js", "import \"bad\"; export default {};"),
+        ("node_modules/bad/package.json", "{ \"name\": }"),
+    ]);
+    assert_eq!(
+        app.problems().await,
+        [
+            "server.js:1:8: cannot resolve \"bad\": JSON parse error in 'node_modules/bad/package.json'"
+        ]
+    );
+}
