@@ -16,7 +16,6 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio_util::task::TaskTracker;
 
 use crate::body::Outgoing;
 use crate::io::{Heads, Io};
@@ -142,17 +141,17 @@ async fn serve_http1(connection: Arc<Connection>, io: Io) {
         .unwrap_or_else(|poison| poison.into_inner())
         .take();
     if let Some(accepted) = accepted {
+        // In a task of its own: a WebSocket may live for days, and HTTP's state is larger than all it needs.
         let door = Arc::clone(&connection.door);
-        // A WebSocket may live for days: keep nothing of HTTP.
-        drop(connection);
-        websocket::run(stream, parts.read_buf, accepted, &door).await;
+        let socket = websocket::run(stream, parts.read_buf, accepted, door);
+        connection.door.spawn(socket);
     }
 }
 
 async fn serve_http2(connection: Arc<Connection>, io: Io) {
     let config = &connection.door.config;
     let draining = connection.door.draining.clone();
-    let mut builder = http2::Builder::new(Spawner(connection.door.tasks.clone()));
+    let mut builder = http2::Builder::new(Spawner(Arc::clone(&connection.door)));
     builder
         .timer(TokioTimer::new())
         .keep_alive_interval(HTTP2_PING)
@@ -199,7 +198,7 @@ async fn answer(
 
 /// Runs the streams of HTTP/2 connections where shutdown waits for them.
 #[derive(Clone)]
-struct Spawner(TaskTracker);
+struct Spawner(Arc<Door>);
 
 impl<F> hyper::rt::Executor<F> for Spawner
 where

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portside_exchange::Application;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -32,10 +32,20 @@ pub(crate) struct Door {
     pub(crate) application: Arc<dyn Application>,
     /// One permit per request that may still run.
     pub(crate) slots: Arc<Semaphore>,
-    /// Connections, and the tasks of their HTTP/2 streams.
-    pub(crate) tasks: TaskTracker,
+    /// Connections, HTTP/2 streams and WebSockets.
+    tasks: TaskTracker,
     /// No new work: finish what runs.
     pub(crate) draining: CancellationToken,
+    /// The time to finish is over.
+    cut: CancellationToken,
+}
+
+impl Door {
+    /// Runs `work` in a task that shutdown waits for, and in the end cuts off.
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let cut = self.cut.clone();
+        self.tasks.spawn(cut.run_until_cancelled_owned(work));
+    }
 }
 
 impl FrontDoor {
@@ -57,6 +67,7 @@ impl FrontDoor {
                 application,
                 tasks: TaskTracker::new(),
                 draining: CancellationToken::new(),
+                cut: CancellationToken::new(),
             }),
         })
     }
@@ -71,7 +82,6 @@ impl FrontDoor {
     /// WebSockets with 1001, and after [`Config::shutdown_timeout`] cuts off what is left.
     pub async fn run(self, until: impl Future<Output = ()>) {
         let Self { listener, door, .. } = self;
-        let cut = CancellationToken::new();
         let mut until = pin!(until);
         loop {
             let accepted = tokio::select! {
@@ -79,7 +89,9 @@ impl FrontDoor {
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => spawn(&door, &cut, stream, peer),
+                Ok((stream, peer)) => {
+                    door.spawn(connection::serve(Arc::clone(&door), stream, peer));
+                }
                 Err(error) if is_peers_fault(&error) => {}
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection; raise the file limit?");
@@ -93,18 +105,10 @@ impl FrontDoor {
         let drained = tokio::time::timeout(door.config.shutdown_timeout, door.tasks.wait()).await;
         if drained.is_err() {
             tracing::warn!(left = door.tasks.len(), "cutting off connections");
-            cut.cancel();
+            door.cut.cancel();
             door.tasks.wait().await;
         }
     }
-}
-
-fn spawn(door: &Arc<Door>, cut: &CancellationToken, stream: TcpStream, peer: SocketAddr) {
-    let serve = connection::serve(Arc::clone(door), stream, peer);
-    let cut = cut.clone();
-    door.tasks.spawn(async move {
-        cut.run_until_cancelled(serve).await;
-    });
 }
 
 /// Whether only this one connection failed, before it was accepted.

@@ -8,7 +8,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -77,7 +77,7 @@ enum End {
 }
 
 /// Runs a WebSocket to its end. `early` is what the client sent right behind its handshake.
-pub(crate) async fn run(mut stream: TcpStream, early: Bytes, accepted: Accepted, door: &Door) {
+pub(crate) async fn run(mut stream: TcpStream, early: Bytes, accepted: Accepted, door: Arc<Door>) {
     let Accepted { socket, deflate } = accepted;
     let Socket { outgoing, incoming } = socket;
     let config = &door.config;
