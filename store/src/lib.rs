@@ -1,6 +1,19 @@
 //! The durable truth: workers' keys, values and alarms, and who may write them.
 //!
-//! One trait, [`Store`]; two implementations, [`sqlite`] and [`postgres`]; one conformance suite that runs on both.
+//! One trait, [`Store`]; two implementations, [`sqlite`] and [`postgres`], which [`open`] chooses by URL; one conformance
+//! suite that runs on both. Writers go through [`lanes`], which share statements and keep the order.
+
+mod fold;
+pub mod lanes;
+mod open;
+pub mod postgres;
+mod range;
+mod rows;
+pub mod sqlite;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+
+pub use open::open;
 
 use std::collections::BTreeMap;
 
@@ -50,8 +63,11 @@ pub struct DueAlarm {
     pub alarm: Alarm,
 }
 
-/// Why the store could not answer. Nothing is known about a commit that failed so: it may or may not be durable.
-#[derive(Debug, thiserror::Error)]
+/// Why the store could not answer.
+///
+/// Nothing is known about a commit that failed so: it may or may not be durable, or become so later. The next step is
+/// [`Store::advance`], after which the answer to a load is final.
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// The database refused or could not be reached. The message has no credentials.
     #[error("storage: {0}")]
@@ -67,7 +83,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// Durable state of one application (a pool of shards).
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// Registers a process start.
+    /// How many statements of [`Store::commit`] are worth having in flight at a time, at least 1.
+    fn lanes(&self) -> usize;
+
+    /// Registers a process start. Registering a pod that is already registered changes nothing.
     async fn register(&self, pod: PodId, name: &str) -> Result<()>;
 
     /// Renews the pod's lease. `false` means that the pod was declared dead and must stop.
@@ -79,13 +98,24 @@ pub trait Store: Send + Sync + 'static {
     /// Declares a pod dead if it has not renewed since `seen`. Returns whether it is dead now. Final.
     async fn declare_dead(&self, pod: PodId, seen: u64) -> Result<bool>;
 
-    /// Takes up to `limit` shards that no live pod owns, each in a new epoch.
+    /// Takes up to `limit` shards that no live pod owns, each in a new epoch. None for a pod that is not live itself.
+    ///
+    /// A shard that somebody is writing at that moment may be passed over: ask again later.
     async fn claim(&self, pod: PodId, limit: u32) -> Result<Vec<(ShardId, Epoch)>>;
 
     /// Gives up every shard of the pod and its lease.
     async fn release(&self, pod: PodId) -> Result<()>;
 
-    /// Reads a worker's state, up to `max_keys` keys and about `max_bytes` bytes. `None` means fenced.
+    /// Moves an owned shard on to a new epoch of the same pod. `None` means fenced.
+    ///
+    /// For use after a commit failed with an [`Error`]: waits for what is still being written in the old epoch, and from
+    /// then on refuses what arrives late.
+    async fn advance(&self, fence: Fence) -> Result<Option<Epoch>>;
+
+    /// Reads a worker's state, up to `max_keys` keys and about `max_bytes` bytes of keys and values: the
+    /// entry that reaches `max_bytes` is the last one. `None` means fenced.
+    ///
+    /// Never ask before the claim has returned: only then is all that earlier owners wrote sure to be seen.
     async fn load(
         &self,
         fence: Fence,
@@ -94,7 +124,7 @@ pub trait Store: Send + Sync + 'static {
         max_bytes: usize,
     ) -> Result<Option<Loaded>>;
 
-    /// Reads keys; absent ones are left out.
+    /// Reads keys, all as of one moment; absent ones are left out. Not fenced.
     async fn get(
         &self,
         shard: ShardId,
@@ -102,7 +132,7 @@ pub trait Store: Send + Sync + 'static {
         keys: &[String],
     ) -> Result<BTreeMap<String, Value>>;
 
-    /// Reads a range in the range's order, its limit honoured.
+    /// Reads a range in the range's order, its limit honoured. Not fenced.
     async fn list(
         &self,
         shard: ShardId,
@@ -111,10 +141,11 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<Vec<(String, Value)>>;
 
     /// Makes many workers' batches durable with one statement and one flush. Each commit is whole or refused; the
-    /// outcomes are in the order of the commits. Two commits of one worker are applied in their order.
+    /// outcomes are in the order of the commits. Commits of one worker in one call are applied in their order; of
+    /// calls in flight at the same time nothing is promised, see [`lanes`].
     async fn commit(&self, commits: &[Commit]) -> Result<Vec<Outcome>>;
 
     /// Alarms of the given shards that are due at or before `until` (milliseconds since the Unix epoch), earliest first,
-    /// at most `limit` of them.
+    /// at most `limit` of them. Not fenced.
     async fn alarms(&self, shards: &[ShardId], until: i64, limit: usize) -> Result<Vec<DueAlarm>>;
 }

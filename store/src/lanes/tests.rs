@@ -1,0 +1,197 @@
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use portside_core::ids::{Fence, PodId, WorkerId, WorkerKey};
+use portside_core::keys::KeyRange;
+use portside_core::write::{Value, WriteBatch};
+use tokio::sync::Semaphore;
+
+use super::*;
+use crate::{DueAlarm, Loaded};
+
+/// A store whose statements end when the test says so, as it says.
+struct Scripted {
+    statements: Mutex<Vec<Vec<Commit>>>,
+    begun: Semaphore,
+    answers: tokio::sync::Mutex<mpsc::UnboundedReceiver<Result<Outcome>>>,
+}
+
+/// The lanes of a scripted store, and what answers its statements.
+fn scripted() -> (Arc<Scripted>, Lanes, mpsc::UnboundedSender<Result<Outcome>>) {
+    let (answer, answers) = mpsc::unbounded_channel();
+    let store = Arc::new(Scripted {
+        statements: Mutex::default(),
+        begun: Semaphore::new(0),
+        answers: tokio::sync::Mutex::new(answers),
+    });
+    let lanes = Lanes::new(&(store.clone() as Arc<dyn Store>));
+    (store, lanes, answer)
+}
+
+impl Scripted {
+    /// Waits until one more statement is in flight.
+    async fn begun(&self) {
+        self.begun.acquire().await.unwrap().forget();
+    }
+
+    /// How many commits each statement had.
+    fn sizes(&self) -> Vec<usize> {
+        self.statements
+            .lock()
+            .unwrap()
+            .iter()
+            .map(Vec::len)
+            .collect()
+    }
+}
+
+#[async_trait]
+impl Store for Scripted {
+    fn lanes(&self) -> usize {
+        2
+    }
+
+    async fn commit(&self, commits: &[Commit]) -> Result<Vec<Outcome>> {
+        self.statements.lock().unwrap().push(commits.to_vec());
+        self.begun.add_permits(1);
+        let answer = self.answers.lock().await.recv().await.unwrap();
+        answer.map(|outcome| vec![outcome; commits.len()])
+    }
+
+    async fn register(&self, _: PodId, _: &str) -> Result<()> {
+        unreachable!()
+    }
+    async fn renew(&self, _: PodId) -> Result<bool> {
+        unreachable!()
+    }
+    async fn observe(&self) -> Result<Vec<(PodId, u64)>> {
+        unreachable!()
+    }
+    async fn declare_dead(&self, _: PodId, _: u64) -> Result<bool> {
+        unreachable!()
+    }
+    async fn claim(&self, _: PodId, _: u32) -> Result<Vec<(ShardId, Epoch)>> {
+        unreachable!()
+    }
+    async fn release(&self, _: PodId) -> Result<()> {
+        unreachable!()
+    }
+    async fn advance(&self, _: Fence) -> Result<Option<Epoch>> {
+        unreachable!()
+    }
+    async fn load(&self, _: Fence, _: WorkerId, _: usize, _: usize) -> Result<Option<Loaded>> {
+        unreachable!()
+    }
+    async fn get(&self, _: ShardId, _: WorkerId, _: &[String]) -> Result<BTreeMap<String, Value>> {
+        unreachable!()
+    }
+    async fn list(&self, _: ShardId, _: WorkerId, _: &KeyRange) -> Result<Vec<(String, Value)>> {
+        unreachable!()
+    }
+    async fn alarms(&self, _: &[ShardId], _: i64, _: usize) -> Result<Vec<DueAlarm>> {
+        unreachable!()
+    }
+}
+
+fn commit(shard: u32, epoch: u64, bytes: usize) -> Commit {
+    let mut batch = WriteBatch::default();
+    batch.write(String::new(), Some(vec![0; bytes].into()));
+    Commit {
+        fence: Fence {
+            pod: PodId(1),
+            shard: ShardId(shard),
+            epoch: Epoch(epoch),
+        },
+        worker: WorkerKey::new("w.js", "").unwrap(),
+        batch,
+    }
+}
+
+#[tokio::test]
+async fn what_queues_meanwhile_is_one_statement() {
+    let (store, lanes, answer) = scripted();
+    let first = lanes.submit(commit(0, 1, 1));
+    store.begun().await;
+    let queued: Vec<_> = (0..10).map(|_| lanes.submit(commit(4, 1, 1))).collect();
+    // The other lane does not wait for this one.
+    let other = lanes.submit(commit(1, 1, 1));
+    store.begun().await;
+    assert_eq!(store.sizes(), [1, 1]);
+
+    for _ in 0..3 {
+        answer.send(Ok(Outcome::Committed)).unwrap();
+    }
+    for pending in queued.into_iter().chain([first, other]) {
+        assert_eq!(pending.await.unwrap(), Outcome::Committed);
+    }
+    assert_eq!(store.sizes(), [1, 1, 10]);
+}
+
+#[tokio::test]
+async fn statements_are_bounded_by_number_and_bytes() {
+    let (store, lanes, answer) = scripted();
+    let first = lanes.submit(commit(0, 1, 1));
+    store.begun().await;
+    let many = (0..MAX_COMMITS + 1).map(|_| lanes.submit(commit(0, 1, 1)));
+    let mut pending: Vec<_> = many.collect();
+    // The first of these fills up the second statement, the others are too large to share.
+    pending.extend((0..2).map(|_| lanes.submit(commit(0, 1, MAX_BYTES))));
+    for _ in 0..4 {
+        answer.send(Ok(Outcome::Committed)).unwrap();
+    }
+    for pending in pending.into_iter().chain([first]) {
+        pending.await.unwrap();
+    }
+    assert_eq!(store.sizes(), [1, MAX_COMMITS, 2, 1]);
+}
+
+#[tokio::test]
+async fn after_an_error_the_epoch_is_lost() {
+    let (store, lanes, answer) = scripted();
+    let failed = lanes.submit(commit(0, 1, 1));
+    store.begun().await;
+    let queued = lanes.submit(commit(0, 1, 1));
+    let elsewhere = lanes.submit(commit(2, 1, 1));
+    answer.send(Err(Error::Database("cut off".into()))).unwrap();
+    assert!(failed.await.is_err());
+    let error = queued.await.unwrap_err().to_string();
+    assert!(error.contains("cut off"), "{error}");
+
+    // Another shard of the same lane goes on, and so does this one in a later epoch.
+    answer.send(Ok(Outcome::Committed)).unwrap();
+    assert_eq!(elsewhere.await.unwrap(), Outcome::Committed);
+    answer.send(Ok(Outcome::Committed)).unwrap();
+    let advanced = lanes.submit(commit(0, 2, 1)).await;
+    assert_eq!(advanced.unwrap(), Outcome::Committed);
+    assert_eq!(store.sizes(), [1, 1, 1]);
+}
+
+#[tokio::test]
+async fn a_flush_waits_for_what_came_before() {
+    let (store, lanes, answer) = scripted();
+    lanes.flush().await;
+    let first = lanes.submit(commit(0, 1, 1));
+    store.begun().await;
+    drop(lanes.submit(commit(2, 1, 1)));
+    let mut flush = Box::pin(lanes.flush());
+    assert!(futures::poll!(&mut flush).is_pending());
+    answer.send(Ok(Outcome::Fenced)).unwrap();
+    assert_eq!(first.await.unwrap(), Outcome::Fenced);
+    store.begun().await;
+    assert!(futures::poll!(&mut flush).is_pending());
+    answer.send(Ok(Outcome::Committed)).unwrap();
+    flush.await;
+}
+
+#[tokio::test]
+async fn dropped_lanes_finish_what_was_submitted() {
+    let (store, lanes, answer) = scripted();
+    let pending: Vec<_> = (0..3).map(|_| lanes.submit(commit(0, 1, 1))).collect();
+    drop(lanes);
+    answer.send(Ok(Outcome::Committed)).unwrap();
+    for pending in pending {
+        assert_eq!(pending.await.unwrap(), Outcome::Committed);
+    }
+    assert_eq!(store.sizes(), [3]);
+}

@@ -1,0 +1,339 @@
+//! The store on PostgreSQL 15 or newer.
+//!
+//! The invariant: at most one pod's writes are accepted for a shard's epoch, and epochs only grow. Every commit takes the
+//! lock of its shards' fence rows in the statement that writes (`commit.sql`), so a takeover waits for it and whatever
+//! comes after the takeover is refused. No clock is compared.
+
+mod arrays;
+#[cfg(test)]
+mod plans;
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use portside_core::ids::{Epoch, Fence, PodId, SHARDS, ShardId, WorkerId};
+use portside_core::keys::KeyRange;
+use portside_core::write::Value;
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions, PgRow};
+use sqlx::{Connection, PgConnection, Row};
+use uuid::Uuid;
+
+use crate::fold::fold;
+use crate::range::ByteRange;
+use crate::{Commit, DueAlarm, Error, Loaded, Outcome, Result, Store, rows};
+
+const COMMIT: &str = include_str!("commit.sql");
+const CLAIM: &str = include_str!("claim.sql");
+const LOAD: &str = include_str!("load.sql");
+const ALARMS: &str = include_str!("alarms.sql");
+const REGISTER: &str = "INSERT INTO portside.pod (pool, pod, name) VALUES ($1, $2, $3) \
+    ON CONFLICT (pod) DO NOTHING";
+/// Need not reach the disk: a database that crashes forgets renewals, and any change of the number is a sign of life.
+const RENEW: &str = "UPDATE portside.pod SET renewals = renewals + 1 \
+    FROM set_config('synchronous_commit', 'off', true) WHERE pod = $1 RETURNING renewals";
+const OBSERVE: &str = "SELECT pod, renewals FROM portside.pod WHERE pool = $1";
+const DECLARE_DEAD: &str = "DELETE FROM portside.pod WHERE pod = $1 AND renewals = $2";
+const IS_ALIVE: &str = "SELECT FROM portside.pod WHERE pod = $1";
+const RELEASE: &str = "WITH gone AS (DELETE FROM portside.pod WHERE pod = $2) \
+    UPDATE portside.shard SET owner = NULL, epoch = epoch + 1 WHERE pool = $1 AND owner = $2";
+const ADVANCE: &str = "UPDATE portside.shard SET epoch = epoch + 1 \
+    WHERE pool = $1 AND shard = $2 AND owner = $3 AND epoch = $4 RETURNING epoch";
+const GET: &str = "SELECT key, value FROM portside.kv \
+    WHERE pool = $1 AND shard = $2 AND worker = $3 AND key = ANY ($4::bytea[])";
+const LIST: &str = "SELECT key, value FROM portside.kv WHERE pool = $1 AND shard = $2 \
+    AND worker = $3 AND key >= $4 AND key < $5 ORDER BY key LIMIT $6";
+const LIST_REVERSE: &str = "SELECT key, value FROM portside.kv WHERE pool = $1 AND shard = $2 \
+    AND worker = $3 AND key >= $4 AND key < $5 ORDER BY key DESC LIMIT $6";
+
+/// Statements in flight for commits. Measured: two lanes and more keep the log's flush busy, more than four gain little.
+const LANES: u32 = 4;
+/// Beside the lanes, for leases and ownership: a renewal never queues behind the data.
+const CONTROL: u32 = 2;
+const READERS: u32 = 8;
+/// How long a caller waits for a connection.
+const ACQUIRE: Duration = Duration::from_secs(5);
+/// How long a statement may take before its connection is given up as dead.
+const STATEMENT: Duration = Duration::from_secs(30);
+
+/// One application's data in a Postgres database. Cloning is cheap.
+#[derive(Debug, Clone)]
+pub struct Postgres {
+    pool: i32,
+    writers: PgPool,
+    control: PgPool,
+    readers: PgPool,
+}
+
+type Query = sqlx::query::Query<'static, sqlx::Postgres, PgArguments>;
+
+impl Postgres {
+    /// Connects, brings the schema up to date and makes the application known.
+    ///
+    /// # Errors
+    /// As [`crate::open`].
+    pub async fn open(url: &str, app: &str) -> Result<Self> {
+        let options = PgConnectOptions::from_str(url)?.application_name("portside");
+        // Not through a pool: it would retry a wrong address until its time is up, and hide why.
+        let mut connection = tokio::time::timeout(ACQUIRE, PgConnection::connect_with(&options))
+            .await
+            .map_err(|_| Error::Database("the database did not answer within 5 s".into()))??;
+        let pool = prepare(&mut connection, app).await?;
+        connection.close().await?;
+        Ok(Self {
+            pool,
+            writers: connections(&options, LANES, WRITER_SESSION),
+            control: connections(&options, CONTROL, ""),
+            readers: connections(&options, READERS, ""),
+        })
+    }
+
+    async fn rows(&self, pool: &PgPool, query: Query) -> Result<Vec<PgRow>> {
+        let mut connection = pool.acquire().await?;
+        let Ok(rows) = tokio::time::timeout(STATEMENT, query.fetch_all(&mut *connection)).await
+        else {
+            // Not back into the pool: nobody knows what its next answer would belong to.
+            drop(connection.detach());
+            return Err(Error::Database(
+                "the database did not answer within 30 s".into(),
+            ));
+        };
+        Ok(rows?)
+    }
+}
+
+/// Checks the server's version, migrates, and finds or makes the application's pool.
+async fn prepare(connection: &mut PgConnection, app: &str) -> Result<i32> {
+    const OLDEST: u32 = 150_000;
+    if connection
+        .server_version_num()
+        .is_some_and(|it| it < OLDEST)
+    {
+        return Err(Error::Incompatible(
+            "PostgreSQL 15 or newer is needed".into(),
+        ));
+    }
+    let mut migrations = sqlx::migrate!("migrations/postgres");
+    migrations.create_schema("portside");
+    migrations.dangerous_set_table_name("portside.migration");
+    let migrated = migrations.run_direct(None, connection, false).await;
+    migrated.map_err(rows::migration_failed)?;
+
+    let mut transaction = connection.begin().await?;
+    // The update makes the row ours, and returned, even if it was there.
+    let pool = sqlx::query(
+        "INSERT INTO portside.pool (name, shards) VALUES ($1, $2) \
+         ON CONFLICT (name) DO UPDATE SET name = excluded.name RETURNING pool, shards",
+    )
+    .bind(app)
+    .bind(SHARDS.cast_signed())
+    .fetch_one(&mut *transaction)
+    .await?;
+    rows::check_shards(i64::from(pool.try_get::<i32, _>("shards")?))?;
+    let pool: i32 = pool.try_get("pool")?;
+    sqlx::query(
+        "INSERT INTO portside.shard (pool, shard) SELECT $1, generate_series(0, $2 - 1) \
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(pool)
+    .bind(SHARDS.cast_signed())
+    .execute(&mut *transaction)
+    .await?;
+    transaction.commit().await?;
+    Ok(pool)
+}
+
+/// What each connection is set to.
+///
+/// Every statement is planned once, for any arguments. Its tables may have been empty then, so the plans that are only good
+/// for small tables are ruled out; without that, a young database reads whole tables until its first `ANALYZE`. A server
+/// that is set to lose acknowledged commits is overruled.
+const SESSION: &str = "SET plan_cache_mode = force_generic_plan; SET jit = off; \
+    SET enable_seqscan = off; SELECT set_config('synchronous_commit', 'on', false) \
+    WHERE current_setting('synchronous_commit') = 'off'";
+/// And those for commits, for the same reason: `commit.sql` joins its rows to the tables by their keys, one by one.
+const WRITER_SESSION: &str =
+    "SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_material = off";
+
+fn connections(options: &PgConnectOptions, most: u32, session: &'static str) -> PgPool {
+    /// A connection that was used this recently is taken to be alive.
+    const FRESH: Duration = Duration::from_secs(1);
+    PgPoolOptions::new()
+        .max_connections(most)
+        .acquire_timeout(ACQUIRE)
+        .test_before_acquire(false)
+        .before_acquire(|connection, meta| {
+            Box::pin(async move {
+                if meta.idle_for > FRESH {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
+        .after_connect(move |connection, _| {
+            Box::pin(async move {
+                sqlx::raw_sql(SESSION).execute(&mut *connection).await?;
+                sqlx::raw_sql(session).execute(connection).await?;
+                Ok(())
+            })
+        })
+        .connect_lazy_with(options.clone())
+}
+
+fn uuid(pod: PodId) -> Uuid {
+    Uuid::from_u128(pod.0)
+}
+
+#[async_trait]
+impl Store for Postgres {
+    fn lanes(&self) -> usize {
+        LANES as usize
+    }
+
+    async fn register(&self, pod: PodId, name: &str) -> Result<()> {
+        let query = sqlx::query(REGISTER).bind(self.pool).bind(uuid(pod));
+        self.rows(&self.control, query.bind(name.to_owned()))
+            .await?;
+        Ok(())
+    }
+
+    async fn renew(&self, pod: PodId) -> Result<bool> {
+        let query = sqlx::query(RENEW).bind(uuid(pod));
+        Ok(!self.rows(&self.control, query).await?.is_empty())
+    }
+
+    async fn observe(&self) -> Result<Vec<(PodId, u64)>> {
+        let query = sqlx::query(OBSERVE).bind(self.pool);
+        let rows = self.rows(&self.control, query).await?;
+        rows.iter()
+            .map(|row| {
+                let pod: Uuid = row.try_get("pod")?;
+                let renewals: i64 = row.try_get("renewals")?;
+                Ok((PodId(pod.as_u128()), renewals.cast_unsigned()))
+            })
+            .collect()
+    }
+
+    async fn declare_dead(&self, pod: PodId, seen: u64) -> Result<bool> {
+        let query = sqlx::query(DECLARE_DEAD).bind(uuid(pod));
+        self.rows(&self.control, query.bind(seen.cast_signed()))
+            .await?;
+        let alive = sqlx::query(IS_ALIVE).bind(uuid(pod));
+        Ok(self.rows(&self.control, alive).await?.is_empty())
+    }
+
+    async fn claim(&self, pod: PodId, limit: u32) -> Result<Vec<(ShardId, Epoch)>> {
+        let query = sqlx::query(CLAIM).bind(self.pool).bind(uuid(pod));
+        let query = query.bind(i64::from(limit));
+        let claimed = self.rows(&self.control, query).await?;
+        claimed.iter().map(rows::claimed).collect()
+    }
+
+    async fn release(&self, pod: PodId) -> Result<()> {
+        let query = sqlx::query(RELEASE).bind(self.pool).bind(uuid(pod));
+        self.rows(&self.control, query).await?;
+        Ok(())
+    }
+
+    async fn advance(&self, fence: Fence) -> Result<Option<Epoch>> {
+        let query = sqlx::query(ADVANCE).bind(self.pool);
+        let query = query.bind(fence.shard.0.cast_signed());
+        let query = query.bind(uuid(fence.pod)).bind(rows::epoch(fence.epoch));
+        let advanced = self.rows(&self.control, query).await?;
+        advanced.first().map(rows::Columns::epoch).transpose()
+    }
+
+    async fn load(
+        &self,
+        fence: Fence,
+        worker: WorkerId,
+        max_keys: usize,
+        max_bytes: usize,
+    ) -> Result<Option<Loaded>> {
+        let query = sqlx::query(LOAD)
+            .bind(self.pool)
+            .bind(fence.shard.0.cast_signed())
+            .bind(uuid(fence.pod))
+            .bind(rows::epoch(fence.epoch))
+            .bind(Uuid::from_bytes(worker.0))
+            .bind(rows::limit(max_keys.max(1)))
+            .bind(rows::limit(max_bytes.max(1)));
+        rows::loaded(&self.rows(&self.readers, query).await?)
+    }
+
+    async fn get(
+        &self,
+        shard: ShardId,
+        worker: WorkerId,
+        keys: &[String],
+    ) -> Result<BTreeMap<String, Value>> {
+        let keys: Vec<&[u8]> = keys.iter().map(String::as_bytes).collect();
+        let query = sqlx::query(GET)
+            .bind(self.pool)
+            .bind(shard.0.cast_signed())
+            .bind(Uuid::from_bytes(worker.0))
+            .bind(keys);
+        rows::entries(&self.rows(&self.readers, query).await?)
+    }
+
+    async fn list(
+        &self,
+        shard: ShardId,
+        worker: WorkerId,
+        range: &KeyRange,
+    ) -> Result<Vec<(String, Value)>> {
+        let ByteRange { from, to } = range.into();
+        let query = sqlx::query(if range.reverse { LIST_REVERSE } else { LIST })
+            .bind(self.pool)
+            .bind(shard.0.cast_signed())
+            .bind(Uuid::from_bytes(worker.0))
+            .bind(from)
+            .bind(to)
+            .bind(rows::limit(range.limit.unwrap_or(usize::MAX)));
+        rows::entries(&self.rows(&self.readers, query).await?)
+    }
+
+    async fn commit(&self, commits: &[Commit]) -> Result<Vec<Outcome>> {
+        let mut outcomes = vec![Outcome::Fenced; commits.len()];
+        let mut left: Vec<usize> = (0..commits.len()).collect();
+        // Once, unless other calls wrote the same shards at the same time.
+        while !left.is_empty() {
+            let batch: Vec<&Commit> = left.iter().map(|&index| &commits[index]).collect();
+            let folded = fold(&batch);
+            let held = self
+                .rows(&self.writers, arrays::commit(self.pool, &folded))
+                .await?;
+            let mut fresh: Vec<Option<bool>> = vec![None; folded.fences.len()];
+            for row in &held {
+                let place: i64 = row.try_get("place")?;
+                let place = usize::try_from(place - 1).unwrap_or(usize::MAX);
+                if let Some(slot) = fresh.get_mut(place) {
+                    *slot = Some(row.try_get("fresh")?);
+                }
+            }
+            let mut again = vec![];
+            for (&index, &fence) in left.iter().zip(&folded.fence_of) {
+                match fresh[fence] {
+                    Some(true) => outcomes[index] = Outcome::Committed,
+                    Some(false) => again.push(index),
+                    None => {}
+                }
+            }
+            left = again;
+        }
+        Ok(outcomes)
+    }
+
+    async fn alarms(&self, shards: &[ShardId], until: i64, limit: usize) -> Result<Vec<DueAlarm>> {
+        let shards: Vec<i32> = shards.iter().map(|shard| shard.0.cast_signed()).collect();
+        let query = sqlx::query(ALARMS)
+            .bind(self.pool)
+            .bind(shards)
+            .bind(until)
+            .bind(rows::limit(limit));
+        let alarms = self.rows(&self.readers, query).await?;
+        let alarms = alarms.iter().map(rows::Columns::due_alarm);
+        alarms.filter_map(Result::transpose).collect()
+    }
+}

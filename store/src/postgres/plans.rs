@@ -1,0 +1,74 @@
+//! The hot statements find their rows by index, whatever the tables held when they were planned.
+
+use sqlx::{AssertSqlSafe, Executor, Row};
+
+use super::{ALARMS, COMMIT, GET, LIST, LIST_REVERSE, LOAD, Postgres};
+use crate::testing::PostgresServer;
+
+/// The hot statements, each with arguments that let the plan be shown: which partition matters, no more.
+const HOT: [(&str, &str, &str); 6] = [
+    ("load_worker", LOAD, "1, 7, NULL, 1, NULL, 9, 9"),
+    ("get_keys", GET, "1, 7, NULL, NULL"),
+    ("list_keys", LIST, "1, 7, NULL, NULL, NULL, 9"),
+    ("list_reverse", LIST_REVERSE, "1, 7, NULL, NULL, NULL, 9"),
+    ("due_alarms", ALARMS, "1, NULL, NULL, 9"),
+    (
+        "commit_batch",
+        COMMIT,
+        "NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
+         NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL",
+    ),
+];
+
+async fn assert_indexed(store: &Postgres, when: &str) {
+    for (name, sql, arguments) in HOT {
+        let writes = name == "commit_batch";
+        let pool = if writes {
+            &store.writers
+        } else {
+            &store.readers
+        };
+        let mut session = pool.acquire().await.unwrap();
+        let prepare = format!("PREPARE {name} AS {sql}");
+        session.execute(AssertSqlSafe(prepare)).await.unwrap();
+        let explain = format!("EXPLAIN EXECUTE {name}({arguments})");
+        let lines = session.fetch_all(AssertSqlSafe(explain)).await.unwrap();
+        let lines: Vec<String> = lines.iter().map(|line| line.get(0)).collect();
+        let plan = lines.join("\n");
+        assert!(!plan.contains("Seq Scan"), "{name} {when}:\n{plan}");
+        let mut conditions = lines.iter().filter(|line| line.contains("Index Cond"));
+        // Not by the pool alone: only with the shard too can partitions be passed over.
+        let narrow = conditions
+            .clone()
+            .all(|condition| condition.contains("shard"));
+        assert!(
+            conditions.next().is_some() && narrow,
+            "{name} {when}:\n{plan}"
+        );
+        session.execute("DEALLOCATE ALL").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn hot_statements_use_indexes_before_and_after_there_is_data() {
+    let server = PostgresServer::start();
+    let store = Postgres::open(&server.database().await, "plans")
+        .await
+        .unwrap();
+    assert_indexed(&store, "empty").await;
+
+    store
+        .writers
+        .execute(
+            "INSERT INTO portside.worker
+                 SELECT 1, i % 4096, md5(i::text)::uuid, 'w.js', 'n', i, 0, i FROM generate_series(1, 20000) i;
+             INSERT INTO portside.kv
+                 SELECT 1, i % 4096, md5(i::text)::uuid, convert_to('key' || j, 'UTF8'), 'value'
+                 FROM generate_series(1, 20000) i, generate_series(1, 3) j",
+        )
+        .await
+        .unwrap();
+    assert_indexed(&store, "filled").await;
+    store.writers.execute("ANALYZE").await.unwrap();
+    assert_indexed(&store, "analyzed").await;
+}

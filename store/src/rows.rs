@@ -1,0 +1,157 @@
+//! What both databases' rows have in common.
+
+use std::collections::BTreeMap;
+
+use portside_core::alarm::Alarm;
+use portside_core::ids::{Epoch, ShardId, WorkerKey};
+use sqlx::{ColumnIndex, Database, Decode, Row, Type};
+
+use crate::{DueAlarm, Error, Loaded, Result};
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::PoolTimedOut => {
+                Self::Database("no connection to the database within 5 s".into())
+            }
+            other => Self::Database(other.to_string()),
+        }
+    }
+}
+
+/// Migrations that this version does not know, or knows otherwise, are another version's work.
+pub(crate) fn migration_failed(error: sqlx::migrate::MigrateError) -> Error {
+    use sqlx::migrate::MigrateError;
+    match error {
+        MigrateError::VersionMissing(number) | MigrateError::VersionMismatch(number) => {
+            Error::Incompatible(format!(
+                "the database's schema has a step {number} that this version does not know; \
+                 use the version that wrote it, or a newer one"
+            ))
+        }
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error.into(),
+        other => Error::Database(other.to_string()),
+    }
+}
+
+pub(crate) fn check_shards(found: i64) -> Result<()> {
+    use portside_core::ids::SHARDS;
+    if found == i64::from(SHARDS) {
+        return Ok(());
+    }
+    Err(Error::Incompatible(format!(
+        "the database has {found} shards for this application, this version works with {SHARDS}"
+    )))
+}
+
+pub(crate) fn utf8(bytes: Vec<u8>) -> Result<String> {
+    String::from_utf8(bytes)
+        .map_err(|_| Error::Incompatible("a key or name in the database is not UTF-8".into()))
+}
+
+fn unsigned<T: TryFrom<i64>>(column: &str, stored: i64) -> Result<T> {
+    T::try_from(stored).map_err(|_| {
+        Error::Incompatible(format!("{column} {stored} in the database is out of range"))
+    })
+}
+
+/// Reads columns by name, whichever the database.
+pub(crate) trait Columns {
+    /// An integer of 64 bits.
+    fn int(&self, column: &str) -> Result<Option<i64>>;
+    /// Bytes.
+    fn bytes(&self, column: &str) -> Result<Option<Vec<u8>>>;
+
+    fn epoch(&self) -> Result<Epoch> {
+        Ok(Epoch(unsigned("epoch", self.int("epoch")?.unwrap_or(-1))?))
+    }
+
+    fn alarm(&self) -> Result<Option<Alarm>> {
+        let (Some(scheduled), Some(due)) = (self.int("scheduled")?, self.int("due")?) else {
+            return Ok(None);
+        };
+        let retries = unsigned("retries", self.int("retries")?.unwrap_or(0))?;
+        Ok(Some(Alarm {
+            scheduled,
+            retries,
+            due,
+        }))
+    }
+
+    fn due_alarm(&self) -> Result<Option<DueAlarm>> {
+        let text = |column| utf8(self.bytes(column)?.unwrap_or_default());
+        let worker = WorkerKey::new(&text("script")?, &text("name")?)
+            .map_err(|error| Error::Incompatible(error.to_string()))?;
+        Ok(self.alarm()?.map(|alarm| DueAlarm { worker, alarm }))
+    }
+
+    fn entry(&self) -> Result<Option<(String, portside_core::write::Value)>> {
+        let Some(key) = self.bytes("key")? else {
+            return Ok(None);
+        };
+        let value = self.bytes("value")?.unwrap_or_default();
+        Ok(Some((utf8(key)?, value.into())))
+    }
+}
+
+impl<R> Columns for R
+where
+    R: Row,
+    for<'c> &'c str: ColumnIndex<R>,
+    for<'r> Option<i64>: Decode<'r, R::Database> + Type<R::Database>,
+    for<'r> Option<Vec<u8>>: Decode<'r, R::Database> + Type<R::Database>,
+    R::Database: Database,
+{
+    fn int(&self, column: &str) -> Result<Option<i64>> {
+        Ok(self.try_get(column)?)
+    }
+
+    fn bytes(&self, column: &str) -> Result<Option<Vec<u8>>> {
+        Ok(self.try_get(column)?)
+    }
+}
+
+pub(crate) fn claimed(row: &impl Columns) -> Result<(ShardId, Epoch)> {
+    let shard = unsigned("shard", row.int("shard")?.unwrap_or(-1))?;
+    Ok((ShardId(shard), row.epoch()?))
+}
+
+/// Reads the rows of a `load` statement: none means fenced.
+pub(crate) fn loaded(rows: &[impl Columns]) -> Result<Option<Loaded>> {
+    let Some(first) = rows.first() else {
+        return Ok(None);
+    };
+    let alarm = first.alarm()?;
+    let found = first.int("found")?.unwrap_or(0);
+    let mut entries = BTreeMap::new();
+    for row in rows {
+        entries.extend(row.entry()?);
+    }
+    Ok(Some(Loaded {
+        complete: i64::try_from(entries.len()).is_ok_and(|read| read == found),
+        entries,
+        alarm,
+    }))
+}
+
+pub(crate) fn entries<T>(rows: &[impl Columns]) -> Result<T>
+where
+    T: FromIterator<(String, portside_core::write::Value)>,
+{
+    rows.iter()
+        .filter_map(|row| row.entry().transpose())
+        .collect()
+}
+
+/// As `LIMIT` wants it.
+pub(crate) fn limit(wanted: usize) -> i64 {
+    // One less, so that a statement may ask for one more.
+    i64::try_from(wanted)
+        .unwrap_or(i64::MAX - 1)
+        .min(i64::MAX - 1)
+}
+
+/// The bits of a stored epoch. An epoch that cannot be stored cannot hold either.
+pub(crate) fn epoch(epoch: Epoch) -> i64 {
+    i64::try_from(epoch.0).unwrap_or(-1)
+}

@@ -1,0 +1,154 @@
+//! Both stores, and what every test does with one.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use portside_core::alarm::{Alarm, AlarmChange};
+use portside_core::ids::{PodId, WorkerKey};
+use portside_core::write::{Value, WriteBatch};
+use portside_store::testing::{Owner, PostgresServer};
+use portside_store::{Loaded, Store};
+use tempfile::TempDir;
+use tokio::sync::OnceCell;
+use uuid::Uuid;
+
+/// A store to test, alone in its database as far as it can see.
+pub struct Fixture {
+    pub store: Arc<dyn Store>,
+    pub url: String,
+    pub app: String,
+    folder: Option<TempDir>,
+}
+
+/// The program's server and a database in it; the server goes when the program does.
+pub async fn postgres() -> &'static (PostgresServer, String) {
+    static SERVER: OnceCell<(PostgresServer, String)> = OnceCell::const_new();
+    SERVER
+        .get_or_init(|| async {
+            let server = PostgresServer::start();
+            let url = server.database().await;
+            (server, url)
+        })
+        .await
+}
+
+#[derive(Debug, Clone, Copy)]
+pub enum Kind {
+    Sqlite,
+    Postgres,
+}
+
+impl Kind {
+    pub async fn open(self) -> Fixture {
+        static APPS: AtomicU32 = AtomicU32::new(0);
+        let app = format!("app {}", APPS.fetch_add(1, Ordering::Relaxed));
+        let (url, folder) = match self {
+            Self::Postgres => (postgres().await.1.clone(), None),
+            Self::Sqlite => {
+                let folder = tempfile::tempdir().unwrap();
+                let path = folder.path().join("state.db");
+                (format!("sqlite:{}", path.display()), Some(folder))
+            }
+        };
+        let store = portside_store::open(&url, &app).await.unwrap();
+        Fixture {
+            store,
+            url,
+            app,
+            folder,
+        }
+    }
+}
+
+impl Fixture {
+    /// Closes the store and opens the same database again. Nobody else may hold the store.
+    pub async fn reopen(self, app: &str) -> Self {
+        drop(self.store);
+        Self {
+            store: portside_store::open(&self.url, app).await.unwrap(),
+            app: app.to_owned(),
+            ..self
+        }
+    }
+
+    /// Closes the store and keeps the database.
+    pub fn close(self) -> (String, Option<TempDir>) {
+        (self.url, self.folder)
+    }
+
+    /// A live pod without shards.
+    pub async fn pod(&self) -> PodId {
+        let pod = PodId(Uuid::new_v4().as_u128());
+        self.store.register(pod, "a pod").await.unwrap();
+        pod
+    }
+
+    /// A live pod that owns every free shard.
+    pub async fn owner(&self) -> Owner {
+        let pod = self.pod().await;
+        Owner::claim(&self.store, pod).await
+    }
+}
+
+pub fn worker(name: &str) -> WorkerKey {
+    WorkerKey::new("w.js", name).unwrap()
+}
+
+pub fn value(text: &str) -> Value {
+    text.as_bytes().into()
+}
+
+/// Puts keys; the values are the keys.
+pub fn put(keys: &[&str]) -> WriteBatch {
+    let mut batch = WriteBatch::default();
+    for key in keys {
+        batch.write((*key).to_owned(), Some(value(key)));
+    }
+    batch
+}
+
+pub fn delete(keys: &[&str]) -> WriteBatch {
+    let mut batch = WriteBatch::default();
+    for key in keys {
+        batch.write((*key).to_owned(), None);
+    }
+    batch
+}
+
+pub fn clear() -> WriteBatch {
+    WriteBatch {
+        clear: true,
+        ..WriteBatch::default()
+    }
+}
+
+pub fn alarm(change: AlarmChange) -> WriteBatch {
+    WriteBatch {
+        alarm: change,
+        ..WriteBatch::default()
+    }
+}
+
+pub fn set_alarm(scheduled: i64) -> WriteBatch {
+    alarm(AlarmChange::Set(Alarm::at(scheduled)))
+}
+
+pub fn keys(loaded: &Loaded) -> Vec<&str> {
+    loaded.entries.keys().map(String::as_str).collect()
+}
+
+/// How many workers of the application the database has, seen past the store.
+pub async fn stored_workers(fixture: &Fixture) -> i64 {
+    use sqlx::Connection;
+    if fixture.url.starts_with("sqlite:") {
+        let sql = "SELECT count(*) FROM worker w JOIN pool p USING (pool) WHERE p.name = $1";
+        let mut file = sqlx::SqliteConnection::connect(&fixture.url).await.unwrap();
+        let counted = sqlx::query_scalar(sql).bind(&fixture.app);
+        return counted.fetch_one(&mut file).await.unwrap();
+    }
+    let sql = "SELECT count(*) FROM portside.worker w JOIN portside.pool p USING (pool) \
+        WHERE p.name = $1";
+    let mut server = sqlx::PgConnection::connect(&fixture.url).await.unwrap();
+    let counted = sqlx::query_scalar(sql).bind(&fixture.app);
+    counted.fetch_one(&mut server).await.unwrap()
+}

@@ -1,0 +1,182 @@
+//! Forced interleavings on a real Postgres: somebody holds a lock, and the store's own statements run into it.
+
+#![allow(clippy::unwrap_used)] // These are tests.
+
+use std::sync::Arc;
+
+use portside_core::ids::{PodId, SHARDS, WorkerKey};
+use portside_core::write::WriteBatch;
+use portside_store::testing::{Owner, PostgresServer};
+use portside_store::{Outcome, Store};
+use sqlx::{Connection, Executor, PgConnection};
+use uuid::Uuid;
+
+struct Race {
+    _server: PostgresServer,
+    store: Arc<dyn Store>,
+    owner: Owner,
+    it: WorkerKey,
+    /// The one with the lock.
+    holder: PgConnection,
+    /// Sees who waits.
+    watcher: PgConnection,
+}
+
+impl Race {
+    async fn new() -> Self {
+        let server = PostgresServer::start();
+        let url = server.database().await;
+        let store = portside_store::open(&url, "race").await.unwrap();
+        let owner = claim(&store).await;
+        let it = WorkerKey::new("w.js", "a").unwrap();
+        owner.write(&it, put("count", "0")).await;
+        Self {
+            holder: PgConnection::connect(&url).await.unwrap(),
+            watcher: PgConnection::connect(&url).await.unwrap(),
+            _server: server,
+            store,
+            owner,
+            it,
+        }
+    }
+
+    /// Locks the fence of our worker's shard, as somebody does who writes it.
+    async fn lock_fence(&mut self) {
+        self.holder.execute("BEGIN").await.unwrap();
+        sqlx::query("UPDATE portside.shard SET seq = seq + 1 WHERE shard = $1")
+            .bind(self.it.id().shard(SHARDS).0.cast_signed())
+            .execute(&mut self.holder)
+            .await
+            .unwrap();
+    }
+
+    /// Returns once a statement of the store waits for a lock.
+    async fn somebody_waits(&mut self) {
+        let waiting = "SELECT count(*) FROM pg_stat_activity \
+            WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        loop {
+            let count: i64 = sqlx::query_scalar(waiting)
+                .fetch_one(&mut self.watcher)
+                .await
+                .unwrap();
+            if count > 0 {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Commits in the background.
+    fn commit(&self, batch: WriteBatch) -> tokio::task::JoinHandle<Vec<Outcome>> {
+        let (store, commit) = (self.store.clone(), self.owner.commit(&self.it, batch));
+        tokio::spawn(async move { store.commit(&[commit]).await.unwrap() })
+    }
+}
+
+async fn claim(store: &Arc<dyn Store>) -> Owner {
+    let pod = PodId(Uuid::new_v4().as_u128());
+    store.register(pod, "racer").await.unwrap();
+    Owner::claim(store, pod).await
+}
+
+fn put(key: &str, value: &str) -> WriteBatch {
+    let mut batch = WriteBatch::default();
+    batch.write(key.into(), Some(value.as_bytes().into()));
+    batch
+}
+
+/// A stale commit that arrives while the takeover is under way waits for it, and then is refused.
+#[tokio::test]
+async fn a_commit_during_a_takeover_is_refused() {
+    let mut race = Race::new().await;
+    race.lock_fence().await;
+    let heir = Uuid::new_v4();
+    sqlx::query("UPDATE portside.shard SET owner = $2, epoch = epoch + 1 WHERE shard = $1")
+        .bind(race.it.id().shard(SHARDS).0.cast_signed())
+        .bind(heir)
+        .execute(&mut race.holder)
+        .await
+        .unwrap();
+    let mut all = put("count", "99");
+    all.clear = true;
+    all.write("other".into(), Some([9].into()));
+    let stale = race.commit(all);
+    race.somebody_waits().await;
+    race.holder.execute("COMMIT").await.unwrap();
+    assert_eq!(stale.await.unwrap(), [Outcome::Fenced]);
+
+    let shard = race.it.id().shard(SHARDS);
+    let range = portside_core::keys::KeyRange::default();
+    let left = race.store.list(shard, race.it.id(), &range).await.unwrap();
+    assert_eq!(left, [("count".into(), (*b"0").into())]);
+}
+
+/// A commit that is under way when its pod is declared dead: the shard is passed over until the commit is done, and
+/// whoever gets the shard then sees it.
+#[tokio::test]
+async fn a_takeover_waits_for_a_commit_under_way() {
+    let mut race = Race::new().await;
+    // Lets the commit take its fence and stops it at the row.
+    race.holder.execute("BEGIN").await.unwrap();
+    let row = "SELECT FROM portside.kv FOR UPDATE";
+    race.holder.execute(row).await.unwrap();
+    let last = race.commit(put("count", "41"));
+    race.somebody_waits().await;
+
+    let dead = race.owner.pod;
+    assert!(race.store.declare_dead(dead, 0).await.unwrap());
+    let mut heir = claim(&race.store).await;
+    let shard = race.it.id().shard(SHARDS);
+    assert_eq!(heir.epochs.len(), SHARDS as usize - 1);
+    assert!(!heir.epochs.contains_key(&shard));
+
+    race.holder.execute("COMMIT").await.unwrap();
+    assert_eq!(last.await.unwrap(), [Outcome::Committed]);
+    let claimed = race.store.claim(heir.pod, SHARDS).await.unwrap();
+    heir.epochs.extend(claimed);
+    let loaded = heir.load(&race.it).await.unwrap();
+    assert_eq!(loaded.entries["count"][..], *b"41");
+}
+
+/// Advancing an epoch waits for what the old one is still writing, and so does not miss it.
+#[tokio::test]
+async fn advancing_waits_for_a_commit_under_way() {
+    let mut race = Race::new().await;
+    race.holder.execute("BEGIN").await.unwrap();
+    let row = "SELECT FROM portside.kv FOR UPDATE";
+    race.holder.execute(row).await.unwrap();
+    let last = race.commit(put("count", "41"));
+    race.somebody_waits().await;
+
+    let (store, old) = (race.store.clone(), race.owner.fence(&race.it));
+    let advancing = tokio::spawn(async move { store.advance(old).await.unwrap() });
+    race.holder.execute("COMMIT").await.unwrap();
+    let epoch = advancing.await.unwrap().unwrap();
+    assert_eq!(last.await.unwrap(), [Outcome::Committed]);
+    race.owner.epochs.insert(old.shard, epoch);
+    let loaded = race.owner.load(&race.it).await.unwrap();
+    assert_eq!(loaded.entries["count"][..], *b"41");
+}
+
+/// A statement that has waited for its fence still reads as of its start. What was written meanwhile must not escape it.
+#[tokio::test]
+async fn a_clear_that_waited_clears_what_came_in_between() {
+    let mut race = Race::new().await;
+    race.lock_fence().await;
+    sqlx::query(
+        "INSERT INTO portside.kv SELECT pool, shard, worker, 'between', '' FROM portside.worker",
+    )
+    .execute(&mut race.holder)
+    .await
+    .unwrap();
+    let clear = WriteBatch {
+        clear: true,
+        ..WriteBatch::default()
+    };
+    let clearing = race.commit(clear);
+    race.somebody_waits().await;
+    race.holder.execute("COMMIT").await.unwrap();
+    assert_eq!(clearing.await.unwrap(), [Outcome::Committed]);
+    let loaded = race.owner.load(&race.it).await.unwrap();
+    assert_eq!(loaded.entries.len(), 0);
+}
