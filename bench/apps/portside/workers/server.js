@@ -1,0 +1,49 @@
+// What is measured, each at a path of its own; ../../workerd/workers answers the same.
+
+export default {
+  async fetch(request) {
+    const { pathname, search } = new URL(request.url);
+    const name = search.slice(1);
+    switch (pathname) {
+      case "/ping":
+        return ask(new ServerlessWorker("./ping.js", name), "ping");
+      case "/add":
+        return ask(new ServerlessWorker("./counter.js", name), "add");
+      case "/read":
+        return ask(new ServerlessWorker("./counter.js", name), "read");
+      case "/echo":
+        return echo();
+      case "/room":
+        return enter(name);
+      default:
+        return new Response("ready");
+    }
+  },
+};
+
+function ask({ port }, question) {
+  return new Promise((resolve) => {
+    port.onmessage = ({ data }) => {
+      port.close();
+      resolve(new Response(data));
+    };
+    port.postMessage(question);
+  });
+}
+
+function echo() {
+  const { 0: client, 1: socket } = new WebSocketPair();
+  socket.accept();
+  socket.addEventListener("message", ({ data }) => socket.send(data));
+  return new Response(null, { status: 101, webSocket: client });
+}
+
+function enter(name) {
+  const { 0: client, 1: socket } = new WebSocketPair();
+  const { port } = new ServerlessWorker("./room.js", name);
+  socket.accept();
+  socket.addEventListener("message", ({ data }) => port.postMessage(data));
+  socket.addEventListener("close", () => port.close());
+  port.onmessage = ({ data }) => socket.send(data);
+  return new Response(null, { status: 101, webSocket: client });
+}

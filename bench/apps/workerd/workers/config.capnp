@@ -1,0 +1,26 @@
+using Workerd = import "/workerd/workerd.capnp";
+
+const config :Workerd.Config = (
+  services = [
+    (name = "main", worker = .workers),
+    # The command line says where: --directory-path storage=DIR
+    (name = "storage", disk = (writable = true)),
+  ],
+  sockets = [(name = "http", http = (), service = "main")],
+);
+
+const workers :Workerd.Worker = (
+  modules = [(name = "worker.js", esModule = embed "worker.js")],
+  compatibilityDate = "2026-11-01",
+  durableObjectNamespaces = [
+    (className = "Ping", uniqueKey = "ping", enableSql = true),
+    (className = "Counter", uniqueKey = "counter", enableSql = true),
+    (className = "Room", uniqueKey = "room", enableSql = true),
+  ],
+  durableObjectStorage = (localDisk = "storage"),
+  bindings = [
+    (name = "PING", durableObjectNamespace = "Ping"),
+    (name = "COUNTER", durableObjectNamespace = "Counter"),
+    (name = "ROOM", durableObjectNamespace = "Room"),
+  ],
+);

@@ -1,0 +1,72 @@
+// What is measured, each at a path of its own; ../../portside/workers answers the same.
+
+import { DurableObject } from "cloudflare:workers";
+
+export default {
+  async fetch(request, env) {
+    const { pathname, search } = new URL(request.url);
+    const name = search.slice(1);
+    switch (pathname) {
+      case "/ping":
+        return env.PING.getByName(name).fetch("http://object/ping");
+      case "/add":
+        return env.COUNTER.getByName(name).fetch("http://object/add");
+      case "/read":
+        return env.COUNTER.getByName(name).fetch("http://object/read");
+      case "/echo":
+        return echo();
+      case "/room":
+        return env.ROOM.getByName(name).fetch(request);
+      default:
+        return new Response("ready");
+    }
+  },
+};
+
+function echo() {
+  const { 0: client, 1: socket } = new WebSocketPair();
+  socket.accept();
+  socket.addEventListener("message", ({ data }) => socket.send(data));
+  return new Response(null, { status: 101, webSocket: client });
+}
+
+export class Ping extends DurableObject {
+  async fetch() {
+    return new Response("ping");
+  }
+}
+
+export class Counter extends DurableObject {
+  // Whether this is the first question since the object woke: the benchmark of waking looks at it.
+  state = "woken";
+
+  constructor(ctx, env) {
+    super(ctx, env);
+    ctx.blockConcurrencyWhile(async () => {
+      this.count = (await ctx.storage.get("count")) ?? 0;
+    });
+  }
+
+  async fetch(request) {
+    if (request.url.endsWith("/add")) this.ctx.storage.put("count", ++this.count);
+    const response = new Response(`${this.count} ${this.state}`);
+    this.state = "awake";
+    return response;
+  }
+}
+
+export class Room extends DurableObject {
+  members = new Set();
+
+  async fetch() {
+    const { 0: client, 1: socket } = new WebSocketPair();
+    socket.accept();
+    this.members.add(socket);
+    socket.addEventListener("close", () => this.members.delete(socket));
+    socket.addEventListener("message", ({ data }) => {
+      for (const member of this.members) member.send(data);
+    });
+    socket.send("joined");
+    return new Response(null, { status: 101, webSocket: client });
+  }
+}

@@ -1,0 +1,121 @@
+//! Runs the same load against Portside and against workerd, in turn, on this machine.
+//!
+//! Each measurement starts a fresh server on a free port with its state in a fresh temporary folder, puts a
+//! closed loop of clients on it, and stops it. The peers take turns over several rounds; the table has the
+//! medians and their ratios. The clients share one core, so the requests a second are bounded by them as
+//! well; the requests per second of the server's CPU time are not, and are the figure to compare.
+#![cfg(target_os = "linux")] // the server's CPU time and memory come from /proc
+
+mod http;
+mod load;
+mod peer;
+mod process;
+mod report;
+mod scenario;
+mod socket;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::peer::{Peer, Programs};
+use crate::report::Report;
+use crate::scenario::{Plan, Scenario};
+
+/// Measures Portside beside workerd.
+#[derive(Parser)]
+struct Args {
+    /// How often each peer is measured.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// How long each load is measured, after a warm-up of a quarter of it.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..))]
+    seconds: u64,
+    /// Connections of the loads that are not about their number.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
+    connections: u16,
+    /// Measures only this; may be given several times.
+    #[arg(long, value_enum)]
+    only: Vec<Scenario>,
+    /// Measures only this peer.
+    #[arg(long, value_enum)]
+    peer: Option<Peer>,
+    /// The portside program [default: the one beside this program].
+    #[arg(long)]
+    portside: Option<PathBuf>,
+    /// The workerd program [default: from its npm package, installed into the cache folder].
+    #[arg(long)]
+    workerd: Option<PathBuf>,
+    /// Writes every single figure and the medians here, as JSON.
+    #[arg(long, default_value = "target/bench.json")]
+    json: PathBuf,
+}
+
+// One thread: the clients must leave the rest of the machine to the server.
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    // Leaving this block stops the server that is being measured.
+    tokio::select! {
+        done = run(Args::parse()) => done,
+        _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
+        _ = terminate.recv() => anyhow::bail!("terminated"),
+    }
+}
+
+async fn run(args: Args) -> Result<()> {
+    let Args {
+        rounds,
+        seconds,
+        connections,
+        only,
+        peer,
+        portside,
+        workerd,
+        json,
+    } = args;
+    let peers: Vec<Peer> =
+        peer.map_or_else(|| vec![Peer::Portside, Peer::Workerd], |one| vec![one]);
+    let scenarios = if only.is_empty() {
+        Scenario::all().to_vec()
+    } else {
+        only
+    };
+    let programs = Programs::find(&peers, portside, workerd).await?;
+    let duration = Duration::from_secs(seconds);
+    let plan = Plan {
+        connections: connections.into(),
+        warm_up: duration / 4,
+        duration,
+    };
+
+    let mut report = Report::new(rounds, &plan)?;
+    for round in 0..rounds {
+        let mut order = peers.clone();
+        if round % 2 == 1 {
+            order.reverse(); // neither is always the one that runs on the warmer machine
+        }
+        for scenario in &scenarios {
+            for peer in &order {
+                eprintln!(
+                    "round {} of {rounds}: {} of {}",
+                    round + 1,
+                    scenario.title(),
+                    peer.name()
+                );
+                let figures = scenario.measure(*peer, &programs, &plan).await;
+                let figures =
+                    figures.with_context(|| format!("{} of {}", scenario.title(), peer.name()))?;
+                ensure!(!figures.is_empty(), "{} measured nothing", scenario.title());
+                report.add(round, *peer, *scenario, &figures);
+            }
+        }
+    }
+    report.print(&mut std::io::stdout().lock())?;
+    report.write(&json)?;
+    eprintln!("every figure is in {}", json.display());
+    Ok(())
+}

@@ -1,0 +1,208 @@
+//! What is measured.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use clap::ValueEnum;
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use crate::http::{Connection, Getter};
+use crate::load::{Sample, closed_loop, histogram};
+use crate::peer::{App, Peer, Programs};
+use crate::report::Figure;
+use crate::socket;
+
+/// Workers of the loads that go to many.
+const MANY: usize = 1_000;
+/// Members of the room that is broadcast to.
+const ROOM: usize = 100;
+/// Workers that are woken, one after the other.
+const SLEEPERS: usize = 200;
+/// How often workers are left alone to fall asleep before the benchmark gives up.
+const NIGHTS: u32 = 3;
+
+/// How a load is put on a server.
+pub struct Plan {
+    /// Clients, where the load is not about their number.
+    pub connections: usize,
+    /// The time before the measured time, under the same load.
+    pub warm_up: Duration,
+    /// The measured time.
+    pub duration: Duration,
+}
+
+/// One thing that is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scenario {
+    /// A stateless `fetch`
+    Hello,
+    /// A `fetch` that asks a warm worker
+    RoundTrip,
+    /// Durable increments of one worker
+    CounterOne,
+    /// Durable increments of 1 000 workers
+    CounterMany,
+    /// A WebSocket that echoes
+    Echo,
+    /// A worker that repeats each message to 100 WebSockets
+    Broadcast,
+    /// A question to a worker that sleeps and has state
+    Wake,
+    /// The memory of 1 000 workers that are awake
+    Memory,
+    /// From the start of the process to the first answer
+    Start,
+}
+
+impl Scenario {
+    /// All of them, in the order of the report.
+    pub fn all() -> &'static [Self] {
+        Self::value_variants()
+    }
+
+    /// As it is called in tables.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Hello => "hello-world fetch",
+            Self::RoundTrip => "round trip to a warm worker",
+            Self::CounterOne => "durable counter, 1 worker",
+            Self::CounterMany => "durable counter, 1 000 workers",
+            Self::Echo => "WebSocket echo",
+            Self::Broadcast => "WebSocket broadcast to 100",
+            Self::Wake => "wake of a sleeping worker",
+            Self::Memory => "memory of 1 000 awake workers",
+            Self::Start => "process start",
+        }
+    }
+
+    /// Measures one peer once, on a server of its own.
+    pub async fn measure(
+        self,
+        peer: Peer,
+        programs: &Programs,
+        plan: &Plan,
+    ) -> Result<Vec<Figure>> {
+        let app = match self {
+            Self::Hello | Self::Start => App::Hello,
+            Self::Wake => App::Sleepers,
+            _ => App::Workers,
+        };
+        let server = programs.start(peer, app).await?;
+        let address = server.address;
+        let get = |paths| Getter::open_many(address, plan.connections, paths);
+        let figures = match self {
+            Self::Hello => rates(
+                "requests",
+                &closed_loop(&server, plan, get(vec!["/".into()]).await?).await?,
+            ),
+            Self::RoundTrip => {
+                let clients = get(vec!["/ping?one".into()]).await?;
+                rates("requests", &closed_loop(&server, plan, clients).await?)
+            }
+            Self::CounterOne => {
+                let clients = get(vec!["/add?one".into()]).await?;
+                rates("requests", &closed_loop(&server, plan, clients).await?)
+            }
+            Self::CounterMany => {
+                ask_all(&mut Connection::open(address).await?, &names("/add", MANY)).await?;
+                let clients = get(names("/add", MANY)).await?;
+                rates("requests", &closed_loop(&server, plan, clients).await?)
+            }
+            Self::Echo => {
+                let clients = socket::Echo::open_many(address, plan.connections).await?;
+                rates("messages", &closed_loop(&server, plan, clients).await?)
+            }
+            Self::Broadcast => rates("deliveries", &socket::broadcast(&server, plan, ROOM).await?),
+            Self::Wake => wake(peer, &mut Connection::open(address).await?).await?,
+            Self::Memory => {
+                let mut connection = Connection::open(address).await?;
+                connection.get("/add?first").await?; // what the first worker alone costs is not per worker
+                let before = server.resident_bytes()?;
+                ask_all(&mut connection, &names("/add", MANY)).await?;
+                let grown = server.resident_bytes()?.saturating_sub(before);
+                vec![Figure::less(
+                    "kB a worker",
+                    grown as f64 / 1000.0 / MANY as f64,
+                )]
+            }
+            Self::Start => vec![
+                Figure::less("ms", server.start.as_secs_f64() * 1e3),
+                Figure::less("MB, idle", server.resident_bytes()? as f64 / 1e6),
+            ],
+        };
+        server.stop().await?;
+        Ok(figures)
+    }
+}
+
+/// Paths that differ in the worker's name.
+fn names(path: &str, count: usize) -> Vec<String> {
+    (0..count)
+        .map(|number| format!("{path}?worker-{number}"))
+        .collect()
+}
+
+async fn ask_all(connection: &mut Connection, paths: &[String]) -> Result<()> {
+    for path in paths {
+        connection.get(path).await?;
+    }
+    Ok(())
+}
+
+/// The figures of a load. CPU time is the server's alone.
+fn rates(what: &str, sample: &Sample) -> Vec<Figure> {
+    let done = sample.latency.len() as f64;
+    let mut figures = vec![Figure::more(
+        format!("{what}/s"),
+        done / sample.elapsed.as_secs_f64(),
+    )];
+    if !sample.cpu.is_zero() {
+        figures.push(Figure::more(
+            format!("{what}/CPU-s"),
+            done / sample.cpu.as_secs_f64(),
+        ));
+    }
+    figures.extend(latencies(&sample.latency));
+    figures
+}
+
+fn latencies(latency: &Histogram<u64>) -> [Figure; 2] {
+    let millis = |quantile| latency.value_at_quantile(quantile) as f64 / 1e3;
+    [
+        Figure::less("p50 ms", millis(0.5)),
+        Figure::less("p99 ms", millis(0.99)),
+    ]
+}
+
+/// Leaves workers alone until they sleep, then asks each for what it has stored. Their answers say which of
+/// them have been asleep; only those count.
+async fn wake(peer: Peer, connection: &mut Connection) -> Result<Vec<Figure>> {
+    // workerd ends an object 10 s after its last request; Portside's class sets 1 s. Both look only so often.
+    let night = Duration::from_secs(match peer {
+        Peer::Portside => 3,
+        Peer::Workerd => 12,
+    });
+    ask_all(connection, &names("/add", SLEEPERS)).await?;
+    for _ in 0..NIGHTS {
+        tokio::time::sleep(night).await;
+        let mut latency = histogram();
+        for path in names("/read", SLEEPERS) {
+            let asked = Instant::now();
+            let answer = connection.get(&path).await?;
+            let took = asked.elapsed();
+            match answer.as_ref() {
+                b"1 woken" => {
+                    latency.saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+                }
+                b"1 awake" => {}
+                other => bail!("{path} answers {}", String::from_utf8_lossy(other)),
+            }
+        }
+        if latency.len() as usize * 10 >= SLEEPERS * 9 {
+            return Ok(latencies(&latency).into());
+        }
+    }
+    bail!("after {NIGHTS} times {night:?} most workers are still awake")
+}
