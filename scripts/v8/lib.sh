@@ -1,4 +1,4 @@
-# What v8-archive, with-v8 and build-v8 agree on. Sourced with `root` set to the repository's folder.
+# What v8-archive and build-v8 agree on. Sourced with `root` set to the repository's folder.
 # shellcheck shell=sh
 # shellcheck disable=SC2154 # `root` comes from the script that sources this file.
 
@@ -14,7 +14,7 @@ die() {
 v8_version() {
   versions=$(awk '/^name = "v8"$/ { getline; gsub(/version = |"/, ""); print }' "$root/Cargo.lock")
   case $versions in
-    *[!0-9.]*) die "Cargo.lock has more than one v8 crate ($(echo $versions)): upgrade the deno_* crates together" ;;
+    *[!0-9.]*) die "Cargo.lock has more than one v8 crate: upgrade the deno_* crates together" ;;
     '') die "Cargo.lock has no v8 crate: nothing needs V8's library" ;;
   esac
   echo "$versions"
@@ -33,4 +33,8 @@ v8_features() {
 cache_dir() { echo "${PORTSIDE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/portside}"; }
 
 # Where a library built on this machine is kept, for every checkout that uses the same version.
-v8_cached() { echo "$(cache_dir)/v8/$(v8_version)-$(v8_target).a.gz"; }
+v8_cached() {
+  version=$(v8_version) || exit 1
+  target=$(v8_target) || exit 1
+  echo "$(cache_dir)/v8/$version-$target.a.gz"
+}
