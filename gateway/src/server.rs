@@ -44,7 +44,9 @@ impl Door {
     /// Runs `work` in a task that shutdown waits for, and in the end cuts off.
     pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         let cut = self.cut.clone();
-        self.tasks.spawn(cut.run_until_cancelled_owned(work));
+        // Boxed, because each layer around a future that holds it by value can hold it twice.
+        let work = cut.run_until_cancelled_owned(Box::pin(work));
+        self.tasks.spawn(work);
     }
 }
 

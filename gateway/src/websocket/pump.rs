@@ -191,7 +191,9 @@ async fn read_messages(
 /// Appends at least one byte. Fails at the end of the stream.
 async fn read_more(read: &ReadHalf<'_>, buffer: &mut BytesMut) -> io::Result<()> {
     loop {
-        read.readable().await?;
+        // Not `readable`: it would leave the stream's place for a waker, and with it the memory of a whole task, to
+        // the HTTP connection that was served before.
+        poll_fn(|cx| read.as_ref().poll_read_ready(cx)).await?;
         let result = if buffer.is_empty() {
             SCRATCH.with_borrow_mut(|scratch| {
                 let len = read.try_read(scratch)?;
