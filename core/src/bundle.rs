@@ -47,7 +47,26 @@ pub enum ModuleKind {
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct BundleDigest(pub [u8; 32]);
 
+/// Extensions that name the same module before and after its types are stripped.
+const SCRIPT_EXTENSIONS: [&str; 8] = ["js", "ts", "mjs", "mts", "cjs", "cts", "jsx", "tsx"];
+
 impl Bundle {
+    /// The module that `path` means: itself, or its twin with another script extension (`room.js` for `room.ts`).
+    #[must_use]
+    pub fn find(&self, path: &str) -> Option<&str> {
+        if let Some((found, _)) = self.modules.get_key_value(path) {
+            return Some(found);
+        }
+        let (stem, extension) = path.rsplit_once('.')?;
+        if !SCRIPT_EXTENSIONS.contains(&extension) {
+            return None;
+        }
+        SCRIPT_EXTENSIONS.iter().find_map(|twin| {
+            let (found, _) = self.modules.get_key_value(&format!("{stem}.{twin}"))?;
+            Some(found.as_str())
+        })
+    }
+
     /// The digest of main, paths, kinds, code and source maps, each preceded by its length.
     #[must_use]
     pub fn digest(&self) -> BundleDigest {

@@ -1,1 +1,104 @@
-//! Empty for now.
+//! What JavaScript sees: the web platform from the `deno_*` crates, and Portside's own surface beside it.
+//!
+//! `js/` has the JavaScript, baked into one startup snapshot; the modules here are its host side, one per concept. An
+//! [`Instance`](instance::Instance) in the isolate's `OpState` holds what one loaded copy of a module can reach.
+
+pub mod event;
+pub mod host;
+pub mod http;
+pub mod inbox;
+pub mod instance;
+pub mod lifecycle;
+pub mod output;
+pub mod ports;
+pub mod resolve;
+pub mod sockets;
+pub mod storage;
+
+use std::sync::Arc;
+
+use deno_core::Extension;
+use deno_permissions::{PermissionsContainer, RuntimePermissionDescriptorParser};
+
+deno_core::extension!(
+    portside,
+    deps = [deno_webidl, deno_web, deno_fetch, deno_websocket, deno_crypto],
+    ops = [
+        ports::op_port_open,
+        ports::op_worker_script,
+        ports::op_port_post,
+        ports::op_port_close,
+        ports::op_port_start,
+        storage::op_storage_peek,
+        storage::op_storage_value,
+        storage::op_storage_load,
+        storage::op_storage_exist,
+        storage::op_storage_list,
+        storage::op_storage_put,
+        storage::op_storage_delete,
+        storage::op_storage_clear,
+        storage::op_storage_undurable,
+        storage::op_storage_durable,
+        storage::op_alarm_set,
+        storage::op_alarm_delete,
+        storage::op_alarm_get,
+        storage::op_alarm_ended,
+        http::op_body_read,
+        http::op_respond_text,
+        http::op_respond_bytes,
+        http::op_respond_stream,
+        http::op_response_write,
+        http::op_response_abort,
+        http::op_respond_socket,
+        http::op_respond_error,
+        http::op_exchange_end,
+        http::op_env,
+        sockets::op_socket_text,
+        sockets::op_socket_binary,
+        sockets::op_socket_close,
+        sockets::op_socket_end,
+        lifecycle::op_hold,
+        lifecycle::op_terminate,
+        lifecycle::op_log,
+        lifecycle::op_worker_name,
+    ],
+    esm_entry_point = "ext:portside/main.js",
+    esm = [
+        dir "js",
+        "main.js",
+        "telemetry_stub.js",
+        "globals.js",
+        "handlers.js",
+        "ports.js",
+        "storage.js",
+        "http.js",
+        "sockets.js",
+        "lifecycle.js",
+    ],
+    // deno_fetch wants this one script of deno_net; client certificates are not offered.
+    lazy_loaded_js = [dir "js", "ext:deno_net/02_tls.js" = "tls_stub.js"],
+    state = |state| {
+        let parser = Arc::new(RuntimePermissionDescriptorParser::new(sys_traits::impls::RealSys));
+        state.put(PermissionsContainer::allow_all(parser));
+    },
+);
+
+/// The extensions of every isolate. Their order is part of the snapshot: the one that makes it and the ones that load it
+/// must use this same list.
+#[must_use]
+pub fn extensions() -> Vec<Extension> {
+    let fetch = deno_fetch::Options { user_agent: "Portside".into(), ..Default::default() };
+    vec![
+        deno_webidl::deno_webidl::init(),
+        deno_web::deno_web::init(
+            deno_web::BlobStore::default_arc(),
+            None,
+            false,
+            deno_web::InMemoryBroadcastChannel::default(),
+        ),
+        deno_fetch::deno_fetch::init(fetch),
+        deno_websocket::deno_websocket::init(),
+        deno_crypto::deno_crypto::init(None),
+        portside::init(),
+    ]
+}

@@ -1,0 +1,70 @@
+//! Starts instances and chooses their threads.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use deno_core::JsRuntime;
+use portside_surface::instance::InstanceOptions;
+
+use crate::instance::{self, End};
+use crate::thread::IsolateThread;
+use crate::watchdog::Watchdog;
+
+/// A thread that one instance has kept for longer gets no new ones meanwhile.
+const STUCK: Duration = Duration::from_millis(20);
+
+/// What to start.
+pub struct Start {
+    /// Who, with what, connected to what.
+    pub options: InstanceOptions,
+    /// The module to evaluate, a path in the bundle.
+    pub module: String,
+}
+
+/// The process's isolates and their threads.
+pub struct Engine {
+    threads: Mutex<Vec<Arc<IsolateThread>>>,
+    max_threads: usize,
+    watchdog: Arc<Watchdog>,
+}
+
+impl Engine {
+    /// An engine with at most `max_threads` threads, started as they are needed.
+    ///
+    /// More threads than cores are wanted: instances on different threads cannot delay each other beyond their share of
+    /// the CPU, those on one thread wait for each other's JavaScript.
+    ///
+    /// Must be called on the main thread before others run JavaScript: V8's memory protection keys are inherited.
+    #[must_use]
+    pub fn new(max_threads: usize) -> Self {
+        // Set before V8 starts. The per-instance limit is checked after each slice; this bounds a single memory.
+        deno_core::v8::V8::set_flags_from_string("--wasm-max-mem-pages=16384");
+        JsRuntime::init_platform(None);
+        Self { threads: Mutex::default(), max_threads: max_threads.max(1), watchdog: Watchdog::start() }
+    }
+
+    /// Starts an instance; `ended` is called once, on its thread, after the isolate is gone.
+    ///
+    /// # Errors
+    /// The system has no room for another thread.
+    pub fn start(&self, start: Start, ended: impl FnOnce(End) + Send + 'static) -> std::io::Result<()> {
+        self.choose()?.spawn(move |slot| async move { ended(instance::run(start, slot).await) });
+        Ok(())
+    }
+
+    /// The least loaded thread that is not stuck, or a new one while there may be more.
+    fn choose(&self) -> std::io::Result<Arc<IsolateThread>> {
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let best = threads
+            .iter()
+            .min_by_key(|thread| (thread.stuck_for() > STUCK, thread.instances()))
+            .filter(|best| best.instances() == 0 || threads.len() >= self.max_threads)
+            .cloned();
+        if let Some(best) = best {
+            return Ok(best);
+        }
+        let thread = Arc::new(IsolateThread::start(&self.watchdog)?);
+        threads.push(thread.clone());
+        Ok(thread)
+    }
+}

@@ -1,0 +1,135 @@
+// The web platform's globals, from the deno_* crates.
+import { core } from "ext:core/mod.js";
+import { Response } from "ext:portside/http.js";
+const { op_log } = core.ops;
+
+const load = core.loadExtScript;
+const webidl = load("ext:deno_webidl/00_webidl.js");
+const { DOMException, QuotaExceededError } = load("ext:deno_web/01_dom_exception.js");
+const event = load("ext:deno_web/02_event.js");
+const timers = load("ext:deno_web/02_timers.js");
+const abort = load("ext:deno_web/03_abort_signal.js");
+const url = load("ext:deno_web/00_url.js");
+const urlPattern = load("ext:deno_web/01_urlpattern.js");
+const base64 = load("ext:deno_web/05_base64.js");
+const streams = load("ext:deno_web/06_streams.js");
+const encoding = load("ext:deno_web/08_text_encoding.js");
+const file = load("ext:deno_web/09_file.js");
+const port = load("ext:deno_web/13_message_port.js");
+const compression = load("ext:deno_web/14_compression.js");
+const performance = load("ext:deno_web/15_performance.js");
+const console_ = load("ext:deno_web/01_console.js");
+const headers = load("ext:deno_fetch/20_headers.js");
+const formData = load("ext:deno_fetch/21_formdata.js");
+const request = load("ext:deno_fetch/23_request.js");
+const fetch = load("ext:deno_fetch/26_fetch.js");
+const eventSource = load("ext:deno_fetch/27_eventsource.js");
+const crypto = load("ext:deno_crypto/00_crypto.js");
+const loadWebSocket = core.createLazyLoader("ext:deno_websocket/01_websocket.js");
+
+/** The platform's fetch, for the surface to guard. */
+export const platformFetch = fetch.fetch;
+
+const { propNonEnumerable: hidden, propWritable: writable, propGetterOnly: getter } = core;
+const lazy = core.propNonEnumerableLazyLoaded;
+
+export function defineGlobals() {
+  core.defineGlobalProperties(globalThis, {
+    AbortController: hidden(abort.AbortController),
+    AbortSignal: hidden(abort.AbortSignal),
+    Blob: hidden(file.Blob),
+    ByteLengthQueuingStrategy: hidden(streams.ByteLengthQueuingStrategy),
+    CloseEvent: hidden(event.CloseEvent),
+    CompressionStream: hidden(compression.CompressionStream),
+    CountQueuingStrategy: hidden(streams.CountQueuingStrategy),
+    Crypto: hidden(crypto.Crypto),
+    CryptoKey: hidden(crypto.CryptoKey),
+    CustomEvent: hidden(event.CustomEvent),
+    DOMException: hidden(DOMException),
+    DecompressionStream: hidden(compression.DecompressionStream),
+    ErrorEvent: hidden(event.ErrorEvent),
+    Event: hidden(event.Event),
+    EventSource: hidden(eventSource.EventSource),
+    EventTarget: hidden(event.EventTarget),
+    File: hidden(file.File),
+    FormData: hidden(formData.FormData),
+    Headers: hidden(headers.Headers),
+    MessageChannel: hidden(port.MessageChannel),
+    MessageEvent: hidden(event.MessageEvent),
+    MessagePort: hidden(port.MessagePort),
+    Performance: hidden(performance.Performance),
+    PromiseRejectionEvent: hidden(event.PromiseRejectionEvent),
+    QuotaExceededError: hidden(QuotaExceededError),
+    ReadableByteStreamController: hidden(streams.ReadableByteStreamController),
+    ReadableStream: hidden(streams.ReadableStream),
+    ReadableStreamBYOBReader: hidden(streams.ReadableStreamBYOBReader),
+    ReadableStreamBYOBRequest: hidden(streams.ReadableStreamBYOBRequest),
+    ReadableStreamDefaultController: hidden(streams.ReadableStreamDefaultController),
+    ReadableStreamDefaultReader: hidden(streams.ReadableStreamDefaultReader),
+    Request: hidden(request.Request),
+    Response: hidden(Response),
+    SubtleCrypto: hidden(crypto.SubtleCrypto),
+    TextDecoder: hidden(encoding.TextDecoder),
+    TextDecoderStream: hidden(encoding.TextDecoderStream),
+    TextEncoder: hidden(encoding.TextEncoder),
+    TextEncoderStream: hidden(encoding.TextEncoderStream),
+    TransformStream: hidden(streams.TransformStream),
+    TransformStreamDefaultController: hidden(streams.TransformStreamDefaultController),
+    URL: hidden(url.URL),
+    URLPattern: hidden(urlPattern.URLPattern),
+    URLSearchParams: hidden(url.URLSearchParams),
+    WebSocket: lazy((module) => module.WebSocket, loadWebSocket),
+    WritableStream: hidden(streams.WritableStream),
+    WritableStreamDefaultController: hidden(streams.WritableStreamDefaultController),
+    WritableStreamDefaultWriter: hidden(streams.WritableStreamDefaultWriter),
+    atob: writable(base64.atob),
+    btoa: writable(base64.btoa),
+    clearInterval: writable(timers.clearInterval),
+    clearTimeout: writable(timers.clearTimeout),
+    console: hidden(new console_.Console((text, level) => op_log(text, level))),
+    crypto: getter(() => crypto.crypto),
+    fetch: writable(platformFetch),
+    navigator: hidden(Object.freeze({ userAgent: "Portside" })),
+    performance: writable(performance.performance),
+    reportError: writable(event.reportError),
+    self: writable(globalThis),
+    setInterval: writable(timers.setInterval),
+    setTimeout: writable(timers.setTimeout),
+    structuredClone: writable(port.structuredClone),
+    [webidl.brand]: hidden(webidl.brand),
+  });
+  core.registerErrorBuilder("DOMExceptionOperationError", (m) => new DOMException(m, "OperationError"));
+  core.registerErrorBuilder("DOMExceptionDataCloneError", (m) => new DOMException(m, "DataCloneError"));
+  core.registerErrorBuilder("DOMExceptionAbortError", (m) => new DOMException(m, "AbortError"));
+  core.registerErrorBuilder("DOMExceptionInvalidCharacterError", (m) => new DOMException(m, "InvalidCharacterError"));
+  core.registerErrorBuilder("DOMExceptionNotSupportedError", (m) => new DOMException(m, "NotSupportedError"));
+  core.registerErrorBuilder("DOMExceptionDataError", (m) => new DOMException(m, "DataError"));
+  core.registerErrorBuilder("DOMExceptionQuotaExceededError", (m) => new QuotaExceededError(m));
+  core.setReportExceptionCallback(event.reportException);
+}
+
+/** What each isolate needs once, after the snapshot was loaded. */
+export function startGlobals(logUncaught) {
+  event.setEventTargetData(globalThis);
+  event.saveGlobalThisReference(globalThis);
+  performance.setTimeOrigin();
+  // Errors that event listeners and timers let out are logged and disregarded.
+  globalThis.addEventListener("error", (uncaught) => {
+    uncaught.preventDefault();
+    logUncaught("uncaught error", uncaught.error);
+  });
+  core.setUnhandledPromiseRejectionHandler((promise, reason) => {
+    const rejection = new event.PromiseRejectionEvent("unhandledrejection", {
+      promise,
+      reason,
+      cancelable: true,
+    });
+    globalThis.dispatchEvent(rejection);
+    if (!rejection.defaultPrevented) logUncaught("unhandled rejection", reason);
+    return true;
+  });
+  core.setHandledPromiseRejectionHandler(() => {});
+  delete globalThis.__bootstrap;
+  delete globalThis.Deno;
+}
+

@@ -1,0 +1,66 @@
+// Running the application's handlers: whatever they throw is logged and disregarded, and a handler that returns a promise
+// keeps the instance awake until it settles.
+import { core } from "ext:core/mod.js";
+const { op_hold, op_log } = core.ops;
+
+const ERROR = 3;
+const WARNING = 2;
+
+/** Logs what nobody caught, with its stack. */
+export function logError(context, error) {
+  op_log(`${context}: ${describe(error)}`, ERROR);
+}
+
+export function logWarning(text) {
+  op_log(text, WARNING);
+}
+
+/** An error for people: its stack if it has one. */
+export function describe(error) {
+  try {
+    if (error instanceof Error || (typeof error === "object" && error !== null && "stack" in error)) {
+      return String(error.stack || error);
+    }
+    return String(error);
+  } catch {
+    return "an error that cannot be shown";
+  }
+}
+
+/** Keeps the instance awake until `promise` settles. Never rejects. */
+export function holdUntil(promise, context) {
+  op_hold(true);
+  return Promise.resolve(promise).then(
+    () => op_hold(false),
+    (error) => {
+      op_hold(false);
+      logError(context, error);
+    },
+  );
+}
+
+/** Calls a handler; resolves to whether it succeeded. */
+export function run(context, target, method, ...args) {
+  let result;
+  try {
+    result = target[method](...args);
+  } catch (error) {
+    logError(context, error);
+    return Promise.resolve(false);
+  }
+  if (result === null || typeof result !== "object" || typeof result.then !== "function") {
+    return Promise.resolve(true);
+  }
+  op_hold(true);
+  return Promise.resolve(result).then(
+    () => {
+      op_hold(false);
+      return true;
+    },
+    (error) => {
+      op_hold(false);
+      logError(context, error);
+      return false;
+    },
+  );
+}

@@ -1,0 +1,209 @@
+// The server's fetch handler: a Request in, a Response out.
+import { core } from "ext:core/mod.js";
+import { describe, logError } from "ext:portside/handlers.js";
+import { RequestScope } from "ext:portside/lifecycle.js";
+import { bindSocket, isFreeSocket } from "ext:portside/sockets.js";
+const {
+  op_body_read,
+  op_env,
+  op_respond_bytes,
+  op_respond_error,
+  op_respond_socket,
+  op_respond_stream,
+  op_respond_text,
+  op_response_abort,
+  op_response_write,
+} = core.ops;
+
+const { ReadableStream } = core.loadExtScript("ext:deno_web/06_streams.js");
+const { InnerBody } = core.loadExtScript("ext:deno_fetch/22_body.js");
+const { fromInnerRequest, newInnerRequest } = core.loadExtScript("ext:deno_fetch/23_request.js");
+const response = core.loadExtScript("ext:deno_fetch/23_response.js");
+const { toInnerResponse } = response;
+
+const sockets = new WeakMap(); // Response -> the client's end of a pair
+
+/** The platform's Response, which may also carry a WebSocket with status 101. */
+export const Response = new Proxy(response.Response, {
+  construct(target, [body, init], newTarget) {
+    const socket = init?.webSocket;
+    if (socket === undefined || socket === null) return Reflect.construct(target, [body, init], newTarget);
+    if (!isFreeSocket(socket)) {
+      throw new TypeError("webSocket must be an end of a WebSocketPair that is neither accepted nor in use");
+    }
+    if (init.status !== 101) throw new RangeError("a Response with a webSocket needs status 101");
+    const made = Reflect.construct(target, [body, init], newTarget);
+    sockets.set(made, socket);
+    return made;
+  },
+});
+response.Response.prototype.constructor = Response;
+Object.defineProperty(response.Response.prototype, "webSocket", {
+  get() {
+    return sockets.get(this) ?? null;
+  },
+  configurable: true,
+  enumerable: true,
+});
+
+let env;
+
+/** The server's variables: one object for the life of the instance. */
+function environment() {
+  return env ??= op_env();
+}
+
+function parseHeaders(joined) {
+  const parts = joined.split("\n");
+  const list = [];
+  for (let i = 0; i + 1 < parts.length; i += 2) list.push([parts[i], parts[i + 1]]);
+  return list;
+}
+
+function joinHeaders(list) {
+  let joined = "";
+  for (let i = 0; i < list.length; i++) joined += `${list[i][0]}\n${list[i][1]}\n`;
+  return joined;
+}
+
+function streamedBody(number) {
+  const stream = new ReadableStream({
+    type: "bytes",
+    async pull(controller) {
+      const chunk = await op_body_read(number);
+      if (chunk.length > 0) {
+        controller.enqueue(chunk);
+        return;
+      }
+      controller.close();
+      controller.byobRequest?.respond(0);
+    },
+  }, { highWaterMark: 0 });
+  return new InnerBody(stream);
+}
+
+function staticBody(bytes) {
+  const body = new InnerBody({ body: bytes, consumed: false });
+  body.source = bytes;
+  body.length = bytes.length;
+  return body;
+}
+
+const cancels = new Map(); // request number -> what aborts its signal
+
+/** Runs the server's fetch. `body` is bytes, undefined for none, or true for a stream. */
+export function onFetch(handlers, number, method, url, headers, body) {
+  const inner = newInnerRequest(
+    method,
+    url,
+    () => parseHeaders(headers),
+    body === undefined ? null : body === true ? streamedBody(number) : staticBody(body),
+    false,
+  );
+  inner.onCancel = (cancel) => cancels.set(number, cancel);
+  const request = fromInnerRequest(inner, "immutable");
+  const scope = new RequestScope(number);
+  const context = {
+    waitUntil: (promise) => scope.waitUntil(promise),
+    passThroughOnException() {},
+    props: {},
+  };
+  let result;
+  try {
+    if (typeof handlers?.fetch !== "function") {
+      throw new TypeError("the server's default export has no fetch() handler");
+    }
+    result = scope.enter(() => handlers.fetch(request, environment(), context));
+  } catch (error) {
+    fail(scope, number, error);
+    return;
+  }
+  if (result !== null && typeof result === "object" && typeof result.then === "function") {
+    result.then((value) => send(scope, number, value), (error) => fail(scope, number, error));
+  } else {
+    send(scope, number, result);
+  }
+}
+
+/** The client went away before the response. */
+export function onFetchAborted(number) {
+  const cancel = cancels.get(number);
+  cancels.delete(number);
+  cancel?.();
+}
+
+function fail(scope, number, error) {
+  logError("fetch()", error);
+  op_respond_error(number, describe(error));
+  over(scope, number);
+}
+
+function over(scope, number) {
+  cancels.delete(number);
+  scope.end();
+}
+
+function send(scope, number, value) {
+  try {
+    const inner = value instanceof response.Response ? toInnerResponse(value) : undefined;
+    if (inner === undefined) throw new TypeError("fetch() did not return a Response");
+    if (inner.type === "error") throw new TypeError("fetch() returned Response.error()");
+    const headers = joinHeaders(inner.headerList);
+    const socket = sockets.get(value);
+    if (socket !== undefined) {
+      sendSocket(scope, number, socket, headers);
+    } else if (inner.body === null) {
+      op_respond_text(number, inner.status, headers, "");
+    } else if (sendStatic(number, inner, headers)) {
+      // sent
+    } else {
+      sendStream(scope, number, inner, headers);
+      return;
+    }
+    over(scope, number);
+  } catch (error) {
+    fail(scope, number, error);
+  }
+}
+
+function sendStatic(number, inner, headers) {
+  const { body, consumed } = inner.body.streamOrStatic;
+  if (body === undefined) return false;
+  if (consumed) throw new TypeError("fetch() returned a Response whose body was read already");
+  if (typeof body === "string") op_respond_text(number, inner.status, headers, body);
+  else op_respond_bytes(number, inner.status, headers, body);
+  return true;
+}
+
+function sendSocket(scope, number, socket, headers) {
+  scope.extend();
+  const connection = op_respond_socket(number, headers);
+  bindSocket(socket, connection, () => scope.end());
+}
+
+async function sendStream(scope, number, inner, headers) {
+  let reader;
+  try {
+    if (inner.body.unusable()) throw new TypeError("fetch() returned a Response whose body was read already");
+    reader = inner.body.stream.getReader();
+    op_respond_stream(number, inner.status, headers);
+  } catch (error) {
+    fail(scope, number, error);
+    return;
+  }
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) break;
+      if (!(value instanceof Uint8Array)) throw new TypeError("a response's body must be a stream of Uint8Array");
+      if (value.length > 0 && !(await op_response_write(number, value))) {
+        await reader.cancel("the client went away");
+        break;
+      }
+    }
+  } catch (error) {
+    logError("the response's body", error);
+    await op_response_abort(number, describe(error));
+  }
+  over(scope, number);
+}

@@ -1,0 +1,59 @@
+// How long an instance lives: waitUntil, terminate, and what belongs to one request.
+import { core } from "ext:core/mod.js";
+import { holdUntil } from "ext:portside/handlers.js";
+const { op_exchange_end, op_terminate } = core.ops;
+
+/** The request whose handler (or its continuation) is running, if any. */
+export function currentRequest() {
+  return core.getAsyncContext()?.portsideRequest;
+}
+
+/** One request from its arrival until nothing of it is left to do; then its ports close. */
+export class RequestScope {
+  ports = new Set();
+  #parts = 1; // the response
+  #number;
+
+  constructor(number) {
+    this.#number = number;
+  }
+
+  /** Runs `f` so that whatever it starts knows its request. */
+  enter(f) {
+    const outer = core.getAsyncContext();
+    core.setAsyncContext({ __proto__: null, ...outer, portsideRequest: this });
+    try {
+      return f();
+    } finally {
+      core.setAsyncContext(outer);
+    }
+  }
+
+  /** The request lasts until `end` was called once more: a waitUntil, an accepted socket. */
+  extend() {
+    this.#parts++;
+  }
+
+  end() {
+    if (--this.#parts > 0) return;
+    for (const port of [...this.ports]) port.close();
+    op_exchange_end(this.#number);
+  }
+
+  waitUntil(promise) {
+    this.extend();
+    holdUntil(promise, "waitUntil()").then(() => this.end());
+  }
+}
+
+/** Keeps the worker awake until `promise` settles; in a server, keeps the request's ports open too. */
+export function waitUntil(promise) {
+  const request = currentRequest();
+  if (request !== undefined) request.waitUntil(promise);
+  else holdUntil(promise, "waitUntil()");
+}
+
+/** Ends this instance after its writes; storage and alarm stay. Nothing after the call runs. */
+export function terminate() {
+  op_terminate();
+}

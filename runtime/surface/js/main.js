@@ -1,0 +1,69 @@
+// Entry of the surface: runs once, while the snapshot is made. Each isolate then calls `portsideStart` once.
+import "ext:portside/telemetry_stub.js"; // before anything that loads fetch
+import { core } from "ext:core/mod.js";
+import { defineGlobals, platformFetch, startGlobals } from "ext:portside/globals.js";
+import { logError } from "ext:portside/handlers.js";
+import { onFetch, onFetchAborted } from "ext:portside/http.js";
+import { terminate, waitUntil } from "ext:portside/lifecycle.js";
+import {
+  onConnect,
+  onMessage,
+  onPortClosed,
+  onPortFailed,
+  ServerlessWorker,
+  ServerlessWorkerOverloadedError,
+} from "ext:portside/ports.js";
+import { onSocketClose, onSocketMessage, WebSocketPair } from "ext:portside/sockets.js";
+import { allDurable, onAlarm, setAlarm, storage } from "ext:portside/storage.js";
+const { op_worker_name } = core.ops;
+
+defineGlobals();
+
+const { propNonEnumerable: hidden, propWritable: writable } = core;
+
+function defineSurface() {
+  core.defineGlobalProperties(globalThis, {
+    ServerlessWorker: hidden(ServerlessWorker),
+    ServerlessWorkerOverloadedError: hidden(ServerlessWorkerOverloadedError),
+    WebSocketPair: hidden(WebSocketPair),
+    waitUntil: writable(waitUntil),
+  });
+}
+
+function defineWorkerSurface(name) {
+  core.defineGlobalProperties(globalThis, {
+    deleteAlarm: writable(() => storage.deleteAlarm()),
+    // What a third party hears of must be durable first.
+    fetch: writable(async function fetch(...args) {
+      await allDurable();
+      return platformFetch(...args);
+    }),
+    getAlarm: writable(() => storage.getAlarm()),
+    name: writable(name),
+    setAlarm: writable(setAlarm),
+    storage: writable(storage),
+    terminate: writable(terminate),
+  });
+}
+
+// Called by the engine, which then holds the only way in: the functions it dispatches events with.
+globalThis.portsideStart = () => {
+  delete globalThis.portsideStart;
+  startGlobals(logError);
+  defineSurface();
+  const name = op_worker_name();
+  if (name !== null && name !== undefined) defineWorkerSurface(name);
+  let handlers;
+  return [
+    (exported) => handlers = exported,
+    (...args) => onFetch(handlers, ...args),
+    onFetchAborted,
+    (port) => onConnect(handlers, port),
+    onMessage,
+    onPortClosed,
+    onPortFailed,
+    (scheduled, retries) => onAlarm(handlers, scheduled, retries),
+    onSocketMessage,
+    onSocketClose,
+  ];
+};

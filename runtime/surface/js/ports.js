@@ -1,0 +1,228 @@
+// ServerlessWorker and its ports.
+import { core } from "ext:core/mod.js";
+import { logError, logWarning, run } from "ext:portside/handlers.js";
+import { currentRequest } from "ext:portside/lifecycle.js";
+const { op_port_close, op_port_open, op_port_post, op_port_start, op_worker_script } = core.ops;
+
+const { CloseEvent, defineEventHandler, ErrorEvent, Event, EventTarget, MessageEvent } = core.loadExtScript(
+  "ext:deno_web/02_event.js",
+);
+const { DOMException } = core.loadExtScript("ext:deno_web/01_dom_exception.js");
+
+/** Raised where the other side has too much to do already. `overloaded` is Durable Objects' flag. */
+export class ServerlessWorkerOverloadedError extends Error {
+  constructor(message = "the worker is overloaded", { retryAfterMs = 1000 } = {}) {
+    super(message);
+    this.overloaded = true;
+    this.retryAfterMs = retryAfterMs;
+  }
+}
+Object.defineProperty(ServerlessWorkerOverloadedError.prototype, "name", {
+  value: "ServerlessWorkerOverloadedError",
+  writable: true,
+  configurable: true,
+});
+
+const FORMAT = { forStorage: true }; // refuses what cannot leave the isolate: shared memory, WebAssembly modules
+
+function dataCloneError(message) {
+  throw new DOMException(message, "DataCloneError");
+}
+
+/** Structured-clone bytes of `value`; a `DataCloneError` where there are none. */
+export function serialize(value) {
+  return core.serialize(value, FORMAT, dataCloneError);
+}
+
+export function deserialize(bytes) {
+  return core.deserialize(bytes, FORMAT);
+}
+
+function transferList(options) {
+  const list = Array.isArray(options) ? options : options?.transfer;
+  if (list === undefined || list === null) return [];
+  const buffers = [...list];
+  for (const item of buffers) {
+    if (!(item instanceof ArrayBuffer)) dataCloneError("only an ArrayBuffer can be transferred to a worker");
+    if (item.detached) dataCloneError("a detached ArrayBuffer cannot be transferred");
+  }
+  return buffers;
+}
+
+const open = new Map(); // port number -> Port
+const NEW = 0, OPEN = 1, CLOSED = 2;
+const make = Symbol("make");
+
+/** One end of a connection between a caller and a worker: a MessagePort with `close` and `error` events. */
+export class ServerlessWorkerPort extends EventTarget {
+  #state = NEW;
+  #number = -1;
+  #address; // [script, name] until the connection is made
+  #request; // the request that is over before the port may outlive it
+
+  constructor(key, number, address) {
+    if (key !== make) throw new TypeError("Illegal constructor");
+    super();
+    this.#address = address;
+    this.#request = currentRequest();
+    if (number !== undefined) this.#opened(number);
+  }
+
+  #opened(number) {
+    this.#number = number;
+    this.#state = OPEN;
+    open.set(number, this);
+    this.#request?.ports.add(this);
+  }
+
+  // A connection is made only when it is used.
+  #connect() {
+    if (this.#state === NEW) this.#opened(op_port_open(this.#address[0], this.#address[1]));
+  }
+
+  postMessage(value, options) {
+    if (arguments.length === 0) throw new TypeError("postMessage needs a message");
+    const buffers = transferList(options);
+    const data = serialize(value);
+    this.#connect();
+    if (this.#state === OPEN && !op_port_post(this.#number, data)) {
+      throw new ServerlessWorkerOverloadedError("the port's queue is full: the worker does not keep up");
+    }
+    for (const buffer of buffers) buffer.transfer();
+  }
+
+  start() {
+    this.#connect();
+    if (this.#state === OPEN) op_port_start(this.#number);
+  }
+
+  close() {
+    if (this.#state === OPEN) op_port_close(this.#number);
+    this.#end();
+  }
+
+  #end() {
+    this.#state = CLOSED;
+    open.delete(this.#number);
+    this.#request?.ports.delete(this);
+  }
+
+  static [make](number) {
+    return new ServerlessWorkerPort(make, number);
+  }
+
+  /** The other side closed. */
+  static ended(port, code) {
+    port.#end();
+    port.dispatchEvent(new CloseEvent("close", { code, reason: code, wasClean: code === "closed" }));
+  }
+}
+defineEventHandler(ServerlessWorkerPort.prototype, "message", (port) => port.start());
+defineEventHandler(ServerlessWorkerPort.prototype, "close", (port) => port.start());
+defineEventHandler(ServerlessWorkerPort.prototype, "error");
+defineEventHandler(ServerlessWorkerPort.prototype, "messageerror");
+
+const { ended } = ServerlessWorkerPort;
+delete ServerlessWorkerPort.ended;
+
+/** A handle on the one worker of this script and name. Cheap: nothing is woken until its port is used. */
+export class ServerlessWorker {
+  #port;
+  #name;
+
+  constructor(scriptURL, options) {
+    if (arguments.length === 0) throw new TypeError("ServerlessWorker needs a script's URL");
+    let name = options;
+    if (typeof options === "object" && options !== null) {
+      if (options.type !== undefined && String(options.type) !== "module") {
+        throw new TypeError('a ServerlessWorker is always of type "module"');
+      }
+      name = options.name;
+    }
+    this.#name = name === undefined ? "" : String(name);
+    const bytes = core.encode(this.#name).length;
+    if (bytes > 1024) {
+      throw new TypeError(`a worker's name may have at most 1024 bytes of UTF-8, this one has ${bytes}`);
+    }
+    const script = op_worker_script(String(scriptURL));
+    this.#port = new ServerlessWorkerPort(make, undefined, [script, this.#name]);
+  }
+
+  get port() {
+    return this.#port;
+  }
+
+  get name() {
+    return this.#name;
+  }
+}
+
+let aliasWarned = false;
+
+/** What `connect` gets: the port, and `postMessage` as an older way to answer on it. */
+export class ConnectEvent extends Event {
+  #ports;
+
+  constructor(port) {
+    super("connect");
+    this.#ports = Object.freeze([port]);
+  }
+
+  get ports() {
+    return this.#ports;
+  }
+
+  get reconnected() {
+    return false;
+  }
+
+  postMessage(...args) {
+    if (!aliasWarned) {
+      aliasWarned = true;
+      logWarning("connect's event.postMessage() is deprecated: use event.ports[0].postMessage()");
+    }
+    this.#ports[0].postMessage(...args);
+  }
+}
+
+let warnedOfConnect = false;
+
+/** A connection to this worker was made. */
+export function onConnect(handlers, number) {
+  const port = ServerlessWorkerPort[make](number);
+  if (typeof handlers?.connect === "function") {
+    run("connect()", handlers, "connect", new ConnectEvent(port));
+  } else if (!warnedOfConnect) {
+    warnedOfConnect = true;
+    logWarning("a connection was made, but the worker's default export has no connect() handler");
+  }
+}
+
+/** A message arrived. */
+export function onMessage(number, bytes) {
+  const port = open.get(number);
+  if (port === undefined) return;
+  let data;
+  try {
+    data = deserialize(bytes);
+  } catch (error) {
+    logError("a message could not be read", error);
+    port.dispatchEvent(new MessageEvent("messageerror"));
+    return;
+  }
+  port.dispatchEvent(new MessageEvent("message", { data }));
+}
+
+/** The other side is gone. */
+export function onPortClosed(number, code) {
+  const port = open.get(number);
+  if (port !== undefined) ended(port, code);
+}
+
+/** Something sent did not arrive. */
+export function onPortFailed(number, overloaded, message, retryAfterMs) {
+  const port = open.get(number);
+  if (port === undefined) return;
+  const error = overloaded ? new ServerlessWorkerOverloadedError(message, { retryAfterMs }) : new Error(message);
+  port.dispatchEvent(new ErrorEvent("error", { error, message }));
+}

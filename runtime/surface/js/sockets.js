@@ -1,0 +1,214 @@
+// WebSocketPair: two joined ends, one for the application and one for the client's connection.
+import { core } from "ext:core/mod.js";
+const { op_socket_binary, op_socket_close, op_socket_end, op_socket_text } = core.ops;
+
+const { CloseEvent, defineEventHandler, EventTarget, MessageEvent } = core.loadExtScript("ext:deno_web/02_event.js");
+const { DOMException } = core.loadExtScript("ext:deno_web/01_dom_exception.js");
+
+const CONNECTING = 0, OPEN = 1, CLOSING = 2, CLOSED = 3;
+const bound = new Map(); // socket number -> the application's end
+const make = Symbol("make");
+
+function checkClose(code, reason) {
+  if (code !== undefined && code !== 1000 && !(code >= 1000 && code <= 4999 && ![1004, 1005, 1006, 1015].includes(code))) {
+    throw new DOMException(`${code} is not a close code that can be sent`, "InvalidAccessError");
+  }
+  if (code === undefined && reason !== undefined && reason !== "") {
+    throw new DOMException("a close reason needs a close code", "InvalidAccessError");
+  }
+  if (reason !== undefined && core.encode(reason).length > 123) {
+    throw new DOMException("a close reason may have at most 123 bytes", "SyntaxError");
+  }
+}
+
+/** One end of a WebSocketPair. */
+export class PairedWebSocket extends EventTarget {
+  #peer;
+  #accepted = false;
+  #state = CONNECTING;
+  #queue = []; // what came before accept()
+  #number; // of the client's connection, in the end that was given to a Response
+  #whenOver;
+
+  constructor(key) {
+    if (key !== make) throw new TypeError("Illegal constructor: use new WebSocketPair()");
+    super();
+  }
+
+  static join() {
+    const a = new PairedWebSocket(make), b = new PairedWebSocket(make);
+    a.#peer = b;
+    b.#peer = a;
+    return [a, b];
+  }
+
+  get readyState() {
+    return this.#state;
+  }
+
+  get url() {
+    return null;
+  }
+
+  get protocol() {
+    return "";
+  }
+
+  get extensions() {
+    return "";
+  }
+
+  accept() {
+    if (this.#number !== undefined) throw new TypeError("this end of the pair went to the client");
+    if (this.#accepted) return;
+    this.#accepted = true;
+    if (this.#state === CONNECTING) this.#state = OPEN;
+    const waiting = this.#queue;
+    this.#queue = [];
+    for (const deliver of waiting) queueMicrotask(deliver);
+  }
+
+  send(data) {
+    if (arguments.length === 0) throw new TypeError("send() needs data");
+    if (!this.#accepted) throw new TypeError("call accept() on this WebSocket before sending");
+    if (this.#state !== OPEN) throw new TypeError("the WebSocket is closed");
+    let payload;
+    if (data instanceof ArrayBuffer) payload = new Uint8Array(data.slice(0));
+    else if (ArrayBuffer.isView(data)) {
+      payload = new Uint8Array(data.buffer, data.byteOffset, data.byteLength).slice();
+    } else payload = String(data);
+    this.#peer.#receive(payload);
+  }
+
+  close(code, reason) {
+    if (code !== undefined) code = Number(code);
+    if (reason !== undefined) reason = String(reason);
+    checkClose(code, reason);
+    if (this.#state === CLOSED || this.#state === CLOSING) return;
+    this.#state = CLOSING;
+    this.#peer.#receiveClose(code ?? 1005, reason ?? "");
+  }
+
+  // What the other end sent: on to the client's connection, or to this end's listeners.
+  #receive(payload) {
+    if (this.#number !== undefined) {
+      if (typeof payload === "string") op_socket_text(this.#number, payload);
+      else op_socket_binary(this.#number, payload);
+      return;
+    }
+    this.#deliver(() => this.#message(typeof payload === "string" ? payload : payload.buffer));
+  }
+
+  #receiveClose(code, reason) {
+    if (this.#number !== undefined) {
+      op_socket_close(this.#number, code, reason);
+      return;
+    }
+    this.#deliver(() => {
+      if (this.#state === CLOSED) return;
+      // The answer to the other end's close, or the end of both.
+      if (this.#state === OPEN) this.#peer.#over(code, reason, true);
+      this.#over(code, reason, true);
+    });
+  }
+
+  // An end that is neither accepted nor the client's keeps what comes until it is either.
+  #deliver(event) {
+    if (this.#accepted) queueMicrotask(event);
+    else this.#queue.push(event);
+  }
+
+  #message(data) {
+    if (this.#state === OPEN || this.#state === CLOSING) this.dispatchEvent(new MessageEvent("message", { data }));
+  }
+
+  #over(code, reason, wasClean) {
+    if (this.#state === CLOSED) return;
+    this.#state = CLOSED;
+    this.dispatchEvent(new CloseEvent("close", { code, reason, wasClean }));
+    this.#whenOver?.();
+  }
+
+  /** Gives `end` to the client's connection `number`; `whenOver` is called when the connection ends. */
+  static bind(end, number, whenOver) {
+    const application = end.#peer;
+    end.#number = number;
+    application.#whenOver = whenOver;
+    bound.set(number, application);
+    const waiting = end.#queue;
+    end.#queue = [];
+    for (const deliver of waiting) deliver();
+  }
+
+  /** Whether `end` can be given to a client. */
+  static isFree(value) {
+    return #number in value && value.#number === undefined && !value.#accepted;
+  }
+
+  /** Hears what the client sent. */
+  static hear(application, data) {
+    application.#deliverNow(() => application.#message(data));
+  }
+
+  static hearClose(application, number, code, reason) {
+    application.#deliverNow(() => {
+      // The application may answer an open close itself; the handshake is completed for it.
+      if (application.#state !== CLOSING) op_socket_close(number, code === 1006 ? 1005 : code, reason);
+      op_socket_end(number);
+      application.#over(code, reason, code !== 1006);
+    });
+  }
+
+  // From the client: listeners run in the event's own turn, not in a later microtask.
+  #deliverNow(event) {
+    if (this.#accepted) event();
+    else this.#queue.push(event);
+  }
+}
+for (const [name, value] of Object.entries({ CONNECTING, OPEN, CLOSING, CLOSED })) {
+  Object.defineProperty(PairedWebSocket, name, { value, enumerable: true });
+  Object.defineProperty(PairedWebSocket.prototype, name, { value, enumerable: true });
+}
+for (const name of ["READY_STATE_CONNECTING", "READY_STATE_OPEN", "READY_STATE_CLOSING", "READY_STATE_CLOSED"]) {
+  const value = { CONNECTING, OPEN, CLOSING, CLOSED }[name.slice("READY_STATE_".length)];
+  Object.defineProperty(PairedWebSocket, name, { value, enumerable: true });
+}
+Object.defineProperty(PairedWebSocket, "name", { value: "WebSocket" });
+defineEventHandler(PairedWebSocket.prototype, "message");
+defineEventHandler(PairedWebSocket.prototype, "close");
+defineEventHandler(PairedWebSocket.prototype, "error");
+
+const { bind, isFree, hear, hearClose, join } = PairedWebSocket;
+for (const name of ["bind", "isFree", "hear", "hearClose", "join"]) delete PairedWebSocket[name];
+export { bind as bindSocket };
+
+/** Whether `value` is an end of a pair that can go into a Response. */
+export function isFreeSocket(value) {
+  return typeof value === "object" && value !== null && isFree(value);
+}
+
+/** Two joined WebSockets, `pair[0]` and `pair[1]`. */
+export class WebSocketPair {
+  constructor() {
+    [this[0], this[1]] = join();
+  }
+
+  *[Symbol.iterator]() {
+    yield this[0];
+    yield this[1];
+  }
+}
+
+/** A client's message. */
+export function onSocketMessage(number, data) {
+  const application = bound.get(number);
+  if (application !== undefined) hear(application, typeof data === "string" ? data : data.buffer);
+}
+
+/** The client closed, or is lost (1006). */
+export function onSocketClose(number, code, reason) {
+  const application = bound.get(number);
+  if (application === undefined) return;
+  bound.delete(number);
+  hearClose(application, number, code, reason);
+}

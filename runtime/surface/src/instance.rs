@@ -1,0 +1,362 @@
+//! The host side of one instance: everything its JavaScript can reach.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Waker;
+
+use portside_core::alarm::{self, Alarm, AlarmChange};
+use portside_core::bundle::Bundle;
+use portside_core::limits::Limits;
+use portside_core::write::WriteBatch;
+
+use tokio::sync::oneshot;
+
+use crate::event::{CloseReason, Event, PortFailure, PortId, RequestId, SocketId};
+use crate::host::{CommitTicket, Host, Identity};
+use crate::http::Exchange;
+use crate::inbox::Inbox;
+use crate::output::{Gate, Output};
+use crate::ports::{Port, Undelivered};
+use crate::sockets::OpenSocket;
+use crate::storage::Storage;
+
+/// How an instance is made.
+pub struct InstanceOptions {
+    /// Who it is.
+    pub identity: Identity,
+    /// Its code.
+    pub bundle: Arc<Bundle>,
+    /// What it may use.
+    pub limits: Arc<Limits>,
+    /// Whether events wait while a storage operation is under way.
+    pub input_gate: bool,
+    /// The server's `env`.
+    pub env: Arc<Vec<(String, String)>>,
+    /// Its state, for a worker.
+    pub storage: Storage,
+    /// Where its events come from.
+    pub inbox: Arc<Inbox>,
+    /// Its surroundings.
+    pub host: Arc<dyn Host>,
+}
+
+static NEXT_INSTANCE: AtomicU64 = AtomicU64::new(0);
+
+/// One loaded copy of a module, from the host's side. Lives in the isolate's `OpState`.
+pub struct Instance {
+    /// Tells this instance from its predecessors at the same inbox.
+    number: u64,
+    pub(crate) identity: Identity,
+    pub(crate) bundle: Arc<Bundle>,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) env: Arc<Vec<(String, String)>>,
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) host: Arc<dyn Host>,
+    pub(crate) ports: HashMap<PortId, Port>,
+    pub(crate) exchanges: HashMap<RequestId, Exchange>,
+    pub(crate) sockets: HashMap<SocketId, OpenSocket>,
+    pub(crate) storage: Storage,
+    /// Events that waited for JavaScript to listen; they go before the inbox.
+    pub(crate) replay: VecDeque<Event>,
+    /// Promises given to `waitUntil` and handlers not yet settled.
+    pub(crate) holds: usize,
+    /// `self.terminate()` was called.
+    pub(crate) terminating: bool,
+    gate: Gate,
+    /// Who waits for which write, by rising numbers.
+    durable_waiters: VecDeque<(u64, oneshot::Sender<()>)>,
+    /// The module is being evaluated: events wait until it has handlers.
+    loading: bool,
+    input_gate: bool,
+    commits_in_flight: usize,
+    lost: Option<String>,
+    firing: Option<Alarm>,
+}
+
+/// Why an instance that still runs must not go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// `self.terminate()`, and everything before it is durable.
+    Terminated,
+    /// Its writes are not accepted any more.
+    Lost(String),
+}
+
+impl Instance {
+    /// A new instance, nothing of it loaded yet.
+    #[must_use]
+    pub fn new(options: InstanceOptions) -> Self {
+        let InstanceOptions { identity, bundle, limits, input_gate, env, storage, inbox, host } = options;
+        Self {
+            number: NEXT_INSTANCE.fetch_add(1, Ordering::Relaxed),
+            identity,
+            bundle,
+            limits,
+            env,
+            inbox,
+            host,
+            ports: HashMap::new(),
+            exchanges: HashMap::new(),
+            sockets: HashMap::new(),
+            storage,
+            replay: VecDeque::new(),
+            holds: 0,
+            terminating: false,
+            gate: Gate::default(),
+            durable_waiters: VecDeque::new(),
+            loading: true,
+            input_gate,
+            commits_in_flight: 0,
+            lost: None,
+            firing: None,
+        }
+    }
+
+    /// The next event. While the instance loads, terminates, or waits for its storage, control events only.
+    pub fn next_event(&mut self) -> Option<Event> {
+        loop {
+            if let Some(event) = self.inbox.pop_control() {
+                match event {
+                    Event::Committed { instance, .. } if instance != self.number => continue,
+                    event => return Some(event),
+                }
+            }
+            if self.input_is_held() {
+                return None;
+            }
+            if let Some(event) = self.replay.pop_front() {
+                return Some(event);
+            }
+            let event = self.inbox.pop()?;
+            if let Some(event) = self.admit(event) {
+                return Some(event);
+            }
+        }
+    }
+
+    /// Asks to be woken by the next event. Returns whether there is one already.
+    pub fn register(&self, waker: &Waker) -> bool {
+        let held = self.input_is_held();
+        self.inbox.register(waker, held) || (!held && !self.replay.is_empty())
+    }
+
+    /// The module has its handlers: events may come.
+    pub fn loaded(&mut self) {
+        self.loading = false;
+    }
+
+    fn input_is_held(&self) -> bool {
+        self.loading || self.terminating || (self.input_gate && self.storage.operations > 0)
+    }
+
+    fn admit(&mut self, event: Event) -> Option<Event> {
+        match event {
+            Event::Message { port, .. } | Event::PortClosed { port, .. } | Event::PortFailed { port, .. } => {
+                // A port of an earlier instance, or closed here: nobody listens. One never opened here fails at once.
+                match self.ports.get_mut(&port) {
+                    Some(open) => open.admit(event),
+                    None => matches!(event, Event::PortFailed { .. } | Event::PortClosed { .. }).then_some(event),
+                }
+            }
+            Event::Connect(end) => {
+                let id = end.id;
+                self.ports.insert(id, Port::new(end));
+                // JavaScript needs only the id; the end stays here.
+                Some(Event::Opened { port: id })
+            }
+            event => Some(event),
+        }
+    }
+
+    /// Sends something out, after the writes before it.
+    pub(crate) fn emit(&mut self, output: Output) {
+        if let Some(output) = self.gate.admit(output) {
+            self.perform(output);
+        }
+    }
+
+    fn perform(&mut self, output: Output) {
+        match output {
+            Output::Message { port, data } => {
+                let Some(open) = self.ports.get(&port) else { return };
+                if open.end.send(data) == Err(Undelivered::Overloaded) {
+                    let failure = PortFailure::overloaded("the worker's inbox is full");
+                    let _ = self.inbox.push(Event::PortFailed { port, failure });
+                }
+            }
+            Output::ClosePort { port } => {
+                if let Some(open) = self.ports.remove(&port) {
+                    open.end.close(CloseReason::Closed);
+                }
+            }
+            Output::Socket { socket, message } => {
+                let last = matches!(message, portside_exchange::Message::Close { .. });
+                if let Some(open) = self.sockets.get(&socket) {
+                    open.send(message);
+                }
+                if last {
+                    self.sockets.remove(&socket);
+                }
+            }
+        }
+    }
+
+    /// Adds to the turn's batch; returns the number whose durability JavaScript may await.
+    pub(crate) fn write(&mut self, change: impl FnOnce(&mut WriteBatch)) -> u64 {
+        let first_of_turn = self.storage.pending.is_empty();
+        change(&mut self.storage.pending);
+        self.gate.write(first_of_turn)
+    }
+
+    /// Resolves when the writes up to `seq` are durable; nothing if they are.
+    pub(crate) fn when_durable(&mut self, seq: u64) -> Option<oneshot::Receiver<()>> {
+        if self.gate.is_durable(seq) {
+            return None;
+        }
+        let (sender, receiver) = oneshot::channel();
+        self.durable_waiters.push_back((seq, sender));
+        Some(receiver)
+    }
+
+    /// The newest write, or zero if all are durable.
+    pub(crate) fn undurable(&self) -> u64 {
+        if self.gate.is_clear() { 0 } else { self.gate.issued() }
+    }
+
+    /// Ends a turn: what it wrote goes to the store as one batch.
+    pub fn end_turn(&mut self) {
+        let Identity::Worker(key) = &self.identity else { return };
+        if self.storage.reads_before_commit > 0 || self.storage.pending.is_empty() || self.lost.is_some() {
+            return;
+        }
+        let batch = std::mem::take(&mut self.storage.pending);
+        self.commits_in_flight += 1;
+        let ticket = CommitTicket::new(self.inbox.clone(), self.number, self.gate.issued());
+        self.host.commit(key, batch, ticket);
+    }
+
+    /// A commit ended: what waited for it leaves, or the instance is lost.
+    pub fn committed(&mut self, seq: u64, outcome: Result<(), String>) {
+        self.commits_in_flight -= 1;
+        match outcome {
+            Ok(()) => {
+                self.gate.settle(seq);
+                while let Some(output) = self.gate.release() {
+                    self.perform(output);
+                }
+                while self.durable_waiters.front().is_some_and(|(needed, _)| *needed <= seq) {
+                    if let Some((_, waiter)) = self.durable_waiters.pop_front() {
+                        // Nobody may be waiting any more.
+                        let _ = waiter.send(());
+                    }
+                }
+            }
+            Err(reason) => self.lost = Some(reason),
+        }
+    }
+
+    /// An alarm goes to its handler.
+    pub fn alarm_fires(&mut self, alarm: Alarm) {
+        self.firing = Some(alarm);
+    }
+
+    /// The handler of the firing alarm ended at `now`, in milliseconds since the Unix epoch.
+    pub(crate) fn alarm_ended(&mut self, succeeded: bool, now: i64) {
+        let Some(fired) = self.firing.take() else { return };
+        let next = alarm::apply(self.storage.alarm, alarm::after_delivery(fired, succeeded, now));
+        if next != self.storage.alarm {
+            self.set_alarm(next);
+        }
+    }
+
+    /// Arms or disarms the alarm; returns the write's number.
+    pub(crate) fn set_alarm(&mut self, next: Option<Alarm>) -> u64 {
+        self.storage.alarm = next;
+        self.write(|batch| batch.alarm = next.map_or(AlarmChange::Clear, AlarmChange::Set))
+    }
+
+    /// The armed alarm, not counting the one that is being delivered.
+    pub(crate) fn armed_alarm(&self) -> Option<Alarm> {
+        self.storage.alarm.filter(|armed| Some(*armed) != self.firing)
+    }
+
+    /// Whether there is a reason to end now.
+    #[must_use]
+    pub fn ending(&self) -> Option<Ending> {
+        if let Some(reason) = &self.lost {
+            return Some(Ending::Lost(reason.clone()));
+        }
+        (self.terminating && self.is_flushed()).then_some(Ending::Terminated)
+    }
+
+    /// Whether everything issued is durable and sent.
+    #[must_use]
+    pub fn is_flushed(&self) -> bool {
+        self.storage.pending.is_empty() && self.commits_in_flight == 0 && !self.gate.holds_any()
+    }
+
+    /// Whether nothing but pending operations of the event loop could keep it awake.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.ports.is_empty()
+            && self.exchanges.is_empty()
+            && self.sockets.is_empty()
+            && self.replay.is_empty()
+            && self.holds == 0
+            && self.firing.is_none()
+            && self.is_flushed()
+    }
+
+    /// Starts to work on a request.
+    pub fn begin_exchange(&mut self, id: RequestId, exchange: Exchange) {
+        self.exchanges.insert(id, exchange);
+    }
+
+    /// Whether `self.terminate()` was called.
+    #[must_use]
+    pub fn is_terminating(&self) -> bool {
+        self.terminating
+    }
+
+    /// Who it is.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Its surroundings.
+    #[must_use]
+    pub fn host(&self) -> &Arc<dyn Host> {
+        &self.host
+    }
+
+    /// Gives every open port, and everybody waiting to be connected, an error and a close.
+    pub fn refuse_all(&mut self, failure: &PortFailure) {
+        let mut refused: Vec<_> = self.ports.drain().map(|(_, port)| port.end).collect();
+        while let Some(event) = self.inbox.pop() {
+            if let Event::Connect(end) = event {
+                refused.push(end);
+            }
+        }
+        for end in refused {
+            end.fail(failure.clone());
+            end.close(CloseReason::Lost);
+        }
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        let reason = if self.terminating { CloseReason::Terminated } else { CloseReason::Lost };
+        for port in self.ports.values() {
+            port.end.close(reason);
+        }
+        for socket in self.sockets.values() {
+            socket.send(portside_exchange::Message::Close {
+                code: 1012,
+                reason: "the application's instance ended".to_owned(),
+            });
+        }
+    }
+}
