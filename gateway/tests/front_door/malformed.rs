@@ -110,6 +110,7 @@ async fn small_bodies_that_break_off_never_reach_the_application() {
     if client.fill().await {
         assert_eq!(client.head().await.status, 400);
     }
+    assert_eq!(server.calls(), 0);
     server.end().await;
 }
 
