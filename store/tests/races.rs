@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used)] // These are tests.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use portside_core::ids::{PodId, SHARDS, WorkerKey};
+use portside_core::ids::{Epoch, PodId, SHARDS, WorkerKey};
 use portside_core::write::WriteBatch;
 use portside_store::testing::{Owner, PostgresServer};
 use portside_store::{Outcome, Store};
@@ -12,7 +13,6 @@ use sqlx::{Connection, Executor, PgConnection};
 use uuid::Uuid;
 
 struct Race {
-    _server: PostgresServer,
     store: Arc<dyn Store>,
     owner: Owner,
     it: WorkerKey,
@@ -24,8 +24,7 @@ struct Race {
 
 impl Race {
     async fn new() -> Self {
-        let server = PostgresServer::start();
-        let url = server.database().await;
+        let url = PostgresServer::shared().database().await;
         let store = portside_store::open(&url, "race").await.unwrap();
         let owner = claim(&store).await;
         let it = WorkerKey::new("w.js", "a").unwrap();
@@ -33,7 +32,6 @@ impl Race {
         Self {
             holder: PgConnection::connect(&url).await.unwrap(),
             watcher: PgConnection::connect(&url).await.unwrap(),
-            _server: server,
             store,
             owner,
             it,
@@ -52,18 +50,17 @@ impl Race {
 
     /// Returns once a statement of the store waits for a lock.
     async fn somebody_waits(&mut self) {
-        let waiting = "SELECT count(*) FROM pg_stat_activity \
+        const WAITING: &str = "SELECT count(*) FROM pg_stat_activity \
             WHERE datname = current_database() AND wait_event_type = 'Lock'";
-        loop {
-            let count: i64 = sqlx::query_scalar(waiting)
-                .fetch_one(&mut self.watcher)
-                .await
-                .unwrap();
-            if count > 0 {
-                return;
+        let watching = async {
+            let mut count = 0_i64;
+            while count == 0 {
+                let query = sqlx::query_scalar(WAITING);
+                count = query.fetch_one(&mut self.watcher).await.unwrap();
             }
-            tokio::task::yield_now().await;
-        }
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(20), watching).await;
+        waited.expect("the statement waits for the lock");
     }
 
     /// Commits in the background.
@@ -83,6 +80,33 @@ fn put(key: &str, value: &str) -> WriteBatch {
     let mut batch = WriteBatch::default();
     batch.write(key.into(), Some(value.as_bytes().into()));
     batch
+}
+
+/// Pods of several processes claim shards a few at a time: whoever comes second must not take what the first just got.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn claims_of_several_processes_never_meet() {
+    let url = PostgresServer::shared().database().await;
+    let pods = (0..6).map(async |_| {
+        let store = portside_store::open(&url, "race").await.unwrap();
+        let pod = PodId(Uuid::new_v4().as_u128());
+        store.register(pod, "racer").await.unwrap();
+        (store, pod)
+    });
+    let pods = futures::future::join_all(pods).await;
+    let claims = pods.into_iter().map(|(store, pod)| {
+        tokio::spawn(async move {
+            let mut mine = vec![];
+            // A round may find nothing but what others are taking at that moment; the last rounds find nothing at all.
+            for _ in 0..100 {
+                mine.extend(store.claim(pod, 25).await.unwrap());
+            }
+            mine
+        })
+    });
+    let claimed = futures::future::join_all(claims).await;
+    let claimed: Vec<_> = claimed.into_iter().flat_map(Result::unwrap).collect();
+    assert_eq!(claimed.len(), SHARDS as usize);
+    assert!(claimed.iter().all(|(_, epoch)| *epoch == Epoch(1)));
 }
 
 /// A stale commit that arrives while the takeover is under way waits for it, and then is refused.

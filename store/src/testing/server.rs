@@ -6,6 +6,7 @@ use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tempfile::TempDir;
@@ -49,6 +50,15 @@ impl PostgresServer {
             Ok(url) => Self { url, own: None },
             Err(_) => Self::start_own().unwrap_or_else(|error| panic!("{error}")),
         }
+    }
+
+    /// The one server of this test program, started when first asked for.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    pub fn shared() -> &'static Self {
+        static SHARED: LazyLock<PostgresServer> = LazyLock::new(PostgresServer::start);
+        &SHARED
     }
 
     fn start_own() -> io::Result<Self> {

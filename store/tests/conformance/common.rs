@@ -20,15 +20,10 @@ pub struct Fixture {
     folder: Option<TempDir>,
 }
 
-/// The program's server and a database in it; the server goes when the program does.
-pub async fn postgres() -> &'static (PostgresServer, String) {
-    static SERVER: OnceCell<(PostgresServer, String)> = OnceCell::const_new();
-    SERVER
-        .get_or_init(|| async {
-            let server = PostgresServer::start();
-            let url = server.database().await;
-            (server, url)
-        })
+/// One database for all tests: applications do not see each other.
+async fn postgres() -> &'static str {
+    static URL: OnceCell<String> = OnceCell::const_new();
+    URL.get_or_init(|| PostgresServer::shared().database())
         .await
 }
 
@@ -43,7 +38,7 @@ impl Kind {
         static APPS: AtomicU32 = AtomicU32::new(0);
         let app = format!("app {}", APPS.fetch_add(1, Ordering::Relaxed));
         let (url, folder) = match self {
-            Self::Postgres => (postgres().await.1.clone(), None),
+            Self::Postgres => (postgres().await.to_owned(), None),
             Self::Sqlite => {
                 let folder = tempfile::tempdir().unwrap();
                 let path = folder.path().join("state.db");

@@ -3,9 +3,10 @@
 use futures::future::join_all;
 use portside_core::ids::SHARDS;
 use portside_store::Error;
+use portside_store::testing::PostgresServer;
 use sqlx::{AssertSqlSafe, Connection};
 
-use super::common::{Kind, keys, postgres, put, set_alarm, worker};
+use super::common::{Kind, keys, put, set_alarm, worker};
 
 pub async fn data_outlives_the_store(kind: Kind) {
     let fixture = kind.open().await;
@@ -66,7 +67,7 @@ pub async fn newer_schemas_are_refused(kind: Kind) {
         }
         Kind::Postgres => {
             // Not the other tests' database, which they still open.
-            let url = postgres().await.0.database().await;
+            let url = PostgresServer::shared().database().await;
             portside_store::open(&url, "app").await.unwrap();
             let mut server = sqlx::PgConnection::connect(&url).await.unwrap();
             let sql = AssertSqlSafe(format!("INSERT INTO portside.migration {step}"));
