@@ -18,6 +18,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let snapshot = create_snapshot(options, None)?;
     let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
     std::fs::write(out.join("surface.snapshot"), &snapshot.output)?;
-    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=surface/js");
     Ok(())
 }

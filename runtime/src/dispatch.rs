@@ -37,18 +37,29 @@ impl Dispatch {
             .execute_script("portside:start", "portsideStart()")
             .map_err(|error| format!("the JavaScript surface did not start: {error}"))?;
         deno_core::scope!(scope, runtime);
-        let list = v8::Local::new(scope, started).try_cast::<v8::Array>().map_err(|error| error.to_string())?;
+        let list = v8::Local::new(scope, started)
+            .try_cast::<v8::Array>()
+            .map_err(|error| error.to_string())?;
         let functions = (0..FUNCTIONS)
             .map(|index| {
-                let value = list.get_index(scope, index).ok_or("the surface lacks a function")?;
-                let function = value.try_cast::<v8::Function>().map_err(|error| error.to_string())?;
+                let value = list
+                    .get_index(scope, index)
+                    .ok_or("the surface lacks a function")?;
+                let function = value
+                    .try_cast::<v8::Function>()
+                    .map_err(|error| error.to_string())?;
                 Ok(v8::Global::new(scope, function))
             })
             .collect::<Result<_, String>>()?;
         Ok(Self { functions })
     }
 
-    fn call(&self, scope: &mut Scope<'_, '_>, function: Function, args: &[v8::Local<'_, v8::Value>]) {
+    fn call(
+        &self,
+        scope: &mut Scope<'_, '_>,
+        function: Function,
+        args: &[v8::Local<'_, v8::Value>],
+    ) {
         let receiver = v8::undefined(scope).into();
         let function = v8::Local::new(scope, &self.functions[function as usize]);
         // The surface catches what handlers throw; nothing comes back only when the isolate is being terminated.
@@ -59,8 +70,12 @@ impl Dispatch {
     pub fn set_handlers(&self, runtime: &mut JsRuntime, namespace: &v8::Global<v8::Object>) {
         deno_core::scope!(scope, runtime);
         let namespace = v8::Local::new(scope, namespace);
-        let name = v8::String::new(scope, "default").expect("a short string").into();
-        let exported = namespace.get(scope, name).unwrap_or_else(|| v8::undefined(scope).into());
+        let name = v8::String::new(scope, "default")
+            .expect("a short string")
+            .into();
+        let exported = namespace
+            .get(scope, name)
+            .unwrap_or_else(|| v8::undefined(scope).into());
         self.call(scope, Function::SetHandlers, &[exported]);
     }
 
@@ -80,9 +95,20 @@ impl Dispatch {
                     Body::Full(bytes) => (bytes_of(scope, bytes.into()), None),
                     Body::Stream(stream) => (v8::Boolean::new(scope, true).into(), Some(stream)),
                 };
-                let exchange = Exchange { reply: Some(reply), body: stream, chunks: None };
-                state.borrow_mut().borrow_mut::<Instance>().begin_exchange(id, exchange);
-                self.call(scope, Function::Fetch, &[number, method, url, headers, body]);
+                let exchange = Exchange {
+                    reply: Some(reply),
+                    body: stream,
+                    chunks: None,
+                };
+                state
+                    .borrow_mut()
+                    .borrow_mut::<Instance>()
+                    .begin_exchange(id, exchange);
+                self.call(
+                    scope,
+                    Function::Fetch,
+                    &[number, method, url, headers, body],
+                );
             }
             Event::FetchAborted { id } => {
                 let id = number(scope, id.0);
@@ -111,7 +137,13 @@ impl Dispatch {
                 self.call(scope, Function::PortFailed, &args);
             }
             Event::Alarm(alarm) => {
-                state.borrow_mut().borrow_mut::<Instance>().alarm_fires(alarm);
+                if !state
+                    .borrow_mut()
+                    .borrow_mut::<Instance>()
+                    .alarm_fires(alarm)
+                {
+                    return;
+                }
                 #[expect(clippy::cast_precision_loss, reason = "a time within Date's range")]
                 let scheduled = v8::Number::new(scope, alarm.scheduled as f64).into();
                 let retries = number(scope, u64::from(alarm.retries));
@@ -129,7 +161,11 @@ impl Dispatch {
                         self.call(scope, Function::SocketMessage, &[socket, bytes]);
                     }
                     Message::Close { code, reason } => {
-                        let args = [socket, number(scope, u64::from(*code)), string(scope, reason)];
+                        let args = [
+                            socket,
+                            number(scope, u64::from(*code)),
+                            string(scope, reason),
+                        ];
                         self.call(scope, Function::SocketClose, &args);
                     }
                 }
@@ -142,7 +178,10 @@ impl Dispatch {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "counters and durations stay below 2^53")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "counters and durations stay below 2^53"
+)]
 fn number<'s>(scope: &mut Scope<'s, '_>, value: u64) -> v8::Local<'s, v8::Value> {
     v8::Number::new(scope, value as f64).into()
 }

@@ -21,6 +21,18 @@ pub struct Start {
     pub module: String,
 }
 
+/// Where an instance runs.
+#[derive(Clone)]
+pub struct Place(Arc<IsolateThread>);
+
+impl Place {
+    /// Whether one instance has kept the thread for so long that others there wait noticeably.
+    #[must_use]
+    pub fn is_stuck(&self) -> bool {
+        self.0.stuck_for() > STUCK
+    }
+}
+
 /// The process's isolates and their threads.
 pub struct Engine {
     threads: Mutex<Vec<Arc<IsolateThread>>>,
@@ -40,16 +52,25 @@ impl Engine {
         // Set before V8 starts. The per-instance limit is checked after each slice; this bounds a single memory.
         deno_core::v8::V8::set_flags_from_string("--wasm-max-mem-pages=16384");
         JsRuntime::init_platform(None);
-        Self { threads: Mutex::default(), max_threads: max_threads.max(1), watchdog: Watchdog::start() }
+        Self {
+            threads: Mutex::default(),
+            max_threads: max_threads.max(1),
+            watchdog: Watchdog::start(),
+        }
     }
 
     /// Starts an instance; `ended` is called once, on its thread, after the isolate is gone.
     ///
     /// # Errors
     /// The system has no room for another thread.
-    pub fn start(&self, start: Start, ended: impl FnOnce(End) + Send + 'static) -> std::io::Result<()> {
-        self.choose()?.spawn(move |slot| async move { ended(instance::run(start, slot).await) });
-        Ok(())
+    pub fn start(
+        &self,
+        start: Start,
+        ended: impl FnOnce(End) + Send + 'static,
+    ) -> std::io::Result<Place> {
+        let thread = self.choose()?;
+        thread.spawn(move |slot| async move { ended(instance::run(start, slot).await) });
+        Ok(Place(thread))
     }
 
     /// The least loaded thread that is not stuck, or a new one while there may be more.

@@ -53,7 +53,10 @@ pub enum Failure {
 }
 
 enum Evaluation {
-    Running(ModuleId, Pin<Box<dyn Future<Output = Result<(), deno_core::error::CoreError>>>>),
+    Running(
+        ModuleId,
+        Pin<Box<dyn Future<Output = Result<(), deno_core::error::CoreError>>>>,
+    ),
     Done,
 }
 
@@ -86,7 +89,12 @@ pub async fn run(start: Start, slot: Arc<Slot>) -> End {
 impl Running {
     fn start(start: Start, slot: Arc<Slot>) -> Result<Self, String> {
         let Start { options, module } = start;
-        let InstanceOptions { bundle, limits, inbox, .. } = &options;
+        let InstanceOptions {
+            bundle,
+            limits,
+            inbox,
+            ..
+        } = &options;
         let (limits, inbox) = (limits.clone(), inbox.clone());
         let mut isolate = Isolate::new(bundle.clone(), &limits);
         slot.begin(isolate.handle(), limits.cpu);
@@ -141,8 +149,16 @@ impl Running {
 
     /// Runs JavaScript: events first, then what the event loop has. Returns how many events there were.
     fn slice(&mut self, cx: &mut Context<'_>) -> (usize, Poll<Result<(), String>>) {
-        let Self { isolate, dispatch, evaluation, stops, .. } = self;
-        let Some(dispatch) = dispatch else { return (0, Poll::Pending) };
+        let Self {
+            isolate,
+            dispatch,
+            evaluation,
+            stops,
+            ..
+        } = self;
+        let Some(dispatch) = dispatch else {
+            return (0, Poll::Pending);
+        };
         isolate.with(|runtime| {
             let state = runtime.op_state();
             let mut events = 0;
@@ -152,7 +168,10 @@ impl Running {
                 match event {
                     None => break,
                     Some(Event::Committed { seq, outcome, .. }) => {
-                        state.borrow_mut().borrow_mut::<Instance>().committed(seq, outcome);
+                        state
+                            .borrow_mut()
+                            .borrow_mut::<Instance>()
+                            .committed(seq, outcome);
                     }
                     Some(Event::Stop) => *stops = stops.saturating_add(1),
                     Some(event) => dispatch.event(runtime, event),
@@ -198,7 +217,10 @@ impl Running {
         self.slices = self.slices.wrapping_add(1);
         let limit = |message: String| Some(End::Failed(Failure::Limit(message)));
         if overran {
-            return limit(format!("one event used more than {:?} of CPU time", self.cpu_limit));
+            return limit(format!(
+                "one event used more than {:?} of CPU time",
+                self.cpu_limit
+            ));
         }
         if (self.slices.is_multiple_of(SLICES_PER_MEMORY_CHECK) || self.isolate.heap_is_exhausted())
             && let Some(memory) = self.isolate.exhausted()
@@ -207,7 +229,12 @@ impl Running {
         }
         let stopping = self.stops;
         let (ending, flushed, quiet, terminating) = self.with_instance(|instance| {
-            (instance.ending(), instance.is_flushed(), instance.is_quiet(), instance.is_terminating())
+            (
+                instance.ending(),
+                instance.is_flushed(),
+                instance.is_quiet(),
+                instance.is_terminating(),
+            )
         });
         match ending {
             Some(Ending::Terminated) => return Some(End::Terminated),
@@ -221,7 +248,9 @@ impl Running {
             return None;
         }
         match event_loop {
-            Poll::Ready(Err(message)) if self.is_loading() => Some(End::Failed(Failure::Load(message.clone()))),
+            Poll::Ready(Err(message)) if self.is_loading() => {
+                Some(End::Failed(Failure::Load(message.clone())))
+            }
             Poll::Ready(Err(message)) => {
                 self.log_error(message);
                 None
@@ -231,14 +260,20 @@ impl Running {
     }
 
     fn log_error(&mut self, message: &str) {
-        self.with_instance(|instance| instance.host().log(instance.identity(), Level::Error, message));
+        self.with_instance(|instance| {
+            instance
+                .host()
+                .log(instance.identity(), Level::Error, message)
+        });
     }
 
     /// The limits on loading and on idleness.
     fn poll_timer(&mut self, cx: &mut Context<'_>, idle: bool) -> Poll<End> {
         if self.is_loading() {
             return self.timer.as_mut().poll(cx).map(|()| {
-                End::Failed(Failure::Load("its module did not finish evaluating in time".to_owned()))
+                End::Failed(Failure::Load(
+                    "its module did not finish evaluating in time".to_owned(),
+                ))
             });
         }
         if !(idle && self.with_instance(|instance| instance.is_quiet())) {
@@ -265,14 +300,21 @@ impl Running {
         if let End::Failed(Failure::Load(message)) = end {
             refuse_all(&mut self.isolate, message);
         }
-        let (dispatch, evaluation) = (self.dispatch.take(), std::mem::replace(&mut self.evaluation, Evaluation::Done));
+        let (dispatch, evaluation) = (
+            self.dispatch.take(),
+            std::mem::replace(&mut self.evaluation, Evaluation::Done),
+        );
         self.isolate.with(move |_| drop((dispatch, evaluation)));
     }
 }
 
 fn refuse_all(isolate: &mut Isolate, message: &str) {
     let failure = PortFailure::failed(message.to_owned());
-    isolate.op_state().borrow_mut().borrow_mut::<Instance>().refuse_all(&failure);
+    isolate
+        .op_state()
+        .borrow_mut()
+        .borrow_mut::<Instance>()
+        .refuse_all(&failure);
 }
 
 /// Loads a module and all it imports; everything is in memory, so this does not wait.

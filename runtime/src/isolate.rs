@@ -83,7 +83,13 @@ impl Isolate {
             runtime.v8_isolate().exit();
             raw
         };
-        Self { runtime: ManuallyDrop::new(runtime), raw, handle, heap_exhausted, external }
+        Self {
+            runtime: ManuallyDrop::new(runtime),
+            raw,
+            handle,
+            heap_exhausted,
+            external,
+        }
     }
 
     /// Enters the isolate for `f`.
@@ -113,7 +119,8 @@ impl Isolate {
             return Some("the JavaScript heap");
         }
         // WebAssembly memories do not pass through the allocator; V8 counts them.
-        let counted = self.with(|runtime| runtime.v8_isolate().get_heap_statistics().external_memory());
+        let counted =
+            self.with(|runtime| runtime.v8_isolate().get_heap_statistics().external_memory());
         (counted > self.external.limit()).then_some("ArrayBuffers and WebAssembly memories")
     }
 }

@@ -13,6 +13,6 @@ mod memory;
 mod thread;
 mod watchdog;
 
-pub use engine::{Engine, Start};
+pub use engine::{Engine, Place, Start};
 pub use instance::{End, Failure};
 pub use portside_surface as surface;

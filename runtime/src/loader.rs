@@ -24,7 +24,8 @@ impl BundleLoader {
 
     /// The URL of a module.
     pub fn url(path: &str) -> Result<ModuleSpecifier, JsErrorBox> {
-        ModuleSpecifier::parse(&format!("{ROOT}{path}")).map_err(|error| JsErrorBox::type_error(error.to_string()))
+        ModuleSpecifier::parse(&format!("{ROOT}{path}"))
+            .map_err(|error| JsErrorBox::type_error(error.to_string()))
     }
 
     fn module(&self, url: &str) -> Option<&Module> {
@@ -39,7 +40,8 @@ impl ModuleLoader for BundleLoader {
         referrer: &str,
         _kind: ResolutionKind,
     ) -> Result<ModuleSpecifier, JsErrorBox> {
-        resolve_import(specifier, referrer).map_err(|error| JsErrorBox::type_error(error.to_string()))
+        resolve_import(specifier, referrer)
+            .map_err(|error| JsErrorBox::type_error(error.to_string()))
     }
 
     fn load(
@@ -55,12 +57,20 @@ impl ModuleLoader for BundleLoader {
             ))));
         };
         ModuleLoadResponse::Sync(as_javascript(module).map(|code| {
-            ModuleSource::new(ModuleType::JavaScript, ModuleSourceCode::String(code.into()), specifier, None)
+            ModuleSource::new(
+                ModuleType::JavaScript,
+                ModuleSourceCode::String(code.into()),
+                specifier,
+                None,
+            )
         }))
     }
 
     fn get_source_map(&self, file_name: &str) -> Option<Cow<'_, [u8]>> {
-        self.module(file_name)?.source_map.as_deref().map(Cow::Borrowed)
+        self.module(file_name)?
+            .source_map
+            .as_deref()
+            .map(Cow::Borrowed)
     }
 }
 
@@ -68,14 +78,18 @@ impl ModuleLoader for BundleLoader {
 /// no attribute, and a bundle means the same wherever it runs.
 fn as_javascript(module: &Module) -> Result<String, JsErrorBox> {
     let text = || {
-        std::str::from_utf8(&module.code).map_err(|error| JsErrorBox::type_error(format!("not UTF-8: {error}")))
+        std::str::from_utf8(&module.code)
+            .map_err(|error| JsErrorBox::type_error(format!("not UTF-8: {error}")))
     };
     Ok(match module.kind {
         ModuleKind::JavaScript => text()?.to_owned(),
         ModuleKind::Json => format!("export default JSON.parse({});", quoted(text()?)),
         ModuleKind::Text => format!("export default {};", quoted(text()?)),
         ModuleKind::Bytes => format!("export default {};", bytes(&module.code)),
-        ModuleKind::Wasm => format!("export default new WebAssembly.Module({});", bytes(&module.code)),
+        ModuleKind::Wasm => format!(
+            "export default new WebAssembly.Module({});",
+            bytes(&module.code)
+        ),
     })
 }
 

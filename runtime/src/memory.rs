@@ -21,7 +21,10 @@ const ALIGN: usize = 16;
 impl ExternalMemory {
     /// A budget of `limit` bytes.
     pub fn new(limit: usize) -> Self {
-        Self(Arc::new(Budget { used: AtomicUsize::new(0), limit }))
+        Self(Arc::new(Budget {
+            used: AtomicUsize::new(0),
+            limit,
+        }))
     }
 
     /// The budget, in bytes.
@@ -40,7 +43,9 @@ impl ExternalMemory {
 impl Budget {
     fn take(&self, bytes: usize) -> bool {
         let fits = |used: usize| used.checked_add(bytes).filter(|total| *total <= self.limit);
-        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok()
+        self.used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
+            .is_ok()
     }
 }
 
@@ -48,8 +53,14 @@ fn layout(bytes: usize) -> Option<Layout> {
     Layout::from_size_align(bytes.max(1), ALIGN).ok()
 }
 
-fn allocate_with(budget: &Budget, bytes: usize, allocate: impl FnOnce(Layout) -> *mut u8) -> *mut c_void {
-    let Some(layout) = layout(bytes) else { return std::ptr::null_mut() };
+fn allocate_with(
+    budget: &Budget,
+    bytes: usize,
+    allocate: impl FnOnce(Layout) -> *mut u8,
+) -> *mut c_void {
+    let Some(layout) = layout(bytes) else {
+        return std::ptr::null_mut();
+    };
     if !budget.take(bytes) {
         return std::ptr::null_mut();
     }
@@ -94,7 +105,10 @@ mod tests {
 
     #[test]
     fn a_budget_is_never_overdrawn() {
-        let budget = Budget { used: AtomicUsize::new(0), limit: 10 };
+        let budget = Budget {
+            used: AtomicUsize::new(0),
+            limit: 10,
+        };
         assert!(budget.take(6));
         assert!(!budget.take(5));
         assert!(!budget.take(usize::MAX));

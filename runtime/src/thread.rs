@@ -26,26 +26,33 @@ impl IsolateThread {
     pub fn start(watchdog: &Watchdog) -> std::io::Result<Self> {
         let (jobs, mut incoming) = mpsc::unbounded_channel::<Job>();
         let (ready, slot) = std::sync::mpsc::channel();
-        std::thread::Builder::new().name("isolates".into()).stack_size(STACK_BYTES).spawn(move || {
-            let slot = Slot::of_this_thread();
-            // The starter waits for this, so it is there to receive it.
-            let _ = ready.send(slot.clone());
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .expect("the system has room for an event loop");
-            let local = tokio::task::LocalSet::new();
-            local.block_on(&runtime, async move {
-                while let Some(job) = incoming.recv().await {
-                    tokio::task::spawn_local(job(slot.clone()));
-                }
-            });
-            // Instances that still run go on to their end.
-            runtime.block_on(local);
-        })?;
+        std::thread::Builder::new()
+            .name("isolates".into())
+            .stack_size(STACK_BYTES)
+            .spawn(move || {
+                let slot = Slot::of_this_thread();
+                // The starter waits for this, so it is there to receive it.
+                let _ = ready.send(slot.clone());
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                    .expect("the system has room for an event loop");
+                let local = tokio::task::LocalSet::new();
+                local.block_on(&runtime, async move {
+                    while let Some(job) = incoming.recv().await {
+                        tokio::task::spawn_local(job(slot.clone()));
+                    }
+                });
+                // Instances that still run go on to their end.
+                runtime.block_on(local);
+            })?;
         let slot = slot.recv().map_err(std::io::Error::other)?;
         watchdog.watch(&slot);
-        Ok(Self { jobs, slot, instances: Arc::default() })
+        Ok(Self {
+            jobs,
+            slot,
+            instances: Arc::default(),
+        })
     }
 
     /// Runs an instance here.

@@ -37,7 +37,10 @@ impl Slot {
         // SAFETY: the calling thread exists, and `clock` is a valid place to write to.
         let failed = unsafe { libc::pthread_getcpuclockid(libc::pthread_self(), &raw mut clock) };
         assert_eq!(failed, 0, "this thread has a CPU clock");
-        Arc::new(Self { state: Mutex::default(), clock })
+        Arc::new(Self {
+            state: Mutex::default(),
+            clock,
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -48,19 +51,28 @@ impl Slot {
     pub fn begin(&self, handle: &v8::IsolateHandle, limit: Duration) {
         let mut state = self.lock();
         state.slices += 1;
-        state.running = Some(Running { handle: handle.clone(), limit, ended: false });
+        state.running = Some(Running {
+            handle: handle.clone(),
+            limit,
+            ended: false,
+        });
     }
 
     /// The slice is over. Returns whether the watchdog ended it: then the isolate must be discarded.
     pub fn finish(&self) -> bool {
-        self.lock().running.take().is_some_and(|running| running.ended)
+        self.lock()
+            .running
+            .take()
+            .is_some_and(|running| running.ended)
     }
 
     /// For how long the current slice has run, as far as the watchdog knows. Zero between slices.
     pub fn stuck_for(&self) -> Duration {
         let state = self.lock();
         match (&state.running, state.seen) {
-            (Some(_), Some((slice, since))) if slice == state.slices => self.cpu_time().saturating_sub(since),
+            (Some(_), Some((slice, since))) if slice == state.slices => {
+                self.cpu_time().saturating_sub(since)
+            }
             _ => Duration::ZERO,
         }
     }
@@ -88,11 +100,15 @@ impl Slot {
 
     #[expect(unsafe_code, reason = "clock_gettime")]
     fn cpu_time(&self) -> Duration {
-        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        let mut time = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
         // SAFETY: `time` is a valid place to write to. A thread that ended makes this fail and leaves zero.
         unsafe { libc::clock_gettime(self.clock, &raw mut time) };
         let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-        Duration::from_secs(seconds) + Duration::from_nanos(u64::try_from(time.tv_nsec).unwrap_or(0))
+        Duration::from_secs(seconds)
+            + Duration::from_nanos(u64::try_from(time.tv_nsec).unwrap_or(0))
     }
 }
 
@@ -122,7 +138,10 @@ impl Watchdog {
 
     /// Watches another thread.
     pub fn watch(&self, slot: &Arc<Slot>) {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(slot));
+        self.slots
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Arc::downgrade(slot));
     }
 
     fn look(&self) {

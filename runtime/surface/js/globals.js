@@ -34,6 +34,7 @@ const { propNonEnumerable: hidden, propWritable: writable, propGetterOnly: gette
 const lazy = core.propNonEnumerableLazyLoaded;
 
 export function defineGlobals() {
+  Object.setPrototypeOf(globalThis, event.EventTarget.prototype);
   core.defineGlobalProperties(globalThis, {
     AbortController: hidden(abort.AbortController),
     AbortSignal: hidden(abort.AbortSignal),

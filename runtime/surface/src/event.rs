@@ -125,13 +125,21 @@ impl PortFailure {
     /// The receiver has too much to do.
     #[must_use]
     pub fn overloaded(message: &str) -> Self {
-        Self { overloaded: true, retry_after_ms: 1_000, message: message.to_owned() }
+        Self {
+            overloaded: true,
+            retry_after_ms: 1_000,
+            message: message.to_owned(),
+        }
     }
 
     /// The receiver could not take it.
     #[must_use]
     pub fn failed(message: String) -> Self {
-        Self { overloaded: false, retry_after_ms: 0, message }
+        Self {
+            overloaded: false,
+            retry_after_ms: 0,
+            message,
+        }
     }
 }
 
@@ -155,6 +163,9 @@ impl Event {
     /// Whether an inbox may refuse it: what clients and peers can send without end.
     #[must_use]
     pub fn is_limited(&self) -> bool {
-        matches!(self, Self::Message { .. } | Self::Connect(_) | Self::Fetch(_))
+        matches!(
+            self,
+            Self::Message { .. } | Self::Connect(_) | Self::Fetch(_)
+        )
     }
 }

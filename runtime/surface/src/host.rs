@@ -68,7 +68,12 @@ pub struct CommitTicket {
 
 impl CommitTicket {
     pub(crate) fn new(inbox: Arc<Inbox>, instance: u64, seq: u64) -> Self {
-        Self { inbox, instance, seq, settled: false }
+        Self {
+            inbox,
+            instance,
+            seq,
+            settled: false,
+        }
     }
 
     /// The commit is durable, or failed for this reason.
@@ -79,7 +84,11 @@ impl CommitTicket {
     fn send(&mut self, outcome: Result<(), String>) {
         self.settled = true;
         // A closed inbox has no reader left to tell.
-        let _ = self.inbox.push(Event::Committed { instance: self.instance, seq: self.seq, outcome });
+        let _ = self.inbox.push(Event::Committed {
+            instance: self.instance,
+            seq: self.seq,
+            outcome,
+        });
     }
 }
 

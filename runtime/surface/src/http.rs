@@ -34,22 +34,33 @@ pub struct Exchange {
 }
 
 fn exchange<R>(state: &mut OpState, id: u64, f: impl FnOnce(&mut Exchange) -> R) -> Option<R> {
-    state.borrow_mut::<Instance>().exchanges.get_mut(&RequestId(id)).map(f)
+    state
+        .borrow_mut::<Instance>()
+        .exchanges
+        .get_mut(&RequestId(id))
+        .map(f)
 }
 
 /// The next chunk of a request's body; an empty one is its end.
 #[op2]
 #[buffer]
-pub(crate) async fn op_body_read(state: Rc<RefCell<OpState>>, #[number] id: u64) -> Result<Vec<u8>, JsErrorBox> {
+pub(crate) async fn op_body_read(
+    state: Rc<RefCell<OpState>>,
+    #[number] id: u64,
+) -> Result<Vec<u8>, JsErrorBox> {
     let taken = exchange(&mut state.borrow_mut(), id, |exchange| exchange.body.take()).flatten();
-    let Some(mut body) = taken else { return Ok(vec![]) };
+    let Some(mut body) = taken else {
+        return Ok(vec![]);
+    };
     loop {
         match body.next().await {
             None => return Ok(vec![]),
             Some(Err(error)) => return Err(JsErrorBox::type_error(error.to_string())),
             Some(Ok(chunk)) if chunk.is_empty() => {}
             Some(Ok(chunk)) => {
-                exchange(&mut state.borrow_mut(), id, |exchange| exchange.body = Some(body));
+                exchange(&mut state.borrow_mut(), id, |exchange| {
+                    exchange.body = Some(body)
+                });
                 return Ok(chunk.into());
             }
         }
@@ -64,7 +75,8 @@ fn parse_headers(joined: &str) -> Result<HeaderMap, JsErrorBox> {
     let mut headers = HeaderMap::new();
     let mut parts = joined.split('\n');
     while let (Some(name), Some(value)) = (parts.next(), parts.next()) {
-        let invalid = || JsErrorBox::type_error(format!("the response has an invalid header {name:?}"));
+        let invalid =
+            || JsErrorBox::type_error(format!("the response has an invalid header {name:?}"));
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid())?;
         headers.append(name, header_value(value).ok_or_else(invalid)?);
     }
@@ -76,7 +88,10 @@ fn header_value(text: &str) -> Option<HeaderValue> {
     if text.is_ascii() {
         return HeaderValue::from_str(text).ok();
     }
-    let bytes: Option<Vec<u8>> = text.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect();
+    let bytes: Option<Vec<u8>> = text
+        .chars()
+        .map(|c| u8::try_from(u32::from(c)).ok())
+        .collect();
     HeaderValue::from_bytes(&bytes?).ok()
 }
 
@@ -109,7 +124,12 @@ fn respond(
         .map_err(|_| JsErrorBox::range_error(format!("{status} is not an HTTP status")))?;
     if let Some(Some(reply)) = exchange(state, id, |exchange| exchange.reply.take()) {
         // A client that went away takes no response.
-        let _ = reply.send(Ok(Response { status, headers, body, socket }));
+        let _ = reply.send(Ok(Response {
+            status,
+            headers,
+            body,
+            socket,
+        }));
     }
     Ok(())
 }
@@ -135,7 +155,11 @@ pub(crate) fn op_respond_bytes(
     #[string] headers: &str,
     #[buffer] body: JsBuffer,
 ) -> Result<(), JsErrorBox> {
-    let body = if body.is_empty() { Body::Empty } else { Body::Full(Bytes::copy_from_slice(&body)) };
+    let body = if body.is_empty() {
+        Body::Empty
+    } else {
+        Body::Full(Bytes::copy_from_slice(&body))
+    };
     respond(state, id, status, headers, body, None)
 }
 
@@ -148,9 +172,18 @@ pub(crate) fn op_respond_stream(
     #[string] headers: &str,
 ) -> Result<(), JsErrorBox> {
     let (sender, mut receiver) = mpsc::channel(RESPONSE_CHUNKS);
-    let stream = futures::stream::poll_fn(move |cx: &mut Context<'_>| -> Poll<Option<_>> { receiver.poll_recv(cx) });
+    let stream = futures::stream::poll_fn(move |cx: &mut Context<'_>| -> Poll<Option<_>> {
+        receiver.poll_recv(cx)
+    });
     exchange(state, id, |exchange| exchange.chunks = Some(sender));
-    respond(state, id, status, headers, Body::Stream(Box::pin(stream)), None)
+    respond(
+        state,
+        id,
+        status,
+        headers,
+        Body::Stream(Box::pin(stream)),
+        None,
+    )
 }
 
 /// Sends a chunk when there is room. `false` means that the client went away.
@@ -160,17 +193,30 @@ pub(crate) async fn op_response_write(
     #[number] id: u64,
     #[buffer] chunk: JsBuffer,
 ) -> bool {
-    let chunks = exchange(&mut state.borrow_mut(), id, |exchange| exchange.chunks.clone()).flatten();
+    let chunks = exchange(&mut state.borrow_mut(), id, |exchange| {
+        exchange.chunks.clone()
+    })
+    .flatten();
     match chunks {
-        Some(chunks) => chunks.send(Ok(Bytes::copy_from_slice(&chunk))).await.is_ok(),
+        Some(chunks) => chunks
+            .send(Ok(Bytes::copy_from_slice(&chunk)))
+            .await
+            .is_ok(),
         None => false,
     }
 }
 
 /// Breaks a streamed response off, so that the client sees that it is incomplete.
 #[op2]
-pub(crate) async fn op_response_abort(state: Rc<RefCell<OpState>>, #[number] id: u64, #[string] reason: String) {
-    let chunks = exchange(&mut state.borrow_mut(), id, |exchange| exchange.chunks.take()).flatten();
+pub(crate) async fn op_response_abort(
+    state: Rc<RefCell<OpState>>,
+    #[number] id: u64,
+    #[string] reason: String,
+) {
+    let chunks = exchange(&mut state.borrow_mut(), id, |exchange| {
+        exchange.chunks.take()
+    })
+    .flatten();
     if let Some(chunks) = chunks {
         let _ = chunks.send(Err(BodyError::Incomplete(reason))).await;
     }
@@ -185,7 +231,14 @@ pub(crate) fn op_respond_socket(
     #[string] headers: &str,
 ) -> Result<u64, JsErrorBox> {
     let (socket, theirs) = sockets::open(state.borrow_mut::<Instance>());
-    respond(state, id, StatusCode::SWITCHING_PROTOCOLS.as_u16(), headers, Body::Empty, Some(theirs))?;
+    respond(
+        state,
+        id,
+        StatusCode::SWITCHING_PROTOCOLS.as_u16(),
+        headers,
+        Body::Empty,
+        Some(theirs),
+    )?;
     Ok(socket)
 }
 
@@ -200,7 +253,10 @@ pub(crate) fn op_respond_error(state: &mut OpState, #[number] id: u64, #[string]
 /// Nothing of a request remains to be done.
 #[op2(fast)]
 pub(crate) fn op_exchange_end(state: &mut OpState, #[number] id: u64) {
-    state.borrow_mut::<Instance>().exchanges.remove(&RequestId(id));
+    state
+        .borrow_mut::<Instance>()
+        .exchanges
+        .remove(&RequestId(id));
 }
 
 /// The server's variables.

@@ -2,9 +2,11 @@
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
+use std::task::{Poll, Waker};
 
-use crate::event::Event;
+use portside_exchange::FetchError;
+
+use crate::event::{Event, PortFailure};
 
 /// The queue through which everything reaches a worker or a server instance.
 ///
@@ -38,7 +40,11 @@ impl Inbox {
     /// An open inbox that holds at most this many messages and bytes. Control events always fit.
     #[must_use]
     pub fn new(max_messages: usize, max_bytes: usize) -> Self {
-        Self { state: Mutex::default(), max_messages, max_bytes }
+        Self {
+            state: Mutex::default(),
+            max_messages,
+            max_bytes,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -93,10 +99,27 @@ impl Inbox {
         if !state.control.is_empty() || (!control_only && !state.queue.is_empty()) {
             return true;
         }
-        if !state.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+        if !state
+            .waker
+            .as_ref()
+            .is_some_and(|known| known.will_wake(waker))
+        {
             state.waker = Some(waker.clone());
         }
         false
+    }
+
+    /// Returns when there is an event other than a control event. For use while no instance reads.
+    pub async fn wait_for_event(&self) {
+        std::future::poll_fn(|cx| {
+            while self.pop_control().is_some() {} // meant for the instance that ended
+            if self.register(cx.waker(), false) {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
     }
 
     /// Closes the inbox unless there is something to read. Returns whether it is closed now.
@@ -104,6 +127,22 @@ impl Inbox {
         let mut state = self.lock();
         state.closed |= state.queue.is_empty() && state.control.is_empty();
         state.closed
+    }
+
+    /// Turns away everybody who waits: connections get an error and a close, requests their failure.
+    pub fn refuse_all(&self, failure: &PortFailure) {
+        while let Some(event) = self.pop() {
+            match event {
+                Event::Connect(end) => end.refuse(failure),
+                Event::Fetch(fetch) => {
+                    // A client that went away needs no answer.
+                    let _ = fetch
+                        .reply
+                        .send(Err(FetchError::Failed(failure.message.clone())));
+                }
+                _ => {}
+            }
+        }
     }
 
     /// Events waiting, control events aside.
@@ -125,7 +164,10 @@ mod tests {
     use crate::event::{Event, PortId};
 
     fn message(bytes: usize) -> Event {
-        Event::Message { port: PortId(0), data: vec![0; bytes] }
+        Event::Message {
+            port: PortId(0),
+            data: vec![0; bytes],
+        }
     }
 
     #[test]

@@ -87,7 +87,16 @@ impl Instance {
     /// A new instance, nothing of it loaded yet.
     #[must_use]
     pub fn new(options: InstanceOptions) -> Self {
-        let InstanceOptions { identity, bundle, limits, input_gate, env, storage, inbox, host } = options;
+        let InstanceOptions {
+            identity,
+            bundle,
+            limits,
+            input_gate,
+            env,
+            storage,
+            inbox,
+            host,
+        } = options;
         Self {
             number: NEXT_INSTANCE.fetch_add(1, Ordering::Relaxed),
             identity,
@@ -152,11 +161,14 @@ impl Instance {
 
     fn admit(&mut self, event: Event) -> Option<Event> {
         match event {
-            Event::Message { port, .. } | Event::PortClosed { port, .. } | Event::PortFailed { port, .. } => {
+            Event::Message { port, .. }
+            | Event::PortClosed { port, .. }
+            | Event::PortFailed { port, .. } => {
                 // A port of an earlier instance, or closed here: nobody listens. One never opened here fails at once.
                 match self.ports.get_mut(&port) {
                     Some(open) => open.admit(event),
-                    None => matches!(event, Event::PortFailed { .. } | Event::PortClosed { .. }).then_some(event),
+                    None => matches!(event, Event::PortFailed { .. } | Event::PortClosed { .. })
+                        .then_some(event),
                 }
             }
             Event::Connect(end) => {
@@ -179,7 +191,9 @@ impl Instance {
     fn perform(&mut self, output: Output) {
         match output {
             Output::Message { port, data } => {
-                let Some(open) = self.ports.get(&port) else { return };
+                let Some(open) = self.ports.get(&port) else {
+                    return;
+                };
                 if open.end.send(data) == Err(Undelivered::Overloaded) {
                     let failure = PortFailure::overloaded("the worker's inbox is full");
                     let _ = self.inbox.push(Event::PortFailed { port, failure });
@@ -221,13 +235,22 @@ impl Instance {
 
     /// The newest write, or zero if all are durable.
     pub(crate) fn undurable(&self) -> u64 {
-        if self.gate.is_clear() { 0 } else { self.gate.issued() }
+        if self.gate.is_clear() {
+            0
+        } else {
+            self.gate.issued()
+        }
     }
 
     /// Ends a turn: what it wrote goes to the store as one batch.
     pub fn end_turn(&mut self) {
-        let Identity::Worker(key) = &self.identity else { return };
-        if self.storage.reads_before_commit > 0 || self.storage.pending.is_empty() || self.lost.is_some() {
+        let Identity::Worker(key) = &self.identity else {
+            return;
+        };
+        if self.storage.reads_before_commit > 0
+            || self.storage.pending.is_empty()
+            || self.lost.is_some()
+        {
             return;
         }
         let batch = std::mem::take(&mut self.storage.pending);
@@ -245,7 +268,11 @@ impl Instance {
                 while let Some(output) = self.gate.release() {
                     self.perform(output);
                 }
-                while self.durable_waiters.front().is_some_and(|(needed, _)| *needed <= seq) {
+                while self
+                    .durable_waiters
+                    .front()
+                    .is_some_and(|(needed, _)| *needed <= seq)
+                {
                     if let Some((_, waiter)) = self.durable_waiters.pop_front() {
                         // Nobody may be waiting any more.
                         let _ = waiter.send(());
@@ -256,15 +283,24 @@ impl Instance {
         }
     }
 
-    /// An alarm goes to its handler.
-    pub fn alarm_fires(&mut self, alarm: Alarm) {
-        self.firing = Some(alarm);
+    /// Whether an alarm that is due goes to its handler: it does unless it was changed meanwhile.
+    pub fn alarm_fires(&mut self, alarm: Alarm) -> bool {
+        let fires = self.storage.alarm == Some(alarm);
+        if fires {
+            self.firing = Some(alarm);
+        }
+        fires
     }
 
     /// The handler of the firing alarm ended at `now`, in milliseconds since the Unix epoch.
     pub(crate) fn alarm_ended(&mut self, succeeded: bool, now: i64) {
-        let Some(fired) = self.firing.take() else { return };
-        let next = alarm::apply(self.storage.alarm, alarm::after_delivery(fired, succeeded, now));
+        let Some(fired) = self.firing.take() else {
+            return;
+        };
+        let next = alarm::apply(
+            self.storage.alarm,
+            alarm::after_delivery(fired, succeeded, now),
+        );
         if next != self.storage.alarm {
             self.set_alarm(next);
         }
@@ -278,7 +314,9 @@ impl Instance {
 
     /// The armed alarm, not counting the one that is being delivered.
     pub(crate) fn armed_alarm(&self) -> Option<Alarm> {
-        self.storage.alarm.filter(|armed| Some(*armed) != self.firing)
+        self.storage
+            .alarm
+            .filter(|armed| Some(*armed) != self.firing)
     }
 
     /// Whether there is a reason to end now.
@@ -333,22 +371,20 @@ impl Instance {
 
     /// Gives every open port, and everybody waiting to be connected, an error and a close.
     pub fn refuse_all(&mut self, failure: &PortFailure) {
-        let mut refused: Vec<_> = self.ports.drain().map(|(_, port)| port.end).collect();
-        while let Some(event) = self.inbox.pop() {
-            if let Event::Connect(end) = event {
-                refused.push(end);
-            }
+        for (_, port) in self.ports.drain() {
+            port.end.refuse(failure);
         }
-        for end in refused {
-            end.fail(failure.clone());
-            end.close(CloseReason::Lost);
-        }
+        self.inbox.refuse_all(failure);
     }
 }
 
 impl Drop for Instance {
     fn drop(&mut self) {
-        let reason = if self.terminating { CloseReason::Terminated } else { CloseReason::Lost };
+        let reason = if self.terminating {
+            CloseReason::Terminated
+        } else {
+            CloseReason::Lost
+        };
         for port in self.ports.values() {
             port.end.close(reason);
         }

@@ -87,7 +87,10 @@ deno_core::extension!(
 /// must use this same list.
 #[must_use]
 pub fn extensions() -> Vec<Extension> {
-    let fetch = deno_fetch::Options { user_agent: "Portside".into(), ..Default::default() };
+    let fetch = deno_fetch::Options {
+        user_agent: "Portside".into(),
+        ..Default::default()
+    };
     vec![
         deno_webidl::deno_webidl::init(),
         deno_web::deno_web::init(

@@ -33,7 +33,9 @@ pub(crate) fn op_log(state: &mut OpState, #[string] text: &str, #[smi] level: u3
         _ => Level::Error,
     };
     let instance = state.borrow::<Instance>();
-    instance.host.log(&instance.identity, level, text.trim_end_matches('\n'));
+    instance
+        .host
+        .log(&instance.identity, level, text.trim_end_matches('\n'));
 }
 
 /// The worker's name; nothing for the server.

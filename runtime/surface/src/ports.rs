@@ -48,7 +48,12 @@ impl LinkEnd {
 
     /// The other end of this port, sending to `peer`.
     fn other(id: PortId, peer: Arc<Inbox>, outgoing: Arc<Transit>, incoming: Arc<Transit>) -> Self {
-        Self { id: PortId(id.0 ^ 1), peer, outgoing: incoming, incoming: outgoing }
+        Self {
+            id: PortId(id.0 ^ 1),
+            peer,
+            outgoing: incoming,
+            incoming: outgoing,
+        }
     }
 
     fn peer_id(&self) -> PortId {
@@ -58,7 +63,10 @@ impl LinkEnd {
     /// Sends a message; says so if it did not arrive.
     pub fn send(&self, data: Vec<u8>) -> Result<(), Undelivered> {
         let size = data.len();
-        match self.peer.push(Event::Message { port: self.peer_id(), data }) {
+        match self.peer.push(Event::Message {
+            port: self.peer_id(),
+            data,
+        }) {
             Ok(()) => Ok(()),
             Err(rejected) => {
                 self.outgoing.leave(size);
@@ -73,12 +81,24 @@ impl LinkEnd {
     /// Tells the other side that this end is gone.
     pub fn close(&self, reason: CloseReason) {
         // A peer that is gone needs no telling.
-        let _ = self.peer.push(Event::PortClosed { port: self.peer_id(), reason });
+        let _ = self.peer.push(Event::PortClosed {
+            port: self.peer_id(),
+            reason,
+        });
+    }
+
+    /// Tells the other side that there is nobody to talk to.
+    pub fn refuse(&self, failure: &PortFailure) {
+        self.fail(failure.clone());
+        self.close(CloseReason::Lost);
     }
 
     /// Tells the other side that something it sent did not arrive.
     pub fn fail(&self, failure: PortFailure) {
-        let _ = self.peer.push(Event::PortFailed { port: self.peer_id(), failure });
+        let _ = self.peer.push(Event::PortFailed {
+            port: self.peer_id(),
+            failure,
+        });
     }
 }
 
@@ -122,7 +142,11 @@ impl Port {
     /// A port nobody listens on yet.
     #[must_use]
     pub fn new(end: LinkEnd) -> Self {
-        Self { end, started: false, held: VecDeque::new() }
+        Self {
+            end,
+            started: false,
+            held: VecDeque::new(),
+        }
     }
 
     /// Passes an event on, or keeps it until JavaScript listens.
@@ -159,7 +183,8 @@ pub(crate) fn op_port_open(
     #[string] name: &str,
 ) -> Result<u64, JsErrorBox> {
     let instance = state.borrow_mut::<Instance>();
-    let key = WorkerKey::new(script, name).map_err(|error| JsErrorBox::type_error(error.to_string()))?;
+    let key =
+        WorkerKey::new(script, name).map_err(|error| JsErrorBox::type_error(error.to_string()))?;
     let far = LinkEnd::far(instance.inbox.clone());
     let (far_id, outgoing, incoming) = (far.id, far.outgoing.clone(), far.incoming.clone());
     let id = PortId(far_id.0 ^ 1);
@@ -171,7 +196,10 @@ pub(crate) fn op_port_open(
         Err(failure) => {
             // Heard as an event, like a refusal that comes later.
             let _ = instance.inbox.push(Event::PortFailed { port: id, failure });
-            let _ = instance.inbox.push(Event::PortClosed { port: id, reason: CloseReason::Lost });
+            let _ = instance.inbox.push(Event::PortClosed {
+                port: id,
+                reason: CloseReason::Lost,
+            });
         }
     }
     Ok(id.0)
@@ -202,23 +230,36 @@ pub(crate) fn op_port_post(
     if data.len() > limits.message_bytes {
         return Err(JsErrorBox::new(
             "DOMExceptionDataCloneError",
-            format!("a message may have at most {} bytes, this one has {}", limits.message_bytes, data.len()),
+            format!(
+                "a message may have at most {} bytes, this one has {}",
+                limits.message_bytes,
+                data.len()
+            ),
         ));
     }
     let Some(open) = instance.ports.get(&PortId(port)) else {
         return Ok(true); // closed: a silent no-op
     };
-    if !open.end.outgoing.enter(data.len(), limits.port_messages, limits.port_bytes) {
+    if !open
+        .end
+        .outgoing
+        .enter(data.len(), limits.port_messages, limits.port_bytes)
+    {
         return Ok(false);
     }
-    instance.emit(Output::Message { port: PortId(port), data: data.to_vec() });
+    instance.emit(Output::Message {
+        port: PortId(port),
+        data: data.to_vec(),
+    });
     Ok(true)
 }
 
 /// Closes a port. What was sent before still arrives.
 #[op2(fast)]
 pub(crate) fn op_port_close(state: &mut OpState, #[number] port: u64) {
-    state.borrow_mut::<Instance>().emit(Output::ClosePort { port: PortId(port) });
+    state
+        .borrow_mut::<Instance>()
+        .emit(Output::ClosePort { port: PortId(port) });
 }
 
 /// JavaScript listens on a port.
@@ -251,7 +292,10 @@ mod tests {
         let inbox = Arc::new(Inbox::new(10, 100));
         let mut port = Port::new(LinkEnd::far(inbox));
         port.end.incoming.enter(1, 10, 10);
-        let message = Event::Message { port: port.end.id, data: vec![1] };
+        let message = Event::Message {
+            port: port.end.id,
+            data: vec![1],
+        };
         assert!(port.admit(message).is_none());
         assert_eq!(port.end.incoming.messages.load(Ordering::Relaxed), 1);
         assert_eq!(port.start().len(), 1);

@@ -13,7 +13,10 @@ pub fn calling_module(scope: &mut v8::PinScope<'_, '_>) -> Option<String> {
     const FRAMES: usize = 16;
     let trace = v8::StackTrace::current_stack_trace(scope, FRAMES)?;
     (0..trace.get_frame_count()).find_map(|index| {
-        let name = trace.get_frame(scope, index)?.get_script_name(scope)?.to_rust_string_lossy(scope);
+        let name = trace
+            .get_frame(scope, index)?
+            .get_script_name(scope)?
+            .to_rust_string_lossy(scope);
         name.starts_with(ROOT).then_some(name)
     })
 }
@@ -22,13 +25,19 @@ pub fn calling_module(scope: &mut v8::PinScope<'_, '_>) -> Option<String> {
 ///
 /// # Errors
 /// A message for the `TypeError`: not a URL, outside the application, or no such module.
-pub fn worker_script(bundle: &Bundle, referrer: Option<&str>, specifier: &str) -> Result<String, String> {
+pub fn worker_script(
+    bundle: &Bundle,
+    referrer: Option<&str>,
+    specifier: &str,
+) -> Result<String, String> {
     let base = referrer.map_or_else(|| format!("{ROOT}{}", bundle.main), str::to_owned);
     let url = Url::parse(&base)
         .and_then(|base| base.join(specifier))
         .map_err(|error| format!("{specifier:?} is not a worker script's URL: {error}"))?;
     if url.scheme() != "file" || url.host_str().is_some_and(|host| !host.is_empty()) {
-        return Err(format!("{specifier:?} is outside the application: name one of its own modules"));
+        return Err(format!(
+            "{specifier:?} is outside the application: name one of its own modules"
+        ));
     }
     let path = url.path().trim_start_matches('/');
     bundle.find(path).map(str::to_owned).ok_or_else(|| {
@@ -46,19 +55,38 @@ mod tests {
 
     #[test]
     fn scripts_are_found_relative_to_their_caller() {
-        let module = Module { kind: ModuleKind::JavaScript, code: Arc::default(), source_map: None };
+        let module = Module {
+            kind: ModuleKind::JavaScript,
+            code: Arc::default(),
+            source_map: None,
+        };
         let paths = ["server.js", "w.js", "lib/w.js", "lib/typed.ts"];
         let bundle = Bundle {
             main: "server.js".into(),
-            modules: paths.iter().map(|path| ((*path).to_owned(), module.clone())).collect(),
+            modules: paths
+                .iter()
+                .map(|path| ((*path).to_owned(), module.clone()))
+                .collect(),
         };
         let find = |referrer, specifier| worker_script(&bundle, referrer, specifier);
         assert_eq!(find(None, "./w.js").as_deref(), Ok("w.js"));
         assert_eq!(find(None, "w.js").as_deref(), Ok("w.js"));
-        assert_eq!(find(Some("file:///lib/a.js"), "./w.js").as_deref(), Ok("lib/w.js"));
-        assert_eq!(find(Some("file:///lib/a.js"), "../w.js").as_deref(), Ok("w.js"));
-        assert_eq!(find(Some("file:///lib/a.js"), "file:///w.js").as_deref(), Ok("w.js"));
-        assert_eq!(find(Some("file:///lib/a.js"), "./typed.js").as_deref(), Ok("lib/typed.ts"));
+        assert_eq!(
+            find(Some("file:///lib/a.js"), "./w.js").as_deref(),
+            Ok("lib/w.js")
+        );
+        assert_eq!(
+            find(Some("file:///lib/a.js"), "../w.js").as_deref(),
+            Ok("w.js")
+        );
+        assert_eq!(
+            find(Some("file:///lib/a.js"), "file:///w.js").as_deref(),
+            Ok("w.js")
+        );
+        assert_eq!(
+            find(Some("file:///lib/a.js"), "./typed.js").as_deref(),
+            Ok("lib/typed.ts")
+        );
         assert!(find(None, "./none.js").is_err_and(|message| message.contains("none.js")));
         assert!(find(None, "https://example.com/w.js").is_err());
         assert!(find(None, "../../etc/passwd").is_err());

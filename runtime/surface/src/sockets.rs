@@ -33,11 +33,16 @@ impl OpenSocket {
 pub fn open(instance: &mut Instance) -> (u64, Socket) {
     let id = NEXT_SOCKET.fetch_add(1, Ordering::Relaxed);
     let (sender, outgoing) = mpsc::unbounded_channel();
-    instance.sockets.insert(SocketId(id), OpenSocket { outgoing: sender });
+    instance
+        .sockets
+        .insert(SocketId(id), OpenSocket { outgoing: sender });
     let inbox = instance.inbox.clone();
     let incoming = SocketSender::new(WINDOW, move |delivery| {
         // An instance that ended needs no message.
-        let _ = inbox.push(Event::Socket { socket: SocketId(id), delivery });
+        let _ = inbox.push(Event::Socket {
+            socket: SocketId(id),
+            delivery,
+        });
     });
     (id, Socket { outgoing, incoming })
 }
@@ -51,13 +56,20 @@ fn send(state: &mut OpState, socket: u64, message: Message) -> Result<(), JsErro
             "a WebSocket message may have at most {limit} bytes, this one has {size}"
         )));
     }
-    instance.emit(Output::Socket { socket: SocketId(socket), message });
+    instance.emit(Output::Socket {
+        socket: SocketId(socket),
+        message,
+    });
     Ok(())
 }
 
 /// Sends text.
 #[op2(fast)]
-pub(crate) fn op_socket_text(state: &mut OpState, #[number] socket: u64, #[string] text: String) -> Result<(), JsErrorBox> {
+pub(crate) fn op_socket_text(
+    state: &mut OpState,
+    #[number] socket: u64,
+    #[string] text: String,
+) -> Result<(), JsErrorBox> {
     send(state, socket, Message::Text(text.into()))
 }
 
@@ -68,7 +80,11 @@ pub(crate) fn op_socket_binary(
     #[number] socket: u64,
     #[buffer] data: JsBuffer,
 ) -> Result<(), JsErrorBox> {
-    send(state, socket, Message::Binary(Bytes::copy_from_slice(&data)))
+    send(
+        state,
+        socket,
+        Message::Binary(Bytes::copy_from_slice(&data)),
+    )
 }
 
 /// Starts or answers the closing handshake.
@@ -85,5 +101,8 @@ pub(crate) fn op_socket_close(
 /// The client is gone; nothing more can be sent.
 #[op2(fast)]
 pub(crate) fn op_socket_end(state: &mut OpState, #[number] socket: u64) {
-    state.borrow_mut::<Instance>().sockets.remove(&SocketId(socket));
+    state
+        .borrow_mut::<Instance>()
+        .sockets
+        .remove(&SocketId(socket));
 }

@@ -38,8 +38,16 @@ impl Storage {
     /// What was found on wake; `complete` says that there are no other keys.
     #[must_use]
     pub fn loaded(entries: BTreeMap<String, Value>, complete: bool, alarm: Option<Alarm>) -> Self {
-        let known = entries.into_iter().map(|(key, value)| (key, Some(value))).collect();
-        Self { known, complete, alarm, ..Self::default() }
+        let known = entries
+            .into_iter()
+            .map(|(key, value)| (key, Some(value)))
+            .collect();
+        Self {
+            known,
+            complete,
+            alarm,
+            ..Self::default()
+        }
     }
 
     /// The value, if the key is known to be there or not to be.
@@ -76,8 +84,11 @@ impl Storage {
 
     /// The wanted entries, from `stored` rows (empty when everything is known) and what is known.
     fn select(&self, range: &KeyRange, stored: Vec<(String, Value)>) -> Vec<(String, Value)> {
-        let mut merged: BTreeMap<&str, &Value> =
-            if self.complete { BTreeMap::new() } else { stored.iter().map(|(k, v)| (k.as_str(), v)).collect() };
+        let mut merged: BTreeMap<&str, &Value> = if self.complete {
+            BTreeMap::new()
+        } else {
+            stored.iter().map(|(k, v)| (k.as_str(), v)).collect()
+        };
         for (key, value) in self.known.range::<str, _>(range.bounds()) {
             match value {
                 Some(value) if range.contains(key) => merged.insert(key, value),
@@ -96,7 +107,10 @@ impl Storage {
     /// The range to ask the store for, so that enough is left when known deletions are taken out.
     fn widened(&self, range: &KeyRange) -> KeyRange {
         let deleted = self.known.values().filter(|value| value.is_none()).count();
-        KeyRange { limit: range.limit.map(|limit| limit + deleted), ..range.clone() }
+        KeyRange {
+            limit: range.limit.map(|limit| limit + deleted),
+            ..range.clone()
+        }
     }
 }
 
@@ -136,24 +150,36 @@ pub(crate) fn op_storage_peek(state: &mut OpState, #[string] key: &str) -> Resul
 /// The value's structured-clone bytes.
 #[op2]
 #[buffer]
-pub(crate) fn op_storage_value(state: &mut OpState, #[string] key: &str) -> Result<Vec<u8>, JsErrorBox> {
+pub(crate) fn op_storage_value(
+    state: &mut OpState,
+    #[string] key: &str,
+) -> Result<Vec<u8>, JsErrorBox> {
     match state.borrow::<Instance>().storage.peek(key) {
         Some(Some(value)) => clone_bytes(value).map(<[u8]>::to_vec),
-        _ => Err(JsErrorBox::generic(format!("the value of {key:?} is not loaded"))),
+        _ => Err(JsErrorBox::generic(format!(
+            "the value of {key:?} is not loaded"
+        ))),
     }
 }
 
 fn clone_bytes(value: &Value) -> Result<&[u8], JsErrorBox> {
     match value.split_first() {
         Some((&FORMAT, bytes)) => Ok(bytes),
-        _ => Err(JsErrorBox::generic("a stored value has a format this version cannot read")),
+        _ => Err(JsErrorBox::generic(
+            "a stored value has a format this version cannot read",
+        )),
     }
 }
 
 /// Loads keys, so that peeking them tells.
 #[op2]
-pub(crate) async fn op_storage_load(state: Rc<RefCell<OpState>>, #[serde] keys: Vec<String>) -> Result<(), JsErrorBox> {
-    let Some((worker, host)) = worker_of(&state) else { return Ok(()) };
+pub(crate) async fn op_storage_load(
+    state: Rc<RefCell<OpState>>,
+    #[serde] keys: Vec<String>,
+) -> Result<(), JsErrorBox> {
+    let Some((worker, host)) = worker_of(&state) else {
+        return Ok(());
+    };
     let reading = host.read(&worker, keys.clone());
     with_storage(&state, |storage| storage.operations += 1);
     let found = reading.await;
@@ -167,8 +193,13 @@ pub(crate) async fn op_storage_load(state: Rc<RefCell<OpState>>, #[serde] keys: 
 /// How many of the keys exist in the store, before what this turn writes.
 #[op2]
 #[number]
-pub(crate) async fn op_storage_exist(state: Rc<RefCell<OpState>>, #[serde] keys: Vec<String>) -> Result<usize, JsErrorBox> {
-    let Some((worker, host)) = worker_of(&state) else { return Ok(0) };
+pub(crate) async fn op_storage_exist(
+    state: Rc<RefCell<OpState>>,
+    #[serde] keys: Vec<String>,
+) -> Result<usize, JsErrorBox> {
+    let Some((worker, host)) = worker_of(&state) else {
+        return Ok(0);
+    };
     let reading = host.read(&worker, keys);
     with_storage(&state, |storage| {
         storage.operations += 1;
@@ -206,8 +237,22 @@ pub(crate) async fn op_storage_list(
     state: Rc<RefCell<OpState>>,
     #[serde] options: ListOptions,
 ) -> Result<Vec<(String, ToJsBuffer)>, JsErrorBox> {
-    let ListOptions { prefix, start, start_after, end, reverse, limit } = options;
-    let range = KeyRange { prefix, start, start_after, end, reverse, limit };
+    let ListOptions {
+        prefix,
+        start,
+        start_after,
+        end,
+        reverse,
+        limit,
+    } = options;
+    let range = KeyRange {
+        prefix,
+        start,
+        start_after,
+        end,
+        reverse,
+        limit,
+    };
     if is_empty_range(&range) {
         return Ok(vec![]);
     }
@@ -226,7 +271,10 @@ pub(crate) async fn op_storage_list(
     }
     let state = state.borrow();
     let entries = state.borrow::<Instance>().storage.select(&range, stored);
-    entries.into_iter().map(|(key, value)| Ok((key, clone_bytes(&value)?.to_vec().into()))).collect()
+    entries
+        .into_iter()
+        .map(|(key, value)| Ok((key, clone_bytes(&value)?.to_vec().into())))
+        .collect()
 }
 
 /// Puts structured-clone bytes; returns the write's number.
@@ -275,8 +323,17 @@ pub(crate) fn op_storage_undurable(state: &mut OpState) -> u64 {
 
 /// Resolves when the writes up to `seq` are durable.
 #[op2]
-pub(crate) async fn op_storage_durable(state: Rc<RefCell<OpState>>, #[number] seq: u64) -> Result<(), JsErrorBox> {
-    let Some(durable) = state.borrow_mut().borrow_mut::<Instance>().when_durable(seq) else { return Ok(()) };
+pub(crate) async fn op_storage_durable(
+    state: Rc<RefCell<OpState>>,
+    #[number] seq: u64,
+) -> Result<(), JsErrorBox> {
+    let Some(durable) = state
+        .borrow_mut()
+        .borrow_mut::<Instance>()
+        .when_durable(seq)
+    else {
+        return Ok(());
+    };
     with_storage(&state, |storage| storage.operations += 1);
     let outcome = durable.await;
     with_storage(&state, |storage| storage.operations -= 1);
@@ -302,13 +359,18 @@ pub(crate) fn op_alarm_delete(state: &mut OpState) -> u64 {
 /// When the alarm is armed for, or -1.
 #[op2(fast)]
 pub(crate) fn op_alarm_get(state: &mut OpState) -> f64 {
-    state.borrow::<Instance>().armed_alarm().map_or(-1.0, |alarm| alarm.scheduled as f64)
+    state
+        .borrow::<Instance>()
+        .armed_alarm()
+        .map_or(-1.0, |alarm| alarm.scheduled as f64)
 }
 
 /// The alarm's handler ended.
 #[op2(fast)]
 pub(crate) fn op_alarm_ended(state: &mut OpState, succeeded: bool) {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
     let now = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
     state.borrow_mut::<Instance>().alarm_ended(succeeded, now);
 }
@@ -330,11 +392,17 @@ mod tests {
         let mut storage = Storage::loaded(BTreeMap::new(), false, None);
         assert_eq!(storage.peek("a"), None);
         storage.set("a".into(), Some(value("new")));
-        storage.learn(vec!["a".into(), "b".into()], BTreeMap::from([("a".into(), value("old"))]));
+        storage.learn(
+            vec!["a".into(), "b".into()],
+            BTreeMap::from([("a".into(), value("old"))]),
+        );
         assert_eq!(storage.peek("a"), Some(Some(&value("new"))));
         assert_eq!(storage.peek("b"), Some(None));
         storage.clear();
-        storage.learn(vec!["a".into()], BTreeMap::from([("a".into(), value("old"))]));
+        storage.learn(
+            vec!["a".into()],
+            BTreeMap::from([("a".into(), value("old"))]),
+        );
         assert_eq!(storage.peek("a"), Some(None));
     }
 
@@ -343,11 +411,24 @@ mod tests {
         let mut storage = Storage::loaded(BTreeMap::new(), false, None);
         storage.set("b".into(), None);
         storage.set("c".into(), Some(value("c2")));
-        let stored: Vec<_> = ["a", "b", "c", "d"].iter().map(|key| ((*key).to_owned(), value(key))).collect();
-        let range = KeyRange { limit: Some(3), ..KeyRange::default() };
+        let stored: Vec<_> = ["a", "b", "c", "d"]
+            .iter()
+            .map(|key| ((*key).to_owned(), value(key)))
+            .collect();
+        let range = KeyRange {
+            limit: Some(3),
+            ..KeyRange::default()
+        };
         assert_eq!(storage.widened(&range).limit, Some(4));
-        assert_eq!(keys_of(&storage.select(&range, stored.clone())), ["a", "c", "d"]);
-        let reverse = KeyRange { reverse: true, limit: Some(2), ..KeyRange::default() };
+        assert_eq!(
+            keys_of(&storage.select(&range, stored.clone())),
+            ["a", "c", "d"]
+        );
+        let reverse = KeyRange {
+            reverse: true,
+            limit: Some(2),
+            ..KeyRange::default()
+        };
         assert_eq!(keys_of(&storage.select(&reverse, stored)), ["d", "c"]);
     }
 }

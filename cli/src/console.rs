@@ -1,0 +1,78 @@
+//! The application's log on a terminal or in a file: each line with who wrote it.
+
+use std::io::{IsTerminal, Write};
+
+use portside_sidecar::{Identity, Level};
+
+/// Writes the application's log.
+pub struct Console {
+    colour: bool,
+}
+
+impl Console {
+    /// With colours if standard output is a terminal and `NO_COLOR` (no-color.org) is not set.
+    pub fn new() -> Self {
+        let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        Self {
+            colour: wanted && std::io::stdout().is_terminal(),
+        }
+    }
+
+    /// Writes `text`, prefixed with its source: warnings and errors to standard error, the rest to standard output.
+    pub fn write(&self, source: &Identity, level: Level, text: &str) {
+        let lines = self.format(source, level, text);
+        // A log that cannot be written must not end the application.
+        let _ = match level {
+            Level::Debug | Level::Info => std::io::stdout().lock().write_all(lines.as_bytes()),
+            Level::Warn | Level::Error => std::io::stderr().lock().write_all(lines.as_bytes()),
+        };
+    }
+
+    fn format(&self, source: &Identity, level: Level, text: &str) -> String {
+        let source = match source {
+            Identity::Server => "server".to_owned(),
+            Identity::Worker(key) if key.name().is_empty() => key.script().to_owned(),
+            Identity::Worker(key) => key.to_string(),
+        };
+        let (prefix, start, end) = match (self.colour, level) {
+            (false, _) => (format!("[{source}]"), "", ""),
+            (true, Level::Debug | Level::Info) => (format!("\x1b[36m[{source}]\x1b[0m"), "", ""),
+            (true, Level::Warn) => (format!("\x1b[36m[{source}]\x1b[0m"), "\x1b[33m", "\x1b[0m"),
+            (true, Level::Error) => (format!("\x1b[36m[{source}]\x1b[0m"), "\x1b[31m", "\x1b[0m"),
+        };
+        // Modules have URLs at the bundle's root; a developer knows them by their paths.
+        let text = text.replace("file:///", "");
+        let mut lines = String::new();
+        for line in text.split('\n') {
+            let line = visible(line);
+            lines.push_str(&format!("{prefix} {start}{line}{end}\n"));
+        }
+        lines
+    }
+}
+
+/// The line without control characters, which could rewrite the terminal; colours of `console.log("%c")` stay.
+fn visible(line: &str) -> String {
+    line.chars()
+        .filter(|c| !c.is_control() || matches!(c, '\t' | '\x1b'))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use portside_core::ids::WorkerKey;
+
+    use super::*;
+
+    #[test]
+    fn every_line_says_who_wrote_it() {
+        let console = Console { colour: false };
+        let worker = Identity::Worker(WorkerKey::new("room.js", "lobby").unwrap());
+        let text = console.format(&worker, Level::Info, "a\nat file:///room.js:1:2\r");
+        assert_eq!(text, "[room.js#lobby] a\n[room.js#lobby] at room.js:1:2\n");
+        assert_eq!(
+            console.format(&Identity::Server, Level::Error, "x"),
+            "[server] x\n"
+        );
+    }
+}

@@ -1,0 +1,259 @@
+//! `portside dev`
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use portside_bundle::{Bundled, Options, Problem};
+use portside_gateway::{Config as DoorConfig, FrontDoor, IpNet, TrustedProxies};
+use portside_runtime::Engine;
+use portside_sidecar::{App, Class, Config};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::console::Console;
+use crate::problems;
+use crate::variables::{Provided, Variable};
+use crate::watch::Watch;
+
+/// Isolate threads per core. Instances on different threads share the CPU fairly, those on one wait for each other.
+const THREADS_PER_CORE: usize = 32;
+
+/// Arguments of `portside dev`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// The application's folder
+    #[arg(default_value = ".")]
+    dir: PathBuf,
+    /// The port to listen on; 0 takes a free one
+    #[arg(short, long, default_value_t = 8080)]
+    port: u16,
+    /// The address to listen on
+    #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    host: IpAddr,
+    /// Where state is kept: sqlite:PATH or postgres://…; by default a file in DIR/.portside
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "PORTSIDE_STORE",
+        hide_env_values = true
+    )]
+    store: Option<String>,
+    /// A variable of the server's env; may be given more than once
+    #[arg(long, value_name = "KEY=VALUE")]
+    var: Vec<Variable>,
+    /// A file of KEY=VALUE lines for the server's env
+    #[arg(long, value_name = "FILE")]
+    env_file: Option<PathBuf>,
+    /// Networks whose x-forwarded-* headers are believed; may be given more than once
+    #[arg(long, value_name = "CIDR")]
+    trusted_proxy: Vec<IpNet>,
+    /// The main module, relative to the folder
+    #[arg(long, value_name = "MODULE")]
+    main: Option<String>,
+    /// Do not reload when files change
+    #[arg(long)]
+    no_watch: bool,
+}
+
+impl Args {
+    /// Runs the application until a signal ends it.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        tracing_subscriber::fmt()
+            .with_writer(std::io::stderr)
+            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+            .with_env_filter(
+                tracing_subscriber::EnvFilter::try_from_env("PORTSIDE_LOG")
+                    .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error")),
+            )
+            .init();
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        // Before there are other threads.
+        let engine = Arc::new(Engine::new(cores * THREADS_PER_CORE));
+        let runtime = tokio::runtime::Runtime::new()?;
+        let exit = runtime.block_on(self.serve(engine, cores));
+        // Instances that did not stop in time are not waited for.
+        runtime.shutdown_background();
+        exit
+    }
+
+    async fn serve(self, engine: Arc<Engine>, cores: usize) -> anyhow::Result<ExitCode> {
+        let Self {
+            dir,
+            port,
+            host,
+            store,
+            var,
+            env_file,
+            trusted_proxy,
+            main,
+            no_watch,
+        } = self;
+        let dir = dir
+            .canonicalize()
+            .with_context(|| format!("there is no folder {}", dir.display()))?;
+        let source = Source {
+            provided: Provided::read(env_file.as_deref(), var)?,
+            options: Options { main },
+            dir,
+        };
+        let (class, name) = match source.class().await {
+            Ok(loaded) => loaded,
+            Err(found) => {
+                problems::print(&found);
+                return Ok(ExitCode::FAILURE);
+            }
+        };
+        let url = match store {
+            Some(url) => url,
+            None => default_store(&source.dir)?,
+        };
+        let console = Console::new();
+        let app = App::start(
+            engine,
+            Config {
+                class,
+                store: portside_store::open(&url, &name).await?,
+                name: format!("dev-{}", std::process::id()),
+                servers: cores,
+                log: Box::new(move |source, level, text| console.write(source, level, text)),
+            },
+        )
+        .await?;
+        let config = DoorConfig {
+            listen: SocketAddr::new(host, port),
+            show_errors: true,
+            trusted_proxies: match trusted_proxy {
+                networks if networks.is_empty() => TrustedProxies::None,
+                networks => TrustedProxies::Networks(networks),
+            },
+            ..DoorConfig::default()
+        };
+        let door = FrontDoor::bind(config, app.clone())
+            .await
+            .with_context(|| {
+                format!("cannot listen on {host}:{port}; choose another with --port")
+            })?;
+        let address = door.local_addr();
+        println_flushed(&format!("portside: {name} listens on http://{address}"));
+        let watching = (!no_watch).then(|| tokio::spawn(reload_on_change(source, app.clone())));
+        door.run(ended()).await;
+        if let Some(watching) = watching {
+            watching.abort();
+        }
+        app.shut_down().await;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Where the application comes from.
+struct Source {
+    dir: PathBuf,
+    options: Options,
+    provided: Provided,
+}
+
+impl Source {
+    /// The class as the files are now, and its name.
+    async fn class(&self) -> Result<(Class, String), Vec<Problem>> {
+        let Bundled {
+            bundle, manifest, ..
+        } = portside_bundle::bundle(&self.dir, &self.options).await?;
+        let env = self.provided.over(manifest.as_ref())?;
+        let folder = || {
+            self.dir
+                .file_name()
+                .map_or("app".into(), |name| name.to_string_lossy())
+        };
+        let name = manifest
+            .as_ref()
+            .map_or_else(|| folder().into_owned(), |manifest| manifest.name.clone());
+        let class = Class {
+            bundle: Arc::new(bundle),
+            limits: Arc::new(
+                manifest
+                    .as_ref()
+                    .map(|manifest| manifest.limits.clone())
+                    .unwrap_or_default(),
+            ),
+            env: Arc::new(env),
+            input_gate: manifest.is_some_and(|manifest| manifest.input_gate),
+        };
+        Ok((class, name))
+    }
+}
+
+fn default_store(dir: &Path) -> anyhow::Result<String> {
+    let state = dir.join(".portside");
+    std::fs::create_dir_all(&state).with_context(|| format!("cannot make {}", state.display()))?;
+    let file = state.join("state.sqlite");
+    let file = file
+        .to_str()
+        .with_context(|| format!("{} is not UTF-8", file.display()))?;
+    Ok(format!("sqlite:{file}"))
+}
+
+/// Replaces the running code whenever the files change and can be bundled; otherwise the old code goes on.
+async fn reload_on_change(source: Source, app: Arc<App>) {
+    let mut watch = match Watch::start(&source.dir) {
+        Ok(watch) => watch,
+        Err(error) => {
+            tracing::error!(%error, "the folder cannot be watched: restart to see changes");
+            return;
+        }
+    };
+    let mut digest = None;
+    loop {
+        watch.changed().await;
+        match source.class().await {
+            Ok((class, _)) => {
+                let new = (
+                    class.bundle.digest(),
+                    class.env.clone(),
+                    class.limits.clone(),
+                    class.input_gate,
+                );
+                if digest.as_ref() == Some(&new) {
+                    continue; // touched, but the same
+                }
+                digest = Some(new);
+                app.replace(class);
+                println_flushed("portside: reloaded");
+            }
+            Err(found) => {
+                problems::print(&found);
+                eprintln!("portside: not reloaded, the previous code still runs");
+            }
+        }
+    }
+}
+
+/// Resolves at the first SIGINT or SIGTERM; a second one ends the process at once.
+async fn ended() {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    ) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    eprintln!("portside: shutting down (again to end at once)");
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        std::process::exit(130);
+    });
+}
+
+fn println_flushed(line: &str) {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    // Nobody may be reading.
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}

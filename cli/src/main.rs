@@ -1,0 +1,46 @@
+//! `portside`: runs ServerlessWorker applications, and makes and checks their bundles.
+
+mod bundle;
+mod check;
+mod console;
+mod dev;
+mod problems;
+mod variables;
+mod watch;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Stateful serverless workers.
+#[derive(Parser)]
+#[command(name = "portside", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the application in a folder, reloading it when its files change
+    Dev(dev::Args),
+    /// Write the application in a folder to one file: its modules and their digest
+    Bundle(bundle::Args),
+    /// Report everything that keeps the application in a folder from being bundled
+    Check(check::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // Two providers are linked in; without a choice the first TLS connection would panic.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let outcome = match cli.command {
+        Command::Dev(args) => args.run(),
+        Command::Bundle(args) => args.run(),
+        Command::Check(args) => args.run(),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("portside: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,225 @@
+//! An application in this process: made from a class and a store, answering requests until it is shut down.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use portside_core::bundle::Bundle;
+use portside_core::limits::Limits;
+use portside_exchange::{Application, FetchError, Request, Response};
+use portside_runtime::Engine;
+use portside_runtime::surface::host::{Host, Identity, Level};
+use portside_store::Store;
+use portside_store::lanes::Lanes;
+use tokio::runtime::Handle;
+
+use crate::alarms::Alarms;
+use crate::host::AppHost;
+use crate::ownership::{self, Ownership};
+use crate::servers::Servers;
+use crate::workers::Workers;
+
+/// How long workers may take to finish what they are doing on shutdown.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// One revision of a class: code and configuration.
+#[derive(Debug, Clone)]
+pub struct Class {
+    /// The code.
+    pub bundle: Arc<Bundle>,
+    /// What each instance may use.
+    pub limits: Arc<Limits>,
+    /// The server's `env`.
+    pub env: Arc<Vec<(String, String)>>,
+    /// Whether a worker's events wait while a storage operation is under way.
+    pub input_gate: bool,
+}
+
+/// Where the application's log goes.
+pub type LogSink = Box<dyn Fn(&Identity, Level, &str) + Send + Sync>;
+
+/// How to start an application.
+pub struct Config {
+    /// What to run.
+    pub class: Class,
+    /// Where its state is.
+    pub store: Arc<dyn Store>,
+    /// This process's name, for people.
+    pub name: String,
+    /// How many server instances share the requests while none is stuck.
+    pub servers: usize,
+    /// Its log.
+    pub log: LogSink,
+}
+
+/// A running application.
+pub struct App {
+    itself: Weak<App>,
+    engine: Arc<Engine>,
+    store: Arc<dyn Store>,
+    ownership: Arc<Ownership>,
+    lanes: Lanes,
+    alarms: Arc<Alarms>,
+    workers: Workers,
+    current: RwLock<(Arc<Class>, Arc<Servers>)>,
+    server_count: usize,
+    closing: AtomicBool,
+    log: LogSink,
+    spawner: Handle,
+}
+
+impl App {
+    /// Takes ownership of the application's shards and starts to serve.
+    ///
+    /// # Errors
+    /// The store cannot be used, or another live process owns the application.
+    pub async fn start(engine: Arc<Engine>, config: Config) -> Result<Arc<Self>, ownership::Error> {
+        let Config {
+            class,
+            store,
+            name,
+            servers,
+            log,
+        } = config;
+        let ownership = Ownership::acquire(store.clone(), &name).await?;
+        let class = Arc::new(class);
+        let app = Arc::new_cyclic(|itself| Self {
+            itself: itself.clone(),
+            engine,
+            lanes: Lanes::new(&store),
+            store,
+            ownership,
+            alarms: Arc::default(),
+            workers: Workers::default(),
+            current: RwLock::new((class.clone(), Arc::new(Servers::new(class, servers)))),
+            server_count: servers,
+            closing: AtomicBool::new(false),
+            log,
+            spawner: Handle::current(),
+        });
+        let weak = Arc::downgrade(&app);
+        let alarms = app.alarms.clone().run(
+            app.store.clone(),
+            app.ownership.clone(),
+            move |worker, alarm| {
+                if let Some(app) = weak.upgrade() {
+                    app.workers.alarm(&app, worker, alarm);
+                }
+            },
+        );
+        tokio::spawn(alarms);
+        Ok(app)
+    }
+
+    /// Runs another revision from now on. State and alarms stay; instances of the old one end when their requests have,
+    /// workers at once, their ports closed.
+    pub fn replace(&self, class: Class) {
+        let class = Arc::new(class);
+        let servers = Arc::new(Servers::new(class.clone(), self.server_count));
+        let old = {
+            let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *current, (class, servers))
+        };
+        self.workers.forget_crashes();
+        old.1.stop();
+        // Twice: open ports do not keep a worker of old code awake.
+        self.workers.stop_all();
+        self.workers.stop_all();
+    }
+
+    /// Ends every instance after its writes, and gives the shards up. Call when no more requests come.
+    pub async fn shut_down(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+        self.servers().stop();
+        self.workers.stop_all();
+        if tokio::time::timeout(GRACE, self.workers.all_asleep())
+            .await
+            .is_err()
+        {
+            self.workers.stop_all();
+            if tokio::time::timeout(GRACE, self.workers.all_asleep())
+                .await
+                .is_err()
+            {
+                tracing::warn!(
+                    workers = self.workers.count(),
+                    "workers did not stop in time"
+                );
+            }
+        }
+        self.lanes.flush().await;
+        self.ownership.release().await;
+    }
+
+    pub(crate) fn class(&self) -> Arc<Class> {
+        self.current
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .0
+            .clone()
+    }
+
+    fn servers(&self) -> Arc<Servers> {
+        self.current
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .1
+            .clone()
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    pub(crate) fn store(&self) -> &dyn Store {
+        self.store.as_ref()
+    }
+
+    pub(crate) fn ownership(&self) -> &Ownership {
+        &self.ownership
+    }
+
+    pub(crate) fn lanes(&self) -> &Lanes {
+        &self.lanes
+    }
+
+    pub(crate) fn alarms(&self) -> &Alarms {
+        &self.alarms
+    }
+
+    pub(crate) fn workers(&self) -> &Workers {
+        &self.workers
+    }
+
+    pub(crate) fn host(&self) -> Arc<dyn Host> {
+        Arc::new(AppHost(self.itself.clone()))
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn log(&self, source: &Identity, level: Level, text: &str) {
+        (self.log)(source, level, text);
+    }
+
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.spawner.spawn(task);
+    }
+}
+
+impl Application for App {
+    fn fetch(&self, request: Request) -> BoxFuture<'_, Result<Response, FetchError>> {
+        async move {
+            let app = self
+                .itself
+                .upgrade()
+                .filter(|app| !app.is_closing())
+                .ok_or(FetchError::ShuttingDown)?;
+            self.servers().fetch(&app, request).await
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,96 @@
+//! Workers that fail again and again are started ever more slowly.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use portside_core::backoff::Backoff;
+use portside_core::ids::WorkerKey;
+
+/// 0, 1, 2, 4 … 60 seconds.
+const BACKOFF: Backoff = Backoff {
+    first_ms: 1_000,
+    max_ms: 60_000,
+};
+
+/// A worker that ran for this long after a failure has recovered from it.
+const RECOVERED: Duration = Duration::from_secs(60);
+
+/// The recent failures of each worker.
+#[derive(Default)]
+pub struct Crashes {
+    recent: Mutex<HashMap<WorkerKey, Recent>>,
+}
+
+struct Recent {
+    failures: u32,
+    last: Instant,
+    until: Instant,
+}
+
+impl Crashes {
+    /// Counts a failure at `now`; returns for how long the worker is not started again.
+    pub fn record(&self, worker: &WorkerKey, now: Instant) -> Duration {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.retain(|_, entry| {
+            now.duration_since(entry.last.max(entry.until).min(now)) < RECOVERED
+        });
+        let entry = recent.entry(worker.clone()).or_insert(Recent {
+            failures: 0,
+            last: now,
+            until: now,
+        });
+        let wait = match entry.failures {
+            0 => Duration::ZERO,
+            repeated => Duration::from_millis(BACKOFF.delay_ms(repeated - 1)),
+        };
+        entry.failures += 1;
+        entry.last = now;
+        entry.until = now + wait;
+        wait
+    }
+
+    /// For how long from `now` on the worker is not started; nothing if it may be.
+    pub fn waiting(&self, worker: &WorkerKey, now: Instant) -> Option<Duration> {
+        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent
+            .get(worker)?
+            .until
+            .checked_duration_since(now)
+            .filter(|wait| !wait.is_zero())
+    }
+
+    /// Forgets all failures: the code is new.
+    pub fn forget(&self) {
+        self.recent
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_and_are_forgotten() {
+        let crashes = Crashes::default();
+        let worker = WorkerKey::new("w.js", "a").unwrap();
+        let start = Instant::now();
+        let mut now = start;
+        let mut waits = vec![];
+        for _ in 0..9 {
+            let wait = crashes.record(&worker, now);
+            assert_eq!(
+                crashes.waiting(&worker, now),
+                (!wait.is_zero()).then_some(wait)
+            );
+            waits.push(wait.as_secs());
+            now += wait;
+            assert_eq!(crashes.waiting(&worker, now), None);
+        }
+        assert_eq!(waits, [0, 1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(crashes.record(&worker, now + RECOVERED * 2), Duration::ZERO);
+    }
+}
