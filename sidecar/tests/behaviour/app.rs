@@ -1,0 +1,232 @@
+//! An application under test, made from source texts.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use portside_core::bundle::{Bundle, Module, ModuleKind};
+use portside_core::limits::Limits;
+use portside_exchange::{Application, Body, FetchError, Request, Response};
+use portside_runtime::Engine;
+use portside_sidecar::{App, Class, Config, Identity, Level};
+use portside_store::Store;
+
+static ENGINE: OnceLock<Arc<Engine>> = OnceLock::new();
+
+/// Starts V8; the main thread does, before there are others.
+pub fn start_engine() {
+    ENGINE.get_or_init(|| Arc::new(Engine::new(64)));
+}
+
+/// How long a condition may take to become true. Generous: the machine may be busy.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What to run; `Setup::new(&[("server.js", "…"), …])` and change what the test needs.
+pub struct Setup {
+    pub modules: Vec<(String, ModuleKind, Vec<u8>)>,
+    pub limits: Limits,
+    pub input_gate: bool,
+    pub env: Vec<(String, String)>,
+    /// An existing store, to start a second time on the same state; else a fresh SQLite file.
+    pub store: Option<Arc<dyn Store>>,
+}
+
+impl Setup {
+    pub fn new(modules: &[(&str, &str)]) -> Self {
+        Self {
+            modules: modules
+                .iter()
+                .map(|(path, code)| {
+                    (
+                        (*path).to_owned(),
+                        ModuleKind::JavaScript,
+                        code.as_bytes().to_vec(),
+                    )
+                })
+                .collect(),
+            limits: Limits::default(),
+            input_gate: false,
+            env: vec![],
+            store: None,
+        }
+    }
+
+    pub fn class(&self) -> Class {
+        let module = |kind, code: &Vec<u8>| Module {
+            kind,
+            code: code.as_slice().into(),
+            source_map: None,
+        };
+        let modules: BTreeMap<_, _> = self
+            .modules
+            .iter()
+            .map(|(path, kind, code)| (path.clone(), module(*kind, code)))
+            .collect();
+        Class {
+            bundle: Arc::new(Bundle {
+                main: "server.js".into(),
+                modules,
+            }),
+            limits: Arc::new(self.limits.clone()),
+            env: Arc::new(self.env.clone()),
+            input_gate: self.input_gate,
+        }
+    }
+
+    /// Starts it.
+    pub async fn start(self) -> TestApp {
+        let dir = tempfile::tempdir().unwrap();
+        let class = self.class();
+        let store = match self.store {
+            Some(store) => store,
+            None => open(dir.path()).await,
+        };
+        let log: Arc<Mutex<Vec<LogLine>>> = Arc::default();
+        let written = log.clone();
+        let config = Config {
+            class,
+            store: store.clone(),
+            name: "test".into(),
+            servers: 2,
+            log: Box::new(move |source, level, text| {
+                written.lock().unwrap().push(LogLine {
+                    source: source.clone(),
+                    level,
+                    text: text.to_owned(),
+                });
+            }),
+        };
+        let app = App::start(ENGINE.get().unwrap().clone(), config)
+            .await
+            .unwrap();
+        TestApp {
+            app,
+            store,
+            log,
+            _dir: dir,
+        }
+    }
+}
+
+/// Opens the SQLite store of a folder.
+pub async fn open(dir: &Path) -> Arc<dyn Store> {
+    let url = format!("sqlite:{}", dir.join("state.sqlite").display());
+    portside_store::open(&url, "test").await.unwrap()
+}
+
+/// A line of the application's log.
+#[derive(Debug, Clone)]
+pub struct LogLine {
+    pub source: Identity,
+    pub level: Level,
+    pub text: String,
+}
+
+/// A running application.
+pub struct TestApp {
+    pub app: Arc<App>,
+    pub store: Arc<dyn Store>,
+    pub log: Arc<Mutex<Vec<LogLine>>>,
+    _dir: tempfile::TempDir,
+}
+
+impl TestApp {
+    /// Sends a request with a text body; the path begins with a slash.
+    pub async fn request(
+        &self,
+        method: &str,
+        path: &str,
+        body: &str,
+    ) -> Result<Response, FetchError> {
+        let request = Request {
+            method: method.parse().unwrap(),
+            url: format!("http://app.test{path}"),
+            headers: http::HeaderMap::new(),
+            body: if body.is_empty() {
+                Body::Empty
+            } else {
+                Body::Full(body.to_owned().into())
+            },
+            websocket: false,
+        };
+        self.app.fetch(request).await
+    }
+
+    /// GETs a path; gives the status and the body's text. A failure of the application is a 500 with its message.
+    pub async fn get(&self, path: &str) -> (u16, String) {
+        match self.request("GET", path, "").await {
+            Ok(response) => (response.status.as_u16(), text(response.body).await),
+            Err(error) => (500, error.to_string()),
+        }
+    }
+
+    /// GETs a path and expects 200.
+    pub async fn text(&self, path: &str) -> String {
+        let (status, text) = self.get(path).await;
+        assert_eq!(status, 200, "{path}: {text}");
+        text
+    }
+
+    /// GETs a path until its text is as wanted.
+    pub async fn eventually(&self, path: &str, wanted: &str) {
+        let mut last = String::new();
+        let met = eventually(async || {
+            last = self.text(path).await;
+            last == wanted
+        });
+        assert!(met.await, "{path}: {last:?} instead of {wanted:?}");
+    }
+
+    /// Whether the log has a line with this text by now.
+    pub fn logged(&self, text: &str) -> bool {
+        self.log
+            .lock()
+            .unwrap()
+            .iter()
+            .any(|line| line.text.contains(text))
+    }
+
+    /// Waits for a line with this text in the log.
+    pub async fn expect_log(&self, text: &str) {
+        let met = eventually(async || self.logged(text)).await;
+        assert!(met, "no {text:?} in {:?}", self.log.lock().unwrap());
+    }
+
+    /// Ends it in order; gives its store for the next start.
+    pub async fn stop(self) -> Arc<dyn Store> {
+        self.app.shut_down().await;
+        self.store
+    }
+}
+
+/// Waits until `condition` holds; `false` if it does not within [`PATIENCE`].
+pub async fn eventually(mut condition: impl AsyncFnMut() -> bool) -> bool {
+    let give_up = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        if condition().await {
+            return true;
+        }
+        if tokio::time::Instant::now() > give_up {
+            return false;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// A body's text.
+pub async fn text(body: Body) -> String {
+    use futures::StreamExt;
+    let bytes = match body {
+        Body::Empty => vec![],
+        Body::Full(bytes) => bytes.to_vec(),
+        Body::Stream(stream) => {
+            let chunks: Vec<_> = stream.collect().await;
+            chunks
+                .into_iter()
+                .flat_map(|chunk| chunk.unwrap().to_vec())
+                .collect()
+        }
+    };
+    String::from_utf8(bytes).unwrap()
+}

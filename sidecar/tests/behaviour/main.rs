@@ -1,0 +1,54 @@
+//! JavaScript's behaviour through the real runtime, on a real store.
+//!
+//! One program for all of it, for it links V8: `conformance` has the requirements of the standard, each test named by the
+//! numbers it proves; `hostile` has workers that misbehave. Not libtest's own `main`, because V8 wants to be started on
+//! the main thread.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
+
+mod app;
+mod conformance;
+mod hostile;
+
+use std::pin::Pin;
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+/// A test: its name, and what it does.
+pub type Case = (
+    &'static str,
+    fn() -> Pin<Box<dyn Future<Output = ()> + Send>>,
+);
+
+/// Lists async test functions as cases named after them.
+#[macro_export]
+macro_rules! cases {
+    ($($name:ident),* $(,)?) => {
+        &[$((stringify!($name), || Box::pin($name()))),*]
+    };
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    app::start_engine();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let handle = runtime.handle().clone();
+    let trials = conformance::SECTIONS
+        .iter()
+        .chain(hostile::SECTIONS)
+        .flat_map(|(section, cases)| cases.iter().map(move |case| (section, case)))
+        .map(|(section, (name, test))| {
+            let handle = handle.clone();
+            Trial::test(format!("{section}::{name}"), move || {
+                handle
+                    .block_on(tokio::spawn(test()))
+                    .map_err(|panic| panic.to_string().into())
+            })
+        })
+        .collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
