@@ -45,7 +45,7 @@ fn main() -> ExitCode {
             let handle = handle.clone();
             Trial::test(format!("{section}::{name}"), move || {
                 handle
-                    .block_on(tokio::spawn(test()))
+                    .block_on(handle.spawn(test()))
                     .map_err(|panic| panic.to_string().into())
             })
         })
