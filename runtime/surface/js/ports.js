@@ -2,7 +2,7 @@
 import { core } from "ext:core/mod.js";
 import { logError, logWarning, run } from "ext:portside/handlers.js";
 import { currentRequest } from "ext:portside/lifecycle.js";
-const { op_port_close, op_port_open, op_port_post, op_port_start, op_worker_script } = core.ops;
+const { op_port_close, op_port_open, op_port_post, op_port_settled, op_port_start, op_worker_script } = core.ops;
 
 const { CloseEvent, defineEventHandler, ErrorEvent, Event, EventTarget, MessageEvent } = core.loadExtScript(
   "ext:deno_web/02_event.js",
@@ -118,7 +118,7 @@ export class ServerlessWorkerPort extends EventTarget {
   }
 }
 defineEventHandler(ServerlessWorkerPort.prototype, "message", (port) => port.start());
-defineEventHandler(ServerlessWorkerPort.prototype, "close", (port) => port.start());
+defineEventHandler(ServerlessWorkerPort.prototype, "close");
 defineEventHandler(ServerlessWorkerPort.prototype, "error");
 defineEventHandler(ServerlessWorkerPort.prototype, "messageerror");
 
@@ -191,8 +191,11 @@ let warnedOfConnect = false;
 export function onConnect(handlers, number) {
   const port = ServerlessWorkerPort[make](number);
   if (typeof handlers?.connect === "function") {
-    run("connect()", handlers, "connect", new ConnectEvent(port));
-  } else if (!warnedOfConnect) {
+    run("connect()", handlers, "connect", new ConnectEvent(port)).then(() => op_port_settled(number));
+    return;
+  }
+  op_port_settled(number);
+  if (!warnedOfConnect) {
     warnedOfConnect = true;
     logWarning("a connection was made, but the worker's default export has no connect() handler");
   }

@@ -134,12 +134,19 @@ impl Instance {
             if self.input_is_held() {
                 return None;
             }
-            if let Some(event) = self.replay.pop_front() {
-                return Some(event);
+            let replayed = self.replay.pop_front();
+            let event = match replayed {
+                Some(event) => Some(event),
+                None => {
+                    let event = self.inbox.pop()?;
+                    self.admit(event)
+                }
+            };
+            if let Some(Event::PortClosed { port, .. }) = event {
+                self.ports.remove(&port);
             }
-            let event = self.inbox.pop()?;
-            if let Some(event) = self.admit(event) {
-                return Some(event);
+            if event.is_some() {
+                return event;
             }
         }
     }

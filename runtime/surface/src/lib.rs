@@ -29,6 +29,7 @@ deno_core::extension!(
         ports::op_port_post,
         ports::op_port_close,
         ports::op_port_start,
+        ports::op_port_settled,
         storage::op_storage_peek,
         storage::op_storage_value,
         storage::op_storage_load,

@@ -133,9 +133,20 @@ impl Transit {
 /// A port as its own instance holds it.
 pub struct Port {
     pub(crate) end: LinkEnd,
-    /// Whether JavaScript listens. Until then events wait in `held`, still counted against the sender.
-    started: bool,
+    listener: Listener,
+    /// Messages nobody listens to yet, still counted against the sender, and the close that may follow them.
     held: VecDeque<Event>,
+}
+
+/// Whether JavaScript hears a port's messages.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Listener {
+    /// Not yet; its handler may still be about to.
+    Expected,
+    /// Not when its `connect` handler had settled.
+    Missing,
+    /// From now on.
+    Started,
 }
 
 impl Port {
@@ -144,14 +155,21 @@ impl Port {
     pub fn new(end: LinkEnd) -> Self {
         Self {
             end,
-            started: false,
+            listener: Listener::Expected,
             held: VecDeque::new(),
         }
     }
 
-    /// Passes an event on, or keeps it until JavaScript listens.
+    /// Passes an event on, or keeps it until JavaScript listens. A close waits for the messages before it, an error
+    /// for nothing.
     pub fn admit(&mut self, event: Event) -> Option<Event> {
-        if !self.started {
+        let passes = match (&event, self.listener) {
+            (Event::PortFailed { .. }, _) | (_, Listener::Started) => true,
+            (Event::PortClosed { .. }, Listener::Missing) => true,
+            (Event::PortClosed { .. }, Listener::Expected) => self.held.is_empty(),
+            _ => false,
+        };
+        if !passes {
             self.held.push_back(event);
             return None;
         }
@@ -161,10 +179,19 @@ impl Port {
 
     /// JavaScript listens from now on: gives what waited.
     pub fn start(&mut self) -> VecDeque<Event> {
-        self.started = true;
+        self.listener = Listener::Started;
         let held = std::mem::take(&mut self.held);
         held.iter().for_each(|event| self.taken(event));
         held
+    }
+
+    /// The `connect` handler has settled. If nobody listens and the other side is gone, gives the close.
+    pub fn settle(&mut self) -> Option<Event> {
+        if self.listener == Listener::Expected {
+            self.listener = Listener::Missing;
+        }
+        self.held
+            .pop_back_if(|event| matches!(event, Event::PortClosed { .. }))
     }
 
     fn taken(&self, event: &Event) {
@@ -272,6 +299,16 @@ pub(crate) fn op_port_start(state: &mut OpState, #[number] port: u64) {
     }
 }
 
+/// The `connect` handler of a port has settled.
+#[op2(fast)]
+pub(crate) fn op_port_settled(state: &mut OpState, #[number] port: u64) {
+    let instance = state.borrow_mut::<Instance>();
+    if let Some(open) = instance.ports.get_mut(&PortId(port)) {
+        let closed = open.settle();
+        instance.replay.extend(closed);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -301,5 +338,25 @@ mod tests {
         assert_eq!(port.start().len(), 1);
         assert_eq!(port.end.incoming.messages.load(Ordering::Relaxed), 0);
         assert!(port.admit(Event::Stop).is_some());
+    }
+
+    #[test]
+    fn a_close_follows_the_messages_before_it() {
+        let inbox = Arc::new(Inbox::new(10, 100));
+        let mut port = Port::new(LinkEnd::far(inbox));
+        let id = port.end.id;
+        let message = || Event::Message {
+            port: id,
+            data: vec![],
+        };
+        let close = || Event::PortClosed {
+            port: id,
+            reason: CloseReason::Closed,
+        };
+        port.end.incoming.enter(0, 10, 10);
+        assert!(port.admit(message()).is_none());
+        assert!(port.admit(close()).is_none(), "somebody may listen yet");
+        assert!(port.settle().is_some(), "nobody did");
+        assert!(port.admit(close()).is_some());
     }
 }
