@@ -4,6 +4,8 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -126,9 +128,70 @@ impl Message {
 /// the client, and the application sees 1006.
 pub struct Socket {
     /// What the application sends. Ends when the application is done with the socket.
-    pub outgoing: mpsc::UnboundedReceiver<Message>,
+    pub outgoing: Outgoing,
     /// Where to deliver what the client sends.
     pub incoming: SocketSender,
+}
+
+/// What the application has sent and the front door has not taken yet.
+pub struct Outgoing {
+    messages: mpsc::UnboundedReceiver<Message>,
+    waiting: Arc<AtomicUsize>,
+}
+
+/// Sends to a client. Dropping it ends the [`Outgoing`].
+pub struct Outbox {
+    messages: mpsc::UnboundedSender<Message>,
+    waiting: Arc<AtomicUsize>,
+}
+
+/// The two ends of what an application sends on one socket.
+#[must_use]
+pub fn outgoing() -> (Outbox, Outgoing) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let waiting = Arc::<AtomicUsize>::default();
+    let outbox = Outbox {
+        messages: sender,
+        waiting: waiting.clone(),
+    };
+    let outgoing = Outgoing {
+        messages: receiver,
+        waiting,
+    };
+    (outbox, outgoing)
+}
+
+impl Outbox {
+    /// Queues a message. A front door that is gone takes none.
+    pub fn send(&self, message: Message) {
+        self.waiting.fetch_add(message.len(), Ordering::Relaxed);
+        let _ = self.messages.send(message);
+    }
+
+    /// Payload bytes that the front door has not taken yet: a client that does not keep up lets them grow.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+}
+
+impl Outgoing {
+    /// The next message, or nothing when the application is done with the socket.
+    pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Message>> {
+        let message = ready!(self.messages.poll_recv(cx));
+        Poll::Ready(message.map(|message| self.taken(message)))
+    }
+
+    /// The next message, if there is one already.
+    pub fn try_recv(&mut self) -> Option<Message> {
+        let message = self.messages.try_recv().ok()?;
+        Some(self.taken(message))
+    }
+
+    fn taken(&self, message: Message) -> Message {
+        self.waiting.fetch_sub(message.len(), Ordering::Relaxed);
+        message
+    }
 }
 
 /// Delivers a client's messages to the application, a bounded number at a time.
@@ -143,6 +206,17 @@ pub struct Delivery {
     /// The message.
     pub message: Message,
     _credit: Option<OwnedSemaphorePermit>,
+}
+
+impl Delivery {
+    /// A message that takes no place in the window.
+    #[must_use]
+    pub fn unlimited(message: Message) -> Self {
+        Self {
+            message,
+            _credit: None,
+        }
+    }
 }
 
 impl SocketSender {
@@ -177,10 +251,7 @@ impl Drop for SocketSender {
                 code: 1006,
                 reason: String::new(),
             };
-            (self.deliver)(Delivery {
-                message,
-                _credit: None,
-            });
+            (self.deliver)(Delivery::unlimited(message));
         }
     }
 }

@@ -60,6 +60,15 @@ enum Evaluation {
     Done,
 }
 
+/// What an instance that has nothing to do is waiting for before it sleeps.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    /// Another event.
+    Idle,
+    /// A handler, or a promise given to `waitUntil`.
+    Held,
+}
+
 struct Running {
     isolate: Isolate,
     dispatch: Option<Dispatch>,
@@ -68,9 +77,10 @@ struct Running {
     inbox: Arc<Inbox>,
     cpu_limit: Duration,
     idle_limit: Duration,
+    wait_until_limit: Duration,
     /// While loading: when it must be done. Then: when it goes to sleep, if armed.
     timer: Pin<Box<Sleep>>,
-    idle: bool,
+    waiting: Option<Wait>,
     stops: u8,
     slices: u32,
 }
@@ -125,8 +135,9 @@ impl Running {
             inbox,
             cpu_limit: limits.cpu,
             idle_limit: limits.idle,
+            wait_until_limit: limits.wait_until,
             timer: Box::pin(tokio::time::sleep(limits.start)),
-            idle: false,
+            waiting: None,
             stops: 0,
             slices: 0,
         })
@@ -276,18 +287,29 @@ impl Running {
                 ))
             });
         }
-        if !(idle && self.with_instance(|instance| instance.is_quiet())) {
-            self.idle = false;
-            return Poll::Pending;
+        let sleeps_after = self.with_instance(|instance| {
+            // A promise that nothing can settle any more keeps it awake no longer than the limit.
+            match (idle && instance.is_only_held(), instance.is_quiet()) {
+                (false, _) => None,
+                (true, true) => Some(Wait::Idle),
+                (true, false) => Some(Wait::Held),
+            }
+        });
+        if self.waiting != sleeps_after {
+            self.waiting = sleeps_after;
+            let limit = match sleeps_after {
+                Some(Wait::Held) => self.wait_until_limit,
+                _ => self.idle_limit,
+            };
+            self.timer.as_mut().reset(Instant::now() + limit);
         }
-        if !self.idle {
-            self.idle = true;
-            self.timer.as_mut().reset(Instant::now() + self.idle_limit);
+        if sleeps_after.is_none() {
+            return Poll::Pending;
         }
         match self.timer.as_mut().poll(cx) {
             Poll::Ready(()) if self.inbox.close_if_empty() => Poll::Ready(End::Slept),
             Poll::Ready(()) => {
-                self.idle = false;
+                self.waiting = None;
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }

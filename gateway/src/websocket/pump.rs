@@ -13,11 +13,10 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use portside_exchange::{Message, Socket, SocketSender};
+use portside_exchange::{Message, Outgoing, Socket, SocketSender};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
-use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::timeout;
 use tokio_util::sync::WaitForCancellationFuture;
 
@@ -244,7 +243,7 @@ impl Writer<'_> {
     /// Writes until a close frame is out and our side of the connection is shut.
     async fn run(
         mut self,
-        mut outgoing: UnboundedReceiver<Message>,
+        mut outgoing: Outgoing,
         mut draining: Pin<&mut WaitForCancellationFuture<'_>>,
     ) -> io::Result<()> {
         loop {
@@ -270,8 +269,8 @@ impl Writer<'_> {
             // One write for all that is ready: a broadcast costs one system call per socket and burst.
             while !closed && self.buffer.len() < BURST {
                 match outgoing.try_recv() {
-                    Ok(message) => closed = self.push(message).await?,
-                    Err(_) => break,
+                    Some(message) => closed = self.push(message).await?,
+                    None => break,
                 }
             }
             let orders = std::mem::take(&mut *self.link.orders());

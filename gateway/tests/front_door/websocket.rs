@@ -6,9 +6,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use http::HeaderValue;
-use portside_exchange::{Body, Delivery, Message, Request, Response, Socket, SocketSender};
+use portside_exchange::{
+    Body, Delivery, Message, Outbox, Request, Response, Socket, SocketSender, outgoing,
+};
 use portside_gateway::Config;
-use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite;
 
 use crate::support::{Client, Fetched, Running, config, respond, start, text, until, within};
@@ -22,7 +23,7 @@ struct App {
     /// What it got.
     log: Arc<Mutex<Vec<Message>>>,
     /// Where it sends, until it is done with the socket.
-    sender: Arc<Mutex<Option<mpsc::UnboundedSender<Message>>>>,
+    sender: Arc<Mutex<Option<Arc<Outbox>>>>,
     /// Whether it keeps what it gets, so that its window fills.
     busy: bool,
     kept: Arc<Mutex<Vec<Delivery>>>,
@@ -44,10 +45,11 @@ impl App {
         assert!(request.websocket);
         assert_eq!(request.headers["upgrade"], "websocket");
         assert!(!request.headers.contains_key("connection"));
-        let (sender, outgoing) = mpsc::unbounded_channel();
+        let (sender, outgoing) = outgoing();
+        let sender = Arc::new(sender);
         *self.sender.lock().unwrap() = Some(sender.clone());
         let app = self.clone();
-        let sender = sender.downgrade();
+        let sender = Arc::downgrade(&sender);
         let incoming = SocketSender::new(16, move |delivery| {
             let message = delivery.message.clone();
             app.log.lock().unwrap().push(message.clone());
@@ -56,7 +58,7 @@ impl App {
             }
             let is_close = matches!(message, Message::Close { .. });
             if let Some(sender) = sender.upgrade().filter(|_| app.echo && !is_close) {
-                let _ = sender.send(message);
+                sender.send(message);
             }
         });
         let mut response = switch(Socket { outgoing, incoming });
@@ -67,13 +69,7 @@ impl App {
     }
 
     fn send(&self, message: Message) {
-        self.sender
-            .lock()
-            .unwrap()
-            .as_ref()
-            .unwrap()
-            .send(message)
-            .unwrap();
+        self.sender.lock().unwrap().as_ref().unwrap().send(message);
     }
 
     fn last(&self) -> Option<Message> {
@@ -442,7 +438,7 @@ async fn only_a_handshake_can_be_accepted_and_it_can_be_declined() {
         }
         assert!(!request.websocket);
         assert!(!request.headers.contains_key("upgrade"));
-        let (_, outgoing) = mpsc::unbounded_channel();
+        let (_, outgoing) = outgoing();
         Ok(switch(Socket {
             outgoing,
             incoming: SocketSender::new(1, |_| {}),

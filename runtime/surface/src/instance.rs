@@ -9,6 +9,7 @@ use portside_core::alarm::{self, Alarm, AlarmChange};
 use portside_core::bundle::Bundle;
 use portside_core::limits::Limits;
 use portside_core::write::WriteBatch;
+use portside_exchange::{Delivery, Message};
 
 use tokio::sync::oneshot;
 
@@ -211,15 +212,30 @@ impl Instance {
                     open.end.close(CloseReason::Closed);
                 }
             }
-            Output::Socket { socket, message } => {
-                let last = matches!(message, portside_exchange::Message::Close { .. });
-                if let Some(open) = self.sockets.get(&socket) {
-                    open.send(message);
-                }
-                if last {
-                    self.sockets.remove(&socket);
-                }
-            }
+            Output::Socket { socket, message } => self.send_to_client(socket, message),
+        }
+    }
+
+    fn send_to_client(&mut self, socket: SocketId, message: Message) {
+        let Some(open) = self.sockets.get(&socket) else {
+            return;
+        };
+        let last = matches!(message, Message::Close { .. });
+        open.send(message);
+        if last {
+            self.sockets.remove(&socket);
+        } else if open.waiting() > self.limits.socket_buffer_bytes {
+            // What waits goes with the connection; the application hears that it is over.
+            let gone = Message::Close {
+                code: 1013,
+                reason: "the client does not keep up".to_owned(),
+            };
+            open.send(gone.clone());
+            self.sockets.remove(&socket);
+            let _ = self.inbox.push(Event::Socket {
+                socket,
+                delivery: Delivery::unlimited(gone),
+            });
         }
     }
 
@@ -344,12 +360,16 @@ impl Instance {
     /// Whether nothing but pending operations of the event loop could keep it awake.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
+        self.holds == 0 && self.is_only_held()
+    }
+
+    /// The same, handlers and promises given to `waitUntil` aside.
+    #[must_use]
+    pub fn is_only_held(&self) -> bool {
         self.ports.is_empty()
             && self.exchanges.is_empty()
             && self.sockets.is_empty()
             && self.replay.is_empty()
-            && self.holds == 0
-            && self.firing.is_none()
             && self.is_flushed()
     }
 
@@ -396,7 +416,7 @@ impl Drop for Instance {
             port.end.close(reason);
         }
         for socket in self.sockets.values() {
-            socket.send(portside_exchange::Message::Close {
+            socket.send(Message::Close {
                 code: 1012,
                 reason: "the application's instance ended".to_owned(),
             });

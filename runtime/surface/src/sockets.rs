@@ -5,8 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use deno_core::{JsBuffer, OpState, op2};
 use deno_error::JsErrorBox;
-use portside_exchange::{Message, Socket, SocketSender};
-use tokio::sync::mpsc;
+use portside_exchange::{Message, Outbox, Socket, SocketSender, outgoing};
 
 use crate::event::{Event, SocketId};
 use crate::instance::Instance;
@@ -19,23 +18,27 @@ static NEXT_SOCKET: AtomicU64 = AtomicU64::new(0);
 
 /// A WebSocket whose client is connected.
 pub struct OpenSocket {
-    outgoing: mpsc::UnboundedSender<Message>,
+    outbox: Outbox,
 }
 
 impl OpenSocket {
     /// Sends to the client, if it is still there.
     pub fn send(&self, message: Message) {
-        let _ = self.outgoing.send(message);
+        self.outbox.send(message);
+    }
+
+    /// Bytes the client has not taken yet.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.outbox.waiting()
     }
 }
 
 /// Opens a socket of `instance`; returns its number and the front door's end.
 pub fn open(instance: &mut Instance) -> (u64, Socket) {
     let id = NEXT_SOCKET.fetch_add(1, Ordering::Relaxed);
-    let (sender, outgoing) = mpsc::unbounded_channel();
-    instance
-        .sockets
-        .insert(SocketId(id), OpenSocket { outgoing: sender });
+    let (outbox, outgoing) = outgoing();
+    instance.sockets.insert(SocketId(id), OpenSocket { outbox });
     let inbox = instance.inbox.clone();
     let incoming = SocketSender::new(WINDOW, move |delivery| {
         // An instance that ended needs no message.
