@@ -154,7 +154,10 @@ impl Running {
         if more {
             cx.waker().wake_by_ref();
         }
-        let idle = events == 0 && !more && event_loop.is_ready();
+        if events > 0 {
+            self.waiting = None; // the time counts from the last event
+        }
+        let idle = !more && event_loop.is_ready();
         self.poll_timer(cx, idle)
     }
 

@@ -114,19 +114,24 @@ impl App {
     }
 
     /// Runs another revision from now on. State and alarms stay; instances of the old one end when their requests have,
-    /// workers at once, their ports closed.
+    /// workers at once, their ports closed. Sockets of the old servers are closed with 1012 after a moment.
     pub fn replace(&self, class: Class) {
         let class = Arc::new(class);
         let servers = Arc::new(Servers::new(class.clone(), self.server_count));
-        let old = {
+        let (_, old) = {
             let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
             std::mem::replace(&mut *current, (class, servers))
         };
         self.workers.forget_crashes();
-        old.1.stop();
         // Twice: open ports do not keep a worker of old code awake.
         self.workers.stop_all();
         self.workers.stop_all();
+        self.spawn(async move {
+            old.stop();
+            // The second time, open sockets do not keep a server either.
+            let _ = tokio::time::timeout(GRACE, old.answered()).await;
+            old.stop();
+        });
     }
 
     /// Ends every instance after its writes, and gives the shards up. Call when no more requests come.

@@ -141,6 +141,19 @@ impl Servers {
         server
     }
 
+    /// Returns when every request has its response.
+    pub async fn answered(&self) {
+        /// How often to look; nobody waits for this.
+        const LOOK: std::time::Duration = std::time::Duration::from_millis(50);
+        while self
+            .lock()
+            .iter()
+            .any(|server| server.requests.load(Ordering::Relaxed) > 0)
+        {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
     /// Asks every server to end once its requests have.
     pub fn stop(&self) {
         for server in self.lock().iter() {

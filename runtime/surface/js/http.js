@@ -178,7 +178,7 @@ function sendStatic(number, inner, headers) {
 function sendSocket(scope, number, socket, headers) {
   scope.extend();
   const connection = op_respond_socket(number, headers);
-  bindSocket(socket, connection, () => scope.end());
+  scope.socket = bindSocket(socket, connection, () => scope.end());
 }
 
 async function sendStream(scope, number, inner, headers) {

@@ -11,6 +11,7 @@ export function currentRequest() {
 /** One request from its arrival until nothing of it is left to do; then its ports close. */
 export class RequestScope {
   ports = new Set();
+  socket; // the application's end of the WebSocket that was accepted, if one was
   #parts = 1; // the response
   #number;
 

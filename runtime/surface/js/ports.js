@@ -4,7 +4,8 @@ import { logError, logWarning, run } from "ext:portside/handlers.js";
 import { currentRequest } from "ext:portside/lifecycle.js";
 const { op_port_close, op_port_open, op_port_post, op_port_settled, op_port_start, op_worker_script } = core.ops;
 
-const { CloseEvent, defineEventHandler, ErrorEvent, Event, EventTarget, MessageEvent } = core.loadExtScript(
+const { CloseEvent, defineEventHandler, ErrorEvent, Event, EventTarget, listenerCount, MessageEvent } = core
+  .loadExtScript(
   "ext:deno_web/02_event.js",
 );
 const { DOMException } = core.loadExtScript("ext:deno_web/01_dom_exception.js");
@@ -113,7 +114,10 @@ export class ServerlessWorkerPort extends EventTarget {
 
   /** The other side closed. */
   static ended(port, code) {
+    const request = port.#request;
     port.#end();
+    // An application that does not listen would leave its client with a socket that says nothing any more.
+    if (code !== "closed" && listenerCount(port, "close") === 0) request?.socket?.close(1012, "the worker was lost");
     port.dispatchEvent(new CloseEvent("close", { code, reason: code, wasClean: code === "closed" }));
   }
 }

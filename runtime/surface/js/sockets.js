@@ -91,20 +91,19 @@ export class PairedWebSocket extends EventTarget {
 
   // What the other end sent: on to the client's connection, or to this end's listeners.
   #receive(payload) {
-    if (this.#number !== undefined) {
-      if (typeof payload === "string") op_socket_text(this.#number, payload);
+    this.#deliver(() => {
+      if (this.#number === undefined) this.#message(typeof payload === "string" ? payload : payload.buffer);
+      else if (typeof payload === "string") op_socket_text(this.#number, payload);
       else op_socket_binary(this.#number, payload);
-      return;
-    }
-    this.#deliver(() => this.#message(typeof payload === "string" ? payload : payload.buffer));
+    });
   }
 
   #receiveClose(code, reason) {
-    if (this.#number !== undefined) {
-      op_socket_close(this.#number, code, reason);
-      return;
-    }
     this.#deliver(() => {
+      if (this.#number !== undefined) {
+        op_socket_close(this.#number, code, reason);
+        return;
+      }
       if (this.#state === CLOSED) return;
       // The answer to the other end's close, or the end of both.
       if (this.#state === OPEN) this.#peer.#over(code, reason, true);
@@ -114,7 +113,8 @@ export class PairedWebSocket extends EventTarget {
 
   // An end that is neither accepted nor the client's keeps what comes until it is either.
   #deliver(event) {
-    if (this.#accepted) queueMicrotask(event);
+    if (this.#number !== undefined) event();
+    else if (this.#accepted) queueMicrotask(event);
     else this.#queue.push(event);
   }
 
@@ -129,7 +129,10 @@ export class PairedWebSocket extends EventTarget {
     this.#whenOver?.();
   }
 
-  /** Gives `end` to the client's connection `number`; `whenOver` is called when the connection ends. */
+  /**
+   * Gives `end` to the client's connection `number`; `whenOver` is called when the connection ends. Returns the
+   * application's end.
+   */
   static bind(end, number, whenOver) {
     const application = end.#peer;
     end.#number = number;
@@ -138,6 +141,7 @@ export class PairedWebSocket extends EventTarget {
     const waiting = end.#queue;
     end.#queue = [];
     for (const deliver of waiting) deliver();
+    return application;
   }
 
   /** Whether `end` can be given to a client. */
