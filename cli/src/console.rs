@@ -40,8 +40,6 @@ impl Console {
             (true, Level::Warn) => (format!("\x1b[36m[{source}]\x1b[0m"), "\x1b[33m", "\x1b[0m"),
             (true, Level::Error) => (format!("\x1b[36m[{source}]\x1b[0m"), "\x1b[31m", "\x1b[0m"),
         };
-        // Modules have URLs at the bundle's root; a developer knows them by their paths.
-        let text = text.replace("file:///", "");
         let mut lines = String::new();
         for line in text.split('\n') {
             let line = visible(line);
@@ -68,8 +66,8 @@ mod tests {
     fn every_line_says_who_wrote_it() {
         let console = Console { colour: false };
         let worker = Identity::Worker(WorkerKey::new("room.js", "lobby").unwrap());
-        let text = console.format(&worker, Level::Info, "a\nat file:///room.js:1:2\r");
-        assert_eq!(text, "[room.js#lobby] a\n[room.js#lobby] at room.js:1:2\n");
+        let text = console.format(&worker, Level::Info, "a\nb\r");
+        assert_eq!(text, "[room.js#lobby] a\n[room.js#lobby] b\n");
         assert_eq!(
             console.format(&Identity::Server, Level::Error, "x"),
             "[server] x\n"

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use deno_core::error::CoreError;
 use deno_core::{JsRuntime, ModuleId, PollEventLoopOptions};
 use portside_surface::event::{Event, PortFailure};
 use portside_surface::host::Level;
 use portside_surface::inbox::Inbox;
 use portside_surface::instance::{Ending, Instance, InstanceOptions};
+use portside_surface::stack;
 use tokio::time::{Instant, Sleep};
 
 use crate::dispatch::Dispatch;
@@ -55,7 +57,7 @@ pub enum Failure {
 enum Evaluation {
     Running(
         ModuleId,
-        Pin<Box<dyn Future<Output = Result<(), deno_core::error::CoreError>>>>,
+        Pin<Box<dyn Future<Output = Result<(), CoreError>>>>,
     ),
     Done,
 }
@@ -196,7 +198,7 @@ impl Running {
                 return (events, Poll::Pending); // no more JavaScript: its writes are on their way
             }
             let polled = runtime.poll_event_loop(cx, PollEventLoopOptions::default());
-            let mut outcome = polled.map_err(|error| error.to_string());
+            let mut outcome = polled.map_err(shown);
             if let Evaluation::Running(id, evaluated) = evaluation
                 && let Poll::Ready(done) = evaluated.as_mut().poll(cx)
             {
@@ -207,7 +209,7 @@ impl Running {
                         *evaluation = Evaluation::Done;
                         cx.waker().wake_by_ref();
                     }
-                    Err(error) => outcome = Poll::Ready(Err(error.to_string())),
+                    Err(error) => outcome = Poll::Ready(Err(shown(error))),
                 }
             }
             state.borrow_mut().borrow_mut::<Instance>().end_turn();
@@ -342,13 +344,18 @@ fn refuse_all(isolate: &mut Isolate, message: &str) {
         .refuse_all(&failure);
 }
 
+/// An error of the application's code, for its developer.
+fn shown(error: CoreError) -> String {
+    stack::readable(&error.to_string()).into_owned()
+}
+
 /// Loads a module and all it imports; everything is in memory, so this does not wait.
 fn load(runtime: &mut JsRuntime, module: &str) -> Result<ModuleId, String> {
     let url = BundleLoader::url(module).map_err(|error| error.to_string())?;
     let mut loading = Box::pin(runtime.load_main_es_module(&url));
     let mut cx = Context::from_waker(std::task::Waker::noop());
     match loading.as_mut().poll(&mut cx) {
-        Poll::Ready(loaded) => loaded.map_err(|error| error.to_string()),
+        Poll::Ready(loaded) => loaded.map_err(shown),
         Poll::Pending => Err("its modules are not all in the bundle".to_owned()),
     }
 }

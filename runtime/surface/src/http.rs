@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::event::RequestId;
 use crate::instance::Instance;
 use crate::sockets;
+use crate::stack;
 
 /// Chunks of a streamed response that wait for the client before JavaScript does.
 const RESPONSE_CHUNKS: usize = 8;
@@ -218,7 +219,11 @@ pub(crate) async fn op_response_abort(
     })
     .flatten();
     if let Some(chunks) = chunks {
-        let _ = chunks.send(Err(BodyError::Incomplete(reason))).await;
+        let _ = chunks
+            .send(Err(BodyError::Incomplete(
+                stack::readable(&reason).into_owned(),
+            )))
+            .await;
     }
 }
 
@@ -246,7 +251,9 @@ pub(crate) fn op_respond_socket(
 #[op2(fast)]
 pub(crate) fn op_respond_error(state: &mut OpState, #[number] id: u64, #[string] message: String) {
     if let Some(Some(reply)) = exchange(state, id, |exchange| exchange.reply.take()) {
-        let _ = reply.send(Err(FetchError::Failed(message)));
+        let _ = reply.send(Err(FetchError::Failed(
+            stack::readable(&message).into_owned(),
+        )));
     }
 }
 

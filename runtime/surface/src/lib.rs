@@ -13,6 +13,7 @@ pub mod output;
 pub mod ports;
 pub mod resolve;
 pub mod sockets;
+pub mod stack;
 pub mod storage;
 
 use std::sync::Arc;

@@ -4,6 +4,7 @@ use deno_core::{OpState, op2, v8};
 
 use crate::host::{Identity, Level};
 use crate::instance::Instance;
+use crate::stack;
 
 /// A handler or a `waitUntil` promise begins (`true`) or has settled.
 #[op2(fast)]
@@ -33,9 +34,11 @@ pub(crate) fn op_log(state: &mut OpState, #[string] text: &str, #[smi] level: u3
         _ => Level::Error,
     };
     let instance = state.borrow::<Instance>();
-    instance
-        .host
-        .log(&instance.identity, level, text.trim_end_matches('\n'));
+    instance.host.log(
+        &instance.identity,
+        level,
+        &stack::readable(text.trim_end_matches('\n')),
+    );
 }
 
 /// The worker's name; nothing for the server.

@@ -13,15 +13,32 @@ pub fn readable(text: &str) -> Cow<'_, str> {
     if !text.contains("    at ") {
         return Cow::Borrowed(text);
     }
-    let lines = text.split('\n').filter_map(|line| match location(line) {
-        Some(place) if place.starts_with("ext:") || place.starts_with("portside:") => None,
-        Some(place) if place.starts_with(ROOT) => {
-            let before = &line[..line.len() - place.len()];
-            Some(Cow::Owned([before, &place[ROOT.len()..]].concat()))
+    let mut shown = String::with_capacity(text.len());
+    for (index, line) in text.split('\n').enumerate() {
+        match location(line) {
+            Some(place) if place.starts_with("ext:") || place.starts_with("portside:") => {
+                // The properties of a logged error begin behind its last frame.
+                if line.ends_with(" {") {
+                    shown.push_str(" {");
+                }
+                continue;
+            }
+            place => {
+                if index > 0 {
+                    shown.push('\n');
+                }
+                let path = place.and_then(|place| place.strip_prefix(ROOT));
+                match path {
+                    Some(path) => {
+                        shown.push_str(&line[..line.len() - path.len() - ROOT.len()]);
+                        shown.push_str(path);
+                    }
+                    None => shown.push_str(line),
+                }
+            }
         }
-        _ => Some(Cow::Borrowed(line)),
-    });
-    Cow::Owned(lines.collect::<Vec<_>>().join("\n"))
+    }
+    Cow::Owned(shown)
 }
 
 /// The part of a frame that begins with the URL: `file:///a.js:1:2)` of `    at f (file:///a.js:1:2)`.
@@ -44,7 +61,7 @@ mod tests {
                      \n    at async run (ext:portside/http.js:5:6)\n    at ext:core/01_core.js:7:8\
                      \n    at Array.map (<anonymous>)\n    at portside:start:1:1 {\n  cause: 1\n}";
         let shown = "Error: at file:///x\n    at f (lib/a.ts:1:2)\n    at async b.ts:3:4\
-                     \n    at Array.map (<anonymous>)\n  cause: 1\n}";
+                     \n    at Array.map (<anonymous>) {\n  cause: 1\n}";
         assert_eq!(readable(stack), shown);
     }
 
