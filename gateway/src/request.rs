@@ -27,6 +27,7 @@ pub(crate) async fn answer(
     request: Request<Incoming>,
 ) -> Response<Outgoing> {
     let (parts, incoming) = request.into_parts();
+    let version = parts.version;
     let framing = framing(connection, &parts, &incoming);
     let answered = if framing == Framing::Contradictory {
         Err(Refusal::new(
@@ -37,11 +38,16 @@ pub(crate) async fn answer(
         fetch(connection, parts, incoming).await
     };
     let mut response = answered.unwrap_or_else(response::refuse);
+    let upgrade = response.status() == StatusCode::UPGRADE_REQUIRED;
+    let headers = response.headers_mut();
+    if upgrade && version == Version::HTTP_11 {
+        // RFC 9110 section 15.5.22: it must say to what, and there is one protocol to change to at this hop.
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    }
     if framing != Framing::Chunked {
         // RFC 9112 section 6.1: where the next request begins is not certain.
-        response
-            .headers_mut()
-            .insert(header::CONNECTION, HeaderValue::from_static("close"));
+        headers.append(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }

@@ -12,7 +12,9 @@ use portside_exchange::{
 use portside_gateway::Config;
 use tokio_tungstenite::tungstenite;
 
-use crate::support::{Client, Fetched, Running, config, respond, start, text, until, within};
+use crate::support::{
+    Client, Fetched, Reply, Running, config, respond, start, text, until, within,
+};
 
 const HANDSHAKE: &str = "GET /chat HTTP/1.1\r\nhost: a\r\nupgrade: WebSocket\r\nconnection: keep-alive, Upgrade\r\n\
      sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
@@ -466,6 +468,28 @@ async fn only_a_handshake_can_be_accepted_and_it_can_be_declined() {
         (reply.status, reply.header("sec-websocket-version")),
         (426, Some("13"))
     );
+    server.end().await;
+}
+
+#[tokio::test]
+async fn who_has_to_upgrade_learns_to_what() {
+    let server = start(config(), |request| async move {
+        let mut refused = text("use a WebSocket");
+        if request.url.ends_with("/socket") {
+            refused.status = http::StatusCode::UPGRADE_REQUIRED;
+        }
+        let upgrade = http::HeaderValue::from_static("websocket");
+        refused.headers.insert("upgrade", upgrade);
+        Ok(refused)
+    })
+    .await;
+    let upgrade = |reply: &Reply| reply.header("upgrade").map(str::to_owned);
+    let reply = server.ask("GET /socket HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert_eq!(reply.status, 426);
+    assert_eq!(upgrade(&reply).as_deref(), Some("websocket"));
+    assert_eq!(reply.header("connection"), Some("upgrade"));
+    let reply = server.ask("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert_eq!((reply.status, upgrade(&reply)), (200, None));
     server.end().await;
 }
 
