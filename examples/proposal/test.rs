@@ -7,7 +7,9 @@ use crate::harness::{App, Reply, Socket};
 
 #[tokio::test]
 async fn the_rate_limiter_allows_ten_requests_a_minute() {
-    let mut app = App::start("proposal/rate-limiter").await;
+    // The header counts only when it comes from a trusted proxy, which this client is now.
+    let trust = ["--trusted-proxy", "127.0.0.1/32"];
+    let mut app = App::start_with("proposal/rate-limiter", &trust).await;
     async fn hit(app: &App, address: &str) -> Reply {
         app.request(Method::GET, "/", &[("x-forwarded-for", address)], "")
             .await

@@ -15,6 +15,7 @@ use super::{eventually, within};
 /// An example that is being served. Dropping it ends the process and deletes its data.
 pub struct App {
     folder: TempDir,
+    options: Vec<String>,
     process: Option<Child>,
     port: u16,
     output: Output,
@@ -26,6 +27,11 @@ type Output = Arc<Mutex<String>>;
 impl App {
     /// Serves a copy of `examples/<name>`, with data of its own, on a free port.
     pub async fn start(name: &str) -> Self {
+        Self::start_with(name, &[]).await
+    }
+
+    /// The same, with more options for `portside dev`.
+    pub async fn start_with(name: &str, options: &[&str]) -> Self {
         let example = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("../examples")
             .join(name);
@@ -33,6 +39,7 @@ impl App {
         copy(&example, folder.path());
         let mut app = Self {
             folder,
+            options: options.iter().map(|&option| option.to_owned()).collect(),
             process: None,
             port: 0,
             output: Output::default(),
@@ -49,6 +56,7 @@ impl App {
             .arg("dev")
             .arg(self.folder.path())
             .args(["--port", &self.port.to_string()])
+            .args(&self.options)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
