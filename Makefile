@@ -1,5 +1,6 @@
 # Everything a person does here, by one name. Needs make, a C compiler and rustup; what a command needs
-# beyond those, it installs or explains. Every cargo command that may build V8 goes through scripts/with-v8.
+# beyond those, it installs or explains. Every cargo command that may build V8 goes through scripts/with-v8, and
+# selects the whole workspace, so that one build of the dependencies serves them all.
 
 EXAMPLE ?= chat-room
 ARGS ?=
@@ -13,13 +14,13 @@ help: ## list these commands
 
 run: ## run an example: make run EXAMPLE=chat-room ARGS="--port 8080"
 	@test -d "examples/$(EXAMPLE)" || { echo "error: no examples/$(EXAMPLE); there are:" $$(ls examples) >&2; exit 1; }
-	@$(CARGO) run -p portside-cli --bin portside -- dev "examples/$(EXAMPLE)" $(ARGS)
+	@$(CARGO) run --bin portside -- dev "examples/$(EXAMPLE)" $(ARGS)
 
 build: ## build everything, unoptimised
 	@$(CARGO) build --workspace
 
 release: ## build the portside program, optimised, as target/release/portside
-	@$(CARGO) build --release -p portside-cli --bin portside
+	@$(CARGO) build --release --bin portside --bin portside-bench
 
 test: ## run all tests
 	@scripts/need cargo cc
@@ -30,4 +31,4 @@ lint: ## check formatting, lints, file sizes and dependencies
 
 bench: release ## measure against workerd on this machine: make bench ARGS="--rounds 5"
 	@scripts/need node npm
-	@cargo run --release -p portside-bench -- $(ARGS)
+	@$(CARGO) run --release --bin portside-bench -- $(ARGS)
