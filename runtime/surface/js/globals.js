@@ -25,13 +25,12 @@ const request = load("ext:deno_fetch/23_request.js");
 const fetch = load("ext:deno_fetch/26_fetch.js");
 const eventSource = load("ext:deno_fetch/27_eventsource.js");
 const crypto = load("ext:deno_crypto/00_crypto.js");
-const loadWebSocket = core.createLazyLoader("ext:deno_websocket/01_websocket.js");
+const { WebSocket } = core.createLazyLoader("ext:deno_websocket/01_websocket.js")(); // into the snapshot
 
 /** The platform's fetch, for the surface to guard. */
 export const platformFetch = fetch.fetch;
 
 const { propNonEnumerable: hidden, propWritable: writable, propGetterOnly: getter } = core;
-const lazy = core.propNonEnumerableLazyLoaded;
 
 export function defineGlobals() {
   Object.setPrototypeOf(globalThis, event.EventTarget.prototype);
@@ -79,7 +78,7 @@ export function defineGlobals() {
     URL: hidden(url.URL),
     URLPattern: hidden(urlPattern.URLPattern),
     URLSearchParams: hidden(url.URLSearchParams),
-    WebSocket: lazy((module) => module.WebSocket, loadWebSocket),
+    WebSocket: hidden(WebSocket),
     WritableStream: hidden(streams.WritableStream),
     WritableStreamDefaultController: hidden(streams.WritableStreamDefaultController),
     WritableStreamDefaultWriter: hidden(streams.WritableStreamDefaultWriter),
@@ -107,6 +106,7 @@ export function defineGlobals() {
   core.registerErrorBuilder("DOMExceptionDataError", (m) => new DOMException(m, "DataError"));
   core.registerErrorBuilder("DOMExceptionQuotaExceededError", (m) => new QuotaExceededError(m));
   core.setReportExceptionCallback(event.reportException);
+  console_.setNoColorFns(() => true, () => true); // a log is read by programs too
 }
 
 /** What each isolate needs once, after the snapshot was loaded. */
