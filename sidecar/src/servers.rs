@@ -51,13 +51,13 @@ impl Server {
 }
 
 /// A request on its way; dropping it tells the server that the client is gone.
-struct InFlight<'a> {
-    server: &'a Server,
+struct InFlight {
+    server: Arc<Server>,
     id: RequestId,
     answered: bool,
 }
 
-impl Drop for InFlight<'_> {
+impl Drop for InFlight {
     fn drop(&mut self) {
         self.server.requests.fetch_sub(1, Ordering::Relaxed);
         if !self.answered {
@@ -83,31 +83,40 @@ impl Servers {
 
     /// Runs the application's `fetch`.
     pub async fn fetch(&self, app: &Arc<App>, request: Request) -> Result<Response, FetchError> {
-        let server = self.choose(app);
         let id = RequestId(self.next_request.fetch_add(1, Ordering::Relaxed));
         let (reply, response) = oneshot::channel();
-        server.requests.fetch_add(1, Ordering::Relaxed);
-        let mut in_flight = InFlight {
-            server: &server,
-            id,
-            answered: false,
-        };
-        match server
-            .inbox
-            .push(Event::Fetch(Box::new(Fetch { id, request, reply })))
-        {
-            Ok(()) => {}
-            Err(Rejected::Full(_)) => {
-                return Err(FetchError::Overloaded {
-                    retry_after_ms: 1_000,
-                });
+        let mut event = Event::Fetch(Box::new(Fetch { id, request, reply }));
+        let mut in_flight = loop {
+            let server = self.choose(app);
+            server.requests.fetch_add(1, Ordering::Relaxed);
+            let mut in_flight = InFlight {
+                server,
+                id,
+                answered: false,
+            };
+            match in_flight.server.inbox.push(event) {
+                Ok(()) => break in_flight,
+                Err(Rejected::Full(_)) => {
+                    return Err(FetchError::Overloaded {
+                        retry_after_ms: 1_000,
+                    });
+                }
+                Err(Rejected::Closed(returned)) => {
+                    // It fell asleep: another takes its place.
+                    in_flight.answered = true;
+                    self.remove(&in_flight.server);
+                    event = returned;
+                }
             }
-            Err(Rejected::Closed(_)) => return Err(FetchError::ShuttingDown),
-        }
+        };
         let answer = tokio::time::timeout(self.class.limits.request, response).await;
         let answer = answer.map_err(|_| FetchError::TimedOut)?;
         in_flight.answered = true;
-        answer.unwrap_or_else(|_| Err(FetchError::Failed(server.failure())))
+        answer.unwrap_or_else(|_| Err(FetchError::Failed(in_flight.server.failure())))
+    }
+
+    fn remove(&self, server: &Arc<Server>) {
+        self.lock().retain(|known| !Arc::ptr_eq(known, server));
     }
 
     /// The server with the fewest requests among those that are not stuck; a new one if there are none.
@@ -205,7 +214,9 @@ fn ended(app: &Arc<App>, class: &Arc<Class>, server: &Arc<Server>, end: &End) {
             .unwrap_or_else(PoisonError::into_inner) = Some(failure.to_string());
     }
     let restart = match end {
-        End::Slept | End::Stopped => false,
+        End::Slept => false,
+        // A request may have come behind the order to stop.
+        End::Stopped => !server.inbox.close_if_empty(),
         End::Terminated | End::Failed(_) => true,
     };
     if restart && !app.is_closing() {
