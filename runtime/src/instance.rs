@@ -9,7 +9,7 @@ use std::time::Duration;
 use deno_core::error::CoreError;
 use deno_core::{JsRuntime, ModuleId, PollEventLoopOptions};
 use portside_surface::event::{Event, PortFailure};
-use portside_surface::host::{Identity, Level};
+use portside_surface::host::Level;
 use portside_surface::inbox::Inbox;
 use portside_surface::instance::{Ending, Instance, InstanceOptions};
 use portside_surface::stack;
@@ -294,11 +294,7 @@ impl Running {
         }
         let sleeps_after = self.with_instance(|instance| {
             // A promise that nothing can settle any more keeps it awake no longer than the limit.
-            let may_sleep = matches!(instance.identity(), Identity::Worker(_));
-            match (
-                idle && may_sleep && instance.is_only_held(),
-                instance.is_quiet(),
-            ) {
+            match (idle && instance.is_only_held(), instance.is_quiet()) {
                 (false, _) => None,
                 (true, true) => Some(Wait::Idle),
                 (true, false) => Some(Wait::Held),
