@@ -152,7 +152,7 @@ fn without_eager_export(code: &str) -> Cow<'_, str> {
     }
 }
 
-/// A code module, its source map's sources named as in the bundle. A `lazy` one is only loaded by static imports.
+/// A code module, its source map's sources named as in the bundle, from its root. A `lazy` one is only loaded by static imports.
 fn script(layout: &Layout, chunk: &OutputChunk, lazy: bool) -> Module {
     let code = if lazy {
         without_eager_export(&chunk.code)
@@ -166,7 +166,11 @@ fn script(layout: &Layout, chunk: &OutputChunk, lazy: bool) -> Module {
             .get_sources()
             .map(|source| {
                 let file = normalized(&folder.join(source));
-                layout.name(&file).unwrap_or_else(|| source.to_owned())
+                // Relative ones would be taken relative to the module.
+                match layout.name(&file) {
+                    Some(name) => format!("/{name}"),
+                    None => source.to_owned(),
+                }
             })
             .collect();
         map.set_sources(sources);

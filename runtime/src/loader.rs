@@ -72,6 +72,12 @@ impl ModuleLoader for BundleLoader {
             .as_deref()
             .map(Cow::Borrowed)
     }
+
+    /// A stack trace names the sources of the bundle's modules; those of published packages may exist nowhere.
+    fn source_map_source_exists(&self, source: &str) -> Option<bool> {
+        let path = source.strip_prefix(ROOT)?;
+        Some(self.bundle.find(path).is_some())
+    }
 }
 
 /// A module's JavaScript. The other kinds become modules with their content as default export: then importing them needs

@@ -57,14 +57,14 @@ async fn source_maps_lead_to_the_sources() {
         let map = module(&bundle, path).source_map.as_deref().unwrap();
         let map: serde_json::Value = serde_json::from_slice(map).unwrap();
         assert_eq!(map["version"], 3);
-        assert_eq!(map["sources"], serde_json::json!([source]));
+        assert_eq!(map["sources"], serde_json::json!([format!("/{source}")]));
         let written = std::fs::read_to_string(app.path(source)).unwrap();
         assert_eq!(map["sourcesContent"], serde_json::json!([written]));
         assert!(!map["mappings"].as_str().unwrap().is_empty());
         assert!(!code(&bundle, path).contains("sourceMappingURL"));
     }
     let thrown = original(module(&bundle, "lib/a.js"), "new Error");
-    assert_eq!(thrown, ("lib/a.ts".to_owned(), 3, 37));
+    assert_eq!(thrown, ("/lib/a.ts".to_owned(), 3, 37));
 }
 
 #[tokio::test(flavor = "multi_thread")]
