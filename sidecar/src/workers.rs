@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use portside_core::alarm::{Alarm, AlarmChange};
-use portside_core::ids::WorkerKey;
+use portside_core::ids::{Fence, WorkerKey};
 use portside_core::write::WriteBatch;
 use portside_runtime::surface::event::{Event, PortFailure};
 use portside_runtime::surface::host::{CommitTicket, Identity, Level};
@@ -36,8 +36,17 @@ pub struct Workers {
 struct Worker {
     key: WorkerKey,
     inbox: Arc<Inbox>,
+    /// Under which the present instance's state was loaded. Its writes carry this one and no newer: were a commit of
+    /// unknown fate followed by one in the next epoch, the latter could build on what was lost.
+    fence: Mutex<Option<Fence>>,
     commits: AtomicUsize,
     committed: Notify,
+}
+
+impl Worker {
+    fn fence(&self) -> Option<Fence> {
+        *self.fence.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Workers {
@@ -108,6 +117,7 @@ impl Workers {
         let worker = Arc::new(Worker {
             key: key.clone(),
             inbox: Arc::new(Inbox::new(limits.inbox_messages, limits.inbox_bytes)),
+            fence: Mutex::default(),
             commits: AtomicUsize::new(0),
             committed: Notify::new(),
         });
@@ -133,15 +143,12 @@ impl Workers {
     /// Makes a batch durable. The batches of a worker go to the same lane, which keeps their order.
     pub fn commit(&self, app: &Arc<App>, key: &WorkerKey, batch: WriteBatch, ticket: CommitTicket) {
         let worker = self.lock().get(key).cloned();
-        let Some(fence) = app.ownership().fence(key.id()) else {
-            ticket.settle(Err(
-                "this process does not own the worker any more".to_owned()
-            ));
+        let fence = worker.as_ref().and_then(|worker| worker.fence());
+        let (Some(worker), Some(fence)) = (worker, fence) else {
+            ticket.settle(Err("the worker has no right to write any more".to_owned()));
             return;
         };
-        if let Some(worker) = &worker {
-            worker.commits.fetch_add(1, Ordering::Relaxed);
-        }
+        worker.commits.fetch_add(1, Ordering::Relaxed);
         let alarm = batch.alarm;
         let pending = app.lanes().submit(Commit {
             fence,
@@ -165,10 +172,8 @@ impl Workers {
                 }
             };
             ticket.settle(outcome);
-            if let Some(worker) = worker {
-                worker.commits.fetch_sub(1, Ordering::Relaxed);
-                worker.committed.notify_waiters();
-            }
+            worker.commits.fetch_sub(1, Ordering::Relaxed);
+            worker.committed.notify_waiters();
         });
     }
 
@@ -207,7 +212,7 @@ async fn start(app: Arc<App>, worker: Arc<Worker>) {
         }
         committed.await;
     }
-    match load(&app, &worker.key).await {
+    match load(&app, &worker).await {
         Ok(loaded) => run(app, worker, loaded),
         Err(reason) => {
             app.log(&Identity::Worker(worker.key.clone()), Level::Error, &reason);
@@ -216,17 +221,17 @@ async fn start(app: Arc<App>, worker: Arc<Worker>) {
     }
 }
 
-async fn load(app: &App, key: &WorkerKey) -> Result<Loaded, String> {
+async fn load(app: &App, worker: &Worker) -> Result<Loaded, String> {
+    let id = worker.key.id();
     let not_ours = || "this process does not own the worker".to_owned();
-    let fence = app.ownership().fence(key.id()).ok_or_else(not_ours)?;
-    let loaded = app
-        .store()
-        .load(fence, key.id(), LOAD_KEYS, LOAD_BYTES)
-        .await;
-    loaded.map_err(|error| error.to_string())?.ok_or_else(|| {
+    let fence = app.ownership().fence(id).ok_or_else(not_ours)?;
+    let loaded = app.store().load(fence, id, LOAD_KEYS, LOAD_BYTES).await;
+    let loaded = loaded.map_err(|error| error.to_string())?.ok_or_else(|| {
         app.ownership().lost(fence);
         not_ours()
-    })
+    })?;
+    *worker.fence.lock().unwrap_or_else(PoisonError::into_inner) = Some(fence);
+    Ok(loaded)
 }
 
 fn run(app: Arc<App>, worker: Arc<Worker>, loaded: Loaded) {

@@ -24,7 +24,10 @@ Object.defineProperty(ServerlessWorkerOverloadedError.prototype, "name", {
   configurable: true,
 });
 
-const FORMAT = { forStorage: true }; // refuses what cannot leave the isolate: shared memory, WebAssembly modules
+const FORMAT = {
+  forStorage: true, // refuses what cannot leave the isolate: shared memory, WebAssembly modules
+  deserializers: core.getCloneableDeserializers(),
+};
 
 function dataCloneError(message) {
   throw new DOMException(message, "DataCloneError");
@@ -32,7 +35,13 @@ function dataCloneError(message) {
 
 /** Structured-clone bytes of `value`; a `DataCloneError` where there are none. */
 export function serialize(value) {
-  return core.serialize(value, FORMAT, dataCloneError);
+  try {
+    return core.serialize(value, FORMAT, dataCloneError);
+  } catch (error) {
+    // Shared memory is refused by V8 itself, which throws a plain error.
+    if (error?.constructor === Error && /could not be cloned\.$/.test(error.message)) dataCloneError(error.message);
+    throw error;
+  }
 }
 
 export function deserialize(bytes) {
@@ -47,6 +56,7 @@ function transferList(options) {
     if (!(item instanceof ArrayBuffer)) dataCloneError("only an ArrayBuffer can be transferred to a worker");
     if (item.detached) dataCloneError("a detached ArrayBuffer cannot be transferred");
   }
+  if (new Set(buffers).size < buffers.length) dataCloneError("an ArrayBuffer is in the transfer list twice");
   return buffers;
 }
 
@@ -78,7 +88,9 @@ export class ServerlessWorkerPort extends EventTarget {
 
   // A connection is made only when it is used.
   #connect() {
-    if (this.#state === NEW) this.#opened(op_port_open(this.#address[0], this.#address[1]));
+    if (this.#state !== NEW) return;
+    if (this.#request?.isOver) this.#state = CLOSED; // nothing would ever close it again
+    else this.#opened(op_port_open(this.#address[0], this.#address[1]));
   }
 
   postMessage(value, options) {
@@ -112,13 +124,19 @@ export class ServerlessWorkerPort extends EventTarget {
     return new ServerlessWorkerPort(make, number);
   }
 
+  /** Runs the listeners as part of the request that the port belongs to. */
+  static hear(port, event) {
+    if (port.#request === undefined) port.dispatchEvent(event);
+    else port.#request.enter(() => port.dispatchEvent(event));
+  }
+
   /** The other side closed. */
   static ended(port, code) {
     const request = port.#request;
     port.#end();
     // An application that does not listen would leave its client with a socket that says nothing any more.
     if (code !== "closed" && listenerCount(port, "close") === 0) request?.socket?.close(1012, "the worker was lost");
-    port.dispatchEvent(new CloseEvent("close", { code, reason: code, wasClean: code === "closed" }));
+    hear(port, new CloseEvent("close", { code, reason: code, wasClean: code === "closed" }));
   }
 }
 defineEventHandler(ServerlessWorkerPort.prototype, "message", (port) => port.start());
@@ -126,8 +144,10 @@ defineEventHandler(ServerlessWorkerPort.prototype, "close");
 defineEventHandler(ServerlessWorkerPort.prototype, "error");
 defineEventHandler(ServerlessWorkerPort.prototype, "messageerror");
 
-const { ended } = ServerlessWorkerPort;
+const { ended, hear } = ServerlessWorkerPort;
 delete ServerlessWorkerPort.ended;
+delete ServerlessWorkerPort.hear;
+Object.defineProperty(ServerlessWorkerPort.prototype, core.hostObjectBrand, { value: "ServerlessWorkerPort" }); // no clones
 
 /** A handle on the one worker of this script and name. Cheap: nothing is woken until its port is used. */
 export class ServerlessWorker {
@@ -136,14 +156,15 @@ export class ServerlessWorker {
 
   constructor(scriptURL, options) {
     if (arguments.length === 0) throw new TypeError("ServerlessWorker needs a script's URL");
-    let name = options;
+    let name = options ?? undefined; // null is an empty dictionary, as Web IDL has it
     if (typeof options === "object" && options !== null) {
       if (options.type !== undefined && String(options.type) !== "module") {
         throw new TypeError('a ServerlessWorker is always of type "module"');
       }
       name = options.name;
     }
-    this.#name = name === undefined ? "" : String(name);
+    if (typeof name === "symbol") throw new TypeError("a worker's name cannot be a symbol");
+    this.#name = name === undefined ? "" : String(name).toWellFormed(); // what UTF-8 makes of it
     const bytes = core.encode(this.#name).length;
     if (bytes > 1024) {
       throw new TypeError(`a worker's name may have at most 1024 bytes of UTF-8, this one has ${bytes}`);
@@ -214,10 +235,10 @@ export function onMessage(number, bytes) {
     data = deserialize(bytes);
   } catch (error) {
     logError("a message could not be read", error);
-    port.dispatchEvent(new MessageEvent("messageerror"));
+    hear(port, new MessageEvent("messageerror"));
     return;
   }
-  port.dispatchEvent(new MessageEvent("message", { data }));
+  hear(port, new MessageEvent("message", { data }));
 }
 
 /** The other side is gone. */
@@ -230,6 +251,8 @@ export function onPortClosed(number, code) {
 export function onPortFailed(number, overloaded, message, retryAfterMs) {
   const port = open.get(number);
   if (port === undefined) return;
-  const error = overloaded ? new ServerlessWorkerOverloadedError(message, { retryAfterMs }) : new Error(message);
-  port.dispatchEvent(new ErrorEvent("error", { error, message }));
+  const error = overloaded
+    ? new ServerlessWorkerOverloadedError(message, { retryAfterMs })
+    : Object.assign(new Error(message), retryAfterMs > 0 ? { retryAfterMs } : {});
+  hear(port, new ErrorEvent("error", { error, message }));
 }

@@ -115,7 +115,8 @@ impl Transit {
     fn enter(&self, size: usize, max_messages: usize, max_bytes: usize) -> bool {
         let messages = self.messages.load(Ordering::Relaxed);
         let bytes = self.bytes.load(Ordering::Relaxed);
-        if messages >= max_messages || bytes + size > max_bytes {
+        // A message alone always fits: it has a limit of its own.
+        if messages >= max_messages || (messages > 0 && bytes + size > max_bytes) {
             return false;
         }
         // Only the sending instance's thread adds, so the check above still holds.
@@ -322,6 +323,7 @@ mod tests {
         assert!(!transit.enter(0, 2, 10), "messages");
         transit.leave(6);
         assert!(transit.enter(6, 2, 10));
+        assert!(Transit::default().enter(11, 2, 10), "alone");
     }
 
     #[test]
