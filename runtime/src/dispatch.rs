@@ -174,7 +174,10 @@ impl Dispatch {
                 unreachable!("handled by the instance before JavaScript")
             }
         }
-        scope.perform_microtask_checkpoint();
+        // After terminate() nothing runs any more, queued microtasks included.
+        if !state.borrow().borrow::<Instance>().is_terminating() {
+            scope.perform_microtask_checkpoint();
+        }
     }
 }
 

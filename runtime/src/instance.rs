@@ -253,6 +253,11 @@ impl Running {
             )
         });
         match ending {
+            // Whoever starts it again would only see the same again.
+            Some(Ending::Terminated) if self.is_loading() => {
+                let message = "its module called terminate() while it was evaluated";
+                return Some(End::Failed(Failure::Load(message.to_owned())));
+            }
             Some(Ending::Terminated) => return Some(End::Terminated),
             Some(Ending::Lost(reason)) => return Some(End::Failed(Failure::Lost(reason))),
             None => {}

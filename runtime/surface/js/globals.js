@@ -34,6 +34,9 @@ const { propNonEnumerable: hidden, propWritable: writable, propGetterOnly: gette
 
 export function defineGlobals() {
   Object.setPrototypeOf(globalThis, event.EventTarget.prototype);
+  event.defineEventHandler(globalThis, "error", undefined, true);
+  event.defineEventHandler(globalThis, "unhandledrejection");
+  event.defineEventHandler(globalThis, "rejectionhandled");
   core.defineGlobalProperties(globalThis, {
     AbortController: hidden(abort.AbortController),
     AbortSignal: hidden(abort.AbortSignal),

@@ -27,7 +27,10 @@ const sockets = new WeakMap(); // Response -> the client's end of a pair
 export const Response = new Proxy(response.Response, {
   construct(target, [body, init], newTarget) {
     const socket = init?.webSocket;
-    if (socket === undefined || socket === null) return Reflect.construct(target, [body, init], newTarget);
+    if (socket === undefined || socket === null) {
+      if (Number(init?.status) === 101) throw new RangeError("a Response with status 101 needs a webSocket");
+      return Reflect.construct(target, [body, init], newTarget);
+    }
     if (!isFreeSocket(socket)) {
       throw new TypeError("webSocket must be an end of a WebSocketPair that is neither accepted nor in use");
     }
@@ -89,7 +92,7 @@ function staticBody(bytes) {
   return body;
 }
 
-const cancels = new Map(); // request number -> what aborts its signal
+const running = new Map(); // request number -> its scope, and what aborts its signal
 
 /** Runs the server's fetch. `body` is bytes, undefined for none, or true for a stream. */
 export function onFetch(handlers, number, method, url, headers, body) {
@@ -100,9 +103,11 @@ export function onFetch(handlers, number, method, url, headers, body) {
     body === undefined ? null : body === true ? streamedBody(number) : staticBody(body),
     false,
   );
-  inner.onCancel = (cancel) => cancels.set(number, cancel);
-  const request = fromInnerRequest(inner, "immutable");
   const scope = new RequestScope(number);
+  const known = { scope, cancel: undefined };
+  running.set(number, known);
+  inner.onCancel = (cancel) => known.cancel = cancel;
+  const request = fromInnerRequest(inner, "immutable");
   const context = {
     waitUntil: (promise) => scope.waitUntil(promise),
     passThroughOnException() {},
@@ -125,11 +130,12 @@ export function onFetch(handlers, number, method, url, headers, body) {
   }
 }
 
-/** The client went away before the response. */
+/** The client went away before the response. What its handler began goes on, but only `waitUntil` keeps its ports. */
 export function onFetchAborted(number) {
-  const cancel = cancels.get(number);
-  cancels.delete(number);
-  cancel?.();
+  const known = running.get(number);
+  if (known === undefined) return;
+  known.cancel?.();
+  over(known.scope, number);
 }
 
 function fail(scope, number, error) {
@@ -139,8 +145,8 @@ function fail(scope, number, error) {
 }
 
 function over(scope, number) {
-  cancels.delete(number);
-  scope.end();
+  running.delete(number);
+  scope.responded();
 }
 
 function send(scope, number, value) {

@@ -13,6 +13,7 @@ export class RequestScope {
   ports = new Set();
   socket; // the application's end of the WebSocket that was accepted, if one was
   #parts = 1; // the response
+  #responding = true;
   #number;
 
   constructor(number) {
@@ -33,6 +34,18 @@ export class RequestScope {
   /** The request lasts until `end` was called once more: a waitUntil, an accepted socket. */
   extend() {
     this.#parts++;
+  }
+
+  /** Nothing more is to be done for the response: it is finished, or its client is gone. */
+  responded() {
+    if (!this.#responding) return;
+    this.#responding = false;
+    this.end();
+  }
+
+  /** Whether its ports are closed, and no other may be opened for it. */
+  get isOver() {
+    return this.#parts <= 0;
   }
 
   end() {

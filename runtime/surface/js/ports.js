@@ -238,7 +238,9 @@ export function onMessage(number, bytes) {
     hear(port, new MessageEvent("messageerror"));
     return;
   }
-  hear(port, new MessageEvent("message", { data }));
+  const event = new MessageEvent("message", { data });
+  event.data = data; // the constructor makes null of undefined
+  hear(port, event);
 }
 
 /** The other side is gone. */

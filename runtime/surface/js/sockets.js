@@ -1,5 +1,6 @@
 // WebSocketPair: two joined ends, one for the application and one for the client's connection.
 import { core } from "ext:core/mod.js";
+import { currentRequest } from "ext:portside/lifecycle.js";
 const { op_socket_binary, op_socket_close, op_socket_end, op_socket_text } = core.ops;
 
 const { CloseEvent, defineEventHandler, EventTarget, MessageEvent } = core.loadExtScript("ext:deno_web/02_event.js");
@@ -29,6 +30,7 @@ export class PairedWebSocket extends EventTarget {
   #queue = []; // what came before accept()
   #number; // of the client's connection, in the end that was given to a Response
   #whenOver;
+  #request = currentRequest(); // listeners run as part of it
 
   constructor(key) {
     if (key !== make) throw new TypeError("Illegal constructor: use new WebSocketPair()");
@@ -119,13 +121,18 @@ export class PairedWebSocket extends EventTarget {
   }
 
   #message(data) {
-    if (this.#state === OPEN || this.#state === CLOSING) this.dispatchEvent(new MessageEvent("message", { data }));
+    if (this.#state === OPEN || this.#state === CLOSING) this.#hear(new MessageEvent("message", { data }));
+  }
+
+  #hear(event) {
+    if (this.#request === undefined) this.dispatchEvent(event);
+    else this.#request.enter(() => this.dispatchEvent(event));
   }
 
   #over(code, reason, wasClean) {
     if (this.#state === CLOSED) return;
     this.#state = CLOSED;
-    this.dispatchEvent(new CloseEvent("close", { code, reason, wasClean }));
+    this.#hear(new CloseEvent("close", { code, reason, wasClean }));
     this.#whenOver?.();
   }
 

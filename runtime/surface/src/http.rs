@@ -42,14 +42,18 @@ fn exchange<R>(state: &mut OpState, id: u64, f: impl FnOnce(&mut Exchange) -> R)
         .map(f)
 }
 
-/// The next chunk of a request's body; an empty one is its end.
+/// The next chunk of a request's body; an empty one is its end. Fails when the request is over, for then what is missing
+/// is not known.
 #[op2]
 #[buffer]
 pub(crate) async fn op_body_read(
     state: Rc<RefCell<OpState>>,
     #[number] id: u64,
 ) -> Result<Vec<u8>, JsErrorBox> {
-    let taken = exchange(&mut state.borrow_mut(), id, |exchange| exchange.body.take()).flatten();
+    let taken = exchange(&mut state.borrow_mut(), id, |exchange| exchange.body.take());
+    let taken = taken.ok_or_else(|| {
+        JsErrorBox::type_error("the request is over: its body cannot be read any more")
+    })?;
     let Some(mut body) = taken else {
         return Ok(vec![]);
     };
