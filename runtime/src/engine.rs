@@ -52,6 +52,7 @@ impl Engine {
         // Set before V8 starts. The per-instance limit is checked after each slice; this bounds a single memory.
         deno_core::v8::V8::set_flags_from_string("--wasm-max-mem-pages=16384");
         JsRuntime::init_platform(None);
+        portside_surface::choose_cryptography();
         Self {
             threads: Mutex::default(),
             max_threads: max_threads.max(1),

@@ -7,6 +7,7 @@ const {
   op_alarm_ended,
   op_alarm_get,
   op_alarm_set,
+  op_storage_check,
   op_storage_clear,
   op_storage_delete,
   op_storage_durable,
@@ -29,7 +30,7 @@ let newest = { seq: 0, promise: undefined };
 
 // The writes of a turn share their number, so they share one promise too.
 function durable(seq) {
-  if (newest.seq !== seq) newest = { seq, promise: op_storage_durable(seq) };
+  if (newest.seq !== seq) newest = { seq, promise: op_storage_durable(seq).then(() => undefined) };
   return newest.promise;
 }
 
@@ -133,7 +134,7 @@ function serializedEntries(keyOrEntries, value) {
 }
 
 function write(entries) {
-  for (const [key] of entries) op_storage_peek(key); // refuses a bad key before anything is written
+  for (const [key, bytes] of entries) op_storage_check(key, bytes.length);
   let seq = op_storage_undurable();
   for (const [key, bytes] of entries) seq = op_storage_put(key, bytes);
   noteWrites(entries.map(([key]) => key));
@@ -209,7 +210,7 @@ class Transaction {
   async put(keyOrEntries, value) {
     this.#check();
     const entries = serializedEntries(keyOrEntries, value);
-    for (const [key] of entries) op_storage_peek(key);
+    for (const [key, bytes] of entries) op_storage_check(key, bytes.length);
     for (const [key, bytes] of entries) this.#writes.set(key, bytes);
   }
 

@@ -72,7 +72,14 @@ pub struct Instance {
     input_gate: bool,
     commits_in_flight: usize,
     lost: Option<String>,
+    /// The alarm found on wake. It may have been what woke the instance, so it fires even if the module's evaluation
+    /// replaces it.
+    found: Option<Alarm>,
     firing: Option<Alarm>,
+    /// The alarm was set or deleted since `firing` fired.
+    changed_while_firing: bool,
+    /// Came due while another was firing.
+    due_next: Option<Alarm>,
 }
 
 /// Why an instance that still runs must not go on.
@@ -98,6 +105,7 @@ impl Instance {
             inbox,
             host,
         } = options;
+        let found = storage.alarm;
         Self {
             number: NEXT_INSTANCE.fetch_add(1, Ordering::Relaxed),
             identity,
@@ -119,7 +127,10 @@ impl Instance {
             input_gate,
             commits_in_flight: 0,
             lost: None,
+            found,
             firing: None,
+            changed_while_firing: false,
+            due_next: None,
         }
     }
 
@@ -306,10 +317,17 @@ impl Instance {
         }
     }
 
-    /// Whether an alarm that is due goes to its handler: it does unless it was changed meanwhile.
+    /// Whether an alarm that is due goes to its handler: it does unless it was changed meanwhile. One that is due while
+    /// another fires waits for that to end.
     pub fn alarm_fires(&mut self, alarm: Alarm) -> bool {
-        let fires = self.storage.alarm == Some(alarm);
+        if self.firing.is_some() {
+            self.due_next = Some(alarm);
+            return false;
+        }
+        let found = self.found.take();
+        let fires = self.storage.alarm == Some(alarm) || found == Some(alarm);
         if fires {
+            self.changed_while_firing = self.storage.alarm != Some(alarm);
             self.firing = Some(alarm);
         }
         fires
@@ -320,18 +338,25 @@ impl Instance {
         let Some(fired) = self.firing.take() else {
             return;
         };
-        let next = alarm::apply(
-            self.storage.alarm,
-            alarm::after_delivery(fired, succeeded, now),
-        );
-        if next != self.storage.alarm {
+        if !self.changed_while_firing {
+            let next = alarm::apply(
+                self.storage.alarm,
+                alarm::after_delivery(fired, succeeded, now),
+            );
             self.set_alarm(next);
+        }
+        if let Some(next) = self.due_next.take() {
+            self.replay.push_back(Event::Alarm(next));
         }
     }
 
     /// Arms or disarms the alarm; returns the write's number.
     pub(crate) fn set_alarm(&mut self, next: Option<Alarm>) -> u64 {
         self.storage.alarm = next;
+        self.changed_while_firing = true;
+        if !self.loading || next.is_none() {
+            self.found = None;
+        }
         self.write(|batch| batch.alarm = next.map_or(AlarmChange::Clear, AlarmChange::Set))
     }
 
@@ -339,7 +364,7 @@ impl Instance {
     pub(crate) fn armed_alarm(&self) -> Option<Alarm> {
         self.storage
             .alarm
-            .filter(|armed| Some(*armed) != self.firing)
+            .filter(|armed| self.changed_while_firing || Some(*armed) != self.firing)
     }
 
     /// Whether there is a reason to end now.

@@ -31,6 +31,7 @@ deno_core::extension!(
         ports::op_port_close,
         ports::op_port_start,
         ports::op_port_settled,
+        storage::op_storage_check,
         storage::op_storage_peek,
         storage::op_storage_value,
         storage::op_storage_load,
@@ -106,4 +107,10 @@ pub fn extensions() -> Vec<Extension> {
         deno_crypto::deno_crypto::init(None),
         portside::init(),
     ]
+}
+
+/// Chooses the cryptography of `fetch` and `WebSocket` for this process; their first use would abort it otherwise. A choice
+/// made before stays.
+pub fn choose_cryptography() {
+    let _ = deno_tls::rustls::crypto::aws_lc_rs::default_provider().install_default();
 }

@@ -136,6 +136,17 @@ fn worker_of(state: &Rc<RefCell<OpState>>) -> Option<(WorkerKey, Arc<dyn Host>)>
     }
 }
 
+/// Refuses what `op_storage_put` would, so that a call that writes several entries writes all or none.
+#[op2(fast)]
+pub(crate) fn op_storage_check(
+    #[string] key: &str,
+    #[number] value_bytes: usize,
+) -> Result<(), JsErrorBox> {
+    keys::check_key(key)
+        .and_then(|()| keys::check_value(value_bytes))
+        .map_err(|refused| refuse(&refused))
+}
+
 /// 0: no such key, 1: there is a value, 2: not known, load it first.
 #[op2(fast)]
 pub(crate) fn op_storage_peek(state: &mut OpState, #[string] key: &str) -> Result<u32, JsErrorBox> {
