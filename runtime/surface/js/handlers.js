@@ -44,12 +44,12 @@ export function run(context, target, method, ...args) {
   let result;
   try {
     result = target[method](...args);
+    if (result === null || typeof result !== "object" || typeof result.then !== "function") {
+      return Promise.resolve(true);
+    }
   } catch (error) {
     logError(context, error);
     return Promise.resolve(false);
-  }
-  if (result === null || typeof result !== "object" || typeof result.then !== "function") {
-    return Promise.resolve(true);
   }
   op_hold(true);
   return Promise.resolve(result).then(

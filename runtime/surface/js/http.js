@@ -119,15 +119,15 @@ export function onFetch(handlers, number, method, url, headers, body) {
       throw new TypeError("the server's default export has no fetch() handler");
     }
     result = scope.enter(() => handlers.fetch(request, environment(), context));
+    if (result !== null && typeof result === "object" && typeof result.then === "function") {
+      Promise.resolve(result).then((value) => send(scope, number, value), (error) => fail(scope, number, error));
+      return;
+    }
   } catch (error) {
     fail(scope, number, error);
     return;
   }
-  if (result !== null && typeof result === "object" && typeof result.then === "function") {
-    result.then((value) => send(scope, number, value), (error) => fail(scope, number, error));
-  } else {
-    send(scope, number, result);
-  }
+  send(scope, number, result);
 }
 
 /** The client went away before the response. What its handler began goes on, but only `waitUntil` keeps its ports. */
