@@ -28,6 +28,8 @@ pub struct Setup {
     pub limits: Limits,
     pub input_gate: bool,
     pub env: Vec<(String, String)>,
+    /// Server instances that share the requests.
+    pub servers: usize,
     /// An existing store, to start a second time on the same state; else a fresh SQLite file.
     pub store: Option<Arc<dyn Store>>,
 }
@@ -48,8 +50,16 @@ impl Setup {
             limits: Limits::default(),
             input_gate: false,
             env: vec![],
+            servers: 2,
             store: None,
         }
+    }
+
+    /// Adds a JavaScript module.
+    pub fn add(&mut self, path: &str, code: &str) {
+        let code = code.as_bytes().to_vec();
+        self.modules
+            .push((path.to_owned(), ModuleKind::JavaScript, code));
     }
 
     pub fn class(&self) -> Class {
@@ -88,7 +98,7 @@ impl Setup {
             class,
             store: store.clone(),
             name: "test".into(),
-            servers: 2,
+            servers: self.servers,
             log: Box::new(move |source, level, text| {
                 written.lock().unwrap().push(LogLine {
                     source: source.clone(),
@@ -164,7 +174,12 @@ impl TestApp {
     /// GETs a path and expects 200.
     pub async fn text(&self, path: &str) -> String {
         let (status, text) = self.get(path).await;
-        assert_eq!(status, 200, "{path}: {text}");
+        assert_eq!(
+            status,
+            200,
+            "{path}: {text}\n{:?}",
+            self.log.lock().unwrap()
+        );
         text
     }
 
@@ -185,6 +200,12 @@ impl TestApp {
             .unwrap()
             .iter()
             .any(|line| line.text.contains(text))
+    }
+
+    /// How many lines of the log have this text by now.
+    pub fn count_logged(&self, text: &str) -> usize {
+        let log = self.log.lock().unwrap();
+        log.iter().filter(|line| line.text.contains(text)).count()
     }
 
     /// Waits for a line with this text in the log.

@@ -1,0 +1,134 @@
+//! Section 4: the `connect` event.
+
+use super::kit::{check, start};
+use crate::{Case, cases};
+
+/// This section's tests.
+pub const CASES: &[Case] = cases![
+    r032_connect_runs_once_with_one_port,
+    r033_the_event_can_post_itself,
+    r034_connect_may_fail_and_the_port_stays_open,
+    r035_connect_waits_for_the_module,
+    r036_connect_comes_first_and_close_last,
+];
+
+async fn r032_connect_runs_once_with_one_port() {
+    let worker = r#"
+        let connections = 0;
+        export default { connect(event) {
+            connections++;
+            const shape = [event.type, event.ports.length, event.ports[0] instanceof EventTarget, Object.isFrozen(event.ports),
+                event.reconnected, this === handlers];
+            event.ports[0].onmessage = () => event.ports[0].postMessage([connections, ...shape]);
+        } };
+        import * as itself from "./worker.js";
+        const handlers = itself.default;
+    "#;
+    let routes = r#"
+        async test() {
+            const [a, b] = [open(), open()];
+            await a.ask("1");
+            await b.ask("2");
+            await b.ask("3");
+            return a.ask("4");
+        },
+    "#;
+    check(routes, worker, r#"[2,"connect",1,true,true,false,true]"#).await;
+}
+
+async fn r033_the_event_can_post_itself() {
+    let worker = r#"
+        export default { connect(conn) {
+            conn.postMessage("welcome");
+            conn.ports[0].onmessage = ({ data }) => conn.postMessage(`you said ${data}`);
+        } };
+    "#;
+    let routes = r#"
+        async test() { const worker = open(); return [await worker.ask("hi"), await worker.next()].join(); },
+    "#;
+    let app = start(routes, worker).await;
+    for _ in 0..3 {
+        assert_eq!(app.text("/test").await, "welcome,you said hi");
+    }
+    assert_eq!(app.count_logged("deprecated"), 1);
+    app.stop().await;
+}
+
+async fn r034_connect_may_fail_and_the_port_stays_open() {
+    let worker = r#"
+        let memory = 0;
+        function listen(port) { port.onmessage = () => port.postMessage(++memory); }
+        export default { connect({ ports: [port] }) {
+            const wanted = ["sync", "async", "throws", "rejects", "rejects late"][memory];
+            listen(port);
+            if (wanted === "throws") throw new Error("connect throws");
+            if (wanted === "async") return Promise.resolve("ignored");
+            if (wanted === "rejects") return Promise.reject(new Error("connect rejects"));
+            if (wanted === "rejects late") {
+                return new Promise((resolve, reject) => setTimeout(reject, 5, new Error("connect rejects late")));
+            }
+        } };
+    "#;
+    let app = start(r#" test: () => open().ask("count"), "#, worker).await;
+    for count in 1..=6 {
+        assert_eq!(app.text("/test").await, count.to_string());
+    }
+    for text in ["connect throws", "connect rejects", "connect rejects late"] {
+        app.expect_log(text).await;
+    }
+    app.stop().await;
+}
+
+async fn r035_connect_waits_for_the_module() {
+    let worker = r#"
+        let loaded = false;
+        await new Promise((resolve) => setTimeout(resolve, 1000));
+        loaded = true;
+        export default { connect({ ports: [port] }) {
+            const at = loaded;
+            port.onmessage = ({ data }) => port.postMessage([at, data]);
+        } };
+    "#;
+    let routes = r#"
+        async test() {
+            const worker = open();
+            for (let i = 0; i < 3; i++) worker.send(i);
+            return [await worker.next(), await worker.next(), await worker.next()];
+        },
+    "#;
+    check(routes, worker, "[[true,0],[true,1],[true,2]]").await;
+}
+
+async fn r036_connect_comes_first_and_close_last() {
+    let worker = r#"
+        const events = new Map();
+        export default { connect({ ports: [port] }) {
+            const seen = ["connect"];
+            let id;
+            port.onmessage = ({ data }) => {
+                if (data === "report") return port.postMessage([...events]);
+                if (data.id) events.set(id = data.id, seen);
+                seen.push(data.id ?? data);
+            };
+            port.onclose = () => seen.push("close");
+        } };
+    "#;
+    let routes = r#"
+        flood() {
+            for (const id of ["a", "b", "c"]) {
+                const { port } = new ServerlessWorker("./worker.js");
+                port.postMessage({ id });
+                port.postMessage("last");
+                port.close();
+            }
+            return "sent";
+        },
+        report: () => open().ask("report"),
+    "#;
+    let app = start(routes, worker).await;
+    app.text("/flood").await;
+    let events = |id| format!(r#"["{id}",["connect","{id}","last","close"]]"#);
+    let wanted = format!("[{},{},{}]", events("a"), events("b"), events("c"));
+    app.eventually("/report", &wanted).await;
+    app.stop().await;
+}
