@@ -39,6 +39,16 @@ export function holdUntil(promise, context) {
   );
 }
 
+/** Whether there is such a handler; undefined if even looking it up throws, which is logged. */
+export function has(context, handlers, method) {
+  try {
+    return typeof handlers?.[method] === "function";
+  } catch (error) {
+    logError(context, error);
+    return undefined;
+  }
+}
+
 /** Calls a handler; resolves to whether it succeeded. */
 export function run(context, target, method, ...args) {
   let result;

@@ -1,6 +1,6 @@
 // ServerlessWorker and its ports.
 import { core } from "ext:core/mod.js";
-import { logError, logWarning, run } from "ext:portside/handlers.js";
+import { has, logError, logWarning, run } from "ext:portside/handlers.js";
 import { currentRequest } from "ext:portside/lifecycle.js";
 const { op_port_close, op_port_open, op_port_post, op_port_settled, op_port_start, op_worker_script } = core.ops;
 
@@ -215,12 +215,13 @@ let warnedOfConnect = false;
 /** A connection to this worker was made. */
 export function onConnect(handlers, number) {
   const port = ServerlessWorkerPort[make](number);
-  if (typeof handlers?.connect === "function") {
+  const connectable = has("connect()", handlers, "connect");
+  if (connectable) {
     run("connect()", handlers, "connect", new ConnectEvent(port)).then(() => op_port_settled(number));
     return;
   }
   op_port_settled(number);
-  if (!warnedOfConnect) {
+  if (connectable === false && !warnedOfConnect) {
     warnedOfConnect = true;
     logWarning("a connection was made, but the worker's default export has no connect() handler");
   }

@@ -1,6 +1,6 @@
 // storage and the alarm.
 import { core } from "ext:core/mod.js";
-import { logWarning, run } from "ext:portside/handlers.js";
+import { has, logWarning, run } from "ext:portside/handlers.js";
 import { deserialize, serialize } from "ext:portside/ports.js";
 const {
   op_alarm_delete,
@@ -373,11 +373,12 @@ let warnedOfAlarm = false;
 
 /** The alarm is due. */
 export async function onAlarm(handlers, scheduledTime, retryCount) {
-  let succeeded = true;
-  if (typeof handlers?.alarm === "function") {
+  const ready = has("alarm()", handlers, "alarm");
+  let succeeded = ready !== undefined;
+  if (ready) {
     const info = { scheduledTime, retryCount, isRetry: retryCount > 0 };
     succeeded = await run("alarm()", handlers, "alarm", info);
-  } else if (!warnedOfAlarm) {
+  } else if (succeeded && !warnedOfAlarm) {
     warnedOfAlarm = true;
     logWarning("the alarm is due, but the worker's default export has no alarm() handler");
   }
