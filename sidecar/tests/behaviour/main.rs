@@ -8,7 +8,9 @@
 
 mod app;
 mod conformance;
+mod held;
 mod hostile;
+mod lab;
 
 use std::pin::Pin;
 use std::process::ExitCode;
@@ -16,10 +18,7 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Trial};
 
 /// A test: its name, and what it does.
-pub type Case = (
-    &'static str,
-    fn() -> Pin<Box<dyn Future<Output = ()> + Send>>,
-);
+pub type Case = (&'static str, fn() -> Pin<Box<dyn Future<Output = ()>>>);
 
 /// Lists async test functions as cases named after them.
 #[macro_export]
@@ -44,9 +43,8 @@ fn main() -> ExitCode {
         .map(|(section, (name, test))| {
             let handle = handle.clone();
             Trial::test(format!("{section}::{name}"), move || {
-                handle
-                    .block_on(handle.spawn(test()))
-                    .map_err(|panic| panic.to_string().into())
+                handle.block_on(test());
+                Ok(())
             })
         })
         .collect();

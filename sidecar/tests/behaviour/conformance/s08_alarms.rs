@@ -1,0 +1,333 @@
+//! Section 8: scheduling.
+
+use std::time::Duration;
+
+use crate::app::{Setup, TestApp};
+use crate::held::{HeldStore, Mode};
+use crate::lab::{is_replaced, lab, recovers};
+use crate::{Case, cases};
+
+/// This section's tests.
+pub const CASES: &[Case] = cases![
+    r062_one_alarm_replaces_another,
+    r063_an_alarm_wakes_a_sleeping_worker,
+    r064_an_alarm_survives_a_restart,
+    r064_an_alarm_survives_the_process,
+    r064_an_alarm_is_durable_with_its_turn,
+    r065_a_failed_alarm_is_retried,
+    r066_an_alarm_armed_in_its_handler_stays,
+    r066_a_top_level_alarm_is_armed_on_every_wake,
+    r066_r070_an_alarm_waits_for_the_module,
+    r067_times_past_dates_and_nonsense,
+    r068_get_and_delete,
+    r069_set_alarm_returns_a_promise,
+    r070_alarms_never_overlap,
+];
+
+async fn r062_one_alarm_replaces_another() {
+    let user = r#"
+        export const jobs = {
+          async arm() {
+            const now = Date.now();
+            setAlarm(now + 100);
+            await setAlarm(now + 1e7);
+            await setAlarm(now + 400);
+            return "armed";
+          },
+          async fired() { return await storage.get("fired") ?? 0; },
+        };
+        export async function alarm() { await storage.put("fired", (await storage.get("fired") ?? 0) + 1); console.log("fired"); }
+    "#;
+    let app = lab(user).start().await;
+    assert_eq!(app.text("/w/arm").await, "armed");
+    let armed = tokio::time::Instant::now();
+    app.expect_log("fired").await;
+    assert!(armed.elapsed() > Duration::from_millis(250), "too early");
+    app.eventually("/w/fired", "1").await;
+    app.stop().await;
+}
+
+/// Counts its alarms in storage and logs them with a token of the instance.
+const COUNTER: &str = r#"
+    const born = crypto.randomUUID();
+    export const jobs = {
+      born: () => born,
+      async arm(after) { await setAlarm(Date.now() + Number(after)); return "armed"; },
+      async fired() { return await storage.get("fired") ?? 0; },
+      armed: async () => await getAlarm() !== null,
+    };
+    export async function alarm() {
+      await storage.put("fired", (await storage.get("fired") ?? 0) + 1);
+      console.log(`fired in ${born}`);
+    }
+"#;
+
+async fn r063_an_alarm_wakes_a_sleeping_worker() {
+    let mut setup = lab(COUNTER);
+    setup.limits.idle = Duration::from_millis(50);
+    let app = setup.start().await;
+    let before = app.text("/w/born").await;
+    assert_eq!(app.text("/w/arm?1500").await, "armed");
+    app.expect_log("fired").await;
+    assert!(
+        !app.logged(&format!("fired in {before}")),
+        "it was awake all the time"
+    );
+    app.eventually("/w/fired", "1").await;
+    assert_eq!(app.text("/w/armed").await, "false");
+    app.stop().await;
+}
+
+async fn r064_an_alarm_survives_a_restart() {
+    let store = HeldStore::new().await;
+    let setup = || Setup {
+        store: Some(store.inner()),
+        ..lab(COUNTER)
+    };
+    let app = setup().start().await;
+    assert_eq!(app.text("/w/arm?1000").await, "armed");
+    app.stop().await;
+    let app = setup().start().await; // nobody addresses the worker
+    app.expect_log("fired").await;
+    app.eventually("/w/fired", "1").await;
+    app.stop().await;
+}
+
+async fn r064_an_alarm_survives_the_process() {
+    let store = HeldStore::new().await;
+    let setup = Setup {
+        store: Some(store.clone()),
+        ..lab(COUNTER)
+    };
+    let app = setup.start().await;
+    assert_eq!(app.text("/w/arm?1000").await, "armed");
+    store.set(Mode::Dead);
+    let setup = Setup {
+        store: Some(store.inner()),
+        ..lab(COUNTER)
+    };
+    let successor = setup.start().await;
+    successor.expect_log("fired").await;
+    successor.eventually("/w/fired", "1").await;
+    successor.stop().await;
+}
+
+async fn r064_an_alarm_is_durable_with_its_turn() {
+    let user = r#"
+        export const jobs = {
+          turn() { storage.put("k", 1); setAlarm(Date.now()); return "done"; },
+          async state() { return [await storage.get("k") ?? null, await getAlarm()]; },
+        };
+        export function alarm() { console.log("fired"); }
+    "#;
+    let store = HeldStore::new().await;
+    let setup = Setup {
+        store: Some(store.clone()),
+        ..lab(user)
+    };
+    let app = setup.start().await;
+    store.set(Mode::Failing);
+    assert_eq!(app.get("/w/turn").await.0, 503);
+    store.set(Mode::Open);
+    recovers(&app, "/w/state", "[null,null]").await;
+    assert!(!app.logged("fired"), "an alarm fired that was never stored");
+    recovers(&app, "/w/turn", "done").await;
+    app.expect_log("fired").await;
+    app.stop().await;
+}
+
+async fn r065_a_failed_alarm_is_retried() {
+    let user = r#"
+        export const jobs = {
+          async arm() { await setAlarm(Date.now() - 5); return "armed"; },
+          async seen() { return (await storage.get("seen") ?? []).map((info) => `${info.retryCount} ${info.isRetry}`); },
+          async same() { return new Set((await storage.get("seen")).map((info) => info.scheduledTime)).size; },
+        };
+        export async function alarm(info) {
+          const seen = [...await storage.get("seen") ?? [], { ...info, at: Date.now() }];
+          await storage.put("seen", seen);
+          if (seen.length === 1) throw new Error("the first time");
+          if (seen[1].at - seen[0].at < 1900) console.log("too early");
+          console.log("succeeded");
+        }
+    "#;
+    let app = lab(user).start().await;
+    assert_eq!(app.text("/w/arm").await, "armed");
+    app.expect_log("succeeded").await;
+    assert_eq!(app.text("/w/seen").await, r#"["0 false","1 true"]"#);
+    assert_eq!(app.text("/w/same").await, "1");
+    assert!(!app.logged("too early"), "retried before 2 s");
+    assert!(app.logged("the first time"), "the error is logged");
+    app.stop().await;
+}
+
+async fn r066_an_alarm_armed_in_its_handler_stays() {
+    let user = r#"
+        export const jobs = {
+          async arm() { await setAlarm(Date.now()); return "armed"; },
+          async fired() { return await storage.get("fired") ?? 0; },
+          armed: async () => await getAlarm() !== null,
+        };
+        export async function alarm() {
+          const fired = (await storage.get("fired") ?? 0) + 1;
+          await storage.put("fired", fired);
+          if (fired < 4) await setAlarm(Date.now() + 10);
+          if (fired === 2) throw new Error("after it was armed anew"); // no retry: the new alarm counts
+        }
+    "#;
+    let app = lab(user).start().await;
+    assert_eq!(app.text("/w/arm").await, "armed");
+    app.eventually("/w/fired", "4").await;
+    app.eventually("/w/armed", "false").await;
+    app.stop().await;
+}
+
+async fn r066_a_top_level_alarm_is_armed_on_every_wake() {
+    let user = r#"
+        if (!(await storage.get("again"))) setAlarm(Date.now() + 300);
+        else setAlarm(Date.now() + 86_400_000);
+        await storage.put("again", true);
+        const born = crypto.randomUUID();
+        export const jobs = { born: () => born, async armed() { return await getAlarm() - Date.now() > 1000; } };
+        export function alarm() { console.log("fired"); }
+    "#;
+    let mut setup = lab(user);
+    setup.limits.idle = Duration::from_millis(50);
+    let app = setup.start().await;
+    let first = app.text("/w/born").await;
+    app.expect_log("fired").await;
+    if app.text("/w/born").await == first {
+        assert!(is_replaced(&app, "/w/born", Duration::from_millis(300)).await);
+    }
+    app.eventually("/w/armed", "true").await;
+    app.stop().await;
+}
+
+async fn r066_r070_an_alarm_waits_for_the_module() {
+    let user = r#"
+        let loaded = false;
+        await setAlarm(Date.now());
+        await new Promise((resolve) => setTimeout(resolve, 300));
+        loaded = true;
+        export const jobs = { wake: () => "awake" };
+        export function alarm() { console.log(`fired ${loaded}`); }
+    "#;
+    let app = lab(user).start().await;
+    assert_eq!(app.text("/w/wake").await, "awake");
+    app.expect_log("fired true").await;
+    assert!(!app.logged("fired false"));
+    app.stop().await;
+}
+
+async fn r067_times_past_dates_and_nonsense() {
+    let user = r#"
+        export const jobs = {
+          async nonsense() {
+            const names = [];
+            for (const time of [NaN, Infinity, -Infinity, -1, undefined, "soon", new Date(NaN), {}, 8.64e15 + 1]) {
+              try {
+                setAlarm(time);
+                names.push("armed");
+              } catch (error) {
+                names.push(error.name);
+              }
+            }
+            return [[...new Set(names)], await getAlarm()];
+          },
+          async date() { await setAlarm(new Date(Date.now() + 5e6)); return Math.round((await getAlarm() - Date.now()) / 1e6); },
+          async fraction() { await setAlarm(8e12 + 0.7); return await getAlarm(); },
+          async past() { await setAlarm(0); return "armed"; },
+        };
+        export function alarm(info) { console.log(`fired ${info.scheduledTime}`); }
+    "#;
+    let app = lab(user).start().await;
+    assert_eq!(app.text("/w/nonsense").await, r#"[["TypeError"],null]"#);
+    assert_eq!(app.text("/w/date").await, "5");
+    assert_eq!(app.text("/w/fraction").await, "8000000000000");
+    assert_eq!(app.text("/w/past").await, "armed");
+    app.expect_log("fired 0").await;
+    app.stop().await;
+}
+
+async fn r068_get_and_delete() {
+    let user = r#"
+        let during;
+        export const jobs = {
+          async use() {
+            const at = Date.now() + 300;
+            const out = [await getAlarm()];
+            const arming = setAlarm(at);
+            out.push(await getAlarm() === at);
+            await arming;
+            out.push(await storage.getAlarm() === at);
+            await deleteAlarm();
+            out.push(await getAlarm());
+            await deleteAlarm();
+            await storage.setAlarm(at + 1e7);
+            await storage.deleteAlarm();
+            out.push(await getAlarm());
+            return out;
+          },
+          async arm() { await setAlarm(Date.now() + 500); return "armed"; },
+          during: () => during ?? "not yet",
+        };
+        export async function alarm() { console.log("fired"); during = String(await getAlarm()); }
+    "#;
+    let app = lab(user).start().await;
+    assert_eq!(app.text("/w/use").await, "[null,true,true,null,null]");
+    // Later than the deleted one would have come.
+    assert_eq!(app.text("/other/arm").await, "armed");
+    app.expect_log("fired").await;
+    assert_eq!(app.text("/w/during").await, "not yet");
+    app.eventually("/other/during", "null").await;
+    app.stop().await;
+}
+
+async fn r069_set_alarm_returns_a_promise() {
+    let user = r#"
+        export const jobs = {
+          async arm() {
+            const armed = setAlarm(Date.now() + 1e7);
+            return [armed instanceof Promise, await armed === undefined];
+          },
+          failing() { setAlarm(Date.now() + 1e7); return "not awaited"; },
+          async armed() { return await getAlarm() !== null; },
+        };
+    "#;
+    let store = HeldStore::new().await;
+    let setup = Setup {
+        store: Some(store.clone()),
+        ..lab(user)
+    };
+    let app: TestApp = setup.start().await;
+    assert_eq!(app.text("/w/arm").await, "[true,true]");
+    store.set(Mode::Failing);
+    assert_eq!(app.get("/x/failing").await.0, 503, "it counts as a write");
+    app.expect_log("the test refuses commits").await;
+    store.set(Mode::Open);
+    recovers(&app, "/x/armed", "false").await;
+    recovers(&app, "/w/armed", "true").await;
+    app.stop().await;
+}
+
+async fn r070_alarms_never_overlap() {
+    let user = r#"
+        let running = 0, most = 0, fired = 0;
+        export const jobs = {
+          async arm() { await setAlarm(Date.now()); return "armed"; },
+          state: () => `${fired} ${most}`,
+          async left() { return await getAlarm(); },
+        };
+        export async function alarm() {
+          most = Math.max(most, ++running);
+          if (++fired < 3) await setAlarm(Date.now()); // due while this one still runs
+          await new Promise((resolve) => setTimeout(resolve, 200));
+          running--;
+        }
+    "#;
+    let app = lab(user).start().await;
+    assert_eq!(app.text("/w/arm").await, "armed");
+    app.eventually("/w/state", "3 1").await;
+    app.eventually("/w/left", "null").await;
+    app.stop().await;
+}

@@ -1,0 +1,95 @@
+//! Section 11: the fetch entry point.
+
+use crate::app::Setup;
+use crate::{Case, cases};
+
+/// This section's tests.
+pub const CASES: &[Case] = cases![
+    r081_fetch_gets_request_and_env,
+    r081_the_server_has_no_state_of_its_own,
+    r082_a_throwing_fetch_is_an_error_and_logged,
+    r082_what_is_not_a_response_is_an_error,
+];
+
+async fn r081_fetch_gets_request_and_env() {
+    let server = r#"
+        export default {
+          async fetch(request, env) {
+            const seen = [request instanceof Request, this === (await import("./server.js")).default, request.method, request.url, await request.text(), env.GREETING];
+            return new Response(seen.join(" "), { status: 201, headers: { "x-answer": "yes" } });
+          },
+        };
+    "#;
+    let mut setup = Setup::new(&[("server.js", server)]);
+    setup.env = vec![("GREETING".into(), "hello".into())];
+    let app = setup.start().await;
+    let response = app.request("POST", "/path?q=1", "body").await.unwrap();
+    assert_eq!(response.status.as_u16(), 201);
+    assert_eq!(response.headers.get("x-answer").unwrap(), "yes");
+    assert_eq!(
+        crate::app::text(response.body).await,
+        "true true POST http://app.test/path?q=1 body hello"
+    );
+    app.stop().await;
+}
+
+async fn r081_the_server_has_no_state_of_its_own() {
+    let server = r#"
+        const names = ["storage", "setAlarm", "getAlarm", "deleteAlarm", "name", "terminate"];
+        export default { fetch: () => new Response(names.filter((name) => name in globalThis).join()) };
+    "#;
+    let app = Setup::new(&[("server.js", server)]).start().await;
+    assert_eq!(app.text("/").await, "");
+    app.stop().await;
+}
+
+async fn r082_a_throwing_fetch_is_an_error_and_logged() {
+    let server = r#"
+        export default {
+          fetch(request) {
+            const path = new URL(request.url).pathname;
+            if (path === "/throw") throw new Error("thrown at once");
+            if (path === "/reject") return Promise.reject(new Error("rejected later"));
+            if (path === "/undefined") return undefinedVariable;
+            if (path === "/null") throw null;
+            return new Response("fine");
+          },
+        };
+    "#;
+    let app = Setup::new(&[("server.js", server)]).start().await;
+    for (path, logged) in [
+        ("/throw", "thrown at once"),
+        ("/reject", "rejected later"),
+        ("/undefined", "undefinedVariable is not defined"),
+        ("/null", "fetch(): null"),
+    ] {
+        let answer = app.request("GET", path, "").await;
+        assert!(answer.is_err(), "{path} was answered");
+        app.expect_log(logged).await;
+        assert_eq!(app.text("/").await, "fine");
+    }
+    app.stop().await;
+}
+
+async fn r082_what_is_not_a_response_is_an_error() {
+    let server = r#"
+        export default {
+          fetch(request) {
+            const used = new Response("x");
+            used.text();
+            const values = { a: undefined, b: null, c: "text", d: { status: 200 }, e: Response.error(), f: used, g: { get then() { throw new Error("trap"); } } };
+            const key = new URL(request.url).pathname[1];
+            return key === undefined ? new Response("fine") : values[key];
+          },
+        };
+    "#;
+    let app = Setup::new(&[("server.js", server)]).start().await;
+    for key in ["a", "b", "c", "d", "e", "f", "g"] {
+        let path = format!("/{key}");
+        let waiting = app.request("GET", &path, "");
+        let answer = tokio::time::timeout(crate::app::PATIENCE, waiting).await;
+        assert!(answer.expect("no answer").is_err(), "{path} was answered");
+        assert_eq!(app.text("/").await, "fine");
+    }
+    app.stop().await;
+}

@@ -1,0 +1,155 @@
+//! A store whose commits a test can hold back, refuse, or stop for ever.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use portside_core::ids::{Epoch, Fence, PodId, ShardId, WorkerId};
+use portside_core::keys::KeyRange;
+use portside_core::write::Value;
+use portside_store::{Commit, DueAlarm, Error, Loaded, Outcome, Result, Store};
+use tokio::sync::watch;
+
+use crate::app::{eventually, open};
+
+/// What happens to commits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// They are made.
+    Open,
+    /// They wait until the mode changes.
+    Held,
+    /// They fail and are not made.
+    Failing,
+    /// Nothing is answered any more, as from a process that was killed.
+    Dead,
+}
+
+/// A SQLite store behind a gate.
+pub struct HeldStore {
+    inner: Arc<dyn Store>,
+    mode: watch::Sender<Mode>,
+    /// Every commit that was asked for, in order.
+    asked: Mutex<Vec<Commit>>,
+    _dir: tempfile::TempDir,
+}
+
+impl HeldStore {
+    pub async fn new() -> Arc<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        Arc::new(Self {
+            inner: open(dir.path()).await,
+            mode: watch::Sender::new(Mode::Open),
+            asked: Mutex::default(),
+            _dir: dir,
+        })
+    }
+
+    pub fn set(&self, mode: Mode) {
+        self.mode.send_replace(mode);
+    }
+
+    /// The store without the gate.
+    pub fn inner(&self) -> Arc<dyn Store> {
+        self.inner.clone()
+    }
+
+    /// The commits asked for so far, and forgets them.
+    pub fn take_asked(&self) -> Vec<Commit> {
+        std::mem::take(&mut self.asked.lock().unwrap())
+    }
+
+    /// Returns when a commit was asked for.
+    pub async fn is_asked(&self) {
+        let asked = eventually(async || !self.asked.lock().unwrap().is_empty());
+        assert!(asked.await, "no commit reached the store");
+    }
+
+    async fn alive(&self) {
+        let mut mode = self.mode.subscribe();
+        // The sender lives as long as `self`.
+        mode.wait_for(|mode| *mode != Mode::Dead).await.unwrap();
+    }
+}
+
+#[async_trait]
+impl Store for HeldStore {
+    fn lanes(&self) -> usize {
+        self.inner.lanes()
+    }
+
+    async fn register(&self, pod: PodId, name: &str) -> Result<()> {
+        self.inner.register(pod, name).await
+    }
+
+    async fn renew(&self, pod: PodId) -> Result<bool> {
+        self.alive().await;
+        self.inner.renew(pod).await
+    }
+
+    async fn observe(&self) -> Result<Vec<(PodId, u64)>> {
+        self.inner.observe().await
+    }
+
+    async fn declare_dead(&self, pod: PodId, seen: u64) -> Result<bool> {
+        self.inner.declare_dead(pod, seen).await
+    }
+
+    async fn claim(&self, pod: PodId, limit: u32) -> Result<Vec<(ShardId, Epoch)>> {
+        self.inner.claim(pod, limit).await
+    }
+
+    async fn release(&self, pod: PodId) -> Result<()> {
+        self.inner.release(pod).await
+    }
+
+    async fn advance(&self, fence: Fence) -> Result<Option<Epoch>> {
+        self.inner.advance(fence).await
+    }
+
+    async fn load(
+        &self,
+        fence: Fence,
+        worker: WorkerId,
+        max_keys: usize,
+        max_bytes: usize,
+    ) -> Result<Option<Loaded>> {
+        self.inner.load(fence, worker, max_keys, max_bytes).await
+    }
+
+    async fn get(
+        &self,
+        shard: ShardId,
+        worker: WorkerId,
+        keys: &[String],
+    ) -> Result<BTreeMap<String, Value>> {
+        self.inner.get(shard, worker, keys).await
+    }
+
+    async fn list(
+        &self,
+        shard: ShardId,
+        worker: WorkerId,
+        range: &KeyRange,
+    ) -> Result<Vec<(String, Value)>> {
+        self.inner.list(shard, worker, range).await
+    }
+
+    async fn commit(&self, commits: &[Commit]) -> Result<Vec<Outcome>> {
+        self.asked.lock().unwrap().extend_from_slice(commits);
+        let mut mode = self.mode.subscribe();
+        let now = mode
+            .wait_for(|mode| matches!(mode, Mode::Open | Mode::Failing))
+            .await
+            .map(|mode| *mode)
+            .unwrap();
+        if now == Mode::Failing {
+            return Err(Error::Database("the test refuses commits".into()));
+        }
+        self.inner.commit(commits).await
+    }
+
+    async fn alarms(&self, shards: &[ShardId], until: i64, limit: usize) -> Result<Vec<DueAlarm>> {
+        self.inner.alarms(shards, until, limit).await
+    }
+}
