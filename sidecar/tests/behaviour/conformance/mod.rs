@@ -3,6 +3,8 @@
 use crate::Case;
 
 mod kit;
+mod page;
+mod requirements;
 mod s01_model;
 mod s02_naming;
 mod s03_ports;
@@ -18,6 +20,7 @@ mod s12_goals;
 
 /// The files of this folder and their cases.
 pub const SECTIONS: &[(&str, &[Case])] = &[
+    ("page", page::CASES),
     ("s01_model", s01_model::CASES),
     ("s02_naming", s02_naming::CASES),
     ("s03_ports", s03_ports::CASES),
