@@ -4,9 +4,12 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use portside_bundle::{Bundled, Options, Problem};
+use portside_core::bundle::BundleDigest;
+use portside_core::limits::Limits;
 use portside_gateway::{Config as DoorConfig, FrontDoor, IpNet, TrustedProxies};
 use portside_runtime::Engine;
 use portside_sidecar::{App, Class, Config};
@@ -19,6 +22,9 @@ use crate::watch::Watch;
 
 /// Isolate threads per core. Instances on different threads share the CPU fairly, those on one wait for each other.
 const THREADS_PER_CORE: usize = 32;
+
+/// How long requests may take to finish after Ctrl-C. Nobody depends on them, and somebody waits at a terminal.
+const DRAIN: Duration = Duration::from_secs(3);
 
 /// Arguments of `portside dev`.
 #[derive(clap::Args)]
@@ -42,7 +48,7 @@ pub struct Args {
     store: Option<String>,
     /// A variable of the server's env; may be given more than once
     #[arg(long, value_name = "KEY=VALUE")]
-    var: Vec<Variable>,
+    var: Vec<String>,
     /// A file of KEY=VALUE lines for the server's env
     #[arg(long, value_name = "FILE")]
     env_file: Option<PathBuf>,
@@ -93,11 +99,17 @@ impl Args {
         let dir = dir
             .canonicalize()
             .with_context(|| format!("there is no folder {}", dir.display()))?;
+        let variables = var.iter().map(|text| text.parse());
+        let variables = variables
+            .collect::<Result<Vec<Variable>, _>>()
+            .map_err(|why| anyhow!("--var: {why}"))?;
         let source = Source {
-            provided: Provided::read(env_file.as_deref(), var)?,
+            provided: Provided::read(env_file.as_deref(), variables)?,
             options: Options { main },
             dir,
         };
+        // Before the files are read, or a change in between would be missed.
+        let watch = (!no_watch).then(|| watch(&source.dir)).flatten();
         let (class, name) = match source.class().await {
             Ok(loaded) => loaded,
             Err(found) => {
@@ -110,6 +122,7 @@ impl Args {
             None => default_store(&source.dir)?,
         };
         let console = Console::new();
+        let running = revision(&class);
         let app = App::start(
             engine,
             Config {
@@ -124,6 +137,7 @@ impl Args {
         let config = DoorConfig {
             listen: SocketAddr::new(host, port),
             show_errors: true,
+            shutdown_timeout: DRAIN,
             trusted_proxies: match trusted_proxy {
                 networks if networks.is_empty() => TrustedProxies::None,
                 networks => TrustedProxies::Networks(networks),
@@ -137,7 +151,8 @@ impl Args {
             })?;
         let address = door.local_addr();
         println_flushed(&format!("portside: {name} listens on http://{address}"));
-        let watching = (!no_watch).then(|| tokio::spawn(reload_on_change(source, app.clone())));
+        let watching =
+            watch.map(|watch| tokio::spawn(reload_on_change(watch, source, app.clone(), running)));
         door.run(ended()).await;
         if let Some(watching) = watching {
             watching.abort();
@@ -194,30 +209,37 @@ fn default_store(dir: &Path) -> anyhow::Result<String> {
     Ok(format!("sqlite:{file}"))
 }
 
-/// Replaces the running code whenever the files change and can be bundled; otherwise the old code goes on.
-async fn reload_on_change(source: Source, app: Arc<App>) {
-    let mut watch = match Watch::start(&source.dir) {
-        Ok(watch) => watch,
-        Err(error) => {
+fn watch(dir: &Path) -> Option<Watch> {
+    Watch::start(dir)
+        .inspect_err(|error| {
             tracing::error!(%error, "the folder cannot be watched: restart to see changes");
-            return;
-        }
-    };
-    let mut digest = None;
+        })
+        .ok()
+}
+
+/// What tells one revision of a class from another.
+type Revision = (BundleDigest, Arc<Vec<(String, String)>>, Arc<Limits>, bool);
+
+fn revision(class: &Class) -> Revision {
+    (
+        class.bundle.digest(),
+        class.env.clone(),
+        class.limits.clone(),
+        class.input_gate,
+    )
+}
+
+/// Replaces the running code whenever the files change and can be bundled; otherwise the old code goes on.
+async fn reload_on_change(mut watch: Watch, source: Source, app: Arc<App>, mut running: Revision) {
     loop {
         watch.changed().await;
         match source.class().await {
             Ok((class, _)) => {
-                let new = (
-                    class.bundle.digest(),
-                    class.env.clone(),
-                    class.limits.clone(),
-                    class.input_gate,
-                );
-                if digest.as_ref() == Some(&new) {
+                let new = revision(&class);
+                if new == running {
                     continue; // touched, but the same
                 }
-                digest = Some(new);
+                running = new;
                 app.replace(class);
                 println_flushed("portside: reloaded");
             }

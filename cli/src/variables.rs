@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::str::FromStr;
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use portside_bundle::{EnvValue, Manifest, Problem};
 
 /// `KEY=VALUE` from the command line.
@@ -41,8 +41,9 @@ impl Provided {
         let mut all = BTreeMap::new();
         if let Some(file) = file {
             let shown = file.display();
-            let entries =
-                dotenvy::from_path_iter(file).with_context(|| format!("{shown} cannot be read"))?;
+            // Not as a source: this error shows its own source itself.
+            let entries = dotenvy::from_path_iter(file)
+                .map_err(|error| anyhow!("{shown} cannot be read: {error}"))?;
             for entry in entries {
                 let (key, value) = entry.map_err(|error| match error {
                     dotenvy::Error::LineParse(..) => {

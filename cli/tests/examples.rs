@@ -6,6 +6,7 @@
     reason = "a test may panic, and helpers outside of #[test] are tests too"
 )]
 
+#[allow(dead_code, reason = "each test program uses its part of it")]
 mod harness;
 
 #[path = "../../examples/chat-room/test.rs"]

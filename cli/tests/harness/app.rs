@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -37,6 +37,11 @@ impl App {
             .join(name);
         let folder = tempfile::tempdir().unwrap();
         copy(&example, folder.path());
+        Self::serve(folder, options).await
+    }
+
+    /// Serves a folder, on a free port.
+    pub async fn serve(folder: TempDir, options: &[&str]) -> Self {
         let mut app = Self {
             folder,
             options: options.iter().map(|&option| option.to_owned()).collect(),
@@ -86,14 +91,23 @@ impl App {
     /// # Panics
     /// When it does not end, or not successfully.
     pub async fn stop(&mut self) {
-        let mut process = self.process.take().expect("the process is running");
+        self.interrupt();
+        let status = self.ended().await;
+        assert!(status.success(), "{status} after SIGINT");
+    }
+
+    /// Presses Ctrl-C.
+    pub fn interrupt(&self) {
+        let process = self.process.as_ref().expect("the process is running");
         let id = process.id().expect("not waited for yet");
         let pid = Pid::from_raw(id.try_into().unwrap()).unwrap();
         kill_process(pid, Signal::INT).unwrap();
-        let status = within("the end after SIGINT", process.wait())
-            .await
-            .unwrap();
-        assert!(status.success(), "{status} after SIGINT");
+    }
+
+    /// Waits for the end of the process.
+    pub async fn ended(&mut self) -> ExitStatus {
+        let mut process = self.process.take().expect("the process is running");
+        within("the end", process.wait()).await.unwrap()
     }
 
     /// Waits until the process has written `text` since it was last started.
@@ -107,7 +121,13 @@ impl App {
         format!("127.0.0.1:{}", self.port)
     }
 
-    fn output(&self) -> String {
+    /// The folder it is served from.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// What the process has written since it was last started.
+    pub fn output(&self) -> String {
         self.output.lock().unwrap().clone()
     }
 }

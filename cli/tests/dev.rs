@@ -1,0 +1,364 @@
+//! `portside dev`, `check` and `bundle` as their users meet them.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test may panic, and helpers outside of #[test] are tests too"
+)]
+
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "each test program uses its part of it"
+)]
+mod harness;
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Output;
+use std::time::Duration;
+
+use harness::{App, Socket, within};
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::process::Command;
+
+/// Longer than changes of files are gathered. A test that waits too short passes; it cannot fail for that.
+const SETTLED: Duration = Duration::from_millis(400);
+
+/// Asks the worker and waits for its answer; `/socket` connects a WebSocket to it.
+const SERVER: &str = r#"export default {
+  async fetch(request) {
+    const url = new URL(request.url);
+    const { port } = new ServerlessWorker("./counter.js", "c");
+    if (url.pathname === "/socket") {
+      const [client, server] = Object.values(new WebSocketPair());
+      server.accept();
+      port.onmessage = ({ data }) => server.send(JSON.stringify(data));
+      port.postMessage("count");
+      return new Response(null, { status: 101, webSocket: client });
+    }
+    const { promise, resolve } = Promise.withResolvers();
+    port.onmessage = ({ data }) => resolve(data);
+    port.postMessage("count");
+    return Response.json(await promise);
+  },
+};
+"#;
+
+fn counter(version: &str) -> String {
+    format!(
+        r#"let count = (await storage.get("count")) ?? 0;
+export default {{
+  connect({{ ports: [port] }}) {{
+    port.onmessage = async () => {{
+      await storage.put("count", ++count);
+      console.log("counted");
+      port.postMessage({{ count, version: "{version}" }});
+    }};
+  }},
+}};
+"#
+    )
+}
+
+fn folder(files: &[(&str, &str)]) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (path, text) in files {
+        write(folder.path(), path, text);
+    }
+    folder
+}
+
+fn write(folder: &Path, path: &str, text: &str) {
+    let file = folder.join(path);
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    fs::write(file, text).unwrap();
+}
+
+fn counting() -> TempDir {
+    folder(&[("server.js", SERVER), ("counter.js", &counter("one"))])
+}
+
+/// Runs a command that ends by itself.
+async fn portside(folder: &Path, args: &[&str]) -> Output {
+    let command = Command::new(env!("CARGO_BIN_EXE_portside"))
+        .args(args)
+        .current_dir(folder)
+        .env("NO_COLOR", "1")
+        .kill_on_drop(true)
+        .output();
+    within(&format!("the end of portside {args:?}"), command)
+        .await
+        .unwrap()
+}
+
+fn errors(output: &Output) -> &str {
+    std::str::from_utf8(&output.stderr).unwrap()
+}
+
+#[tokio::test]
+async fn changed_code_takes_over_and_state_stays() {
+    let app = App::serve(counting(), &[]).await;
+    let count = async || app.get("/").await.json();
+    assert_eq!(count().await, json!({ "count": 1, "version": "one" }));
+    let mut socket: Socket = app.socket("/socket").await;
+    assert_eq!(socket.receive().await["count"], 2);
+
+    write(app.folder(), "counter.js", &counter("two"));
+    app.wrote("portside: reloaded").await;
+    socket.ended().await;
+    assert_eq!(count().await, json!({ "count": 3, "version": "two" }));
+    let mut again = app.socket("/socket").await;
+    assert_eq!(again.receive().await["count"], 4);
+    app.wrote("[counter.js#c] counted").await;
+}
+
+#[tokio::test]
+async fn a_broken_change_is_located_and_the_old_code_goes_on() {
+    let app = App::serve(counting(), &[]).await;
+    write(app.folder(), "counter.js", "\nexport default {{\n");
+    app.wrote("counter.js:2:17: ").await;
+    app.wrote("portside: not reloaded, the previous code still runs")
+        .await;
+    assert_eq!(app.get("/").await.json()["version"], "one");
+
+    write(app.folder(), "counter.js", &counter("two"));
+    app.wrote("portside: reloaded").await;
+    assert_eq!(app.get("/").await.json()["version"], "two");
+}
+
+#[tokio::test]
+async fn stack_traces_lead_to_the_sources() {
+    let server = r#"import { fail } from "./lib/fail.ts";
+import twice from "twice";
+
+export default {
+  async fetch(request: Request): Promise<Response> {
+    const { pathname }: URL = new URL(request.url);
+    if (pathname === "/fail") {
+      fail("asked to");
+    }
+    console.warn(`two\nlines`);
+    return new Response(String(twice(21)));
+  },
+};
+"#;
+    let fail = r#"interface Unused {
+  gone: boolean;
+}
+
+export function fail(why: string): never {
+  throw new TypeError(why);
+}
+"#;
+    let package = r#"{ "name": "twice", "version": "1.0.0", "type": "module", "main": "main.js" }"#;
+    let app = App::serve(
+        folder(&[
+            ("server.ts", server),
+            ("lib/fail.ts", fail),
+            ("node_modules/twice/package.json", package),
+            ("node_modules/twice/main.js", "export default (x) => 2 * x;"),
+        ]),
+        &[],
+    )
+    .await;
+    assert_eq!(app.get("/").await.text(), "42");
+    app.wrote("[server] two\n[server] lines\n").await;
+
+    let reply = app.get("/fail").await;
+    assert_eq!(reply.status, 500);
+    assert_eq!(
+        reply.text(),
+        "TypeError: asked to\n    at fail (lib/fail.ts:6:9)\n    at Object.fetch (server.ts:8:7)"
+    );
+    app.wrote("[server] fetch(): TypeError: asked to\n[server]     at fail (lib/fail.ts:6:9)\n")
+        .await;
+    let output = app.output();
+    assert!(!output.contains("ext:") && !output.contains("file://") && !output.contains('\x1b'));
+}
+
+#[tokio::test]
+async fn a_module_that_throws_is_shown_and_can_be_repaired() {
+    let app = App::serve(
+        folder(&[("server.js", "\nnull.x;\nexport default {};")]),
+        &[],
+    )
+    .await;
+    let reply = app.get("/").await;
+    assert_eq!(reply.status, 500);
+    assert!(
+        reply.text().ends_with("\n    at server.js:2:6"),
+        "{}",
+        reply.text()
+    );
+    let works = "export default { fetch: () => new Response('works') };";
+    write(app.folder(), "server.js", works);
+    app.wrote("portside: reloaded").await;
+    assert_eq!(app.get("/").await.text(), "works");
+}
+
+#[tokio::test]
+async fn the_command_line_outranks_the_file_and_the_file_the_manifest() {
+    let manifest = "apiVersion: portside.dev/v1alpha1\nkind: ServerlessWorkerClass\nmetadata:\n  name: env\n\
+                    spec:\n  code:\n    main: server.js\n  env:\n    - { name: A, value: manifest }\n\
+                    \x20   - { name: B, value: manifest }\n    - { name: C, value: manifest }\n";
+    let folder = folder(&[
+        (
+            "server.js",
+            "export default { fetch: (_, env) => Response.json(env) };",
+        ),
+        ("class.yaml", manifest),
+        ("vars.env", "B=file\nC='file'\n"),
+    ]);
+    let file = folder.path().join("vars.env");
+    let options = ["--env-file", file.to_str().unwrap(), "--var", "C=line=1"];
+    let app = App::serve(folder, &options).await;
+    assert_eq!(
+        app.get("/").await.json(),
+        json!({ "A": "manifest", "B": "file", "C": "line=1" })
+    );
+}
+
+#[tokio::test]
+async fn state_is_where_the_store_option_says() {
+    let store = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", store.path().join("here.sqlite").display());
+    let mut first = App::serve(counting(), &["--store", &url]).await;
+    assert_eq!(first.get("/").await.json()["count"], 1);
+    assert!(!first.folder().join(".portside").exists());
+
+    let used = portside(first.folder(), &["dev", "--port", "0", "--store", &url]).await;
+    assert_eq!(used.status.code(), Some(1));
+    assert!(errors(&used).contains("here.sqlite is in use by another process"));
+
+    first.kill().await;
+    first.run().await;
+    assert_eq!(first.get("/").await.json()["count"], 2);
+    first.stop().await;
+    first.run().await;
+    assert_eq!(first.get("/").await.json()["count"], 3);
+}
+
+#[tokio::test]
+async fn ctrl_c_waits_for_requests_and_a_second_one_does_not() {
+    let server = "export default { async fetch() { console.log('asked'); await new Promise((done) => \
+                  setTimeout(done, 1000)); return new Response('done'); } };";
+    let mut app = App::serve(folder(&[("server.js", server)]), &[]).await;
+    let (reply, ()) = tokio::join!(app.get("/"), async {
+        app.wrote("asked").await;
+        app.interrupt();
+    });
+    assert_eq!(reply.text(), "done");
+    assert_eq!(app.ended().await.code(), Some(0));
+
+    let server =
+        "export default { fetch() { console.log('asked'); return new Promise(() => {}); } };";
+    let mut app = App::serve(folder(&[("server.js", server)]), &[]).await;
+    let mut client = tokio::net::TcpStream::connect(app.address()).await.unwrap();
+    let request = format!("GET / HTTP/1.1\r\nhost: {}\r\n\r\n", app.address());
+    tokio::io::AsyncWriteExt::write_all(&mut client, request.as_bytes())
+        .await
+        .unwrap();
+    app.wrote("asked").await;
+    app.interrupt();
+    app.wrote("portside: shutting down").await;
+    app.interrupt();
+    assert_eq!(app.ended().await.code(), Some(130));
+}
+
+#[tokio::test]
+async fn what_cannot_start_says_why() {
+    let good = counting();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let none = tempfile::tempdir().unwrap();
+    let broken = folder(&[("server.js", "export default {\n  fetch( {\n};\n")]);
+    let file = ["dev", "--port", "0", "--env-file", "none.env"];
+    for (folder, args, code, message) in [
+        (
+            &good,
+            &["dev", "--port", &port][..],
+            1,
+            "choose another with --port",
+        ),
+        (&good, &["dev", "nowhere"], 1, "there is no folder nowhere"),
+        (
+            &good,
+            &["dev", "--var", "secret"],
+            1,
+            "it must have the form KEY=VALUE",
+        ),
+        (&good, &file, 1, "none.env cannot be read"),
+        (
+            &good,
+            &["dev", "--store", "mysql://x"],
+            1,
+            "the store's URL must begin with sqlite:",
+        ),
+        (&none, &["dev"], 1, "no server found"),
+        (&broken, &["dev"], 1, "server.js:3:2: "),
+    ] {
+        let output = portside(folder.path(), args).await;
+        let errors = errors(&output);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {errors}");
+        assert!(errors.contains(message), "{args:?}: {errors}");
+        assert!(output.stdout.is_empty(), "{args:?}");
+        assert!(!errors.contains("secret"), "it may be one: {errors}");
+    }
+    assert!(!none.path().join(".portside").exists());
+}
+
+#[tokio::test]
+async fn check_reports_and_bundle_writes_only_what_is_right() {
+    let good = counting();
+    let output = portside(good.path(), &["check"]).await;
+    assert_eq!(
+        (output.status.code(), errors(&output)),
+        (Some(0), "no problems\n")
+    );
+    let bundle = async || {
+        let output = portside(good.path(), &["bundle", "-o", "app.bundle"]).await;
+        assert_eq!(output.status.code(), Some(0));
+        errors(&output).to_owned()
+    };
+    let said = bundle().await;
+    let (start, digest) = said.trim_end().split_once(" modules, sha256:").unwrap();
+    assert!(start.starts_with("app.bundle: "), "{said}");
+    assert_eq!(digest.len(), 64, "{said}");
+    assert!(good.path().join("app.bundle").is_file());
+    assert_eq!(bundle().await, said, "equal sources, equal bundles");
+
+    let broken = folder(&[("server.js", "import './gone.js';\nexport default {};\n")]);
+    for args in [&["check"][..], &["bundle", "-o", "app.bundle"]] {
+        let output = portside(broken.path(), args).await;
+        let errors = errors(&output);
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {errors}");
+        assert!(errors.starts_with("server.js:1:8: "), "{args:?}: {errors}");
+        assert!(errors.ends_with("\n1 problem\n"), "{args:?}: {errors}");
+    }
+    assert!(!broken.path().join("app.bundle").exists());
+}
+
+#[tokio::test]
+async fn only_a_change_of_what_runs_reloads() {
+    let unwatched = App::serve(counting(), &["--no-watch"]).await;
+    write(unwatched.folder(), "counter.js", &counter("two"));
+
+    let app = App::serve(counting(), &[]).await;
+    let mut socket: Socket = app.socket("/socket").await;
+    assert_eq!(socket.receive().await["count"], 1);
+    // Touched, but the same; then something that nothing imports. Neither costs the socket its worker.
+    write(app.folder(), "counter.js", &counter("one"));
+    write(app.folder(), "notes.txt", "not imported");
+    // A broken change shows that those before it have been looked at.
+    tokio::time::sleep(SETTLED).await;
+    write(app.folder(), "counter.js", "{");
+    app.wrote("not reloaded").await;
+    assert!(!app.output().contains("portside: reloaded"));
+
+    write(app.folder(), "counter.js", &counter("two"));
+    app.wrote("portside: reloaded").await;
+    assert_eq!(app.get("/").await.json()["version"], "two");
+    assert_eq!(unwatched.get("/").await.json()["version"], "one");
+    assert!(!unwatched.output().contains("reloaded"));
+}
