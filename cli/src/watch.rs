@@ -1,6 +1,6 @@
 //! Tells when files of a folder change.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use notify::{EventKind, RecursiveMode, Watcher};
@@ -49,7 +49,7 @@ impl Watch {
     }
 }
 
-fn matters(root: &Path, path: &PathBuf) -> bool {
+fn matters(root: &Path, path: &Path) -> bool {
     let inside = path.strip_prefix(root).unwrap_or(path);
     !inside
         .components()
@@ -63,9 +63,9 @@ mod tests {
     #[test]
     fn own_state_does_not_matter() {
         let root = Path::new("/app");
-        assert!(matters(root, &"/app/server.js".into()));
-        assert!(matters(root, &"/app/lib/.env".into()));
-        assert!(!matters(root, &"/app/.portside/state.sqlite-wal".into()));
-        assert!(!matters(root, &"/app/.git/index".into()));
+        assert!(matters(root, Path::new("/app/server.js")));
+        assert!(matters(root, Path::new("/app/lib/.env")));
+        assert!(!matters(root, Path::new("/app/.portside/state.sqlite-wal")));
+        assert!(!matters(root, Path::new("/app/.git/index")));
     }
 }

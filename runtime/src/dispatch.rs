@@ -150,7 +150,7 @@ impl Dispatch {
                 self.call(scope, Function::Alarm, &[scheduled, retries]);
             }
             Event::Socket { socket, delivery } => {
-                let socket = number(scope, u64::from(socket.0));
+                let socket = number(scope, socket.0);
                 match &delivery.message {
                     Message::Text(text) => {
                         let text = string(scope, &String::from_utf8_lossy(text));
