@@ -1,0 +1,133 @@
+//! Modules that misbehave while they are loaded, servers that misbehave, and workers that end themselves.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::app::Setup;
+use crate::hostile::{limited, with_neighbours};
+use crate::lab::recovers;
+use crate::{Case, cases};
+
+/// This file's tests.
+pub const CASES: &[Case] = cases![
+    a_top_level_loop,
+    a_top_level_throw,
+    a_top_level_leak,
+    a_top_level_recursion,
+    a_top_level_await_without_end,
+    a_top_level_terminate,
+    terminate_again_and_again,
+    a_server_that_loops,
+    a_server_that_leaks,
+];
+
+const HEALTHY: &str = r#"export const jobs = {
+    ping: () => "pong",
+    async keep() { await storage.put("kept", "treasure"); return "kept"; },
+    async kept() { return await storage.get("kept"); },
+};"#;
+
+/// Loads the code in the worker `victim`, whose callers must hear of it, again and again; then repairs it.
+async fn top_level(code: &str) {
+    let mut healthy = limited(HEALTHY);
+    healthy.limits.start = Duration::from_secs(2);
+    let repaired = healthy.class();
+    let mut broken = limited(&format!(
+        "if (name === 'victim') {{ console.log('evaluated'); {code} }}\n{HEALTHY}"
+    ));
+    broken.limits.start = Duration::from_secs(2);
+    let broken = broken.class();
+    let app = healthy.start().await;
+    assert_eq!(app.text("/victim/keep").await, "kept");
+    app.app.replace(broken);
+    recovers(&app, "/neighbour/ping", "pong").await;
+    for _ in 0..4 {
+        let (status, text) = with_neighbours(&app, app.get("/victim/ping")).await;
+        assert_ne!(status, 200, "{text}");
+    }
+    let evaluated = app
+        .log
+        .lock()
+        .unwrap()
+        .iter()
+        .filter(|line| line.text == "evaluated")
+        .count();
+    assert!(evaluated <= 8, "started {evaluated} times for 4 callers");
+    app.app.replace(repaired);
+    recovers(&app, "/victim/kept", "treasure").await;
+    app.stop().await;
+}
+
+async fn a_top_level_loop() {
+    top_level("for (;;) {}").await;
+}
+
+async fn a_top_level_throw() {
+    top_level("throw new Error('x');").await;
+}
+
+async fn a_top_level_leak() {
+    top_level("const all = []; for (;;) all.push({});").await;
+}
+
+async fn a_top_level_recursion() {
+    top_level("const f = () => f(); f();").await;
+}
+
+async fn a_top_level_await_without_end() {
+    top_level("await new Promise(() => {});").await;
+}
+
+async fn a_top_level_terminate() {
+    top_level("self.terminate();").await;
+}
+
+async fn terminate_again_and_again() {
+    let user = format!("{HEALTHY} jobs.deed = () => {{ for (;;) self.terminate(); }};");
+    let app = limited(&user).start().await;
+    assert_eq!(app.text("/victim/keep").await, "kept");
+    for _ in 0..10 {
+        let (status, text) = with_neighbours(&app, app.get("/victim/deed")).await;
+        assert_eq!((status, text.as_str()), (503, "closed: terminated"));
+    }
+    recovers(&app, "/victim/kept", "treasure").await;
+    app.stop().await;
+}
+
+async fn server(deed: &str) {
+    let server = format!(
+        r#"export default {{ fetch(request) {{
+            if (request.url.endsWith("/deed")) {{ {deed} }}
+            return new Response("fine");
+        }} }};"#
+    );
+    let mut setup = Setup::new(&[("server.js", &server)]);
+    setup.limits.heap_bytes = 32 << 20;
+    setup.limits.cpu = Duration::from_secs(1);
+    let app = setup.start().await;
+    for _ in 0..3 {
+        let deeds = futures::future::join_all((0..3).map(|_| app.request("GET", "/deed", "")));
+        let neighbours = async {
+            for _ in 0..20 {
+                let asked = Instant::now();
+                // A request may share its instance with a deed and end with it; it must not hang.
+                let _ = app.get("/").await;
+                // Longer than elsewhere: it may have been queued behind two deeds before they were known to loop.
+                assert!(asked.elapsed() < Duration::from_secs(10));
+            }
+        };
+        let (answers, ()) = tokio::join!(deeds, neighbours);
+        assert!(answers.iter().all(Result::is_err));
+    }
+    recovers(&app, "/", "fine").await;
+    app.stop().await;
+}
+
+async fn a_server_that_loops() {
+    server("for (;;) {}").await;
+}
+
+async fn a_server_that_leaks() {
+    server("const all = []; for (;;) all.push({});").await;
+}
