@@ -207,7 +207,7 @@ async fn r046_a_lost_worker_harms_no_other() {
         let memory = 0;
         const ways = {
             loop() { for (;;); },
-            exhaust() { const all = []; for (;;) all.push(new Array(1000).fill(all.length)); },
+            exhaust() { const all = []; for (;;) all.push({ filled: [all.length, "full"] }); },
         };
         export default { connect({ ports: [port] }) { port.onmessage = async ({ data }) => {
             await storage.put("kept", (await storage.get("kept") ?? 0) + 1);
