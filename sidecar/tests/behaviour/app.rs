@@ -127,6 +127,7 @@ pub async fn open(dir: &Path) -> Arc<dyn Store> {
 
 /// A line of the application's log.
 #[derive(Debug, Clone)]
+#[allow(dead_code, reason = "all of it is shown when a test fails")]
 pub struct LogLine {
     pub source: Identity,
     pub level: Level,
