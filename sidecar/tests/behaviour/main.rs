@@ -8,6 +8,7 @@
 
 mod app;
 mod conformance;
+mod durability;
 mod held;
 mod hostile;
 mod lab;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
     let trials = conformance::SECTIONS
         .iter()
         .chain(hostile::SECTIONS)
+        .chain(&[("durability", durability::CASES)])
         .flat_map(|(section, cases)| cases.iter().map(move |case| (section, case)))
         .map(|(section, (name, test))| {
             let handle = handle.clone();
