@@ -51,6 +51,9 @@ impl Engine {
     pub fn new(max_threads: usize) -> Self {
         // Set before V8 starts. The per-instance limit is checked after each slice; this bounds a single memory.
         deno_core::v8::V8::set_flags_from_string("--wasm-max-mem-pages=16384");
+        // The unroller also takes loops' checks for termination away, from `for (;;) new Array(1000).fill(1)` for one:
+        // then neither the CPU limit nor the heap limit could end it.
+        deno_core::v8::V8::set_flags_from_string("--no-turboshaft-loop-unrolling");
         JsRuntime::init_platform(None);
         portside_surface::choose_cryptography();
         Self {

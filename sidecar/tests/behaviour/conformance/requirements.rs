@@ -213,9 +213,7 @@ pub const REQUIREMENTS: &[(u32, &str, Status)] = &[
     (
         46,
         "A worker that loops or exhausts its heap loses its instance and harms no other",
-        Partly(
-            "optimized loops that call nothing but some of V8's own functions (`new Array(1000).fill(1)`) do not heed the heap limit",
-        ),
+        Tested,
     ),
     (
         47,

@@ -207,7 +207,8 @@ async fn r046_a_lost_worker_harms_no_other() {
         let memory = 0;
         const ways = {
             loop() { for (;;); },
-            exhaust() { const all = []; for (;;) all.push({ filled: [all.length, "full"] }); },
+            fill() { for (;;) new Array(1000).fill(1); }, // optimized, it has no calls that look for an end
+            exhaust() { const all = []; for (;;) all.push(new Array(1000).fill(1)); },
         };
         export default { connect({ ports: [port] }) { port.onmessage = async ({ data }) => {
             await storage.put("kept", (await storage.get("kept") ?? 0) + 1);
@@ -225,6 +226,7 @@ async fn r046_a_lost_worker_harms_no_other() {
     assert_eq!(app.text("/do?name=bad").await, "1 1");
     assert_eq!(app.text("/do?name=bad&way=loop").await, "close: lost");
     assert_eq!(app.text("/do?name=bad").await, "1 3", "storage is kept");
+    assert_eq!(app.text("/do?name=bad3&way=fill").await, "close: lost");
     assert_eq!(app.text("/do?name=bad2&way=exhaust").await, "close: lost");
     assert_eq!(app.text("/do?name=bad2").await, "1 2");
     assert_eq!(app.text("/do?name=good").await, "2 2", "unaffected");
