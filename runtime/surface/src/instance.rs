@@ -278,6 +278,7 @@ impl Instance {
 
     /// Ends a turn: what it wrote goes to the store as one batch.
     pub fn end_turn(&mut self) {
+        self.storage.operations -= std::mem::take(&mut self.storage.ended_operations);
         let Identity::Worker(key) = &self.identity else {
             return;
         };

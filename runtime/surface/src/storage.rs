@@ -28,8 +28,10 @@ pub struct Storage {
     pub(crate) alarm: Option<Alarm>,
     /// This turn's writes.
     pub(crate) pending: WriteBatch,
-    /// Operations under way, for the input gate.
+    /// Operations whose outcome JavaScript does not have yet, for the input gate.
     pub(crate) operations: usize,
+    /// Those of them that have ended: the event loop hands their outcomes over next.
+    pub(crate) ended_operations: usize,
     /// Reads that must see the store as it is before the next commit.
     pub(crate) reads_before_commit: usize,
 }
@@ -195,7 +197,7 @@ pub(crate) async fn op_storage_load(
     with_storage(&state, |storage| storage.operations += 1);
     let found = reading.await;
     with_storage(&state, |storage| {
-        storage.operations -= 1;
+        storage.ended_operations += 1;
         storage.learn(keys, found.map_err(JsErrorBox::generic)?);
         Ok(())
     })
@@ -218,7 +220,7 @@ pub(crate) async fn op_storage_exist(
     });
     let found = reading.await;
     with_storage(&state, |storage| {
-        storage.operations -= 1;
+        storage.ended_operations += 1;
         storage.reads_before_commit -= 1;
     });
     Ok(found.map_err(JsErrorBox::generic)?.len())
@@ -277,7 +279,7 @@ pub(crate) async fn op_storage_list(
         let reading = host.list(&worker, wide);
         with_storage(&state, |storage| storage.operations += 1);
         let found = reading.await;
-        with_storage(&state, |storage| storage.operations -= 1);
+        with_storage(&state, |storage| storage.ended_operations += 1);
         stored = found.map_err(JsErrorBox::generic)?;
     }
     let state = state.borrow();
@@ -347,7 +349,7 @@ pub(crate) async fn op_storage_durable(
     };
     with_storage(&state, |storage| storage.operations += 1);
     let outcome = durable.await;
-    with_storage(&state, |storage| storage.operations -= 1);
+    with_storage(&state, |storage| storage.ended_operations += 1);
     outcome.map_err(|_| JsErrorBox::generic("the write was not accepted"))
 }
 
