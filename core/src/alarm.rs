@@ -116,14 +116,9 @@ mod tests {
     fn failures_are_put_off_and_then_given_up() {
         let mut alarm = Alarm::at(0);
         let mut delays = vec![];
-        loop {
-            match apply(Some(alarm), after_delivery(alarm, false, 0)) {
-                Some(next) => {
-                    delays.push(next.due);
-                    alarm = next;
-                }
-                None => break,
-            }
+        while let Some(next) = apply(Some(alarm), after_delivery(alarm, false, 0)) {
+            delays.push(next.due);
+            alarm = next;
         }
         assert_eq!(delays, [2_000, 4_000, 8_000, 16_000, 32_000, 64_000]);
     }
