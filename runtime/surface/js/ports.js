@@ -24,6 +24,8 @@ Object.defineProperty(ServerlessWorkerOverloadedError.prototype, "name", {
   configurable: true,
 });
 
+core.registerErrorBuilder("ServerlessWorkerOverloadedError", (m) => new ServerlessWorkerOverloadedError(m));
+
 const FORMAT = {
   forStorage: true, // refuses what cannot leave the isolate: shared memory, WebAssembly modules
   deserializers: core.getCloneableDeserializers(),

@@ -70,7 +70,10 @@ pub struct Instance {
     /// The module is being evaluated: events wait until it has handlers.
     loading: bool,
     input_gate: bool,
-    commits_in_flight: usize,
+    /// Bytes put in this turn.
+    pub(crate) turn_bytes: usize,
+    /// Bytes put by each commit that is on its way.
+    commits_in_flight: VecDeque<usize>,
     lost: Option<String>,
     /// The alarm found on wake. It may have been what woke the instance, so it fires even if the module's evaluation
     /// replaces it.
@@ -125,7 +128,8 @@ impl Instance {
             durable_waiters: VecDeque::new(),
             loading: true,
             input_gate,
-            commits_in_flight: 0,
+            turn_bytes: 0,
+            commits_in_flight: VecDeque::new(),
             lost: None,
             found,
             firing: None,
@@ -289,17 +293,19 @@ impl Instance {
             return;
         }
         let batch = std::mem::take(&mut self.storage.pending);
-        self.commits_in_flight += 1;
+        self.commits_in_flight
+            .push_back(std::mem::take(&mut self.turn_bytes));
         let ticket = CommitTicket::new(self.inbox.clone(), self.number, self.gate.issued());
         self.host.commit(key, batch, ticket);
     }
 
     /// A commit ended: what waited for it leaves, or the instance is lost.
     pub fn committed(&mut self, seq: u64, outcome: Result<(), String>) {
-        self.commits_in_flight -= 1;
+        let bytes = self.commits_in_flight.pop_front().unwrap_or(0);
         match outcome {
             Ok(()) => {
                 self.gate.settle(seq);
+                self.storage.durable(bytes, self.gate.is_clear());
                 while let Some(output) = self.gate.release() {
                     self.perform(output);
                 }
@@ -380,7 +386,9 @@ impl Instance {
     /// Whether everything issued is durable and sent.
     #[must_use]
     pub fn is_flushed(&self) -> bool {
-        self.storage.pending.is_empty() && self.commits_in_flight == 0 && !self.gate.holds_any()
+        self.storage.pending.is_empty()
+            && self.commits_in_flight.is_empty()
+            && !self.gate.holds_any()
     }
 
     /// Whether nothing but pending operations of the event loop could keep it awake.

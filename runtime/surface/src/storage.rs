@@ -19,11 +19,20 @@ use crate::instance::Instance;
 /// First byte of every stored value: structured-clone bytes of V8 follow. Readers refuse what they do not know.
 const FORMAT: u8 = 1;
 
+/// Bytes of keys and values that are remembered at most once all are durable; then the store is asked again.
+const MAX_CACHED: usize = 64 << 20;
+
+/// Bytes of keys and values that may wait to be durable; beyond them `put` throws, for the store does not keep up.
+const MAX_UNDURABLE: usize = 64 << 20;
+
 /// A worker's keys as far as they are known. As the only writer, the instance never has to ask twice.
 #[derive(Default)]
 pub struct Storage {
     known: BTreeMap<String, Option<Value>>,
+    known_bytes: usize,
     complete: bool,
+    /// Bytes put and not durable yet, this turn's included.
+    undurable_bytes: usize,
     /// The armed alarm.
     pub(crate) alarm: Option<Alarm>,
     /// This turn's writes.
@@ -40,15 +49,35 @@ impl Storage {
     /// What was found on wake; `complete` says that there are no other keys.
     #[must_use]
     pub fn loaded(entries: BTreeMap<String, Value>, complete: bool, alarm: Option<Alarm>) -> Self {
-        let known = entries
-            .into_iter()
-            .map(|(key, value)| (key, Some(value)))
-            .collect();
-        Self {
-            known,
+        let mut storage = Self {
             complete,
             alarm,
             ..Self::default()
+        };
+        for (key, value) in entries {
+            storage.insert(key, Some(value));
+        }
+        storage
+    }
+
+    fn insert(&mut self, key: String, value: Option<Value>) {
+        let key_bytes = key.len();
+        let bytes =
+            |value: &Option<Value>| key_bytes + value.as_ref().map_or(0, |value| value.len());
+        self.known_bytes += bytes(&value);
+        if let Some(old) = self.known.insert(key, value) {
+            self.known_bytes -= bytes(&old);
+        }
+    }
+
+    /// A commit of this many bytes is durable; `all` says that no other is on its way. Then, and if no read could bring
+    /// back something older, a worker that knows too much forgets what the store knows as well.
+    pub(crate) fn durable(&mut self, bytes: usize, all: bool) {
+        self.undurable_bytes -= bytes;
+        if all && self.operations == self.ended_operations && self.known_bytes > MAX_CACHED {
+            self.known.clear();
+            self.known_bytes = 0;
+            self.complete = false;
         }
     }
 
@@ -62,14 +91,17 @@ impl Storage {
 
     fn set(&mut self, key: String, value: Option<Value>) {
         if self.complete && value.is_none() {
-            self.known.remove(&key);
+            if let Some(old) = self.known.remove(&key) {
+                self.known_bytes -= key.len() + old.map_or(0, |value| value.len());
+            }
         } else {
-            self.known.insert(key, value);
+            self.insert(key, value);
         }
     }
 
     fn clear(&mut self) {
         self.known.clear();
+        self.known_bytes = 0;
         self.complete = true;
     }
 
@@ -79,8 +111,10 @@ impl Storage {
             return;
         }
         for key in keys {
-            let value = found.remove(&key);
-            self.known.entry(key).or_insert(value);
+            if !self.known.contains_key(&key) {
+                let value = found.remove(&key);
+                self.insert(key, value);
+            }
         }
     }
 
@@ -305,6 +339,17 @@ pub(crate) fn op_storage_put(
     stored.extend_from_slice(&value);
     let stored: Value = stored.into();
     let instance = state.borrow_mut::<Instance>();
+    let bytes = key.len() + stored.len();
+    if instance.storage.undurable_bytes + bytes > MAX_UNDURABLE {
+        return Err(JsErrorBox::new(
+            "ServerlessWorkerOverloadedError",
+            format!(
+                "more than {MAX_UNDURABLE} bytes wait to be stored: await storage.put() now and then"
+            ),
+        ));
+    }
+    instance.storage.undurable_bytes += bytes;
+    instance.turn_bytes += bytes;
     instance.storage.set(key.clone(), Some(stored.clone()));
     Ok(instance.write(|batch| batch.write(key, Some(stored))))
 }
@@ -417,6 +462,25 @@ mod tests {
             BTreeMap::from([("a".into(), value("old"))]),
         );
         assert_eq!(storage.peek("a"), Some(None));
+    }
+
+    #[test]
+    fn a_worker_that_knows_too_much_forgets_what_is_durable() {
+        let mut storage = Storage::loaded(BTreeMap::new(), true, None);
+        let large: Value = vec![0; MAX_CACHED].into();
+        storage.set("a".into(), Some(large));
+        storage.undurable_bytes = 10;
+        storage.durable(5, false);
+        assert!(storage.peek("a").is_some(), "something is on its way");
+        storage.operations = 1;
+        storage.durable(5, true);
+        assert!(storage.peek("a").is_some(), "a read is under way");
+        storage.operations = 0;
+        storage.durable(0, true);
+        assert_eq!(storage.peek("a"), None, "ask the store");
+        storage.set("b".into(), Some(value("b")));
+        storage.set("b".into(), None);
+        assert_eq!(storage.known_bytes, 1);
     }
 
     #[test]

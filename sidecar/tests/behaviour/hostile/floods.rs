@@ -7,6 +7,7 @@ crate::deeds! {
     messages_to_the_caller: Any "for (let i = 0;; i++) port.postMessage({ text: String(i) })";
     timers: Error "for (;;) setTimeout(() => {}, 1e6)";
     writes: Error "for (let i = 0;; i++) storage.put('k' + i % 100, 'x'.repeat(1000))";
+    writes_of_much: Error "for (let i = 0;; i++) storage.put('k' + i, new Uint8Array(1e6))";
     reads: Error "for (;;) storage.get('k')";
     lists: Error "for (;;) storage.list()";
     transactions: Error "for (;;) storage.transaction(async (txn) => { await txn.put('k', 1); })";
