@@ -39,7 +39,7 @@ pub const REQUIREMENTS: &[(u32, &str, Status)] = &[
         5,
         "What is stored stays stored",
         Partly(
-            "killed processes and databases are tested with the store and in the cluster, not here",
+            "killed processes and databases are tested with the store and with the examples, not here",
         ),
     ),
     (
@@ -52,7 +52,7 @@ pub const REQUIREMENTS: &[(u32, &str, Status)] = &[
     (
         7,
         "A worker has at most one live instance",
-        Partly("one process here; several pods are tested in the cluster"),
+        Partly("one process; nothing runs on several pods yet"),
     ),
     (
         8,
@@ -67,7 +67,7 @@ pub const REQUIREMENTS: &[(u32, &str, Status)] = &[
     (
         10,
         "A name means the same worker for every caller",
-        Partly("across server instances; across pods in the cluster"),
+        Partly("across server instances; nothing runs on several pods yet"),
     ),
     (11, "No name is the empty name", Tested),
     (
@@ -109,7 +109,7 @@ pub const REQUIREMENTS: &[(u32, &str, Status)] = &[
     (
         20,
         "Workers call workers with the same interface",
-        Partly("calls of an owner that was replaced are tested in the cluster"),
+        Partly("one process: ports do not cross pods yet"),
     ),
     (
         21,
@@ -124,7 +124,7 @@ pub const REQUIREMENTS: &[(u32, &str, Status)] = &[
     (
         23,
         "Messages of a port arrive once, in order, none after its close",
-        Partly("in one process; a hand-over between pods is tested in the cluster"),
+        Partly("in one process: ports do not cross pods yet"),
     ),
     (24, "Messages wait for a listener", Tested),
     (25, "Posting to a closed port does nothing", Tested),
@@ -137,7 +137,7 @@ pub const REQUIREMENTS: &[(u32, &str, Status)] = &[
     (
         28,
         "`close` fires in the worker once when the other side goes",
-        Partly("a gateway that dies is tested in the cluster"),
+        Partly("the front door is in the same process: none dies alone yet"),
     ),
     (
         29,
@@ -153,7 +153,7 @@ pub const REQUIREMENTS: &[(u32, &str, Status)] = &[
         31,
         "An open port prevents sleep; a worker's end closes it and says why",
         Partly(
-            "planned moves between pods are tested in the cluster; after a crash the port closes, it is not reconnected",
+            "there are no moves between pods yet; after a crash the port closes, it is not reconnected",
         ),
     ),
     (
@@ -319,12 +319,12 @@ pub const REQUIREMENTS: &[(u32, &str, Status)] = &[
     (
         76,
         "Workers move between hosts",
-        Exception("needs several hosts: tested in the cluster"),
+        Exception("needs several hosts, and nothing runs on several yet"),
     ),
     (
         77,
         "Only the application's `fetch` reaches workers from outside",
-        Partly("the pods' mutual TLS is tested in the cluster"),
+        Partly("there is no traffic between pods yet"),
     ),
     (78, "Workers may use the network", Tested),
     (79, "Each worker has its own isolate", Tested),
