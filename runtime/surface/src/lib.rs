@@ -9,6 +9,7 @@ pub mod http;
 pub mod inbox;
 pub mod instance;
 pub mod lifecycle;
+mod network;
 pub mod output;
 pub mod ports;
 pub mod resolve;
@@ -16,10 +17,7 @@ pub mod sockets;
 pub mod stack;
 pub mod storage;
 
-use std::sync::Arc;
-
 use deno_core::Extension;
-use deno_permissions::{PermissionsContainer, RuntimePermissionDescriptorParser};
 
 deno_core::extension!(
     portside,
@@ -80,10 +78,7 @@ deno_core::extension!(
     ],
     // deno_fetch wants this one script of deno_net; client certificates are not offered.
     lazy_loaded_js = [dir "js", "ext:deno_net/02_tls.js" = "tls_stub.js"],
-    state = |state| {
-        let parser = Arc::new(RuntimePermissionDescriptorParser::new(sys_traits::impls::RealSys));
-        state.put(PermissionsContainer::allow_all(parser));
-    },
+    state = |state| state.put(network::permissions()),
 );
 
 /// The extensions of every isolate. Their order is part of the snapshot: the one that makes it and the ones that load it

@@ -326,7 +326,13 @@ pub const REQUIREMENTS: &[(u32, &str, Status)] = &[
         "Only the application's `fetch` reaches workers from outside",
         Partly("there is no traffic between pods yet"),
     ),
-    (78, "Workers may use the network", Tested),
+    (
+        78,
+        "Workers may use the network",
+        Partly(
+            "link-local addresses and metadata services are denied; a class has no egress policy of its own yet",
+        ),
+    ),
     (79, "Each worker has its own isolate", Tested),
     (
         80,

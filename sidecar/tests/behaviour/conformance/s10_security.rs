@@ -52,6 +52,7 @@ async fn r078_workers_may_fetch() {
           const response = await fetch(url, { method: "POST", body: "body", headers: { "x-test": "yes" } });
           return `${response.status} ${await response.text()}`;
         },
+        denied: (url) => fetch(url).then(() => "connected", (error) => String(error)),
         unreachable: (url) => fetch(url).then(() => "connected", (error) => error.name),
     };"#;
     let app = lab(user).start().await;
@@ -62,6 +63,14 @@ async fn r078_workers_may_fetch() {
     let request = answering.await.unwrap().to_lowercase();
     assert!(request.starts_with("post /path http/1.1"), "{request}");
     assert!(request.contains("x-test: yes"), "{request}");
+    for metadata in [
+        "169.254.169.254",
+        "[::ffff:169.254.169.254]",
+        "[fd00:ec2::254]",
+    ] {
+        let denied = app.text(&format!("/w/denied?http://{metadata}/")).await;
+        assert!(denied.contains("net access"), "{metadata}: {denied}");
+    }
     // Nobody listens there any more.
     assert_eq!(
         app.text(&format!("/w/unreachable?http://{address}/")).await,
