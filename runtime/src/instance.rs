@@ -27,6 +27,9 @@ const EVENTS_PER_SLICE: usize = 64;
 /// Slices between two looks at the memory that is outside of the heap.
 const SLICES_PER_MEMORY_CHECK: u32 = 32;
 
+/// After a slice of this length there is a look in any case: much can have been allocated in it.
+const LONG_SLICE: Duration = Duration::from_millis(2);
+
 /// How an instance ended. Its inbox is open still, but for [`End::Slept`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
@@ -85,6 +88,7 @@ struct Running {
     waiting: Option<Wait>,
     stops: u8,
     slices: u32,
+    look_at_memory: bool,
 }
 
 /// Runs an instance to its end.
@@ -142,13 +146,18 @@ impl Running {
             waiting: None,
             stops: 0,
             slices: 0,
+            look_at_memory: false,
         })
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         self.slot.begin(self.isolate.handle(), self.cpu_limit);
+        let began = Instant::now();
         let (events, event_loop) = self.slice(cx);
         let overran = self.slot.finish();
+        self.slices = self.slices.wrapping_add(1);
+        self.look_at_memory =
+            self.slices.is_multiple_of(SLICES_PER_MEMORY_CHECK) || began.elapsed() > LONG_SLICE;
         if let Some(end) = self.ending(overran, &event_loop) {
             return Poll::Ready(end);
         }
@@ -230,7 +239,6 @@ impl Running {
 
     /// Whether this slice was the last.
     fn ending(&mut self, overran: bool, event_loop: &Poll<Result<(), String>>) -> Option<End> {
-        self.slices = self.slices.wrapping_add(1);
         let limit = |message: String| Some(End::Failed(Failure::Limit(message)));
         if overran {
             return limit(format!(
@@ -238,7 +246,7 @@ impl Running {
                 self.cpu_limit
             ));
         }
-        if (self.slices.is_multiple_of(SLICES_PER_MEMORY_CHECK) || self.isolate.heap_is_exhausted())
+        if (self.look_at_memory || self.isolate.heap_is_exhausted())
             && let Some(memory) = self.isolate.exhausted()
         {
             return limit(format!("{memory} went over its limit"));
