@@ -64,6 +64,7 @@ impl Isolate {
             module_loader: Some(Rc::new(BundleLoader::new(bundle))),
             extensions: portside_surface::extensions(),
             startup_snapshot: Some(SNAPSHOT),
+            skip_op_registration: true, // the snapshot has them bound
             create_params: Some(params),
             ..Default::default()
         });
