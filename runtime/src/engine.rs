@@ -8,6 +8,7 @@ use portside_surface::instance::InstanceOptions;
 
 use crate::instance::{self, End};
 use crate::thread::IsolateThread;
+use crate::trim::Trimmer;
 use crate::watchdog::Watchdog;
 
 /// A thread that one instance has kept for longer gets no new ones meanwhile.
@@ -38,6 +39,7 @@ pub struct Engine {
     threads: Mutex<Vec<Arc<IsolateThread>>>,
     max_threads: usize,
     watchdog: Arc<Watchdog>,
+    trimmer: Arc<Trimmer>,
 }
 
 impl Engine {
@@ -60,6 +62,7 @@ impl Engine {
             threads: Mutex::default(),
             max_threads: max_threads.max(1),
             watchdog: Watchdog::start(),
+            trimmer: Trimmer::start(),
         }
     }
 
@@ -73,7 +76,12 @@ impl Engine {
         ended: impl FnOnce(End) + Send + 'static,
     ) -> std::io::Result<Place> {
         let thread = self.choose()?;
-        thread.spawn(move |slot| async move { ended(instance::run(start, slot).await) });
+        let trimmer = self.trimmer.clone();
+        thread.spawn(move |slot| async move {
+            let end = instance::run(start, slot).await;
+            trimmer.ended();
+            ended(end);
+        });
         Ok(Place(thread))
     }
 

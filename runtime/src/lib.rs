@@ -11,6 +11,7 @@ mod isolate;
 mod loader;
 mod memory;
 mod thread;
+mod trim;
 mod watchdog;
 
 pub use engine::{Engine, Place, Start};
