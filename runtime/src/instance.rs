@@ -88,7 +88,6 @@ struct Running {
     waiting: Option<Wait>,
     stops: u8,
     slices: u32,
-    look_at_memory: bool,
 }
 
 /// Runs an instance to its end.
@@ -146,7 +145,6 @@ impl Running {
             waiting: None,
             stops: 0,
             slices: 0,
-            look_at_memory: false,
         })
     }
 
@@ -156,9 +154,10 @@ impl Running {
         let (events, event_loop) = self.slice(cx);
         let overran = self.slot.finish();
         self.slices = self.slices.wrapping_add(1);
-        self.look_at_memory =
-            self.slices.is_multiple_of(SLICES_PER_MEMORY_CHECK) || began.elapsed() > LONG_SLICE;
-        if let Some(end) = self.ending(overran, &event_loop) {
+        let look_at_memory = self.isolate.heap_is_exhausted()
+            || self.slices.is_multiple_of(SLICES_PER_MEMORY_CHECK)
+            || began.elapsed() > LONG_SLICE;
+        if let Some(end) = self.ending(overran, look_at_memory, &event_loop) {
             return Poll::Ready(end);
         }
         let more = self.with_instance(|instance| instance.register(cx.waker()));
@@ -238,7 +237,12 @@ impl Running {
     }
 
     /// Whether this slice was the last.
-    fn ending(&mut self, overran: bool, event_loop: &Poll<Result<(), String>>) -> Option<End> {
+    fn ending(
+        &mut self,
+        overran: bool,
+        look_at_memory: bool,
+        event_loop: &Poll<Result<(), String>>,
+    ) -> Option<End> {
         let limit = |message: String| Some(End::Failed(Failure::Limit(message)));
         if overran {
             return limit(format!(
@@ -246,9 +250,7 @@ impl Running {
                 self.cpu_limit
             ));
         }
-        if (self.look_at_memory || self.isolate.heap_is_exhausted())
-            && let Some(memory) = self.isolate.exhausted()
-        {
+        if look_at_memory && let Some(memory) = self.isolate.exhausted() {
             return limit(format!("{memory} went over its limit"));
         }
         let stopping = self.stops;
