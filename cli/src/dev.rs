@@ -10,7 +10,7 @@ use anyhow::{Context, anyhow};
 use portside_bundle::{Bundled, Options, Problem};
 use portside_core::bundle::BundleDigest;
 use portside_core::limits::Limits;
-use portside_gateway::{Config as DoorConfig, FrontDoor, IpNet, TrustedProxies};
+use portside_frontdoor::{Config as DoorConfig, FrontDoor, IpNet, TrustedProxies};
 use portside_runtime::Engine;
 use portside_sidecar::{App, Class, Config};
 use tokio::signal::unix::{SignalKind, signal};

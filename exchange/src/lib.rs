@@ -1,6 +1,6 @@
 //! Requests, bodies and sockets as they pass between a front door and the isolates.
 //!
-//! The front door (`gateway`) and the engine (`runtime`) both speak these types, so neither depends on the other.
+//! The front door (`frontdoor`) and the engine (`runtime`) both speak these types, so neither depends on the other.
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::header::HeaderValue;
 use portside_exchange::{Body, FetchError, Request};
-use portside_gateway::Config;
+use portside_frontdoor::Config;
 
 use crate::support::{config, respond, start, text};
 

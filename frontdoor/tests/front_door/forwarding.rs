@@ -1,6 +1,6 @@
 //! Whose word about the client's address, scheme and host counts.
 
-use portside_gateway::{Config, TrustedProxies};
+use portside_frontdoor::{Config, TrustedProxies};
 
 use crate::support::{config, start, text};
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{HeaderMap, StatusCode};
 use portside_exchange::{Application, Body, FetchError, Request, Response};
-use portside_gateway::{Config, FrontDoor};
+use portside_frontdoor::{Config, FrontDoor};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use portside_gateway::Config;
+use portside_frontdoor::Config;
 
 use crate::support::{config, start, text};
 

@@ -9,7 +9,7 @@ use http::HeaderValue;
 use portside_exchange::{
     Body, Delivery, Message, Outbox, Request, Response, Socket, SocketSender, outgoing,
 };
-use portside_gateway::Config;
+use portside_frontdoor::Config;
 use tokio_tungstenite::tungstenite;
 
 use crate::support::{

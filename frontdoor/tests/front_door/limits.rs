@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::stream::StreamExt;
 use portside_exchange::{Body, BodyError};
-use portside_gateway::Config;
+use portside_frontdoor::Config;
 
 use crate::support::{config, respond, start, text, until};
 

@@ -1,0 +1,118 @@
+//! What every process of Portside in a cluster answers to its operators: probes and metrics, on a port of their own.
+//!
+//! `GET /livez` is 200 while the process runs its tasks. `GET /readyz` is 200 when nothing is being waited for, else 503
+//! with one line for each thing that is. `GET /metrics` is OpenMetrics text. A process adds routes of its own.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+
+/// What a process waits for before it is ready. Cloning gives another handle of the same.
+#[derive(Debug, Clone, Default)]
+pub struct Readiness(Arc<Mutex<BTreeSet<&'static str>>>);
+
+impl Readiness {
+    /// Not ready until each of `what` is [`Readiness::done`].
+    #[must_use]
+    pub fn waiting_for(what: impl IntoIterator<Item = &'static str>) -> Self {
+        Self(Arc::new(Mutex::new(what.into_iter().collect())))
+    }
+
+    /// Not ready, for one reason more. Nothing changes if it is known already.
+    pub fn wait_for(&self, what: &'static str) {
+        self.lock().insert(what);
+    }
+
+    /// This is no longer waited for.
+    pub fn done(&self, what: &'static str) {
+        self.lock().remove(what);
+    }
+
+    /// What is waited for, in alphabetical order; empty when ready.
+    #[must_use]
+    pub fn missing(&self) -> Vec<&'static str> {
+        self.lock().iter().copied().collect()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeSet<&'static str>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The admin port, listening but not yet answering.
+pub struct Admin {
+    listener: TcpListener,
+    router: Router,
+}
+
+impl Admin {
+    /// Starts to listen.
+    ///
+    /// # Errors
+    /// The address is taken, not ours, or not allowed to us.
+    pub async fn bind(
+        address: SocketAddr,
+        readiness: Readiness,
+        metrics: Registry,
+    ) -> std::io::Result<Self> {
+        let router = Router::new()
+            .route("/livez", get(async || "ok\n"))
+            .route("/readyz", get(ready).with_state(readiness))
+            .route("/metrics", get(encode).with_state(Arc::new(metrics)));
+        Ok(Self {
+            listener: TcpListener::bind(address).await?,
+            router,
+        })
+    }
+
+    /// Adds routes of the process's own.
+    #[must_use]
+    pub fn with(mut self, routes: Router) -> Self {
+        self.router = self.router.merge(routes);
+        self
+    }
+
+    /// The address, with the port that was really taken.
+    ///
+    /// # Errors
+    /// The system does not know it.
+    pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Answers until the process ends: a process that drains is still to be observed.
+    pub async fn run(self) {
+        if let Err(error) = axum::serve(self.listener, self.router).await {
+            tracing::error!(%error, "the admin port is closed");
+        }
+    }
+}
+
+async fn ready(State(readiness): State<Readiness>) -> Response {
+    let missing = readiness.missing();
+    if missing.is_empty() {
+        return "ok\n".into_response();
+    }
+    let lines: String = missing
+        .iter()
+        .map(|what| format!("waiting for {what}\n"))
+        .collect();
+    (StatusCode::SERVICE_UNAVAILABLE, lines).into_response()
+}
+
+async fn encode(State(registry): State<Arc<Registry>>) -> Response {
+    const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let mut text = String::new();
+    match prometheus_client::encoding::text::encode(&mut text, &registry) {
+        Ok(()) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}

@@ -1,0 +1,3 @@
+//! Being made.
+
+fn main() {}
