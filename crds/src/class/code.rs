@@ -1,0 +1,54 @@
+//! Where a class's code comes from.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Texts;
+
+/// Where the code comes from: exactly one of `inline`, `config_map` and `oci`.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Code {
+    /// The main module, relative. By default server.ts, server.js or server.mjs, else package.json's main.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub main: Option<String>,
+    /// The files themselves, by path. 256 KiB in all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inline: Option<Texts>,
+    /// A ConfigMap whose every key is a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_map: Option<ConfigMapCode>,
+    /// An artifact in an OCI registry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oci: Option<OciCode>,
+}
+
+/// Code in a ConfigMap of the class's namespace.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ConfigMapCode {
+    /// The ConfigMap. A key bundle.json, made by portside bundle, is the whole bundle.
+    pub name: String,
+}
+
+/// Code in an OCI registry: an artifact of one bundle.json layer.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct OciCode {
+    /// The artifact, such as registry.example/acme/chat:1.4.
+    pub reference: String,
+    /// The manifest's digest, sha256: and 64 hexadecimal digits. With it, the tag may move without effect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// A Secret of type kubernetes.io/dockerconfigjson with the registry's credentials.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pull_secret: Option<LocalRef>,
+}
+
+/// An object of the class's namespace.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct LocalRef {
+    /// The object's name.
+    pub name: String,
+}

@@ -1,0 +1,217 @@
+//! The `ServerlessWorkerClass` and its `spec`.
+//!
+//! Fields that Kubernetes itself understands better (affinities, containers) are passed on as they are. Comments on
+//! fields are what `kubectl explain` shows: the first sentence has to stand alone.
+
+use std::collections::BTreeMap;
+
+use kube_derive::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::status::ServerlessWorkerClassStatus;
+
+mod code;
+mod env;
+mod limits;
+mod pod;
+mod route;
+
+pub use code::{Code, ConfigMapCode, LocalRef, OciCode};
+pub use env::{EnvEntry, EnvSource, KeyRef};
+pub use limits::ClassLimits;
+pub use pod::{Opaque, Pod, Resources, Toleration};
+pub use route::{HttpRoute, Ingress, IngressTls, ParentRef, Route};
+
+/// What a class asks for.
+#[derive(CustomResource, JsonSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
+#[kube(
+    group = "portside.dev",
+    version = "v1alpha1",
+    kind = "ServerlessWorkerClass",
+    plural = "serverlessworkerclasses",
+    shortname = "swc",
+    category = "all",
+    category = "serverless",
+    namespaced,
+    status = "ServerlessWorkerClassStatus",
+    derive = "PartialEq",
+    derive = "Default",
+    doc = "One application of stateful serverless workers: its code, its configuration and how it is reached.",
+    crates(
+        kube_core = "::kube_core",
+        k8s_openapi = "::k8s_openapi",
+        schemars = "::schemars",
+        serde = "::serde",
+        serde_json = "::serde_json"
+    ),
+    scale(
+        spec_replicas_path = ".spec.scaling.replicas",
+        status_replicas_path = ".status.replicas",
+        label_selector_path = ".status.selector"
+    ),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
+    ),
+    printcolumn(name = "URL", type_ = "string", json_path = ".status.url"),
+    printcolumn(
+        name = "Digest",
+        type_ = "string",
+        json_path = ".status.code.observedDigest",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Replicas",
+        type_ = "integer",
+        json_path = ".status.readyReplicas"
+    ),
+    printcolumn(name = "Awake", type_ = "integer", json_path = ".status.workers.awake"),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ServerlessWorkerClassSpec {
+    /// Where the code comes from: exactly one of inline, configMap and oci.
+    pub code: Code,
+    /// The server's env, each entry a value or a reference to a Secret's or ConfigMap's key.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub env: Vec<EnvEntry>,
+    /// Where workers' state is kept and what becomes of it when the class is deleted.
+    #[serde(default)]
+    pub storage: Storage,
+    /// What one worker may use. What is left out has a default.
+    #[serde(default, skip_serializing_if = "ClassLimits::is_empty")]
+    pub limits: ClassLimits,
+    /// How a worker's events may interleave.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub concurrency: Concurrency,
+    /// Which requests go to this class. Of two classes with the same route, the older one has it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<Route>,
+    /// The Ingress that is made for the routes.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub ingress: Ingress,
+    /// Asks for an HTTPRoute instead of an Ingress. Needs the Gateway API in the cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http_route: Option<HttpRoute>,
+    /// How many pods there are.
+    #[serde(default)]
+    pub scaling: Scaling,
+    /// The pods that run the workers.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub pod: Pod,
+    /// Stops the class: no pods, while its state and its other objects stay.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub suspend: bool,
+}
+
+/// Where workers' state is kept.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Storage {
+    /// The PostgreSQL database. Cannot be changed later: state would stay behind.
+    #[serde(default)]
+    pub database: Database,
+    /// What becomes of the workers' state when the class is deleted.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
+}
+
+/// A database, named by the Secret that has its URL.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Database {
+    /// The Secret's key whose value is a postgres:// URL.
+    #[serde(default)]
+    pub secret_key_ref: DatabaseSecret,
+}
+
+/// Where a database's URL is.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct DatabaseSecret {
+    /// The Secret, in the class's namespace.
+    #[serde(default = "DatabaseSecret::default_name")]
+    pub name: String,
+    /// The key in it.
+    #[serde(default = "DatabaseSecret::default_key")]
+    pub key: String,
+}
+
+impl DatabaseSecret {
+    fn default_name() -> String {
+        "portside-database".to_owned()
+    }
+
+    fn default_key() -> String {
+        "url".to_owned()
+    }
+}
+
+impl Default for DatabaseSecret {
+    fn default() -> Self {
+        Self {
+            name: Self::default_name(),
+            key: Self::default_key(),
+        }
+    }
+}
+
+/// What becomes of the workers' state when the class is deleted.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DeletionPolicy {
+    /// It stays in the database: a class of the same name finds it again.
+    #[default]
+    Retain,
+    /// It is deleted before the class goes.
+    Delete,
+}
+
+/// How a worker's events may interleave.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Concurrency {
+    /// Whether a worker's events wait while one of its storage operations is under way.
+    #[serde(default)]
+    pub input_gate: bool,
+}
+
+/// How many pods there are.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Scaling {
+    /// How many pods. One of them runs the workers, the others are warm and take over within seconds.
+    #[serde(default = "Scaling::default_replicas")]
+    pub replicas: i32,
+}
+
+impl Scaling {
+    fn default_replicas() -> i32 {
+        1
+    }
+}
+
+impl Default for Scaling {
+    fn default() -> Self {
+        Self {
+            replicas: Self::default_replicas(),
+        }
+    }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// Text by name, as in labels and annotations.
+pub(crate) type Texts = BTreeMap<String, String>;

@@ -1,0 +1,264 @@
+//! What a sidecar says of itself: to the gateway and the operator over its admin port, and to the kubelet when it fails.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Reason;
+
+/// The path of [`Ownership`] on the admin port.
+pub const OWNERSHIP_PATH: &str = "/ownership";
+
+/// The path of [`SidecarStatus`] on the admin port.
+pub const STATUS_PATH: &str = "/status";
+
+/// The header in which a pod that refuses a request says its [`State`].
+pub const STATE_HEADER: &str = "portside-state";
+
+/// The longest that [`OWNERSHIP_PATH`] waits for a change, in seconds.
+pub const MAX_WAIT_SECONDS: u64 = 60;
+
+/// The most bytes the kubelet reads of a termination message
+/// (<https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/>).
+pub const MAX_TERMINATION_BYTES: usize = 4096;
+
+/// What a pod does.
+#[derive(Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Ready to take over.
+    Standby,
+    /// Runs the class's workers.
+    Active,
+    /// Finishes what it has begun, and takes no more.
+    Draining,
+}
+
+impl State {
+    /// As it stands in JSON and in [`STATE_HEADER`].
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Standby => "standby",
+            Self::Active => "active",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+impl std::str::FromStr for State {
+    type Err = UnknownState;
+
+    fn from_str(text: &str) -> Result<Self, UnknownState> {
+        [Self::Standby, Self::Active, Self::Draining]
+            .into_iter()
+            .find(|state| state.as_str() == text)
+            .ok_or(UnknownState)
+    }
+}
+
+/// Text that is no [`State`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a state is standby, active or draining")]
+pub struct UnknownState;
+
+/// Whether a pod runs its class's workers. Of two pods that say [`State::Active`], the one with the higher term is right.
+#[derive(Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Ownership {
+    /// The pod's name.
+    pub pod: String,
+    /// What it does.
+    pub state: State,
+    /// Counts the times the class's workers were taken over, as far as the pod knows.
+    pub term: u64,
+}
+
+impl Ownership {
+    /// What `not=` of [`OWNERSHIP_PATH`] takes to answer when this is no longer so: `STATE:TERM`.
+    #[must_use]
+    pub fn token(&self) -> String {
+        token(self.state, self.term)
+    }
+}
+
+/// A state and a term as `not=` of [`OWNERSHIP_PATH`] takes them.
+#[must_use]
+pub fn token(state: State, term: u64) -> String {
+    format!("{}:{term}", state.as_str())
+}
+
+/// The opposite of [`token`]; `None` for anything else.
+#[must_use]
+pub fn parse_token(text: &str) -> Option<(State, u64)> {
+    let (state, term) = text.split_once(':')?;
+    Some((state.parse().ok()?, term.parse().ok()?))
+}
+
+/// What a pod runs.
+#[derive(Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct SidecarStatus {
+    /// The digest of its bundle: `sha256:` and hexadecimal digits.
+    pub digest: String,
+    /// As in [`Ownership`].
+    pub state: State,
+    /// As in [`Ownership`].
+    pub term: u64,
+    /// How many workers there are.
+    pub workers: SidecarWorkers,
+}
+
+/// How many workers a pod knows of.
+#[derive(Serialize, Deserialize, Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct SidecarWorkers {
+    /// In memory.
+    pub awake: u64,
+    /// With stored state, asleep or awake. `None` while unknown.
+    pub stored: Option<u64>,
+}
+
+/// Why a sidecar ended before it was ready.
+#[derive(Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TerminationReason {
+    /// The code cannot be bundled.
+    CodeInvalid,
+    /// The server's module threw when it was evaluated.
+    CodeFailed,
+    /// A value that the env needs was not mounted.
+    EnvMissing,
+    /// The database's URL was not mounted.
+    DatabaseMissing,
+    /// The database does not answer.
+    DatabaseUnavailable,
+    /// The database's schema is of a newer version, or the URL names no PostgreSQL.
+    DatabaseIncompatible,
+    /// The manifest cannot be read.
+    ClassInvalid,
+}
+
+impl TerminationReason {
+    /// The conditions' reason.
+    #[must_use]
+    pub const fn reason(self) -> Reason {
+        match self {
+            Self::CodeInvalid => Reason::CodeInvalid,
+            Self::CodeFailed => Reason::CodeFailed,
+            Self::EnvMissing => Reason::EnvMissing,
+            Self::DatabaseMissing => Reason::DatabaseMissing,
+            Self::DatabaseUnavailable => Reason::DatabaseUnavailable,
+            Self::DatabaseIncompatible => Reason::DatabaseIncompatible,
+            Self::ClassInvalid => Reason::ClassInvalid,
+        }
+    }
+
+    /// Whether starting again cannot help: the class is stalled.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        match self {
+            Self::CodeInvalid
+            | Self::CodeFailed
+            | Self::DatabaseIncompatible
+            | Self::ClassInvalid => true,
+            Self::EnvMissing | Self::DatabaseMissing | Self::DatabaseUnavailable => false,
+        }
+    }
+}
+
+/// What a sidecar that cannot start leaves in its termination log.
+#[derive(Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Termination {
+    /// Why, for programs.
+    pub reason: TerminationReason,
+    /// Why, for people, with the place and the next step.
+    pub message: String,
+}
+
+impl Termination {
+    /// The termination log's content: JSON of at most [`MAX_TERMINATION_BYTES`], the message cut short if need be.
+    #[must_use]
+    pub fn to_log(&self) -> String {
+        let cut_to = |length: usize| {
+            let message = if length >= self.message.len() {
+                self.message.clone()
+            } else {
+                let end = self.message.floor_char_boundary(length);
+                format!("{}…", &self.message[..end])
+            };
+            let reason = self.reason;
+            let shown = Self { reason, message };
+            serde_json::to_string(&shown).expect("text and an enum are always JSON")
+        };
+        // Escapes make the JSON longer than the message, by how much depends on where it is cut.
+        let (mut fits, mut too_long) = (0, MAX_TERMINATION_BYTES.min(self.message.len()) + 1);
+        while too_long - fits > 1 {
+            let middle = fits.midpoint(too_long);
+            if cut_to(middle).len() <= MAX_TERMINATION_BYTES {
+                fits = middle;
+            } else {
+                too_long = middle;
+            }
+        }
+        cut_to(fits)
+    }
+
+    /// What a termination log says; `None` if it was not written by a sidecar.
+    #[must_use]
+    pub fn from_log(log: &str) -> Option<Self> {
+        serde_json::from_str(log.trim()).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_as_agreed() {
+        let ownership = Ownership {
+            pod: "a-1".into(),
+            state: State::Standby,
+            term: 17,
+        };
+        assert_eq!(
+            serde_json::to_string(&ownership).unwrap(),
+            r#"{"pod":"a-1","state":"standby","term":17}"#
+        );
+        assert_eq!(parse_token(&ownership.token()), Some((State::Standby, 17)));
+        assert_eq!(parse_token("gone:1"), None);
+        let text = r#"{"digest":"sha256:00","state":"active","term":1,"workers":{"awake":12,"stored":null}}"#;
+        let status: SidecarStatus = serde_json::from_str(text).unwrap();
+        assert_eq!(status.workers.stored, None);
+        assert_eq!(serde_json::to_string(&status).unwrap(), text);
+    }
+
+    #[test]
+    fn termination_logs_are_bounded() {
+        let short = Termination {
+            reason: TerminationReason::CodeInvalid,
+            message: "server.js:3:5: no".into(),
+        };
+        let log = short.to_log();
+        assert_eq!(
+            log,
+            r#"{"reason":"CodeInvalid","message":"server.js:3:5: no"}"#
+        );
+        assert_eq!(Termination::from_log(&log), Some(short.clone()));
+        for piece in ["x", "é", "\"\n", "𝄞\u{1}"] {
+            let long = Termination {
+                message: piece.repeat(10_000),
+                ..short.clone()
+            };
+            let log = long.to_log();
+            assert!(
+                (3_900..=MAX_TERMINATION_BYTES).contains(&log.len()),
+                "{}",
+                log.len()
+            );
+            let message = Termination::from_log(&log).unwrap().message;
+            assert!(message.ends_with('…'));
+            assert!(long.message.starts_with(message.trim_end_matches('…')));
+        }
+        assert_eq!(Termination::from_log("panicked at"), None);
+    }
+}
