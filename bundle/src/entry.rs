@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::Options;
 use crate::layout::Layout;
 use crate::manifest::{self, Manifest};
 use crate::plugin::worker_file;
 use crate::problem::{Place, Problem};
 use crate::resolve::{join, source_candidates};
+use crate::{BUNDLE_FILE, Bundled, Options, file};
 
 /// The names of a server that nothing else names, best first.
 const SERVERS: [&str; 3] = ["server.ts", "server.js", "server.mjs"];
@@ -44,12 +44,7 @@ struct Portside {
 
 /// Reads the folder's manifest and package.json and finds the files they name.
 pub(crate) fn find(dir: &Path, options: &Options) -> Result<Entry, Vec<Problem>> {
-    let root = dir.canonicalize().map_err(|error| {
-        vec![Problem::of_file(
-            ".",
-            format!("cannot open the folder: {error}"),
-        )]
-    })?;
+    let root = root(dir)?;
     let mut inputs = BTreeSet::new();
     let mut problems = vec![];
     let manifest = manifest::find(&root, &mut inputs).unwrap_or_else(|found| {
@@ -90,6 +85,38 @@ pub(crate) fn find(dir: &Path, options: &Options) -> Result<Entry, Vec<Problem>>
     }
 }
 
+/// Reads the bundle that the folder has, and its manifest.
+pub(crate) fn made(dir: &Path) -> Result<Bundled, Vec<Problem>> {
+    let root = root(dir)?;
+    let mut inputs = BTreeSet::new();
+    let manifest = manifest::find(&root, &mut inputs);
+    let path = root.join(BUNDLE_FILE);
+    let bundle =
+        file::read(&path).map_err(|error| vec![Problem::of_file(BUNDLE_FILE, error.to_string())]);
+    match (bundle, manifest) {
+        (Ok(bundle), Ok(manifest)) => {
+            inputs.insert(path);
+            Ok(Bundled {
+                bundle,
+                inputs: inputs.into_iter().collect(),
+                manifest,
+            })
+        }
+        (bundle, manifest) => {
+            let problems = [bundle.err(), manifest.err()];
+            Err(problems.into_iter().flatten().flatten().collect())
+        }
+    }
+}
+
+/// The folder, without symbolic links.
+fn root(dir: &Path) -> Result<PathBuf, Vec<Problem>> {
+    dir.canonicalize().map_err(|error| {
+        let message = format!("cannot open the folder: {error}");
+        vec![Problem::of_file(".", message)]
+    })
+}
+
 fn main(
     root: &Path,
     options: &Options,
@@ -97,11 +124,11 @@ fn main(
     package: &(Package, String),
 ) -> Result<PathBuf, Problem> {
     if let Some(main) = &options.main {
-        return file(root, main)
+        return source(root, main)
             .ok_or_else(|| Problem::of_file(".", format!("main module \"{main}\" not found")));
     }
     if let Some((main, place)) = manifest.and_then(|manifest| manifest.main.as_ref()) {
-        return file(root, main).ok_or_else(|| Problem {
+        return source(root, main).ok_or_else(|| Problem {
             message: format!("main module \"{main}\" not found"),
             ..place.clone()
         });
@@ -111,7 +138,7 @@ fn main(
         return Ok(server);
     }
     match &package.0.main {
-        Some(main) => file(root, main).ok_or_else(|| {
+        Some(main) => source(root, main).ok_or_else(|| {
             in_package(
                 &package.1,
                 main,
@@ -124,7 +151,7 @@ fn main(
     }
 }
 
-fn file(root: &Path, path: &str) -> Option<PathBuf> {
+fn source(root: &Path, path: &str) -> Option<PathBuf> {
     source_candidates(&join("", path)?)
         .iter()
         .map(|candidate| root.join(candidate))

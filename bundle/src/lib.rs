@@ -39,6 +39,13 @@ pub mod file;
 pub use manifest::{EnvValue, Manifest};
 pub use problem::Problem;
 
+/// A bundle among the files of a prepared folder.
+const BUNDLE_FILE: &str = "bundle.json";
+
+/// Where the kubelet keeps the files of a mounted ConfigMap; those in the volume's root are links into it. Seen through
+/// them, a file's path would have the time of mounting in it, and so would the bundle.
+const PROJECTED: &str = "..data";
+
 /// How to bundle.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
@@ -76,6 +83,25 @@ pub async fn bundle(dir: &Path, options: &Options) -> Result<Bundled, Vec<Proble
         inputs: inputs.into_iter().collect(),
         manifest: entry.manifest,
     })
+}
+
+/// Bundles the application in a folder that was prepared for it, or takes the bundle it has.
+///
+/// A `bundle.json` (see [`file`]) in the folder is the whole bundle; the manifest is read all the same. The folder may
+/// be a mounted ConfigMap, whose files are links into a folder of their own.
+///
+/// Needs a multi-threaded tokio runtime.
+///
+/// # Errors
+/// As for [`bundle`]; what is wrong with `bundle.json` has that path.
+pub async fn load(dir: &Path) -> Result<Bundled, Vec<Problem>> {
+    let projected = dir.join(PROJECTED);
+    let dir = if projected.is_dir() { &projected } else { dir };
+    if dir.join(BUNDLE_FILE).is_file() {
+        entry::made(dir)
+    } else {
+        bundle(dir, &Options::default()).await
+    }
 }
 
 /// Every problem that keeps the application in `dir` from being bundled, sorted by place.

@@ -3,4 +3,5 @@
 
 mod bundles;
 mod common;
+mod prepared;
 mod problems;

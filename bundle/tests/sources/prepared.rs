@@ -1,0 +1,58 @@
+//! Folders as the sidecar finds them.
+
+use portside_bundle::{file, load};
+
+use crate::common::{App, code};
+
+const CLASS: &str = "apiVersion: portside.dev/v1alpha1\nkind: ServerlessWorkerClass\n\
+                     metadata:\n  name: chat\nspec:\n  code:\n    main: server.js\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mounted_config_map_is_as_the_folder_it_was_made_from() {
+    let files = [
+        ("server.js", "new ServerlessWorker(\"./workers/room.js\");"),
+        ("workers/room.js", "export default 1;"),
+        ("class.yaml", CLASS),
+    ];
+    let plain = App::new(&files);
+    let time = "..2026_01_02_03_04_05.678";
+    let mounted = App::new(
+        &files
+            .map(|(path, text)| (format!("{time}/{path}"), text))
+            .each_ref()
+            .map(|(path, text)| (path.as_str(), *text)),
+    );
+    let link = |to: &str, from: &str| {
+        std::os::unix::fs::symlink(to, mounted.path(from)).unwrap();
+    };
+    link(time, "..data");
+    for name in ["server.js", "workers", "class.yaml"] {
+        link(&format!("..data/{name}"), name);
+    }
+    let loaded = load(mounted.dir()).await.unwrap();
+    assert_eq!(loaded.bundle, plain.bundle().await);
+    assert_eq!(loaded.manifest.unwrap().name, "chat");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_in_the_folder_is_the_code() {
+    let sources = App::new(&[("server.ts", "const a: number = 1; export default a;")]);
+    let bundle = sources.bundle().await;
+    let app = App::new(&[("class.yaml", CLASS)]);
+    app.write("bundle.json", &file::encode(&bundle).unwrap());
+    let loaded = load(app.dir()).await.unwrap();
+    assert!(code(&loaded.bundle, "server.js").contains("const a = 1"));
+    assert_eq!(loaded.bundle, bundle);
+    assert_eq!(loaded.manifest.unwrap().name, "chat");
+    assert_eq!(loaded.inputs.len(), 2);
+
+    app.write("bundle.json", b"{}");
+    app.write("class.yaml", b"kind: Pod");
+    let problems = load(app.dir()).await.unwrap_err();
+    let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    assert!(
+        lines[0].starts_with("bundle.json:1:1: not a bundle file"),
+        "{lines:?}"
+    );
+    assert!(lines[1].starts_with("class.yaml:1:"), "{lines:?}");
+}
