@@ -12,7 +12,7 @@ use portside_core::bundle::BundleDigest;
 use portside_core::limits::Limits;
 use portside_frontdoor::{Config as DoorConfig, FrontDoor, IpNet, TrustedProxies};
 use portside_runtime::Engine;
-use portside_sidecar::{App, Class, Config};
+use portside_sidecar::{App, Class, Config, Ownership};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::console::Console;
@@ -21,7 +21,7 @@ use crate::variables::{Provided, Variable};
 use crate::watch::Watch;
 
 /// Isolate threads per core. Instances on different threads share the CPU fairly, those on one wait for each other.
-const THREADS_PER_CORE: usize = 32;
+pub const THREADS_PER_CORE: usize = 32;
 
 /// How long requests may take to finish after Ctrl-C. Nobody depends on them, and somebody waits at a terminal.
 const DRAIN: Duration = Duration::from_secs(3);
@@ -123,17 +123,18 @@ impl Args {
         };
         let console = Console::new();
         let running = revision(&class);
+        let store = portside_store::open(&url, &name).await?;
+        let process = format!("dev-{}", std::process::id());
         let app = App::start(
             engine,
             Config {
                 class,
-                store: portside_store::open(&url, &name).await?,
-                name: format!("dev-{}", std::process::id()),
+                ownership: Ownership::acquire(store.clone(), &process).await?,
+                store,
                 servers: cores,
                 log: Box::new(move |source, level, text| console.write(source, level, text)),
             },
-        )
-        .await?;
+        );
         let config = DoorConfig {
             listen: SocketAddr::new(host, port),
             show_errors: true,

@@ -5,6 +5,7 @@ mod check;
 mod console;
 mod dev;
 mod problems;
+mod sidecar;
 mod variables;
 mod watch;
 
@@ -28,6 +29,9 @@ enum Command {
     Bundle(bundle::Args),
     /// Report everything that keeps the application in a folder from being bundled
     Check(check::Args),
+    /// Run, or purge, a class in a cluster: what its pods call
+    #[command(hide = true)]
+    Sidecar(sidecar::Args),
 }
 
 fn main() -> ExitCode {
@@ -38,6 +42,7 @@ fn main() -> ExitCode {
         Command::Dev(args) => args.run(),
         Command::Bundle(args) => args.run(),
         Command::Check(args) => args.run(),
+        Command::Sidecar(args) => args.run(),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("portside: {error:#}");

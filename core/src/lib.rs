@@ -8,5 +8,6 @@ pub mod backoff;
 pub mod bundle;
 pub mod ids;
 pub mod keys;
+pub mod lease;
 pub mod limits;
 pub mod write;

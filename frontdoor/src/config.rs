@@ -36,6 +36,9 @@ pub struct Config {
     pub close_timeout: Duration,
     /// Time for running requests and WebSockets to end on shutdown; then they are cut off.
     pub shutdown_timeout: Duration,
+    /// The code WebSockets are closed with on shutdown: 1001 (going away), or 1012 (service restart) where another
+    /// process serves the same clients at once.
+    pub shutdown_code: u16,
 }
 
 impl Default for Config {
@@ -56,6 +59,7 @@ impl Default for Config {
             ping_interval: Duration::from_secs(20),
             close_timeout: Duration::from_secs(5),
             shutdown_timeout: Duration::from_secs(30),
+            shutdown_code: 1001,
         }
     }
 }

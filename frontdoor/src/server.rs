@@ -81,7 +81,7 @@ impl FrontDoor {
     }
 
     /// Serves until `until` is ready, then shuts down: accepts no more, lets running requests finish, closes
-    /// WebSockets with 1001, and after [`Config::shutdown_timeout`] cuts off what is left.
+    /// WebSockets with [`Config::shutdown_code`], and after [`Config::shutdown_timeout`] cuts off what is left.
     pub async fn run(self, until: impl Future<Output = ()>) {
         let Self { listener, door, .. } = self;
         let mut until = pin!(until);

@@ -17,8 +17,8 @@ use tokio::runtime::Handle;
 
 use crate::alarms::Alarms;
 use crate::host::AppHost;
-use crate::ownership::{self, Ownership};
-use crate::servers::Servers;
+use crate::ownership::Ownership;
+use crate::servers::{self, Servers};
 use crate::workers::Workers;
 
 /// How long workers may take to finish what they are doing on shutdown.
@@ -46,8 +46,8 @@ pub struct Config {
     pub class: Class,
     /// Where its state is.
     pub store: Arc<dyn Store>,
-    /// This process's name, for people.
-    pub name: String,
+    /// The right to run its workers. What is addressed to one waits until this process is active.
+    pub ownership: Arc<Ownership>,
     /// How many server instances share the requests while none is stuck.
     pub servers: usize,
     /// Its log.
@@ -71,19 +71,16 @@ pub struct App {
 }
 
 impl App {
-    /// Takes ownership of the application's shards and starts to serve.
-    ///
-    /// # Errors
-    /// The store cannot be used, or another live process owns the application.
-    pub async fn start(engine: Arc<Engine>, config: Config) -> Result<Arc<Self>, ownership::Error> {
+    /// Starts to serve. Needs a tokio runtime.
+    #[must_use]
+    pub fn start(engine: Arc<Engine>, config: Config) -> Arc<Self> {
         let Config {
             class,
             store,
-            name,
+            ownership,
             servers,
             log,
         } = config;
-        let ownership = Ownership::acquire(store.clone(), &name).await?;
         let class = Arc::new(class);
         let app = Arc::new_cyclic(|itself| Self {
             itself: itself.clone(),
@@ -104,13 +101,29 @@ impl App {
             app.store.clone(),
             app.ownership.clone(),
             move |worker, alarm| {
-                if let Some(app) = weak.upgrade() {
+                if let Some(app) = weak.upgrade().filter(|app| !app.is_closing()) {
                     app.workers.alarm(&app, worker, alarm);
                 }
             },
         );
-        tokio::spawn(alarms);
-        Ok(app)
+        let ownership = app.ownership.clone();
+        tokio::spawn(async move {
+            ownership.decided().await;
+            alarms.await;
+        });
+        app
+    }
+
+    /// Evaluates the server's module in an instance of its own, which serves nobody. What it says to workers waits
+    /// until this process is active, so a module that asks them something before it is done counts as sound.
+    ///
+    /// # Errors
+    /// Why the module cannot be used, with the place.
+    pub async fn try_out(&self) -> Result<(), String> {
+        match self.itself.upgrade() {
+            Some(app) => servers::try_out(&app).await,
+            None => Ok(()),
+        }
     }
 
     /// Runs another revision from now on. State and alarms stay; instances of the old one end when their requests have,
@@ -192,6 +205,11 @@ impl App {
 
     pub(crate) fn alarms(&self) -> &Alarms {
         &self.alarms
+    }
+
+    /// How many workers are awake.
+    pub fn awake(&self) -> usize {
+        self.workers.count()
     }
 
     pub(crate) fn workers(&self) -> &Workers {

@@ -2,17 +2,21 @@
 //!
 //! [`App`] is a [`portside_exchange::Application`]: a front door sends it requests. Below it, [`ownership`] says which
 //! shards this process may write, [`workers`] wakes workers and lets them sleep, [`servers`] spreads requests, [`alarms`]
-//! delivers what is due.
+//! delivers what is due. In a cluster a [`Pod`] stands before it, which answers only while it is the active one.
 
+pub mod admin;
 mod alarms;
 mod app;
 mod clock;
 mod crashes;
 mod host;
+pub mod metrics;
 mod ownership;
+mod pod;
 mod servers;
 mod workers;
 
 pub use app::{App, Class, Config, LogSink};
-pub use ownership::Error;
+pub use ownership::{Error, Ownership, Role};
+pub use pod::Pod;
 pub use portside_runtime::surface::host::{Identity, Level};

@@ -2,7 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use portside_core::limits::Limits;
 use portside_exchange::{FetchError, Request, Response};
 use portside_runtime::surface::event::{Event, Fetch, PortFailure, RequestId};
 use portside_runtime::surface::host::{Identity, Level};
@@ -13,6 +15,9 @@ use portside_runtime::{End, Place, Start};
 use tokio::sync::oneshot;
 
 use crate::app::{App, Class};
+
+/// How long a module that is tried out is watched. One that does nothing more has been left alone before that.
+const TRIAL: Duration = Duration::from_secs(5);
 
 /// While all are busy with one long-running piece of JavaScript each, more are started, up to this many per core.
 const MAX_PER_CORE: usize = 4;
@@ -153,7 +158,7 @@ impl Servers {
     /// Returns when every request has its response.
     pub async fn answered(&self) {
         /// How often to look; nobody waits for this.
-        const LOOK: std::time::Duration = std::time::Duration::from_millis(50);
+        const LOOK: Duration = Duration::from_millis(50);
         while self
             .lock()
             .iter()
@@ -171,21 +176,52 @@ impl Servers {
     }
 }
 
-fn start(app: &Arc<App>, class: &Arc<Class>, server: &Arc<Server>) {
-    let options = InstanceOptions {
-        identity: Identity::Server,
-        bundle: class.bundle.clone(),
-        limits: class.limits.clone(),
-        input_gate: false,
-        env: class.env.clone(),
-        storage: Storage::default(),
-        inbox: server.inbox.clone(),
-        host: app.host(),
-    };
-    let start = Start {
-        options,
+/// What an instance of the server is started with.
+fn instance(app: &App, class: &Class, limits: Arc<Limits>, inbox: Arc<Inbox>) -> Start {
+    Start {
+        options: InstanceOptions {
+            identity: Identity::Server,
+            bundle: class.bundle.clone(),
+            limits,
+            input_gate: false,
+            env: class.env.clone(),
+            storage: Storage::default(),
+            inbox,
+            host: app.host(),
+        },
         module: class.bundle.main.clone(),
+    }
+}
+
+/// Evaluates the present class's module, as [`App::try_out`] says.
+pub async fn try_out(app: &App) -> Result<(), String> {
+    let class = app.class();
+    let limits = Limits {
+        // It ends as soon as it has nothing to do.
+        idle: Duration::from_millis(1),
+        ..(*class.limits).clone()
     };
+    let inbox = Arc::new(Inbox::new(limits.inbox_messages, limits.inbox_bytes));
+    let start = instance(app, &class, Arc::new(limits), inbox.clone());
+    let (ended, end) = oneshot::channel();
+    let started = app.engine().start(start, move |end| {
+        let _ = ended.send(end);
+    });
+    started.map_err(|error| format!("no thread could be started: {error}"))?;
+    match tokio::time::timeout(TRIAL, end).await {
+        Ok(Ok(End::Failed(failure))) => Err(failure.to_string()),
+        Ok(_) => Ok(()),
+        Err(_) => {
+            // Twice: it need not wait for what it has begun.
+            let _ = inbox.push(Event::Stop);
+            let _ = inbox.push(Event::Stop);
+            Ok(())
+        }
+    }
+}
+
+fn start(app: &Arc<App>, class: &Arc<Class>, server: &Arc<Server>) {
+    let start = instance(app, class, class.limits.clone(), server.inbox.clone());
     let (ended_app, ended_class, ended_server) = (app.clone(), class.clone(), server.clone());
     let started = app.engine().start(start, move |end| {
         ended(&ended_app, &ended_class, &ended_server, &end)

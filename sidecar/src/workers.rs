@@ -204,6 +204,7 @@ impl Workers {
 
 /// Starts an instance of the worker.
 async fn start(app: Arc<App>, worker: Arc<Worker>) {
+    app.ownership().decided().await;
     // What an earlier instance wrote must be settled before the state is read.
     loop {
         let committed = worker.committed.notified();

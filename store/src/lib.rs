@@ -148,4 +148,11 @@ pub trait Store: Send + Sync + 'static {
     /// Alarms of the given shards that are due at or before `until` (milliseconds since the Unix epoch), earliest first,
     /// at most `limit` of them. Not fenced.
     async fn alarms(&self, shards: &[ShardId], until: i64, limit: usize) -> Result<Vec<DueAlarm>>;
+
+    /// How many workers have a key or an alarm. Reads as many index entries as there are: not for every request.
+    async fn count_workers(&self) -> Result<u64>;
+
+    /// Deletes the application: every key, worker, shard and pod of it, at once or not at all. `false`, and nothing is
+    /// deleted, unless `pod` owns every shard. Of no use to anybody afterwards, this store included.
+    async fn delete_all(&self, pod: PodId) -> Result<bool>;
 }

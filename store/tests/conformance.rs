@@ -45,7 +45,8 @@ on_both_stores! {
         a_stale_epoch_writes_nothing
         a_takeover_sees_the_last_acknowledged_commit
         racing_pods_never_both_write
-        advancing_refuses_the_old_epoch;
+        advancing_refuses_the_old_epoch
+        an_application_is_deleted_by_its_owner_only;
     reading:
         keys_are_in_byte_order
         ranges_are_honoured

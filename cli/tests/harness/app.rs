@@ -5,7 +5,10 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 
+use hyper::Method;
+use portside_testkit::{Reply, Site, Socket};
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
@@ -119,6 +122,36 @@ impl App {
     /// Host and port.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Sends a request and waits for the whole response.
+    pub async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Reply {
+        self.site().request(method, path, headers, body).await
+    }
+
+    /// `GET path`.
+    pub async fn get(&self, path: &str) -> Reply {
+        self.site().get(path).await
+    }
+
+    /// `POST path` with a JSON body.
+    pub async fn post(&self, path: &str, body: &Value) -> Reply {
+        self.site().post(path, body).await
+    }
+
+    /// Opens a WebSocket.
+    pub async fn socket(&self, path: &str) -> Socket {
+        self.site().socket(path).await
+    }
+
+    fn site(&self) -> Site {
+        Site::at(&self.address())
     }
 
     /// The folder it is served from.

@@ -1,41 +1,6 @@
 //! Runs an example the way a newcomer does, and talks to it as its clients do.
 
 mod app;
-mod browser;
-mod client;
 
 pub use app::App;
-pub use browser::Browser;
-pub use client::{Reply, Socket};
-
-use std::time::Duration;
-
-/// How long anything that must happen may take. Generous: it bounds failures, not successes.
-pub const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Asks `probe` until it answers `Some`.
-///
-/// # Panics
-/// When it has not after [`PATIENCE`]; `what` says what was waited for.
-pub async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
-    let asking = async {
-        loop {
-            if let Some(answer) = probe().await {
-                return answer;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    within(what, asking).await
-}
-
-/// The future's output.
-///
-/// # Panics
-/// When it is not there after [`PATIENCE`]; `what` says what was waited for.
-pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(PATIENCE, future).await {
-        Ok(output) => output,
-        Err(_) => panic!("waited {PATIENCE:?} in vain for {what}"),
-    }
-}
+pub use portside_testkit::{Browser, Socket, eventually, within};

@@ -25,7 +25,6 @@ mod opcode {
 
 /// Close codes (RFC 6455 section 7.4.1).
 mod code {
-    pub(super) const GOING_AWAY: u16 = 1001;
     pub(super) const PROTOCOL_ERROR: u16 = 1002;
     /// Never on the wire: the close frame has no code.
     pub(super) const NONE: u16 = 1005;

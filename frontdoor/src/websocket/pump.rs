@@ -92,6 +92,7 @@ pub(crate) async fn run(mut stream: TcpStream, early: Bytes, accepted: Accepted,
         deflate,
         // A peer that takes nothing for so long would not answer pings either.
         patience: config.ping_interval * (MAX_MISSED + 1),
+        shutdown_code: config.shutdown_code,
         link: &link,
     };
     let draining = pin!(door.draining.cancelled());
@@ -228,6 +229,7 @@ struct Writer<'a> {
     deflate: bool,
     /// How long the peer may take no byte.
     patience: Duration,
+    shutdown_code: u16,
     link: &'a Link,
 }
 
@@ -262,7 +264,7 @@ impl Writer<'_> {
             let mut closed = match work {
                 Work::Ordered => false,
                 Work::Message(message) => self.push(message).await?,
-                Work::Draining => self.push_close(code::GOING_AWAY, "shutting down"),
+                Work::Draining => self.push_close(self.shutdown_code, "shutting down"),
                 // The application went away without a word.
                 Work::Finished => self.push_close(code::INTERNAL_ERROR, ""),
             };

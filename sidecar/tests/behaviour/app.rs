@@ -9,7 +9,7 @@ use portside_core::bundle::{Bundle, Module, ModuleKind};
 use portside_core::limits::Limits;
 use portside_exchange::{Application, Body, FetchError, Request, Response};
 use portside_runtime::Engine;
-use portside_sidecar::{App, Class, Config, Identity, Level};
+use portside_sidecar::{App, Class, Config, Identity, Level, Ownership};
 use portside_store::Store;
 
 static ENGINE: OnceLock<Arc<Engine>> = OnceLock::new();
@@ -96,8 +96,8 @@ impl Setup {
         let written = log.clone();
         let config = Config {
             class,
+            ownership: Ownership::acquire(store.clone(), "test").await.unwrap(),
             store: store.clone(),
-            name: "test".into(),
             servers: self.servers,
             log: Box::new(move |source, level, text| {
                 written.lock().unwrap().push(LogLine {
@@ -107,9 +107,7 @@ impl Setup {
                 });
             }),
         };
-        let app = App::start(ENGINE.get().unwrap().clone(), config)
-            .await
-            .unwrap();
+        let app = App::start(ENGINE.get().unwrap().clone(), config);
         TestApp {
             app,
             store,

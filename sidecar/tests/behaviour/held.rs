@@ -149,6 +149,14 @@ impl Store for HeldStore {
         self.inner.commit(commits).await
     }
 
+    async fn count_workers(&self) -> Result<u64> {
+        self.inner.count_workers().await
+    }
+
+    async fn delete_all(&self, pod: PodId) -> Result<bool> {
+        self.inner.delete_all(pod).await
+    }
+
     async fn alarms(&self, shards: &[ShardId], until: i64, limit: usize) -> Result<Vec<DueAlarm>> {
         self.inner.alarms(shards, until, limit).await
     }

@@ -92,6 +92,12 @@ impl Store for Scripted {
     async fn alarms(&self, _: &[ShardId], _: i64, _: usize) -> Result<Vec<DueAlarm>> {
         unreachable!()
     }
+    async fn count_workers(&self) -> Result<u64> {
+        unreachable!()
+    }
+    async fn delete_all(&self, _: PodId) -> Result<bool> {
+        unreachable!()
+    }
 }
 
 fn commit(shard: u32, epoch: u64, bytes: usize) -> Commit {

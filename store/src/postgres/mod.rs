@@ -46,6 +46,16 @@ const LIST: &str = "SELECT key, value FROM portside.kv WHERE pool = $1 AND shard
     AND worker = $3 AND key >= $4 AND key < $5 ORDER BY key LIMIT $6";
 const LIST_REVERSE: &str = "SELECT key, value FROM portside.kv WHERE pool = $1 AND shard = $2 \
     AND worker = $3 AND key >= $4 AND key < $5 ORDER BY key DESC LIMIT $6";
+const COUNT_WORKERS: &str = "SELECT count(*) AS workers FROM portside.worker WHERE pool = $1";
+/// Takes the lock of every fence, so that no commit is under way.
+const HOLD_ALL: &str = "UPDATE portside.shard SET seq = seq + 1 WHERE pool = $1 AND owner = $2";
+const DELETE_ALL: [&str; 5] = [
+    "DELETE FROM portside.kv WHERE pool = $1",
+    "DELETE FROM portside.worker WHERE pool = $1",
+    "DELETE FROM portside.shard WHERE pool = $1",
+    "DELETE FROM portside.pod WHERE pool = $1",
+    "DELETE FROM portside.pool WHERE pool = $1",
+];
 
 /// Statements in flight for commits. Measured: two lanes and more keep the log's flush busy, more than four gain little.
 const LANES: u32 = 4;
@@ -335,5 +345,29 @@ impl Store for Postgres {
         let alarms = self.rows(&self.readers, query).await?;
         let alarms = alarms.iter().map(rows::Columns::due_alarm);
         alarms.filter_map(Result::transpose).collect()
+    }
+
+    async fn count_workers(&self) -> Result<u64> {
+        let query = sqlx::query(COUNT_WORKERS).bind(self.pool);
+        let rows = self.rows(&self.readers, query).await?;
+        let count: i64 = rows.first().map_or(Ok(0), |row| row.try_get("workers"))?;
+        Ok(count.cast_unsigned())
+    }
+
+    async fn delete_all(&self, pod: PodId) -> Result<bool> {
+        let mut transaction = self.control.begin().await?;
+        let held = sqlx::query(HOLD_ALL).bind(self.pool).bind(uuid(pod));
+        let held = held.execute(&mut *transaction).await?.rows_affected();
+        if held != u64::from(SHARDS) {
+            return Ok(false); // and dropping the transaction undoes it
+        }
+        for sql in DELETE_ALL {
+            sqlx::query(sql)
+                .bind(self.pool)
+                .execute(&mut *transaction)
+                .await?;
+        }
+        transaction.commit().await?;
+        Ok(true)
     }
 }

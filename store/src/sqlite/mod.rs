@@ -322,4 +322,33 @@ impl Store for Sqlite {
         let alarms = alarms.iter().map(rows::Columns::due_alarm);
         alarms.filter_map(Result::transpose).collect()
     }
+
+    async fn count_workers(&self) -> Result<u64> {
+        let row = sqlx::query("SELECT count(*) AS workers FROM worker WHERE pool = $1")
+            .bind(self.pool)
+            .fetch_one(&self.readers)
+            .await?;
+        let count: i64 = row.try_get("workers")?;
+        Ok(count.cast_unsigned())
+    }
+
+    async fn delete_all(&self, pod: PodId) -> Result<bool> {
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let held = "SELECT count(*) AS held FROM shard WHERE pool = $1 AND owner = $2";
+        let held = sqlx::query(held).bind(self.pool).bind(blob(pod));
+        let held: i64 = held.fetch_one(&mut *transaction).await?.try_get("held")?;
+        if held != i64::from(SHARDS) {
+            return Ok(false);
+        }
+        for table in ["kv", "worker", "shard", "pod", "pool"] {
+            let mut delete = QueryBuilder::<Driver>::new("DELETE FROM ");
+            delete
+                .push(table)
+                .push(" WHERE pool = ")
+                .push_bind(self.pool);
+            delete.build().execute(&mut *transaction).await?;
+        }
+        transaction.commit().await?;
+        Ok(true)
+    }
 }

@@ -271,3 +271,29 @@ pub async fn advancing_refuses_the_old_epoch(kind: Kind) {
     assert_eq!(keys(&loaded.await.unwrap().unwrap()), ["new"]);
     assert_eq!(fixture.store.advance(old).await.unwrap(), None);
 }
+
+pub async fn an_application_is_deleted_by_its_owner_only(kind: Kind) {
+    let fixture = kind.open().await;
+    let owner = fixture.owner().await;
+    owner.write(&worker("a"), put(&["x", "y"])).await;
+    owner.write(&worker("b"), set_alarm(5)).await;
+    assert_eq!(fixture.store.count_workers().await.unwrap(), 2);
+
+    let other = fixture.pod().await;
+    assert!(!fixture.store.delete_all(other).await.unwrap());
+    assert_eq!(fixture.store.count_workers().await.unwrap(), 2);
+
+    assert!(fixture.store.delete_all(owner.pod).await.unwrap());
+    assert_eq!(fixture.store.count_workers().await.unwrap(), 0);
+    assert!(!fixture.store.renew(owner.pod).await.unwrap());
+    let late = owner.commit(&worker("a"), put(&["late"]));
+    assert_eq!(
+        fixture.store.commit(&[late]).await.unwrap(),
+        [Outcome::Fenced]
+    );
+    // The same name begins anew.
+    let app = fixture.app.clone();
+    drop(owner);
+    let fixture = fixture.reopen(&app).await;
+    assert!(keys(&fixture.owner().await.load(&worker("a")).await.unwrap()).is_empty());
+}

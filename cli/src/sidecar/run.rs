@@ -1,0 +1,225 @@
+//! `portside sidecar run`
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use portside_admin::{Admin, Readiness};
+use portside_bundle::{Bundled, Manifest};
+use portside_crds::sidecar::TerminationReason as Reason;
+use portside_frontdoor::{Config as DoorConfig, FrontDoor, TrustedProxies};
+use portside_runtime::Engine;
+use portside_sidecar::metrics::{Metrics, PodGauges};
+use portside_sidecar::{App, Class, Config, Ownership, Pod, Role, admin};
+use prometheus_client::registry::Registry;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::failure::Failure;
+use super::{Common, env, start_log};
+use crate::console::Console;
+use crate::dev::THREADS_PER_CORE;
+
+/// How long responses that stream may go on once the pod drains. Their clients' other requests wait meanwhile.
+const STREAMS: Duration = Duration::from_secs(5);
+/// How often mounted Secrets and ConfigMaps are looked at. The kubelet itself takes up to a minute to change them.
+const ENV_LOOK: Duration = Duration::from_secs(10);
+
+/// Arguments of `portside sidecar run`.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    common: Common,
+    /// The folder with the class's code and class.yaml
+    #[arg(long, value_name = "DIR", default_value = "/app")]
+    app: PathBuf,
+    /// The folder with one file for each value that is kept in a Secret or ConfigMap
+    #[arg(long, value_name = "DIR", default_value = "/etc/portside/env")]
+    env_dir: PathBuf,
+    /// The address requests come to, from the gateway alone: its x-forwarded-* headers are believed
+    #[arg(long, default_value_t = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8080)))]
+    listen: SocketAddr,
+    /// The address of probes, metrics, /ownership and /status
+    #[arg(long, default_value_t = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 9090)))]
+    admin: SocketAddr,
+}
+
+impl Args {
+    /// Runs the application until a signal ends it. Also gives the path of the termination log.
+    pub fn run(self) -> (Result<(), Failure>, PathBuf) {
+        start_log("info");
+        let log = self.common.termination_log.clone();
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        // Before there are other threads.
+        let engine = Arc::new(Engine::new(cores * THREADS_PER_CORE));
+        let runtime = match tokio::runtime::Runtime::new() {
+            Ok(runtime) => runtime,
+            Err(error) => return (Err(Failure::Lost(error.to_string())), log),
+        };
+        let outcome = runtime.block_on(self.serve(engine, cores));
+        // Instances that did not stop in time are not waited for.
+        runtime.shutdown_background();
+        (outcome, log)
+    }
+
+    async fn serve(self, engine: Arc<Engine>, cores: usize) -> Result<(), Failure> {
+        let ended = ended()?;
+        let readiness = Readiness::waiting_for(["the code to be loaded"]);
+        let (class, manifest) = self.class().await?;
+        let digest = class.bundle.digest().to_string();
+        let store = self.common.open().await?;
+        let unavailable = |error: portside_sidecar::Error| {
+            Failure::new(Reason::DatabaseUnavailable, error.to_string())
+        };
+        let ownership = Ownership::register(store.clone(), &self.common.pod_name)
+            .await
+            .map_err(unavailable)?;
+        let console = Console::new();
+        let app = App::start(
+            engine,
+            Config {
+                class: class.clone(),
+                store: store.clone(),
+                ownership: ownership.clone(),
+                servers: cores,
+                log: Box::new(move |source, level, text| console.write(source, level, text)),
+            },
+        );
+        let mut registry = Registry::with_prefix("portside_sidecar");
+        let metrics = Metrics::register(&mut registry);
+        let name = self.common.pod_name.clone();
+        let pod = Pod::new(name, app.clone(), ownership.clone(), metrics);
+        registry.register_collector(Box::new(PodGauges(pod.clone())));
+        let admin = self.admin(&readiness, registry).await?;
+        tokio::spawn(admin.with(admin::routes(pod.clone(), digest, store)).run());
+
+        let tried = app.try_out().await;
+        if let Err(why) = tried {
+            ownership.release().await;
+            return Err(Failure::new(Reason::CodeFailed, why));
+        }
+        let drained = CancellationToken::new();
+        let door = self.door(pod.clone()).await?;
+        let door = tokio::spawn(door.run(drained.clone().cancelled_owned()));
+        readiness.done("the code to be loaded");
+        tracing::info!("ready");
+        let reload = tokio::spawn(follow_env(
+            self.env_dir.clone(),
+            manifest,
+            class,
+            app.clone(),
+        ));
+        let outcome = active(&ownership, ended).await;
+        readiness.wait_for("nothing: it ends");
+        reload.abort();
+        if outcome.is_ok() {
+            leave(&pod, door, &drained).await;
+        }
+        outcome
+    }
+
+    /// The class as the mounted files have it.
+    async fn class(&self) -> Result<(Class, Option<Manifest>), Failure> {
+        let Bundled {
+            bundle, manifest, ..
+        } = portside_bundle::load(&self.app)
+            .await
+            .map_err(|problems| Failure::of_code(&problems))?;
+        let class = Class {
+            bundle: Arc::new(bundle),
+            limits: Arc::new(
+                manifest
+                    .as_ref()
+                    .map(|manifest| manifest.limits.clone())
+                    .unwrap_or_default(),
+            ),
+            env: Arc::new(env::read(&self.env_dir, manifest.as_ref())?),
+            input_gate: manifest
+                .as_ref()
+                .is_some_and(|manifest| manifest.input_gate),
+        };
+        Ok((class, manifest))
+    }
+
+    async fn admin(&self, readiness: &Readiness, registry: Registry) -> Result<Admin, Failure> {
+        let bound = Admin::bind(self.admin, readiness.clone(), registry).await;
+        bound.map_err(|error| Failure::Lost(format!("cannot listen on {}: {error}", self.admin)))
+    }
+
+    async fn door(&self, pod: Arc<Pod>) -> Result<FrontDoor, Failure> {
+        let config = DoorConfig {
+            listen: self.listen,
+            trusted_proxies: TrustedProxies::All,
+            shutdown_timeout: STREAMS,
+            // A successor has the shards at once.
+            shutdown_code: 1012,
+            ..DoorConfig::default()
+        };
+        let bound = FrontDoor::bind(config, pod).await;
+        bound.map_err(|error| Failure::Lost(format!("cannot listen on {}: {error}", self.listen)))
+    }
+}
+
+/// Waits for the shards and then for the end: that of this pod, or that of its right to the shards.
+async fn active(
+    ownership: &Arc<Ownership>,
+    ended: impl Future<Output = ()>,
+) -> Result<(), Failure> {
+    let mut role = ownership.role();
+    let waiting = ownership.clone();
+    let claiming = tokio::spawn(async move {
+        if waiting.claim().await.is_ok() {
+            tracing::info!("active");
+        }
+    });
+    let outcome = tokio::select! {
+        () = ended => Ok(()),
+        _ = role.wait_for(|role| *role == Role::Over) => {
+            Err(Failure::Lost("another pod has taken over: starting anew".to_owned()))
+        }
+    };
+    claiming.abort();
+    outcome
+}
+
+/// Ends without having dropped anything: what was taken is answered, what was written is durable, and only then
+/// is the successor let in.
+async fn leave(pod: &Pod, door: JoinHandle<()>, drained: &CancellationToken) {
+    tracing::info!("draining");
+    pod.drain().await;
+    drained.cancel();
+    let _ = door.await;
+    pod.app().shut_down().await;
+    tracing::info!("released");
+}
+
+/// Replaces the running class when a mounted value changes.
+async fn follow_env(dir: PathBuf, manifest: Option<Manifest>, mut class: Class, app: Arc<App>) {
+    loop {
+        tokio::time::sleep(ENV_LOOK).await;
+        match env::read(&dir, manifest.as_ref()) {
+            Ok(env) if env == *class.env => {}
+            Ok(env) => {
+                class.env = Arc::new(env);
+                app.replace(class.clone());
+                tracing::info!("the env has changed: reloaded");
+            }
+            Err(_) => tracing::warn!("a value of the env is gone: the present ones stay"),
+        }
+    }
+}
+
+/// Resolves when the kubelet, or a person, asks it to end.
+fn ended() -> Result<impl Future<Output = ()>, Failure> {
+    let failed = |error| Failure::Lost(format!("signals cannot be received: {error}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
