@@ -3,4 +3,4 @@
 mod app;
 
 pub use app::App;
-pub use portside_testkit::{Browser, Socket, eventually, within};
+pub use portside_testkit::{Browser, Reply, Socket, eventually, within};

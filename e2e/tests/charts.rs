@@ -1,0 +1,244 @@
+//! The charts, rendered without a cluster. Needs `helm`: the program in `HELM`, else on `PATH`; without one these
+//! tests say so and pass. `UPDATE_GOLDEN=1` writes the expected files anew.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test may panic, and helpers outside of #[test] are tests too"
+)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::{env, fs};
+
+use serde_json::{Value, json};
+
+const NAMESPACED: &[&str] = &["--set", "watchNamespaces={team-a,team-b}"];
+/// Everything that can be turned on.
+const FULL: &[&str] = &[
+    "--set",
+    "replicaCount=2,networkPolicy.enabled=true,podMonitor.enabled=true,serviceMonitor.enabled=true",
+    "--set",
+    "postgres.enabled=true,postgres.password=correct-horse,postgres.namespaces={team-a,team-b}",
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn chart(name: &str) -> PathBuf {
+    root().join("charts").join(name)
+}
+
+/// Runs helm, or tells that there is none.
+fn helm(args: &[&str]) -> Option<Output> {
+    let program = env::var_os("HELM").unwrap_or_else(|| "helm".into());
+    match Command::new(&program).args(args).output() {
+        Ok(output) => Some(output),
+        Err(_) => {
+            eprintln!(
+                "skipped: {} does not run; install helm, or set HELM",
+                program.display()
+            );
+            None
+        }
+    }
+}
+
+/// The chart as text.
+fn rendered(name: &str, options: &[&str]) -> Option<String> {
+    let output = template(name, options)?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{name} {options:?}: {errors}");
+    Some(String::from_utf8(output.stdout).unwrap())
+}
+
+fn template(name: &str, options: &[&str]) -> Option<Output> {
+    let path = chart(name);
+    let fixed = ["template", name, path.to_str().unwrap()];
+    let version = ["--kube-version", "1.33", "--namespace", "portside-system"];
+    helm(&[&fixed[..], &version[..], options].concat())
+}
+
+fn documents(yaml: &str) -> Vec<Value> {
+    yaml.split("\n---\n")
+        .map(|document| serde_saphyr::from_str::<Value>(document).unwrap())
+        .filter(|document| !document.is_null())
+        .collect()
+}
+
+/// The objects of a chart.
+fn objects(name: &str, options: &[&str]) -> Option<Vec<Value>> {
+    rendered(name, options).map(|text| documents(text.trim_start_matches("---\n")))
+}
+
+fn pod_template(object: &Value) -> Option<&Value> {
+    object.pointer("/spec/template/spec")
+}
+
+/// Compares with a committed file.
+fn golden(name: &str, actual: &str) {
+    let path = chart("portside/tests/golden").join(name);
+    if env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&path, actual).unwrap();
+    }
+    let expected = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        expected == actual,
+        "{} is not what the chart renders; look at the difference, then UPDATE_GOLDEN=1",
+        path.display()
+    );
+}
+
+#[test]
+fn lint_finds_nothing() {
+    for name in ["portside", "portside-crds"] {
+        let path = chart(name);
+        let path = path.to_str().unwrap();
+        let Some(output) = helm(&["lint", "--strict", "--kube-version", "1.33", path]) else {
+            return;
+        };
+        assert!(output.status.success(), "{output:?}");
+    }
+}
+
+#[test]
+fn the_definition_is_the_generated_one() {
+    let file = "serverlessworkerclasses.yaml";
+    let generated = fs::read_to_string(root().join("crds/generated").join(file)).unwrap();
+    let copy = chart("portside-crds").join("files").join(file);
+    if env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&copy, &generated).unwrap();
+    }
+    assert!(
+        fs::read_to_string(&copy).unwrap() == generated,
+        "copy crds/generated/{file} to {}",
+        copy.display()
+    );
+    let Some(mut objects) = objects("portside-crds", &[]) else {
+        return;
+    };
+    assert_eq!(objects.len(), 1);
+    let rendered = &mut objects[0];
+    assert_eq!(
+        rendered["metadata"]["annotations"]["helm.sh/resource-policy"],
+        "keep"
+    );
+    let mut expected: Value = documents(&generated).remove(0);
+    rendered["metadata"].take();
+    expected["metadata"].take();
+    assert_eq!(*rendered, expected);
+}
+
+#[test]
+fn permissions_are_the_ones_looked_at() {
+    let roles = [
+        "--show-only=templates/rbac/operator.yaml",
+        "--show-only=templates/rbac/gateway.yaml",
+        "--show-only=templates/rbac/users.yaml",
+    ];
+    for (file, options) in [("rbac.yaml", &[][..]), ("rbac-namespaced.yaml", NAMESPACED)] {
+        let Some(text) = rendered("portside", &[&roles, options].concat()) else {
+            return;
+        };
+        assert!(!text.contains("secrets"), "nothing here may read Secrets");
+        assert!(!text.contains('*'), "nothing here may do everything");
+        golden(file, &text);
+    }
+}
+
+#[test]
+fn watched_namespaces_take_no_cluster_roles() {
+    let options = [NAMESPACED, &["--set", "rbac.aggregate=false"]].concat();
+    let Some(objects) = objects("portside", &options) else {
+        return;
+    };
+    let kinds: Vec<_> = objects.iter().map(|object| &object["kind"]).collect();
+    assert!(!kinds.contains(&&json!("ClusterRole")));
+    assert!(!kinds.contains(&&json!("ClusterRoleBinding")));
+    let arguments = |component: &str| {
+        let object = objects.iter().find(|object| {
+            object["kind"] == "Deployment"
+                && object["metadata"]["labels"]["app.kubernetes.io/component"] == component
+        });
+        object.unwrap()["spec"]["template"]["spec"]["containers"][0]["args"].to_string()
+    };
+    for component in ["operator", "gateway"] {
+        assert!(arguments(component).contains("--watch-namespace=team-b"));
+    }
+}
+
+#[test]
+fn every_pod_fits_the_restricted_standard() {
+    let Some(objects) = objects("portside", FULL) else {
+        return;
+    };
+    let pods: Vec<_> = objects.iter().filter_map(pod_template).collect();
+    assert_eq!(pods.len(), 4, "operator, gateway, Postgres, clean-up");
+    for pod in pods {
+        assert_eq!(pod["securityContext"]["runAsNonRoot"], true, "{pod}");
+        let seccomp = &pod["securityContext"]["seccompProfile"]["type"];
+        assert_eq!(seccomp, "RuntimeDefault", "{pod}");
+        assert_eq!(pod["enableServiceLinks"], false, "{pod}");
+        for container in pod["containers"].as_array().unwrap() {
+            let context = &container["securityContext"];
+            assert_eq!(context["allowPrivilegeEscalation"], false, "{container}");
+            assert_eq!(context["readOnlyRootFilesystem"], true, "{container}");
+            assert_eq!(context["capabilities"], json!({ "drop": ["ALL"] }));
+            assert!(container["resources"]["requests"].is_object());
+        }
+    }
+}
+
+#[test]
+fn rendering_twice_is_the_same() {
+    let Some(first) = rendered("portside", FULL) else {
+        return;
+    };
+    assert_eq!(Some(first), rendered("portside", FULL));
+}
+
+#[test]
+fn each_namespace_gets_the_database() {
+    let Some(objects) = objects("portside", FULL) else {
+        return;
+    };
+    let urls: Vec<_> = objects
+        .iter()
+        .filter(|object| object["metadata"]["name"] == "portside-database")
+        .map(|object| {
+            let namespace = object["metadata"]["namespace"].as_str().unwrap();
+            (namespace, object["stringData"]["url"].as_str().unwrap())
+        })
+        .collect();
+    let url =
+        "postgres://portside:correct-horse@portside-postgres.portside-system.svc:5432/portside";
+    assert_eq!(urls, [("team-a", url), ("team-b", url)]);
+}
+
+#[test]
+fn wrong_values_are_refused() {
+    for (option, complaint) in [
+        ("postgres.enabled=true", "postgres.password is required"),
+        ("postgres.password=p@ss/word:1", "/postgres/password"),
+        ("replicas=3", "replicas"),
+        ("gateway.image.pullPolicy=Sometimes", "pullPolicy"),
+        ("image.digest=latest", "digest"),
+    ] {
+        let Some(output) = template("portside", &["--set", option]) else {
+            return;
+        };
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{option} was accepted");
+        assert!(errors.contains(complaint), "{option}: {errors}");
+    }
+}
+
+#[test]
+fn a_digest_wins_over_a_tag() {
+    let digest = format!("sha256:{}", "a".repeat(64));
+    let option = format!("image.digest={digest},image.tag=1.2.3,sidecar.image.tag=2.0.0");
+    let Some(text) = rendered("portside", &["--set", &option]) else {
+        return;
+    };
+    assert!(text.contains(&format!("image: portside/operator@{digest}\n")));
+    assert!(text.contains("--sidecar-image=portside/sidecar:2.0.0\n"));
+}
