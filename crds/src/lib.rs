@@ -9,8 +9,11 @@ pub mod names;
 pub mod quantity;
 pub mod reason;
 pub mod routes;
+mod rules;
+pub mod schema;
 pub mod sidecar;
 pub mod status;
+pub mod validate;
 
 pub use class::{ServerlessWorkerClass, ServerlessWorkerClassSpec};
 pub use conditions::ConditionType;

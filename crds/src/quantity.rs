@@ -65,15 +65,11 @@ impl JsonSchema for Quantity {
 
 /// Bytes from a resource quantity: a decimal number and perhaps one of `Ki` `Mi` `Gi` `Ti`, `k` `M` `G` `T`.
 ///
-/// Source: <https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/>. `None` for anything
-/// else, for what is not a positive whole number of bytes, and for what no address space holds.
+/// Part of a byte counts as a whole one, as in Kubernetes. `None` for anything else, for zero, and for what no address
+/// space holds.
 #[must_use]
 pub fn bytes(text: &str) -> Option<usize> {
-    let digits = text.len()
-        - text
-            .trim_start_matches(|c: char| c.is_ascii_digit() || c == '.')
-            .len();
-    let (number, suffix) = text.split_at(digits);
+    let (number, suffix) = split(text);
     let unit: u128 = match suffix {
         "" => 1,
         "k" => 1_000,
@@ -86,28 +82,28 @@ pub fn bytes(text: &str) -> Option<usize> {
         "Ti" => 1 << 40,
         _ => return None,
     };
-    let bytes = scaled(number, unit)?;
-    usize::try_from(bytes).ok().filter(|bytes| *bytes > 0)
+    let thousandths = thousandths(number, 15)?.checked_mul(unit)?;
+    let bytes = usize::try_from(thousandths.div_ceil(1000)).ok()?;
+    (bytes > 0).then_some(bytes)
 }
 
 /// A duration: decimal numbers, each with `h`, `m`, `s` or `ms`, the units in falling order (`1m30s`, `0.5s`).
 ///
-/// This is what Go's `time.ParseDuration` reads, without signs and units below a millisecond. `None` for anything else
-/// and for zero.
+/// This is what Go's `time.ParseDuration` reads, without signs, units below a millisecond and parts of one. A number
+/// has at most six digits and three decimals. `None` for anything else and for zero.
 #[must_use]
 pub fn duration(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut millis: u128 = 0;
     let mut last = u128::MAX;
     while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let (number, tail) = rest.split_at(digits);
+        let (number, tail) = split(rest);
         let letters = tail
             .find(|c: char| !c.is_ascii_alphabetic())
             .unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(letters);
         let unit = match unit {
-            "ms" => 1,
+            "ms" if !number.contains('.') => 1,
             "s" => 1_000,
             "m" => 60_000,
             "h" => 3_600_000,
@@ -116,7 +112,7 @@ pub fn duration(text: &str) -> Option<Duration> {
         if unit >= last {
             return None;
         }
-        millis = millis.checked_add(scaled(number, unit)?)?;
+        millis += thousandths(number, 6)? * unit / 1000;
         last = unit;
         rest = tail;
     }
@@ -124,16 +120,41 @@ pub fn duration(text: &str) -> Option<Duration> {
     (millis > 0).then(|| Duration::from_millis(millis))
 }
 
-/// `number` times `unit`, if that is whole.
-fn scaled(number: &str, unit: u128) -> Option<u128> {
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    if whole.is_empty() && fraction.is_empty() || fraction.len() > 12 || whole.len() > 24 {
+/// Whether Kubernetes reads the text as a quantity that is not negative.
+#[must_use]
+pub fn is_quantity(text: &str) -> bool {
+    const SUFFIXES: [&str; 15] = [
+        "", "n", "u", "m", "k", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi",
+    ];
+    let (number, suffix) = split(text.strip_prefix('+').unwrap_or(text));
+    let digits = number.bytes().filter(u8::is_ascii_digit).count();
+    let exponent = || {
+        let power = suffix.strip_prefix(['e', 'E'])?;
+        let power = power.strip_prefix(['+', '-']).unwrap_or(power);
+        Some(!power.is_empty() && power.bytes().all(|b| b.is_ascii_digit()))
+    };
+    digits > 0
+        && number.len() - digits <= 1
+        && (SUFFIXES.contains(&suffix) || suffix == "Ei" || exponent() == Some(true))
+}
+
+/// The digits and dots at the start, and the rest.
+fn split(text: &str) -> (&str, &str) {
+    let number = |c: char| c.is_ascii_digit() || c == '.';
+    text.split_at(text.find(|c| !number(c)).unwrap_or(text.len()))
+}
+
+/// A number of at most `digits` digits and three decimals, times a thousand.
+fn thousandths(number: &str, digits: usize) -> Option<u128> {
+    let (whole, fraction) = match number.split_once('.') {
+        Some((whole, fraction)) if !fraction.is_empty() => (whole, fraction),
+        Some(_) => return None,
+        None => (number, ""),
+    };
+    if whole.is_empty() || whole.len() > digits || fraction.len() > 3 {
         return None;
     }
-    let digits: u128 = format!("{whole}{fraction}").parse().ok()?;
-    let divisor = 10_u128.pow(u32::try_from(fraction.len()).ok()?);
-    let scaled = digits.checked_mul(unit)?;
-    (scaled % divisor == 0).then(|| scaled / divisor)
+    format!("{whole}{fraction:0<3}").parse().ok()
 }
 
 #[cfg(test)]
@@ -146,8 +167,22 @@ mod tests {
         assert_eq!(bytes("1.5Gi"), Some(3 << 29));
         assert_eq!(bytes("64M"), Some(64_000_000));
         assert_eq!(bytes("4096"), Some(4096));
+        assert_eq!(bytes("1.5"), Some(2));
         for wrong in [
-            "", "Mi", "128MB", "-1", "1 Mi", "0", "1.5", "1e3", ".", "128mi",
+            "",
+            "Mi",
+            "128MB",
+            "-1",
+            "1 Mi",
+            "0",
+            "1.",
+            ".5",
+            "1e3",
+            ".",
+            "128mi",
+            "1.2.3Mi",
+            "1.0001Mi",
+            "99999999999Ti",
         ] {
             assert_eq!(bytes(wrong), None, "{wrong}");
         }
@@ -161,8 +196,23 @@ mod tests {
         assert_eq!(millis("0.5s"), Some(500));
         assert_eq!(millis("250ms"), Some(250));
         assert_eq!(millis("2h"), Some(7_200_000));
-        for wrong in ["", "30", "s", "30 s", "1s1m", "-1s", "0s", "1d", "1.2.3s"] {
+        for wrong in [
+            "", "30", "s", "30 s", "1s1m", "-1s", "0s", "1d", "1.2.3s", "1.5ms", "1234567s",
+            "0.0001h",
+        ] {
             assert_eq!(millis(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn knows_quantities() {
+        for right in [
+            "1", "500m", "1.5Gi", "1e3", "2E-1", "+1", ".5", "1.", "3Ei", "1E",
+        ] {
+            assert!(is_quantity(right), "{right}");
+        }
+        for wrong in ["", "m", "1x", "1 Gi", "-1", "1.2.3", "1e", "1Kii", "."] {
+            assert!(!is_quantity(wrong), "{wrong}");
         }
     }
 }

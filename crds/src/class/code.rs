@@ -4,16 +4,21 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Texts;
+use crate::rules;
+use crate::schema::texts;
 
-/// Where the code comes from: exactly one of `inline`, `config_map` and `oci`.
+/// Where the code comes from: exactly one of inline, configMap and oci.
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = rules::schema(rules::CODE)))]
 pub struct Code {
     /// The main module, relative. By default server.ts, server.js or server.mjs, else package.json's main.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253), extend("x-kubernetes-validations" = rules::schema(rules::MAIN)))]
     pub main: Option<String>,
     /// The files themselves, by path. 256 KiB in all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "texts::<100, 262_144>", extend("x-kubernetes-validations" = rules::schema(rules::INLINE)))]
     pub inline: Option<Texts>,
     /// A ConfigMap whose every key is a file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -28,6 +33,7 @@ pub struct Code {
 #[serde(rename_all = "camelCase")]
 pub struct ConfigMapCode {
     /// The ConfigMap. A key bundle.json, made by portside bundle, is the whole bundle.
+    #[schemars(length(max = 253), extend("x-kubernetes-validations" = rules::schema(rules::OBJECT_NAME)))]
     pub name: String,
 }
 
@@ -36,9 +42,11 @@ pub struct ConfigMapCode {
 #[serde(rename_all = "camelCase")]
 pub struct OciCode {
     /// The artifact, such as registry.example/acme/chat:1.4.
+    #[schemars(length(max = 512), extend("x-kubernetes-validations" = rules::schema(rules::OCI_REFERENCE)))]
     pub reference: String,
     /// The manifest's digest, sha256: and 64 hexadecimal digits. With it, the tag may move without effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 71), extend("x-kubernetes-validations" = rules::schema(rules::OCI_DIGEST)))]
     pub digest: Option<String>,
     /// A Secret of type kubernetes.io/dockerconfigjson with the registry's credentials.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -50,5 +58,6 @@ pub struct OciCode {
 #[serde(rename_all = "camelCase")]
 pub struct LocalRef {
     /// The object's name.
+    #[schemars(length(max = 253), extend("x-kubernetes-validations" = rules::schema(rules::OBJECT_NAME)))]
     pub name: String,
 }

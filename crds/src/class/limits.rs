@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::quantity::{self, Quantity};
+use crate::rules;
 
 /// Limits over the defaults of [`Limits`].
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq, Eq)]
@@ -12,18 +13,23 @@ use crate::quantity::{self, Quantity};
 pub struct ClassLimits {
     /// JavaScript heap of one worker, such as 64Mi. Default 128Mi.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-validations" = rules::schema(rules::HEAP)))]
     pub heap: Option<Quantity>,
     /// ArrayBuffers and WebAssembly memories of one worker together, such as 1Gi. Default 128Mi.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-validations" = rules::schema(rules::EXTERNAL_MEMORY)))]
     pub external_memory: Option<Quantity>,
     /// CPU time of one uninterrupted stretch of JavaScript, such as 500ms. Default 30s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32), extend("x-kubernetes-validations" = rules::schema(rules::CPU)))]
     pub cpu: Option<String>,
     /// How long a fetch handler may take to return its response, such as 1m30s. Default 60s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32), extend("x-kubernetes-validations" = rules::schema(rules::REQUEST_TIMEOUT)))]
     pub request_timeout: Option<String>,
     /// After how long without work a worker is put to sleep, such as 5s. Default 10s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32), extend("x-kubernetes-validations" = rules::schema(rules::IDLE)))]
     pub idle: Option<String>,
 }
 

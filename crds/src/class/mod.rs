@@ -9,6 +9,7 @@ use kube_derive::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::rules;
 use crate::status::ServerlessWorkerClassStatus;
 
 mod code;
@@ -80,11 +81,16 @@ pub use route::{HttpRoute, Ingress, IngressTls, ParentRef, Route};
     )
 )]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = rules::schema(rules::SPEC)))]
 pub struct ServerlessWorkerClassSpec {
     /// Where the code comes from: exactly one of inline, configMap and oci.
     pub code: Code,
     /// The server's env, each entry a value or a reference to a Secret's or ConfigMap's key.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 200),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
     pub env: Vec<EnvEntry>,
     /// Where workers' state is kept and what becomes of it when the class is deleted.
     #[serde(default)]
@@ -97,6 +103,10 @@ pub struct ServerlessWorkerClassSpec {
     pub concurrency: Concurrency,
     /// Which requests go to this class. Of two classes with the same route, the older one has it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 64),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["host", "path"])
+    )]
     pub routes: Vec<Route>,
     /// The Ingress that is made for the routes.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -130,6 +140,7 @@ pub struct Storage {
 /// A database, named by the Secret that has its URL.
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = rules::schema(rules::DATABASE)))]
 pub struct Database {
     /// The Secret's key whose value is a postgres:// URL.
     #[serde(default)]
@@ -142,9 +153,11 @@ pub struct Database {
 pub struct DatabaseSecret {
     /// The Secret, in the class's namespace.
     #[serde(default = "DatabaseSecret::default_name")]
+    #[schemars(length(max = 253), extend("x-kubernetes-validations" = rules::schema(rules::OBJECT_NAME)))]
     pub name: String,
     /// The key in it.
     #[serde(default = "DatabaseSecret::default_key")]
+    #[schemars(length(max = 253), extend("x-kubernetes-validations" = rules::schema(rules::KEY)))]
     pub key: String,
 }
 
@@ -192,6 +205,7 @@ pub struct Concurrency {
 pub struct Scaling {
     /// How many pods. One of them runs the workers, the others are warm and take over within seconds.
     #[serde(default = "Scaling::default_replicas")]
+    #[schemars(range(min = 0, max = 100))]
     pub replicas: i32,
 }
 
