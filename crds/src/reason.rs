@@ -36,6 +36,8 @@ reasons! {
     RevisionFailed,
     /// The API server refused an object that the class asks for, or could not be asked.
     ApplyFailed,
+    /// An object of a name that the class needs is there and belongs to somebody else.
+    NameTaken,
     /// The pods are refused: by admission, a quota, or because what the class passes on is not valid.
     PodRejected,
     /// No node takes the pods.
