@@ -30,13 +30,13 @@ mod manifest;
 mod options;
 mod plugin;
 mod problem;
-mod quantity;
 mod resolve;
+mod structure;
 mod yaml;
 
 pub mod file;
 
-pub use manifest::{EnvValue, Manifest};
+pub use manifest::{Elsewhere, EnvValue, Manifest, SourceKind};
 pub use problem::Problem;
 
 /// A bundle among the files of a prepared folder.

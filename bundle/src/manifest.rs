@@ -1,17 +1,18 @@
-//! The `ServerlessWorkerClass` in an application's folder, as far as running it here needs it.
+//! The `ServerlessWorkerClass` in an application's folder.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use portside_core::limits::Limits;
+use portside_crds::class::{EnvEntry, EnvSource};
+use portside_crds::validate::{Step, validate};
+use portside_crds::{API_VERSION, KIND, ServerlessWorkerClass, ServerlessWorkerClassSpec, schema};
+use serde_json::{Value as Json, json};
 
 use crate::problem::{Place, Problem};
-use crate::quantity;
-use crate::yaml::{Node, Value, place_of_error};
-
-const API_VERSION: &str = "portside.dev/v1alpha1";
-const KIND: &str = "ServerlessWorkerClass";
+use crate::structure;
+use crate::yaml::{Node, place_of_error};
 
 /// The files that can be nothing but the manifest, best first. Any other YAML file may be it, if it has the kind.
 const NAMES: [&str; 2] = ["class.yaml", "class.yml"];
@@ -29,6 +30,10 @@ pub struct Manifest {
     pub input_gate: bool,
     /// `spec.code.main`, and what to say at its place should it be missing.
     pub(crate) main: Option<(String, Problem)>,
+    /// `spec.code.inline`.
+    pub(crate) inline: Option<BTreeMap<String, String>>,
+    /// The whole document.
+    document: Json,
 }
 
 /// The value of an environment entry.
@@ -36,8 +41,61 @@ pub struct Manifest {
 pub enum EnvValue {
     /// Given in the manifest.
     Plain(String),
-    /// Kept in the cluster (`valueFrom`): outside of it, it has to be provided. The problem to report if it is not.
-    Elsewhere(Problem),
+    /// Kept in the cluster (`valueFrom`): outside of it, it has to be provided.
+    Elsewhere(Elsewhere),
+}
+
+/// Where in the cluster an entry's value is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// What has it.
+    pub kind: SourceKind,
+    /// The object's name, in the class's namespace.
+    pub object: String,
+    /// The key in it.
+    pub key: String,
+    /// Whether the entry is left out where the object or the key is missing.
+    pub optional: bool,
+    /// What to report outside a cluster if the value is not provided.
+    pub problem: Problem,
+}
+
+impl fmt::Display for Elsewhere {
+    /// `key KEY of Secret NAME`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            SourceKind::Secret => "Secret",
+            SourceKind::ConfigMap => "ConfigMap",
+        };
+        write!(f, "key {} of {kind} {}", self.key, self.object)
+    }
+}
+
+/// What keeps an entry's value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceKind {
+    /// `secretKeyRef`
+    Secret,
+    /// `configMapKeyRef`
+    ConfigMap,
+}
+
+impl Manifest {
+    /// The class with its code in a ConfigMap of that name instead of where it was, as a manifest.
+    ///
+    /// `spec.code.main` goes with the sources: a bundle knows its own.
+    #[must_use]
+    pub fn with_bundle_in(&self, config_map: &str) -> Json {
+        let mut document = self.document.clone();
+        document["spec"]["code"] = json!({"configMap": {"name": config_map}});
+        document
+    }
+
+    /// `metadata.namespace`.
+    #[must_use]
+    pub fn namespace(&self) -> Option<&str> {
+        self.document["metadata"]["namespace"].as_str()
+    }
 }
 
 /// Finds and reads the manifest among the YAML files of `root`.
@@ -107,7 +165,7 @@ fn read(path: &str, text: &str, certain: bool) -> Result<Vec<Manifest>, Vec<Prob
     for document in &documents {
         let kind = document.field("kind").and_then(Node::text);
         if kind == Some(KIND) {
-            manifests.push(reader.manifest(document));
+            manifests.extend(reader.manifest(document));
         } else if certain {
             let place = document.field("kind").unwrap_or(document).place;
             reader.report(place, format!("kind must be {KIND}"));
@@ -123,7 +181,7 @@ fn read(path: &str, text: &str, certain: bool) -> Result<Vec<Manifest>, Vec<Prob
     }
 }
 
-/// Walks a document, collecting what is wrong with it.
+/// Reads documents, collecting what is wrong with them.
 struct Reader<'p> {
     path: &'p str,
     problems: Vec<Problem>,
@@ -134,204 +192,134 @@ impl Reader<'_> {
         self.problems.push(Problem::at(self.path, place, message));
     }
 
-    fn manifest(&mut self, document: &Node) -> Manifest {
-        let mut manifest = Manifest {
-            name: String::new(),
-            env: vec![],
-            limits: Limits::default(),
-            input_gate: false,
-            main: None,
-        };
-        if document.field("apiVersion").is_none() {
-            self.report(document.place, format!("apiVersion must be {API_VERSION}"));
+    /// The class, unless what is wrong with it leaves none.
+    fn manifest(&mut self, document: &Node) -> Option<Manifest> {
+        let api_version = document.field("apiVersion");
+        if api_version.and_then(Node::text) != Some(API_VERSION) {
+            let place = api_version.unwrap_or(document).place;
+            self.report(place, format!("apiVersion must be {API_VERSION}"));
         }
-        self.fields(document, "", |reader, name, node| {
-            match name {
-                "kind" => {}
-                "apiVersion" if node.text() == Some(API_VERSION) => {}
-                "apiVersion" => {
-                    reader.report(node.place, format!("apiVersion must be {API_VERSION}"));
-                }
-                "metadata" => manifest.name = reader.name(node),
-                "spec" => reader.spec(node, &mut manifest),
-                _ => return false,
+        for (key, _) in document.fields() {
+            // A class that was read from a cluster has a status, which is for the operator alone.
+            if !["apiVersion", "kind", "metadata", "spec", "status"].contains(&&*key.name) {
+                self.report(key.place, format!("unknown field {}", key.name));
             }
-            true
-        });
-        if document.field("metadata").is_none() {
-            self.report(document.place, "metadata.name is missing");
         }
-        manifest
+        let name = self.name(document);
+        let (spec, misfits) = self.spec(document)?;
+        // Where the name is missing, that was said.
+        let checked = ServerlessWorkerClass::new(name.as_deref().unwrap_or("unnamed"), spec);
+        for violation in validate(&checked) {
+            let place = match &*violation.path {
+                [] => document.place_of(&[field("metadata"), field("name")]),
+                // What has something wrong in it is not judged as a whole.
+                path if misfits.iter().any(|misfit| misfit.starts_with(path)) => continue,
+                path => document.place_of(path),
+            };
+            self.report(place, violation.to_string());
+        }
+        let code = &checked.spec.code;
+        let main = code.main.clone().map(|main| {
+            let place = document.place_of(&[field("spec"), field("code"), field("main")]);
+            (main, Problem::at(self.path, place, ""))
+        });
+        Some(Manifest {
+            name: name?,
+            env: (checked.spec.env.iter().enumerate())
+                .map(|(n, entry)| (entry.name.clone(), self.env_value(document, n, entry)))
+                .collect(),
+            limits: checked.spec.limits.over_defaults(),
+            input_gate: checked.spec.concurrency.input_gate,
+            main,
+            inline: code.inline.clone(),
+            document: document.json(),
+        })
     }
 
     /// `metadata.name`; what else Kubernetes keeps in `metadata` is not for here.
-    fn name(&mut self, metadata: &Node) -> String {
-        match metadata.field("name") {
-            Some(name) => self.text(name, "metadata.name").unwrap_or_default(),
-            None => {
-                self.report(metadata.place, "metadata.name is missing");
-                String::new()
-            }
-        }
-    }
-
-    fn spec(&mut self, spec: &Node, manifest: &mut Manifest) {
-        self.fields(spec, "spec", |reader, name, node| {
-            match name {
-                "code" => reader.fields(node, "spec.code", |reader, name, node| {
-                    if name == "main"
-                        && let Some(main) = reader.text(node, "spec.code.main")
-                    {
-                        let place = Problem::at(reader.path, node.place, "");
-                        manifest.main = Some((main, place));
-                    }
-                    name == "main"
-                }),
-                "env" => manifest.env = reader.env(node),
-                "limits" => reader.limits(node, &mut manifest.limits),
-                "concurrency" => reader.fields(node, "spec.concurrency", |reader, name, node| {
-                    match (name, &node.value) {
-                        ("inputGate", Value::Bool(on)) => manifest.input_gate = *on,
-                        ("inputGate", _) => {
-                            let message = "spec.concurrency.inputGate must be true or false";
-                            reader.report(node.place, message);
-                        }
-                        _ => return false,
-                    }
-                    true
-                }),
-                _ => return false,
-            }
-            true
-        });
-    }
-
-    fn limits(&mut self, node: &Node, limits: &mut Limits) {
-        self.fields(node, "spec.limits", |reader, name, node| {
-            match name {
-                "heap" => reader.bytes(node, name, &mut limits.heap_bytes),
-                "externalMemory" => reader.bytes(node, name, &mut limits.external_bytes),
-                "cpu" => reader.duration(node, name, &mut limits.cpu),
-                "requestTimeout" => reader.duration(node, name, &mut limits.request),
-                "idle" => reader.duration(node, name, &mut limits.idle),
-                _ => return false,
-            }
-            true
-        });
-    }
-
-    fn bytes(&mut self, node: &Node, name: &str, limit: &mut usize) {
-        match scalar(node).and_then(|text| quantity::bytes(&text)) {
-            Some(bytes) => *limit = bytes,
-            None => {
-                let message = format!("spec.limits.{name} must be a quantity, such as 128Mi");
-                self.report(node.place, message);
-            }
-        }
-    }
-
-    fn duration(&mut self, node: &Node, name: &str, limit: &mut Duration) {
-        match scalar(node).and_then(|text| quantity::duration(&text)) {
-            Some(duration) => *limit = duration,
-            None => {
-                let message = format!("spec.limits.{name} must be a duration, such as 30s");
-                self.report(node.place, message);
-            }
-        }
-    }
-
-    fn env(&mut self, node: &Node) -> Vec<(String, EnvValue)> {
-        let Value::List(entries) = &node.value else {
-            self.report(node.place, "spec.env must be a list");
-            return vec![];
+    fn name(&mut self, document: &Node) -> Option<String> {
+        let metadata = document.field("metadata").unwrap_or(document);
+        let Some(name) = metadata.field("name") else {
+            self.report(metadata.place, "metadata.name is missing");
+            return None;
         };
-        let mut env: Vec<(String, EnvValue)> = vec![];
-        for entry in entries {
-            if let Some((name, value)) = self.env_entry(entry) {
-                if env.iter().any(|(other, _)| *other == name) {
-                    self.report(entry.place, format!("spec.env has {name} twice"));
-                }
-                env.push((name, value));
-            }
-        }
-        env
-    }
-
-    fn env_entry(&mut self, entry: &Node) -> Option<(String, EnvValue)> {
-        let (mut name, mut value, mut elsewhere) = (None, None, None);
-        self.fields(entry, "spec.env[]", |reader, field, node| {
-            match field {
-                "name" => name = reader.text(node, "spec.env[].name"),
-                "value" => value = reader.text(node, "spec.env[].value"),
-                "valueFrom" => elsewhere = Some(node.place),
-                _ => return false,
-            }
-            true
-        });
-        if entry.field("name").is_none() {
-            self.report(entry.place, "an entry of spec.env needs a name");
-        }
-        let name = name?;
-        let value = match (value, elsewhere) {
-            (Some(_), Some(place)) => {
-                let message = format!("{name} has both value and valueFrom");
-                self.report(place, message);
-                return None;
-            }
-            (None, Some(place)) => {
-                let message = format!("{name} comes from the cluster, which is not available here");
-                let help = format!("provide it with --var {name}=… or --env-file");
-                EnvValue::Elsewhere(Problem::at(self.path, place, message).help(help))
-            }
-            // As in Kubernetes, an entry without a value is empty.
-            (value, None) => EnvValue::Plain(value.unwrap_or_default()),
-        };
-        Some((name, value))
-    }
-
-    /// Calls `visit` for every field of a map and reports those it does not know.
-    fn fields(
-        &mut self,
-        node: &Node,
-        path: &str,
-        mut visit: impl FnMut(&mut Self, &str, &Node) -> bool,
-    ) {
-        let Value::Map(fields) = &node.value else {
-            let what = if path.is_empty() { "a manifest" } else { path };
-            self.report(node.place, format!("{what} must be a map"));
-            return;
-        };
-        for (key, node) in fields {
-            if !visit(self, &key.name, node) {
-                let dot = if path.is_empty() { "" } else { "." };
-                self.report(key.place, format!("unknown field {path}{dot}{}", key.name));
-            }
-        }
-    }
-
-    fn text(&mut self, node: &Node, path: &str) -> Option<String> {
-        let text = node.text().map(ToOwned::to_owned);
+        let text = name.text().map(ToOwned::to_owned);
         if text.is_none() {
-            let problem = Problem::at(self.path, node.place, format!("{path} must be text"));
-            self.problems.push(match node.value {
-                Value::Bool(_) | Value::Number(_) => problem.help("put it in quotes"),
-                _ => problem,
-            });
+            self.report(name.place, "metadata.name must be text");
         }
         text
     }
+
+    /// `spec` as far as it has the form it must have, and the paths of what does not.
+    fn spec(&mut self, document: &Node) -> Option<(ServerlessWorkerClassSpec, Vec<Vec<Step>>)> {
+        let Some(spec) = document.field("spec") else {
+            self.report(document.place, "spec is missing");
+            return None;
+        };
+        let mut misfits = vec![];
+        let schema = &schema::open_api()["properties"]["spec"];
+        let fitting = structure::check(spec, schema, &[field("spec")], &mut misfits);
+        let mut paths = vec![];
+        for misfit in misfits {
+            let problem = Problem::at(self.path, misfit.place, misfit.message);
+            self.problems.push(match misfit.help {
+                Some(help) => problem.help(help),
+                None => problem,
+            });
+            paths.push(misfit.path);
+        }
+        match serde_json::from_value(fitting?) {
+            Ok(spec) => Some((spec, paths)),
+            Err(error) => {
+                self.report(spec.place, format!("spec: {error}"));
+                None
+            }
+        }
+    }
+
+    fn env_value(&self, document: &Node, n: usize, entry: &EnvEntry) -> EnvValue {
+        let source = match &entry.value_from {
+            Some(EnvSource {
+                secret_key_ref: Some(key),
+                ..
+            }) => Some((SourceKind::Secret, key)),
+            Some(EnvSource {
+                config_map_key_ref: Some(key),
+                ..
+            }) => Some((SourceKind::ConfigMap, key)),
+            _ => None,
+        };
+        let Some((kind, key)) = source else {
+            // As in Kubernetes, an entry without a value is empty.
+            return EnvValue::Plain(entry.value.clone().unwrap_or_default());
+        };
+        let name = &entry.name;
+        let path = [
+            field("spec"),
+            field("env"),
+            Step::Item(n),
+            field("valueFrom"),
+        ];
+        let message = format!("{name} comes from the cluster, which is not available here");
+        let help = format!("provide it with --var {name}=… or --env-file");
+        EnvValue::Elsewhere(Elsewhere {
+            kind,
+            object: key.name.clone(),
+            key: key.key.clone(),
+            optional: key.optional.unwrap_or_default(),
+            problem: Problem::at(self.path, document.place_of(&path), message).help(help),
+        })
+    }
 }
 
-/// Text, or a number as text: Kubernetes takes either for a quantity.
-fn scalar(node: &Node) -> Option<String> {
-    match &node.value {
-        Value::Text(text) | Value::Number(text) => Some(text.clone()),
-        _ => None,
-    }
+fn field(name: &str) -> Step {
+    Step::Field(name.to_owned())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const GOOD: &str = r#"
@@ -380,14 +368,23 @@ spec:
             panic!("{:?}", manifest.env);
         };
         assert_eq!((name.as_str(), value.as_str()), ("GREETING", "hello"));
-        let (_, EnvValue::Elsewhere(problem)) = &manifest.env[1] else {
+        let (_, EnvValue::Elsewhere(elsewhere)) = &manifest.env[1] else {
             panic!("{:?}", manifest.env);
         };
+        assert_eq!(elsewhere.to_string(), "key token of Secret chat");
+        assert!(!elsewhere.optional);
         assert_eq!(
-            problem.to_string(),
+            elsewhere.problem.to_string(),
             "class.yaml:15:9: TOKEN comes from the cluster, which is not available here"
         );
-        assert!(problem.help.as_ref().unwrap().contains("--env-file"));
+        assert!(
+            elsewhere
+                .problem
+                .help
+                .as_ref()
+                .unwrap()
+                .contains("--env-file")
+        );
     }
 
     #[test]
@@ -403,13 +400,14 @@ spec:
             [
                 "k.yaml:1:13: apiVersion must be portside.dev/v1alpha1",
                 "k.yaml:3:11: metadata.name is missing",
-                "k.yaml:5:17: spec.code.main must be text",
+                "k.yaml:5:17: spec.code.main must be the path of a file of the code, relative and without .., such as \
+                 src/server.js",
                 "k.yaml:5:20: unknown field spec.code.mian",
-                "k.yaml:7:11: spec.limits.heap must be a quantity, such as 128Mi",
+                "k.yaml:7:11: spec.limits.heap must be a quantity from 8Mi to 16Gi, such as 128Mi",
                 "k.yaml:8:5: unknown field spec.limits.ram",
-                "k.yaml:9:10: spec.limits.cpu must be a duration, such as 30s",
-                "k.yaml:12:14: spec.env[].value must be text",
-                "k.yaml:13:7: an entry of spec.env needs a name",
+                "k.yaml:9:10: spec.limits.cpu must be a duration from 10ms to 10m, such as 500ms",
+                "k.yaml:12:14: spec.env[0].value must be text",
+                "k.yaml:13:7: spec.env[1].name is missing",
                 "k.yaml:14:3: unknown field spec.replicas",
             ]
         );

@@ -77,7 +77,9 @@ impl Provided {
                 EnvValue::Plain(value) => {
                     env.insert(key.clone(), value.clone());
                 }
-                EnvValue::Elsewhere(problem) => missing.push(problem.clone()),
+                // As in a cluster, an optional entry is left out.
+                EnvValue::Elsewhere(elsewhere) if elsewhere.optional => {}
+                EnvValue::Elsewhere(elsewhere) => missing.push(elsewhere.problem.clone()),
             }
         }
         if missing.is_empty() {

@@ -288,7 +288,7 @@ pub(crate) const EXTRA_CONTAINERS: &[Rule<Vec<Opaque>>] = &[Rule {
     holds: |containers| {
         containers.iter().all(|container| {
             let name = container.get("name").and_then(Value::as_str);
-            name.is_some_and(|name| is_label(name) && name != names::SIDECAR_CONTAINER)
+            name.is_none_or(|name| is_label(name) && name != names::SIDECAR_CONTAINER)
         })
     },
 }];

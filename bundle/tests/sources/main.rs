@@ -5,3 +5,4 @@ mod bundles;
 mod common;
 mod prepared;
 mod problems;
+mod refused;

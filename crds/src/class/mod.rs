@@ -3,6 +3,11 @@
 //! Fields that Kubernetes itself understands better (affinities, containers) are passed on as they are. Comments on
 //! fields are what `kubectl explain` shows: the first sentence has to stand alone.
 
+#![allow(
+    clippy::duplicated_attributes,
+    reason = "printer columns have the same types"
+)]
+
 use std::collections::BTreeMap;
 
 use kube_derive::CustomResource;
