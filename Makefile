@@ -7,10 +7,10 @@ ARGS ?=
 CARGO := scripts/need cargo cc && scripts/with-v8 cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help run build release test lint bench
+.PHONY: help run build release test lint bench images e2e
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## run an example: make run EXAMPLE=chat-room ARGS="--port 8080"
 	@test -d "examples/$(EXAMPLE)" || { echo "error: no examples/$(EXAMPLE); there are:" $$(ls examples) >&2; exit 1; }
@@ -32,3 +32,9 @@ lint: ## check formatting, lints, file sizes and dependencies
 bench: release ## measure against workerd on this machine: make bench ARGS="--rounds 5"
 	@scripts/need node npm
 	@$(CARGO) run --release --bin portside-bench -- $(ARGS)
+
+images: ## build the cluster's container images into target/images: make images REPOSITORY=registry.example/acme TAG=1.0
+	@REPOSITORY="$(REPOSITORY)" TAG="$(TAG)" PROFILE="$(PROFILE)" scripts/images
+
+e2e: ## run the tests on a real Kubernetes: make e2e ARGS=failures
+	@scripts/e2e $(ARGS)

@@ -1,0 +1,154 @@
+//! The charts as they are installed for the tests.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::cluster::{Cluster, SYSTEM, until};
+
+/// The password of the release's Postgres.
+const PASSWORD: &str = "for-tests-only";
+
+/// The namespace that gets its database Secret from the chart; all others are given it by the tests.
+pub const SERVED: &str = "portside-e2e-served";
+
+/// The URL of the release's Postgres.
+pub fn database_url() -> String {
+    format!("postgres://portside:{PASSWORD}@portside-postgres.{SYSTEM}.svc:5432/portside")
+}
+
+/// Both charts, installed by helm.
+#[derive(Debug, Clone, Copy)]
+pub struct Release<'a> {
+    cluster: &'a Cluster,
+}
+
+impl<'a> Release<'a> {
+    /// Nothing is installed yet.
+    pub const fn new(cluster: &'a Cluster) -> Self {
+        Self { cluster }
+    }
+
+    /// Installs both charts, in namespaces that admit only restricted pods.
+    pub async fn install(&self) {
+        for namespace in [SYSTEM, SERVED] {
+            // What an earlier run leaves may still be going.
+            let gone = format!("the end of the old {namespace}");
+            until(&gone, Duration::from_secs(180), async || {
+                let found = self
+                    .cluster
+                    .get("default", &format!("namespace/{namespace}"))
+                    .await;
+                match found {
+                    Some(found) if found["status"]["phase"] == "Terminating" => {
+                        Err("terminating".to_owned())
+                    }
+                    _ => Ok(()),
+                }
+            })
+            .await;
+            self.cluster.apply(&namespace_object(namespace)).await;
+        }
+        self.crds().await;
+        self.upgrade(&self.cluster.settings.tag).await;
+    }
+
+    /// Installs, or upgrades to, the images of a tag, and waits until all of it runs.
+    pub async fn upgrade(&self, tag: &str) {
+        let settings = &self.cluster.settings;
+        let mut values = vec![
+            "postgres.enabled=true,postgres.persistence.enabled=false".to_owned(),
+            format!("postgres.password={PASSWORD},postgres.namespaces={{{SERVED}}}"),
+            format!("postgres.image.repository={}/postgres", settings.repository),
+            // Postgres stays as it is when the rest is upgraded.
+            format!("postgres.image.tag={}", settings.tag),
+            format!("postgres.image.pullPolicy={}", settings.pull_policy),
+            "networkPolicy.enabled=true,logLevel=info".to_owned(),
+        ];
+        for (key, name) in [
+            ("image", "operator"),
+            ("gateway.image", "gateway"),
+            ("sidecar.image", "sidecar"),
+        ] {
+            values.push(format!("{key}.repository={}/{name}", settings.repository));
+            values.push(format!("{key}.tag={tag}"));
+            values.push(format!("{key}.pullPolicy={}", settings.pull_policy));
+        }
+        let mut options = vec!["--wait".to_owned(), "--timeout=180s".to_owned()];
+        for value in values {
+            options.extend(["--set".to_owned(), value]);
+        }
+        if let Some(file) = &settings.values {
+            options.extend(["--values".to_owned(), file.display().to_string()]);
+        }
+        self.helm_install("portside", &options).await;
+    }
+
+    /// Installs the definitions.
+    pub async fn crds(&self) {
+        self.helm_install("portside-crds", &[]).await;
+        let established = ["wait", "--for=condition=Established", "--timeout=60s"];
+        let name = "crd/serverlessworkerclasses.portside.dev";
+        self.cluster
+            .kubectl(&[&established[..], &[name]].concat())
+            .await;
+    }
+
+    /// Uninstalls what is installed and waits until all of it is gone.
+    pub async fn remove(&self) {
+        for name in ["portside", "portside-crds"] {
+            self.uninstall(name).await;
+        }
+        let definition = "customresourcedefinitions/serverlessworkerclasses.portside.dev";
+        let delete = ["delete", "--ignore-not-found", "--timeout=120s"];
+        for what in [
+            definition,
+            &format!("namespace/{SERVED}"),
+            &format!("namespace/{SYSTEM}"),
+        ] {
+            self.cluster.kubectl(&[&delete[..], &[what]].concat()).await;
+        }
+    }
+
+    /// Uninstalls a chart, if it is installed.
+    pub async fn uninstall(&self, name: &str) {
+        let args = [
+            "-n",
+            SYSTEM,
+            "uninstall",
+            name,
+            "--ignore-not-found",
+            "--wait",
+            "--timeout=180s",
+        ];
+        let outcome = self.cluster.try_helm(&args).await;
+        outcome.unwrap_or_else(|problem| panic!("helm uninstall {name}: {problem}"));
+    }
+
+    async fn helm_install(&self, name: &str, options: &[String]) {
+        let chart = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../charts")
+            .join(name);
+        let chart = chart.to_str().unwrap();
+        let mut args = vec!["-n", SYSTEM, "upgrade", "--install", name, chart];
+        args.extend(options.iter().map(String::as_str));
+        if let Err(problem) = self.cluster.try_helm(&args).await {
+            let logs = self.cluster.settings.logs.join(SYSTEM);
+            self.cluster.explain(SYSTEM, &logs).await;
+            panic!("helm {}: {problem}", args.join(" "));
+        }
+    }
+}
+
+/// A namespace that admits only pods which fit the restricted standard.
+pub fn namespace_object(name: &str) -> serde_json::Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": { "name": name, "labels": {
+            "pod-security.kubernetes.io/enforce": "restricted",
+            "pod-security.kubernetes.io/enforce-version": "latest",
+        } },
+    })
+}

@@ -1,0 +1,71 @@
+//! What the tests are told by their environment.
+
+use std::env;
+use std::path::PathBuf;
+
+/// Where things are. `scripts/e2e` sets all of it.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `KUBECTL`: the program; by default the one on `PATH`. It finds the cluster by `KUBECONFIG`.
+    pub kubectl: PathBuf,
+    /// `HELM`: the program; by default the one on `PATH`.
+    pub helm: PathBuf,
+    /// `PORTSIDE_E2E_ENTRY`: host and port where requests for every class arrive, told apart by their `Host`.
+    pub entry: String,
+    /// `PORTSIDE_E2E_REPOSITORY`: what comes before the images' names, by default `localhost/portside`.
+    pub repository: String,
+    /// `PORTSIDE_E2E_TAG`: the images' tag, by default `e2e`. The same images must be there as `<tag>-next`.
+    pub tag: String,
+    /// `PORTSIDE_E2E_PULL_POLICY`: by default `Never`, for images that were loaded into the nodes.
+    pub pull_policy: String,
+    /// `PORTSIDE_E2E_VALUES`: a file of further values for the chart.
+    pub values: Option<PathBuf>,
+    /// `PORTSIDE_E2E_PORTSIDE`: the command line tool, by default `target/debug/portside`.
+    pub portside: PathBuf,
+    /// `PORTSIDE_E2E_LOGS`: the folder for what failed tests leave behind.
+    pub logs: PathBuf,
+    /// `PORTSIDE_E2E_KEEP`: leaves everything installed at the end, for a look.
+    pub keep: bool,
+}
+
+impl Settings {
+    /// Reads the environment.
+    ///
+    /// # Errors
+    /// Says what is missing.
+    pub fn from_env() -> Result<Self, String> {
+        let text =
+            |name: &str, default: &str| env::var(name).unwrap_or_else(|_| default.to_owned());
+        Ok(Self {
+            kubectl: text("KUBECTL", "kubectl").into(),
+            helm: text("HELM", "helm").into(),
+            entry: env::var("PORTSIDE_E2E_ENTRY").map_err(|_| {
+                "PORTSIDE_E2E_ENTRY is not set: the host and port where the cluster takes requests; \
+                 run `make e2e` to have all of this found or made"
+            })?,
+            repository: text("PORTSIDE_E2E_REPOSITORY", "localhost/portside"),
+            tag: text("PORTSIDE_E2E_TAG", "e2e"),
+            pull_policy: text("PORTSIDE_E2E_PULL_POLICY", "Never"),
+            values: env::var_os("PORTSIDE_E2E_VALUES").map(Into::into),
+            portside: text("PORTSIDE_E2E_PORTSIDE", "target/debug/portside").into(),
+            logs: text("PORTSIDE_E2E_LOGS", "target/e2e-logs").into(),
+            keep: env::var_os("PORTSIDE_E2E_KEEP").is_some(),
+        })
+    }
+
+    /// Enough to list the tests.
+    pub fn nowhere() -> Self {
+        Self {
+            kubectl: "kubectl".into(),
+            helm: "helm".into(),
+            entry: String::new(),
+            repository: String::new(),
+            tag: String::new(),
+            pull_policy: String::new(),
+            values: None,
+            portside: PathBuf::new(),
+            logs: "target/e2e-logs".into(),
+            keep: false,
+        }
+    }
+}

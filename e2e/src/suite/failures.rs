@@ -1,0 +1,279 @@
+//! What breaks, and what must not.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::apps;
+use crate::class::{Class, uid};
+use crate::cluster::{Cluster, SYSTEM, until};
+use crate::load::{self, Load};
+use crate::node::Process;
+use crate::test::Test;
+
+/// The ledger with so many pods, ready.
+async fn ledger(test: &Arc<Test>, replicas: u32) -> Class {
+    let mut spec = apps::ledger("1");
+    spec["scaling"] = json!({ "replicas": replicas });
+    let class = test.class("ledger", spec).await;
+    class.ready().await;
+    class
+}
+
+/// How long it takes until an entry is confirmed again.
+async fn answers_again(class: &Class, entry: &str) -> Duration {
+    let start = Instant::now();
+    load::add(&class.site(), "/probe", entry).await;
+    start.elapsed()
+}
+
+/// Lets the load do something; there is nothing to wait for but time.
+async fn work() {
+    tokio::time::sleep(Duration::from_secs(3)).await;
+}
+
+/// SIGKILL, with a standby and without one: every confirmed write is there, and answers come again within seconds.
+pub async fn a_killed_pod_loses_nothing(test: Arc<Test>) {
+    let class = ledger(&test, 2).await;
+    let load = Load::start(&class.site(), 4);
+    work().await;
+    let (pod, term) = class.one_active().await;
+    Process::of(&pod, "sidecar").signal(Signal::KILL);
+    let took = answers_again(&class, "with-a-standby").await;
+    eprintln!("with a standby, answers came again after {took:?}");
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    let (_, next) = class.one_active().await;
+    assert!(next > term, "term {next} after {term}");
+
+    let mut spec = apps::ledger("1");
+    spec["scaling"] = json!({ "replicas": 1 });
+    class.apply(spec).await;
+    until("one pod", Duration::from_secs(120), async || {
+        match class.pods().await.len() {
+            1 => Ok(()),
+            other => Err(format!("{other} pods")),
+        }
+    })
+    .await;
+    class.current().await;
+    let (pod, _) = class.one_active().await;
+    Process::of(&pod, "sidecar").signal(Signal::KILL);
+    let took = answers_again(&class, "alone").await;
+    eprintln!("alone, answers came again after {took:?}");
+    assert!(took < Duration::from_secs(30), "{took:?}");
+
+    let outcome = load.finish().await;
+    // A request that was being answered when its pod died cannot be sent again: nobody knows whether it was run.
+    assert!(
+        outcome.failures.len() <= 8,
+        "two kills, four clients: {:#?}",
+        outcome.failures
+    );
+    assert!(outcome.confirmed > 50, "{outcome:?}");
+}
+
+/// SIGSTOP past the lease: another pod takes over, and what the paused one does when it wakes has no effect.
+pub async fn a_paused_pod_is_replaced_and_fenced(test: Arc<Test>) {
+    let class = ledger(&test, 2).await;
+    let load = Load::start(&class.site(), 4);
+    work().await;
+    let (paused, term) = class.one_active().await;
+    let process = Process::of(&paused, "sidecar");
+    process.signal(Signal::STOP);
+    process.paused().await;
+    let took = answers_again(&class, "meanwhile").await;
+    eprintln!("answers came again after {took:?}");
+    assert!(took < Duration::from_secs(20), "{took:?}");
+    let (other, next) = class.one_active().await;
+    assert_ne!(uid(&paused), uid(&other));
+    assert!(next > term, "term {next} after {term}");
+    work().await;
+
+    process.signal(Signal::CONT);
+    until(
+        "the paused pod to stand down",
+        Duration::from_secs(60),
+        async || {
+            let name = paused["metadata"]["name"].as_str().unwrap();
+            let answer = test
+                .cluster
+                .ask(&test.namespace, name, 9090, "/ownership")
+                .await;
+            match answer.map(|text| serde_json::from_str::<Value>(&text).unwrap()) {
+                Ok(answer) if answer["state"] == "active" => Err(answer.to_string()),
+                _ => Ok(()),
+            }
+        },
+    )
+    .await;
+    work().await;
+    let (now, _) = class.one_active().await;
+    assert_eq!(uid(&now), uid(&other), "the paused pod does not come back");
+    let outcome = load.finish().await;
+    eprintln!(
+        "{} writes, the slowest took {:?}",
+        outcome.confirmed, outcome.slowest
+    );
+    assert!(
+        outcome.failures.len() <= 4,
+        "one pause, four clients: {:#?}",
+        outcome.failures
+    );
+    class.current().await;
+}
+
+/// Without an operator, everything that runs goes on, pods that die included; with it back, changes take effect.
+pub async fn nothing_depends_on_the_operator(test: Arc<Test>) {
+    let class = ledger(&test, 1).await;
+    let load = Load::start(&class.site(), 2);
+    let pods: Vec<_> = class.pods().await.iter().map(uid).collect();
+    // First it is killed, and comes back.
+    let operator = component(&test.cluster, "operator").await;
+    Process::of(&operator[0], "operator").signal(Signal::KILL);
+    test.cluster.rolled_out(SYSTEM, "portside-operator").await;
+    class.apply(apps::ledger("2")).await;
+    class.ready().await;
+    until("version 2", Duration::from_secs(60), async || {
+        let answer = class.site().get("/a").await.json();
+        if answer["version"] == "2" {
+            Ok(())
+        } else {
+            Err(answer.to_string())
+        }
+    })
+    .await;
+    assert_ne!(class.pods().await.iter().map(uid).collect::<Vec<_>>(), pods);
+    load.finish().await.flawless();
+
+    // Then it is away.
+    test.cluster
+        .kubectl(&[
+            "-n",
+            SYSTEM,
+            "scale",
+            "deployment/portside-operator",
+            "--replicas=0",
+        ])
+        .await;
+    let load = Load::start(&class.site(), 2);
+    work().await;
+    class
+        .kubectl(&["delete", "pods", "-l", "portside.dev/class=ledger"])
+        .await;
+    let took = answers_again(&class, "no-operator").await;
+    eprintln!("without an operator, answers came again after {took:?}");
+    let outcome = load.finish().await;
+    test.cluster
+        .kubectl(&[
+            "-n",
+            SYSTEM,
+            "scale",
+            "deployment/portside-operator",
+            "--replicas=1",
+        ])
+        .await;
+    test.cluster.rolled_out(SYSTEM, "portside-operator").await;
+    outcome.flawless();
+    class.current().await;
+}
+
+/// Gateways are replaced one by one, and one is killed.
+pub async fn gateways_come_and_go(test: Arc<Test>) {
+    let class = ledger(&test, 1).await;
+    let load = Load::start(&class.site(), 4);
+    work().await;
+    test.cluster
+        .kubectl(&[
+            "-n",
+            SYSTEM,
+            "rollout",
+            "restart",
+            "deployment/portside-gateway",
+        ])
+        .await;
+    test.cluster.rolled_out(SYSTEM, "portside-gateway").await;
+    work().await;
+    load.finish().await.flawless();
+
+    let load = Load::start(&class.site(), 4);
+    let gateways = component(&test.cluster, "gateway").await;
+    Process::of(&gateways[0], "gateway").signal(Signal::KILL);
+    work().await;
+    let outcome = load.finish().await;
+    eprintln!(
+        "a killed gateway failed {} of {} requests",
+        outcome.failures.len(),
+        outcome.confirmed
+    );
+    assert!(outcome.confirmed > 50, "{outcome:?}");
+    test.cluster.rolled_out(SYSTEM, "portside-gateway").await;
+    until(
+        "every request to succeed",
+        Duration::from_secs(30),
+        async || {
+            let load = Load::start(&class.site(), 4);
+            work().await;
+            let failures = load.finish().await.failures;
+            if failures.is_empty() {
+                Ok(())
+            } else {
+                Err(format!("{failures:?}"))
+            }
+        },
+    )
+    .await;
+}
+
+/// The database is killed and comes back: so do the workers, with everything they confirmed.
+pub async fn the_database_restarts(test: Arc<Test>) {
+    let class = ledger(&test, 1).await;
+    let load = Load::start(&class.site(), 4);
+    work().await;
+    let postgres = component(&test.cluster, "postgres").await;
+    Process::of(&postgres[0], "postgres").signal(Signal::KILL);
+    until(
+        "the restart of the database",
+        Duration::from_secs(60),
+        async || {
+            let pod = &component(&test.cluster, "postgres").await[0];
+            let status = &pod["status"]["containerStatuses"][0];
+            if status["restartCount"] != 0 && status["ready"] == true {
+                Ok(())
+            } else {
+                Err(status.to_string())
+            }
+        },
+    )
+    .await;
+    until("an entry", Duration::from_secs(60), async || {
+        let request = class
+            .site()
+            .try_request(hyper::Method::POST, "/probe?entry=back", &[], "")
+            .await;
+        match request {
+            Ok(reply) if reply.status == 200 => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    work().await;
+    let outcome = load.finish().await;
+    eprintln!(
+        "{} confirmed, {} failed",
+        outcome.confirmed,
+        outcome.failures.len()
+    );
+    assert!(outcome.confirmed > 50, "{outcome:?}");
+    class.current().await;
+}
+
+/// The pods of a part of the release.
+async fn component(cluster: &Cluster, name: &str) -> Vec<Value> {
+    let selector = format!("app.kubernetes.io/name=portside,app.kubernetes.io/component={name}");
+    let mut pods = cluster.list(SYSTEM, "pods", &selector).await;
+    pods.retain(|pod| pod["metadata"]["deletionTimestamp"].is_null());
+    assert!(!pods.is_empty(), "no pod of {name}");
+    pods
+}

@@ -1,0 +1,120 @@
+//! Many classes at once, and how little they cost when nothing happens.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::apps;
+use crate::class::condition;
+use crate::cluster::{Cluster, until};
+use crate::test::Test;
+
+const CLASSES: usize = 100;
+
+/// A hundred classes, suspended so that the node need not hold their pods, settle in under a minute, and then cause
+/// no traffic.
+pub async fn a_hundred_classes_settle(test: Arc<Test>) {
+    let manifests: Vec<String> = (0..CLASSES)
+        .map(|number| {
+            let mut spec = apps::ledger(&number.to_string());
+            spec["suspend"] = json!(true);
+            spec["routes"] = json!([{ "host": test.host(&format!("many-{number}")) }]);
+            let object = json!({
+                "apiVersion": "portside.dev/v1alpha1",
+                "kind": "ServerlessWorkerClass",
+                "metadata": { "name": format!("many-{number}"), "namespace": test.namespace },
+                "spec": spec,
+            });
+            object.to_string()
+        })
+        .collect();
+    let start = Instant::now();
+    test.cluster
+        .try_apply(&manifests.join("\n---\n"))
+        .await
+        .unwrap();
+    until(
+        "all classes to be settled",
+        Duration::from_secs(60),
+        async || {
+            let classes = test.cluster.list(&test.namespace, "swc", "").await;
+            let settled = classes.iter().filter(|class| settled(class)).count();
+            if settled == CLASSES {
+                Ok(())
+            } else {
+                Err(format!("{settled} of {}", classes.len()))
+            }
+        },
+    )
+    .await;
+    eprintln!("{CLASSES} classes settled in {:?}", start.elapsed());
+
+    // One quiet minute, after what their creation set off has come to rest.
+    let quiet = Duration::from_secs(60);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let before = requests(&test.cluster).await;
+    tokio::time::sleep(quiet).await;
+    let after = requests(&test.cluster).await;
+    let caused: BTreeMap<_, _> = after
+        .iter()
+        .map(|(what, count)| (what, count - before.get(what).unwrap_or(&0)))
+        .filter(|(_, count)| *count > 0)
+        .collect();
+    let sum: u64 = caused.values().sum();
+    eprintln!("requests in an idle minute: {sum} {caused:?}");
+    assert!(sum <= 10, "{sum} requests in an idle minute: {caused:?}");
+}
+
+fn settled(class: &Value) -> bool {
+    class["status"]["observedGeneration"] == class["metadata"]["generation"]
+        && condition(class, "Ready")["reason"] == "Suspended"
+        && condition(class, "Reconciling")["status"] != "True"
+}
+
+/// What the API server was asked so far that an operator could ask: by verb and resource, without the leases, which
+/// every component renews, and without long watches, which count when they end.
+async fn requests(cluster: &Cluster) -> BTreeMap<String, u64> {
+    let metrics = cluster.kubectl(&["get", "--raw", "/metrics"]).await;
+    let mut requests = BTreeMap::new();
+    for line in metrics
+        .lines()
+        .filter(|line| line.starts_with("apiserver_request_total{"))
+    {
+        let label = |name: &str| {
+            let (_, rest) = line.split_once(&format!("{name}=\""))?;
+            rest.split_once('"').map(|(value, _)| value)
+        };
+        let (Some(verb), Some(resource)) = (label("verb"), label("resource")) else {
+            continue;
+        };
+        let ours = [
+            "serverlessworkerclasses",
+            "deployments",
+            "services",
+            "serviceaccounts",
+            "configmaps",
+            "endpointslices",
+            "poddisruptionbudgets",
+            "networkpolicies",
+            "ingresses",
+            "httproutes",
+            "jobs",
+            "pods",
+            "events",
+        ];
+        if verb == "WATCH" || !ours.contains(&resource) {
+            continue;
+        }
+        let count = line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap();
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a count"
+        )]
+        let count = count as u64;
+        *requests.entry(format!("{verb} {resource}")).or_default() += count;
+    }
+    requests
+}

@@ -1,0 +1,50 @@
+//! The tests, in the order in which they run.
+
+use std::sync::Arc;
+
+use libtest_mimic::Trial;
+
+use crate::cluster::Cluster;
+use crate::test::trial;
+
+mod deletion;
+mod examples;
+mod failures;
+mod manifests;
+mod many;
+mod operation;
+mod uninstall;
+mod updates;
+
+/// Every test.
+pub fn all(cluster: &Arc<Cluster>) -> Vec<Trial> {
+    macro_rules! trials {
+        ($($module:ident :: $name:ident),* $(,)?) => {
+            vec![$(trial(cluster, concat!(stringify!($module), "::", stringify!($name)), $module::$name)),*]
+        };
+    }
+    trials![
+        manifests::bad_ones_are_refused_with_their_reason,
+        manifests::a_fresh_class_is_in_progress_until_it_is_seen,
+        examples::each_runs,
+        examples::two_tabs_chat,
+        examples::a_bundle_runs,
+        examples::the_charts_database_is_found,
+        updates::new_code_under_load,
+        updates::broken_code_leaves_the_old_one,
+        updates::what_is_missing_is_named_and_waited_for,
+        operation::it_can_be_suspended_and_resumed,
+        operation::standbys_are_a_matter_of_scale,
+        operation::an_upgrade_restarts_nothing,
+        operation::the_older_class_keeps_its_route,
+        failures::a_killed_pod_loses_nothing,
+        failures::a_paused_pod_is_replaced_and_fenced,
+        failures::nothing_depends_on_the_operator,
+        failures::gateways_come_and_go,
+        failures::the_database_restarts,
+        deletion::retained_state_is_found_again,
+        deletion::deleted_state_is_gone,
+        many::a_hundred_classes_settle,
+        uninstall::nothing_gets_stuck,
+    ]
+}

@@ -1,0 +1,158 @@
+//! What an administrator does to a class that works.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::apps;
+use crate::class::{condition, uid};
+use crate::cluster::until;
+use crate::load::{self, Load};
+use crate::release::Release;
+use crate::test::Test;
+
+/// Suspended, a class has no pods, and everything it knew when it comes back.
+pub async fn it_can_be_suspended_and_resumed(test: Arc<Test>) {
+    let class = test.class("ledger", apps::ledger("1")).await;
+    class.ready().await;
+    load::add(&class.site(), "/a", "one").await;
+    class.patch(&json!({ "spec": { "suspend": true } })).await;
+    until("the end of the pods", Duration::from_secs(90), async || {
+        let pods = class.pods().await.len();
+        let object = class.get().await;
+        let reason = &condition(&object, "Ready")["reason"];
+        if pods == 0 && reason == "Suspended" {
+            Ok(())
+        } else {
+            Err(format!("{pods} pods, {reason}"))
+        }
+    })
+    .await;
+    let waited = class.site().get("/a").await;
+    assert_eq!(waited.status, 503, "{}", waited.text());
+
+    class.patch(&json!({ "spec": { "suspend": false } })).await;
+    class.ready().await;
+    assert!(load::entries(&class.site(), "/a").await.contains("one"));
+}
+
+/// `kubectl scale` makes standbys; the workers stay where they are.
+pub async fn standbys_are_a_matter_of_scale(test: Arc<Test>) {
+    let class = test.class("ledger", apps::ledger("1")).await;
+    class.ready().await;
+    load::add(&class.site(), "/a", "one").await;
+    let (before, term) = class.one_active().await;
+    class
+        .kubectl(&["scale", "swc/ledger", "--replicas=3"])
+        .await;
+    until("three ready pods", Duration::from_secs(120), async || {
+        let object = class.get().await;
+        let ready = &object["status"]["readyReplicas"];
+        if ready == 3 {
+            Ok(())
+        } else {
+            Err(ready.to_string())
+        }
+    })
+    .await;
+    class.current().await;
+    let (after, same) = class.one_active().await;
+    assert_eq!(
+        (uid(&before), term),
+        (uid(&after), same),
+        "scaling moves no workers"
+    );
+    class
+        .kubectl(&["scale", "swc/ledger", "--replicas=1"])
+        .await;
+    until("one pod", Duration::from_secs(120), async || {
+        match class.pods().await.len() {
+            1 => Ok(()),
+            other => Err(format!("{other} pods")),
+        }
+    })
+    .await;
+    class.current().await;
+    assert!(load::entries(&class.site(), "/a").await.contains("one"));
+}
+
+/// New images of operator, gateway and sidecar: the pods of classes stay until the class itself changes.
+pub async fn an_upgrade_restarts_nothing(test: Arc<Test>) {
+    let class = test.class("ledger", apps::ledger("1")).await;
+    class.ready().await;
+    let before = class.pods().await;
+    let image = &before[0]["spec"]["containers"][0]["image"];
+    let settings = &test.cluster.settings;
+    let next = format!("{}-next", settings.tag);
+    assert!(image.as_str().unwrap().ends_with(&settings.tag), "{image}");
+
+    let load = Load::start(&class.site(), 2);
+    let release = Release::new(&test.cluster);
+    release.upgrade(&next).await;
+    // The new operator has looked at the class when it has looked at a newer one.
+    let newer = test.class("newer", apps::ledger("1")).await;
+    newer.ready().await;
+    let pods = newer.pods().await;
+    let new_image = pods[0]["spec"]["containers"][0]["image"].as_str().unwrap();
+    assert!(new_image.ends_with(&next), "{new_image}");
+    let after = class.pods().await;
+    assert_eq!(
+        before.iter().map(uid).collect::<Vec<_>>(),
+        after.iter().map(uid).collect::<Vec<_>>()
+    );
+    assert_eq!(
+        after[0]["status"]["containerStatuses"][0]["restartCount"],
+        0
+    );
+    class.current().await;
+    load.finish().await.flawless();
+
+    // A change of its own brings the new image.
+    class.apply(apps::ledger("2")).await;
+    until("the new image", Duration::from_secs(120), async || {
+        let object = class.get().await;
+        let image = object["status"]["sidecarImage"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        if image.ends_with(&next) {
+            Ok(())
+        } else {
+            Err(image)
+        }
+    })
+    .await;
+    release.upgrade(&settings.tag).await;
+}
+
+/// Two classes want one route: the older has it, the younger says so, and gets it when the older goes.
+pub async fn the_older_class_keeps_its_route(test: Arc<Test>) {
+    let older = test.class("older", apps::ledger("older")).await;
+    older.ready().await;
+    let younger = test.class("younger", apps::ledger("younger")).await;
+    let route = json!([{ "host": test.host("older") }]);
+    // Names have a resolution of one second in creationTimestamp; a tie goes by name, and "older" is first there, too.
+    younger.patch(&json!({ "spec": { "routes": route } })).await;
+    let conflict = younger
+        .condition("RoutesReady", "False", "RouteConflict")
+        .await;
+    assert!(
+        conflict["message"].as_str().unwrap().contains("older"),
+        "{conflict}"
+    );
+    assert_eq!(older.site().get("/a").await.json()["version"], "older");
+    older.delete().await;
+    until(
+        "the younger class at the route",
+        Duration::from_secs(60),
+        async || {
+            let reply = older.site().get("/a").await;
+            match reply.status {
+                200 if reply.json()["version"] == "younger" => Ok(()),
+                status => Err(format!("{status} {}", reply.text())),
+            }
+        },
+    )
+    .await;
+}
