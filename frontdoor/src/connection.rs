@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::body::Outgoing;
@@ -30,6 +30,8 @@ const FIRST_READ: usize = 1024;
 const MAX_STREAMS: u32 = 256;
 /// How often, and for how long, a silent HTTP/2 peer is asked whether it lives.
 const HTTP2_PING: Duration = Duration::from_secs(20);
+/// Time for a client to notice that it is answered before its body has ended.
+const LINGER: Duration = Duration::from_secs(2);
 /// All that a head which came too slowly gets: hyper has given up on the connection by then.
 const TOO_SLOW: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
@@ -145,7 +147,16 @@ async fn serve_http1(connection: Arc<Connection>, io: Io) {
         let door = Arc::clone(&connection.door);
         let socket = websocket::run(stream, parts.read_buf, accepted, door);
         connection.door.spawn(socket);
+    } else if connection.heads.in_body() {
+        let _ = tokio::time::timeout(LINGER, linger(&mut stream)).await;
     }
+}
+
+/// Reads and forgets until the client is done (RFC 9112 section 9.6): closing with unread bytes would reset the
+/// connection, and a reset can overtake the response.
+async fn linger(stream: &mut TcpStream) {
+    let mut forgotten = vec![0; 64 << 10];
+    while let Ok(1..) = stream.read(&mut forgotten).await {}
 }
 
 async fn serve_http2(connection: Arc<Connection>, io: Io) {

@@ -141,6 +141,11 @@ impl Heads {
         head.recording = !has_body;
     }
 
+    /// Whether a body has begun and not ended.
+    pub(crate) fn in_body(&self) -> bool {
+        !self.head().recording
+    }
+
     /// The body has ended: what follows is a head.
     pub(crate) fn resume(&self) {
         self.head().recording = true;

@@ -255,3 +255,22 @@ async fn a_declared_length_that_is_wrong_breaks_the_response_off() {
     }
     server.end().await;
 }
+
+#[tokio::test]
+async fn an_answer_that_does_not_wait_for_the_body_arrives() {
+    let server = start(config(), |_| async { Ok(text("enough")) }).await;
+    let mut client = server.connect().await;
+    let body = vec![0; 8 << 20];
+    let head = format!(
+        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    client.send(head).await;
+    // Only then does it look for an answer, as simple clients do.
+    within(client.send(body)).await;
+    let reply = client.reply().await;
+    assert_eq!((reply.status, reply.text()), (200, "enough"));
+    assert!(client.is_closed().await);
+    drop(client);
+    server.end().await;
+}

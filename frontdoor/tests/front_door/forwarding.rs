@@ -76,3 +76,27 @@ async fn forwarding_headers_count_only_from_trusted_peers() {
     let (status, _) = seen(TrustedProxies::All, "x-forwarded-host: a/b\r\n").await;
     assert_eq!(status, 400);
 }
+
+#[tokio::test]
+async fn other_headers_of_proxies_count_only_from_them_too() {
+    for (trusted_proxies, expected) in [(TrustedProxies::None, "-"), (TrustedProxies::All, "id-1")]
+    {
+        let config = Config {
+            trusted_proxies,
+            proxy_headers: vec![http::HeaderName::from_static("x-request-id")],
+            ..config()
+        };
+        let server = start(config, |request| async move {
+            let id = request.headers.get("x-request-id");
+            Ok(text(
+                id.map_or("-".into(), |id| id.to_str().unwrap().to_owned()),
+            ))
+        })
+        .await;
+        let reply = server
+            .ask("GET / HTTP/1.1\r\nhost: a\r\nx-request-id: id-1\r\n\r\n")
+            .await;
+        assert_eq!(reply.text(), expected);
+        server.end().await;
+    }
+}
