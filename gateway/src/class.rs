@@ -1,0 +1,279 @@
+//! One class: its pods, which of them is active, and the requests that wait until one is.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use portside_crds::routes::ClassKey;
+use portside_crds::sidecar::State as PodState;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::metrics::{Counted, Metrics};
+use crate::ownership::{Claim, Ownership};
+use crate::pod::Pod;
+use crate::poll;
+use crate::pool::Pool;
+use crate::refusal::Refusal;
+use crate::topology::{ClassFacts, Endpoint};
+
+/// Requests of one class that may wait at once.
+pub const MAX_HELD_PER_CLASS: usize = 1024;
+/// Requests of all classes together that may wait at once.
+pub const MAX_HELD: usize = 8 * MAX_HELD_PER_CLASS;
+
+/// A class with a route.
+pub(crate) struct Class {
+    pub(crate) key: ClassKey,
+    pub(crate) uid: String,
+    state: Mutex<State>,
+}
+
+struct State {
+    admission: Result<(), Refusal>,
+    request_timeout: Duration,
+    ownership: Ownership<Endpoint>,
+    members: BTreeMap<Endpoint, Member>,
+    /// By ticket: who came first leaves first.
+    waiting: BTreeMap<u64, oneshot::Sender<Result<Target, Refusal>>>,
+    tickets: u64,
+}
+
+struct Member {
+    pod: Arc<Pod>,
+    /// Cancelled when another pod takes over without this one having drained.
+    reign: CancellationToken,
+    /// Ends the questions to the pod.
+    _questions: DropGuard,
+}
+
+/// Where to send a request.
+#[derive(Clone)]
+pub(crate) struct Target {
+    pub(crate) pod: Arc<Pod>,
+    /// The term for which the pod is active.
+    pub(crate) term: u64,
+    /// Cancelled when nothing of this pod's may reach a client any more.
+    pub(crate) reign: CancellationToken,
+    /// How long the pod may take to begin a response.
+    pub(crate) timeout: Duration,
+}
+
+/// What all waiting requests share.
+pub(crate) struct Hold {
+    slots: Semaphore,
+    metrics: Metrics,
+    /// The gateway ends: waiting is over.
+    closing: CancellationToken,
+}
+
+impl Hold {
+    pub(crate) fn new(metrics: Metrics, closing: CancellationToken) -> Self {
+        Self {
+            slots: Semaphore::new(MAX_HELD),
+            metrics,
+            closing,
+        }
+    }
+}
+
+impl Class {
+    pub(crate) fn new(key: ClassKey, uid: String) -> Self {
+        Self {
+            key,
+            uid,
+            state: Mutex::new(State {
+                admission: Ok(()),
+                request_timeout: Duration::ZERO,
+                ownership: Ownership::default(),
+                members: BTreeMap::new(),
+                waiting: BTreeMap::new(),
+                tickets: 0,
+            }),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes what the cluster says of it now, and asks new pods what they are.
+    pub(crate) fn update(self: &Arc<Self>, facts: &ClassFacts, metrics: &Metrics) {
+        let mut state = self.state();
+        state.request_timeout = facts.request_timeout;
+        for gone in state.ownership.set_pods(&facts.endpoints) {
+            if let Some(member) = state.members.get(&gone) {
+                member.reign.cancel();
+            }
+        }
+        state
+            .members
+            .retain(|endpoint, _| facts.endpoints.contains(endpoint));
+        for endpoint in &facts.endpoints {
+            if !state.members.contains_key(endpoint) {
+                let member = self.join(endpoint, metrics);
+                state.members.insert(endpoint.clone(), member);
+            }
+        }
+        if facts.suspended {
+            state.refuse(Refusal::Suspended);
+        } else {
+            state.admission = Ok(());
+        }
+    }
+
+    /// It is no more, or has no route any more.
+    pub(crate) fn end(&self) {
+        let mut state = self.state();
+        state.members.clear();
+        state.refuse(Refusal::NoRoute);
+    }
+
+    fn join(self: &Arc<Self>, endpoint: &Endpoint, metrics: &Metrics) -> Member {
+        let pod = Arc::new(Pod::new(endpoint.clone(), metrics));
+        let admin = Arc::new(Pool::new(endpoint.admin, &metrics.connections));
+        let questions = CancellationToken::new();
+        let asking = poll::run(Arc::clone(self), Arc::clone(&pod), admin);
+        tokio::spawn(questions.clone().run_until_cancelled_owned(asking));
+        Member {
+            pod,
+            reign: CancellationToken::new(),
+            _questions: questions.drop_guard(),
+        }
+    }
+
+    /// A pod said what it is.
+    pub(crate) fn heard(&self, endpoint: &Endpoint, claim: Claim) {
+        let mut state = self.state();
+        let before = state.ownership.active().map(|(_, term)| term);
+        for overtaken in state.ownership.heard(endpoint, claim) {
+            if let Some(member) = state.members.get_mut(&overtaken) {
+                std::mem::take(&mut member.reign).cancel();
+            }
+        }
+        if claim == Claim::Draining
+            && let Some(member) = state.members.get(endpoint)
+        {
+            // It is about to end them, perhaps just when one is used.
+            member.pod.http.clear();
+        }
+        let after = state.ownership.active().map(|(_, term)| term);
+        if before != after {
+            tracing::info!(class = %self.key, pod = endpoint.pod, ?claim, active = after, "ownership");
+        }
+        state.release();
+    }
+
+    /// A pod could not be asked.
+    pub(crate) fn lost(&self, endpoint: &Endpoint) {
+        self.state().ownership.lost(endpoint);
+    }
+
+    /// A pod answered a request by saying that it is not active.
+    pub(crate) fn refuted(&self, target: &Target, found: PodState) {
+        let claim = match found {
+            PodState::Draining => Claim::Draining,
+            // One that says active and refuses is not to be trusted either.
+            PodState::Standby | PodState::Active => Claim::Standby,
+        };
+        let endpoint = &target.pod.endpoint;
+        self.state().ownership.refuted(endpoint, target.term, claim);
+        target.pod.doubt();
+    }
+
+    /// Whether requests would still be sent there.
+    pub(crate) fn is_active(&self, target: &Target) -> bool {
+        let active = (&target.pod.endpoint, target.term);
+        self.state().ownership.active() == Some(active)
+    }
+
+    /// A place in the order in which requests leave, kept however often one has to wait.
+    pub(crate) fn ticket(&self) -> u64 {
+        let mut state = self.state();
+        state.tickets += 1;
+        state.tickets
+    }
+
+    /// The active pod, at once or as soon as there is one.
+    ///
+    /// # Errors
+    /// There is none until `deadline`, there will be none, or too many wait already.
+    pub(crate) async fn target(
+        &self,
+        ticket: u64,
+        deadline: Instant,
+        hold: &Hold,
+    ) -> Result<Target, Refusal> {
+        let answer = match self.wait(ticket)? {
+            Waiting::Over(target) => return Ok(target),
+            Waiting::For(answer) => answer,
+        };
+        let _slot = hold.slots.try_acquire().map_err(|_| Refusal::Overloaded)?;
+        let _held = Counted::new(&hold.metrics.held);
+        let since = Instant::now();
+        let answer = tokio::select! {
+            answer = answer => answer.unwrap_or(Err(Refusal::NoRoute)),
+            () = sleep_until(deadline) => Err(Refusal::Starting),
+            () = hold.closing.cancelled() => Err(Refusal::Starting),
+        };
+        hold.metrics.waited(since.elapsed());
+        answer
+    }
+
+    fn wait(&self, ticket: u64) -> Result<Waiting, Refusal> {
+        let mut state = self.state();
+        state.admission?;
+        if let Some(target) = state.target() {
+            return Ok(Waiting::Over(target));
+        }
+        if state.waiting.len() >= MAX_HELD_PER_CLASS {
+            state.waiting.retain(|_, waiting| !waiting.is_closed());
+            if state.waiting.len() >= MAX_HELD_PER_CLASS {
+                return Err(Refusal::Overloaded);
+            }
+        }
+        let (sender, answer) = oneshot::channel();
+        state.waiting.insert(ticket, sender);
+        Ok(Waiting::For(answer))
+    }
+}
+
+enum Waiting {
+    Over(Target),
+    For(oneshot::Receiver<Result<Target, Refusal>>),
+}
+
+impl State {
+    fn target(&self) -> Option<Target> {
+        let (endpoint, term) = self.ownership.active()?;
+        let member = self.members.get(endpoint)?;
+        Some(Target {
+            pod: Arc::clone(&member.pod),
+            term,
+            reign: member.reign.clone(),
+            timeout: self.request_timeout,
+        })
+    }
+
+    /// Lets all that wait go, if there is a pod for them.
+    fn release(&mut self) {
+        if self.admission.is_ok()
+            && let Some(target) = self.target()
+        {
+            self.answer_all(&Ok(target));
+        }
+    }
+
+    fn refuse(&mut self, refusal: Refusal) {
+        self.admission = Err(refusal);
+        self.answer_all(&Err(refusal));
+    }
+
+    fn answer_all(&mut self, answer: &Result<Target, Refusal>) {
+        for waiting in std::mem::take(&mut self.waiting).into_values() {
+            // A client that went away does not take it.
+            let _ = waiting.send(answer.clone());
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! Sends a request to the active pod, again where that is safe, until there is a response.
+
+use std::future::Future;
+use std::pin::pin;
+use std::time::Duration;
+
+use http::{Method, StatusCode, Uri, header};
+use portside_core::backoff::Backoff;
+use portside_crds::sidecar::{STATE_HEADER, State};
+use portside_exchange::{Body, Request, Response};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::access::Record;
+use crate::class::{Class, Target};
+use crate::download;
+use crate::gateway::Gateway;
+use crate::headers;
+use crate::metrics::Cause;
+use crate::pool::Answer;
+use crate::refusal::Refusal;
+use crate::replay::Replay;
+use crate::retry::{self, Attempted, Failure, Next};
+use crate::websocket::{self, Bridge};
+
+/// How much longer than the class's own limit a response may take to begin: the pod is to give up first.
+const GRACE: Duration = Duration::from_secs(10);
+/// Pauses before a request is sent again to a pod that is said to be active all the same.
+const BACKOFF: Backoff = Backoff {
+    first_ms: 10,
+    max_ms: 1000,
+};
+
+/// A request on its way.
+struct Outbound<'r> {
+    method: &'r Method,
+    path: Uri,
+    headers: http::HeaderMap,
+    body: Replay,
+    /// The key of our WebSocket handshake, if it is one.
+    key: Option<String>,
+    idempotent: bool,
+}
+
+/// How one attempt ended without a response to pass on.
+enum Outcome {
+    Failed(Failure),
+    TimedOut,
+}
+
+impl Gateway {
+    /// The response, or why there is none. Either has the record, which ends with the response.
+    pub(crate) async fn forward(
+        &self,
+        class: &Class,
+        request: Request,
+        target: &Uri,
+        deadline: Instant,
+        mut record: Record,
+    ) -> Result<Response, (Refusal, Record)> {
+        let outbound = Outbound::new(&request.method, request.headers, request.body, target)
+            .with_handshake(request.websocket);
+        match self.attempts(class, &outbound, deadline, &mut record).await {
+            Ok((target, answer)) => self.pass_on(target, answer, outbound.key, record).await,
+            Err(refusal) => Err((refusal, record)),
+        }
+    }
+
+    async fn attempts(
+        &self,
+        class: &Class,
+        outbound: &Outbound<'_>,
+        deadline: Instant,
+        record: &mut Record,
+    ) -> Result<(Target, Answer), Refusal> {
+        let ticket = class.ticket();
+        let mut risked = false;
+        let mut failures = 0;
+        loop {
+            let target = class.target(ticket, deadline, &self.hold).await?;
+            record.pod = Some(target.pod.endpoint.pod.clone());
+            let failure = match outbound.attempt(class, &target, risked).await {
+                Ok(answer) => return Ok((target, answer)),
+                Err(Outcome::TimedOut) => return Err(Refusal::TimedOut),
+                Err(Outcome::Failed(failure)) => failure,
+            };
+            let attempted = Attempted {
+                idempotent: outbound.idempotent,
+                repeatable: outbound.body.is_repeatable(),
+                risked,
+            };
+            if outbound.body.is_broken() {
+                return Err(Refusal::BodyIncomplete);
+            }
+            match retry::after(failure, attempted) {
+                Next::Again => {}
+                Next::Risk => risked = true,
+                Next::BodyGone => return Err(Refusal::BodyTooLong),
+                Next::GiveUp => return Err(Refusal::Lost),
+            }
+            let cause = match failure {
+                Failure::Misdirected => Cause::Misdirected,
+                Failure::Unsent => Cause::Unsent,
+                Failure::Broken { .. } | Failure::Overtaken => Cause::Broken,
+            };
+            self.metrics.retried(cause);
+            if cause == Cause::Unsent {
+                target.pod.doubt();
+            }
+            let pause = Duration::from_millis(BACKOFF.delay_ms(failures));
+            failures += 1;
+            if Instant::now() + pause >= deadline && cause != Cause::Broken {
+                return Err(match cause {
+                    Cause::Misdirected => Refusal::Starting,
+                    Cause::Unsent | Cause::Broken => Refusal::Unreachable,
+                });
+            }
+            // What waits for another pod need not pause; what finds the same one must.
+            if class.is_active(&target) {
+                sleep(pause).await;
+            }
+        }
+    }
+
+    async fn pass_on(
+        &self,
+        target: Target,
+        answer: Answer,
+        key: Option<String>,
+        mut record: Record,
+    ) -> Result<Response, (Refusal, Record)> {
+        let status = answer.response.status();
+        if status != StatusCode::SWITCHING_PROTOCOLS {
+            record.status = Some(status.as_u16());
+            let headers = answer.response.headers().clone();
+            return Ok(Response {
+                status,
+                headers,
+                body: download::body(answer, target.reign, record),
+                socket: None,
+            });
+        }
+        if !key.is_some_and(|key| websocket::is_accepted(&answer.response, &key)) {
+            return Err((Refusal::Unreachable, record));
+        }
+        let upgraded = websocket::upgrade(answer.response, self.settings.max_message_bytes).await;
+        let Ok((headers, upstream)) = upgraded else {
+            return Err((Refusal::Lost, record));
+        };
+        record.status = Some(status.as_u16());
+        let (bridge, socket) = Bridge::new(upstream, target.reign, record, &self.metrics);
+        self.tasks.spawn(bridge.run());
+        Ok(Response {
+            status,
+            headers,
+            body: Body::Empty,
+            socket: Some(socket),
+        })
+    }
+}
+
+impl<'r> Outbound<'r> {
+    fn new(method: &'r Method, mut headers: http::HeaderMap, body: Body, target: &Uri) -> Self {
+        headers::forwarded(&mut headers);
+        let path = target.path_and_query().cloned();
+        Self {
+            method,
+            path: path.map_or_else(Uri::default, Uri::from),
+            headers,
+            body: Replay::new(body),
+            key: None,
+            idempotent: retry::is_idempotent(method),
+        }
+    }
+
+    fn with_handshake(mut self, websocket: bool) -> Self {
+        if websocket {
+            self.key = Some(headers::handshake(&mut self.headers));
+        } else {
+            self.headers.remove(header::UPGRADE);
+        }
+        self
+    }
+
+    /// Sends it once. `fresh`: on a connection of its own.
+    async fn attempt(
+        &self,
+        class: &Class,
+        target: &Target,
+        fresh: bool,
+    ) -> Result<Answer, Outcome> {
+        let mut request = http::Request::new(self.body.attempt());
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = self.path.clone();
+        *request.headers_mut() = self.headers.clone();
+        let sending = target.pod.http.send(request, fresh);
+        let sent = tokio::select! {
+            sent = self.in_time(target.timeout + GRACE, sending) => sent,
+            () = target.reign.cancelled() => return Err(Outcome::Failed(Failure::Overtaken)),
+        };
+        let answer = match sent {
+            Some(Ok(answer)) => answer,
+            Some(Err(error)) => {
+                tracing::debug!(class = %class.key, %error, "attempt failed");
+                return Err(Outcome::Failed(error.failure));
+            }
+            None => return Err(Outcome::TimedOut),
+        };
+        if let Some(state) = misdirected(&answer) {
+            class.refuted(target, state);
+            return Err(Outcome::Failed(Failure::Misdirected));
+        }
+        self.body.settle();
+        Ok(answer)
+    }
+
+    /// Nothing if it takes longer than `patience` after the last byte of the body.
+    async fn in_time<T>(&self, patience: Duration, sending: impl Future<Output = T>) -> Option<T> {
+        let mut sending = pin!(sending);
+        loop {
+            let deadline = self.body.moved() + patience;
+            match timeout_at(deadline, &mut sending).await {
+                Ok(sent) => return Some(sent),
+                Err(_) if self.body.moved() + patience > deadline => {}
+                Err(_) => return None,
+            }
+        }
+    }
+}
+
+/// The state of a pod that has refused the request because it is not the active one.
+fn misdirected(answer: &Answer) -> Option<State> {
+    if answer.response.status() != StatusCode::MISDIRECTED_REQUEST {
+        return None;
+    }
+    let state = answer.response.headers().get(STATE_HEADER)?;
+    state.to_str().ok()?.parse().ok()
+}

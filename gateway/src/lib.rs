@@ -1,0 +1,37 @@
+//! The gateway: sends each request to the one pod that runs its class.
+//!
+//! It knows from the API server which class a request is for and which pods that class has, and from the pods
+//! themselves which of them is active. Requests wait while none is, for a bounded time; those that reach a pod that is
+//! not active are sent again. It keeps no state: any number of gateways may run beside each other.
+//!
+//! `topology`, `ownership`, `retry` and `replay` decide, without I/O; `class` keeps one class's pods and waiting
+//! requests; `forward` carries a request, `download` its response, `websocket` messages; `watch` and `poll` listen.
+
+mod access;
+mod args;
+mod class;
+mod download;
+mod forward;
+mod gateway;
+mod headers;
+mod metrics;
+mod ownership;
+mod pod;
+mod poll;
+mod pool;
+mod refusal;
+mod replay;
+mod retry;
+mod telemetry;
+mod topology;
+mod watch;
+mod websocket;
+
+pub use args::Args;
+pub use class::{MAX_HELD, MAX_HELD_PER_CLASS};
+pub use gateway::{Gateway, Settings};
+pub use headers::REQUEST_ID;
+pub use metrics::Metrics;
+pub use refusal::REASON;
+pub use replay::MAX_KEPT;
+pub use topology::{ClassFacts, Endpoint, Topology};

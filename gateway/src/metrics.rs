@@ -1,0 +1,142 @@
+//! What a gateway counts. No label names an object, so their number is fixed.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+/// Handles of all metrics. Cloning gives others of the same.
+#[derive(Clone)]
+pub struct Metrics {
+    requests: Family<Answered, Counter>,
+    duration: Histogram,
+    retries: Family<Retried, Counter>,
+    hold: Histogram,
+    /// Requests that wait for an active pod.
+    pub held: Gauge,
+    /// WebSockets between clients and pods.
+    pub websockets: Gauge,
+    /// Connections to pods, those of WebSockets included.
+    pub connections: Gauge,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Answered {
+    /// The first digit; a client that went away before there was one counts as 4xx.
+    status: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Retried {
+    cause: &'static str,
+}
+
+/// Why a request was sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The pod was not the active one.
+    Misdirected,
+    /// The pod could not be reached.
+    Unsent,
+    /// The connection broke, or another pod took over.
+    Broken,
+}
+
+impl Metrics {
+    /// Makes all metrics known to the registry, each at zero.
+    #[must_use]
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            requests: Family::default(),
+            // From 1 ms to 65 s.
+            duration: Histogram::new(exponential_buckets(0.001, 2.0, 17)),
+            retries: Family::default(),
+            // From 10 ms to 41 s.
+            hold: Histogram::new(exponential_buckets(0.01, 2.0, 13)),
+            held: Gauge::default(),
+            websockets: Gauge::default(),
+            connections: Gauge::default(),
+        };
+        let registry = registry.sub_registry_with_prefix("portside_gateway");
+        registry.register("requests", "Requests by status", metrics.requests.clone());
+        registry.register_with_unit(
+            "request_duration",
+            "Time from a request's arrival to the end of its response",
+            Unit::Seconds,
+            metrics.duration.clone(),
+        );
+        registry.register(
+            "retries",
+            "Requests sent again by cause",
+            metrics.retries.clone(),
+        );
+        registry.register_with_unit(
+            "cold_start",
+            "Time that requests waited for an active pod",
+            Unit::Seconds,
+            metrics.hold.clone(),
+        );
+        registry.register(
+            "held_requests",
+            "Requests that wait for an active pod",
+            metrics.held.clone(),
+        );
+        registry.register("websockets", "Open WebSockets", metrics.websockets.clone());
+        registry.register(
+            "upstream_connections",
+            "Connections to pods",
+            metrics.connections.clone(),
+        );
+        metrics
+    }
+
+    /// A request is over.
+    pub fn answered(&self, status: u16, duration: Duration) {
+        let status = match status {
+            ..200 => "1xx",
+            200..300 => "2xx",
+            300..400 => "3xx",
+            400..500 => "4xx",
+            500.. => "5xx",
+        };
+        self.requests.get_or_create(&Answered { status }).inc();
+        self.duration.observe(duration.as_secs_f64());
+    }
+
+    /// A request is sent again.
+    pub fn retried(&self, cause: Cause) {
+        let cause = match cause {
+            Cause::Misdirected => "misdirected",
+            Cause::Unsent => "unsent",
+            Cause::Broken => "broken",
+        };
+        self.retries.get_or_create(&Retried { cause }).inc();
+    }
+
+    /// A request has waited for an active pod.
+    pub fn waited(&self, time: Duration) {
+        self.hold.observe(time.as_secs_f64());
+    }
+}
+
+/// One more in a gauge until this is dropped.
+pub struct Counted(Gauge);
+
+impl Counted {
+    /// Counts one more.
+    #[must_use]
+    pub fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

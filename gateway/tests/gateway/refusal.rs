@@ -1,0 +1,49 @@
+//! Answers of the gateway's own.
+
+use http::Method;
+use portside_crds::sidecar::State;
+use portside_frontdoor::TrustedProxies;
+
+use crate::support::{Cluster, PATIENCE, Pod, full};
+
+#[tokio::test]
+async fn what_nobody_has_a_route_for_is_not_found() {
+    let pod = Pod::active("a", 1).await;
+    let cluster = Cluster::of(&[&pod]).await;
+    let mut request = cluster.request(Method::GET, "/").body(full("")).unwrap();
+    request
+        .headers_mut()
+        .insert("host", "other.test".parse().unwrap());
+    let reply = cluster.ask(request).await;
+    assert_eq!((reply.status, reply.reason()), (404, "NoRoute"));
+    assert_eq!(reply.text, "no class has a route for this host and path\n");
+    assert_eq!(reply.headers["content-type"], "text/plain; charset=utf-8");
+    assert!(!reply.headers["x-request-id"].is_empty());
+    assert_eq!(cluster.get("/").await.text, "a");
+}
+
+#[tokio::test]
+async fn a_gateway_that_knows_nothing_yet_says_so() {
+    let cluster = Cluster::empty(PATIENCE, TrustedProxies::None).await;
+    let reply = cluster.get("/").await;
+    assert_eq!((reply.status, reply.reason()), (503, "Starting"));
+}
+
+#[tokio::test]
+async fn a_suspended_class_answers_at_once() {
+    let pod = Pod::named("a").await;
+    let cluster = Cluster::of(&[&pod]).await;
+    let (waiting, ()) = tokio::join!(cluster.get("/"), async {
+        cluster.held(1).await;
+        *cluster.suspended.lock().unwrap() = true;
+        cluster.has(&[&pod]);
+    });
+    for reply in [waiting, cluster.get("/").await] {
+        assert_eq!((reply.status, reply.reason()), (503, "Suspended"));
+        assert!(reply.headers.contains_key("retry-after"));
+    }
+    *cluster.suspended.lock().unwrap() = false;
+    pod.becomes(State::Active, 1);
+    cluster.has(&[&pod]);
+    assert_eq!(cluster.get("/").await.status, 200);
+}
