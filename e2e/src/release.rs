@@ -87,7 +87,9 @@ impl<'a> Release<'a> {
 
     /// Installs the definitions.
     pub async fn crds(&self) {
-        self.helm_install("portside-crds", &[]).await;
+        // Somebody may have applied the definition by hand before.
+        let options = ["--take-ownership".to_owned()];
+        self.helm_install("portside-crds", &options).await;
         let established = ["wait", "--for=condition=Established", "--timeout=60s"];
         let name = "crd/serverlessworkerclasses.portside.dev";
         self.cluster
