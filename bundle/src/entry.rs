@@ -1,9 +1,10 @@
 //! Where an application starts: its manifest, its main module, its listed workers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use tempfile::TempDir;
 
 use crate::layout::Layout;
 use crate::manifest::{self, Manifest};
@@ -25,6 +26,8 @@ pub(crate) struct Entry {
     pub manifest: Option<Manifest>,
     /// Files read so far.
     pub inputs: BTreeSet<PathBuf>,
+    /// The layout's root, if the code is in the manifest.
+    pub inline: Option<TempDir>,
 }
 
 /// The fields of package.json that matter here.
@@ -51,6 +54,21 @@ pub(crate) fn find(dir: &Path, options: &Options) -> Result<Entry, Vec<Problem>>
         problems.extend(found);
         None
     });
+    let inline = match manifest
+        .as_ref()
+        .and_then(|manifest| manifest.inline.as_ref())
+    {
+        Some(files) => Some(written(files).map_err(|error| {
+            let message =
+                format!("spec.code.inline cannot be written to a temporary folder: {error}");
+            vec![Problem::of_file(".", message)]
+        })?),
+        None => None,
+    };
+    let root = match &inline {
+        Some(folder) => self::root(folder.path())?,
+        None => root,
+    };
     let package = package(&root, &mut inputs).unwrap_or_else(|found| {
         problems.push(found);
         (Package::default(), String::new())
@@ -80,6 +98,7 @@ pub(crate) fn find(dir: &Path, options: &Options) -> Result<Entry, Vec<Problem>>
             workers,
             manifest,
             inputs,
+            inline,
         }),
         _ => Err(problems),
     }
@@ -107,6 +126,19 @@ pub(crate) fn made(dir: &Path) -> Result<Bundled, Vec<Problem>> {
             Err(problems.into_iter().flatten().flatten().collect())
         }
     }
+}
+
+/// The files in a folder of their own. As in a cluster, there is nothing beside them.
+fn written(files: &BTreeMap<String, String>) -> std::io::Result<TempDir> {
+    let folder = tempfile::tempdir()?;
+    for (path, text) in files {
+        let file = folder.path().join(path);
+        if let Some(parent) = file.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        std::fs::write(file, text)?;
+    }
+    Ok(folder)
 }
 
 /// The folder, without symbolic links.

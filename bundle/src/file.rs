@@ -22,10 +22,8 @@ pub const FORMAT: &str = "portside-bundle/v1";
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// The file system refused.
-    #[error("cannot {verb} {}: {error}", path.display())]
+    #[error("cannot read {}: {error}", path.display())]
     Io {
-        /// `read` or `write`.
-        verb: &'static str,
         /// The file.
         path: PathBuf,
         /// The reason.
@@ -191,28 +189,16 @@ fn is_binary(kind: ModuleKind) -> bool {
     matches!(kind, ModuleKind::Bytes | ModuleKind::Wasm)
 }
 
-/// Writes a bundle, replacing the file if there is one.
-///
-/// # Errors
-/// [`FileError::Io`], and those of [`encode`].
-pub fn write(bundle: &Bundle, path: &Path) -> Result<(), FileError> {
-    std::fs::write(path, encode(bundle)?).map_err(|error| io("write", path, error))
-}
-
 /// Reads a bundle and verifies its digest.
 ///
 /// # Errors
 /// [`FileError::Io`], and those of [`decode`].
 pub fn read(path: &Path) -> Result<Bundle, FileError> {
-    decode(&std::fs::read(path).map_err(|error| io("read", path, error))?)
-}
-
-fn io(verb: &'static str, path: &Path, error: std::io::Error) -> FileError {
-    FileError::Io {
-        verb,
+    let bytes = std::fs::read(path).map_err(|error| FileError::Io {
         path: path.to_owned(),
         error,
-    }
+    })?;
+    decode(&bytes)
 }
 
 #[cfg(test)]

@@ -34,6 +34,7 @@ mod resolve;
 mod structure;
 mod yaml;
 
+pub mod cluster;
 pub mod file;
 
 pub use manifest::{Elsewhere, EnvValue, Manifest, SourceKind};
@@ -66,6 +67,8 @@ pub struct Bundled {
 
 /// Bundles the application in `dir`.
 ///
+/// The folder is the code, unless the manifest has the files themselves in `spec.code.inline`: then these alone are.
+///
 /// The server is the manifest's `spec.code.main`, else `server.ts`, `server.js` or `server.mjs`, else the `main` of
 /// package.json. Equal sources give equal bundles, wherever the folder is.
 ///
@@ -78,6 +81,10 @@ pub async fn bundle(dir: &Path, options: &Options) -> Result<Bundled, Vec<Proble
     let built = build::build(&entry.layout, &entry.main, &entry.workers).await?;
     let mut inputs = built.inputs;
     inputs.extend(entry.inputs);
+    if entry.inline.is_some() {
+        // What was written for the bundler will not change, but the manifest may.
+        inputs.retain(|file| !entry.layout.contains(file));
+    }
     Ok(Bundled {
         bundle: built.bundle,
         inputs: inputs.into_iter().collect(),

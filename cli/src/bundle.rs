@@ -1,10 +1,11 @@
 //! `portside bundle`
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use portside_bundle::{Options, file};
+use portside_bundle::{Options, cluster, file};
 
 use crate::problems;
 
@@ -15,17 +16,31 @@ pub struct Args {
     #[arg(default_value = ".")]
     dir: PathBuf,
     /// The file to write
-    #[arg(short, long, value_name = "FILE")]
-    output: PathBuf,
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        required_unless_present = "manifests"
+    )]
+    output: Option<PathBuf>,
+    /// Write manifests for kubectl apply --server-side instead: a ConfigMap with the bundle, and the folder's class with
+    /// its code there. Without --output they are printed
+    #[arg(long)]
+    manifests: bool,
     /// The main module, relative to the folder
     #[arg(long, value_name = "MODULE")]
     main: Option<String>,
 }
 
 impl Args {
-    /// Bundles the folder into the file; on problems nothing is written.
+    /// Bundles the folder into the file, or manifests; on problems nothing is written.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let Self { dir, output, main } = self;
+        let Self {
+            dir,
+            output,
+            manifests,
+            main,
+        } = self;
         let runtime = tokio::runtime::Runtime::new()?;
         let bundled = match runtime.block_on(portside_bundle::bundle(&dir, &Options { main })) {
             Ok(bundled) => bundled,
@@ -34,11 +49,24 @@ impl Args {
                 return Ok(ExitCode::FAILURE);
             }
         };
-        file::write(&bundled.bundle, &output)
-            .with_context(|| format!("{} was not written", output.display()))?;
+        let bytes = if manifests {
+            cluster::manifests(&bundled)?.into_bytes()
+        } else {
+            file::encode(&bundled.bundle)?
+        };
+        let shown = match &output {
+            Some(output) => {
+                std::fs::write(output, bytes)
+                    .with_context(|| format!("{} was not written", output.display()))?;
+                output.display().to_string()
+            }
+            None => {
+                std::io::stdout().write_all(&bytes)?;
+                "manifests".to_owned()
+            }
+        };
         eprintln!(
-            "{}: {} modules, {}",
-            output.display(),
+            "{shown}: {} modules, {}",
             bundled.bundle.modules.len(),
             bundled.bundle.digest()
         );

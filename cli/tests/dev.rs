@@ -340,6 +340,69 @@ async fn check_reports_and_bundle_writes_only_what_is_right() {
 }
 
 #[tokio::test]
+async fn bundle_writes_manifests_for_a_cluster() {
+    let class = "apiVersion: portside.dev/v1alpha1\nkind: ServerlessWorkerClass\nmetadata:\n  name: chat\n  \
+                 namespace: team-a\nspec:\n  code:\n    main: server.js\n  routes:\n    - host: chat.example.com\n";
+    let app = counting();
+    write(app.path(), "class.yaml", class);
+    let output = portside(app.path(), &["bundle", "--manifests"]).await;
+    assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let (map, class) = text.split_once("\n---\n").unwrap();
+    let start = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: chat-code\n  namespace: \"team-a\"\ndata:\n  \
+                 bundle.json: \"{";
+    assert!(map.starts_with(start), "{map}");
+    let config_map =
+        "  code:\n    configMap:\n      name: chat-code\n  routes:\n  - host: chat.example.com\n";
+    assert!(class.contains(config_map), "{class}");
+    assert!(!class.contains("main:"), "{class}");
+
+    let bundle = portside(app.path(), &["bundle", "-o", "bundle.json"]).await;
+    assert_eq!(bundle.status.code(), Some(0));
+    let bundle = fs::read_to_string(app.path().join("bundle.json")).unwrap();
+    let quoted = map
+        .lines()
+        .last()
+        .unwrap()
+        .trim_start()
+        .strip_prefix("bundle.json: ");
+    assert_eq!(
+        serde_json::from_str::<String>(quoted.unwrap()).unwrap(),
+        bundle
+    );
+
+    fs::remove_file(app.path().join("class.yaml")).unwrap();
+    let output = portside(app.path(), &["bundle", "--manifests"]).await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        errors(&output).contains("no class.yaml"),
+        "{}",
+        errors(&output)
+    );
+
+    write(
+        app.path(),
+        "class.yaml",
+        "apiVersion: portside.dev/v1alpha1\nkind: ServerlessWorkerClass\n\
+                                     metadata: { name: big }\nspec: { code: {} }\n",
+    );
+    write(app.path(), "big.txt", &"x".repeat(1 << 20));
+    write(
+        app.path(),
+        "server.js",
+        "import big from './big.txt';\nexport default { fetch: () => new Response(big) };\n",
+    );
+    let output = portside(app.path(), &["bundle", "--manifests", "-o", "big.yaml"]).await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        errors(&output).contains("spec.code.oci"),
+        "{}",
+        errors(&output)
+    );
+    assert!(!app.path().join("big.yaml").exists());
+}
+
+#[tokio::test]
 async fn only_a_change_of_what_runs_reloads() {
     let unwatched = App::serve(counting(), &["--no-watch"]).await;
     write(unwatched.folder(), "counter.js", &counter("two"));

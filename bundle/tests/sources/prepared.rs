@@ -56,3 +56,32 @@ async fn a_bundle_in_the_folder_is_the_code() {
     );
     assert!(lines[1].starts_with("class.yaml:1:"), "{lines:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn code_in_the_manifest_is_all_the_code() {
+    let class = "apiVersion: portside.dev/v1alpha1\nkind: ServerlessWorkerClass\nmetadata:\n  name: chat\nspec:\n  \
+                 code:\n    inline:\n      server.ts: |\n        new ServerlessWorker(\"./workers/room.js\");\n      \
+                 workers/room.js: export default 1;\n";
+    let app = App::new(&[("class.yaml", class), ("server.js", "not JavaScript")]);
+    let bundled = app.bundled().await;
+    assert_eq!(bundled.bundle.main, "server.js");
+    let paths: Vec<_> = bundled.bundle.modules.keys().collect();
+    assert_eq!(paths, ["server.js", "workers/room.js"]);
+    let manifest = app.path("class.yaml").canonicalize().unwrap();
+    assert_eq!(bundled.inputs, [manifest]);
+    let files = App::new(&[
+        (
+            "server.ts",
+            "new ServerlessWorker(\"./workers/room.js\");\n",
+        ),
+        ("workers/room.js", "export default 1;"),
+    ]);
+    assert_eq!(bundled.bundle, files.bundle().await);
+
+    let wrong = class.replace("export default 1", "export = 1");
+    let app = App::new(&[("class.yaml", &wrong)]);
+    assert_eq!(
+        app.problems().await,
+        ["workers/room.js:1:8: Unexpected token"]
+    );
+}

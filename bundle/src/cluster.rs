@@ -1,0 +1,98 @@
+//! A bundle as a cluster takes it: manifests for `kubectl apply`.
+
+use std::fmt::Write as _;
+
+use crate::file::{self, FileError};
+use crate::{BUNDLE_FILE, Bundled};
+
+/// The largest bundle that goes into a ConfigMap, in bytes. ConfigMaps hold 1 MiB; the operator's own copy has the class
+/// in it too (<https://kubernetes.io/docs/concepts/configuration/configmap/>).
+pub const MAX_CONFIG_MAP_BUNDLE: usize = (1 << 20) - (16 << 10);
+
+/// Why there are no manifests for a bundle.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestsError {
+    /// The folder has no class.
+    #[error("the folder has no class.yaml, which says the name: add one")]
+    NoClass,
+    /// The bundle does not go into a ConfigMap.
+    #[error(
+        "the bundle has {} KiB, and a ConfigMap takes {} KiB of it: write it to a file with -o, push that to a registry \
+         as an OCI artifact, and name it in spec.code.oci",
+        bytes.div_ceil(1024),
+        MAX_CONFIG_MAP_BUNDLE / 1024
+    )]
+    TooLarge {
+        /// The size of the bundle's file.
+        bytes: usize,
+    },
+    /// The bundle cannot be written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The class cannot be written.
+    #[error("the class cannot be written as YAML: {0}")]
+    Yaml(#[from] serde_saphyr::ser::Error),
+}
+
+/// A ConfigMap `NAME-code` with the bundle, and the class with its code there, as two YAML documents.
+///
+/// Applied server-side: what `kubectl apply` would keep of it in an annotation can be too large.
+///
+/// # Errors
+/// See [`ManifestsError`].
+pub fn manifests(bundled: &Bundled) -> Result<String, ManifestsError> {
+    let class = bundled.manifest.as_ref().ok_or(ManifestsError::NoClass)?;
+    let bundle = file::encode(&bundled.bundle)?;
+    if bundle.len() > MAX_CONFIG_MAP_BUNDLE {
+        return Err(ManifestsError::TooLarge {
+            bytes: bundle.len(),
+        });
+    }
+    let name = format!("{}-code", class.name);
+    let mut text = format!("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\n");
+    if let Some(namespace) = class.namespace() {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  namespace: {}", quoted(namespace));
+    }
+    let _ = write!(
+        text,
+        "data:\n  {BUNDLE_FILE}: {}\n---\n{}",
+        quoted(&String::from_utf8_lossy(&bundle)),
+        serde_saphyr::to_string(&class.with_bundle_in(&name))?
+    );
+    Ok(text)
+}
+
+/// Text as a double-quoted scalar on one line, which YAML 1.1 and 1.2 read alike.
+fn quoted(text: &str) -> String {
+    let json = serde_json::Value::from(text).to_string();
+    let mut quoted = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c {
+            // Not printable in YAML, or a line's end.
+            '\u{7f}'..='\u{9f}'
+            | '\u{2028}'
+            | '\u{2029}'
+            | '\u{feff}'
+            | '\u{fffe}'
+            | '\u{ffff}' => {
+                let _ = write!(quoted, "\\u{:04x}", u32::from(c));
+            }
+            c => quoted.push(c),
+        }
+    }
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_text_can_be_quoted() {
+        let text = "a\"b\\c\n\t\u{1}\u{7f}\u{85}\u{2028}\u{feff}é𝄞: #{}";
+        let read: String = serde_saphyr::from_str(&quoted(text)).unwrap();
+        assert_eq!(read, text);
+        assert!(!quoted(text).contains(['\u{85}', '\u{2028}', '\n']));
+    }
+}
