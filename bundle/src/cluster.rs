@@ -2,6 +2,9 @@
 
 use std::fmt::Write as _;
 
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+
 use crate::file::{self, FileError};
 use crate::{BUNDLE_FILE, Bundled};
 
@@ -58,14 +61,38 @@ pub fn manifests(bundled: &Bundled) -> Result<String, ManifestsError> {
         text,
         "data:\n  {BUNDLE_FILE}: {}\n---\n{}",
         quoted(&String::from_utf8_lossy(&bundle)),
-        serde_saphyr::to_string(&class.with_bundle_in(&name))?
+        serde_saphyr::to_string(&Plain(&class.with_bundle_in(&name)))?
     );
     Ok(text)
 }
 
+/// A JSON value for any serializer. The value's own implementation is for JSON alone: built with arbitrary precision, as
+/// dependencies may ask for, it makes maps of numbers.
+struct Plain<'v>(&'v Value);
+
+impl Serialize for Plain<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::Null => serializer.serialize_unit(),
+            Value::Bool(value) => serializer.serialize_bool(*value),
+            Value::Number(number) => match (number.as_i64(), number.as_u64(), number.as_f64()) {
+                (Some(number), ..) => serializer.serialize_i64(number),
+                (_, Some(number), _) => serializer.serialize_u64(number),
+                (.., Some(number)) => serializer.serialize_f64(number),
+                _ => serializer.serialize_str(&number.to_string()),
+            },
+            Value::String(text) => serializer.serialize_str(text),
+            Value::Array(items) => serializer.collect_seq(items.iter().map(Plain)),
+            Value::Object(fields) => {
+                serializer.collect_map(fields.iter().map(|(name, value)| (name, Plain(value))))
+            }
+        }
+    }
+}
+
 /// Text as a double-quoted scalar on one line, which YAML 1.1 and 1.2 read alike.
 fn quoted(text: &str) -> String {
-    let json = serde_json::Value::from(text).to_string();
+    let json = Value::from(text).to_string();
     let mut quoted = String::with_capacity(json.len());
     for c in json.chars() {
         match c {
@@ -87,6 +114,13 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_stay_numbers() {
+        let value = serde_json::json!({"a": [2, -1, 1.5, true, null, "2"]});
+        let yaml = serde_saphyr::to_string(&Plain(&value)).unwrap();
+        assert_eq!(yaml, "a:\n- 2\n- -1\n- 1.5\n- true\n- null\n- \"2\"\n");
+    }
 
     #[test]
     fn any_text_can_be_quoted() {

@@ -342,7 +342,8 @@ async fn check_reports_and_bundle_writes_only_what_is_right() {
 #[tokio::test]
 async fn bundle_writes_manifests_for_a_cluster() {
     let class = "apiVersion: portside.dev/v1alpha1\nkind: ServerlessWorkerClass\nmetadata:\n  name: chat\n  \
-                 namespace: team-a\nspec:\n  code:\n    main: server.js\n  routes:\n    - host: chat.example.com\n";
+                 namespace: team-a\nspec:\n  code:\n    main: server.js\n  routes:\n    - host: chat.example.com\n  \
+                 scaling:\n    replicas: 2\n";
     let app = counting();
     write(app.path(), "class.yaml", class);
     let output = portside(app.path(), &["bundle", "--manifests"]).await;
@@ -352,8 +353,8 @@ async fn bundle_writes_manifests_for_a_cluster() {
     let start = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: chat-code\n  namespace: \"team-a\"\ndata:\n  \
                  bundle.json: \"{";
     assert!(map.starts_with(start), "{map}");
-    let config_map =
-        "  code:\n    configMap:\n      name: chat-code\n  routes:\n  - host: chat.example.com\n";
+    let config_map = "  code:\n    configMap:\n      name: chat-code\n  routes:\n  - host: chat.example.com\n  \
+                      scaling:\n    replicas: 2\n";
     assert!(class.contains(config_map), "{class}");
     assert!(!class.contains("main:"), "{class}");
 
