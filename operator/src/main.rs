@@ -1,3 +1,24 @@
-//! Being made.
+//! The operator: makes what a `ServerlessWorkerClass` asks for, and says in its status how far that is.
 
-fn main() {}
+mod api;
+mod args;
+mod caches;
+mod class;
+mod leader;
+mod metrics;
+mod release;
+mod run;
+mod schema;
+mod telemetry;
+
+use clap::Parser;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .map_err(|_| anyhow::anyhow!("another TLS provider is installed already"))?;
+    args::Args::parse_from(args::with_default_command(std::env::args_os()))
+        .run()
+        .await
+}

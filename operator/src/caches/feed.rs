@@ -1,0 +1,147 @@
+//! One store, filled from one watch per namespace.
+
+use std::fmt::Debug;
+
+use futures::stream::{self, StreamExt};
+use kube::api::Api;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::reflector::store::{Store, Writer};
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+
+/// Keeps a store as the watches say, and tells which objects changed.
+///
+/// The store is ready when every watch has listed its objects once. A watch that lists again, having lost its place,
+/// tells of the objects that went meanwhile as well.
+pub(super) struct Feed<K>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    writer: Writer<K>,
+    store: Store<K>,
+    /// The objects listed by each watch that is listing.
+    listing: Vec<Vec<K>>,
+    /// Watches that have not listed yet; `None` once all have.
+    waiting: Option<Vec<bool>>,
+    /// Which objects a watch is in charge of: those of one namespace, or all.
+    namespaces: Vec<Option<String>>,
+    /// What the first lists gave, until all have come.
+    first: Vec<K>,
+}
+
+impl<K> Feed<K>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    pub(super) fn new(writer: Writer<K>, namespaces: Vec<Option<String>>) -> Self {
+        Self {
+            store: writer.as_reader(),
+            writer,
+            listing: vec![vec![]; namespaces.len()],
+            waiting: Some(vec![true; namespaces.len()]),
+            namespaces,
+            first: vec![],
+        }
+    }
+
+    /// Runs until dropped. `changed` is called after the store has the change.
+    pub(super) async fn run(
+        mut self,
+        apis: Vec<Api<K>>,
+        config: watcher::Config,
+        mut changed: impl FnMut(&K),
+    ) {
+        let watches = apis.into_iter().enumerate().map(|(index, api)| {
+            watcher(api, config.clone())
+                .default_backoff()
+                .map(move |event| (index, event))
+                .boxed()
+        });
+        let mut events = stream::select_all(watches);
+        while let Some((index, event)) = events.next().await {
+            match event {
+                Ok(event) => self.take(index, event.modify(slim), &mut changed),
+                Err(error) => {
+                    tracing::warn!(kind = %K::kind(&()), %error, "a watch failed and is tried again");
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, index: usize, event: Event<K>, changed: &mut impl FnMut(&K)) {
+        match event {
+            Event::Init => self.listing[index].clear(),
+            Event::InitApply(object) => self.listing[index].push(object),
+            Event::InitDone => {
+                let listed = std::mem::take(&mut self.listing[index]);
+                if self.waiting.is_some() {
+                    self.listed_first(index, listed, changed);
+                } else {
+                    self.listed_again(index, listed, changed);
+                }
+            }
+            Event::Apply(object) if self.waiting.is_some() => self.first.push(object),
+            Event::Delete(object) if self.waiting.is_some() => {
+                let gone = key(&object);
+                self.first.retain(|object| key(object) != gone);
+            }
+            event @ (Event::Apply(_) | Event::Delete(_)) => self.pass(event, changed),
+        }
+    }
+
+    /// Fills the store when the last watch has listed.
+    fn listed_first(&mut self, index: usize, listed: Vec<K>, changed: &mut impl FnMut(&K)) {
+        let namespace = &self.namespaces[index];
+        self.first.retain(|object| !within(namespace, object));
+        self.first.extend(listed);
+        let Some(waiting) = &mut self.waiting else {
+            return;
+        };
+        waiting[index] = false;
+        if waiting.iter().any(|waits| *waits) {
+            return;
+        }
+        self.waiting = None;
+        self.writer.apply_watcher_event(&Event::Init);
+        for object in self.first.drain(..) {
+            self.writer.apply_watcher_event(&Event::InitApply(object));
+        }
+        self.writer.apply_watcher_event(&Event::InitDone);
+        self.store.state().iter().for_each(|object| changed(object));
+    }
+
+    fn listed_again(&mut self, index: usize, listed: Vec<K>, changed: &mut impl FnMut(&K)) {
+        let namespace = self.namespaces[index].clone();
+        let gone = self.store.state_filter(|object| {
+            within(&namespace, object) && !listed.iter().any(|other| key(other) == key(object))
+        });
+        for object in gone {
+            self.pass(Event::Delete((*object).clone()), changed);
+        }
+        for object in listed {
+            self.pass(Event::Apply(object), changed);
+        }
+    }
+
+    fn pass(&mut self, event: Event<K>, changed: &mut impl FnMut(&K)) {
+        self.writer.apply_watcher_event(&event);
+        if let Event::Apply(object) | Event::Delete(object) = &event {
+            changed(object);
+        }
+    }
+}
+
+fn key<K: Resource<DynamicType = ()>>(object: &K) -> (Option<&str>, Option<&str>) {
+    let meta = object.meta();
+    (meta.namespace.as_deref(), meta.name.as_deref())
+}
+
+fn within<K: Resource<DynamicType = ()>>(namespace: &Option<String>, object: &K) -> bool {
+    namespace.is_none() || *namespace == object.meta().namespace
+}
+
+/// What nothing here reads, and often the larger part of an object.
+fn slim<K: Resource>(object: &mut K) {
+    object.managed_fields_mut().clear();
+}

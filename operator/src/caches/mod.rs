@@ -1,0 +1,193 @@
+//! What the operator knows of the cluster without asking: one watch per kind, and per namespace if it serves some only.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{Api, PartialObjectMeta};
+use kube::core::{DeserializeGuard, NamespaceResourceScope};
+use kube::runtime::reflector::store::{Store, Writer};
+use kube::runtime::reflector::{self, ObjectRef};
+use kube::runtime::watcher;
+use kube::{Client, Resource};
+use portside_crds::ServerlessWorkerClass;
+use portside_crds::names::{CLASS_LABEL, MANAGED_BY, MANAGED_BY_LABEL};
+use portside_crds::routes::ClassKey;
+use serde::de::DeserializeOwned;
+use std::fmt::Debug;
+use tokio::task::JoinSet;
+
+use crate::class::queue::{self, Queue};
+use feed::Feed;
+
+mod feed;
+
+/// A class, or what is left of one that does not fit the schema this program knows.
+pub(crate) type Class = DeserializeGuard<ServerlessWorkerClass>;
+
+/// An object of which only the metadata is kept.
+type Meta<K> = PartialObjectMeta<K>;
+
+macro_rules! caches {
+    ($($(#[$doc:meta])* $field:ident: $kind:ty,)*) => {
+        /// The stores. Each is ready once all its objects were listed.
+        #[derive(Clone)]
+        pub(crate) struct Caches {
+            $($(#[$doc])* pub $field: Store<$kind>,)*
+        }
+
+        /// The other ends of [`Caches`].
+        pub(crate) struct Writers {
+            $($field: Writer<$kind>,)*
+        }
+
+        /// Empty stores, and what fills them.
+        pub(crate) fn new() -> (Caches, Writers) {
+            $(let ($field, writer) = reflector::store(); let $field = ($field, writer);)*
+            (
+                Caches { $($field: $field.0,)* },
+                Writers { $($field: $field.1,)* },
+            )
+        }
+
+        impl Caches {
+            /// Returns when every store is ready; `false` if one never will be.
+            pub(crate) async fn ready(&self) -> bool {
+                $(if self.$field.wait_until_ready().await.is_err() { return false; })*
+                true
+            }
+        }
+    };
+}
+
+caches! {
+    /// The classes.
+    classes: Class,
+    /// Their Deployments.
+    deployments: Deployment,
+    /// Their pods, those of purge Jobs among them.
+    pods: Pod,
+    /// Their purge Jobs.
+    jobs: Job,
+    /// All ConfigMaps: users' code, and the copies of it.
+    config_maps: Meta<ConfigMap>,
+    /// Services made for classes.
+    services: Meta<Service>,
+    /// ServiceAccounts made for classes.
+    service_accounts: Meta<ServiceAccount>,
+    /// PodDisruptionBudgets made for classes.
+    disruption_budgets: Meta<PodDisruptionBudget>,
+    /// NetworkPolicies made for classes.
+    network_policies: Meta<NetworkPolicy>,
+    /// Ingresses made for classes.
+    ingresses: Meta<Ingress>,
+    /// EndpointSlices made for classes.
+    endpoint_slices: Meta<EndpointSlice>,
+}
+
+/// Where and how to watch.
+pub(crate) struct Watches {
+    /// The client.
+    pub client: Client,
+    /// The namespaces that are served; none means all.
+    pub namespaces: Vec<String>,
+    /// Who is told of changes.
+    pub queue: Queue,
+}
+
+impl Watches {
+    /// Fills the stores until the tasks are ended.
+    pub(crate) fn start(&self, caches: &Caches, writers: Writers, tasks: &mut JoinSet<()>) {
+        let made = || {
+            watcher::Config::default()
+                .labels(&format!("{CLASS_LABEL},{MANAGED_BY_LABEL}={MANAGED_BY}"))
+        };
+        let of_classes = || watcher::Config::default().labels(CLASS_LABEL);
+        let queue = self.queue.clone();
+        let classes = caches.classes.clone();
+        tasks.spawn(self.feed(writers.classes, watcher::Config::default(), {
+            let queue = queue.clone();
+            move |class: &Class| {
+                for key in queue::concerned_by_class(class, &classes) {
+                    queue.push(key);
+                }
+            }
+        }));
+        let classes = caches.classes.clone();
+        tasks.spawn(self.feed(writers.config_maps, watcher::Config::default(), {
+            let queue = queue.clone();
+            move |map: &Meta<ConfigMap>| {
+                if !queue.is_open() {
+                    return;
+                }
+                for key in queue::concerned_by_config_map(map.meta(), &classes) {
+                    queue.push(key);
+                }
+            }
+        }));
+        tasks.spawn(self.feed(writers.pods, of_classes(), owner(&queue)));
+        tasks.spawn(self.feed(writers.deployments, made(), owner(&queue)));
+        tasks.spawn(self.feed(writers.jobs, made(), owner(&queue)));
+        tasks.spawn(self.feed(writers.services, made(), owner(&queue)));
+        tasks.spawn(self.feed(writers.service_accounts, made(), owner(&queue)));
+        tasks.spawn(self.feed(writers.disruption_budgets, made(), owner(&queue)));
+        tasks.spawn(self.feed(writers.network_policies, made(), owner(&queue)));
+        tasks.spawn(self.feed(writers.ingresses, made(), owner(&queue)));
+        tasks.spawn(self.feed(writers.endpoint_slices, made(), owner(&queue)));
+    }
+
+    /// Fills one store until dropped. `changed` is told of every object that came, changed or went.
+    pub(crate) fn feed<K>(
+        &self,
+        writer: Writer<K>,
+        config: watcher::Config,
+        changed: impl FnMut(&K) + Send + 'static,
+    ) -> impl Future<Output = ()> + Send + 'static
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + DeserializeOwned
+            + Send
+            + Sync
+            + 'static,
+    {
+        let (namespaces, apis) = if self.namespaces.is_empty() {
+            (vec![None], vec![Api::all(self.client.clone())])
+        } else {
+            let api = |namespace: &String| Api::namespaced(self.client.clone(), namespace);
+            (
+                self.namespaces.iter().cloned().map(Some).collect(),
+                self.namespaces.iter().map(api).collect(),
+            )
+        };
+        Feed::new(writer, namespaces).run(apis, config, changed)
+    }
+}
+
+/// Tells the queue of the class that an object was made for.
+pub(crate) fn owner<K: Resource>(queue: &Queue) -> impl FnMut(&K) + Send + 'static + use<K> {
+    let queue = queue.clone();
+    move |object| {
+        if let Some(key) = queue::class_of(object.meta()) {
+            queue.push(key);
+        }
+    }
+}
+
+/// The class's reference in [`Caches::classes`].
+pub(crate) fn class_ref(key: &ClassKey) -> ObjectRef<Class> {
+    ObjectRef::new(&key.name).within(&key.namespace)
+}
+
+/// The metadata of an object in a store.
+pub(crate) fn meta_in<K>(store: &Store<K>, namespace: &str, name: &str) -> Option<ObjectMeta>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    let found = store.get(&ObjectRef::new(name).within(namespace))?;
+    Some(found.meta().clone())
+}

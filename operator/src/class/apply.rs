@@ -1,0 +1,250 @@
+//! The fourth step: writes the objects, and deletes those that are no longer wanted.
+
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
+use kube::core::NamespaceResourceScope;
+use kube::{Resource, ResourceExt};
+use portside_crds::names::FIELD_MANAGER;
+use portside_crds::routes::ClassKey;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::Context;
+use super::build::{self, Built, Entrance};
+use super::http_routes::HTTPRoute;
+use super::owned::{self, Kind, Owned};
+use super::rollout::Rollout;
+use super::validate::Valid;
+use crate::api::{self, Refusal};
+
+/// A class and what the API server made of its objects.
+pub(crate) struct Applied {
+    /// The class.
+    pub valid: Valid,
+    /// Its Deployment as the API server has it.
+    pub deployment: Option<Arc<Deployment>>,
+    /// What could not be made.
+    pub refusals: Vec<Refusal>,
+}
+
+/// What was written, so that a class that is looked at again costs no request.
+#[derive(Default)]
+pub(crate) struct ApplyMemory(Mutex<HashMap<ClassKey, ByName>>);
+
+type ByName = HashMap<(Kind, String), Written>;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Written {
+    /// Of what was asked for.
+    wanted: u64,
+    /// Of what there was then.
+    found: u64,
+}
+
+impl ApplyMemory {
+    /// Forgets a class.
+    pub(crate) fn forget(&self, key: &ClassKey) {
+        self.lock().remove(key);
+    }
+
+    fn get(&self, key: &ClassKey, kind: Kind, name: &str) -> Option<Written> {
+        self.lock().get(key)?.get(&(kind, name.to_owned())).copied()
+    }
+
+    fn set(&self, key: &ClassKey, kind: Kind, name: &str, written: Written) {
+        let mut all = self.lock();
+        let class = all.entry(key.clone()).or_default();
+        class.insert((kind, name.to_owned()), written);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ClassKey, ByName>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Writes what differs from what there is.
+///
+/// # Errors
+/// The API server could not be asked, or is to be asked again.
+pub(crate) async fn apply(context: &Context, built: Built) -> Result<Applied, kube::Error> {
+    let mut writer = Writer {
+        context,
+        key: &built.valid.key,
+        uid: built.valid.class.metadata.uid.as_deref(),
+        owned: &built.valid.live.owned,
+        refusals: vec![],
+    };
+    // Without `..`, so that a new object cannot be forgotten here.
+    let build::Objects {
+        service_account,
+        service,
+        network_policy,
+        disruption_budget,
+        code,
+        deployment,
+        entrance,
+    } = &built.objects;
+    writer.put(Kind::ServiceAccount, service_account).await?;
+    writer.put(Kind::NetworkPolicy, network_policy).await?;
+    writer
+        .put(Kind::PodDisruptionBudget, disruption_budget)
+        .await?;
+    writer.put(Kind::Service, service).await?;
+    if let Some(code) = code {
+        writer.put(Kind::ConfigMap, code).await?;
+    }
+    let mut live = built.valid.live.deployment.clone();
+    if let Some(deployment) = deployment
+        && let Some(written) = writer.put(Kind::Deployment, deployment).await?
+    {
+        live = Some(Arc::new(written));
+    }
+    if let Some(Entrance {
+        service,
+        slices,
+        ingress,
+        http_routes,
+    }) = entrance
+    {
+        writer.put(Kind::Service, service).await?;
+        for slice in slices {
+            writer.put(Kind::EndpointSlice, slice).await?;
+        }
+        if let Some(ingress) = ingress {
+            writer.put(Kind::Ingress, ingress).await?;
+        }
+        for route in http_routes {
+            writer.put(Kind::HttpRoute, route).await?;
+        }
+    }
+    let refusals = writer.refusals;
+    let rolled_out = live
+        .as_deref()
+        .is_some_and(|live| Rollout::of(live).is_complete());
+    for unwanted in build::garbage(&built, rolled_out) {
+        delete(context, &built.valid.key.namespace, &unwanted).await?;
+    }
+    Ok(Applied {
+        valid: built.valid,
+        deployment: live,
+        refusals,
+    })
+}
+
+/// Writes one object of a class unless it is as it should be.
+pub(crate) struct Writer<'a> {
+    pub context: &'a Context,
+    pub key: &'a ClassKey,
+    pub uid: Option<&'a str>,
+    pub owned: &'a [Owned],
+    pub refusals: Vec<Refusal>,
+}
+
+impl Writer<'_> {
+    /// Writes one object. `None` if it is as it should be, or was refused.
+    pub(crate) async fn put<K>(&mut self, kind: Kind, object: &K) -> Result<Option<K>, kube::Error>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + Serialize
+            + DeserializeOwned,
+    {
+        let name = object.name_any();
+        let api: Api<K> = Api::namespaced(self.context.client.clone(), &self.key.namespace);
+        let wanted = hash(&serde_json::to_string(object).map_err(kube::Error::SerdeError)?);
+        let found = self
+            .owned
+            .iter()
+            .find(|one| one.kind == kind && one.name == name);
+        if let Some(found) = found {
+            let as_written = Written {
+                wanted,
+                found: found.fingerprint,
+            };
+            // Code cannot change, and its name says what it is.
+            if kind == Kind::ConfigMap
+                || self.context.written.get(self.key, kind, &name) == Some(as_written)
+            {
+                return Ok(None);
+            }
+        } else if let Some(other) = api.get_metadata_opt(&name).await?
+            && !owned::is_owned(&other.metadata, self.uid)
+        {
+            self.refusals.push(Refusal::name_taken(kind, &name));
+            return Ok(None);
+        }
+        let params = PatchParams::apply(FIELD_MANAGER).force();
+        match api.patch(&name, &params, &Patch::Apply(object)).await {
+            Ok(written) => {
+                let found = owned::fingerprint(written.meta());
+                let memory = Written { wanted, found };
+                self.context.written.set(self.key, kind, &name, memory);
+                Ok(Some(written))
+            }
+            Err(error) => {
+                let refusal = Refusal::of(kind, &name, &error).ok_or(error)?;
+                self.refusals.push(refusal);
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// Deletes an object that a class owns, unless another has taken its place.
+pub(crate) async fn delete(
+    context: &Context,
+    namespace: &str,
+    owned: &Owned,
+) -> Result<(), kube::Error> {
+    tracing::info!(kind = owned.kind.as_str(), namespace, name = %owned.name, "deleting what is no longer wanted");
+    match owned.kind {
+        Kind::ConfigMap => delete_one::<ConfigMap>(context, namespace, owned).await,
+        Kind::Deployment => delete_one::<Deployment>(context, namespace, owned).await,
+        Kind::EndpointSlice => delete_one::<EndpointSlice>(context, namespace, owned).await,
+        Kind::HttpRoute => delete_one::<HTTPRoute>(context, namespace, owned).await,
+        Kind::Ingress => delete_one::<Ingress>(context, namespace, owned).await,
+        Kind::Job => delete_one::<Job>(context, namespace, owned).await,
+        Kind::NetworkPolicy => delete_one::<NetworkPolicy>(context, namespace, owned).await,
+        Kind::PodDisruptionBudget => {
+            delete_one::<PodDisruptionBudget>(context, namespace, owned).await
+        }
+        Kind::Service => delete_one::<Service>(context, namespace, owned).await,
+        Kind::ServiceAccount => delete_one::<ServiceAccount>(context, namespace, owned).await,
+    }
+}
+
+async fn delete_one<K>(context: &Context, namespace: &str, owned: &Owned) -> Result<(), kube::Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned,
+{
+    let api: Api<K> = Api::namespaced(context.client.clone(), namespace);
+    let params = DeleteParams::background().preconditions(Preconditions {
+        uid: owned.uid.clone(),
+        resource_version: None,
+    });
+    match api.delete(&owned.name, &params).await {
+        Ok(_) => Ok(()),
+        Err(error) if api::is_not_found(&error) || api::is_conflict(&error) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn hash(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}

@@ -1,0 +1,33 @@
+//! The class's code as the pods mount it.
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::ConfigMap;
+use portside_crds::names;
+
+use super::meta;
+use crate::class::validate::{Valid, Workload};
+
+/// The immutable copy of the code and the effective manifest, named by what it holds.
+pub(super) fn code(valid: &Valid, workload: &Workload) -> ConfigMap {
+    let keys = names::file_keys(workload.files.keys().map(String::as_str));
+    let mut map = ConfigMap {
+        metadata: meta(valid, workload.config_map.clone()),
+        immutable: Some(true),
+        ..ConfigMap::default()
+    };
+    let data = map.data.get_or_insert_default();
+    data.insert(names::MANIFEST_FILE.to_owned(), workload.manifest.clone());
+    for (path, content) in &*workload.files {
+        let key = keys[path.as_str()].clone();
+        match String::from_utf8(content.clone()) {
+            Ok(text) => {
+                data.insert(key, text);
+            }
+            Err(error) => {
+                let bytes = ByteString(error.into_bytes());
+                map.binary_data.get_or_insert_default().insert(key, bytes);
+            }
+        }
+    }
+    map
+}

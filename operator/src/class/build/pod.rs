@@ -1,0 +1,365 @@
+//! The pods that run a class.
+
+use k8s_openapi::api::core::v1::{
+    Capabilities, ConfigMapProjection, ConfigMapVolumeSource, Container, ContainerPort,
+    EmptyDirVolumeSource, EnvVar, EnvVarSource, HTTPGetAction, KeyToPath, LocalObjectReference,
+    ObjectFieldSelector, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
+    ProjectedVolumeSource, ResourceRequirements, SeccompProfile, SecretProjection,
+    SecretVolumeSource, SecurityContext, Toleration, Volume, VolumeMount, VolumeProjection,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use portside_crds::class::{EnvEntry, Resources};
+use portside_crds::names;
+
+use super::{DIGEST_ANNOTATION, texts};
+use crate::class::Settings;
+use crate::class::validate::{PassedOn, Valid, Workload};
+
+/// The user and group that containers run as: distroless's `nonroot`.
+const NON_ROOT: i64 = 65532;
+
+/// Seconds for a pod to hand over, unless the class says otherwise.
+const GRACE_SECONDS: i64 = 60;
+
+/// Volumes, by what they hold.
+const APP: &str = "app";
+const ENV: &str = "env";
+const DATABASE: &str = "database";
+const TMP: &str = "tmp";
+
+/// What the class's pods are made of.
+pub(super) fn template(valid: &Valid, workload: &Workload, settings: &Settings) -> PodTemplateSpec {
+    let pod = &valid.class.spec.pod;
+    let mut labels = pod.labels.clone();
+    labels.extend(names::pod_labels(&valid.key.name));
+    let mut annotations = pod.annotations.clone();
+    annotations.extend(texts([
+        (names::INPUTS_ANNOTATION, &workload.inputs),
+        (DIGEST_ANNOTATION, &workload.digest),
+        (
+            "kubectl.kubernetes.io/default-container",
+            names::SIDECAR_CONTAINER,
+        ),
+    ]));
+    PodTemplateSpec {
+        metadata: Some(ObjectMeta {
+            labels: Some(labels),
+            annotations: Some(annotations),
+            ..ObjectMeta::default()
+        }),
+        spec: Some(spec(valid, workload, settings)),
+    }
+}
+
+fn spec(valid: &Valid, workload: &Workload, settings: &Settings) -> PodSpec {
+    let pod = &valid.class.spec.pod;
+    let PassedOn {
+        affinity,
+        spread,
+        containers: extra,
+    } = workload.passed_on.clone();
+    let mut sidecar = sidecar(valid, settings, "run");
+    sidecar
+        .args
+        .get_or_insert_default()
+        .extend(["--app", names::APP_DIR, "--env-dir", names::ENV_DIR].map(ToOwned::to_owned));
+    sidecar.ports = Some(vec![
+        port(names::HTTP_PORT_NAME, names::HTTP_PORT),
+        port(names::ADMIN_PORT_NAME, names::ADMIN_PORT),
+    ]);
+    sidecar
+        .volume_mounts
+        .get_or_insert_default()
+        .extend([mount(APP, names::APP_DIR), mount(ENV, names::ENV_DIR)]);
+    // Fast while starting, as users wait for it; patient, as evaluating the code may take long.
+    sidecar.startup_probe = Some(probe("/readyz", 1, 300));
+    sidecar.readiness_probe = Some(probe("/readyz", 5, 2));
+    sidecar.liveness_probe = Some(probe("/livez", 10, 3));
+    let mut containers = vec![sidecar];
+    containers.extend(extra);
+    let mut volumes = shared_volumes(valid);
+    volumes.extend([code_volume(workload), env_volume(&valid.class.spec.env)]);
+    let grace = pod.termination_grace_period_seconds;
+    PodSpec {
+        containers,
+        volumes: Some(volumes),
+        affinity,
+        topology_spread_constraints: none_if_empty(spread),
+        termination_grace_period_seconds: Some(grace.unwrap_or(GRACE_SECONDS)),
+        ..restricted(valid)
+    }
+}
+
+/// A pod that is as restricted as Kubernetes knows, on the nodes that the class wants.
+///
+/// Source: <https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted>.
+pub(super) fn restricted(valid: &Valid) -> PodSpec {
+    let pod = &valid.class.spec.pod;
+    let secrets = pod.image_pull_secrets.iter();
+    let secrets = secrets.map(|secret| LocalObjectReference {
+        name: secret.name.clone(),
+    });
+    PodSpec {
+        image_pull_secrets: none_if_empty(secrets.collect()),
+        node_selector: (!pod.node_selector.is_empty()).then(|| pod.node_selector.clone()),
+        tolerations: none_if_empty(tolerations(valid)),
+        service_account_name: Some(names::workers(&valid.key.name)),
+        automount_service_account_token: Some(false),
+        enable_service_links: Some(false),
+        security_context: Some(PodSecurityContext {
+            run_as_non_root: Some(true),
+            run_as_user: Some(NON_ROOT),
+            run_as_group: Some(NON_ROOT),
+            fs_group: Some(NON_ROOT),
+            seccomp_profile: Some(SeccompProfile {
+                type_: "RuntimeDefault".to_owned(),
+                localhost_profile: None,
+            }),
+            ..PodSecurityContext::default()
+        }),
+        ..PodSpec::default()
+    }
+}
+
+/// The sidecar's container, with the class and the database, for one of its commands.
+pub(super) fn sidecar(valid: &Valid, settings: &Settings, command: &str) -> Container {
+    let pod = &valid.class.spec.pod;
+    let class = names::qualified(&valid.key.namespace, &valid.key.name);
+    Container {
+        name: names::SIDECAR_CONTAINER.to_owned(),
+        image: Some(
+            pod.image
+                .clone()
+                .unwrap_or_else(|| settings.sidecar_image.clone()),
+        ),
+        image_pull_policy: Some(settings.sidecar_pull_policy.to_owned()),
+        args: Some(
+            [
+                command,
+                "--class",
+                &class,
+                "--store-file",
+                names::DATABASE_URL_FILE,
+            ]
+            .map(ToOwned::to_owned)
+            .into(),
+        ),
+        env: Some(vec![
+            downward("POD_NAME", "metadata.name"),
+            downward("POD_IP", "status.podIP"),
+        ]),
+        resources: Some(resources(pod.resources.as_ref())),
+        volume_mounts: Some(vec![
+            mount(DATABASE, parent(names::DATABASE_URL_FILE)),
+            VolumeMount {
+                read_only: None,
+                ..mount(TMP, "/tmp")
+            },
+        ]),
+        security_context: Some(SecurityContext {
+            allow_privilege_escalation: Some(false),
+            read_only_root_filesystem: Some(true),
+            capabilities: Some(Capabilities {
+                drop: Some(vec!["ALL".to_owned()]),
+                add: None,
+            }),
+            ..SecurityContext::default()
+        }),
+        termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
+        ..Container::default()
+    }
+}
+
+/// The volumes that [`sidecar`] mounts.
+pub(super) fn shared_volumes(valid: &Valid) -> Vec<Volume> {
+    let database = &valid.class.spec.storage.database.secret_key_ref;
+    let url = names::DATABASE_URL_FILE;
+    vec![
+        Volume {
+            name: DATABASE.to_owned(),
+            secret: Some(SecretVolumeSource {
+                secret_name: Some(database.name.clone()),
+                items: Some(vec![item(
+                    &database.key,
+                    url.rsplit_once('/').map_or(url, |(_, file)| file),
+                )]),
+                // The sidecar says what is missing, clearer than a pod that does not start.
+                optional: Some(true),
+                ..SecretVolumeSource::default()
+            }),
+            ..Volume::default()
+        },
+        Volume {
+            name: TMP.to_owned(),
+            empty_dir: Some(EmptyDirVolumeSource::default()),
+            ..Volume::default()
+        },
+    ]
+}
+
+/// The code's ConfigMap that a pod mounts.
+pub(super) fn code_config_map(pod: &PodSpec) -> Option<&str> {
+    let volumes = pod.volumes.iter().flatten();
+    let app = volumes.filter(|volume| volume.name == APP);
+    app.filter_map(|volume| volume.config_map.as_ref())
+        .map(|map| map.name.as_str())
+        .next()
+}
+
+fn code_volume(workload: &Workload) -> Volume {
+    let keys = names::file_keys(workload.files.keys().map(String::as_str));
+    let mut items: Vec<KeyToPath> = keys.iter().map(|(path, key)| item(key, path)).collect();
+    items.push(item(names::MANIFEST_FILE, names::MANIFEST_FILE));
+    Volume {
+        name: APP.to_owned(),
+        config_map: Some(ConfigMapVolumeSource {
+            name: workload.config_map.clone(),
+            items: Some(items),
+            ..ConfigMapVolumeSource::default()
+        }),
+        ..Volume::default()
+    }
+}
+
+/// A file for each entry whose value is kept elsewhere. The kubelet renews them when the values change.
+fn env_volume(env: &[EnvEntry]) -> Volume {
+    let sources: Vec<VolumeProjection> = env.iter().filter_map(projection).collect();
+    let mut volume = Volume {
+        name: ENV.to_owned(),
+        ..Volume::default()
+    };
+    if sources.is_empty() {
+        volume.empty_dir = Some(EmptyDirVolumeSource::default());
+    } else {
+        volume.projected = Some(ProjectedVolumeSource {
+            sources: Some(sources),
+            default_mode: None,
+        });
+    }
+    volume
+}
+
+fn projection(entry: &EnvEntry) -> Option<VolumeProjection> {
+    let source = entry.value_from.as_ref()?;
+    // Optional to the kubelet in any case: the sidecar says what is missing.
+    let optional = Some(true);
+    let secret = source.secret_key_ref.as_ref().map(|key| SecretProjection {
+        name: key.name.clone(),
+        items: Some(vec![item(&key.key, &entry.name)]),
+        optional,
+    });
+    let config_map = source
+        .config_map_key_ref
+        .as_ref()
+        .map(|key| ConfigMapProjection {
+            name: key.name.clone(),
+            items: Some(vec![item(&key.key, &entry.name)]),
+            optional,
+        });
+    Some(VolumeProjection {
+        secret,
+        config_map,
+        ..VolumeProjection::default()
+    })
+}
+
+/// What the class gives, or as much as keeps nodes from being filled with pods that ask for nothing.
+fn resources(wanted: Option<&Resources>) -> ResourceRequirements {
+    let Some(wanted) = wanted else {
+        let least = [("cpu", "100m"), ("memory", "256Mi")];
+        let least = least.map(|(name, value)| (name.to_owned(), Quantity(value.to_owned())));
+        return ResourceRequirements {
+            requests: Some(least.into()),
+            ..ResourceRequirements::default()
+        };
+    };
+    let quantities =
+        |of: &std::collections::BTreeMap<String, portside_crds::quantity::Quantity>| {
+            let all = of
+                .iter()
+                .map(|(name, value)| (name.clone(), Quantity(value.0.clone())));
+            (!of.is_empty()).then(|| all.collect())
+        };
+    ResourceRequirements {
+        requests: quantities(&wanted.requests),
+        limits: quantities(&wanted.limits),
+        claims: None,
+    }
+}
+
+fn tolerations(valid: &Valid) -> Vec<Toleration> {
+    let wanted = valid.class.spec.pod.tolerations.iter();
+    wanted
+        .map(|one| Toleration {
+            key: one.key.clone(),
+            operator: one.operator.clone(),
+            value: one.value.clone(),
+            effect: one.effect.clone(),
+            toleration_seconds: one.toleration_seconds,
+        })
+        .collect()
+}
+
+fn probe(path: &str, period: i32, failures: i32) -> Probe {
+    Probe {
+        http_get: Some(HTTPGetAction {
+            path: Some(path.to_owned()),
+            port: IntOrString::String(names::ADMIN_PORT_NAME.to_owned()),
+            ..HTTPGetAction::default()
+        }),
+        period_seconds: Some(period),
+        timeout_seconds: Some(5),
+        failure_threshold: Some(failures),
+        ..Probe::default()
+    }
+}
+
+fn port(name: &str, port: u16) -> ContainerPort {
+    ContainerPort {
+        name: Some(name.to_owned()),
+        container_port: i32::from(port),
+        protocol: Some("TCP".to_owned()),
+        ..ContainerPort::default()
+    }
+}
+
+fn downward(name: &str, field: &str) -> EnvVar {
+    EnvVar {
+        name: name.to_owned(),
+        value: None,
+        value_from: Some(EnvVarSource {
+            field_ref: Some(ObjectFieldSelector {
+                api_version: Some("v1".to_owned()),
+                field_path: field.to_owned(),
+            }),
+            ..EnvVarSource::default()
+        }),
+    }
+}
+
+fn mount(volume: &str, path: &str) -> VolumeMount {
+    VolumeMount {
+        name: volume.to_owned(),
+        mount_path: path.to_owned(),
+        read_only: Some(true),
+        ..VolumeMount::default()
+    }
+}
+
+fn item(key: &str, path: &str) -> KeyToPath {
+    KeyToPath {
+        key: key.to_owned(),
+        path: path.to_owned(),
+        mode: None,
+    }
+}
+
+fn parent(file: &str) -> &str {
+    file.rsplit_once('/').map_or("/", |(folder, _)| folder)
+}
+
+fn none_if_empty<T>(list: Vec<T>) -> Option<Vec<T>> {
+    (!list.is_empty()).then_some(list)
+}

@@ -1,0 +1,280 @@
+//! Classes in, manifests out.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use portside_crds::ServerlessWorkerClassSpec;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::*;
+use crate::class::fetch::Live;
+use crate::class::testkit::{class, deployment, fetched, settings, valid, yaml};
+use crate::class::validate::validate;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Input {
+    class: ServerlessWorkerClassSpec,
+    config_map: Option<ConfigMap>,
+    #[serde(default)]
+    gateway: Vec<EndpointSlice>,
+}
+
+/// Every object as a YAML document, in the order they are applied.
+fn documents(objects: &Objects) -> String {
+    let mut all: Vec<Value> = vec![];
+    let mut add = |value: Result<Value, serde_json::Error>| all.push(value.unwrap());
+    add(serde_json::to_value(&objects.service_account));
+    add(serde_json::to_value(&objects.network_policy));
+    add(serde_json::to_value(&objects.disruption_budget));
+    add(serde_json::to_value(&objects.service));
+    objects
+        .code
+        .iter()
+        .for_each(|one| add(serde_json::to_value(one)));
+    objects
+        .deployment
+        .iter()
+        .for_each(|one| add(serde_json::to_value(one)));
+    if let Some(entrance) = &objects.entrance {
+        add(serde_json::to_value(&entrance.service));
+        entrance
+            .slices
+            .iter()
+            .for_each(|one| add(serde_json::to_value(one)));
+        entrance
+            .ingress
+            .iter()
+            .for_each(|one| add(serde_json::to_value(one)));
+        entrance
+            .http_routes
+            .iter()
+            .for_each(|one| add(serde_json::to_value(one)));
+    }
+    let texts: Vec<String> = all
+        .iter()
+        .map(|one| serde_saphyr::to_string(one).unwrap())
+        .collect();
+    texts.join("---\n")
+}
+
+fn built(input: &str) -> Built {
+    let input: Input = yaml(input);
+    let mut class = class("code: {}");
+    class.spec = input.class;
+    let mut fetched = fetched(class, input.config_map, Live::default());
+    fetched.gateway = input.gateway.into_iter().map(Arc::new).collect();
+    build(validate(fetched), &settings())
+}
+
+macro_rules! snapshots {
+    ($($name:ident,)*) => {
+        $(
+            #[test]
+            fn $name() {
+                let built = built(include_str!(concat!("inputs/", stringify!($name), ".yaml")));
+                if let Err(rejection) = &built.valid.workload {
+                    panic!("{}: {}", rejection.reason, rejection.message);
+                }
+                insta::assert_snapshot!(stringify!($name), documents(&built.objects));
+            }
+        )*
+    };
+}
+
+snapshots! {
+    minimal,
+    everything,
+    suspended,
+    config_map,
+    bundle,
+    tls,
+    http_route,
+}
+
+#[test]
+fn the_purge_job() {
+    let valid = valid("code: { inline: { server.js: x } }", Live::default());
+    let (_, job) = purge(&valid, &settings(), 2);
+    insta::assert_snapshot!(serde_saphyr::to_string(&job).unwrap());
+}
+
+const MINIMAL: &str = "code: { inline: { server.js: x } }";
+
+/// What the cluster has once `spec` was applied by an operator of that version.
+fn live(spec: &str, version: &str) -> Live {
+    let mut settings = settings();
+    settings.version = version.to_owned();
+    settings.sidecar_image = format!("portside/sidecar:{version}");
+    let built = build(valid(spec, Live::default()), &settings);
+    let code = built.objects.code.map(|map| map.metadata.name.unwrap());
+    Live {
+        deployment: built.objects.deployment.map(Arc::new),
+        pods: vec![],
+        owned: code
+            .into_iter()
+            .map(|name| owned(Kind::ConfigMap, &name))
+            .collect(),
+    }
+}
+
+fn owned(kind: Kind, name: &str) -> Owned {
+    Owned {
+        kind,
+        name: name.to_owned(),
+        uid: None,
+        fingerprint: 0,
+    }
+}
+
+fn image(built: &Built) -> &str {
+    let spec = built
+        .objects
+        .deployment
+        .as_ref()
+        .unwrap()
+        .spec
+        .as_ref()
+        .unwrap();
+    let containers = &spec.template.spec.as_ref().unwrap().containers;
+    containers[0].image.as_deref().unwrap()
+}
+
+fn version(built: &Built) -> &str {
+    let deployment = built.objects.deployment.as_ref().unwrap();
+    &deployment.metadata.annotations.as_ref().unwrap()[names::OPERATOR_VERSION_ANNOTATION]
+}
+
+#[test]
+fn another_operator_keeps_the_pods() {
+    let before = live(MINIMAL, "0.0.9");
+    let kept = build(valid(MINIMAL, before.clone()), &settings());
+    assert_eq!(
+        (image(&kept), version(&kept)),
+        ("portside/sidecar:0.0.9", "0.0.9")
+    );
+    assert!(kept.objects.code.is_none());
+    assert_eq!(garbage(&kept, true), []);
+
+    let scaled = format!("{MINIMAL}\nscaling: {{ replicas: 2 }}");
+    let scaled = build(valid(&scaled, before.clone()), &settings());
+    let spec = scaled
+        .objects
+        .deployment
+        .as_ref()
+        .unwrap()
+        .spec
+        .as_ref()
+        .unwrap();
+    assert_eq!(
+        (spec.replicas, image(&scaled)),
+        (Some(2), "portside/sidecar:0.0.9")
+    );
+
+    let changed = build(
+        valid("code: { inline: { server.js: y } }", before.clone()),
+        &settings(),
+    );
+    assert_eq!(
+        (image(&changed), version(&changed)),
+        ("portside/sidecar:0.1.0", "0.1.0")
+    );
+
+    let code_lost = Live {
+        owned: vec![],
+        ..before
+    };
+    let remade = build(valid(MINIMAL, code_lost), &settings());
+    assert_eq!(version(&remade), "0.1.0");
+    assert!(remade.objects.code.is_some());
+}
+
+#[test]
+fn the_same_operator_mends_its_template() {
+    let mut before = live(MINIMAL, "0.1.0");
+    let mut tampered = (*before.deployment.unwrap()).clone();
+    let spec = tampered
+        .spec
+        .as_mut()
+        .unwrap()
+        .template
+        .spec
+        .as_mut()
+        .unwrap();
+    spec.containers[0].image = Some("other".to_owned());
+    before.deployment = Some(Arc::new(tampered));
+    assert_eq!(
+        image(&build(valid(MINIMAL, before), &settings())),
+        "portside/sidecar:0.1.0"
+    );
+}
+
+#[test]
+fn what_cannot_work_leaves_what_does() {
+    let missing = "code: { configMap: { name: gone } }\nsuspend: true";
+    let nothing = build(valid(missing, Live::default()), &settings());
+    assert!(nothing.objects.deployment.is_none() && nothing.objects.code.is_none());
+
+    let kept = build(valid(missing, live(MINIMAL, "0.1.0")), &settings());
+    let spec = kept
+        .objects
+        .deployment
+        .as_ref()
+        .unwrap()
+        .spec
+        .as_ref()
+        .unwrap();
+    assert_eq!(spec.replicas, Some(0));
+    assert_eq!(image(&kept), "portside/sidecar:0.1.0");
+    assert_eq!(garbage(&kept, true), []);
+}
+
+#[test]
+fn garbage_is_what_is_owned_and_not_wanted() {
+    let mut before = live(MINIMAL, "0.1.0");
+    let old = "chat-code-0000000000";
+    let mounted = "chat-code-1111111111";
+    before.owned.extend([
+        owned(Kind::ConfigMap, old),
+        owned(Kind::ConfigMap, mounted),
+        owned(Kind::Ingress, "chat"),
+        owned(Kind::Service, "chat-gateway"),
+        owned(Kind::Service, "chat-workers"),
+        owned(Kind::Job, "chat-purge"),
+    ]);
+    let pod: Pod = yaml(&format!(
+        "spec: {{ containers: [], volumes: [{{ name: app, configMap: {{ name: {mounted} }} }}] }}"
+    ));
+    before.pods.push(Arc::new(pod));
+    let built = build(valid(MINIMAL, before.clone()), &settings());
+    let names = |rolled_out| -> Vec<String> {
+        let garbage = garbage(&built, rolled_out).into_iter();
+        garbage
+            .map(|one| format!("{}/{}", one.kind.as_str(), one.name))
+            .collect()
+    };
+    let always = ["Ingress/chat", "Service/chat-gateway", "Job/chat-purge"];
+    assert_eq!(names(false), always);
+    assert_eq!(
+        names(true),
+        [&["ConfigMap/chat-code-0000000000"], &always[..]].concat()
+    );
+
+    let routed = format!("{MINIMAL}\nroutes: [{{ host: a.com }}]");
+    let routed = build(valid(&routed, before), &settings());
+    let garbage = garbage(&routed, false);
+    assert_eq!(garbage, [owned(Kind::Job, "chat-purge")]);
+}
+
+#[test]
+fn a_deployment_of_an_older_shape_is_no_obstacle() {
+    let bare = Live {
+        deployment: Some(deployment(
+            "metadata: { name: chat-workers }\nspec: { selector: {}, template: {} }",
+        )),
+        ..Live::default()
+    };
+    assert_eq!(version(&build(valid(MINIMAL, bare), &settings())), "0.1.0");
+}

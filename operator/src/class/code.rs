@@ -1,0 +1,142 @@
+//! A class's code as files, and what they are known by.
+
+use std::collections::BTreeMap;
+
+use portside_crds::ServerlessWorkerClass;
+use portside_crds::names::{BUNDLE_FILE, MANIFEST_FILE};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+/// Files by path. Keys of a ConfigMap are paths without folders.
+pub(crate) type Files = BTreeMap<String, Vec<u8>>;
+
+/// The files that count: without a manifest, whose place the effective one takes, and the bundle alone if there is one.
+pub(crate) fn effective(mut files: Files) -> Files {
+    if let Some(bundle) = files.remove(BUNDLE_FILE) {
+        return [(BUNDLE_FILE.to_owned(), bundle)].into();
+    }
+    files.remove(MANIFEST_FILE);
+    files
+}
+
+/// SHA-256 over paths and contents, each preceded by its length, as `sha256:` and 64 hexadecimal digits.
+pub(crate) fn digest(files: &Files) -> String {
+    let mut hash = Sha256::new();
+    let mut part = |bytes: &[u8]| {
+        hash.update((bytes.len() as u64).to_be_bytes());
+        hash.update(bytes);
+    };
+    for (path, content) in files {
+        part(path.as_bytes());
+        part(content);
+    }
+    let hex: String = hash
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!("sha256:{hex}")
+}
+
+/// The manifest that the sidecar reads beside the files: of the class, what running it needs.
+///
+/// JSON, which is YAML that every reader understands alike.
+pub(crate) fn manifest(class: &ServerlessWorkerClass) -> String {
+    let spec = &class.spec;
+    let mut effective = json!({
+        "env": spec.env,
+        "limits": spec.limits,
+        "concurrency": spec.concurrency,
+    });
+    if let Some(main) = &spec.code.main {
+        effective["code"] = json!({ "main": main });
+    }
+    let manifest = json!({
+        "apiVersion": portside_crds::API_VERSION,
+        "kind": portside_crds::KIND,
+        "metadata": { "name": class.metadata.name },
+        "spec": effective,
+    });
+    format!("{manifest:#}\n")
+}
+
+/// A hash of all that a class asks of its pods but their number. Pods are replaced when it changes, and only then.
+///
+/// It is made of what the class says and not of what the operator makes of it, so that another version of the operator
+/// gives the same.
+pub(crate) fn inputs(class: &ServerlessWorkerClass, code_digest: &str) -> String {
+    let spec = &class.spec;
+    let wanted = json!({
+        "code": code_digest,
+        "main": spec.code.main,
+        "env": spec.env,
+        "database": spec.storage.database,
+        "limits": spec.limits,
+        "concurrency": spec.concurrency,
+        "pod": spec.pod,
+    });
+    let hash = Sha256::digest(wanted.to_string());
+    hash[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(files: &[(&str, &str)]) -> Files {
+        let owned = |(path, text): &(&str, &str)| ((*path).to_owned(), text.as_bytes().to_vec());
+        files.iter().map(owned).collect()
+    }
+
+    fn class(spec: serde_json::Value) -> ServerlessWorkerClass {
+        serde_json::from_value(json!({"metadata": {"name": "chat"}, "spec": spec})).unwrap()
+    }
+
+    #[test]
+    fn digests_tell_paths_from_contents() {
+        let one = digest(&files(&[("a", "bc")]));
+        assert_eq!(one.len(), "sha256:".len() + 64);
+        assert_ne!(one, digest(&files(&[("ab", "c")])));
+        assert_ne!(one, digest(&files(&[("a", "bc"), ("b", "")])));
+        assert_eq!(one, digest(&files(&[("a", "bc")])));
+    }
+
+    #[test]
+    fn a_bundle_stands_alone_and_manifests_are_replaced() {
+        let with_manifest = files(&[("class.yaml", "x"), ("server.js", "y")]);
+        assert_eq!(effective(with_manifest), files(&[("server.js", "y")]));
+        let bundled = files(&[("bundle.json", "{}"), ("server.js", "y")]);
+        assert_eq!(effective(bundled), files(&[("bundle.json", "{}")]));
+    }
+
+    #[test]
+    fn inputs_are_what_pods_are_made_of() {
+        let base = json!({"code": {"inline": {"server.js": "x"}}});
+        let of = |change: serde_json::Value| {
+            let mut spec = base.clone();
+            for (field, value) in change.as_object().unwrap() {
+                spec[field] = value.clone();
+            }
+            inputs(&class(spec), "sha256:1")
+        };
+        let plain = of(json!({}));
+        for same in [
+            json!({"scaling": {"replicas": 3}}),
+            json!({"suspend": true}),
+            json!({"routes": [{"host": "a.com"}]}),
+            json!({"storage": {"deletionPolicy": "Delete"}}),
+        ] {
+            assert_eq!(of(same.clone()), plain, "{same}");
+        }
+        for other in [
+            json!({"env": [{"name": "A", "value": "b"}]}),
+            json!({"pod": {"image": "mine"}}),
+            json!({"limits": {"heap": "1Mi"}}),
+            json!({"concurrency": {"inputGate": true}}),
+            json!({"storage": {"database": {"secretKeyRef": {"name": "x"}}}}),
+        ] {
+            assert_ne!(of(other.clone()), plain, "{other}");
+        }
+        assert_ne!(inputs(&class(base), "sha256:2"), plain);
+    }
+}

@@ -1,0 +1,347 @@
+//! What happens before a class goes: with `deletionPolicy: Delete` its workers' state is deleted, once no pod can write any.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
+use kube::api::{Api, Patch, PatchParams};
+use kube::runtime::controller::Action;
+use kube::runtime::events::{Event, EventType};
+use kube::runtime::reflector::ObjectRef;
+use kube::{Resource, api::PartialObjectMeta};
+use portside_core::backoff::Backoff;
+use portside_crds::class::DeletionPolicy;
+use portside_crds::conditions::{ConditionType, Finding};
+use portside_crds::names::{self, FINALIZER};
+use portside_crds::routes::ClassKey;
+use portside_crds::sidecar::Termination;
+use portside_crds::{Reason, ServerlessWorkerClass};
+use serde_json::json;
+
+use super::apply::{self, Writer};
+use super::build::{self, ATTEMPT_ANNOTATION, COMPONENT_PURGE};
+use super::owned::Kind;
+use super::rollout;
+use super::status;
+use super::validate::Valid;
+use super::{Context, Error};
+
+/// Between tries to delete a class's state.
+const BETWEEN_TRIES: Backoff = Backoff {
+    first_ms: 10_000,
+    max_ms: 600_000,
+};
+
+/// How many tries there were, for the time between two Jobs.
+#[derive(Default)]
+pub(crate) struct Attempts(Mutex<HashMap<ClassKey, u32>>);
+
+impl Attempts {
+    /// Forgets a class.
+    pub(crate) fn forget(&self, key: &ClassKey) {
+        self.lock().remove(key);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ClassKey, u32>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What comes next for a class that is being deleted.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    /// The Deployment has to go.
+    EndPods,
+    /// The pods are on their way out.
+    AwaitPods,
+    /// The state is to be deleted, for the so-manieth time.
+    Purge(u32),
+    /// It is being deleted.
+    AwaitPurge,
+    /// It could not be deleted; to be tried again at that time.
+    Failed {
+        attempt: u32,
+        message: String,
+        again: Timestamp,
+    },
+    /// There is no state any more.
+    Done,
+}
+
+/// Makes the finalizer be there exactly if the class's state is to be deleted with it.
+pub(crate) async fn keep_finalizer(
+    context: &Context,
+    class: &ServerlessWorkerClass,
+) -> Result<(), kube::Error> {
+    let wanted = class.spec.storage.deletion_policy == DeletionPolicy::Delete;
+    if wanted == has_finalizer(class) {
+        return Ok(());
+    }
+    set_finalizer(&context.client, &class.metadata, wanted).await
+}
+
+/// Adds or removes the finalizer, unless the object has changed meanwhile.
+pub(crate) async fn set_finalizer(
+    client: &kube::Client,
+    meta: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
+    wanted: bool,
+) -> Result<(), kube::Error> {
+    let mut finalizers = meta.finalizers.clone().unwrap_or_default();
+    finalizers.retain(|one| one != FINALIZER);
+    if wanted {
+        finalizers.push(FINALIZER.to_owned());
+    }
+    let namespace = meta.namespace.as_deref().unwrap_or_default();
+    let name = meta.name.as_deref().unwrap_or_default();
+    let api: Api<PartialObjectMeta<ServerlessWorkerClass>> =
+        Api::namespaced(client.clone(), namespace);
+    let patch = json!({"metadata": {
+        "resourceVersion": meta.resource_version,
+        "finalizers": finalizers,
+    }});
+    api.patch(name, &PatchParams::default(), &Patch::Merge(patch))
+        .await?;
+    Ok(())
+}
+
+/// Takes a class that is being deleted one step further.
+///
+/// # Errors
+/// The API server could not be asked, or is to be asked again.
+pub(crate) async fn reconcile(context: &Context, valid: &Valid) -> Result<Action, Error> {
+    let class = &*valid.class;
+    if !has_finalizer(class) {
+        return Ok(Action::await_change());
+    }
+    if class.spec.storage.deletion_policy == DeletionPolicy::Retain {
+        tracing::info!(class = %valid.key, "the state is retained");
+        set_finalizer(&context.client, &class.metadata, false).await?;
+        return Ok(Action::await_change());
+    }
+    let job = context
+        .caches
+        .jobs
+        .get(&ObjectRef::new(&names::purge(&valid.key.name)).within(&valid.key.namespace));
+    let tried = context
+        .attempts
+        .lock()
+        .get(&valid.key)
+        .copied()
+        .unwrap_or(0);
+    match step(valid, job.as_deref(), tried, Timestamp::now()) {
+        Step::EndPods => {
+            say(
+                context,
+                class,
+                Reason::Purging,
+                "the pods hand over and end",
+            )
+            .await?;
+            for owned in valid
+                .live
+                .owned
+                .iter()
+                .filter(|one| one.kind == Kind::Deployment)
+            {
+                apply::delete(context, &valid.key.namespace, owned).await?;
+            }
+        }
+        Step::AwaitPods => {
+            say(
+                context,
+                class,
+                Reason::Purging,
+                "the pods hand over and end",
+            )
+            .await?;
+        }
+        Step::Purge(attempt) => purge(context, valid, attempt).await?,
+        Step::AwaitPurge => {
+            say(
+                context,
+                class,
+                Reason::Purging,
+                "the workers' state is being deleted",
+            )
+            .await?;
+        }
+        Step::Failed {
+            attempt,
+            message,
+            again,
+        } => {
+            let message = format!(
+                "the workers' state could not be deleted, which was tried {attempt} times: {message}; it is tried again; \
+                 to delete the class and leave the state, set spec.storage.deletionPolicy to Retain"
+            );
+            say(context, class, Reason::PurgeFailed, &message).await?;
+            let wait = again.duration_since(Timestamp::now());
+            return Ok(Action::requeue(
+                Duration::try_from(wait).unwrap_or_default(),
+            ));
+        }
+        Step::Done => {
+            tracing::info!(class = %valid.key, "the state is deleted");
+            set_finalizer(&context.client, &class.metadata, false).await?;
+        }
+    }
+    Ok(Action::await_change())
+}
+
+/// Starts a try, in place of an earlier one.
+async fn purge(context: &Context, valid: &Valid, attempt: u32) -> Result<(), Error> {
+    context.attempts.lock().insert(valid.key.clone(), attempt);
+    let earlier: Vec<_> = valid
+        .live
+        .owned
+        .iter()
+        .filter(|one| one.kind == Kind::Job)
+        .collect();
+    if !earlier.is_empty() {
+        for job in earlier {
+            apply::delete(context, &valid.key.namespace, job).await?;
+        }
+        // The watch tells when it is gone; the next try then starts.
+        return Ok(());
+    }
+    let mut writer = Writer {
+        context,
+        key: &valid.key,
+        uid: valid.class.metadata.uid.as_deref(),
+        owned: &valid.live.owned,
+        refusals: vec![],
+    };
+    let (account, job) = build::purge(valid, &context.settings, attempt);
+    writer.put(Kind::ServiceAccount, &account).await?;
+    writer.put(Kind::Job, &job).await?;
+    match writer.refusals.first() {
+        None => {
+            say(
+                context,
+                &valid.class,
+                Reason::Purging,
+                "the workers' state is being deleted",
+            )
+            .await
+        }
+        Some(refusal) if refusal.is_namespace_going => leave_state(context, &valid.class).await,
+        Some(refusal) => {
+            say(context, &valid.class, Reason::PurgeFailed, &refusal.message).await?;
+            Err(Error::Refused(refusal.message.clone()))
+        }
+    }
+}
+
+/// Lets a class go whose namespace takes no Job any more: a namespace that never ends would be worse than state that stays.
+async fn leave_state(context: &Context, class: &ServerlessWorkerClass) -> Result<(), Error> {
+    let note = "the namespace is being deleted and takes no Job: the workers' state stays in the database; \
+                delete classes before their namespace to have it deleted";
+    tracing::warn!(class = %class.name_any(), "{note}");
+    let event = Event {
+        type_: EventType::Warning,
+        reason: Reason::PurgeFailed.to_string(),
+        note: Some(note.to_owned()),
+        action: "Purge".to_owned(),
+        secondary: None,
+    };
+    // Most likely refused, for the same reason.
+    let _ = context
+        .recorder
+        .publish(&event, &class.object_ref(&()))
+        .await;
+    set_finalizer(&context.client, &class.metadata, false).await?;
+    Ok(())
+}
+
+async fn say(
+    context: &Context,
+    class: &ServerlessWorkerClass,
+    reason: Reason,
+    message: &str,
+) -> Result<(), Error> {
+    let findings = [
+        Finding::no(ConditionType::Ready, reason, message),
+        Finding::yes(ConditionType::Reconciling, reason, message),
+    ];
+    status::publish_findings(context, class, &findings).await?;
+    Ok(())
+}
+
+fn has_finalizer(class: &ServerlessWorkerClass) -> bool {
+    class.finalizers().iter().any(|one| one == FINALIZER)
+}
+
+/// Decides. `tried` counts the tries this process knows of.
+fn step(valid: &Valid, job: Option<&Job>, tried: u32, now: Timestamp) -> Step {
+    if valid.live.deployment.is_some() {
+        return Step::EndPods;
+    }
+    if valid.live.pods.iter().any(|pod| rollout::is_sidecar(pod)) {
+        return Step::AwaitPods;
+    }
+    let Some(job) = job else {
+        return Step::Purge(tried.max(1));
+    };
+    let conditions = job
+        .status
+        .iter()
+        .flat_map(|status| status.conditions.iter().flatten());
+    let mut met = conditions.filter(|one| one.status == "True");
+    let attempt = annotated_attempt(job);
+    if attempt < tried || job.metadata.deletion_timestamp.is_some() {
+        return Step::AwaitPurge;
+    }
+    match met.find(|one| matches!(one.type_.as_str(), "Complete" | "Failed")) {
+        None => Step::AwaitPurge,
+        Some(end) if end.type_ == "Complete" => Step::Done,
+        Some(end) => {
+            let failed = end.last_transition_time.as_ref().map_or(now, |time| time.0);
+            let delay = Duration::from_millis(BETWEEN_TRIES.delay_ms(attempt.saturating_sub(1)));
+            let again = failed.saturating_add(delay).unwrap_or(now);
+            if again <= now {
+                return Step::Purge(attempt + 1);
+            }
+            let pods = valid
+                .live
+                .pods
+                .iter()
+                .filter_map(|pod| last_words(pod))
+                .next();
+            let message = pods.or_else(|| end.message.clone()).unwrap_or_default();
+            Step::Failed {
+                attempt,
+                message,
+                again,
+            }
+        }
+    }
+}
+
+fn annotated_attempt(job: &Job) -> u32 {
+    let attempt = job.annotations().get(ATTEMPT_ANNOTATION);
+    attempt
+        .and_then(|attempt| attempt.parse().ok())
+        .unwrap_or(1)
+}
+
+/// What a purge pod said when it ended.
+fn last_words(pod: &Pod) -> Option<String> {
+    let component = pod.labels().get(names::COMPONENT_LABEL)?;
+    let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
+    if component != COMPONENT_PURGE {
+        return None;
+    }
+    let log = statuses
+        .iter()
+        .find_map(rollout::last_end)?
+        .message
+        .clone()?;
+    Some(Termination::from_log(&log).map_or(log, |said| said.message))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,87 @@
+//! What comes next for a class that is being deleted.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::class::fetch::Live;
+use crate::class::testkit::{deployment, pod, valid, yaml};
+
+const SPEC: &str = "code: { inline: { server.js: x } }\nstorage: { deletionPolicy: Delete }";
+
+fn now() -> Timestamp {
+    "2026-01-01T00:01:00Z".parse().unwrap()
+}
+
+fn job(attempt: u32, condition: &str, at: &str) -> Job {
+    yaml(&format!(
+        "metadata: {{ annotations: {{ portside.dev/attempt: '{attempt}' }} }}\nstatus:\n  conditions:\n  \
+         - {{ type: {condition}, status: 'True', lastTransitionTime: '{at}', message: no luck }}"
+    ))
+}
+
+fn next(live: Live, job: Option<&Job>, tried: u32) -> Step {
+    step(&valid(SPEC, live), job, tried, now())
+}
+
+#[test]
+fn pods_go_before_the_state() {
+    let made = Live {
+        deployment: Some(deployment("metadata: { name: chat-workers }")),
+        pods: vec![pod("a", "1", "{}")],
+        owned: vec![],
+    };
+    assert_eq!(next(made.clone(), None, 0), Step::EndPods);
+    let ending = Live {
+        deployment: None,
+        ..made
+    };
+    assert_eq!(next(ending, None, 0), Step::AwaitPods);
+    assert_eq!(next(Live::default(), None, 0), Step::Purge(1));
+}
+
+#[test]
+fn a_try_is_waited_for() {
+    let running: Job = yaml("metadata: { name: chat-purge }");
+    assert_eq!(next(Live::default(), Some(&running), 1), Step::AwaitPurge);
+    let done = job(1, "Complete", "2026-01-01T00:00:59Z");
+    assert_eq!(next(Live::default(), Some(&done), 1), Step::Done);
+    // An earlier try whose Job is on its way out says nothing of the next one.
+    assert_eq!(next(Live::default(), Some(&done), 2), Step::AwaitPurge);
+    assert_eq!(next(Live::default(), None, 2), Step::Purge(2));
+}
+
+#[test]
+fn a_failed_try_is_repeated_later_and_later() {
+    let mut ended = (*pod("a", "1", "{}")).clone();
+    ended.metadata.labels = Some(
+        [(
+            names::COMPONENT_LABEL.to_owned(),
+            COMPONENT_PURGE.to_owned(),
+        )]
+        .into(),
+    );
+    ended.status = Some(yaml(
+        "containerStatuses:\n- name: sidecar\n  image: i\n  imageID: ''\n  ready: false\n  restartCount: 0\n  \
+         state: { terminated: { exitCode: 1, message: '{\"reason\":\"DatabaseUnavailable\",\"message\":\"no answer\"}' } }",
+    ));
+    let live = Live {
+        pods: vec![Arc::new(ended)],
+        ..Live::default()
+    };
+    let third = job(3, "Failed", "2026-01-01T00:00:30Z");
+    assert_eq!(
+        next(live, Some(&third), 3),
+        Step::Failed {
+            attempt: 3,
+            message: "no answer".to_owned(),
+            again: "2026-01-01T00:01:10Z".parse().unwrap(),
+        }
+    );
+    let early = job(1, "Failed", "2026-01-01T00:00:50Z");
+    assert_eq!(next(Live::default(), Some(&early), 1), Step::Purge(2));
+    let unsaid = job(2, "Failed", "2026-01-01T00:00:50Z");
+    let Step::Failed { message, .. } = next(Live::default(), Some(&unsaid), 2) else {
+        panic!("not failed");
+    };
+    assert_eq!(message, "no luck");
+}

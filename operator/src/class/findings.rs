@@ -1,0 +1,394 @@
+//! What the conditions say. Pure: a table from what was seen to what is told.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use portside_crds::conditions::{ConditionType, Finding, Holds};
+use portside_crds::names;
+use portside_crds::{Reason, ServerlessWorkerClass};
+
+use super::rollout::{self, Rollout, Trouble};
+use super::validate::{Rejection, Routing};
+use crate::api::Refusal;
+
+/// What was seen of a class.
+pub(crate) struct Seen<'a> {
+    /// The class, its former conditions among it.
+    pub class: &'a ServerlessWorkerClass,
+    /// Why it cannot work, if that was found out before any pod was made.
+    pub rejection: Option<&'a Rejection>,
+    /// What could not be written.
+    pub refusals: &'a [Refusal],
+    /// The Deployment as the API server has it.
+    pub deployment: Option<&'a Deployment>,
+    /// The class's pods.
+    pub pods: Vec<&'a Pod>,
+    /// How it is reached.
+    pub routing: &'a Routing,
+}
+
+/// How the class fares as a whole.
+enum Verdict {
+    /// It does as it should. Something may still be going on.
+    Good {
+        reason: Reason,
+        message: String,
+        going_on: Option<String>,
+    },
+    /// It is being worked on.
+    Underway {
+        reason: Reason,
+        message: String,
+        broken: bool,
+    },
+    /// Only a change can help.
+    Stuck { reason: Reason, message: String },
+}
+
+/// Every condition's content.
+pub(crate) fn findings(seen: &Seen<'_>) -> Vec<Finding> {
+    let mut findings = verdict_findings(overall(seen));
+    findings.extend([
+        code_loaded(seen),
+        available(seen),
+        routes_ready(seen.routing, seen.class),
+        storage_ready(seen),
+    ]);
+    findings
+}
+
+fn verdict_findings(verdict: Verdict) -> Vec<Finding> {
+    use ConditionType::{Ready, Reconciling, Stalled};
+    match verdict {
+        Verdict::Good {
+            reason,
+            message,
+            going_on,
+        } => {
+            let mut findings = vec![Finding::yes(Ready, reason, message)];
+            findings
+                .extend(going_on.map(|what| Finding::yes(Reconciling, Reason::Progressing, what)));
+            findings
+        }
+        Verdict::Underway {
+            reason,
+            message,
+            broken,
+        } => vec![
+            if broken {
+                Finding::no(Ready, reason, message.clone())
+            } else {
+                Finding::unknown(Ready, reason, message.clone())
+            },
+            Finding::yes(Reconciling, reason, message),
+        ],
+        Verdict::Stuck { reason, message } => vec![
+            Finding::no(Ready, reason, message.clone()),
+            Finding::yes(Stalled, reason, message),
+        ],
+    }
+}
+
+fn overall(seen: &Seen<'_>) -> Verdict {
+    if let Some(Rejection { reason, message }) = seen.rejection
+        && !seen.class.spec.suspend
+    {
+        return Verdict::Stuck {
+            reason: *reason,
+            message: message.clone(),
+        };
+    }
+    let refusal = seen
+        .refusals
+        .iter()
+        .find(|one| one.is_final)
+        .or(seen.refusals.first());
+    if let Some(refusal) = refusal {
+        return judged(refusal.reason, &refusal.message, refusal.is_final);
+    }
+    let verdict = pods(seen);
+    if let (Verdict::Good { .. }, false) = (&verdict, seen.class.spec.suspend) {
+        let routes = routes_ready(seen.routing, seen.class);
+        if routes.holds != Holds::Yes {
+            return judged(
+                routes.reason,
+                &routes.message,
+                routes.reason == Reason::RouteConflict,
+            );
+        }
+    }
+    verdict
+}
+
+fn judged(reason: Reason, message: &str, is_final: bool) -> Verdict {
+    let message = message.to_owned();
+    if is_final {
+        Verdict::Stuck { reason, message }
+    } else {
+        Verdict::Underway {
+            reason,
+            message,
+            broken: true,
+        }
+    }
+}
+
+fn pods(seen: &Seen<'_>) -> Verdict {
+    let rollout = seen.deployment.map(Rollout::of);
+    if seen.class.spec.suspend {
+        return suspended(rollout.as_ref());
+    }
+    let Some(rollout) = rollout else {
+        return Verdict::Underway {
+            reason: Reason::Progressing,
+            message: "the pods are being made".to_owned(),
+            broken: false,
+        };
+    };
+    let numbers = format!("{} of {} pods are ready", rollout.ready, rollout.desired);
+    if rollout.is_complete() {
+        return Verdict::Good {
+            reason: Reason::Succeeded,
+            message: numbers,
+            going_on: None,
+        };
+    }
+    if let Some(trouble) = worst_trouble(seen) {
+        // A class that serves is not called broken for a pod it could do without.
+        if was_ready(seen) && rollout.is_replaced() && rollout.ready > 0 {
+            return still_good(numbers, trouble.message);
+        }
+        return judged(trouble.reason, &trouble.message, trouble.is_final);
+    }
+    if was_ready(seen) && rollout.is_replaced() {
+        if rollout.ready > 0 {
+            return still_good(numbers.clone(), numbers);
+        }
+        return Verdict::Underway {
+            reason: Reason::NoPodReady,
+            message: numbers,
+            broken: true,
+        };
+    }
+    let message = if rollout.observed {
+        format!(
+            "{} of {} pods have the newest revision, {} of {} are ready",
+            rollout.updated, rollout.desired, rollout.ready, rollout.replicas
+        )
+    } else {
+        "the pods are being replaced".to_owned()
+    };
+    Verdict::Underway {
+        reason: Reason::Progressing,
+        message,
+        broken: false,
+    }
+}
+
+fn still_good(message: String, going_on: String) -> Verdict {
+    Verdict::Good {
+        reason: Reason::Succeeded,
+        message,
+        going_on: Some(going_on),
+    }
+}
+
+/// A suspended class is as it should be: to tools that wait for `Ready` there is nothing to wait for.
+fn suspended(rollout: Option<&Rollout>) -> Verdict {
+    let going = rollout.is_some_and(|rollout| !rollout.observed || rollout.replicas > 0);
+    Verdict::Good {
+        reason: Reason::Suspended,
+        message: "no pods run, as spec.suspend is true; set it to false to resume".to_owned(),
+        going_on: going.then(|| "the pods hand over and end".to_owned()),
+    }
+}
+
+/// Whether this generation of the class was ready before, and lost no more than pods since.
+fn was_ready(seen: &Seen<'_>) -> bool {
+    let status = seen.class.status.as_ref();
+    let status = status.filter(|one| one.observed_generation == seen.class.metadata.generation);
+    let ready = status.and_then(|status| status.condition(ConditionType::Ready));
+    ready.is_some_and(|ready| {
+        ready.status == Holds::Yes.as_str() || ready.reason == Reason::NoPodReady.as_str()
+    })
+}
+
+/// The pods of the newest revision: those with the inputs that the Deployment's template has.
+fn newest<'a>(seen: &'a Seen<'_>) -> impl Iterator<Item = &'a Pod> {
+    let inputs = seen
+        .deployment
+        .and_then(|one| one.annotations().get(names::INPUTS_ANNOTATION));
+    let pods = seen
+        .pods
+        .iter()
+        .copied()
+        .filter(|pod| rollout::is_sidecar(pod));
+    pods.filter(move |pod| {
+        inputs.is_some() && pod.annotations().get(names::INPUTS_ANNOTATION) == inputs
+    })
+}
+
+/// What keeps the newest revision from being ready: what is final first, else the pods' own before the Deployment's.
+fn worst_trouble(seen: &Seen<'_>) -> Option<Trouble> {
+    let mut of_pods: Vec<Trouble> = newest(seen).filter_map(rollout::trouble).collect();
+    of_pods.sort_by(|one, other| {
+        let key = |trouble: &Trouble| (!trouble.is_final, trouble.reason);
+        key(one)
+            .cmp(&key(other))
+            .then_with(|| one.message.cmp(&other.message))
+    });
+    let of_deployment = seen.deployment.and_then(rollout::deployment_trouble);
+    of_pods.into_iter().next().or(of_deployment)
+}
+
+fn newest_is_ready(seen: &Seen<'_>) -> bool {
+    newest(seen).any(rollout::is_ready)
+}
+
+fn code_loaded(seen: &Seen<'_>) -> Finding {
+    use ConditionType::CodeLoaded;
+    const OF_CODE: [Reason; 7] = [
+        Reason::CodeMissing,
+        Reason::CodeTooLarge,
+        Reason::CodePullFailed,
+        Reason::CodeDigestMismatch,
+        Reason::CodeInvalid,
+        Reason::CodeFailed,
+        Reason::ClassInvalid,
+    ];
+    let rejected = seen.rejection.map(|one| (one.reason, one.message.clone()));
+    let found = rejected.or_else(|| worst_trouble(seen).map(|one| (one.reason, one.message)));
+    match found {
+        Some((reason, message)) if OF_CODE.contains(&reason) => {
+            Finding::no(CodeLoaded, reason, message)
+        }
+        _ if seen.rejection.is_none() && newest_is_ready(seen) => Finding::yes(
+            CodeLoaded,
+            Reason::Succeeded,
+            "the server's module was evaluated",
+        ),
+        _ => not_known_yet(CodeLoaded, seen),
+    }
+}
+
+fn storage_ready(seen: &Seen<'_>) -> Finding {
+    use ConditionType::StorageReady;
+    const OF_STORAGE: [Reason; 3] = [
+        Reason::DatabaseMissing,
+        Reason::DatabaseUnavailable,
+        Reason::DatabaseIncompatible,
+    ];
+    match worst_trouble(seen) {
+        Some(Trouble {
+            reason, message, ..
+        }) if OF_STORAGE.contains(&reason) => Finding::no(StorageReady, reason, message),
+        _ if newest_is_ready(seen) => {
+            Finding::yes(StorageReady, Reason::Succeeded, "the database answers")
+        }
+        _ => not_known_yet(StorageReady, seen),
+    }
+}
+
+fn not_known_yet(kind: ConditionType, seen: &Seen<'_>) -> Finding {
+    if seen.class.spec.suspend {
+        Finding::unknown(kind, Reason::Suspended, "no pod runs that could tell")
+    } else {
+        Finding::unknown(
+            kind,
+            Reason::Progressing,
+            "no pod of the newest revision is ready yet",
+        )
+    }
+}
+
+fn available(seen: &Seen<'_>) -> Finding {
+    use ConditionType::Available;
+    let ready = seen
+        .pods
+        .iter()
+        .copied()
+        .filter(|pod| rollout::is_sidecar(pod));
+    let ready = ready.filter(|pod| rollout::is_ready(pod)).count();
+    let failed = seen.rejection.is_some() || worst_trouble(seen).is_some_and(|one| one.is_final);
+    if ready == 0 && seen.class.spec.suspend {
+        return Finding::no(
+            Available,
+            Reason::Suspended,
+            "no pods run, as spec.suspend is true",
+        );
+    }
+    if ready == 0 {
+        return Finding::no(Available, Reason::NoPodReady, "no pod is ready");
+    }
+    if newest_is_ready(seen) && seen.rejection.is_none() {
+        return Finding::yes(
+            Available,
+            Reason::Succeeded,
+            "pods of the newest revision are ready",
+        );
+    }
+    let (reason, message) = if failed {
+        (
+            Reason::RevisionFailed,
+            "an earlier revision serves, as the newest one cannot",
+        )
+    } else {
+        (
+            Reason::Progressing,
+            "an earlier revision serves until the newest one is ready",
+        )
+    };
+    Finding::yes(Available, reason, message)
+}
+
+fn routes_ready(routing: &Routing, class: &ServerlessWorkerClass) -> Finding {
+    use ConditionType::RoutesReady;
+    let routes = &class.spec.routes;
+    if routes.is_empty() {
+        let message = "the class has no routes; only pods that may connect to its Service reach it";
+        return Finding::yes(RoutesReady, Reason::NoRoutes, message);
+    }
+    if !routing.conflicts.is_empty() {
+        let taken: Vec<String> = routing
+            .conflicts
+            .iter()
+            .map(|conflict| {
+                let route = &conflict.route;
+                format!(
+                    "{}{} belongs to class {}",
+                    route.host, route.path, conflict.owner
+                )
+            })
+            .collect();
+        let message = format!(
+            "{}, which is older; choose another host or path, or remove the route there",
+            taken.join(", ")
+        );
+        return Finding::no(RoutesReady, Reason::RouteConflict, message);
+    }
+    if class.spec.http_route.is_some() && !routing.has_http_routes {
+        let message = "the cluster has no HTTPRoutes (gateway.networking.k8s.io/v1); install the Gateway API, \
+                       or remove spec.httpRoute to get an Ingress";
+        return Finding::no(RoutesReady, Reason::GatewayUnavailable, message);
+    }
+    if !has_gateway(routing) {
+        let message = "no pod of the gateway is ready; see the Deployment portside-gateway in the operator's namespace";
+        return Finding::no(RoutesReady, Reason::GatewayUnavailable, message);
+    }
+    Finding::yes(
+        RoutesReady,
+        Reason::Succeeded,
+        "the routes lead to the gateway",
+    )
+}
+
+fn has_gateway(routing: &Routing) -> bool {
+    let endpoints = routing.gateway.iter().flat_map(|slice| &slice.endpoints);
+    endpoints.into_iter().any(|endpoint| {
+        let conditions = endpoint.conditions.as_ref();
+        conditions.and_then(|one| one.ready).unwrap_or(true)
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,202 @@
+//! The controller of classes: fetch, validate, build, apply, status, each step taking what the one before it gives.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::runtime::controller::Action;
+use kube::runtime::events::Recorder;
+use kube::runtime::reflector::Store;
+use kube::{Client, Resource};
+use portside_core::backoff::Backoff;
+use portside_crds::ServerlessWorkerClass;
+use portside_crds::routes::ClassKey;
+
+use crate::caches::{Caches, Class};
+use crate::metrics::Metrics;
+use http_routes::HttpRoutes;
+use queue::Queue;
+
+mod apply;
+mod build;
+mod code;
+pub(crate) mod deletion;
+mod fetch;
+mod findings;
+pub(crate) mod http_routes;
+pub(crate) mod owned;
+pub(crate) mod queue;
+mod rollout;
+pub(crate) mod samples;
+mod status;
+#[cfg(test)]
+mod testkit;
+mod validate;
+
+/// How often a class is looked at that nothing happens to, should a watch have missed something. No requests follow
+/// if it has not.
+const RESYNC: Duration = Duration::from_secs(30 * 60);
+
+/// Between tries when the API server, or an object, is in the way.
+const RETRY: Backoff = Backoff {
+    first_ms: 1_000,
+    max_ms: 300_000,
+};
+
+/// What the command line decides about classes.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// The operator's and the gateway's namespace.
+    pub namespace: String,
+    /// The image for classes that name none.
+    pub sidecar_image: String,
+    /// When it is pulled.
+    pub sidecar_pull_policy: &'static str,
+    /// The IngressClass for classes that name none.
+    pub ingress_class: Option<String>,
+    /// This operator's version.
+    pub version: String,
+}
+
+/// What every reconciliation uses.
+pub(crate) struct Context {
+    pub client: Client,
+    pub settings: Settings,
+    pub caches: Caches,
+    pub queue: Queue,
+    /// The slices of the gateway's Service.
+    pub gateway: Store<EndpointSlice>,
+    pub http_routes: HttpRoutes,
+    pub recorder: Recorder,
+    pub metrics: Metrics,
+    pub memory: Memory,
+}
+
+/// What is remembered of classes while this process leads: all of it can be found out again.
+#[derive(Default)]
+pub(crate) struct Memory {
+    pub sources: fetch::SourceMemory,
+    pub written: apply::ApplyMemory,
+    pub published: status::Published,
+    pub samples: samples::Samples,
+    pub attempts: deletion::Attempts,
+    pub failures: Mutex<HashMap<ClassKey, u32>>,
+}
+
+impl Memory {
+    /// Forgets a class that is gone.
+    pub(crate) fn forget(&self, key: &ClassKey) {
+        self.sources.forget(key);
+        self.written.forget(key);
+        self.published.forget(key);
+        self.samples.forget(key);
+        self.attempts.forget(key);
+        self.failures().remove(key);
+    }
+
+    fn failures(&self) -> std::sync::MutexGuard<'_, HashMap<ClassKey, u32>> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::ops::Deref for Context {
+    type Target = Memory;
+
+    fn deref(&self) -> &Memory {
+        &self.memory
+    }
+}
+
+/// Why a class is to be looked at again.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The API server could not be asked, or said no for now.
+    #[error("the API server: {0}")]
+    Api(#[from] kube::Error),
+    /// It said no, as the class's status tells.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl Error {
+    /// A word for metrics.
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Api(kube::Error::Api(status)) => match status.code {
+                403 => "forbidden",
+                404 => "not_found",
+                409 => "conflict",
+                429 => "throttled",
+                code if code >= 500 => "server",
+                _ => "refused",
+            },
+            Self::Api(_) => "connection",
+            Self::Refused(_) => "refused",
+        }
+    }
+}
+
+/// Looks at one class, and does what is to be done.
+pub(crate) async fn reconcile(class: Arc<Class>, context: Arc<Context>) -> Result<Action, Error> {
+    let started = Instant::now();
+    let key = queue::key_of(class.meta());
+    let result = match &class.0 {
+        Ok(class) => reconcile_valid(&context, Arc::new(class.clone())).await,
+        Err(invalid) => {
+            status::publish_invalid(&context, invalid).await?;
+            Ok(Action::await_change())
+        }
+    };
+    context
+        .metrics
+        .reconciled(started.elapsed(), result.as_ref().err().map(Error::reason));
+    if result.is_ok() {
+        context.failures().remove(&key);
+    }
+    result
+}
+
+async fn reconcile_valid(
+    context: &Context,
+    class: Arc<ServerlessWorkerClass>,
+) -> Result<Action, Error> {
+    let is_going = class.metadata.deletion_timestamp.is_some();
+    if !is_going {
+        deletion::keep_finalizer(context, &class).await?;
+    }
+    let fetched = fetch::fetch(context, class).await?;
+    let valid = validate::validate(fetched);
+    if is_going {
+        return deletion::reconcile(context, &valid).await;
+    }
+    let built = build::build(valid, &context.settings);
+    let applied = apply::apply(context, built).await?;
+    status::publish(context, &applied).await?;
+    match applied.refusals.first() {
+        Some(refusal) => Err(Error::Refused(refusal.message.clone())),
+        None => Ok(Action::requeue(jittered(RESYNC))),
+    }
+}
+
+/// Decides when a class that failed is tried again.
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "the signature is the controller's"
+)]
+pub(crate) fn on_error(class: Arc<Class>, error: &Error, context: Arc<Context>) -> Action {
+    let key = queue::key_of(class.meta());
+    let mut failures = context.failures();
+    let count = failures.entry(key.clone()).or_insert(0);
+    let delay = jittered(Duration::from_millis(RETRY.delay_ms(*count)));
+    *count = count.saturating_add(1);
+    tracing::warn!(class = %key, %error, ?delay, "a class is tried again");
+    Action::requeue(delay)
+}
+
+/// Up to a fifth longer, so that what failed together is not tried together.
+fn jittered(delay: Duration) -> Duration {
+    let random = RandomState::new().hash_one(0_u8) % 1000;
+    delay + delay.mul_f64(0.2 * (random as f64) / 1000.0)
+}

@@ -1,0 +1,98 @@
+//! Classes, objects and caches for tests, written as YAML.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use portside_crds::ServerlessWorkerClass;
+use serde::de::DeserializeOwned;
+
+use super::Settings;
+use super::code::Files;
+use super::fetch::{Fetched, Live, Source};
+use super::queue::key_of;
+use super::validate::{Valid, validate};
+
+/// An operator in namespace `portside-system`.
+pub(crate) fn settings() -> Settings {
+    Settings {
+        namespace: "portside-system".to_owned(),
+        sidecar_image: "portside/sidecar:0.1.0".to_owned(),
+        sidecar_pull_policy: "IfNotPresent",
+        ingress_class: None,
+        version: "0.1.0".to_owned(),
+    }
+}
+
+/// Reads YAML.
+pub(crate) fn yaml<T: DeserializeOwned>(text: &str) -> T {
+    serde_saphyr::from_str(text).unwrap()
+}
+
+/// A class `chat` in `team-a` with this spec.
+pub(crate) fn class(spec: &str) -> ServerlessWorkerClass {
+    let mut class: ServerlessWorkerClass = yaml(
+        "metadata: { name: chat, namespace: team-a, uid: class-uid, generation: 3, resourceVersion: '7' }\n\
+         spec: { code: {} }",
+    );
+    class.spec = yaml(spec);
+    class
+}
+
+/// What fetching would give without a cluster: inline code, or that of `map`.
+pub(crate) fn fetched(class: ServerlessWorkerClass, map: Option<ConfigMap>, live: Live) -> Fetched {
+    let code = &class.spec.code;
+    let source = match (&code.inline, &code.config_map, map) {
+        (Some(inline), _, _) => {
+            let files = inline.iter();
+            let files = files.map(|(path, text)| (path.clone(), text.clone().into_bytes()));
+            Source::Inline(files.collect())
+        }
+        (_, Some(code), Some(map)) => {
+            let text = map.data.into_iter().flatten();
+            let text = text.map(|(path, text)| (path, text.into_bytes()));
+            let bytes = map.binary_data.into_iter().flatten();
+            let files: Files = text
+                .chain(bytes.map(|(path, bytes)| (path, bytes.0)))
+                .collect();
+            Source::ConfigMap {
+                name: code.name.clone(),
+                files: Arc::new(files),
+            }
+        }
+        (_, Some(code), None) => Source::Missing {
+            name: code.name.clone(),
+        },
+        _ => Source::None,
+    };
+    Fetched {
+        key: key_of(&class.metadata),
+        class: Arc::new(class),
+        source,
+        live,
+        conflicts: vec![],
+        gateway: vec![],
+        has_http_routes: true,
+    }
+}
+
+/// The class, looked through.
+pub(crate) fn valid(spec: &str, live: Live) -> Valid {
+    validate(fetched(class(spec), None, live))
+}
+
+/// A Deployment, as the cluster has it.
+pub(crate) fn deployment(text: &str) -> Arc<Deployment> {
+    Arc::new(yaml(text))
+}
+
+/// A sidecar's pod of these inputs, with this status.
+pub(crate) fn pod(name: &str, inputs: &str, status: &str) -> Arc<Pod> {
+    let mut pod: Pod = yaml(&format!(
+        "metadata:\n  name: {name}\n  namespace: team-a\n  creationTimestamp: '2026-01-01T00:00:00Z'\n  \
+         labels: {{ portside.dev/class: chat, portside.dev/component: sidecar }}\n  \
+         annotations: {{ portside.dev/inputs: '{inputs}', portside.dev/code-digest: 'sha256:of-{inputs}' }}\n"
+    ));
+    pod.status = Some(yaml(status));
+    Arc::new(pod)
+}

@@ -1,0 +1,294 @@
+//! `run`: the parts, put together.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::api::Api;
+use kube::runtime::controller::{Config, applier};
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::runtime::reflector::{self, ObjectRef, store::Writer};
+use kube::runtime::{WatchStreamExt, reflector::reflector as reflect, watcher};
+use kube::{Client, Resource};
+use portside_admin::{Admin, Readiness};
+use prometheus_client::registry::Registry;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::args::RunArgs;
+use crate::caches::{self, Caches, Watches};
+use crate::class::http_routes::HttpRoutes;
+use crate::class::queue::{self, Queue};
+use crate::class::{self, Context, Memory, Settings, samples};
+use crate::leader::Leadership;
+use crate::metrics::Metrics;
+use crate::schema::{self, Served};
+
+/// Classes that are looked at at once.
+const CONCURRENCY: u16 = 16;
+
+/// What readiness waits for. Leadership is not among it: an operator in reserve is ready.
+const DEFINITION: &str = "the CustomResourceDefinition serverlessworkerclasses.portside.dev";
+const CURRENT_DEFINITION: &str =
+    "a CustomResourceDefinition serverlessworkerclasses.portside.dev as new as this operator";
+const CACHES: &str = "the first lists of classes and what they own";
+
+/// Serves classes until a signal, or until another operator leads.
+///
+/// # Errors
+/// The API server cannot be reached at the start, or leadership was lost.
+pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
+    args.log.init()?;
+    let client = Client::try_default()
+        .await
+        .context("no access to an API server")?;
+    let (caches, writers) = caches::new();
+    let (http_routes, http_route_writer) = HttpRoutes::new();
+    let (gateway, gateway_writer) = reflector::store();
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry, caches.clone());
+    let readiness = Readiness::waiting_for([DEFINITION, CACHES]);
+    let admin = Admin::bind(args.admin, readiness.clone(), registry)
+        .await
+        .with_context(|| format!("cannot listen on --admin {}", args.admin))?;
+    let stop = stop_on_signal()?;
+    let context = Arc::new(Context {
+        recorder: recorder(&client, &args),
+        settings: settings(&args),
+        caches: caches.clone(),
+        queue: Queue::default(),
+        gateway,
+        http_routes: http_routes.clone(),
+        metrics: metrics.clone(),
+        memory: Memory::default(),
+        client: client.clone(),
+    });
+    let mut tasks = JoinSet::new();
+    tasks.spawn(admin.run());
+    tasks.spawn(watch_definition(
+        Arc::clone(&context),
+        readiness.clone(),
+        pod_reference(&args),
+    ));
+
+    let mut leadership = if args.no_leader_election {
+        Leadership::assumed(metrics)
+    } else {
+        Leadership::seek(client.clone(), &args.namespace, &args.pod_name, metrics)
+            .await
+            .context("cannot use the Lease")?
+    };
+    let watches = Watches {
+        client: client.clone(),
+        namespaces: args
+            .watch_namespace
+            .iter()
+            .filter(|one| !one.is_empty())
+            .cloned()
+            .collect(),
+        queue: context.queue.clone(),
+    };
+    let served = tokio::select! {
+        served = definition_served(&client) => served,
+        () = stop.cancelled() => false,
+    };
+    if served {
+        readiness.done(DEFINITION);
+        watches.start(&caches, writers, &mut tasks);
+        tasks.spawn(watch_gateway(Arc::clone(&context), &args, gateway_writer));
+        tasks.spawn(http_routes.watch(watches, caches.clone(), http_route_writer));
+    }
+    let result = tokio::select! {
+        result = lead(&context, &caches, &readiness, &mut leadership, &stop), if served => result,
+        () = stop.cancelled() => Ok(()),
+    };
+    leadership.release().await;
+    tasks.shutdown().await;
+    result
+}
+
+/// Waits to lead, then looks at classes until told to stop; what was begun is finished.
+async fn lead(
+    context: &Arc<Context>,
+    caches: &Caches,
+    readiness: &Readiness,
+    leadership: &mut Leadership,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    if !caches.ready().await || context.gateway.wait_until_ready().await.is_err() {
+        anyhow::bail!("a watch ended");
+    }
+    readiness.done(CACHES);
+    tokio::select! {
+        () = leadership.acquired() => {}
+        () = stop.cancelled() => return Ok(()),
+    }
+    tracing::info!("leading");
+    let requests = context.queue.open();
+    for class in caches.classes.state() {
+        context.queue.push(queue::key_of(class.meta()));
+    }
+    let requests = requests.map(|key| {
+        Ok::<ObjectRef<caches::Class>, std::convert::Infallible>(caches::class_ref(&key))
+    });
+    let controller = applier(
+        |class, context| Box::pin(class::reconcile(class, context)),
+        class::on_error,
+        Arc::clone(context),
+        caches.classes.clone(),
+        requests,
+        Config::default().concurrency(CONCURRENCY),
+    );
+    let controller = controller.for_each(|result| {
+        // Failures were logged where the next try was decided; a class that is gone needs nothing.
+        if let Err(kube::runtime::controller::Error::ObjectNotFound(gone)) = result {
+            let key = portside_crds::routes::ClassKey {
+                namespace: gone.namespace.unwrap_or_default(),
+                name: gone.name,
+            };
+            context.memory.forget(&key);
+        }
+        std::future::ready(())
+    });
+    let sampling = samples::run(Arc::clone(context));
+    tokio::pin!(controller);
+    tokio::select! {
+        () = &mut controller => anyhow::bail!("the controller ended"),
+        () = sampling => anyhow::bail!("the sampling of workers ended"),
+        () = leadership.lost() => anyhow::bail!("another operator leads; starting over"),
+        () = stop.cancelled() => {}
+    }
+    context.queue.close();
+    controller.await;
+    Ok(())
+}
+
+/// Returns `true` when the cluster has a definition of the class, old or new.
+async fn definition_served(client: &Client) -> bool {
+    loop {
+        match schema::served(client).await {
+            Ok(Served::Nothing) => {
+                tracing::warn!("waiting for {DEFINITION}; install the chart portside-crds")
+            }
+            Ok(_) => return true,
+            Err(error) => tracing::warn!(%error, "the API server's schemas cannot be read"),
+        }
+        tokio::time::sleep(schema::LOOK_AGAIN).await;
+    }
+}
+
+/// Says so, in readiness, an event and a metric, while the definition is older than this program.
+async fn watch_definition(context: Arc<Context>, readiness: Readiness, pod: ObjectReference) {
+    loop {
+        match schema::served(&context.client).await {
+            Ok(Served::Current) => {
+                context.metrics.outdated(false);
+                readiness.done(CURRENT_DEFINITION);
+                return;
+            }
+            Ok(Served::Older(field)) => {
+                let note = format!(
+                    "the definition of ServerlessWorkerClass in the cluster lacks {field}, which this operator knows; \
+                     install the chart portside-crds of the same version"
+                );
+                tracing::warn!("{note}");
+                context.metrics.outdated(true);
+                if !readiness.missing().contains(&CURRENT_DEFINITION) {
+                    readiness.wait_for(CURRENT_DEFINITION);
+                    report(&context.recorder, note, &pod).await;
+                }
+            }
+            Ok(Served::Nothing) => context.metrics.outdated(true),
+            Err(error) => tracing::debug!(%error, "the API server's schemas cannot be read"),
+        }
+        tokio::time::sleep(schema::LOOK_AGAIN).await;
+    }
+}
+
+async fn report(recorder: &Recorder, note: String, pod: &ObjectReference) {
+    let event = Event {
+        type_: EventType::Warning,
+        reason: "DefinitionOutdated".to_owned(),
+        note: Some(note),
+        action: "Start".to_owned(),
+        secondary: None,
+    };
+    if let Err(error) = recorder.publish(&event, pod).await {
+        tracing::warn!(%error, "an event was not recorded");
+    }
+}
+
+/// Keeps the gateway's addresses; classes with routes are looked at when they change.
+fn watch_gateway(
+    context: Arc<Context>,
+    args: &RunArgs,
+    writer: Writer<EndpointSlice>,
+) -> impl Future<Output = ()> + Send + 'static {
+    let api: Api<EndpointSlice> = Api::namespaced(context.client.clone(), &args.namespace);
+    let service = format!("kubernetes.io/service-name={}", args.gateway_service);
+    let config = watcher::Config::default().labels(&service);
+    async move {
+        let slices = reflect(writer, watcher(api, config)).default_backoff();
+        slices
+            .for_each(|event| {
+                match event {
+                    Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => {}
+                    Ok(_) => {
+                        for key in queue::with_routes(&context.caches.classes) {
+                            context.queue.push(key);
+                        }
+                    }
+                    Err(error) => tracing::warn!(%error, "the gateway cannot be watched"),
+                }
+                std::future::ready(())
+            })
+            .await;
+    }
+}
+
+fn settings(args: &RunArgs) -> Settings {
+    Settings {
+        namespace: args.namespace.clone(),
+        sidecar_image: args.sidecar_image.clone(),
+        sidecar_pull_policy: args.sidecar_pull_policy.as_str(),
+        ingress_class: args.ingress_class.clone().filter(|name| !name.is_empty()),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+fn recorder(client: &Client, args: &RunArgs) -> Recorder {
+    let reporter = Reporter {
+        controller: portside_crds::names::FIELD_MANAGER.to_owned(),
+        instance: Some(args.pod_name.clone()),
+    };
+    Recorder::new(client.clone(), reporter)
+}
+
+fn pod_reference(args: &RunArgs) -> ObjectReference {
+    ObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Pod".to_owned()),
+        namespace: Some(args.namespace.clone()),
+        name: Some(args.pod_name.clone()),
+        ..ObjectReference::default()
+    }
+}
+
+fn stop_on_signal() -> std::io::Result<CancellationToken> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping");
+        stopped.cancel();
+    });
+    Ok(stop)
+}

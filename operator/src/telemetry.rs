@@ -1,0 +1,46 @@
+//! The log.
+
+use clap::{Args, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+/// How the log looks.
+#[derive(Debug, Args)]
+pub(crate) struct LogArgs {
+    /// One JSON object a line, or text
+    #[arg(long, env = "PORTSIDE_LOG_FORMAT", value_enum, default_value = "json")]
+    log_format: LogFormat,
+
+    /// What is logged: a level, or directives such as `info,kube=debug`
+    #[arg(
+        long,
+        env = "PORTSIDE_LOG_LEVEL",
+        default_value = "info",
+        value_name = "FILTER"
+    )]
+    log_level: String,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LogFormat {
+    Json,
+    Text,
+}
+
+impl LogArgs {
+    /// Sends the process's log to standard error.
+    ///
+    /// # Errors
+    /// The filter cannot be parsed.
+    pub(crate) fn init(&self) -> anyhow::Result<()> {
+        let filter = EnvFilter::try_new(&self.log_level)
+            .map_err(|error| anyhow::anyhow!("--log-level {:?}: {error}", self.log_level))?;
+        let log = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr);
+        match self.log_format {
+            LogFormat::Json => log.json().flatten_event(true).init(),
+            LogFormat::Text => log.init(),
+        }
+        Ok(())
+    }
+}
