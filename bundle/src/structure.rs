@@ -81,10 +81,9 @@ impl Checker<'_> {
             "integer" => "must be a whole number",
             "boolean" => "must be true or false",
             // What the text has to be says more than that it has to be text.
-            _ => match schema["x-kubernetes-validations"][0]["message"].as_str() {
-                Some(message) => message,
-                None => "must be text",
-            },
+            _ => schema["x-kubernetes-validations"][0]["message"]
+                .as_str()
+                .unwrap_or("must be text"),
         };
         self.report(node.place, what);
         let scalar = matches!(node.value, Value::Bool(_) | Value::Number(_));

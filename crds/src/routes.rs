@@ -162,8 +162,10 @@ mod tests {
         }
     }
 
-    /// Classes with their age in seconds since some time, and routes as host and path.
-    fn routes(classes: &[(&str, i64, &[(&str, &str)])]) -> Routes {
+    /// A class, the second it was made in, and its routes as host and path.
+    type Asked<'a> = (&'a str, i64, &'a [(&'a str, &'a str)]);
+
+    fn routes(classes: &[Asked<'_>]) -> Routes {
         let routes: Vec<Vec<Route>> = classes
             .iter()
             .map(|(_, _, routes)| {
