@@ -30,6 +30,9 @@ const SLICES_PER_MEMORY_CHECK: u32 = 32;
 /// After a slice of this length there is a look in any case: much can have been allocated in it.
 const LONG_SLICE: Duration = Duration::from_millis(2);
 
+/// How deno_core begins its complaint about a module that waits with nothing left in its event loop.
+const STALLED: &str = "Top-level await promise never resolved";
+
 /// How an instance ended. Its inbox is open still, but for [`End::Slept`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
@@ -254,11 +257,12 @@ impl Running {
             return limit(format!("{memory} went over its limit"));
         }
         let stopping = self.stops;
-        let (ending, flushed, quiet, terminating) = self.with_instance(|instance| {
+        let (ending, flushed, quiet, alone, terminating) = self.with_instance(|instance| {
             (
                 instance.ending(),
                 instance.is_flushed(),
                 instance.is_quiet(),
+                instance.is_only_held(),
                 instance.is_terminating(),
             )
         });
@@ -279,6 +283,12 @@ impl Running {
             return None;
         }
         match event_loop {
+            // The event loop does not know of ports and commits: their answer may be what it waits for.
+            Poll::Ready(Err(message))
+                if self.is_loading() && !alone && message.starts_with(STALLED) =>
+            {
+                None
+            }
             Poll::Ready(Err(message)) if self.is_loading() => {
                 Some(End::Failed(Failure::Load(message.clone())))
             }

@@ -102,9 +102,9 @@ fn url(file: &Path) -> Result<String, Failure> {
 }
 
 /// Our own log: to standard error, `PORTSIDE_LOG` chooses (as `RUST_LOG` does elsewhere).
-fn start_log(default: &str) {
+fn start_log() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("PORTSIDE_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,sqlx=warn"));
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_ansi(false)

@@ -22,7 +22,7 @@ pub struct Args {
 impl Args {
     /// Deletes the class's data. Also gives the path of the termination log.
     pub fn run(self) -> (Result<(), Failure>, PathBuf) {
-        start_log("info");
+        start_log();
         let log = self.common.termination_log.clone();
         let outcome = match tokio::runtime::Runtime::new() {
             Ok(runtime) => runtime.block_on(self.purge()),

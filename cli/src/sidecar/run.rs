@@ -24,6 +24,9 @@ use crate::dev::THREADS_PER_CORE;
 
 /// How long responses that stream may go on once the pod drains. Their clients' other requests wait meanwhile.
 const STREAMS: Duration = Duration::from_secs(5);
+/// How long gateways may take to hear that the pod drains. A request on its way to a connection that is closed could not
+/// be told from one that was run.
+const NOTICE: Duration = Duration::from_millis(200);
 /// How often mounted Secrets and ConfigMaps are looked at. The kubelet itself takes up to a minute to change them.
 const ENV_LOOK: Duration = Duration::from_secs(10);
 
@@ -49,7 +52,7 @@ pub struct Args {
 impl Args {
     /// Runs the application until a signal ends it. Also gives the path of the termination log.
     pub fn run(self) -> (Result<(), Failure>, PathBuf) {
-        start_log("info");
+        start_log();
         let log = self.common.termination_log.clone();
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         // Before there are other threads.
@@ -188,7 +191,7 @@ async fn active(
 /// is the successor let in.
 async fn leave(pod: &Pod, door: JoinHandle<()>, drained: &CancellationToken) {
     tracing::info!("draining");
-    pod.drain().await;
+    tokio::join!(pod.drain(), tokio::time::sleep(NOTICE));
     drained.cancel();
     let _ = door.await;
     pod.app().shut_down().await;

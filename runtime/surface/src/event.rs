@@ -6,9 +6,18 @@ use tokio::sync::oneshot;
 
 use crate::ports::LinkEnd;
 
-/// One end of a port, unique in the process. The two ends of a port differ in the lowest bit.
+/// One end of a port, unique in the process. The two ends of a port differ in the lowest bit: it is 0 at the end of
+/// whoever opened it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PortId(pub u64);
+
+impl PortId {
+    /// Whether the instance that has this end opened the port; else it was connected to.
+    #[must_use]
+    pub fn is_openers(self) -> bool {
+        self.0.is_multiple_of(2)
+    }
+}
 
 /// An accepted WebSocket, unique in the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -158,6 +167,17 @@ impl Event {
     #[must_use]
     pub fn is_control(&self) -> bool {
         matches!(self, Self::Committed { .. } | Self::Stop)
+    }
+
+    /// Whether it is of a port that its receiver opened, and so needs none of the module's handlers.
+    #[must_use]
+    pub fn is_of_opened_port(&self) -> bool {
+        match self {
+            Self::Message { port, .. }
+            | Self::PortClosed { port, .. }
+            | Self::PortFailed { port, .. } => port.is_openers(),
+            _ => false,
+        }
     }
 
     /// Whether an inbox may refuse it: what clients and peers can send without end.

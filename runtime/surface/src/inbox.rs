@@ -85,18 +85,19 @@ impl Inbox {
         self.lock().control.pop_front()
     }
 
-    /// Takes the oldest other event.
-    pub fn pop(&self) -> Option<Event> {
+    /// Takes the oldest other event that is wanted. The rest keeps its order.
+    pub fn pop_first(&self, wanted: fn(&Event) -> bool) -> Option<Event> {
         let mut state = self.lock();
-        let event = state.queue.pop_front()?;
+        let place = state.queue.iter().position(wanted)?;
+        let event = state.queue.remove(place)?;
         state.bytes -= event.size();
         Some(event)
     }
 
-    /// Asks to be woken by the next event. Returns whether one of the kind that can be read now is there already.
-    pub fn register(&self, waker: &Waker, control_only: bool) -> bool {
+    /// Asks to be woken by the next event. Returns whether a control event, or one that is wanted, is there already.
+    pub fn register(&self, waker: &Waker, wanted: fn(&Event) -> bool) -> bool {
         let mut state = self.lock();
-        if !state.control.is_empty() || (!control_only && !state.queue.is_empty()) {
+        if !state.control.is_empty() || state.queue.iter().any(wanted) {
             return true;
         }
         if !state
@@ -113,7 +114,7 @@ impl Inbox {
     pub async fn wait_for_event(&self) {
         std::future::poll_fn(|cx| {
             while self.pop_control().is_some() {} // meant for the instance that ended
-            if self.register(cx.waker(), false) {
+            if self.register(cx.waker(), |_| true) {
                 Poll::Ready(())
             } else {
                 Poll::Pending
@@ -131,7 +132,7 @@ impl Inbox {
 
     /// Turns away everybody who waits: connections get an error and a close, requests their failure.
     pub fn refuse_all(&self, failure: &PortFailure) {
-        while let Some(event) = self.pop() {
+        while let Some(event) = self.pop_first(|_| true) {
             match event {
                 Event::Connect(end) => end.refuse(failure),
                 Event::Fetch(fetch) => {
@@ -161,7 +162,7 @@ impl Inbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Event, PortId};
+    use crate::event::{Event, PortId, RequestId};
 
     fn message(bytes: usize) -> Event {
         Event::Message {
@@ -179,9 +180,28 @@ mod tests {
         assert!(matches!(inbox.push(message(0)), Err(Rejected::Full(_))));
         assert!(inbox.push(Event::Stop).is_ok());
         assert!(inbox.pop_control().is_some());
-        assert!(inbox.pop().is_some());
-        assert!(inbox.pop().is_some());
+        assert!(inbox.pop_first(|_| true).is_some());
+        assert!(inbox.pop_first(|_| true).is_some());
         assert!(inbox.push(message(10)).is_ok());
+    }
+
+    #[test]
+    fn what_is_not_wanted_keeps_its_place() {
+        let inbox = Inbox::new(3, 10);
+        let abort = |id| Event::FetchAborted { id: RequestId(id) };
+        for event in [abort(1), message(4), abort(2)] {
+            assert!(inbox.push(event).is_ok());
+        }
+        let taken = inbox.pop_first(Event::is_of_opened_port);
+        assert!(matches!(taken, Some(Event::Message { .. })));
+        assert!(!inbox.register(Waker::noop(), Event::is_of_opened_port));
+        assert!(inbox.register(Waker::noop(), |_| true));
+        for id in [1, 2] {
+            let next = inbox.pop_first(|_| true);
+            assert!(
+                matches!(next, Some(Event::FetchAborted { id: found }) if found == RequestId(id))
+            );
+        }
     }
 
     #[test]

@@ -67,7 +67,7 @@ pub struct Instance {
     gate: Gate,
     /// Who waits for which write, by rising numbers.
     durable_waiters: VecDeque<(u64, oneshot::Sender<()>)>,
-    /// The module is being evaluated: events wait until it has handlers.
+    /// The module is being evaluated: what needs its handlers waits.
     loading: bool,
     input_gate: bool,
     /// Bytes put in this turn.
@@ -138,7 +138,8 @@ impl Instance {
         }
     }
 
-    /// The next event. While the instance loads, terminates, or waits for its storage, control events only.
+    /// The next event. While the instance terminates, or waits for its storage, control events only; while it loads,
+    /// those of ports it has opened as well: its module may wait for an answer.
     pub fn next_event(&mut self) -> Option<Event> {
         loop {
             if let Some(event) = self.inbox.pop_control() {
@@ -147,14 +148,12 @@ impl Instance {
                     event => return Some(event),
                 }
             }
-            if self.input_is_held() {
-                return None;
-            }
+            let wanted = self.wanted()?;
             let replayed = self.replay.pop_front();
             let event = match replayed {
                 Some(event) => Some(event),
                 None => {
-                    let event = self.inbox.pop()?;
+                    let event = self.inbox.pop_first(wanted)?;
                     self.admit(event)
                 }
             };
@@ -169,8 +168,10 @@ impl Instance {
 
     /// Asks to be woken by the next event. Returns whether there is one already.
     pub fn register(&self, waker: &Waker) -> bool {
-        let held = self.input_is_held();
-        self.inbox.register(waker, held) || (!held && !self.replay.is_empty())
+        match self.wanted() {
+            None => self.inbox.register(waker, |_| false),
+            Some(wanted) => self.inbox.register(waker, wanted) || !self.replay.is_empty(),
+        }
     }
 
     /// The module has its handlers: events may come.
@@ -178,8 +179,15 @@ impl Instance {
         self.loading = false;
     }
 
-    fn input_is_held(&self) -> bool {
-        self.loading || self.terminating || (self.input_gate && self.storage.operations > 0)
+    /// Which events it takes now, control events aside; `None` for none.
+    fn wanted(&self) -> Option<fn(&Event) -> bool> {
+        if self.terminating || (self.input_gate && self.storage.operations > 0) {
+            None
+        } else if self.loading {
+            Some(Event::is_of_opened_port)
+        } else {
+            Some(|_| true)
+        }
     }
 
     fn admit(&mut self, event: Event) -> Option<Event> {

@@ -19,6 +19,11 @@ pub fn start_engine() {
     ENGINE.get_or_init(|| Arc::new(Engine::new(64)));
 }
 
+/// The engine that all tests share.
+pub fn engine() -> Arc<Engine> {
+    ENGINE.get().unwrap().clone()
+}
+
 /// How long a condition may take to become true. Generous: the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -107,7 +112,7 @@ impl Setup {
                 });
             }),
         };
-        let app = App::start(ENGINE.get().unwrap().clone(), config);
+        let app = App::start(engine(), config);
         TestApp {
             app,
             store,

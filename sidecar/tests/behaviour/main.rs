@@ -12,6 +12,7 @@ mod durability;
 mod held;
 mod hostile;
 mod lab;
+mod pods;
 
 use std::pin::Pin;
 use std::process::ExitCode;
@@ -40,7 +41,7 @@ fn main() -> ExitCode {
     let trials = conformance::SECTIONS
         .iter()
         .chain(hostile::SECTIONS)
-        .chain(&[("durability", durability::CASES)])
+        .chain(&[("durability", durability::CASES), ("pods", pods::CASES)])
         .flat_map(|(section, cases)| cases.iter().map(move |case| (section, case)))
         .map(|(section, (name, test))| {
             let handle = handle.clone();

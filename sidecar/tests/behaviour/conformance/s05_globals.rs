@@ -3,11 +3,13 @@
 use portside_exchange::{Application, Body, Message, Request};
 
 use super::kit::{check, setup, start};
+use crate::app::Setup;
 use crate::{Case, cases};
 
 /// This section's tests.
 pub const CASES: &[Case] = cases![
     r037_top_level_await_loads_state,
+    r037_top_level_await_may_wait_for_a_worker,
     r038_a_worker_has_its_globals,
     r039_the_web_platform_is_there,
     r040_websocket_pairs_answer_upgrades,
@@ -31,6 +33,30 @@ async fn r037_top_level_await_loads_state() {
     assert_eq!(app.text("/hit").await, "1");
     assert_eq!(app.text("/end").await, "2");
     assert_eq!(app.text("/hit").await, "3");
+    app.stop().await;
+}
+
+async fn r037_top_level_await_may_wait_for_a_worker() {
+    let asks = r#"
+        const answer = await new Promise((resolve) => {
+            const { port } = new ServerlessWorker("./NEXT.js", "once");
+            port.onmessage = (event) => resolve(event.data);
+            port.postMessage("?");
+        });
+    "#;
+    let server = "export default { fetch: () => new Response(answer) };";
+    let middle =
+        "export default { connect({ ports: [port] }) { port.postMessage(`${answer}!`); } };";
+    let last = "export default { connect({ ports: [port] }) { port.postMessage('hello'); } };";
+    let server = asks.replace("NEXT", "middle") + server;
+    let middle = asks.replace("NEXT", "last") + middle;
+    let modules = [
+        ("server.js", server.as_str()),
+        ("middle.js", &middle),
+        ("last.js", last),
+    ];
+    let app = Setup::new(&modules).start().await;
+    assert_eq!(app.text("/").await, "hello!");
     app.stop().await;
 }
 
