@@ -94,6 +94,9 @@ pub struct Args {
 }
 
 fn duration(text: &str) -> Result<Duration, &'static str> {
+    if matches!(text, "0" | "0s") {
+        return Ok(Duration::ZERO);
+    }
     quantity::duration(text).ok_or("not a duration such as 30s, 1m30s or 500ms")
 }
 
@@ -222,12 +225,14 @@ mod tests {
             "--trusted-proxy=fc00::/7",
             "--watch-namespace=a",
             "--watch-namespace=b",
-            "--drain-delay=500ms",
+            "--drain-delay=0s",
+            "--drain=500ms",
         ])
         .unwrap();
         assert!(!args.access_log);
         assert_eq!(args.watch_namespace, ["a", "b"]);
-        assert_eq!(args.drain_delay, Duration::from_millis(500));
+        assert_eq!(args.drain_delay, Duration::ZERO);
+        assert_eq!(args.drain, Duration::from_millis(500));
         let config = args.config();
         assert!(config.trusted_proxies.trusts([10, 1, 2, 3].into()));
         assert!(!config.trusted_proxies.trusts([11, 1, 2, 3].into()));

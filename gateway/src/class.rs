@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::metrics::{Counted, Metrics};
-use crate::ownership::{Claim, Ownership};
+use crate::ownership::{Claim, Ownership, Step};
 use crate::pod::Pod;
 use crate::poll;
 use crate::pool::Pool;
@@ -42,7 +42,7 @@ struct State {
 
 struct Member {
     pod: Arc<Pod>,
-    /// Cancelled when another pod takes over without this one having drained.
+    /// Cancelled when another pod takes over without this one having let go.
     reign: CancellationToken,
     /// Ends the questions to the pod.
     _questions: DropGuard,
@@ -102,11 +102,8 @@ impl Class {
     pub(crate) fn update(self: &Arc<Self>, facts: &ClassFacts, metrics: &Metrics) {
         let mut state = self.state();
         state.request_timeout = facts.request_timeout;
-        for gone in state.ownership.set_pods(&facts.endpoints) {
-            if let Some(member) = state.members.get(&gone) {
-                member.reign.cancel();
-            }
-        }
+        let step = state.ownership.set_pods(&facts.endpoints);
+        state.follow(&step);
         state
             .members
             .retain(|endpoint, _| facts.endpoints.contains(endpoint));
@@ -120,6 +117,7 @@ impl Class {
             state.refuse(Refusal::Suspended);
         } else {
             state.admission = Ok(());
+            state.release();
         }
     }
 
@@ -147,11 +145,8 @@ impl Class {
     pub(crate) fn heard(&self, endpoint: &Endpoint, claim: Claim) {
         let mut state = self.state();
         let before = state.ownership.active().map(|(_, term)| term);
-        for overtaken in state.ownership.heard(endpoint, claim) {
-            if let Some(member) = state.members.get_mut(&overtaken) {
-                std::mem::take(&mut member.reign).cancel();
-            }
-        }
+        let step = state.ownership.heard(endpoint, claim);
+        state.follow(&step);
         if claim == Claim::Draining
             && let Some(member) = state.members.get(endpoint)
         {
@@ -167,7 +162,10 @@ impl Class {
 
     /// A pod could not be asked.
     pub(crate) fn lost(&self, endpoint: &Endpoint) {
-        self.state().ownership.lost(endpoint);
+        let mut state = self.state();
+        let step = state.ownership.lost(endpoint);
+        state.follow(&step);
+        state.release();
     }
 
     /// A pod answered a request by saying that it is not active.
@@ -178,7 +176,9 @@ impl Class {
             PodState::Standby | PodState::Active => Claim::Standby,
         };
         let endpoint = &target.pod.endpoint;
-        self.state().ownership.refuted(endpoint, target.term, claim);
+        let mut state = self.state();
+        state.ownership.refuted(endpoint, target.term, claim);
+        state.release();
         target.pod.doubt();
     }
 
@@ -256,6 +256,19 @@ impl State {
         })
     }
 
+    fn follow(&mut self, step: &Step<Endpoint>) {
+        for endpoint in &step.cut {
+            if let Some(member) = self.members.get_mut(endpoint) {
+                std::mem::take(&mut member.reign).cancel();
+            }
+        }
+        for endpoint in &step.ask {
+            if let Some(member) = self.members.get(endpoint) {
+                member.pod.doubt();
+            }
+        }
+    }
+
     /// Lets all that wait go, if there is a pod for them.
     fn release(&mut self) {
         if self.admission.is_ok()
@@ -275,5 +288,77 @@ impl State {
             // A client that went away does not take it.
             let _ = waiting.send(answer.clone());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prometheus_client::registry::Registry;
+
+    fn class() -> (Arc<Class>, Endpoint, Metrics) {
+        let metrics = Metrics::register(&mut Registry::default());
+        let key = ClassKey {
+            namespace: "shop".into(),
+            name: "chat".into(),
+        };
+        let class = Arc::new(Class::new(key, "1".into()));
+        // Nobody answers there.
+        let nowhere = ([127, 0, 0, 1], 1).into();
+        let endpoint = Endpoint {
+            pod: "a".into(),
+            http: nowhere,
+            admin: nowhere,
+        };
+        let facts = ClassFacts {
+            uid: "1".into(),
+            suspended: false,
+            request_timeout: Duration::ZERO,
+            endpoints: [endpoint.clone()].into(),
+        };
+        class.update(&facts, &metrics);
+        (class, endpoint, metrics)
+    }
+
+    #[tokio::test]
+    async fn who_came_first_leaves_first() {
+        let (class, endpoint, metrics) = class();
+        let hold = Arc::new(Hold::new(metrics.clone(), CancellationToken::new()));
+        let tickets: Vec<u64> = (0..4).map(|_| class.ticket()).collect();
+        let left = Arc::new(Mutex::new(Vec::new()));
+        let waiting: Vec<_> = [2, 0, 3, 1]
+            .map(|place: usize| {
+                let (class, hold, left) = (class.clone(), hold.clone(), left.clone());
+                let ticket = tickets[place];
+                tokio::spawn(async move {
+                    let deadline = Instant::now() + Duration::from_secs(60);
+                    let target = class.target(ticket, deadline, &hold).await;
+                    assert_eq!(target.map(|target| target.term), Ok(7));
+                    left.lock().unwrap().push(ticket);
+                })
+            })
+            .into();
+        while metrics.held.get() < 4 {
+            tokio::task::yield_now().await;
+        }
+        class.heard(&endpoint, Claim::Active(7));
+        for waiting in waiting {
+            waiting.await.unwrap();
+        }
+        assert_eq!(*left.lock().unwrap(), tickets);
+    }
+
+    #[tokio::test]
+    async fn only_so_many_wait() {
+        let (class, ..) = class();
+        let mut waiting: Vec<_> = (0..MAX_HELD_PER_CLASS)
+            .map(|_| class.wait(class.ticket()).ok().unwrap())
+            .collect();
+        assert!(matches!(
+            class.wait(class.ticket()),
+            Err(Refusal::Overloaded)
+        ));
+        waiting.pop();
+        assert!(class.wait(class.ticket()).is_ok(), "one has gone away");
     }
 }

@@ -22,8 +22,6 @@ use crate::replay::Replay;
 use crate::retry::{self, Attempted, Failure, Next};
 use crate::websocket::{self, Bridge};
 
-/// How much longer than the class's own limit a response may take to begin: the pod is to give up first.
-const GRACE: Duration = Duration::from_secs(10);
 /// Pauses before a request is sent again to a pod that is said to be active all the same.
 const BACKOFF: Backoff = Backoff {
     first_ms: 10,
@@ -107,17 +105,17 @@ impl Gateway {
                 target.pod.doubt();
             }
             let pause = Duration::from_millis(BACKOFF.delay_ms(failures));
-            failures += 1;
             if Instant::now() + pause >= deadline && cause != Cause::Broken {
                 return Err(match cause {
                     Cause::Misdirected => Refusal::Starting,
                     Cause::Unsent | Cause::Broken => Refusal::Unreachable,
                 });
             }
-            // What waits for another pod need not pause; what finds the same one must.
-            if class.is_active(&target) {
+            // The first time, only what would find the same pod again has to pause.
+            if failures > 0 || class.is_active(&target) {
                 sleep(pause).await;
             }
+            failures += 1;
         }
     }
 
@@ -194,7 +192,7 @@ impl<'r> Outbound<'r> {
         *request.headers_mut() = self.headers.clone();
         let sending = target.pod.http.send(request, fresh);
         let sent = tokio::select! {
-            sent = self.in_time(target.timeout + GRACE, sending) => sent,
+            sent = self.in_time(target.timeout, sending) => sent,
             () = target.reign.cancelled() => return Err(Outcome::Failed(Failure::Overtaken)),
         };
         let answer = match sent {

@@ -1,11 +1,19 @@
 //! `portside-gateway`: sends clients' requests to the pods of ServerlessWorkerClasses.
 
+use std::process::ExitCode;
+
 use clap::Parser;
 use portside_gateway::Args;
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> ExitCode {
     // Two providers may be linked in; without a choice the first TLS connection would panic.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    Args::parse().run().await
+    match Args::parse().run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("portside-gateway: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }

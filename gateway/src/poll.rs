@@ -19,6 +19,8 @@ use crate::replay::Upload;
 const WAIT_SECONDS: u64 = 30;
 /// When a question counts as lost: the wait, and some time for a busy pod.
 const PATIENCE: Duration = Duration::from_secs(WAIT_SECONDS + 5);
+/// The same for a question to be answered at once. While an overtaken pod is asked whether it has let go, requests wait.
+const PATIENCE_AT_ONCE: Duration = Duration::from_secs(1);
 /// The least time between two questions, in case a pod does not keep them.
 const PAUSE: Duration = Duration::from_millis(20);
 /// Bytes of an answer.
@@ -36,8 +38,8 @@ enum Error {
     Connection(#[from] crate::pool::Error),
     #[error("the answer is incomplete: {0}")]
     Incomplete(String),
-    #[error("no answer in {} s", PATIENCE.as_secs())]
-    TimedOut,
+    #[error("no answer in {} s", .0.as_secs())]
+    TimedOut(Duration),
     #[error("the status is {0}")]
     Status(StatusCode),
     #[error("not an answer: {0}")]
@@ -87,9 +89,13 @@ fn claim(ownership: &Ownership) -> Claim {
 }
 
 async fn ask(admin: &Arc<Pool>, pod: &Pod, known: Option<&Ownership>) -> Result<Ownership, Error> {
-    let target = match known {
-        Some(known) => format!("{OWNERSHIP_PATH}?not={}&wait={WAIT_SECONDS}", known.token()),
-        None => OWNERSHIP_PATH.to_owned(),
+    let (target, patience) = match known {
+        Some(known) => {
+            let not = known.token();
+            let target = format!("{OWNERSHIP_PATH}?not={not}&wait={WAIT_SECONDS}");
+            (target, PATIENCE)
+        }
+        None => (OWNERSHIP_PATH.to_owned(), PATIENCE_AT_ONCE),
     };
     let request = Request::get(target)
         .header(header::HOST, pod.endpoint.admin.to_string())
@@ -109,9 +115,9 @@ async fn ask(admin: &Arc<Pool>, pod: &Pod, known: Option<&Ownership>) -> Result<
         }
         Ok(serde_json::from_slice::<Ownership>(&body.to_bytes())?)
     };
-    let ownership = timeout(PATIENCE, answer)
+    let ownership = timeout(patience, answer)
         .await
-        .map_err(|_| Error::TimedOut)??;
+        .map_err(|_| Error::TimedOut(patience))??;
     // An address may belong to another pod by now.
     if ownership.pod != pod.endpoint.pod {
         return Err(Error::OtherPod(ownership.pod));

@@ -27,6 +27,7 @@ const KEEPALIVE_SILENCE: Duration = Duration::from_secs(15);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVE_PROBES: u32 = 3;
 /// The same where something was sent and never acknowledged, in milliseconds.
+#[cfg(target_os = "linux")]
 const UNACKNOWLEDGED_MS: u32 = 30_000;
 
 /// Connections to one address.
@@ -206,6 +207,7 @@ fn configure(stream: &TcpStream) -> std::io::Result<()> {
     sockopt::set_tcp_keepidle(stream, KEEPALIVE_SILENCE)?;
     sockopt::set_tcp_keepintvl(stream, KEEPALIVE_INTERVAL)?;
     sockopt::set_tcp_keepcnt(stream, KEEPALIVE_PROBES)?;
+    #[cfg(target_os = "linux")]
     sockopt::set_tcp_user_timeout(stream, UNACKNOWLEDGED_MS)?;
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! The log.
 
+use std::io::IsTerminal;
+
 use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
@@ -36,6 +38,7 @@ impl LogArgs {
             .map_err(|error| anyhow::anyhow!("--log-level {:?}: {error}", self.log_level))?;
         let log = tracing_subscriber::fmt()
             .with_env_filter(filter)
+            .with_ansi(std::io::stderr().is_terminal())
             .with_writer(std::io::stderr);
         match self.log_format {
             LogFormat::Json => log.json().flatten_event(true).init(),

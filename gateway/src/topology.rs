@@ -13,6 +13,9 @@ use portside_crds::routes::{Claim, ClassKey, Routes};
 /// The label by which an EndpointSlice names its Service.
 const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 
+/// How much longer than the class's own limit the gateway waits.
+const GRACE: Duration = Duration::from_secs(10);
+
 /// A sidecar pod, as the gateway reaches it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Endpoint {
@@ -31,7 +34,8 @@ pub struct ClassFacts {
     pub uid: String,
     /// Whether it is meant to have no pods.
     pub suspended: bool,
-    /// How long its pods may take to begin a response.
+    /// How long its pods may take to begin a response: the class's limit and some grace, for the pod is to give up
+    /// first.
     pub request_timeout: Duration,
     /// Its pods, ready or not: what they say of themselves decides.
     pub endpoints: BTreeSet<Endpoint>,
@@ -90,7 +94,7 @@ fn facts(class: &ServerlessWorkerClass) -> ClassFacts {
     ClassFacts {
         uid: class.uid().unwrap_or_default(),
         suspended: class.spec.suspend,
-        request_timeout: class.spec.limits.over_defaults().request,
+        request_timeout: class.spec.limits.over_defaults().request + GRACE,
         endpoints: BTreeSet::new(),
     }
 }
@@ -206,7 +210,7 @@ mod tests {
         assert_eq!(topology.classes.len(), 2, "only those with routes");
         let chat = &topology.classes[&shop("chat")];
         assert_eq!(chat.uid, "uid-chat");
-        assert_eq!(chat.request_timeout, Duration::from_secs(5));
+        assert_eq!(chat.request_timeout, GRACE + Duration::from_secs(5));
         assert!(!chat.suspended);
         let addresses: Vec<_> = chat.endpoints.iter().map(|e| e.http.to_string()).collect();
         assert_eq!(

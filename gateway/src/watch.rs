@@ -119,7 +119,9 @@ async fn follow<K>(
             Ok(_) => changed.notify_one(),
             Err(error) => {
                 let kind = K::kind(&());
-                tracing::warn!(%kind, %error, "the watch broke; going on with what is known");
+                let cause = anyhow::Error::new(error);
+                let cause = cause.root_cause();
+                tracing::warn!(%kind, %cause, "the watch broke; going on with what is known");
             }
         }
     }

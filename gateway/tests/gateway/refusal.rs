@@ -1,5 +1,7 @@
 //! Answers of the gateway's own.
 
+use std::sync::atomic::Ordering;
+
 use http::Method;
 use portside_crds::sidecar::State;
 use portside_frontdoor::TrustedProxies;
@@ -35,14 +37,14 @@ async fn a_suspended_class_answers_at_once() {
     let cluster = Cluster::of(&[&pod]).await;
     let (waiting, ()) = tokio::join!(cluster.get("/"), async {
         cluster.held(1).await;
-        *cluster.suspended.lock().unwrap() = true;
+        cluster.suspended.store(true, Ordering::SeqCst);
         cluster.has(&[&pod]);
     });
     for reply in [waiting, cluster.get("/").await] {
         assert_eq!((reply.status, reply.reason()), (503, "Suspended"));
         assert!(reply.headers.contains_key("retry-after"));
     }
-    *cluster.suspended.lock().unwrap() = false;
+    cluster.suspended.store(false, Ordering::SeqCst);
     pod.becomes(State::Active, 1);
     cluster.has(&[&pod]);
     assert_eq!(cluster.get("/").await.status, 200);

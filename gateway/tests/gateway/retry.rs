@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::Method;
@@ -185,4 +186,33 @@ async fn a_response_that_breaks_off_is_not_repeated() {
         cluster.metric("portside_gateway_retries_total{cause=\"broken\"}"),
         0.0
     );
+}
+
+#[tokio::test]
+async fn a_pod_that_does_not_answer_is_a_timeout() {
+    let pod = Pod::start("a", |_| std::future::pending()).await;
+    pod.becomes(State::Active, 1);
+    let cluster = Cluster::timed(&[&pod], Duration::from_millis(300)).await;
+    let reply = cluster.get("/").await;
+    assert_eq!((reply.status, reply.reason()), (504, "TimedOut"));
+    until(|| pod.running() == 0).await;
+}
+
+#[tokio::test]
+async fn a_slow_upload_is_not_the_pods_fault() {
+    let (pod, _) = counter("a").await;
+    pod.becomes(State::Active, 1);
+    let limit = Duration::from_secs(2);
+    let cluster = Cluster::timed(&[&pod], limit).await;
+    let (sender, body) = streamed();
+    let request = cluster.request(Method::POST, "/").body(body).unwrap();
+    let (reply, ()) = tokio::join!(cluster.ask(request), async {
+        let began = Instant::now();
+        while began.elapsed() < limit + limit / 2 {
+            tokio::time::sleep(limit / 10).await;
+            sender.send("x".into()).unwrap();
+        }
+        drop(sender);
+    });
+    assert_eq!(reply.status, 200);
 }

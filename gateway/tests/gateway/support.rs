@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -67,6 +67,7 @@ struct Inner {
     refuses: AtomicBool,
     refused: AtomicUsize,
     asked: Arc<AtomicUsize>,
+    silent: watch::Sender<bool>,
     running: AtomicUsize,
     handler: Box<Handler>,
 }
@@ -84,12 +85,14 @@ impl Pod {
             .build()
             .unwrap();
         let asked = Arc::new(AtomicUsize::new(0));
+        let silent = watch::Sender::new(false);
         let (sender, ownership) = watch::channel((State::Standby, 0));
         let inner = Arc::new(Inner {
             ownership: ownership.clone(),
             refuses: AtomicBool::new(false),
             refused: AtomicUsize::new(0),
             asked: asked.clone(),
+            silent: silent.clone(),
             running: AtomicUsize::new(0),
             handler: Box::new(move |request| Box::pin(handler(request))),
         });
@@ -97,6 +100,7 @@ impl Pod {
             pod: name.to_owned(),
             ownership,
             asked,
+            silent: silent.subscribe(),
         });
         let http = serve(&runtime, inner.clone()).await;
         let admin = serve(&runtime, admin).await;
@@ -141,6 +145,11 @@ impl Pod {
     /// How often it was asked whether it is active.
     pub fn asked(&self) -> usize {
         self.inner.asked.load(Ordering::SeqCst)
+    }
+
+    /// Keeps what it is to itself for now.
+    pub fn is_silent(&self, silent: bool) {
+        self.inner.silent.send_replace(silent);
     }
 
     /// How many requests wait for its application.
@@ -218,12 +227,14 @@ struct Admin {
     pod: String,
     ownership: watch::Receiver<(State, u64)>,
     asked: Arc<AtomicUsize>,
+    silent: watch::Receiver<bool>,
 }
 
 impl Application for Admin {
     fn fetch(&self, request: Request) -> BoxFuture<'_, Fetched> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         let mut ownership = self.ownership.clone();
+        let mut silent = self.silent.clone();
         Box::pin(async move {
             let (_, query) = request.url.split_once('?').unwrap_or_default();
             let query: BTreeMap<&str, &str> = query
@@ -235,6 +246,7 @@ impl Application for Admin {
                 let wait = Duration::from_secs(query["wait"].parse().unwrap());
                 let _ = timeout(wait, ownership.wait_for(|now| *now != not)).await;
             }
+            silent.wait_for(|silent| !silent).await.unwrap();
             let (state, term) = *ownership.borrow();
             let answer = Ownership {
                 pod: self.pod.clone(),
@@ -279,7 +291,8 @@ pub struct Cluster {
     pub metrics: Metrics,
     registry: Registry,
     client: Client<HttpConnector, Sent>,
-    pub suspended: Mutex<bool>,
+    pub suspended: AtomicBool,
+    request_timeout: Duration,
     stop: CancellationToken,
 }
 
@@ -325,7 +338,8 @@ impl Cluster {
             metrics,
             registry,
             client: Client::builder(TokioExecutor::new()).build_http(),
-            suspended: Mutex::default(),
+            suspended: AtomicBool::new(false),
+            request_timeout: PATIENCE,
             stop,
         }
     }
@@ -344,6 +358,14 @@ impl Cluster {
         cluster
     }
 
+    /// The same, where pods have a limited time to answer.
+    pub async fn timed(pods: &[&Pod], request_timeout: Duration) -> Self {
+        let mut cluster = Self::empty(PATIENCE, TrustedProxies::None).await;
+        cluster.request_timeout = request_timeout;
+        cluster.has(pods);
+        cluster
+    }
+
     /// The class has these pods from now on.
     pub fn has(&self, pods: &[&Pod]) {
         let key = ClassKey {
@@ -356,8 +378,8 @@ impl Cluster {
         }];
         let facts = ClassFacts {
             uid: "1".into(),
-            suspended: *self.suspended.lock().unwrap(),
-            request_timeout: PATIENCE,
+            suspended: self.suspended.load(Ordering::SeqCst),
+            request_timeout: self.request_timeout,
             endpoints: pods.iter().map(|pod| pod.endpoint.clone()).collect(),
         };
         let routes = Routes::new([Claim {

@@ -179,3 +179,38 @@ async fn events_reach_the_client_at_once() {
         assert_eq!(within(body.next()).await.unwrap().unwrap(), event);
     }
 }
+
+#[tokio::test]
+async fn a_pod_that_let_go_is_not_cut_off_when_the_next_one_is_heard_first() {
+    let go = Arc::new(tokio::sync::Notify::new());
+    let going = go.clone();
+    let old = Pod::start("a", move |_| {
+        let going = going.clone();
+        async move {
+            going.notified().await;
+            Ok(text("a"))
+        }
+    })
+    .await;
+    old.becomes(State::Active, 1);
+    let new = Pod::named("b").await;
+    let cluster = Cluster::of(&[&old, &new]).await;
+    let (first, second, ()) = tokio::join!(
+        cluster.post("/", "running"),
+        async {
+            until(|| old.running() == 1).await;
+            old.is_silent(true);
+            old.becomes(State::Draining, 1);
+            new.becomes(State::Active, 2);
+            cluster.post("/", "waiting").await
+        },
+        async {
+            cluster.held(1).await;
+            old.is_silent(false);
+            cluster.held(0).await;
+            go.notify_one();
+        }
+    );
+    assert_eq!((first.status, &*first.text), (200, "a"));
+    assert_eq!((second.status, &*second.text), (200, "b"));
+}
