@@ -19,13 +19,17 @@ pub fn read(dir: &Path, manifest: Option<&Manifest>) -> Result<Vec<(String, Stri
     for (name, value) in manifest.into_iter().flat_map(|manifest| &manifest.env) {
         match value {
             EnvValue::Plain(value) => env.push((name.clone(), value.clone())),
-            EnvValue::Elsewhere(_) => match std::fs::read(dir.join(name)) {
+            EnvValue::Elsewhere(source) => match std::fs::read(dir.join(name)) {
                 Ok(bytes) => match String::from_utf8(bytes) {
                     Ok(value) => env.push((name.clone(), value)),
-                    Err(_) => missing.push(format!("env {name}: its value is not UTF-8 text")),
+                    Err(_) => missing.push(format!("env {name}: {source} is not UTF-8 text")),
                 },
                 Err(error) if error.kind() == ErrorKind::NotFound => {
-                    missing.push(format!("env {name}: what it refers to does not exist: create it, or say optional: true"));
+                    if !source.optional {
+                        missing.push(format!(
+                            "env {name}: there is no {source}: create it, or set optional: true"
+                        ));
+                    }
                 }
                 Err(error) => missing.push(format!("env {name}: cannot be read: {error}")),
             },
@@ -35,5 +39,58 @@ pub fn read(dir: &Path, manifest: Option<&Manifest>) -> Result<Vec<(String, Stri
         Ok(env)
     } else {
         Err(Failure::new(Reason::EnvMissing, missing.join("\n")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLASS: &str = r"
+apiVersion: portside.dev/v1alpha1
+kind: ServerlessWorkerClass
+metadata: { name: a }
+spec:
+  code: { main: server.js }
+  env:
+    - { name: PLAIN, value: here }
+    - { name: TOKEN, valueFrom: { secretKeyRef: { name: chat, key: token } } }
+    - { name: COLOUR, valueFrom: { configMapKeyRef: { name: look, key: colour, optional: true } } }
+";
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn values_are_files_and_what_is_missing_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let server = "export default { fetch: () => new Response() };";
+        std::fs::write(dir.path().join("server.js"), server).unwrap();
+        std::fs::write(dir.path().join("class.yaml"), CLASS).unwrap();
+        let manifest = portside_bundle::load(dir.path()).await.unwrap().manifest;
+        let mounted = tempfile::tempdir().unwrap();
+        let read = || read(mounted.path(), manifest.as_ref());
+
+        let Err(Failure::Start(missing)) = read() else {
+            panic!("TOKEN is not mounted");
+        };
+        assert_eq!(missing.reason, Reason::EnvMissing);
+        assert_eq!(
+            missing.message,
+            "env TOKEN: there is no key token of Secret chat: create it, or set optional: true"
+        );
+
+        std::fs::write(mounted.path().join("TOKEN"), "s3cret\n").unwrap();
+        let env = read().ok().unwrap();
+        // As it is: a value may end in a line break.
+        assert_eq!(env[1], ("TOKEN".to_owned(), "s3cret\n".to_owned()));
+        assert_eq!(env.len(), 2);
+
+        std::fs::write(mounted.path().join("COLOUR"), [0xff]).unwrap();
+        let Err(Failure::Start(wrong)) = read() else {
+            panic!("COLOUR is not text");
+        };
+        assert!(
+            wrong
+                .message
+                .contains("key colour of ConfigMap look is not UTF-8")
+        );
     }
 }
