@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::telemetry::LogArgs;
 use crate::{release, run, schema};
 
 /// Makes what each ServerlessWorkerClass asks for: pods that run its workers, and the routes to them.

@@ -9,7 +9,6 @@ mod metrics;
 mod release;
 mod run;
 mod schema;
-mod telemetry;
 
 use clap::Parser;
 

@@ -251,6 +251,7 @@ fn watch_gateway(
 fn settings(args: &RunArgs) -> Settings {
     Settings {
         namespace: args.namespace.clone(),
+        gateway_service: args.gateway_service.clone(),
         sidecar_image: args.sidecar_image.clone(),
         sidecar_pull_policy: args.sidecar_pull_policy.as_str(),
         ingress_class: args.ingress_class.clone().filter(|name| !name.is_empty()),

@@ -136,7 +136,7 @@ pub(crate) async fn reconcile(context: &Context, valid: &Valid) -> Result<Action
         Step::EndPods => {
             say(
                 context,
-                class,
+                valid,
                 Reason::Purging,
                 "the pods hand over and end",
             )
@@ -153,7 +153,7 @@ pub(crate) async fn reconcile(context: &Context, valid: &Valid) -> Result<Action
         Step::AwaitPods => {
             say(
                 context,
-                class,
+                valid,
                 Reason::Purging,
                 "the pods hand over and end",
             )
@@ -163,7 +163,7 @@ pub(crate) async fn reconcile(context: &Context, valid: &Valid) -> Result<Action
         Step::AwaitPurge => {
             say(
                 context,
-                class,
+                valid,
                 Reason::Purging,
                 "the workers' state is being deleted",
             )
@@ -175,10 +175,10 @@ pub(crate) async fn reconcile(context: &Context, valid: &Valid) -> Result<Action
             again,
         } => {
             let message = format!(
-                "the workers' state could not be deleted, which was tried {attempt} times: {message}; it is tried again; \
+                "the workers' state could not be deleted (attempt {attempt}): {message}; it is tried again; \
                  to delete the class and leave the state, set spec.storage.deletionPolicy to Retain"
             );
-            say(context, class, Reason::PurgeFailed, &message).await?;
+            say(context, valid, Reason::PurgeFailed, &message).await?;
             let wait = again.duration_since(Timestamp::now());
             return Ok(Action::requeue(
                 Duration::try_from(wait).unwrap_or_default(),
@@ -222,7 +222,7 @@ async fn purge(context: &Context, valid: &Valid, attempt: u32) -> Result<(), Err
         None => {
             say(
                 context,
-                &valid.class,
+                valid,
                 Reason::Purging,
                 "the workers' state is being deleted",
             )
@@ -230,7 +230,7 @@ async fn purge(context: &Context, valid: &Valid, attempt: u32) -> Result<(), Err
         }
         Some(refusal) if refusal.is_namespace_going => leave_state(context, &valid.class).await,
         Some(refusal) => {
-            say(context, &valid.class, Reason::PurgeFailed, &refusal.message).await?;
+            say(context, valid, Reason::PurgeFailed, &refusal.message).await?;
             Err(Error::Refused(refusal.message.clone()))
         }
     }
@@ -257,17 +257,17 @@ async fn leave_state(context: &Context, class: &ServerlessWorkerClass) -> Result
     Ok(())
 }
 
-async fn say(
-    context: &Context,
-    class: &ServerlessWorkerClass,
-    reason: Reason,
-    message: &str,
-) -> Result<(), Error> {
+async fn say(context: &Context, valid: &Valid, reason: Reason, message: &str) -> Result<(), Error> {
     let findings = [
         Finding::no(ConditionType::Ready, reason, message),
         Finding::yes(ConditionType::Reconciling, reason, message),
+        Finding::no(
+            ConditionType::Available,
+            reason,
+            "the class is being deleted",
+        ),
     ];
-    status::publish_findings(context, class, &findings).await?;
+    status::publish_going(context, valid, &findings).await?;
     Ok(())
 }
 

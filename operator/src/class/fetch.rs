@@ -33,6 +33,8 @@ pub(crate) struct Fetched {
     pub conflicts: Vec<Conflict>,
     /// The gateway, as the cluster sees it.
     pub gateway: Vec<Arc<EndpointSlice>>,
+    /// The gateway's Service, with its namespace.
+    pub gateway_name: String,
     /// Whether the cluster has HTTPRoutes.
     pub has_http_routes: bool,
 }
@@ -96,6 +98,10 @@ pub(crate) async fn fetch(
         live: live(context, &class, &key),
         conflicts: conflicts(context, &key),
         gateway: context.gateway.state(),
+        gateway_name: names::qualified(
+            &context.settings.namespace,
+            &context.settings.gateway_service,
+        ),
         has_http_routes: context.http_routes.available(),
         class,
         key,

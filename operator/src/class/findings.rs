@@ -176,7 +176,7 @@ fn pods(seen: &Seen<'_>) -> Verdict {
             rollout.updated, rollout.desired, rollout.ready, rollout.replicas
         )
     } else {
-        "the pods are being replaced".to_owned()
+        "the pods are being made or replaced".to_owned()
     };
     Verdict::Underway {
         reason: Reason::Progressing,
@@ -372,7 +372,8 @@ fn routes_ready(routing: &Routing, class: &ServerlessWorkerClass) -> Finding {
         return Finding::no(RoutesReady, Reason::GatewayUnavailable, message);
     }
     if !has_gateway(routing) {
-        let message = "no pod of the gateway is ready; see the Deployment portside-gateway in the operator's namespace";
+        let name = &routing.gateway_name;
+        let message = format!("no pod behind the gateway's Service {name} is ready; see its pods");
         return Finding::no(RoutesReady, Reason::GatewayUnavailable, message);
     }
     Finding::yes(

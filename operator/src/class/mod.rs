@@ -50,6 +50,8 @@ const RETRY: Backoff = Backoff {
 pub(crate) struct Settings {
     /// The operator's and the gateway's namespace.
     pub namespace: String,
+    /// The gateway's Service.
+    pub gateway_service: String,
     /// The image for classes that name none.
     pub sidecar_image: String,
     /// When it is pulled.

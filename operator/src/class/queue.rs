@@ -11,7 +11,7 @@ use portside_crds::class::Route;
 use portside_crds::conditions::ConditionType;
 use portside_crds::names::CLASS_LABEL;
 use portside_crds::routes::ClassKey;
-use portside_crds::{Reason, ServerlessWorkerClass};
+use portside_crds::{KIND, Reason, ServerlessWorkerClass};
 
 use crate::caches::Class;
 
@@ -58,11 +58,17 @@ pub(crate) fn key_of(meta: &ObjectMeta) -> ClassKey {
     }
 }
 
-/// The class that an object was made for.
+/// The class that an object was made for: by its owner, or its label where another owner is between.
 pub(crate) fn class_of(meta: &ObjectMeta) -> Option<ClassKey> {
+    let owner = meta
+        .owner_references
+        .iter()
+        .flatten()
+        .find(|owner| owner.kind == KIND);
+    let label = || meta.labels.as_ref()?.get(CLASS_LABEL);
     Some(ClassKey {
         namespace: meta.namespace.clone()?,
-        name: meta.labels.as_ref()?.get(CLASS_LABEL)?.clone(),
+        name: owner.map(|owner| &owner.name).or_else(label)?.clone(),
     })
 }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, Patch, PatchParams};
@@ -22,7 +23,7 @@ use super::build::DIGEST_ANNOTATION;
 use super::findings::{Seen, findings};
 use super::queue::key_of;
 use super::rollout::{self, Rollout};
-use super::validate::Routing;
+use super::validate::{Routing, Valid};
 use crate::caches::Class;
 
 /// What was last written, for the time until the watch has brought it back.
@@ -54,13 +55,32 @@ pub(crate) async fn publish(context: &Context, applied: &Applied) -> Result<(), 
     write(context, &class, status).await
 }
 
-/// A status with these conditions, the rest as it was. For classes that are not on the way to being served.
-pub(crate) async fn publish_findings(
+/// The status of a class that is being deleted: these conditions, the rest as it was but for the pods.
+pub(crate) async fn publish_going(
     context: &Context,
-    class: &ServerlessWorkerClass,
+    valid: &Valid,
     findings: &[Finding],
 ) -> Result<(), kube::Error> {
-    let class = current(context, class);
+    let class = current(context, &valid.class);
+    let mut status = with_findings(&class, findings);
+    let pods = || {
+        valid
+            .live
+            .pods
+            .iter()
+            .filter(|pod| rollout::is_sidecar(pod))
+    };
+    let number = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
+    status.replicas = number(pods().count());
+    status.ready_replicas = number(pods().filter(|pod| rollout::is_ready(pod)).count());
+    write(context, &class, status).await
+}
+
+/// The class's status with other conditions in place of those there are.
+fn with_findings(
+    class: &ServerlessWorkerClass,
+    findings: &[Finding],
+) -> ServerlessWorkerClassStatus {
     let mut status = class.status.clone().unwrap_or_default();
     let generation = class.metadata.generation.unwrap_or(0);
     let kept = status.conditions.iter().filter_map(finding);
@@ -70,7 +90,7 @@ pub(crate) async fn publish_findings(
         .collect();
     status.conditions = conditions::merge(&status.conditions, &all, generation, &now());
     status.observed_generation = Some(generation);
-    write(context, &class, status).await
+    status
 }
 
 /// Says of a class that it cannot be read.
@@ -78,10 +98,13 @@ pub(crate) async fn publish_invalid(
     context: &Context,
     invalid: &InvalidObject,
 ) -> Result<(), kube::Error> {
-    let class = ServerlessWorkerClass {
-        metadata: invalid.metadata.clone(),
-        ..ServerlessWorkerClass::default()
-    };
+    let class = current(
+        context,
+        &ServerlessWorkerClass {
+            metadata: invalid.metadata.clone(),
+            ..ServerlessWorkerClass::default()
+        },
+    );
     let message = format!(
         "the class cannot be read: {}; correct it, or install the definition that comes with this operator",
         invalid.error
@@ -90,7 +113,8 @@ pub(crate) async fn publish_invalid(
         Finding::no(ConditionType::Ready, Reason::ClassInvalid, message.clone()),
         Finding::yes(ConditionType::Stalled, Reason::ClassInvalid, message),
     ];
-    publish_findings(context, &class, &stuck).await
+    let status = with_findings(&class, &stuck);
+    write(context, &class, status).await
 }
 
 fn finding(condition: &Condition) -> Option<Finding> {
@@ -116,19 +140,17 @@ pub(crate) fn compute(
     now: &Time,
 ) -> ServerlessWorkerClassStatus {
     let valid = &applied.valid;
-    let pods: Vec<_> = valid.live.pods.iter().map(|pod| &**pod).collect();
     let rollout = applied
         .deployment
         .as_deref()
         .map(Rollout::of)
         .unwrap_or_default();
-    let observed_digest = observed_digest(&pods);
     let found = findings(&Seen {
         class,
         rejection: valid.workload.as_ref().err(),
         refusals: &applied.refusals,
         deployment: applied.deployment.as_deref(),
-        pods,
+        pods: pods_of(valid),
         routing: &valid.routing,
     });
     let before = class.status.as_ref();
@@ -138,14 +160,7 @@ pub(crate) fn compute(
         observed_generation: Some(generation),
         conditions: conditions::merge(conditions, &found, generation, now),
         url: url(class, &valid.routing),
-        code: Some(CodeStatus {
-            digest: valid
-                .workload
-                .as_ref()
-                .ok()
-                .map(|workload| workload.digest.clone()),
-            observed_digest,
-        }),
+        code: code(valid, &pods_of(valid)),
         replicas: rollout.replicas,
         ready_replicas: rollout.ready,
         selector: Some(names::selector_text(&valid.key.name)),
@@ -154,8 +169,21 @@ pub(crate) fn compute(
     }
 }
 
+fn pods_of(valid: &Valid) -> Vec<&Pod> {
+    valid.live.pods.iter().map(|pod| &**pod).collect()
+}
+
+/// Nothing where neither is known: an object whose last field goes is refused by server-side apply.
+fn code(valid: &Valid, pods: &[&Pod]) -> Option<CodeStatus> {
+    let code = CodeStatus {
+        digest: (valid.workload.as_ref().ok()).map(|workload| workload.digest.clone()),
+        observed_digest: observed_digest(pods),
+    };
+    (code != CodeStatus::default()).then_some(code)
+}
+
 /// The digest that the oldest ready pod runs: it is the last to hand over.
-fn observed_digest(pods: &[&k8s_openapi::api::core::v1::Pod]) -> Option<String> {
+fn observed_digest(pods: &[&Pod]) -> Option<String> {
     let ready = pods
         .iter()
         .filter(|pod| rollout::is_sidecar(pod) && rollout::is_ready(pod));
@@ -251,7 +279,7 @@ fn event(
     // Events take 1 KiB.
     let note = &ready.message[..ready.message.floor_char_boundary(1000)];
     Some(Event {
-        type_: if ready.status == Holds::No.as_str() {
+        type_: if ready.status == Holds::No.as_str() && ready.reason != Reason::Purging.as_str() {
             EventType::Warning
         } else {
             EventType::Normal

@@ -17,6 +17,7 @@ use super::validate::{Valid, validate};
 pub(crate) fn settings() -> Settings {
     Settings {
         namespace: "portside-system".to_owned(),
+        gateway_service: "portside-gateway".to_owned(),
         sidecar_image: "portside/sidecar:0.1.0".to_owned(),
         sidecar_pull_policy: "IfNotPresent",
         ingress_class: None,
@@ -72,6 +73,7 @@ pub(crate) fn fetched(class: ServerlessWorkerClass, map: Option<ConfigMap>, live
         live,
         conflicts: vec![],
         gateway: vec![],
+        gateway_name: "portside-system/portside-gateway".to_owned(),
         has_http_routes: true,
     }
 }

@@ -68,6 +68,8 @@ pub(crate) struct Routing {
     pub conflicts: Vec<Conflict>,
     /// The gateway's slices.
     pub gateway: Vec<Arc<EndpointSlice>>,
+    /// The gateway's Service, with its namespace.
+    pub gateway_name: String,
     /// Whether the cluster has HTTPRoutes.
     pub has_http_routes: bool,
 }
@@ -90,6 +92,7 @@ pub(crate) fn validate(fetched: Fetched) -> Valid {
         live,
         conflicts,
         gateway,
+        gateway_name,
         has_http_routes,
     } = fetched;
     let routes = class.spec.routes.iter();
@@ -103,6 +106,7 @@ pub(crate) fn validate(fetched: Fetched) -> Valid {
             routes,
             conflicts,
             gateway,
+            gateway_name,
             has_http_routes,
         },
         class,

@@ -34,6 +34,7 @@ impl Case {
             pods: vec![],
             routing: Routing::default(),
         };
+        case.routing.gateway_name = "portside-system/portside-gateway".to_owned();
         case.routing.routes = case.class.spec.routes.clone();
         case
     }

@@ -66,6 +66,14 @@ fn numbers_and_names_are_what_the_cluster_has() {
 }
 
 #[test]
+fn nothing_known_of_code_is_left_out() {
+    let mut applied = applied("code: { configMap: { name: gone } }");
+    applied.valid.live.pods.clear();
+    let status = compute(&applied.valid.class, &applied, None, &time(5));
+    assert_eq!(status.code, None);
+}
+
+#[test]
 fn the_same_twice_is_the_same() {
     let applied = applied(SPEC);
     let mut class = (*applied.valid.class).clone();
