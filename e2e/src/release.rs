@@ -32,6 +32,8 @@ impl<'a> Release<'a> {
 
     /// Installs both charts, in namespaces that admit only restricted pods.
     pub async fn install(&self) {
+        // What an earlier run has kept runs other programs under the same names.
+        self.uninstall("portside").await;
         for namespace in [SYSTEM, SERVED] {
             // What an earlier run leaves may still be going.
             let gone = format!("the end of the old {namespace}");

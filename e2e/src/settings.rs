@@ -24,7 +24,7 @@ pub struct Settings {
     pub portside: PathBuf,
     /// `PORTSIDE_E2E_LOGS`: the folder for what failed tests leave behind.
     pub logs: PathBuf,
-    /// `PORTSIDE_E2E_KEEP`: leaves everything installed at the end, for a look.
+    /// `PORTSIDE_E2E_KEEP`: leaves Portside and the namespaces of failed tests, for a look.
     pub keep: bool,
 }
 
@@ -49,7 +49,7 @@ impl Settings {
             values: env::var_os("PORTSIDE_E2E_VALUES").map(Into::into),
             portside: text("PORTSIDE_E2E_PORTSIDE", "target/debug/portside").into(),
             logs: text("PORTSIDE_E2E_LOGS", "target/e2e-logs").into(),
-            keep: env::var_os("PORTSIDE_E2E_KEEP").is_some(),
+            keep: !text("PORTSIDE_E2E_KEEP", "").is_empty(),
         })
     }
 

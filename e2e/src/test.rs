@@ -44,7 +44,7 @@ pub fn trial<F: Future<Output = ()>>(
             if outcome.is_err() {
                 test.explain().await;
             }
-            if !test.cluster.settings.keep {
+            if outcome.is_ok() || !test.cluster.settings.keep {
                 test.end().await;
             }
             outcome.unwrap_or_else(|panic| resume_unwind(panic));
