@@ -1,7 +1,11 @@
-//! What every process of Portside in a cluster answers to its operators: probes and metrics, on a port of their own.
+//! What every process of Portside in a cluster tells its operators: a log, and on a port of its own probes and metrics.
 //!
 //! `GET /livez` is 200 while the process runs its tasks. `GET /readyz` is 200 when nothing is being waited for, else 503
 //! with one line for each thing that is. `GET /metrics` is OpenMetrics text. A process adds routes of its own.
+
+mod log;
+
+pub use log::{LogArgs, WrongFilter};
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;

@@ -36,6 +36,8 @@ pub(crate) struct Door {
     tasks: TaskTracker,
     /// No new work: finish what runs.
     pub(crate) draining: CancellationToken,
+    /// WebSockets are to be closed. Draining closes them too.
+    pub(crate) sockets: CancellationToken,
     /// The time to finish is over.
     cut: CancellationToken,
 }
@@ -58,6 +60,7 @@ impl FrontDoor {
     /// The address is taken, not ours, or not allowed to us.
     pub async fn bind(config: Config, application: Arc<dyn Application>) -> io::Result<Self> {
         let listener = TcpListener::bind(config.listen).await?;
+        let draining = CancellationToken::new();
         Ok(Self {
             local_addr: listener.local_addr()?,
             listener,
@@ -68,7 +71,8 @@ impl FrontDoor {
                 config,
                 application,
                 tasks: TaskTracker::new(),
-                draining: CancellationToken::new(),
+                sockets: draining.child_token(),
+                draining,
                 cut: CancellationToken::new(),
             }),
         })
@@ -78,6 +82,13 @@ impl FrontDoor {
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// Cancelling it closes every WebSocket with [`Config::shutdown_code`], also those that are accepted later, while
+    /// requests are served on.
+    #[must_use]
+    pub fn sockets(&self) -> CancellationToken {
+        self.door.sockets.clone()
     }
 
     /// Serves until `until` is ready, then shuts down: accepts no more, lets running requests finish, closes

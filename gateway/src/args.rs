@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{ArgAction, Parser};
-use portside_admin::{Admin, Readiness};
+use portside_admin::{Admin, LogArgs, Readiness};
 use portside_crds::quantity;
 use portside_frontdoor::{Config, FrontDoor, IpNet, TrustedProxies};
 use prometheus_client::registry::Registry;
@@ -16,7 +16,6 @@ use tokio::time::{sleep, timeout};
 use crate::gateway::{Gateway, Settings};
 use crate::headers::REQUEST_ID;
 use crate::metrics::Metrics;
-use crate::telemetry::LogArgs;
 use crate::watch;
 
 /// What makes readiness false when the process is told to end.

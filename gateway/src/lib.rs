@@ -22,7 +22,6 @@ mod pool;
 mod refusal;
 mod replay;
 mod retry;
-mod telemetry;
 mod topology;
 mod watch;
 mod websocket;

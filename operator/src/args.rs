@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use portside_admin::LogArgs;
 
 use crate::{release, run, schema};
 

@@ -4,18 +4,21 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::FutureExt;
 use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt};
 use portside_crds::sidecar::{self, State};
 use portside_exchange::{Application, Body, FetchError, Request, Response};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::app::App;
 use crate::metrics::Metrics;
 use crate::ownership::{Ownership, Role};
 
-/// How long requests may take to be answered once the pod drains. Longer ones find their instance gone.
+/// How long requests may take to be answered once the pod drains, and responses to end after that. What takes longer
+/// finds its instance gone. Clients' other requests wait meanwhile.
 const ANSWER: Duration = Duration::from_secs(10);
+const STREAM: Duration = Duration::from_secs(3);
 
 /// An application that answers only while this pod is the active one.
 ///
@@ -26,7 +29,9 @@ pub struct Pod {
     ownership: Arc<Ownership>,
     metrics: Metrics,
     /// Requests that are in `app` and have no answer yet.
-    unanswered: watch::Sender<usize>,
+    unanswered: Count,
+    /// Responses whose bodies have not ended.
+    streaming: Count,
 }
 
 impl Pod {
@@ -43,7 +48,8 @@ impl Pod {
             app,
             ownership,
             metrics,
-            unanswered: watch::Sender::new(0),
+            unanswered: Count::default(),
+            streaming: Count::default(),
         })
     }
 
@@ -83,29 +89,48 @@ impl Pod {
         &self.app
     }
 
-    /// Takes no more requests, and returns when those it has taken are answered, or ten seconds later.
+    /// Takes no more requests, and returns when those it has taken are answered to their end, or some seconds later.
     pub async fn drain(&self) {
         self.ownership.drain();
-        let mut unanswered = self.unanswered.subscribe();
-        let all = unanswered.wait_for(|requests| *requests == 0);
-        if tokio::time::timeout(ANSWER, all).await.is_err() {
+        if timeout(ANSWER, self.unanswered.none()).await.is_err() {
             tracing::warn!("some requests were not answered in time");
+        }
+        if timeout(STREAM, self.streaming.none()).await.is_err() {
+            tracing::info!("some responses had not ended");
         }
     }
 
     async fn answer(&self, request: Request) -> Result<Response, FetchError> {
         // Counted before the role is read: a drain that begins in between waits for this one.
-        let _unanswered = Unanswered::new(&self.unanswered);
+        let _unanswered = self.unanswered.one();
         if !self.ownership.is_active() {
             return Ok(self.misdirected());
         }
         let began = Instant::now();
-        let answer = match self.app.fetch(request).await {
+        let mut answer = match self.app.fetch(request).await {
             Err(FetchError::ShuttingDown) => return Ok(self.misdirected()),
             answer => answer,
         };
         self.metrics.answered(&answer, began.elapsed());
+        if let Ok(response) = &mut answer {
+            // Only a pod says this of itself: the gateway would send the request again.
+            response.headers.remove(sidecar::STATE_HEADER);
+            response.body = self.counted(std::mem::replace(&mut response.body, Body::Empty));
+        }
         answer
+    }
+
+    /// The same body, counted while it streams.
+    fn counted(&self, body: Body) -> Body {
+        match body {
+            Body::Stream(stream) => {
+                let one = self.streaming.one();
+                Body::Stream(Box::pin(stream.inspect(move |_| {
+                    let _held = &one; // and dropped with the stream
+                })))
+            }
+            body => body,
+        }
     }
 
     /// 421 (RFC 9110 section 15.5.20), with the reason for the gateway.
@@ -136,17 +161,27 @@ impl Application for Pod {
     }
 }
 
-/// One request that has no answer yet, while it exists.
-struct Unanswered<'a>(&'a watch::Sender<usize>);
+/// How many of something there are.
+#[derive(Default)]
+struct Count(Arc<watch::Sender<usize>>);
 
-impl<'a> Unanswered<'a> {
-    fn new(count: &'a watch::Sender<usize>) -> Self {
-        count.send_modify(|count| *count += 1);
-        Self(count)
+impl Count {
+    /// Counts one, until it is dropped.
+    fn one(&self) -> One {
+        self.0.send_modify(|count| *count += 1);
+        One(self.0.clone())
+    }
+
+    /// Returns when there is none.
+    async fn none(&self) {
+        // The sender is ours: it does not go away.
+        let _ = self.0.subscribe().wait_for(|count| *count == 0).await;
     }
 }
 
-impl Drop for Unanswered<'_> {
+struct One(Arc<watch::Sender<usize>>);
+
+impl Drop for One {
     fn drop(&mut self) {
         self.0.send_modify(|count| *count -= 1);
     }

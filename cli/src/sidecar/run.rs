@@ -22,11 +22,9 @@ use super::{Common, env, start_log};
 use crate::console::Console;
 use crate::dev::THREADS_PER_CORE;
 
-/// How long responses that stream may go on once the pod drains. Their clients' other requests wait meanwhile.
-const STREAMS: Duration = Duration::from_secs(5);
-/// How long gateways may take to hear that the pod drains. A request on its way to a connection that is closed could not
-/// be told from one that was run.
-const NOTICE: Duration = Duration::from_millis(200);
+/// How long the port still answers that this pod is not active, when its successor is already: to gateways that have not
+/// heard of that. A request on its way to a connection that is closed could not be told from one that was run.
+const NOTICE: Duration = Duration::from_secs(1);
 /// How often mounted Secrets and ConfigMaps are looked at. The kubelet itself takes up to a minute to change them.
 const ENV_LOOK: Duration = Duration::from_secs(10);
 
@@ -105,6 +103,7 @@ impl Args {
         }
         let drained = CancellationToken::new();
         let door = self.door(pod.clone()).await?;
+        let sockets = door.sockets();
         let door = tokio::spawn(door.run(drained.clone().cancelled_owned()));
         readiness.done("the code to be loaded");
         tracing::info!("ready");
@@ -118,6 +117,7 @@ impl Args {
         readiness.wait_for("nothing: it ends");
         reload.abort();
         if outcome.is_ok() {
+            sockets.cancel();
             leave(&pod, door, &drained).await;
         }
         outcome
@@ -155,7 +155,7 @@ impl Args {
         let config = DoorConfig {
             listen: self.listen,
             trusted_proxies: TrustedProxies::All,
-            shutdown_timeout: STREAMS,
+            shutdown_timeout: NOTICE,
             // A successor has the shards at once.
             shutdown_code: 1012,
             ..DoorConfig::default()
@@ -191,11 +191,12 @@ async fn active(
 /// is the successor let in.
 async fn leave(pod: &Pod, door: JoinHandle<()>, drained: &CancellationToken) {
     tracing::info!("draining");
-    tokio::join!(pod.drain(), tokio::time::sleep(NOTICE));
-    drained.cancel();
-    let _ = door.await;
+    pod.drain().await;
     pod.app().shut_down().await;
     tracing::info!("released");
+    tokio::time::sleep(NOTICE).await;
+    drained.cancel();
+    let _ = door.await;
 }
 
 /// Replaces the running class when a mounted value changes.

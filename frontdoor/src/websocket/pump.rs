@@ -95,7 +95,7 @@ pub(crate) async fn run(mut stream: TcpStream, early: Bytes, accepted: Accepted,
         shutdown_code: config.shutdown_code,
         link: &link,
     };
-    let draining = pin!(door.draining.cancelled());
+    let draining = pin!(door.sockets.cancelled());
     let mut writer = pin!(writer.run(outgoing, draining));
     let end = {
         let mut keep_alive = pin!(keep_alive(&link, config));

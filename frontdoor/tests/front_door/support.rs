@@ -15,6 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 pub type Fetched = Result<Response, FetchError>;
 
@@ -37,6 +38,7 @@ impl Application for Script {
 
 pub struct Running {
     pub addr: SocketAddr,
+    pub sockets: CancellationToken,
     calls: Arc<AtomicUsize>,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
@@ -63,6 +65,7 @@ where
     };
     let door = FrontDoor::bind(config, Arc::new(script)).await.unwrap();
     let addr = door.local_addr();
+    let sockets = door.sockets();
     let (stop, stopped) = oneshot::channel();
     let task = tokio::spawn(door.run(async {
         // Dropped when a test fails: stop as well.
@@ -70,6 +73,7 @@ where
     }));
     Running {
         addr,
+        sockets,
         calls,
         stop: Some(stop),
         task,

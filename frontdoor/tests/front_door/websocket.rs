@@ -274,6 +274,29 @@ async fn an_application_that_vanishes_closes_with_1011_and_a_mute_client_is_left
 }
 
 #[tokio::test]
+async fn sockets_can_be_closed_while_requests_are_served() {
+    let config = Config {
+        shutdown_code: 1012,
+        ..config()
+    };
+    let app = App::new(true);
+    let server = serve(config, &app).await;
+    let mut early = open(&server, "").await;
+    server.sockets.cancel();
+    let (first, payload) = receive(&mut early).await;
+    assert_eq!((first, &payload[..2]), (0x88, &close_payload(1012)[..]));
+    early.send(frame(0x88, &close_payload(1012))).await;
+    app.sees_close(1012, "").await;
+    assert!(early.is_closed().await);
+
+    let mut late = open(&server, "").await;
+    let (first, payload) = receive(&mut late).await;
+    assert_eq!((first, &payload[..2]), (0x88, &close_payload(1012)[..]));
+    drop(late);
+    server.end().await;
+}
+
+#[tokio::test]
 async fn a_client_that_breaks_the_rules_is_told_and_the_application_has_lost_it() {
     let config = Config {
         max_message_bytes: 1000,

@@ -18,6 +18,7 @@ use crate::{Case, cases};
 pub const CASES: &[Case] = cases![
     the_first_pod_is_active_and_the_second_runs_nothing,
     a_drained_pod_answers_what_it_has_and_its_successor_finds_all_of_it,
+    a_response_that_streams_is_sent_to_its_end,
     an_expired_lease_is_no_right_to_answer_and_a_renewed_one_is,
     a_pod_that_was_declared_dead_is_over_and_a_later_term_is_active,
     of_several_standbys_one_becomes_active,
@@ -36,6 +37,13 @@ const ask = (question) => new Promise((resolve, reject) => {
 export default {
   async fetch(request) {
     const { pathname } = new URL(request.url);
+    if (pathname === "/stream") {
+      const { readable, writable } = new TransformStream();
+      const writer = writable.getWriter();
+      writer.write(new TextEncoder().encode("begun, "));
+      setTimeout(() => { writer.write(new TextEncoder().encode("ended")); writer.close(); }, 300);
+      return new Response(readable, { headers: { "portside-state": "active" } });
+    }
     if (pathname === "/slow") await new Promise((resolve) => setTimeout(resolve, 300));
     return new Response(String(await ask("add")));
   },
@@ -154,6 +162,18 @@ async fn a_drained_pod_answers_what_it_has_and_its_successor_finds_all_of_it() {
     second.becomes(State::Active).await;
     assert!(second.pod.ownership().term > term);
     assert_eq!(second.add("/add").await, Ok(6));
+}
+
+async fn a_response_that_streams_is_sent_to_its_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    let running = pod(&store, SERVER).await;
+    running.becomes(State::Active).await;
+    let response = running.fetch("/stream").await.unwrap();
+    // What a pod says of itself is not the application's to say.
+    assert!(!response.headers.contains_key("portside-state"));
+    let (text, ()) = tokio::join!(text(response.body), running.leave());
+    assert_eq!(text, "begun, ended");
 }
 
 async fn an_expired_lease_is_no_right_to_answer_and_a_renewed_one_is() {

@@ -1,13 +1,13 @@
-//! The log.
+//! The log of a process in a cluster.
 
 use std::io::IsTerminal;
 
 use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
-/// How the log looks.
+/// How the log looks: arguments to flatten into a program's own.
 #[derive(Debug, Args)]
-pub(crate) struct LogArgs {
+pub struct LogArgs {
     /// Text, or one JSON object a line
     #[arg(long, env = "PORTSIDE_LOG_FORMAT", value_enum, default_value = "text")]
     log_format: LogFormat,
@@ -22,6 +22,14 @@ pub(crate) struct LogArgs {
     log_level: String,
 }
 
+/// `--log-level` cannot be understood.
+#[derive(Debug, thiserror::Error)]
+#[error("--log-level {filter:?}: {why}")]
+pub struct WrongFilter {
+    filter: String,
+    why: String,
+}
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum LogFormat {
     Text,
@@ -33,9 +41,11 @@ impl LogArgs {
     ///
     /// # Errors
     /// The filter cannot be parsed.
-    pub(crate) fn init(&self) -> anyhow::Result<()> {
-        let filter = EnvFilter::try_new(&self.log_level)
-            .map_err(|error| anyhow::anyhow!("--log-level {:?}: {error}", self.log_level))?;
+    pub fn init(&self) -> Result<(), WrongFilter> {
+        let filter = EnvFilter::try_new(&self.log_level).map_err(|error| WrongFilter {
+            filter: self.log_level.clone(),
+            why: error.to_string(),
+        })?;
         let log = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_ansi(std::io::stderr().is_terminal())

@@ -1,0 +1,66 @@
+//! The admin port over real connections.
+
+#![allow(clippy::unwrap_used)] // These are tests.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use axum::Router;
+use axum::routing::get;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use portside_admin::{Admin, Readiness};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::registry::Registry;
+
+async fn started(readiness: &Readiness) -> SocketAddr {
+    let mut registry = Registry::with_prefix("portside_test");
+    let counter = Counter::<u64>::default();
+    counter.inc_by(3);
+    registry.register("things", "Things", counter);
+    let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let admin = Admin::bind(any_port, readiness.clone(), registry).await;
+    let admin = admin
+        .unwrap()
+        .with(Router::new().route("/own", get(async || "mine")));
+    let address = admin.local_addr().unwrap();
+    tokio::spawn(admin.run());
+    address
+}
+
+async fn text(address: SocketAddr, path: &str) -> (u16, String) {
+    let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
+    let url = format!("http://{address}{path}").parse().unwrap();
+    let response = client.get(url).await.unwrap();
+    let status = response.status().as_u16();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    (status, String::from_utf8(body.to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn readiness_names_what_is_missing_and_liveness_does_not_care() {
+    let readiness = Readiness::waiting_for(["the watches", "the code"]);
+    let address = started(&readiness).await;
+    let waiting = "waiting for the code\nwaiting for the watches\n";
+    assert_eq!(text(address, "/readyz").await, (503, waiting.to_owned()));
+    assert_eq!(text(address, "/livez").await.0, 200);
+    readiness.done("the code");
+    readiness.done("the watches");
+    assert_eq!(text(address, "/readyz").await, (200, "ok\n".to_owned()));
+    readiness.wait_for("the end");
+    assert_eq!(text(address, "/readyz").await.0, 503);
+}
+
+#[tokio::test]
+async fn metrics_and_own_routes_are_served() {
+    let address = started(&Readiness::default()).await;
+    let (status, metrics) = text(address, "/metrics").await;
+    assert_eq!(status, 200);
+    assert!(
+        metrics.contains("portside_test_things_total 3"),
+        "{metrics}"
+    );
+    assert!(metrics.ends_with("# EOF\n"), "{metrics}");
+    assert_eq!(text(address, "/own").await, (200, "mine".to_owned()));
+}
