@@ -43,13 +43,15 @@ pub(crate) fn digest(files: &Files) -> String {
 /// JSON, which is YAML that every reader understands alike.
 pub(crate) fn manifest(class: &ServerlessWorkerClass) -> String {
     let spec = &class.spec;
+    // Without a source: the mounted folder is the code. The reader wants the field.
     let mut effective = json!({
+        "code": {},
         "env": spec.env,
         "limits": spec.limits,
         "concurrency": spec.concurrency,
     });
     if let Some(main) = &spec.code.main {
-        effective["code"] = json!({ "main": main });
+        effective["code"]["main"] = json!(main);
     }
     let manifest = json!({
         "apiVersion": portside_crds::API_VERSION,
