@@ -40,7 +40,7 @@ export default {
 ///
 /// `POST /<name>?entry=<text>` adds an entry, `GET /<name>` lists them.
 pub fn ledger_code(version: &str) -> Value {
-    json!({ "main": "server.js", "inline": { "server.js": SERVER.replace("VERSION", version), "ledger.js": WORKER } })
+    json!({ "inline": { "server.js": SERVER.replace("VERSION", version), "ledger.js": WORKER } })
 }
 
 /// A class that runs the ledger.

@@ -50,7 +50,7 @@ pub async fn new_code_under_load(test: Arc<Test>) {
         .await;
     let chat_spec = |greeting: &str| {
         json!({
-            "code": { "main": "server.js", "configMap": { "name": "chat-source" } },
+            "code": { "configMap": { "name": "chat-source" } },
             "env": [{ "name": "GREETING", "value": greeting }],
         })
     };
@@ -189,7 +189,7 @@ pub async fn broken_code_leaves_the_old_one(test: Arc<Test>) {
 /// Secrets and ConfigMaps that come later than the class.
 pub async fn what_is_missing_is_named_and_waited_for(test: Arc<Test>) {
     let class = test.class("early", json!({
-        "code": { "main": "server.js", "configMap": { "name": "early-source" } },
+        "code": { "configMap": { "name": "early-source" } },
         "storage": { "database": { "secretKeyRef": { "name": "early-database" } } },
         "env": [{ "name": "GREETING", "valueFrom": { "secretKeyRef": { "name": "early-env", "key": "greeting" } } }],
     }))
