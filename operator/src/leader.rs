@@ -5,13 +5,11 @@
 
 use kube::Client;
 use kube_lease_manager::{LeaseManagerBuilder, LeaseManagerError};
+use portside_crds::names::{FIELD_MANAGER, OPERATOR_LEASE};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::metrics::Metrics;
-
-/// The Lease's name, in the operator's namespace.
-const LEASE: &str = "portside-operator";
 
 /// Seconds after which a leader that renews no more has lost. A new leader takes over that late after a crash.
 const DURATION_SECONDS: u64 = 30;
@@ -41,9 +39,10 @@ impl Leadership {
         identity: &str,
         metrics: Metrics,
     ) -> Result<Self, LeaseManagerError> {
-        let manager = LeaseManagerBuilder::new(client, LEASE)
+        let manager = LeaseManagerBuilder::new(client, OPERATOR_LEASE)
             .with_namespace(namespace)
             .with_identity(identity)
+            .with_field_manager(format!("{FIELD_MANAGER}-{identity}"))
             .with_duration(DURATION_SECONDS)
             .with_grace(GRACE_SECONDS)
             .build()

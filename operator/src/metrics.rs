@@ -132,3 +132,57 @@ fn labels(class: &Class) -> ClassLabels {
         reason: ready.map_or("", |ready| &ready.reason).to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kube::runtime::reflector::store::Writer;
+    use kube::runtime::watcher::Event;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn classes_are_counted_without_their_names() {
+        let mut writer = Writer::new(());
+        let classes = [
+            ("one", "True", "Succeeded"),
+            ("two", "True", "Succeeded"),
+            ("three", "False", "CodeInvalid"),
+        ];
+        for (name, status, reason) in classes {
+            let class: Class = serde_json::from_value(json!({
+                "metadata": {"namespace": "secret-project", "name": name},
+                "spec": {"code": {}},
+                "status": {"conditions": [{
+                    "type": "Ready", "status": status, "reason": reason, "message": "",
+                    "lastTransitionTime": "2026-01-01T00:00:00Z"
+                }]}
+            }))
+            .unwrap();
+            writer.apply_watcher_event(&Event::Apply(class));
+        }
+        let (mut caches, _writers) = crate::caches::new();
+        caches.classes = writer.as_reader();
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry, caches);
+        metrics.reconciled(Duration::from_millis(3), Some("conflict"));
+        metrics.leading(true);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        for line in [
+            "portside_operator_classes{ready=\"True\",reason=\"Succeeded\"} 2",
+            "portside_operator_classes{ready=\"False\",reason=\"CodeInvalid\"} 1",
+            "portside_operator_reconcile_errors_total{reason=\"conflict\"} 1",
+            "portside_operator_leader 1",
+        ] {
+            assert!(
+                text.lines().any(|one| one == line),
+                "{line} is not in\n{text}"
+            );
+        }
+        assert!(
+            !text.contains("secret-project") && !text.contains("three"),
+            "{text}"
+        );
+    }
+}

@@ -14,6 +14,7 @@ use kube::runtime::{WatchStreamExt, reflector::reflector as reflect, watcher};
 use kube::{Client, Resource};
 use portside_admin::{Admin, Readiness};
 use prometheus_client::registry::Registry;
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -67,10 +68,12 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
     });
     let mut tasks = JoinSet::new();
     tasks.spawn(admin.run());
+    let (served, is_served) = oneshot::channel();
     tasks.spawn(watch_definition(
         Arc::clone(&context),
         readiness.clone(),
         pod_reference(&args),
+        served,
     ));
 
     let mut leadership = if args.no_leader_election {
@@ -91,11 +94,10 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
         queue: context.queue.clone(),
     };
     let served = tokio::select! {
-        served = definition_served(&client) => served,
+        served = is_served => served.is_ok(),
         () = stop.cancelled() => false,
     };
     if served {
-        readiness.done(DEFINITION);
         watches.start(&caches, writers, &mut tasks);
         tasks.spawn(watch_gateway(Arc::clone(&context), &args, gateway_writer));
         tasks.spawn(http_routes.watch(watches, caches.clone(), http_route_writer));
@@ -165,49 +167,53 @@ async fn lead(
     Ok(())
 }
 
-/// Returns `true` when the cluster has a definition of the class, old or new.
-async fn definition_served(client: &Client) -> bool {
+/// Tells `served` when the cluster has a definition of the class, old or new; and while it is older than this program,
+/// says so in readiness, an event, a metric and the log.
+async fn watch_definition(
+    context: Arc<Context>,
+    readiness: Readiness,
+    pod: ObjectReference,
+    served: oneshot::Sender<()>,
+) {
+    let mut served = Some(served);
     loop {
-        match schema::served(client).await {
-            Ok(Served::Nothing) => {
-                tracing::warn!("waiting for {DEFINITION}; install the chart portside-crds")
-            }
-            Ok(_) => return true,
-            Err(error) => tracing::warn!(%error, "the API server's schemas cannot be read"),
+        let found = schema::served(&context.client).await;
+        if matches!(found, Ok(Served::Current | Served::Older(_)))
+            && let Some(served) = served.take()
+        {
+            readiness.done(DEFINITION);
+            // Nobody listens to it only when the process ends.
+            let _ = served.send(());
         }
-        tokio::time::sleep(schema::LOOK_AGAIN).await;
-    }
-}
-
-/// Says so, in readiness, an event and a metric, while the definition is older than this program.
-async fn watch_definition(context: Arc<Context>, readiness: Readiness, pod: ObjectReference) {
-    loop {
-        match schema::served(&context.client).await {
+        match found {
             Ok(Served::Current) => {
                 context.metrics.outdated(false);
                 readiness.done(CURRENT_DEFINITION);
                 return;
             }
             Ok(Served::Older(field)) => {
-                let note = format!(
-                    "the definition of ServerlessWorkerClass in the cluster lacks {field}, which this operator knows; \
-                     install the chart portside-crds of the same version"
-                );
-                tracing::warn!("{note}");
                 context.metrics.outdated(true);
                 if !readiness.missing().contains(&CURRENT_DEFINITION) {
                     readiness.wait_for(CURRENT_DEFINITION);
-                    report(&context.recorder, note, &pod).await;
+                    report_outdated(&context.recorder, &field, &pod).await;
                 }
             }
-            Ok(Served::Nothing) => context.metrics.outdated(true),
-            Err(error) => tracing::debug!(%error, "the API server's schemas cannot be read"),
+            Ok(Served::Nothing) => {
+                context.metrics.outdated(true);
+                tracing::warn!("waiting for {DEFINITION}; install the chart portside-crds");
+            }
+            Err(error) => tracing::warn!(%error, "the API server's schemas cannot be read"),
         }
         tokio::time::sleep(schema::LOOK_AGAIN).await;
     }
 }
 
-async fn report(recorder: &Recorder, note: String, pod: &ObjectReference) {
+async fn report_outdated(recorder: &Recorder, field: &str, pod: &ObjectReference) {
+    let note = format!(
+        "the definition of ServerlessWorkerClass in the cluster lacks {field}, which this operator knows; \
+         install the chart portside-crds of the same version"
+    );
+    tracing::warn!("{note}");
     let event = Event {
         type_: EventType::Warning,
         reason: "DefinitionOutdated".to_owned(),

@@ -145,3 +145,86 @@ fn within<K: Resource<DynamicType = ()>>(namespace: &Option<String>, object: &K)
 fn slim<K: Resource>(object: &mut K) {
     object.managed_fields_mut().clear();
 }
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use kube::runtime::reflector;
+
+    use super::*;
+
+    fn map(namespace: &str, name: &str) -> ConfigMap {
+        let mut map = ConfigMap::default();
+        map.metadata.namespace = Some(namespace.to_owned());
+        map.metadata.name = Some(name.to_owned());
+        map
+    }
+
+    fn feed(namespaces: &[Option<&str>]) -> (Store<ConfigMap>, Feed<ConfigMap>) {
+        let (store, writer) = reflector::store();
+        let namespaces = namespaces.iter().map(|one| one.map(ToOwned::to_owned));
+        (store, Feed::new(writer, namespaces.collect()))
+    }
+
+    /// Feeds events and gives the names that were told of, sorted.
+    fn told(
+        feed: &mut Feed<ConfigMap>,
+        index: usize,
+        events: Vec<Event<ConfigMap>>,
+    ) -> Vec<String> {
+        let mut names = vec![];
+        for event in events {
+            feed.take(index, event, &mut |map| names.push(map.name_any()));
+        }
+        names.sort();
+        names
+    }
+
+    fn list(namespace: &str, names: &[&str]) -> Vec<Event<ConfigMap>> {
+        let objects = names
+            .iter()
+            .map(|name| Event::InitApply(map(namespace, name)));
+        let events = std::iter::once(Event::Init).chain(objects);
+        events.chain([Event::InitDone]).collect()
+    }
+
+    #[tokio::test]
+    async fn is_ready_when_every_namespace_is_listed() {
+        let (store, mut feed) = feed(&[Some("a"), Some("b")]);
+        assert!(told(&mut feed, 0, list("a", &["one"])).is_empty());
+        assert!(told(&mut feed, 0, vec![Event::Apply(map("a", "two"))]).is_empty());
+        assert!(told(&mut feed, 0, vec![Event::Delete(map("a", "one"))]).is_empty());
+        assert!(store.is_empty());
+        assert_eq!(told(&mut feed, 1, list("b", &["three"])), ["three", "two"]);
+        store.wait_until_ready().await.unwrap();
+        assert_eq!(store.len(), 2);
+    }
+
+    #[test]
+    fn a_second_list_tells_what_went() {
+        let (store, mut feed) = feed(&[Some("a"), Some("b")]);
+        told(&mut feed, 0, list("a", &["one", "two"]));
+        told(&mut feed, 1, list("b", &["three"]));
+        assert_eq!(
+            told(&mut feed, 0, list("a", &["two", "four"])),
+            ["four", "one", "two"]
+        );
+        let mut names: Vec<String> = store.state().iter().map(|one| one.name_any()).collect();
+        names.sort();
+        assert_eq!(names, ["four", "three", "two"]);
+    }
+
+    #[test]
+    fn changes_are_told_once_the_store_has_them() {
+        let (store, mut feed) = feed(&[None]);
+        told(&mut feed, 0, list("a", &["one"]));
+        let mut seen = vec![];
+        feed.take(0, Event::Apply(map("b", "two")), &mut |_| {
+            seen.push(store.len())
+        });
+        feed.take(0, Event::Delete(map("a", "one")), &mut |_| {
+            seen.push(store.len())
+        });
+        assert_eq!(seen, [2, 1]);
+    }
+}
