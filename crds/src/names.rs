@@ -74,6 +74,12 @@ pub const ENV_DIR: &str = "/etc/portside/env";
 /// Where the sidecar finds the database's URL.
 pub const DATABASE_URL_FILE: &str = "/etc/portside/database/url";
 
+/// The key of a Secret of type kubernetes.io/dockerconfigjson.
+pub const PULL_SECRET_KEY: &str = ".dockerconfigjson";
+
+/// Where the sidecar finds the credentials for the registry that has the code.
+pub const PULL_SECRET_FILE: &str = "/etc/portside/pull/.dockerconfigjson";
+
 /// The name the class goes by outside its namespace, as `--class` of the sidecar takes it.
 #[must_use]
 pub fn qualified(namespace: &str, class: &str) -> String {

@@ -120,7 +120,9 @@ pub struct SidecarWorkers {
 /// Why a sidecar ended before it was ready.
 #[derive(Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TerminationReason {
-    /// The code cannot be bundled.
+    /// The OCI artifact with the code cannot be pulled.
+    CodePullFailed,
+    /// The code cannot be bundled, or what was pulled is not the bundle that it should be.
     CodeInvalid,
     /// The server's module threw when it was evaluated.
     CodeFailed,
@@ -141,6 +143,7 @@ impl TerminationReason {
     #[must_use]
     pub const fn reason(self) -> Reason {
         match self {
+            Self::CodePullFailed => Reason::CodePullFailed,
             Self::CodeInvalid => Reason::CodeInvalid,
             Self::CodeFailed => Reason::CodeFailed,
             Self::EnvMissing => Reason::EnvMissing,
@@ -159,7 +162,10 @@ impl TerminationReason {
             | Self::CodeFailed
             | Self::DatabaseIncompatible
             | Self::ClassInvalid => true,
-            Self::EnvMissing | Self::DatabaseMissing | Self::DatabaseUnavailable => false,
+            Self::CodePullFailed
+            | Self::EnvMissing
+            | Self::DatabaseMissing
+            | Self::DatabaseUnavailable => false,
         }
     }
 }

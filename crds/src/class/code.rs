@@ -23,7 +23,7 @@ pub struct Code {
     /// A ConfigMap whose every key is a file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_map: Option<ConfigMapCode>,
-    /// An artifact in an OCI registry.
+    /// An artifact in an OCI registry, such as portside push makes. The pods pull it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oci: Option<OciCode>,
 }
@@ -37,18 +37,20 @@ pub struct ConfigMapCode {
     pub name: String,
 }
 
-/// Code in an OCI registry: an artifact of one bundle.json layer.
+/// Code in an OCI registry: an artifact of one layer of type application/vnd.portside.bundle.v1+json, a bundle.
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct OciCode {
-    /// The artifact, such as registry.example/acme/chat:1.4.
+    /// The artifact, such as registry.example/acme/chat:1.4. Each pod asks for the tag when it starts: if the tag moves,
+    /// running pods stay as they are and later ones run what it names then. Set digest to pin it.
     #[schemars(length(max = 512), extend("x-kubernetes-validations" = rules::schema(rules::OCI_REFERENCE)))]
     pub reference: String,
-    /// The manifest's digest, sha256: and 64 hexadecimal digits. With it, the tag may move without effect.
+    /// The manifest's digest, which portside push prints: sha256: and 64 hexadecimal digits. It pins the artifact: the
+    /// tag may then move without effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 71), extend("x-kubernetes-validations" = rules::schema(rules::OCI_DIGEST)))]
     pub digest: Option<String>,
-    /// A Secret of type kubernetes.io/dockerconfigjson with the registry's credentials.
+    /// A Secret of type kubernetes.io/dockerconfigjson with the registry's credentials. Only the pods read it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pull_secret: Option<LocalRef>,
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use portside_crds::ServerlessWorkerClass;
+use portside_crds::class::OciCode;
 use portside_crds::names::{BUNDLE_FILE, MANIFEST_FILE};
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -17,6 +18,14 @@ pub(crate) fn effective(mut files: Files) -> Files {
     }
     files.remove(MANIFEST_FILE);
     files
+}
+
+/// What an artifact is known by, in place of files: only the pods see those.
+pub(crate) fn artifact(oci: &OciCode) -> Files {
+    let digest = oci.digest.clone().unwrap_or_default();
+    [("reference", oci.reference.clone()), ("digest", digest)]
+        .map(|(name, value)| (name.to_owned(), value.into_bytes()))
+        .into()
 }
 
 /// SHA-256 over paths and contents, each preceded by its length, as `sha256:` and 64 hexadecimal digits.
@@ -68,7 +77,7 @@ pub(crate) fn manifest(class: &ServerlessWorkerClass) -> String {
 /// gives the same.
 pub(crate) fn inputs(class: &ServerlessWorkerClass, code_digest: &str) -> String {
     let spec = &class.spec;
-    let wanted = json!({
+    let mut wanted = json!({
         "code": code_digest,
         "main": spec.code.main,
         "env": spec.env,
@@ -77,6 +86,13 @@ pub(crate) fn inputs(class: &ServerlessWorkerClass, code_digest: &str) -> String
         "concurrency": spec.concurrency,
         "pod": spec.pod,
     });
+    if let Some(OciCode {
+        pull_secret: Some(secret),
+        ..
+    }) = &spec.code.oci
+    {
+        wanted["pullSecret"] = json!(secret);
+    }
     let hash = Sha256::digest(wanted.to_string());
     hash[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -136,6 +152,7 @@ mod tests {
             json!({"limits": {"heap": "1Mi"}}),
             json!({"concurrency": {"inputGate": true}}),
             json!({"storage": {"database": {"secretKeyRef": {"name": "x"}}}}),
+            json!({"code": {"oci": {"reference": "a.b/c", "pullSecret": {"name": "x"}}}}),
         ] {
             assert_ne!(of(other.clone()), plain, "{other}");
         }

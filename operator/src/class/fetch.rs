@@ -48,8 +48,8 @@ pub(crate) enum Source {
     ConfigMap { name: String, files: Arc<Files> },
     /// There is no such ConfigMap.
     Missing { name: String },
-    /// An OCI artifact, which is not read here.
-    Oci { reference: String },
+    /// An OCI artifact, which the pods pull.
+    Oci,
     /// None is named.
     None,
 }
@@ -120,9 +120,8 @@ async fn source(
             .map(|(path, text)| (path.clone(), text.clone().into_bytes()));
         return Ok(Source::Inline(files.collect()));
     }
-    if let Some(oci) = &code.oci {
-        let reference = oci.reference.clone();
-        return Ok(Source::Oci { reference });
+    if code.oci.is_some() {
+        return Ok(Source::Oci);
     }
     let Some(name) = code.config_map.as_ref().map(|code| code.name.clone()) else {
         return Ok(Source::None);

@@ -64,6 +64,7 @@ pub(crate) fn fetched(class: ServerlessWorkerClass, map: Option<ConfigMap>, live
         (_, Some(code), None) => Source::Missing {
             name: code.name.clone(),
         },
+        _ if code.oci.is_some() => Source::Oci,
         _ => Source::None,
     };
     Fetched {

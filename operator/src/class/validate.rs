@@ -34,9 +34,9 @@ pub(crate) struct Valid {
 /// What a class's pods run.
 #[derive(Debug, Clone)]
 pub(crate) struct Workload {
-    /// The code, without a manifest.
+    /// The code, without a manifest. None of an artifact's.
     pub files: Arc<Files>,
-    /// The digest of `files`.
+    /// The digest of `files`, or of what names the artifact.
     pub digest: String,
     /// The effective manifest.
     pub manifest: String,
@@ -148,9 +148,12 @@ fn workload(
             ),
         });
     }
-    let digest = code::digest(&files);
+    let mut all = match &class.spec.code.oci {
+        Some(oci) => code::artifact(oci),
+        None => (*files).clone(),
+    };
+    let digest = code::digest(&all);
     // The name covers the manifest as well: the ConfigMap cannot change.
-    let mut all = (*files).clone();
     all.insert(
         names::MANIFEST_FILE.to_owned(),
         manifest.clone().into_bytes(),
@@ -180,16 +183,10 @@ fn files(key: &ClassKey, source: Source) -> Result<Arc<Files>, Rejection> {
             );
             return rejected(Reason::CodeMissing, message);
         }
-        Source::Oci { reference } => {
-            let message = format!(
-                "the artifact {reference} cannot be pulled: this version of the operator takes code from \
-                 spec.code.inline and spec.code.configMap only; put the bundle into a ConfigMap"
-            );
-            return rejected(Reason::CodePullFailed, message);
-        }
+        Source::Oci => return Ok(Arc::default()),
         Source::None => {
-            let message = "spec.code names no code; give one of inline and configMap".to_owned();
-            return rejected(Reason::CodeMissing, message);
+            let message = "spec.code names no code; give one of inline, configMap and oci";
+            return rejected(Reason::CodeMissing, message.to_owned());
         }
     };
     let files = code::effective(files);
@@ -253,9 +250,6 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said_with_the_next_step() {
-        let oci = Source::Oci {
-            reference: "reg.example/a:1".into(),
-        };
         let missing = Source::Missing {
             name: "chat-code".into(),
         };
@@ -267,7 +261,6 @@ mod tests {
             missing,
             empty,
             inline("server.js", vec![b' '; 1 << 20]),
-            oci,
             Source::None,
         ]
         .map(reject)
@@ -324,5 +317,21 @@ mod tests {
         assert_eq!(one.digest, two.digest);
         assert_ne!(one.config_map, two.config_map);
         assert_ne!(one.inputs, two.inputs);
+
+        let artifact = |oci: &str| {
+            let class = crate::class::testkit::class(&format!("code: {{ oci: {oci} }}"));
+            workload(&class, &key, Source::Oci).unwrap()
+        };
+        let tag = artifact("{ reference: a.b/c:1 }");
+        let digest = "0".repeat(64);
+        let pinned = artifact(&format!(
+            "{{ reference: a.b/c:1, digest: 'sha256:{digest}' }}"
+        ));
+        assert_ne!(
+            tag.config_map,
+            artifact("{ reference: a.b/c:2 }").config_map
+        );
+        assert_ne!(tag.config_map, pinned.config_map);
+        assert_ne!(tag.digest, pinned.digest);
     }
 }

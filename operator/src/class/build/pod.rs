@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use portside_crds::class::{EnvEntry, Resources};
+use portside_crds::class::{EnvEntry, OciCode, Resources};
 use portside_crds::names;
 
 use super::{DIGEST_ANNOTATION, texts};
@@ -28,6 +28,7 @@ const APP: &str = "app";
 const ENV: &str = "env";
 const DATABASE: &str = "database";
 const TMP: &str = "tmp";
+const PULL: &str = "pull";
 
 /// What the class's pods are made of.
 pub(super) fn template(valid: &Valid, workload: &Workload, settings: &Settings) -> PodTemplateSpec {
@@ -73,6 +74,15 @@ fn spec(valid: &Valid, workload: &Workload, settings: &Settings) -> PodSpec {
         .volume_mounts
         .get_or_insert_default()
         .extend([mount(APP, names::APP_DIR), mount(ENV, names::ENV_DIR)]);
+    let oci = valid.class.spec.code.oci.as_ref();
+    let pull_secret = oci.and_then(|oci| oci.pull_secret.as_ref());
+    if let Some(oci) = oci {
+        sidecar.args.get_or_insert_default().extend(artifact(oci));
+    }
+    if pull_secret.is_some() {
+        let mounts = sidecar.volume_mounts.get_or_insert_default();
+        mounts.push(mount(PULL, parent(names::PULL_SECRET_FILE)));
+    }
     // Fast while starting, as users wait for it; patient, as evaluating the code may take long.
     sidecar.startup_probe = Some(probe("/readyz", 1, 300));
     sidecar.readiness_probe = Some(probe("/readyz", 5, 2));
@@ -81,6 +91,14 @@ fn spec(valid: &Valid, workload: &Workload, settings: &Settings) -> PodSpec {
     containers.extend(extra);
     let mut volumes = shared_volumes(valid);
     volumes.extend([code_volume(workload), env_volume(&valid.class.spec.env)]);
+    volumes.extend(pull_secret.map(|secret| {
+        secret_file(
+            PULL,
+            &secret.name,
+            names::PULL_SECRET_KEY,
+            names::PULL_SECRET_FILE,
+        )
+    }));
     let grace = pod.termination_grace_period_seconds;
     PodSpec {
         containers,
@@ -175,22 +193,13 @@ pub(super) fn sidecar(valid: &Valid, settings: &Settings, command: &str) -> Cont
 /// The volumes that [`sidecar`] mounts.
 pub(super) fn shared_volumes(valid: &Valid) -> Vec<Volume> {
     let database = &valid.class.spec.storage.database.secret_key_ref;
-    let url = names::DATABASE_URL_FILE;
     vec![
-        Volume {
-            name: DATABASE.to_owned(),
-            secret: Some(SecretVolumeSource {
-                secret_name: Some(database.name.clone()),
-                items: Some(vec![item(
-                    &database.key,
-                    url.rsplit_once('/').map_or(url, |(_, file)| file),
-                )]),
-                // The sidecar says what is missing, clearer than a pod that does not start.
-                optional: Some(true),
-                ..SecretVolumeSource::default()
-            }),
-            ..Volume::default()
-        },
+        secret_file(
+            DATABASE,
+            &database.name,
+            &database.key,
+            names::DATABASE_URL_FILE,
+        ),
         Volume {
             name: TMP.to_owned(),
             empty_dir: Some(EmptyDirVolumeSource::default()),
@@ -218,6 +227,34 @@ fn code_volume(workload: &Workload) -> Volume {
             name: workload.config_map.clone(),
             items: Some(items),
             ..ConfigMapVolumeSource::default()
+        }),
+        ..Volume::default()
+    }
+}
+
+/// The arguments that say which artifact has the code.
+fn artifact(oci: &OciCode) -> Vec<String> {
+    let mut args = vec!["--artifact", &oci.reference];
+    if let Some(digest) = &oci.digest {
+        args.extend(["--artifact-digest", digest]);
+    }
+    if oci.pull_secret.is_some() {
+        args.extend(["--pull-secret-file", names::PULL_SECRET_FILE]);
+    }
+    args.into_iter().map(ToOwned::to_owned).collect()
+}
+
+/// A key of a Secret, to be mounted where `file` is.
+fn secret_file(volume: &str, secret: &str, key: &str, file: &str) -> Volume {
+    let name = file.rsplit_once('/').map_or(file, |(_, name)| name);
+    Volume {
+        name: volume.to_owned(),
+        secret: Some(SecretVolumeSource {
+            secret_name: Some(secret.to_owned()),
+            items: Some(vec![item(key, name)]),
+            // The sidecar says what is missing, clearer than a pod that does not start.
+            optional: Some(true),
+            ..SecretVolumeSource::default()
         }),
         ..Volume::default()
     }

@@ -90,6 +90,8 @@ snapshots! {
     suspended,
     config_map,
     bundle,
+    oci,
+    oci_pinned,
     tls,
     http_route,
 }
