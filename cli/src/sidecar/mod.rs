@@ -2,6 +2,7 @@
 
 mod env;
 mod failure;
+mod patience;
 mod purge;
 mod run;
 

@@ -12,12 +12,14 @@ use portside_frontdoor::{Config as DoorConfig, FrontDoor, TrustedProxies};
 use portside_runtime::Engine;
 use portside_sidecar::metrics::{Metrics, PodGauges};
 use portside_sidecar::{App, Class, Config, Ownership, Pod, Role, admin};
+use portside_store::Store;
 use prometheus_client::registry::Registry;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::failure::Failure;
+use super::patience::patiently;
 use super::{Common, env, start_log};
 use crate::console::Console;
 use crate::dev::THREADS_PER_CORE;
@@ -25,6 +27,8 @@ use crate::dev::THREADS_PER_CORE;
 /// How long the port still answers that this pod is not active, when its successor is already: to gateways that have not
 /// heard of that. A request on its way to a connection that is closed could not be told from one that was run.
 const NOTICE: Duration = Duration::from_secs(1);
+/// Between two tries to get what the pod lacks.
+const AGAIN: Duration = Duration::from_secs(2);
 /// How often mounted Secrets and ConfigMaps are looked at. The kubelet itself takes up to a minute to change them.
 const ENV_LOOK: Duration = Duration::from_secs(10);
 
@@ -45,6 +49,22 @@ pub struct Args {
     /// The address of probes, metrics, /ownership and /status
     #[arg(long, default_value_t = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 9090)))]
     admin: SocketAddr,
+    /// Where the pod remembers from one container to the next what it has said to be missing
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "/tmp/portside-told",
+        hide = true
+    )]
+    told: PathBuf,
+}
+
+/// What a pod is made of.
+struct Prepared {
+    class: Class,
+    manifest: Option<Manifest>,
+    store: Arc<dyn Store>,
+    ownership: Arc<Ownership>,
 }
 
 impl Args {
@@ -66,17 +86,19 @@ impl Args {
     }
 
     async fn serve(self, engine: Arc<Engine>, cores: usize) -> Result<(), Failure> {
-        let ended = ended()?;
+        let mut ended = std::pin::pin!(ended()?);
         let readiness = Readiness::waiting_for(["the code to be loaded"]);
-        let (class, manifest) = self.class().await?;
-        let digest = class.bundle.digest().to_string();
-        let store = self.common.open().await?;
-        let unavailable = |error: portside_sidecar::Error| {
-            Failure::new(Reason::DatabaseUnavailable, error.to_string())
+        let prepared = tokio::select! {
+            () = &mut ended => return Ok(()),
+            prepared = patiently(&self.told, AGAIN, async || self.prepare().await) => prepared?,
         };
-        let ownership = Ownership::register(store.clone(), &self.common.pod_name)
-            .await
-            .map_err(unavailable)?;
+        let Prepared {
+            class,
+            manifest,
+            store,
+            ownership,
+        } = prepared;
+        let digest = class.bundle.digest().to_string();
         let console = Console::new();
         let app = App::start(
             engine,
@@ -121,6 +143,21 @@ impl Args {
             leave(&pod, door, &drained).await;
         }
         outcome
+    }
+
+    /// All that comes from elsewhere.
+    async fn prepare(&self) -> Result<Prepared, Failure> {
+        let (class, manifest) = self.class().await?;
+        let store = self.common.open().await?;
+        let ownership = Ownership::register(store.clone(), &self.common.pod_name).await;
+        let ownership = ownership
+            .map_err(|error| Failure::new(Reason::DatabaseUnavailable, error.to_string()))?;
+        Ok(Prepared {
+            class,
+            manifest,
+            store,
+            ownership,
+        })
     }
 
     /// The class as the mounted files have it.
