@@ -107,7 +107,7 @@ impl Cluster {
     /// Asks a pod over HTTP, by way of the API server.
     ///
     /// # Errors
-    /// Whatever keeps it from answering with success.
+    /// Whatever keeps it from answering with success within seconds.
     pub async fn ask(
         &self,
         namespace: &str,
@@ -116,7 +116,12 @@ impl Cluster {
         path: &str,
     ) -> Result<String, String> {
         let url = format!("/api/v1/namespaces/{namespace}/pods/{pod}:{port}/proxy{path}");
-        self.try_kubectl(&["get", "--raw", &url]).await
+        let args = ["get", "--raw", &url];
+        let asking = self.try_kubectl(&args);
+        match tokio::time::timeout(Duration::from_secs(3), asking).await {
+            Ok(answer) => answer,
+            Err(_) => Err("no answer".to_owned()),
+        }
     }
 
     /// Waits until a Deployment is rolled out.
@@ -135,6 +140,8 @@ impl Cluster {
 
     /// Writes what there is to know about a namespace into a folder, and the most telling part to standard error.
     pub async fn explain(&self, namespace: &str, folder: &Path) {
+        // An earlier run may have left other pods' logs.
+        let _ = std::fs::remove_dir_all(folder);
         std::fs::create_dir_all(folder).unwrap();
         let all = "serverlessworkerclasses,deployments,pods,services,endpointslices,ingresses,jobs";
         for (file, args) in [

@@ -93,8 +93,8 @@ impl Test {
 
     async fn explain(&self) {
         let logs = self.cluster.settings.logs.join(&self.namespace);
-        self.cluster.explain(SYSTEM, &logs.join(SYSTEM)).await;
         self.cluster.explain(&self.namespace, &logs).await;
+        self.cluster.explain(SYSTEM, &logs.join(SYSTEM)).await;
     }
 
     /// Creates or changes an object of the namespace; `rest` is what it has besides its name.
