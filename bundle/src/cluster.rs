@@ -20,8 +20,8 @@ pub enum ManifestsError {
     NoClass,
     /// The bundle does not go into a ConfigMap.
     #[error(
-        "the bundle has {} KiB, and a ConfigMap takes {} KiB of it: write it to a file with -o, push that to a registry \
-         as an OCI artifact, and name it in spec.code.oci",
+        "the bundle has {} KiB, and a ConfigMap takes {} KiB of it: put it into a registry with portside push, and name the \
+         artifact in spec.code.oci",
         bytes.div_ceil(1024),
         MAX_CONFIG_MAP_BUNDLE / 1024
     )]

@@ -104,23 +104,27 @@ pub(crate) fn find(dir: &Path, options: &Options) -> Result<Entry, Vec<Problem>>
     }
 }
 
-/// Reads the bundle that the folder has, and its manifest.
-pub(crate) fn made(dir: &Path) -> Result<Bundled, Vec<Problem>> {
+/// Reads a bundle, the folder's own unless another is given, and the folder's manifest.
+pub(crate) fn made(dir: &Path, given: Option<&[u8]>) -> Result<Bundled, Vec<Problem>> {
     let root = root(dir)?;
     let mut inputs = BTreeSet::new();
     let manifest = manifest::find(&root, &mut inputs);
-    let path = root.join(BUNDLE_FILE);
-    let bundle =
-        file::read(&path).map_err(|error| vec![Problem::of_file(BUNDLE_FILE, error.to_string())]);
-    match (bundle, manifest) {
-        (Ok(bundle), Ok(manifest)) => {
+    let bundle = match given {
+        Some(bytes) => file::decode(bytes),
+        None => {
+            let path = root.join(BUNDLE_FILE);
+            let bundle = file::read(&path);
             inputs.insert(path);
-            Ok(Bundled {
-                bundle,
-                inputs: inputs.into_iter().collect(),
-                manifest,
-            })
+            bundle
         }
+    };
+    let bundle = bundle.map_err(|error| vec![Problem::of_file(BUNDLE_FILE, error.to_string())]);
+    match (bundle, manifest) {
+        (Ok(bundle), Ok(manifest)) => Ok(Bundled {
+            bundle,
+            inputs: inputs.into_iter().collect(),
+            manifest,
+        }),
         (bundle, manifest) => {
             let problems = [bundle.err(), manifest.err()];
             Err(problems.into_iter().flatten().flatten().collect())

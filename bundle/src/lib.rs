@@ -102,12 +102,30 @@ pub async fn bundle(dir: &Path, options: &Options) -> Result<Bundled, Vec<Proble
 /// # Errors
 /// As for [`bundle`]; what is wrong with `bundle.json` has that path.
 pub async fn load(dir: &Path) -> Result<Bundled, Vec<Problem>> {
-    let projected = dir.join(PROJECTED);
-    let dir = if projected.is_dir() { &projected } else { dir };
+    let dir = files(dir);
     if dir.join(BUNDLE_FILE).is_file() {
-        entry::made(dir)
+        entry::made(&dir, None)
     } else {
-        bundle(dir, &Options::default()).await
+        bundle(&dir, &Options::default()).await
+    }
+}
+
+/// Takes a bundle that came from elsewhere, as the bytes of its file (see [`file`]), with the manifest in a folder that
+/// was prepared for it. Of the folder's other files none is read.
+///
+/// # Errors
+/// As for [`load`].
+pub fn load_made(dir: &Path, bytes: &[u8]) -> Result<Bundled, Vec<Problem>> {
+    entry::made(&files(dir), Some(bytes))
+}
+
+/// The folder that has the files of a prepared one.
+fn files(dir: &Path) -> PathBuf {
+    let projected = dir.join(PROJECTED);
+    if projected.is_dir() {
+        projected
+    } else {
+        dir.to_owned()
     }
 }
 

@@ -5,6 +5,8 @@ mod check;
 mod console;
 mod dev;
 mod problems;
+mod push;
+mod registry;
 mod sidecar;
 mod variables;
 mod watch;
@@ -27,6 +29,8 @@ enum Command {
     Dev(dev::Args),
     /// Write the application in a folder to one file: its modules and their digest
     Bundle(bundle::Args),
+    /// Bundle the application in a folder and push it to an OCI registry
+    Push(push::Args),
     /// Report everything that keeps the application in a folder from being bundled
     Check(check::Args),
     /// Run, or purge, a class in a cluster: what its pods call
@@ -41,6 +45,7 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Dev(args) => args.run(),
         Command::Bundle(args) => args.run(),
+        Command::Push(args) => args.run(),
         Command::Check(args) => args.run(),
         Command::Sidecar(args) => args.run(),
     };

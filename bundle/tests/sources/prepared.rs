@@ -1,6 +1,6 @@
 //! Folders as the sidecar finds them.
 
-use portside_bundle::{file, load};
+use portside_bundle::{file, load, load_made};
 
 use crate::common::{App, code};
 
@@ -45,6 +45,13 @@ async fn a_bundle_in_the_folder_is_the_code() {
     assert_eq!(loaded.bundle, bundle);
     assert_eq!(loaded.manifest.unwrap().name, "chat");
     assert_eq!(loaded.inputs.len(), 2);
+
+    let pulled = App::new(&[("class.yaml", CLASS), ("bundle.json", "not read")]);
+    let loaded = load_made(pulled.dir(), &file::encode(&bundle).unwrap()).unwrap();
+    assert_eq!(loaded.bundle, bundle);
+    assert_eq!(loaded.manifest.unwrap().name, "chat");
+    let problems = load_made(pulled.dir(), b"{}").unwrap_err();
+    assert_eq!(problems[0].path, "bundle.json");
 
     app.write("bundle.json", b"{}");
     app.write("class.yaml", b"kind: Pod");

@@ -1,5 +1,6 @@
 //! `portside sidecar`: what the pods of a class run in a cluster.
 
+mod artifact;
 mod env;
 mod failure;
 mod patience;
@@ -26,7 +27,7 @@ pub struct Args {
 #[derive(Subcommand)]
 enum Command {
     /// Run a class's application, as one pod of several
-    Run(run::Args),
+    Run(Box<run::Args>),
     /// Delete everything a class has stored, once no pod of it is alive
     Purge(purge::Args),
 }

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::failure::Failure;
 use super::patience::patiently;
-use super::{Common, env, start_log};
+use super::{Common, artifact, env, start_log};
 use crate::console::Console;
 use crate::dev::THREADS_PER_CORE;
 
@@ -29,6 +29,8 @@ use crate::dev::THREADS_PER_CORE;
 const NOTICE: Duration = Duration::from_secs(1);
 /// Between two tries to get what the pod lacks.
 const AGAIN: Duration = Duration::from_secs(2);
+/// Likewise from a registry, which may count them.
+const PULL_AGAIN: Duration = Duration::from_secs(15);
 /// How often mounted Secrets and ConfigMaps are looked at. The kubelet itself takes up to a minute to change them.
 const ENV_LOOK: Duration = Duration::from_secs(10);
 
@@ -40,6 +42,8 @@ pub struct Args {
     /// The folder with the class's code and class.yaml
     #[arg(long, value_name = "DIR", default_value = "/app")]
     app: PathBuf,
+    #[command(flatten)]
+    artifact: artifact::Args,
     /// The folder with one file for each value that is kept in a Secret or ConfigMap
     #[arg(long, value_name = "DIR", default_value = "/etc/portside/env")]
     env_dir: PathBuf,
@@ -90,7 +94,7 @@ impl Args {
         let readiness = Readiness::waiting_for(["the code to be loaded"]);
         let prepared = tokio::select! {
             () = &mut ended => return Ok(()),
-            prepared = patiently(&self.told, AGAIN, async || self.prepare().await) => prepared?,
+            prepared = self.prepared() => prepared?,
         };
         let Prepared {
             class,
@@ -145,9 +149,16 @@ impl Args {
         outcome
     }
 
-    /// All that comes from elsewhere.
-    async fn prepare(&self) -> Result<Prepared, Failure> {
-        let (class, manifest) = self.class().await?;
+    /// All that comes from elsewhere, once it is there. An artifact is pulled only once.
+    async fn prepared(&self) -> Result<Prepared, Failure> {
+        let pull = async || self.artifact.pull().await;
+        let pulled = patiently(&self.told, PULL_AGAIN, pull).await?;
+        let prepare = async || self.prepare(pulled.as_deref()).await;
+        patiently(&self.told, AGAIN, prepare).await
+    }
+
+    async fn prepare(&self, pulled: Option<&[u8]>) -> Result<Prepared, Failure> {
+        let (class, manifest) = self.class(pulled).await?;
         let store = self.common.open().await?;
         let ownership = Ownership::register(store.clone(), &self.common.pod_name).await;
         let ownership = ownership
@@ -160,13 +171,15 @@ impl Args {
         })
     }
 
-    /// The class as the mounted files have it.
-    async fn class(&self) -> Result<(Class, Option<Manifest>), Failure> {
+    /// The class as the mounted files have it, with the bundle that was pulled.
+    async fn class(&self, pulled: Option<&[u8]>) -> Result<(Class, Option<Manifest>), Failure> {
+        let loaded = match pulled {
+            Some(bytes) => portside_bundle::load_made(&self.app, bytes),
+            None => portside_bundle::load(&self.app).await,
+        };
         let Bundled {
             bundle, manifest, ..
-        } = portside_bundle::load(&self.app)
-            .await
-            .map_err(|problems| Failure::of_code(&problems))?;
+        } = loaded.map_err(|problems| Failure::of_code(&problems))?;
         let class = Class {
             bundle: Arc::new(bundle),
             limits: Arc::new(
