@@ -124,7 +124,7 @@ mod tests {
     use portside_bundle::load_made;
 
     use super::*;
-    use crate::registry::testkit::{Registry, basic};
+    use crate::registry::testkit::{Fault, Registry, basic};
 
     #[tokio::test(flavor = "multi_thread")]
     async fn what_was_pushed_is_what_is_pulled() {
@@ -153,6 +153,7 @@ mod tests {
         let digest = push(&reference, right.clone(), bytes.clone())
             .await
             .unwrap();
+        registry.fail(Fault::Unlocated, 1);
         let again = push(&reference, right, bytes).await.unwrap();
         assert_eq!(again, digest);
 

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use oci_client::client::{Client, ClientConfig, ClientProtocol, SizedStream};
+use oci_client::errors::OciDistributionError as Cause;
 use oci_client::manifest::{OCI_IMAGE_MEDIA_TYPE, OciDescriptor, OciImageManifest, OciManifest};
 use oci_client::{ParseError, Reference, RegistryOperation};
 use portside_core::backoff::Backoff;
@@ -137,16 +138,30 @@ impl Artifact {
         let (layer, config) = (&manifest.layers[0].digest, &manifest.config.digest);
         let client = self.client(UPLOAD)?;
         self.log_in(&client, RegistryOperation::Push).await?;
-        let stored = client.push_blob(&self.reference, bytes, layer).await;
-        stored.map_err(failed)?;
-        let stored = client.push_blob(&self.reference, EMPTY, config).await;
-        stored.map_err(failed)?;
+        self.store(&client, bytes, layer).await?;
+        self.store(&client, EMPTY.to_vec(), config).await?;
         let text = serde_json::to_vec(&manifest).map_err(|error| failed(error.into()))?;
         let digest = sha256(&text);
         let media_type = OCI_IMAGE_MEDIA_TYPE.parse().expect("it is plain ASCII");
         let stored = client.push_manifest_raw(&self.reference, text, media_type);
         stored.await.map_err(failed)?;
         Ok(digest)
+    }
+
+    async fn store(&self, client: &Client, blob: Vec<u8>, digest: &str) -> Result<(), Error> {
+        let stored = client.push_blob(&self.reference, blob, digest).await;
+        let Err(error) = stored else { return Ok(()) };
+        // Some registries leave out where they have stored it.
+        let is_there = matches!(error, Cause::RegistryNoLocationError)
+            && client
+                .blob_exists(&self.reference, digest)
+                .await
+                .is_ok_and(|is_there| is_there);
+        if is_there {
+            Ok(())
+        } else {
+            Err(self.failed(error))
+        }
     }
 
     async fn try_to_pull(&self, client: &Client) -> Result<Pulled, Error> {
@@ -221,7 +236,7 @@ impl Artifact {
         Client::try_from(config).map_err(|error| self.failed(error))
     }
 
-    fn failed(&self, error: oci_client::errors::OciDistributionError) -> Error {
+    fn failed(&self, error: Cause) -> Error {
         Error::of(&self.reference, error)
     }
 

@@ -37,6 +37,8 @@ pub enum Fault {
     OtherManifest,
     /// Manifests cannot be had.
     Unavailable,
+    /// It is not said where a blob was stored.
+    Unlocated,
 }
 
 struct Inner {
@@ -254,6 +256,9 @@ impl Store {
                 return error(StatusCode::BAD_REQUEST, "DIGEST_INVALID");
             }
             self.blobs.insert(digest.to_owned(), body.to_vec());
+            if self.fails(Fault::Unlocated) {
+                return StatusCode::CREATED.into_response();
+            }
             let location = format!("/v2/any/blobs/{digest}");
             return (StatusCode::CREATED, [(header::LOCATION, location)]).into_response();
         }

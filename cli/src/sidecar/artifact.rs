@@ -11,7 +11,7 @@ use crate::registry::{Artifact, Error, Kind, Login, pinned};
 
 /// Which artifact has the code, and who asks for it.
 #[derive(clap::Args)]
-pub struct Args {
+pub struct ArtifactArgs {
     /// The OCI artifact with the class's bundle. It takes the place of code in the folder
     #[arg(long, value_name = "REFERENCE")]
     artifact: Option<String>,
@@ -23,7 +23,7 @@ pub struct Args {
     pull_secret_file: Option<PathBuf>,
 }
 
-impl Args {
+impl ArtifactArgs {
     /// Pulls the bundle's file into memory, if the code is in a registry.
     pub async fn pull(&self) -> Result<Option<Vec<u8>>, Failure> {
         let Some(reference) = &self.artifact else {

@@ -18,9 +18,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::artifact::ArtifactArgs;
 use super::failure::Failure;
 use super::patience::patiently;
-use super::{Common, artifact, env, start_log};
+use super::{Common, env, start_log};
 use crate::console::Console;
 use crate::dev::THREADS_PER_CORE;
 
@@ -43,7 +44,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR", default_value = "/app")]
     app: PathBuf,
     #[command(flatten)]
-    artifact: artifact::Args,
+    artifact: ArtifactArgs,
     /// The folder with one file for each value that is kept in a Secret or ConfigMap
     #[arg(long, value_name = "DIR", default_value = "/etc/portside/env")]
     env_dir: PathBuf,

@@ -9,7 +9,7 @@ use crate::registry::testkit::{Fault, Registry};
 #[derive(Parser)]
 struct Cli {
     #[command(flatten)]
-    args: Args,
+    args: ArtifactArgs,
 }
 
 async fn pull(args: &[&str]) -> Result<Option<Vec<u8>>, Termination> {
