@@ -15,6 +15,7 @@ use portside_runtime::Engine;
 use portside_sidecar::{App, Class, Config, Ownership};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::class::class;
 use crate::console::Console;
 use crate::problems;
 use crate::variables::{Provided, Variable};
@@ -185,17 +186,7 @@ impl Source {
         let name = manifest
             .as_ref()
             .map_or_else(|| folder().into_owned(), |manifest| manifest.name.clone());
-        let class = Class {
-            bundle: Arc::new(bundle),
-            limits: Arc::new(
-                manifest
-                    .as_ref()
-                    .map(|manifest| manifest.limits.clone())
-                    .unwrap_or_default(),
-            ),
-            env: Arc::new(env),
-            input_gate: manifest.is_some_and(|manifest| manifest.input_gate),
-        };
+        let class = class(bundle, manifest.as_ref(), env);
         Ok((class, name))
     }
 }

@@ -2,6 +2,7 @@
 
 mod bundle;
 mod check;
+mod class;
 mod console;
 mod dev;
 mod problems;

@@ -122,7 +122,9 @@ pub struct SidecarWorkers {
 pub enum TerminationReason {
     /// The OCI artifact with the code cannot be pulled.
     CodePullFailed,
-    /// The code cannot be bundled, or what was pulled is not the bundle that it should be.
+    /// What was pulled has another digest than it should have.
+    CodeDigestMismatch,
+    /// The code cannot be bundled, or what was pulled is no bundle.
     CodeInvalid,
     /// The server's module threw when it was evaluated.
     CodeFailed,
@@ -144,6 +146,7 @@ impl TerminationReason {
     pub const fn reason(self) -> Reason {
         match self {
             Self::CodePullFailed => Reason::CodePullFailed,
+            Self::CodeDigestMismatch => Reason::CodeDigestMismatch,
             Self::CodeInvalid => Reason::CodeInvalid,
             Self::CodeFailed => Reason::CodeFailed,
             Self::EnvMissing => Reason::EnvMissing,
@@ -158,7 +161,8 @@ impl TerminationReason {
     #[must_use]
     pub const fn is_final(self) -> bool {
         match self {
-            Self::CodeInvalid
+            Self::CodeDigestMismatch
+            | Self::CodeInvalid
             | Self::CodeFailed
             | Self::DatabaseIncompatible
             | Self::ClassInvalid => true,

@@ -85,7 +85,7 @@ impl ArtifactArgs {
                 "check the registry, and that the pods' network reaches it".to_owned(),
             ),
             Kind::Damaged => (
-                Reason::CodeInvalid,
+                Reason::CodeDigestMismatch,
                 "push it again, and check what is between the pods and the registry".to_owned(),
             ),
             Kind::NotABundle => (

@@ -22,6 +22,7 @@ use super::artifact::ArtifactArgs;
 use super::failure::Failure;
 use super::patience::patiently;
 use super::{Common, env, start_log};
+use crate::class::class;
 use crate::console::Console;
 use crate::dev::THREADS_PER_CORE;
 
@@ -181,19 +182,8 @@ impl Args {
         let Bundled {
             bundle, manifest, ..
         } = loaded.map_err(|problems| Failure::of_code(&problems))?;
-        let class = Class {
-            bundle: Arc::new(bundle),
-            limits: Arc::new(
-                manifest
-                    .as_ref()
-                    .map(|manifest| manifest.limits.clone())
-                    .unwrap_or_default(),
-            ),
-            env: Arc::new(env::read(&self.env_dir, manifest.as_ref())?),
-            input_gate: manifest
-                .as_ref()
-                .is_some_and(|manifest| manifest.input_gate),
-        };
+        let env = env::read(&self.env_dir, manifest.as_ref())?;
+        let class = class(bundle, manifest.as_ref(), env);
         Ok((class, manifest))
     }
 
