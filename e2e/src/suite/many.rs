@@ -13,31 +13,29 @@ use crate::test::Test;
 
 const CLASSES: usize = 100;
 
-/// A hundred classes, suspended so that the node need not hold their pods, settle in under a minute, and then cause
-/// no traffic.
+/// A hundred classes are made at once, pods and all: under a minute on two idle cores, and the test is patient with busy
+/// ones. Then they cause no traffic.
 pub async fn a_hundred_classes_settle(test: Arc<Test>) {
-    let manifests: Vec<String> = (0..CLASSES)
+    let classes: Vec<Value> = (0..CLASSES)
         .map(|number| {
             let mut spec = apps::ledger(&number.to_string());
-            spec["suspend"] = json!(true);
+            // More than a small node has to give, if each asked for what a busy class needs.
+            spec["pod"] = json!({ "resources": { "requests": { "cpu": "1m", "memory": "16Mi" } } });
             spec["routes"] = json!([{ "host": test.host(&format!("many-{number}")) }]);
-            let object = json!({
+            json!({
                 "apiVersion": "portside.dev/v1alpha1",
                 "kind": "ServerlessWorkerClass",
                 "metadata": { "name": format!("many-{number}"), "namespace": test.namespace },
                 "spec": spec,
-            });
-            object.to_string()
+            })
         })
         .collect();
     let start = Instant::now();
-    test.cluster
-        .try_apply(&manifests.join("\n---\n"))
-        .await
-        .unwrap();
+    let list = json!({ "apiVersion": "v1", "kind": "List", "items": classes });
+    test.cluster.apply(&list).await;
     until(
         "all classes to be settled",
-        Duration::from_secs(60),
+        Duration::from_secs(120),
         async || {
             let classes = test.cluster.list(&test.namespace, "swc", "").await;
             let settled = classes.iter().filter(|class| settled(class)).count();
@@ -64,17 +62,18 @@ pub async fn a_hundred_classes_settle(test: Arc<Test>) {
         .collect();
     let sum: u64 = caused.values().sum();
     eprintln!("requests in an idle minute: {sum} {caused:?}");
-    assert!(sum <= 10, "{sum} requests in an idle minute: {caused:?}");
+    assert!(sum <= 20, "{sum} requests in an idle minute: {caused:?}");
 }
 
 fn settled(class: &Value) -> bool {
     class["status"]["observedGeneration"] == class["metadata"]["generation"]
-        && condition(class, "Ready")["reason"] == "Suspended"
+        && condition(class, "Ready")["reason"] == "Succeeded"
         && condition(class, "Reconciling")["status"] != "True"
 }
 
 /// What the API server was asked so far that an operator could ask: by verb and resource, without the leases, which
-/// every component renews, and without long watches, which count when they end.
+/// every component renews, and without long watches, which count when they end. The API server itself gets its own
+/// EndpointSlice every ten seconds.
 async fn requests(cluster: &Cluster) -> BTreeMap<String, u64> {
     let metrics = cluster.kubectl(&["get", "--raw", "/metrics"]).await;
     let mut requests = BTreeMap::new();
