@@ -5,7 +5,9 @@ use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, Conta
 use kube::ResourceExt;
 use portside_crds::Reason;
 use portside_crds::names;
-use portside_crds::sidecar::Termination;
+use portside_crds::sidecar::{Termination, TerminationReason};
+
+use super::build::DATABASE;
 
 /// The most bytes of a message that is not ours.
 const MAX_FOREIGN_BYTES: usize = 1000;
@@ -90,25 +92,43 @@ pub(crate) fn trouble(pod: &Pod) -> Option<Trouble> {
         init.chain(status.container_statuses.iter().flatten())
     };
     containers()
-        .find_map(|container| said(&name, container))
+        .find_map(|container| said(&name, pod, container))
         .or_else(|| containers().find_map(|container| waiting(&name, container)))
         .or_else(|| containers().find_map(|container| crashed(&name, container)))
         .or_else(|| unschedulable(&name, pod))
 }
 
 /// What the sidecar said of itself when it ended.
-fn said(pod: &str, container: &ContainerStatus) -> Option<Trouble> {
+fn said(name: &str, pod: &Pod, container: &ContainerStatus) -> Option<Trouble> {
     let ended = last_end(container)?;
-    let said = Termination::from_log(ended.message.as_deref()?)?;
+    let mut said = Termination::from_log(ended.message.as_deref()?)?;
+    if said.reason == TerminationReason::DatabaseMissing
+        && let Some((secret, key)) = database(pod)
+    {
+        // The pod knows only where it would have been mounted.
+        said.message = format!(
+            "there is no Secret {secret} with the key {key}; make it with `kubectl create secret generic {secret} \
+             --from-literal={key}=postgres://user:password@host/database`"
+        );
+    }
     Some(Trouble {
         reason: said.reason.reason(),
         message: if said.reason.is_final() {
             said.message
         } else {
-            format!("pod {pod}: {}", said.message)
+            format!("pod {name}: {}", said.message)
         },
         is_final: said.reason.is_final(),
     })
+}
+
+/// The Secret that has the database's URL, and its key.
+fn database(pod: &Pod) -> Option<(&str, &str)> {
+    let volumes = pod.spec.as_ref()?.volumes.as_deref()?;
+    let volume = volumes.iter().find(|volume| volume.name == DATABASE)?;
+    let secret = volume.secret.as_ref()?;
+    let item = secret.items.as_deref()?.first()?;
+    Some((secret.secret_name.as_deref()?, &item.key))
 }
 
 fn waiting(pod: &str, container: &ContainerStatus) -> Option<Trouble> {

@@ -94,7 +94,8 @@ pub(crate) fn pod(name: &str, inputs: &str, status: &str) -> Arc<Pod> {
     let mut pod: Pod = yaml(&format!(
         "metadata:\n  name: {name}\n  namespace: team-a\n  creationTimestamp: '2026-01-01T00:00:00Z'\n  \
          labels: {{ portside.dev/class: chat, portside.dev/component: sidecar }}\n  \
-         annotations: {{ portside.dev/inputs: '{inputs}', portside.dev/code-digest: 'sha256:of-{inputs}' }}\n"
+         annotations: {{ portside.dev/inputs: '{inputs}', portside.dev/code-digest: 'sha256:of-{inputs}' }}\nspec:\n  containers: []\n  \
+         volumes: [{{ name: database, secret: {{ secretName: portside-database, items: [{{ key: url, path: url }}] }} }}]\n"
     ));
     pod.status = Some(yaml(status));
     Arc::new(pod)

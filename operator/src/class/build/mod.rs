@@ -30,6 +30,7 @@ mod purge_job;
 mod service;
 mod service_account;
 
+pub(crate) use pod::DATABASE;
 pub(crate) use purge_job::{ATTEMPT_ANNOTATION, COMPONENT_PURGE};
 
 /// The pod template's annotation with the digest of the code that the pod runs.

@@ -26,7 +26,8 @@ const GRACE_SECONDS: i64 = 60;
 /// Volumes, by what they hold.
 const APP: &str = "app";
 const ENV: &str = "env";
-const DATABASE: &str = "database";
+/// The volume with the database's URL.
+pub(crate) const DATABASE: &str = "database";
 const TMP: &str = "tmp";
 const PULL: &str = "pull";
 

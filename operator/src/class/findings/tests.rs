@@ -246,7 +246,7 @@ fn trouble_that_may_pass() {
     let mut taken = Case::new("");
     taken.refusals = vec![Refusal::name_taken(Kind::Service, "chat-workers")];
     let cases = [
-        ("no database", starting().said("DatabaseMissing", "Secret portside-database has no key url")),
+        ("no database", starting().said("DatabaseMissing", "there is no URL in a file")),
         ("a secret is missing", starting().said("EnvMissing", "TOKEN: Secret chat has no key token")),
         (
             "no image",
