@@ -84,7 +84,7 @@ pub async fn a_fresh_class_is_in_progress_until_it_is_seen(test: Arc<Test>) {
         .kubectl(&["explain", "swc.spec.scaling.replicas"])
         .await;
     assert!(
-        explained.contains("standby") || explained.contains("take over"),
+        explained.contains("One of them runs the workers"),
         "{explained}"
     );
     // What the API server says of the pods' shape is checked by the namespace itself: it admits restricted pods only.

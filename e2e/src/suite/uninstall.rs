@@ -29,7 +29,7 @@ pub async fn nothing_gets_stuck(test: Arc<Test>) {
             "-n",
             SYSTEM,
             "get",
-            "deployments,services,jobs,secrets,roles,rolebindings",
+            "deployments,services,jobs,secrets,serviceaccounts,roles,rolebindings,clusterroles,clusterrolebindings",
             "-o",
             "name",
             "-l",

@@ -54,14 +54,22 @@
   verbs: [get, list, watch]
 {{- end }}
 
+{{- /* What the clean-up after the operator may do. */}}
+{{- define "portside.cleanup.rules" -}}
+- apiGroups: [portside.dev]
+  resources: [serverlessworkerclasses]
+  verbs: [get, list, patch]
+{{- end }}
+
 {{- /* A role and its binding, either for the whole cluster or in each watched namespace.
-       Call with (dict "root" $ "component" … "account" … "rules" …). */}}
+       Call with (dict "root" $ "component" … "account" … "rules" …), and "annotations" if there are any. */}}
 {{- define "portside.role" -}}
 {{- $root := .root }}
 {{- $name := printf "%s-%s" (include "portside.fullname" $root) .component }}
 {{- $labels := include "portside.labels" . }}
 {{- $account := .account }}
 {{- $rules := .rules }}
+{{- $annotations := .annotations }}
 {{- range $root.Values.watchNamespaces | default (list "") }}
 {{- $kind := ternary "Role" "ClusterRole" (ne . "") }}
 ---
@@ -73,6 +81,9 @@ metadata:
   namespace: {{ . }}
   {{- end }}
   labels: {{- $labels | nindent 4 }}
+  {{- with $annotations }}
+  annotations: {{- toYaml . | nindent 4 }}
+  {{- end }}
 rules: {{- $rules | nindent 2 }}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
@@ -83,6 +94,9 @@ metadata:
   namespace: {{ . }}
   {{- end }}
   labels: {{- $labels | nindent 4 }}
+  {{- with $annotations }}
+  annotations: {{- toYaml . | nindent 4 }}
+  {{- end }}
 roleRef:
   apiGroup: rbac.authorization.k8s.io
   kind: {{ $kind }}
