@@ -49,9 +49,25 @@ pub async fn a_hundred_classes_settle(test: Arc<Test>) {
     .await;
     eprintln!("{CLASSES} classes settled in {:?}", start.elapsed());
 
-    // One quiet minute, after what their creation set off has come to rest.
+    // One quiet minute, after the first count of each class's workers, which comes within half a minute.
+    until(
+        "every class's workers to be counted",
+        Duration::from_secs(90),
+        async || {
+            let classes = test.cluster.list(&test.namespace, "swc", "").await;
+            let counted = classes
+                .iter()
+                .filter(|class| class["status"]["workers"]["stored"] == 0)
+                .count();
+            if counted == CLASSES {
+                Ok(())
+            } else {
+                Err(format!("{counted} are"))
+            }
+        },
+    )
+    .await;
     let quiet = Duration::from_secs(60);
-    tokio::time::sleep(Duration::from_secs(10)).await;
     let before = requests(&test.cluster).await;
     tokio::time::sleep(quiet).await;
     let after = requests(&test.cluster).await;
