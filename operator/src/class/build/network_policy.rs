@@ -1,5 +1,7 @@
 //! Who may connect to the pods.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::networking::v1::{
     NetworkPolicy, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort,
     NetworkPolicySpec,
@@ -12,56 +14,56 @@ use super::{meta, texts};
 use crate::class::Settings;
 use crate::class::validate::Valid;
 
-/// `app.kubernetes.io/name` of the operator's and the gateway's pods.
-const APPLICATION: &str = "portside";
+/// `app.kubernetes.io/name` and `…/component` of the gateway's pods.
+const GATEWAY: [(&str, &str); 2] = [
+    (names::NAME_LABEL, "portside"),
+    ("app.kubernetes.io/component", "gateway"),
+];
 
-/// The gateway may send requests and ask for ownership, the operator ask for numbers; pods may send to anybody.
+/// Requests come from the gateway only. The admin port, where nothing can be changed, is open to the cluster's pods: the
+/// gateway asks there who is active, the operator for numbers, and whoever collects metrics for these. Pods may send to
+/// anybody.
 pub(super) fn network_policy(valid: &Valid, settings: &Settings) -> NetworkPolicy {
+    let gateway = NetworkPolicyPeer {
+        namespace_selector: Some(selector(texts([(
+            "kubernetes.io/metadata.name",
+            &settings.namespace,
+        )]))),
+        pod_selector: Some(selector(texts(GATEWAY))),
+        ip_block: None,
+    };
+    let anybody = NetworkPolicyPeer {
+        namespace_selector: Some(LabelSelector::default()),
+        ..NetworkPolicyPeer::default()
+    };
     NetworkPolicy {
         metadata: meta(valid, names::workers(&valid.key.name)),
         spec: Some(NetworkPolicySpec {
-            pod_selector: Some(LabelSelector {
-                match_labels: Some(names::pod_selector(&valid.key.name)),
-                ..LabelSelector::default()
-            }),
+            pod_selector: Some(selector(names::pod_selector(&valid.key.name))),
             policy_types: Some(vec!["Ingress".to_owned()]),
             ingress: Some(vec![
-                rule(
-                    "gateway",
-                    &[names::HTTP_PORT_NAME, names::ADMIN_PORT_NAME],
-                    settings,
-                ),
-                rule("operator", &[names::ADMIN_PORT_NAME], settings),
+                rule(gateway, names::HTTP_PORT_NAME),
+                rule(anybody, names::ADMIN_PORT_NAME),
             ]),
             egress: None,
         }),
     }
 }
 
-fn rule(component: &str, ports: &[&str], settings: &Settings) -> NetworkPolicyIngressRule {
-    let labels = |labels| {
-        Some(LabelSelector {
-            match_labels: Some(labels),
-            ..LabelSelector::default()
-        })
-    };
-    let port = |name: &&str| NetworkPolicyPort {
-        port: Some(IntOrString::String((*name).to_owned())),
-        protocol: Some("TCP".to_owned()),
-        end_port: None,
-    };
+fn selector(labels: BTreeMap<String, String>) -> LabelSelector {
+    LabelSelector {
+        match_labels: Some(labels),
+        ..LabelSelector::default()
+    }
+}
+
+fn rule(from: NetworkPolicyPeer, port: &str) -> NetworkPolicyIngressRule {
     NetworkPolicyIngressRule {
-        from: Some(vec![NetworkPolicyPeer {
-            namespace_selector: labels(texts([(
-                "kubernetes.io/metadata.name",
-                &settings.namespace,
-            )])),
-            pod_selector: labels(texts([
-                (names::NAME_LABEL, APPLICATION),
-                ("app.kubernetes.io/component", component),
-            ])),
-            ip_block: None,
+        from: Some(vec![from]),
+        ports: Some(vec![NetworkPolicyPort {
+            port: Some(IntOrString::String(port.to_owned())),
+            protocol: Some("TCP".to_owned()),
+            end_port: None,
         }]),
-        ports: Some(ports.iter().map(port).collect()),
     }
 }
