@@ -19,9 +19,6 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// Names of one registry. The first is how references have it.
-const DOCKER_HUB: [&str; 3] = ["docker.io", "index.docker.io", "registry-1.docker.io"];
-
 /// Who asks a registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Login {
@@ -166,11 +163,7 @@ impl<'a> Key<'a> {
         let (host, path) = key.split_once('/').unwrap_or((key, ""));
         let path = path.trim_end_matches('/');
         Self {
-            host: if DOCKER_HUB.contains(&host) {
-                DOCKER_HUB[0]
-            } else {
-                host
-            },
+            host,
             // The API's version, which older tools write.
             path: if matches!(path, "v1" | "v2") {
                 ""
@@ -182,13 +175,20 @@ impl<'a> Key<'a> {
 
     /// How much it says of the reference, more being greater; `None` if it is about something else.
     fn rank(&self, reference: &Reference) -> Option<(usize, bool)> {
-        let labels = || self.host.split('.').zip(reference.registry().split('.'));
-        let as_many = self.host.split('.').count() == reference.registry().split('.').count();
-        let host = as_many && labels().all(|(pattern, label)| fits(pattern, label));
+        // One registry is known by two names: the one that references leave out, and the one it answers at.
+        let host = self.names(reference.registry()) || self.names(reference.resolve_registry());
         let rest = reference.repository().strip_prefix(self.path);
         let path = self.path.is_empty()
             || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         (host && path).then(|| (self.path.len(), !self.host.contains('*')))
+    }
+
+    fn names(&self, registry: &str) -> bool {
+        let (patterns, labels) = (self.host.split('.'), registry.split('.'));
+        patterns.clone().count() == labels.clone().count()
+            && patterns
+                .zip(labels)
+                .all(|(pattern, label)| fits(pattern, label))
     }
 }
 
@@ -227,8 +227,7 @@ mod tests {
             "https://registry.example/team/": {"username": "team", "password": "p"},
             "registry.example:5000": {"auth": "ZDpl"},
             "*.cloud.example": {"username": "any", "password": "p"},
-            "eu-*.cloud.example": {"username": "region", "password": "p", "auth": ""},
-            "https://index.docker.io/v1/": {"username": "hub", "password": "p"}
+            "eu-*.cloud.example": {"username": "region", "password": "p", "auth": ""}
         }}"#;
         let user = |reference| user(find(config, reference));
         assert_eq!(user("registry.example/a:1"), "a/b:c");
@@ -238,8 +237,17 @@ mod tests {
         assert_eq!(user("us.cloud.example/a"), "any/p");
         assert_eq!(user("a.us.cloud.example/a"), "Anonymous");
         assert_eq!(user("registry.example:5001/a"), "Anonymous");
-        for hub in ["acme/a", "docker.io/acme/a", "index.docker.io/acme/a"] {
-            assert_eq!(user(hub), "hub/p", "{hub}");
+    }
+
+    #[test]
+    fn the_registry_that_references_leave_out_has_two_names() {
+        let short: Reference = "acme/a".parse().unwrap();
+        let (name, address) = (short.registry(), short.resolve_registry());
+        assert_ne!(name, address);
+        for key in [name.to_owned(), format!("https://{address}/v1/")] {
+            let entry = r#"{"username": "hub", "password": "p"}"#;
+            let config = format!(r#"{{"auths": {{"{key}": {entry}}}}}"#);
+            assert_eq!(user(find(&config, "acme/a")), "hub/p", "{key}");
         }
     }
 
