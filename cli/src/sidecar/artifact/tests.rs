@@ -97,7 +97,7 @@ async fn only_what_may_pass_is_retried() {
 
     registry.fail(Fault::OtherManifest, 1);
     let other = pull(&["--artifact", &reference, "--artifact-digest", &digest]).await;
-    assert_eq!(other.unwrap_err().reason, Reason::CodeInvalid);
+    assert_eq!(other.unwrap_err().reason, Reason::CodeDigestMismatch);
     let wrong = pull(&["--artifact", "not a reference"]).await.unwrap_err();
     assert_eq!(wrong.reason, Reason::ClassInvalid);
     assert!(
