@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use serde::{Serialize, Serializer};
+use portside_crds::plain::Plain;
 use serde_json::Value;
 
 use crate::file::{self, FileError};
@@ -64,30 +64,6 @@ pub fn manifests(bundled: &Bundled) -> Result<String, ManifestsError> {
         serde_saphyr::to_string(&Plain(&class.with_bundle_in(&name)))?
     );
     Ok(text)
-}
-
-/// A JSON value for any serializer. The value's own implementation is for JSON alone: built with arbitrary precision, as
-/// dependencies may ask for, it makes maps of numbers.
-struct Plain<'v>(&'v Value);
-
-impl Serialize for Plain<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0 {
-            Value::Null => serializer.serialize_unit(),
-            Value::Bool(value) => serializer.serialize_bool(*value),
-            Value::Number(number) => match (number.as_i64(), number.as_u64(), number.as_f64()) {
-                (Some(number), ..) => serializer.serialize_i64(number),
-                (_, Some(number), _) => serializer.serialize_u64(number),
-                (.., Some(number)) => serializer.serialize_f64(number),
-                _ => serializer.serialize_str(&number.to_string()),
-            },
-            Value::String(text) => serializer.serialize_str(text),
-            Value::Array(items) => serializer.collect_seq(items.iter().map(Plain)),
-            Value::Object(fields) => {
-                serializer.collect_map(fields.iter().map(|(name, value)| (name, Plain(value))))
-            }
-        }
-    }
 }
 
 /// Text as a double-quoted scalar on one line, which YAML 1.1 and 1.2 read alike.

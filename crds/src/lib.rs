@@ -6,6 +6,7 @@
 pub mod class;
 pub mod conditions;
 pub mod names;
+pub mod plain;
 pub mod quantity;
 pub mod reason;
 pub mod routes;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use portside_crds::ServerlessWorkerClass;
 use portside_crds::class::OciCode;
 use portside_crds::names::{BUNDLE_FILE, MANIFEST_FILE};
+use portside_crds::plain::Plain;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -68,7 +69,8 @@ pub(crate) fn manifest(class: &ServerlessWorkerClass) -> String {
         "metadata": { "name": class.metadata.name },
         "spec": effective,
     });
-    format!("{manifest:#}\n")
+    let text = serde_json::to_string_pretty(&Plain(&manifest));
+    text.expect("texts, numbers and maps of them are JSON") + "\n"
 }
 
 /// A hash of all that a class asks of its pods but their number. Pods are replaced when it changes, and only then.
@@ -93,7 +95,8 @@ pub(crate) fn inputs(class: &ServerlessWorkerClass, code_digest: &str) -> String
     {
         wanted["pullSecret"] = json!(secret);
     }
-    let hash = Sha256::digest(wanted.to_string());
+    let wanted = serde_json::to_string(&Plain(&wanted));
+    let hash = Sha256::digest(wanted.expect("texts, numbers and maps of them are JSON"));
     hash[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

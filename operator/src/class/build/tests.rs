@@ -5,6 +5,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use portside_crds::ServerlessWorkerClassSpec;
+use portside_crds::plain::Plain;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -55,7 +56,7 @@ fn documents(objects: &Objects) -> String {
     }
     let texts: Vec<String> = all
         .iter()
-        .map(|one| serde_saphyr::to_string(one).unwrap())
+        .map(|one| serde_saphyr::to_string(&Plain(one)).unwrap())
         .collect();
     texts.join("---\n")
 }
