@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use portside_bundle::{Options, cluster, file};
+use portside_bundle::{cluster, file};
 
 use crate::problems;
 
@@ -42,12 +42,8 @@ impl Args {
             main,
         } = self;
         let runtime = tokio::runtime::Runtime::new()?;
-        let bundled = match runtime.block_on(portside_bundle::bundle(&dir, &Options { main })) {
-            Ok(bundled) => bundled,
-            Err(found) => {
-                problems::print(&found);
-                return Ok(ExitCode::FAILURE);
-            }
+        let Some(bundled) = runtime.block_on(problems::bundled(&dir, main)) else {
+            return Ok(ExitCode::FAILURE);
         };
         let bytes = if manifests {
             cluster::manifests(&bundled)?.into_bytes()

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, anyhow, ensure};
 use oci_client::Reference;
-use portside_bundle::{Options, file};
+use portside_bundle::file;
 
 use crate::problems;
 use crate::registry::{Artifact, Kind, Login};
@@ -38,12 +38,8 @@ impl Args {
         let reference = parsed(&reference)?;
         let login = login(config.as_deref(), &reference)?;
         let runtime = tokio::runtime::Runtime::new()?;
-        let bundled = match runtime.block_on(portside_bundle::bundle(&dir, &Options { main })) {
-            Ok(bundled) => bundled,
-            Err(found) => {
-                problems::print(&found);
-                return Ok(ExitCode::FAILURE);
-            }
+        let Some(bundled) = runtime.block_on(problems::bundled(&dir, main)) else {
+            return Ok(ExitCode::FAILURE);
         };
         let bytes = file::encode(&bundled.bundle)?;
         let digest = runtime.block_on(push(&reference, login, bytes))?;
@@ -121,7 +117,7 @@ fn docker_config() -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use portside_bundle::load_made;
+    use portside_bundle::{Options, load_made};
 
     use super::*;
     use crate::registry::testkit::{Fault, Registry, basic};

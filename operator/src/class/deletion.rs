@@ -30,6 +30,9 @@ use super::status;
 use super::validate::Valid;
 use super::{Context, Error};
 
+/// What is said until the pods are gone.
+const PODS_END: &str = "the pods hand over and end";
+
 /// Between tries to delete a class's state.
 const BETWEEN_TRIES: Backoff = Backoff {
     first_ms: 10_000,
@@ -134,13 +137,7 @@ pub(crate) async fn reconcile(context: &Context, valid: &Valid) -> Result<Action
         .unwrap_or(0);
     match step(valid, job.as_deref(), tried, Timestamp::now()) {
         Step::EndPods => {
-            say(
-                context,
-                valid,
-                Reason::Purging,
-                "the pods hand over and end",
-            )
-            .await?;
+            say(context, valid, Reason::Purging, PODS_END).await?;
             for owned in valid
                 .live
                 .owned
@@ -151,13 +148,7 @@ pub(crate) async fn reconcile(context: &Context, valid: &Valid) -> Result<Action
             }
         }
         Step::AwaitPods => {
-            say(
-                context,
-                valid,
-                Reason::Purging,
-                "the pods hand over and end",
-            )
-            .await?;
+            say(context, valid, Reason::Purging, PODS_END).await?;
         }
         Step::Purge(attempt) => purge(context, valid, attempt).await?,
         Step::AwaitPurge => {
