@@ -1,6 +1,6 @@
 //! Headers that end at this hop.
 
-use http::header::{self, HeaderMap, HeaderName};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 /// RFC 9110 section 7.6.1, and `trailer`: trailers are not passed on.
 const HOP_BY_HOP: [HeaderName; 7] = [
@@ -28,6 +28,22 @@ pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     for name in &HOP_BY_HOP {
         headers.remove(name);
     }
+}
+
+/// Makes one line of a cookie that came in several, as HTTP/2 allows and browsers do (RFC 9113 section 8.2.3): joined with
+/// a comma, as other headers are, it would be another cookie.
+pub(crate) fn join_cookies(headers: &mut HeaderMap) {
+    let mut lines = headers.get_all(header::COOKIE).iter();
+    let (Some(first), Some(_)) = (lines.next(), lines.next()) else {
+        return;
+    };
+    let mut joined = first.as_bytes().to_vec();
+    for line in headers.get_all(header::COOKIE).iter().skip(1) {
+        joined.extend_from_slice(b"; ");
+        joined.extend_from_slice(line.as_bytes());
+    }
+    let joined = HeaderValue::from_bytes(&joined).expect("made of header values");
+    headers.insert(header::COOKIE, joined);
 }
 
 /// The members of a comma-separated list, over all lines of that name.
@@ -62,7 +78,6 @@ pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
 
     #[test]
     fn hop_by_hop_headers_go_and_the_others_stay() {
@@ -87,6 +102,25 @@ mod tests {
         let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["host", "x-public"]);
+    }
+
+    #[test]
+    fn a_cookie_in_several_lines_is_one_cookie() {
+        for (lines, expected) in [
+            (&[&b"a=1"[..]][..], &b"a=1"[..]),
+            (&[b"a=1", b"b=2; c=3", b"d=\xff"], b"a=1; b=2; c=3; d=\xff"),
+        ] {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append("cookie", HeaderValue::from_bytes(line).unwrap());
+            }
+            join_cookies(&mut headers);
+            let joined: Vec<_> = headers.get_all("cookie").iter().collect();
+            assert_eq!(joined, [expected]);
+        }
+        let mut none = HeaderMap::new();
+        join_cookies(&mut none);
+        assert!(none.is_empty());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use portside_exchange as exchange;
 
 use crate::body::{Fault, Outgoing, Upload};
 use crate::connection::Connection;
-use crate::headers::{content_length, remove_hop_by_hop};
+use crate::headers::{content_length, join_cookies, remove_hop_by_hop};
 use crate::io::Framing;
 use crate::response::{self, Refusal};
 use crate::websocket::{self, Handshake};
@@ -65,6 +65,7 @@ async fn fetch(
     let host = host(connection, &parts)?;
     let handshake = websocket::handshake(&parts)?;
     remove_hop_by_hop(&mut parts.headers);
+    join_cookies(&mut parts.headers);
     parts.headers.entry(header::HOST).or_insert_with(|| {
         HeaderValue::from_str(host.as_str()).expect("a host has only visible ASCII")
     });

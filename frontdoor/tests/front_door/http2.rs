@@ -98,6 +98,29 @@ async fn bodies_stream_both_ways() {
 }
 
 #[tokio::test]
+async fn a_cookie_in_several_fields_is_one_cookie() {
+    let server = start(config(), |request| async move {
+        let cookies: Vec<_> = request.headers.get_all("cookie").iter().collect();
+        Ok(text(format!("{cookies:?}")))
+    })
+    .await;
+    let mut client = connect::<Empty<Bytes>>(&server).await;
+    let request = Request::get("http://a/")
+        .header("cookie", "a=1")
+        .header("cookie", "b=2; c=3")
+        .body(Empty::new())
+        .unwrap();
+    let response = within(client.send_request(request)).await.unwrap();
+    let body = within(response.into_body().collect()).await.unwrap();
+    assert_eq!(body.to_bytes(), r#"["a=1; b=2; c=3"]"#);
+    drop(client);
+    let request = "GET / HTTP/1.1\r\nhost: a\r\ncookie: a=1\r\ncookie: b=2\r\n\r\n";
+    let reply = server.ask(request).await;
+    assert_eq!(reply.text(), r#"["a=1; b=2"]"#);
+    server.end().await;
+}
+
+#[tokio::test]
 async fn requests_that_contradict_themselves_are_refused() {
     let server = start(config(), |_| async { Ok(text("called")) }).await;
     let mut client = connect::<Full<Bytes>>(&server).await;
