@@ -4,8 +4,10 @@
 //! with one line for each thing that is. `GET /metrics` is OpenMetrics text. A process adds routes of its own.
 
 mod log;
+mod panics;
 
 pub use log::{LogArgs, WrongFilter};
+pub use panics::count_panics;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
-use portside_admin::{Admin, Readiness};
+use portside_admin::{Admin, Readiness, count_panics};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 
@@ -19,6 +19,7 @@ async fn started(readiness: &Readiness) -> SocketAddr {
     let counter = Counter::<u64>::default();
     counter.inc_by(3);
     registry.register("things", "Things", counter);
+    count_panics(&mut registry);
     let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let admin = Admin::bind(any_port, readiness.clone(), registry).await;
     let admin = admin
@@ -63,4 +64,20 @@ async fn metrics_and_own_routes_are_served() {
     );
     assert!(metrics.ends_with("# EOF\n"), "{metrics}");
     assert_eq!(text(address, "/own").await, (200, "mine".to_owned()));
+}
+
+#[tokio::test]
+async fn panics_are_counted() {
+    let address = started(&Readiness::default()).await;
+    let counted = async || {
+        let (_, metrics) = text(address, "/metrics").await;
+        let line = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("portside_test_panics_total "));
+        line.unwrap().parse::<u64>().unwrap()
+    };
+    let before = counted().await;
+    let task = tokio::spawn(async { panic!("as the test wants") });
+    assert!(task.await.unwrap_err().is_panic());
+    assert_eq!(counted().await, before + 1);
 }

@@ -196,6 +196,7 @@ impl Outgoing {
 
 /// Delivers a client's messages to the application, a bounded number at a time.
 pub struct SocketSender {
+    window: u32,
     credit: Arc<Semaphore>,
     deliver: Box<dyn Fn(Delivery) + Send + Sync>,
     closed: bool,
@@ -221,9 +222,10 @@ impl Delivery {
 
 impl SocketSender {
     /// Calls `deliver` for each message, with at most `window` of them undropped at once.
-    pub fn new(window: usize, deliver: impl Fn(Delivery) + Send + Sync + 'static) -> Self {
+    pub fn new(window: u32, deliver: impl Fn(Delivery) + Send + Sync + 'static) -> Self {
         Self {
-            credit: Arc::new(Semaphore::new(window)),
+            window,
+            credit: Arc::new(Semaphore::new(window as usize)),
             deliver: Box::new(deliver),
             closed: false,
         }
@@ -241,6 +243,12 @@ impl SocketSender {
             message,
             _credit: credit,
         });
+    }
+
+    /// Waits until the application has taken every message that was delivered.
+    pub async fn taken(&self) {
+        // The semaphore is never closed.
+        let _ = self.credit.acquire_many(self.window).await;
     }
 }
 

@@ -19,9 +19,10 @@ use tokio::net::TcpStream;
 
 use crate::body::Outgoing;
 use crate::io::{Heads, Io};
-use crate::request;
+use crate::panics::{self, What};
 use crate::server::Door;
 use crate::websocket::{self, Accepted};
+use crate::{request, response};
 
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Room for a usual request's head, read in one go before the protocol is known.
@@ -145,8 +146,12 @@ async fn serve_http1(connection: Arc<Connection>, io: Io) {
     if let Some(accepted) = accepted {
         // In a task of its own: a WebSocket may live for days, and HTTP's state is larger than all it needs.
         let door = Arc::clone(&connection.door);
+        let what = What::WebSocket {
+            path: accepted.path.clone(),
+            peer: connection.peer,
+        };
         let socket = websocket::run(stream, parts.read_buf, accepted, door);
-        connection.door.spawn(socket);
+        connection.door.spawn(what, socket);
     } else if connection.heads.in_body() {
         let _ = tokio::time::timeout(LINGER, linger(&mut stream)).await;
     }
@@ -162,7 +167,7 @@ async fn linger(stream: &mut TcpStream) {
 async fn serve_http2(connection: Arc<Connection>, io: Io) {
     let config = &connection.door.config;
     let draining = connection.door.draining.clone();
-    let mut builder = http2::Builder::new(Spawner(Arc::clone(&connection.door)));
+    let mut builder = http2::Builder::new(Spawner(Arc::clone(&connection)));
     builder
         .timer(TokioTimer::new())
         .keep_alive_interval(HTTP2_PING)
@@ -190,32 +195,39 @@ async fn answer(
     connection: &Connection,
     request: hyper::Request<Incoming>,
 ) -> hyper::Response<Outgoing> {
-    if !tracing::enabled!(tracing::Level::DEBUG) {
-        return request::answer(connection, request).await;
+    let started = tracing::enabled!(tracing::Level::DEBUG).then(tokio::time::Instant::now);
+    let (version, peer) = (request.version(), connection.peer);
+    let (method, uri) = (request.method().clone(), request.uri().clone());
+    let what = What::Request {
+        method: method.clone(),
+        uri: uri.clone(),
+        peer,
+    };
+    let answered = panics::caught(what, request::answer(connection, request)).await;
+    let response = answered.unwrap_or_else(|| response::after_a_panic(version));
+    if let Some(started) = started {
+        tracing::debug!(
+            %peer,
+            %method,
+            path = uri.path(),
+            status = response.status().as_u16(),
+            elapsed_us = started.elapsed().as_micros(),
+            "request"
+        );
     }
-    let started = tokio::time::Instant::now();
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let response = request::answer(connection, request).await;
-    tracing::debug!(
-        peer = %connection.peer,
-        %method,
-        path,
-        status = response.status().as_u16(),
-        elapsed_us = started.elapsed().as_micros(),
-        "request"
-    );
     response
 }
 
 /// Runs the streams of HTTP/2 connections where shutdown waits for them.
 #[derive(Clone)]
-struct Spawner(Arc<Door>);
+struct Spawner(Arc<Connection>);
 
 impl<F> hyper::rt::Executor<F> for Spawner
 where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, future: F) {
-        self.0.spawn(future);
+        let what = What::Connection { peer: self.0.peer };
+        self.0.door.spawn(what, future);
     }
 }

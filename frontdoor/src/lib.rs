@@ -10,6 +10,7 @@ mod connection;
 mod forwarded;
 mod headers;
 mod io;
+mod panics;
 mod request;
 mod response;
 mod server;

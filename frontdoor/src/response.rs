@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
-use http::{Response, StatusCode};
+use http::{Response, StatusCode, Version};
 use portside_exchange::{Body, FetchError};
 
 use crate::body::Outgoing;
@@ -119,6 +119,16 @@ pub(crate) fn refuse(refusal: Refusal) -> Response<Outgoing> {
     }
     if let Some(seconds) = refusal.retry_after {
         headers.insert(header::RETRY_AFTER, seconds.into());
+    }
+    response
+}
+
+/// The answer to a request that panicked. How much of it was read is not certain, so the connection ends with it.
+pub(crate) fn after_a_panic(version: Version) -> Response<Outgoing> {
+    let mut response = refuse(Refusal::ours(StatusCode::INTERNAL_SERVER_ERROR, None));
+    if version != Version::HTTP_2 {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
     }
     response
 }

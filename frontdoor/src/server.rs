@@ -13,8 +13,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::Config;
-use crate::connection;
+use crate::panics::{self, What};
+use crate::{Config, connection};
 
 /// Pause after the system refused a connection, for example for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -43,11 +43,11 @@ pub(crate) struct Door {
 }
 
 impl Door {
-    /// Runs `work` in a task that shutdown waits for, and in the end cuts off.
-    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+    /// Runs `work` in a task that shutdown waits for, and in the end cuts off. `what` it is for is logged if it panics.
+    pub(crate) fn spawn(&self, what: What, work: impl Future<Output = ()> + Send + 'static) {
         let cut = self.cut.clone();
         // Boxed, because each layer around a future that holds it by value can hold it twice.
-        let work = cut.run_until_cancelled_owned(Box::pin(work));
+        let work = cut.run_until_cancelled_owned(Box::pin(panics::caught(what, work)));
         self.tasks.spawn(work);
     }
 }
@@ -103,7 +103,8 @@ impl FrontDoor {
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    door.spawn(connection::serve(Arc::clone(&door), stream, peer));
+                    let serving = connection::serve(Arc::clone(&door), stream, peer);
+                    door.spawn(What::Connection { peer: peer.ip() }, serving);
                 }
                 Err(error) if is_peers_fault(&error) => {}
                 Err(error) => {

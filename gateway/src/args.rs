@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{ArgAction, Parser};
-use portside_admin::{Admin, LogArgs, Readiness};
+use portside_admin::{Admin, LogArgs, Readiness, count_panics};
 use portside_crds::quantity;
 use portside_frontdoor::{Config, FrontDoor, IpNet, TrustedProxies};
 use prometheus_client::registry::Registry;
@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::gateway::{Gateway, Settings};
 use crate::headers::REQUEST_ID;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, PREFIX};
 use crate::watch;
 
 /// What makes readiness false when the process is told to end.
@@ -108,6 +108,7 @@ impl Args {
         self.log.init()?;
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
+        count_panics(registry.sub_registry_with_prefix(PREFIX));
         let readiness = Readiness::waiting_for([watch::CLASSES, watch::ENDPOINTS]);
         let admin = Admin::bind(self.admin, readiness.clone(), registry)
             .await

@@ -9,6 +9,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+/// What the names of a gateway's metrics begin with.
+pub(crate) const PREFIX: &str = "portside_gateway";
+
 /// Handles of all metrics. Cloning gives others of the same.
 #[derive(Clone)]
 pub struct Metrics {
@@ -61,7 +64,7 @@ impl Metrics {
             websockets: Gauge::default(),
             connections: Gauge::default(),
         };
-        let registry = registry.sub_registry_with_prefix("portside_gateway");
+        let registry = registry.sub_registry_with_prefix(PREFIX);
         registry.register("requests", "Requests by status", metrics.requests.clone());
         registry.register_with_unit(
             "request_duration",

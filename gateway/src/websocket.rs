@@ -26,7 +26,7 @@ use crate::access::Record;
 use crate::metrics::{Counted, Metrics};
 
 /// Client's messages that may wait for the pod; each may be as long as a message can be.
-const WINDOW: usize = 4;
+const WINDOW: u32 = 4;
 /// Bytes of the pod's messages that may wait for the client; one message may be longer.
 const WINDOW_BYTES: usize = 256 << 10;
 /// Bytes read from a pod at once; an idle socket holds them.

@@ -70,6 +70,7 @@ impl Metrics {
             metrics.outdated.clone(),
         );
         registry.register_collector(Box::new(Classes(caches)));
+        portside_admin::count_panics(registry);
         metrics
     }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portside_admin::{Admin, Readiness};
+use portside_admin::{Admin, Readiness, count_panics};
 use portside_bundle::{Bundled, Manifest};
 use portside_crds::sidecar::TerminationReason as Reason;
 use portside_frontdoor::{Config as DoorConfig, FrontDoor, TrustedProxies};
@@ -118,6 +118,7 @@ impl Args {
         );
         let mut registry = Registry::with_prefix("portside_sidecar");
         let metrics = Metrics::register(&mut registry);
+        count_panics(&mut registry);
         let name = self.common.pod_name.clone();
         let pod = Pod::new(name, app.clone(), ownership.clone(), metrics);
         registry.register_collector(Box::new(PodGauges(pod.clone())));

@@ -7,15 +7,11 @@ use std::cell::RefCell;
 
 use bytes::Bytes;
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
-use http::header::{self, HeaderMap};
+use http::header::{self, HeaderMap, HeaderValue};
 
 use super::code;
 use super::decode::Violation;
 use crate::headers::tokens;
-
-/// What we agree to. A server may demand both without being asked (sections 7.1.1.1 and 7.1.1.2).
-pub(super) const RESPONSE: &str =
-    "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
 
 /// Messages shorter than this gain nothing worth the time.
 pub(super) const MIN_BYTES: usize = 1024;
@@ -23,59 +19,119 @@ pub(super) const MIN_BYTES: usize = 1024;
 /// The end of a flushed block, which is not sent (section 7.2.1).
 const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
 
+/// The largest window of DEFLATE, and the one that is meant where nobody names another.
+const MAX_WINDOW_BITS: u8 = 15;
+/// The smallest window that zlib can compress with. An offer of 8 is declined, which section 7.1.2.1 allows.
+const MIN_WINDOW_BITS: u8 = 9;
+
 thread_local! {
-    static COMPRESS: RefCell<Compress> = RefCell::new(Compress::new(Compression::fast(), false));
+    static COMPRESS: RefCell<Compress> = RefCell::new(compressor(MAX_WINDOW_BITS));
     static DECOMPRESS: RefCell<Decompress> = RefCell::new(Decompress::new(false));
 }
 
-/// Whether a client offers compression in a way we can accept.
-pub(super) fn acceptable(headers: &HeaderMap) -> bool {
-    tokens(headers, &header::SEC_WEBSOCKET_EXTENSIONS).any(is_acceptable)
+/// What a client and we agreed on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Deflate {
+    /// The window that the client asked us to stay within, if it did.
+    server_max_window_bits: Option<u8>,
 }
 
-fn is_acceptable(offer: &str) -> bool {
-    let mut parts = offer.split(';').map(str::trim);
-    if !parts
-        .next()
-        .is_some_and(|name| name.eq_ignore_ascii_case("permessage-deflate"))
-    {
-        return false;
+impl Deflate {
+    /// The first offer of a client that we can accept.
+    pub(super) fn negotiate(headers: &HeaderMap) -> Option<Self> {
+        tokens(headers, &header::SEC_WEBSOCKET_EXTENSIONS).find_map(Self::accept)
     }
-    let mut seen = Vec::new();
-    parts.all(|parameter| {
-        let (name, value) = match parameter.split_once('=') {
-            Some((name, value)) => (name.trim(), Some(value.trim().trim_matches('"'))),
-            None => (parameter, None),
-        };
-        let first = !seen.contains(&name);
-        seen.push(name);
-        first
-            && match (name, value) {
-                ("server_no_context_takeover" | "client_no_context_takeover", None) => true,
-                // Our compressor's window has 15 bits. A client that bears less only must do without.
-                ("server_max_window_bits", Some("15")) => true,
-                ("client_max_window_bits", None) => true,
-                ("client_max_window_bits", Some(bits)) => {
-                    matches!(bits, "8" | "9" | "10" | "11" | "12" | "13" | "14" | "15")
-                }
-                _ => false,
+
+    fn accept(offer: &str) -> Option<Self> {
+        let mut parts = offer.split(';').map(str::trim);
+        if !parts.next()?.eq_ignore_ascii_case("permessage-deflate") {
+            return None;
+        }
+        let mut accepted = Self::default();
+        let mut seen = Vec::new();
+        for parameter in parts {
+            let (name, value) = match parameter.split_once('=') {
+                Some((name, value)) => (name.trim(), Some(value.trim().trim_matches('"'))),
+                None => (parameter, None),
+            };
+            if seen.contains(&name) {
+                return None;
             }
-    })
+            seen.push(name);
+            match (name, value) {
+                ("server_no_context_takeover" | "client_no_context_takeover", None)
+                | ("client_max_window_bits", None) => {}
+                ("client_max_window_bits", Some(bits)) => {
+                    window_bits(bits)?;
+                }
+                ("server_max_window_bits", Some(bits)) => {
+                    let bits = window_bits(bits).filter(|bits| *bits >= MIN_WINDOW_BITS)?;
+                    accepted.server_max_window_bits = Some(bits);
+                }
+                _ => return None,
+            }
+        }
+        Some(accepted)
+    }
+
+    /// The answer to the offer. A server may demand both without being asked (sections 7.1.1.1 and 7.1.1.2).
+    pub(super) fn response(self) -> HeaderValue {
+        const ALWAYS: &str =
+            "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
+        let Some(bits) = self.server_max_window_bits else {
+            return HeaderValue::from_static(ALWAYS);
+        };
+        HeaderValue::try_from(format!("{ALWAYS}; server_max_window_bits={bits}"))
+            .expect("letters and digits are visible ASCII")
+    }
+
+    /// Compresses a message; `None` if that does not make it smaller.
+    pub(super) fn compress(self, message: &[u8]) -> Option<Vec<u8>> {
+        match self.server_max_window_bits {
+            None | Some(MAX_WINDOW_BITS) => COMPRESS.with_borrow_mut(|compress| {
+                compress.reset();
+                let compressed = compress_whole(compress, message);
+                if compressed.is_none() {
+                    *compress = compressor(MAX_WINDOW_BITS);
+                }
+                compressed
+            }),
+            // Rare, and a small window is quickly made.
+            Some(bits) => compress_whole(&mut compressor(bits), message),
+        }
+        .filter(|compressed| compressed.len() < message.len())
+    }
 }
 
-/// Compresses a message; `None` if that does not make it smaller.
-pub(super) fn deflate(message: &[u8]) -> Option<Vec<u8>> {
-    COMPRESS.with_borrow_mut(|compress| {
-        compress.reset();
-        // What does not fit is not smaller.
-        let mut output = Vec::with_capacity(message.len());
-        compress
-            .compress_vec(message, &mut output, FlushCompress::Sync)
-            .ok()?;
-        let complete = compress.total_in() == message.len() as u64 && output.ends_with(&TAIL);
-        output.truncate(output.len().saturating_sub(TAIL.len()));
-        complete.then_some(output)
-    })
+/// A window's size, as RFC 7692 section 7.1.2 writes it.
+fn window_bits(text: &str) -> Option<u8> {
+    let digits = !text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit());
+    let bits = text.parse().ok().filter(|_| digits)?;
+    (8..=MAX_WINDOW_BITS).contains(&bits).then_some(bits)
+}
+
+fn compressor(window_bits: u8) -> Compress {
+    Compress::new_with_window_bits(Compression::fast(), false, window_bits)
+}
+
+/// Compresses a message; `None` if the compressor has kept some of it, and must not be used again.
+fn compress_whole(compress: &mut Compress, message: &[u8]) -> Option<Vec<u8>> {
+    // Room for the worst case: a compressor without room keeps output, and zlib-rs 0.6.8 forgets only a part of that when
+    // it is reset, so that a later message panics in it.
+    let mut output = Vec::with_capacity(worst_case(message.len()));
+    compress
+        .compress_vec(message, &mut output, FlushCompress::Sync)
+        .ok()?;
+    if compress.total_in() != message.len() as u64 || !output.ends_with(&TAIL) {
+        return None;
+    }
+    output.truncate(output.len() - TAIL.len());
+    Some(output)
+}
+
+/// The most bytes that a message can become: 9 bits for each byte, and the ends of blocks.
+const fn worst_case(len: usize) -> usize {
+    len + len / 8 + 64
 }
 
 /// Decompresses a message of at most `limit` bytes.
@@ -127,32 +183,118 @@ mod tests {
 
     #[test]
     fn offers_are_judged_as_lists() {
-        for (offer, expected) in [
-            ("permessage-deflate", true),
-            ("permessage-deflate; client_max_window_bits", true),
+        const ACCEPTED: &str =
+            "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
+        for (offer, bits) in [
+            ("permessage-deflate", Some("")),
+            ("permessage-deflate; client_max_window_bits", Some("")),
             (
                 "x-other, permessage-deflate;client_max_window_bits=\"10\"",
-                true,
+                Some(""),
             ),
             (
-                "permessage-deflate; server_max_window_bits=10, permessage-deflate",
-                true,
+                "permessage-deflate; server_max_window_bits=8, permessage-deflate",
+                Some(""),
             ),
-            ("permessage-deflate; server_max_window_bits=15", true),
-            ("permessage-deflate; server_max_window_bits=10", false),
-            ("permessage-deflate; server_max_window_bits", false),
-            ("permessage-deflate; client_max_window_bits=7", false),
-            ("permessage-deflate; unknown", false),
+            (
+                "permessage-deflate; server_max_window_bits=15",
+                Some("; server_max_window_bits=15"),
+            ),
+            (
+                "permessage-deflate; server_max_window_bits=9, permessage-deflate",
+                Some("; server_max_window_bits=9"),
+            ),
+            ("permessage-deflate; server_max_window_bits=8", None),
+            ("permessage-deflate; server_max_window_bits=16", None),
+            ("permessage-deflate; server_max_window_bits=010", None),
+            ("permessage-deflate; server_max_window_bits=+9", None),
+            ("permessage-deflate; server_max_window_bits", None),
+            ("permessage-deflate; client_max_window_bits=7", None),
+            ("permessage-deflate; unknown", None),
             (
                 "permessage-deflate; server_no_context_takeover; server_no_context_takeover",
-                false,
+                None,
             ),
-            ("permessage-bzip2", false),
-            ("", false),
+            ("permessage-bzip2", None),
+            ("", None),
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, offer.parse().unwrap());
-            assert_eq!(acceptable(&headers), expected, "{offer:?}");
+            let response = Deflate::negotiate(&headers).map(Deflate::response);
+            let expected = bits.map(|bits| [ACCEPTED, bits].concat());
+            assert_eq!(
+                response.as_ref().map(HeaderValue::as_bytes),
+                expected.as_ref().map(String::as_bytes),
+                "{offer:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn messages_that_compress_badly_leave_the_compressor_as_it_was() {
+        let mut random = Random(1);
+        for bits in [None, Some(9), Some(12), Some(15)] {
+            let deflate = Deflate {
+                server_max_window_bits: bits,
+            };
+            for round in 0..400 {
+                let len = 1024 + random.below(1 << (10 + round % 7));
+                let message = match round % 3 {
+                    0 => random.bytes(len, 256),
+                    // Literals of nine bits only: larger than the message by an eighth.
+                    1 => random
+                        .bytes(len, 112)
+                        .iter()
+                        .map(|byte| byte + 144)
+                        .collect(),
+                    _ => random
+                        .bytes(len, 64)
+                        .iter()
+                        .map(|byte| byte + 32)
+                        .collect::<Vec<u8>>(),
+                };
+                let bits = bits.unwrap_or(MAX_WINDOW_BITS);
+                let mut compress = compressor(bits);
+                let whole = compress_whole(&mut compress, &message).expect("there is room");
+                assert!(whole.len() <= worst_case(message.len()));
+                if let Some(wire) = deflate.compress(&message) {
+                    assert!(wire.len() < message.len());
+                    assert_eq!(inflate_within(&wire, bits), message, "round {round}");
+                }
+            }
+        }
+    }
+
+    /// Decompresses with a window of the client's choice.
+    fn inflate_within(wire: &[u8], bits: u8) -> Vec<u8> {
+        let mut output = Vec::with_capacity(1 << 20);
+        Decompress::new_with_window_bits(false, bits)
+            .decompress_vec(
+                &[wire, &TAIL[..]].concat(),
+                &mut output,
+                FlushDecompress::Sync,
+            )
+            .unwrap();
+        output
+    }
+
+    /// Xorshift: the same bytes in every run.
+    struct Random(u64);
+
+    impl Random {
+        fn next(&mut self) -> u64 {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            self.0
+        }
+
+        fn below(&mut self, limit: usize) -> usize {
+            (self.next() >> 20) as usize % limit
+        }
+
+        fn bytes(&mut self, len: usize, values: usize) -> Vec<u8> {
+            (0..len).map(|_| self.below(values) as u8).collect()
         }
     }
 
@@ -177,7 +319,7 @@ mod tests {
 
     #[test]
     fn a_small_message_cannot_become_a_huge_one() {
-        let bomb = deflate(&vec![0; 64 << 20]).unwrap();
+        let bomb = Deflate::default().compress(&vec![0; 64 << 20]).unwrap();
         assert!(bomb.len() < 1 << 20);
         assert_eq!(inflate(&bomb, 1 << 20).unwrap_err().code, code::TOO_BIG);
     }
@@ -186,8 +328,8 @@ mod tests {
         #[test]
         fn what_was_compressed_comes_back(seed in proptest::collection::vec(any::<u8>(), 0..200), times in 1..400_usize) {
             let message = seed.repeat(times);
-            if let Some(wire) = deflate(&message) {
-                prop_assert!(wire.len() <= message.len());
+            if let Some(wire) = Deflate::default().compress(&message) {
+                prop_assert!(wire.len() < message.len());
                 prop_assert_eq!(inflate(&wire, message.len()).unwrap(), message);
             } else {
                 prop_assert!(message.len() < 2000 || times < 20);

@@ -9,7 +9,7 @@ use http::{Method, Response, StatusCode, Version};
 use portside_exchange::Socket;
 use sha1::{Digest, Sha1};
 
-use super::deflate;
+use super::deflate::Deflate;
 use crate::body::Outgoing;
 use crate::headers::{has_token, remove_hop_by_hop};
 use crate::response::Refusal;
@@ -19,14 +19,17 @@ const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// A client's valid offer of a WebSocket.
 pub(crate) struct Handshake {
+    path: Box<str>,
     accept: HeaderValue,
-    deflate: bool,
+    deflate: Option<Deflate>,
 }
 
 /// A WebSocket that starts once its handshake's response is written.
 pub(crate) struct Accepted {
+    /// What the client asked for, without the query.
+    pub(crate) path: Box<str>,
     pub(super) socket: Socket,
-    pub(super) deflate: bool,
+    pub(super) deflate: Option<Deflate>,
 }
 
 /// Looks for an offer of a WebSocket.
@@ -59,9 +62,10 @@ pub(crate) fn handshake(parts: &Parts) -> Result<Option<Handshake>, Refusal> {
     }
     let digest = Sha1::new().chain_update(key).chain_update(GUID).finalize();
     Ok(Some(Handshake {
+        path: parts.uri.path().into(),
         accept: HeaderValue::try_from(BASE64_STANDARD.encode(digest))
             .expect("base64 is visible ASCII"),
-        deflate: deflate::acceptable(&parts.headers),
+        deflate: Deflate::negotiate(&parts.headers),
     }))
 }
 
@@ -78,16 +82,18 @@ impl Handshake {
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(header::SEC_WEBSOCKET_ACCEPT, self.accept);
-        if self.deflate {
-            headers.insert(
-                header::SEC_WEBSOCKET_EXTENSIONS,
-                HeaderValue::from_static(deflate::RESPONSE),
-            );
+        if let Some(deflate) = self.deflate {
+            headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, deflate.response());
         }
         let mut response = Response::new(Outgoing::whole(Bytes::new()));
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         *response.headers_mut() = headers;
-        let deflate = self.deflate;
-        (response, Accepted { socket, deflate })
+        let Self { path, deflate, .. } = self;
+        let accepted = Accepted {
+            path,
+            socket,
+            deflate,
+        };
+        (response, accepted)
     }
 }

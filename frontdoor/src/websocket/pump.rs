@@ -4,6 +4,7 @@
 //! the first two leave in [`Link`] is therefore seen by the writer in the same poll, and needs no waking.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
@@ -21,7 +22,8 @@ use tokio::time::timeout;
 use tokio_util::sync::WaitForCancellationFuture;
 
 use super::decode::{Decoder, Event};
-use super::{Accepted, code, deflate, encode, opcode};
+use super::deflate::{self, Deflate};
+use super::{Accepted, code, encode, opcode};
 use crate::Config;
 use crate::server::Door;
 
@@ -29,6 +31,9 @@ use crate::server::Door;
 const BURST: usize = 64 << 10;
 /// Unanswered pings after which a peer is lost.
 const MAX_MISSED: u32 = 2;
+/// A peer's pings that wait for their answers. Of more, the latest get one (RFC 6455 section 5.5.3 asks for no more than
+/// the very latest).
+const MAX_PINGS: usize = 32;
 
 thread_local! {
     /// Where reads go first, so that an idle socket needs no buffer of its own.
@@ -48,8 +53,8 @@ struct Link {
 #[derive(Default)]
 struct Orders {
     ping: bool,
-    /// Only the latest ping needs an answer (RFC 6455 section 5.5.3).
-    pong: Option<Bytes>,
+    /// What the peer's pings carried: at most [`MAX_PINGS`].
+    pongs: VecDeque<Bytes>,
     close: Option<(u16, String)>,
 }
 
@@ -60,8 +65,22 @@ impl Link {
             .unwrap_or_else(|poison| poison.into_inner())
     }
 
+    fn answer_ping(&self, payload: Bytes) {
+        let mut orders = self.orders();
+        if orders.pongs.len() == MAX_PINGS {
+            orders.pongs.pop_front();
+        }
+        orders.pongs.push_back(payload);
+    }
+
     fn delivering(&self) -> bool {
         self.delivering.load(Ordering::Relaxed)
+    }
+
+    async fn while_delivering(&self, delivery: impl Future<Output = ()>) {
+        self.delivering.store(true, Ordering::Relaxed);
+        delivery.await;
+        self.delivering.store(false, Ordering::Relaxed);
     }
 }
 
@@ -77,15 +96,18 @@ enum End {
 
 /// Runs a WebSocket to its end. `early` is what the client sent right behind its handshake.
 pub(crate) async fn run(mut stream: TcpStream, early: Bytes, accepted: Accepted, door: Arc<Door>) {
-    let Accepted { socket, deflate } = accepted;
+    let Accepted {
+        socket, deflate, ..
+    } = accepted;
     let Socket { outgoing, incoming } = socket;
     let config = &door.config;
     let link = Link::default();
     let (read, write) = stream.split();
-    let mut decoder = Decoder::new(config.max_message_bytes, deflate);
+    let mut decoder = Decoder::new(config.max_message_bytes, deflate.is_some());
     decoder.buffer().extend_from_slice(&early);
     drop(early);
-    let mut reader = pin!(read_messages(&read, decoder, incoming, &link));
+    let patience = config.close_timeout;
+    let mut reader = pin!(read_messages(&read, decoder, incoming, &link, patience));
     let writer = Writer {
         write,
         buffer: BytesMut::new(),
@@ -109,7 +131,6 @@ pub(crate) async fn run(mut stream: TcpStream, early: Bytes, accepted: Accepted,
             },
         }
     };
-    let patience = config.close_timeout;
     match end {
         // Our close frame is out: the client's must follow. An application that is behind may take its time.
         None => while timeout(patience, &mut reader).await.is_err() && link.delivering() {},
@@ -144,18 +165,20 @@ async fn keep_alive(link: &Link, config: &Config) {
     }
 }
 
-/// Delivers the client's messages, reading no further while the application is behind.
+/// Delivers the client's messages, reading no further while the application is behind. A client that broke the protocol
+/// is told so when the application has taken what came before, or after `patience`.
 async fn read_messages(
     read: &ReadHalf<'_>,
     mut decoder: Decoder,
     mut incoming: SocketSender,
     link: &Link,
+    patience: Duration,
 ) -> End {
     loop {
         let message = match decoder.next() {
             Ok(Some(Event::Message(message))) => message,
             Ok(Some(Event::Ping(payload))) => {
-                link.orders().pong = Some(payload);
+                link.answer_ping(payload);
                 continue;
             }
             Ok(Some(Event::Pong)) => continue,
@@ -167,21 +190,23 @@ async fn read_messages(
                 continue;
             }
             Err(violation) => {
+                link.while_delivering(async {
+                    let _ = timeout(patience, incoming.taken()).await;
+                })
+                .await;
                 link.orders().close = Some((violation.code, violation.reason.to_owned()));
                 return End::Refused;
             }
         };
         let closing = match &message {
-            Message::Close { code, .. } => {
-                // The echo does not wait for the application.
-                link.orders().close = Some((*code, String::new()));
+            Message::Close { code, reason } => {
+                // The echo does not wait for the application, whose own would say the same unless it wants another.
+                link.orders().close = Some((*code, reason.clone()));
                 true
             }
             Message::Text(_) | Message::Binary(_) => false,
         };
-        link.delivering.store(true, Ordering::Relaxed);
-        incoming.send(message).await;
-        link.delivering.store(false, Ordering::Relaxed);
+        link.while_delivering(incoming.send(message)).await;
         if closing {
             return End::Closed;
         }
@@ -226,7 +251,7 @@ async fn linger(read: &ReadHalf<'_>) {
 struct Writer<'a> {
     write: WriteHalf<'a>,
     buffer: BytesMut,
-    deflate: bool,
+    deflate: Option<Deflate>,
     /// How long the peer may take no byte.
     patience: Duration,
     shutdown_code: u16,
@@ -251,7 +276,7 @@ impl Writer<'_> {
         loop {
             let work = poll_fn(|cx| {
                 let orders = self.link.orders();
-                if orders.ping || orders.pong.is_some() || orders.close.is_some() {
+                if orders.ping || !orders.pongs.is_empty() || orders.close.is_some() {
                     return Poll::Ready(Work::Ordered);
                 }
                 drop(orders);
@@ -276,11 +301,13 @@ impl Writer<'_> {
                 }
             }
             let orders = std::mem::take(&mut *self.link.orders());
-            if let Some(payload) = orders.pong.filter(|_| !closed) {
-                encode::control(&mut self.buffer, opcode::PONG, &payload);
-            }
-            if orders.ping && !closed {
-                encode::control(&mut self.buffer, opcode::PING, &[]);
+            if !closed {
+                for payload in &orders.pongs {
+                    encode::control(&mut self.buffer, opcode::PONG, payload);
+                }
+                if orders.ping {
+                    encode::control(&mut self.buffer, opcode::PING, &[]);
+                }
             }
             if let Some((code, reason)) = orders.close.filter(|_| !closed) {
                 closed = self.push_close(code, &reason);
@@ -299,9 +326,10 @@ impl Writer<'_> {
             Message::Binary(payload) => (opcode::BINARY, payload),
             Message::Close { code, reason } => return Ok(self.push_close(code, &reason)),
         };
-        let compressed = (self.deflate && payload.len() >= deflate::MIN_BYTES)
-            .then(|| deflate::deflate(&payload))
-            .flatten();
+        let compressed = self
+            .deflate
+            .filter(|_| payload.len() >= deflate::MIN_BYTES)
+            .and_then(|deflate| deflate.compress(&payload));
         let (payload, compressed) = match &compressed {
             Some(smaller) => (&smaller[..], true),
             None => (&payload[..], false),

@@ -6,6 +6,7 @@ mod forwarding;
 mod http2;
 mod limits;
 mod malformed;
+mod panics;
 mod shutdown;
 mod support;
 mod websocket;

@@ -16,7 +16,7 @@ use crate::support::{
     Client, Fetched, Reply, Running, config, respond, start, text, until, within,
 };
 
-const HANDSHAKE: &str = "GET /chat HTTP/1.1\r\nhost: a\r\nupgrade: WebSocket\r\nconnection: keep-alive, Upgrade\r\n\
+pub const HANDSHAKE: &str = "GET /chat HTTP/1.1\r\nhost: a\r\nupgrade: WebSocket\r\nconnection: keep-alive, Upgrade\r\n\
      sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
 /// The application's side of one socket.
@@ -128,7 +128,7 @@ async fn open(server: &Running, extensions: &str) -> Client {
     client
 }
 
-fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mask = [1, 2, 3, 4];
     let mut frame = vec![first];
     match payload.len() {
@@ -204,7 +204,7 @@ async fn messages_of_all_shapes_come_back() {
     got.sort();
     assert_eq!(got, [(0x81, b"abc".to_vec()), (0x8a, b"?".to_vec())]);
     client.send(frame(0x88, b"\x0f\xa1done")).await;
-    assert_eq!(receive(&mut client).await, (0x88, close_payload(4001)));
+    assert_eq!(receive(&mut client).await, (0x88, b"\x0f\xa1done".to_vec()));
     assert!(client.is_closed().await);
     app.sees_close(4001, "done").await;
     server.end().await;
@@ -361,6 +361,87 @@ async fn compression_is_used_where_it_is_offered_and_helps() {
 }
 
 #[tokio::test]
+async fn messages_that_compress_badly_come_back() {
+    let app = App::new(true);
+    let server = serve(config(), &app).await;
+    let mut client = open(
+        &server,
+        "sec-websocket-extensions: permessage-deflate; server_max_window_bits=15\r\n",
+    )
+    .await;
+    let mut state = 1_u64;
+    let mut random = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 32) as u8
+    };
+    for index in 0..500 {
+        // Bytes as of a picture, and JSON with a picture in it.
+        let message: Vec<u8> = if index % 2 == 0 {
+            (0..2000).map(|_| random()).collect()
+        } else {
+            let picture: Vec<u8> = (0..1200).map(|_| b'0' + random() % 64).collect();
+            [&b"{\"image\":\""[..], &picture, b"\"}"].concat()
+        };
+        client.send(frame(0x82, &message)).await;
+        let (first, mut payload) = receive(&mut client).await;
+        if first == 0xc2 {
+            payload.extend([0, 0, 0xff, 0xff]);
+            let mut output = Vec::with_capacity(message.len() + 1);
+            flate2::Decompress::new(false)
+                .decompress_vec(&payload, &mut output, flate2::FlushDecompress::Sync)
+                .unwrap();
+            payload = output;
+        }
+        assert!(payload == message, "message {index}");
+    }
+    drop(client);
+    server.end().await;
+}
+
+#[tokio::test]
+async fn each_ping_is_answered_and_of_a_flood_the_latest_are() {
+    let app = App::new(true);
+    let server = serve(config(), &app).await;
+    let mut client = open(&server, "").await;
+    let pings = |count: u8| (0..count).flat_map(|index| frame(0x89, &[index]));
+    client.send(pings(20).collect::<Vec<u8>>()).await;
+    for index in 0..20 {
+        assert_eq!(receive(&mut client).await, (0x8a, vec![index]));
+    }
+    client.send(pings(255).collect::<Vec<u8>>()).await;
+    let mut answered = 0;
+    while receive(&mut client).await != (0x8a, vec![254]) {
+        answered += 1;
+    }
+    assert!(answered < 254);
+    drop(client);
+    server.end().await;
+}
+
+#[tokio::test]
+async fn what_came_before_a_violation_is_answered_first() {
+    let app = App {
+        busy: true,
+        ..App::new(false)
+    };
+    let server = serve(config(), &app).await;
+    let mut client = open(&server, "").await;
+    client
+        .send([frame(0x81, b"good"), frame(0x83, b"")].concat())
+        .await;
+    until(|| app.last() == Some(Message::Text("good".into()))).await;
+    app.send(Message::Text("the answer".into()));
+    app.kept.lock().unwrap().clear();
+    assert_eq!(receive(&mut client).await, (0x81, b"the answer".to_vec()));
+    let (first, payload) = receive(&mut client).await;
+    assert_eq!((first, &payload[..2]), (0x88, &close_payload(1002)[..]));
+    drop(client);
+    server.end().await;
+}
+
+#[tokio::test]
 async fn a_silent_peer_is_pinged_and_lost_after_two_pings_without_an_answer() {
     let config = Config {
         ping_interval: Duration::from_millis(150),
@@ -413,7 +494,7 @@ async fn a_slow_application_still_learns_how_the_client_closed() {
     let mut client = open(&server, "").await;
     client.send(frame(0x82, b"x").repeat(16)).await;
     client.send(frame(0x88, b"\x0f\xa1done")).await;
-    assert_eq!(receive(&mut client).await, (0x88, close_payload(4001)));
+    assert_eq!(receive(&mut client).await, (0x88, b"\x0f\xa1done".to_vec()));
     assert!(client.is_closed().await);
     // Several times the close timeout.
     tokio::time::sleep(Duration::from_millis(100)).await;

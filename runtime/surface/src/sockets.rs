@@ -12,7 +12,7 @@ use crate::instance::Instance;
 use crate::output::Output;
 
 /// Messages of one client on their way to JavaScript before the client has to wait.
-const WINDOW: usize = 64;
+const WINDOW: u32 = 64;
 
 static NEXT_SOCKET: AtomicU64 = AtomicU64::new(0);
 
