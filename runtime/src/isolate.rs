@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use deno_core::{JsRuntime, OpState, RuntimeOptions, v8};
+use deno_core::{JsRuntime, OpState, RuntimeOptions, SharedArrayBufferStore, v8};
 use portside_core::bundle::Bundle;
 use portside_core::limits::Limits;
 
@@ -66,6 +66,8 @@ impl Isolate {
             startup_snapshot: Some(SNAPSHOT),
             skip_op_registration: true, // the snapshot has them bound
             create_params: Some(params),
+            // On the way from `structuredClone` to itself: without it a transferred buffer would be copied.
+            shared_array_buffer_store: Some(SharedArrayBufferStore::default()),
             ..Default::default()
         });
         let isolate = runtime.v8_isolate();

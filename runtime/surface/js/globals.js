@@ -1,6 +1,7 @@
 // The web platform's globals, from the deno_* crates.
 import { core } from "ext:core/mod.js";
 import { Response } from "ext:portside/http.js";
+import { WebSocket } from "ext:portside/websocket.js";
 const { op_log } = core.ops;
 
 const load = core.loadExtScript;
@@ -25,7 +26,6 @@ const request = load("ext:deno_fetch/23_request.js");
 const fetch = load("ext:deno_fetch/26_fetch.js");
 const eventSource = load("ext:deno_fetch/27_eventsource.js");
 const crypto = load("ext:deno_crypto/00_crypto.js");
-const { WebSocket } = core.createLazyLoader("ext:deno_websocket/01_websocket.js")(); // into the snapshot
 
 /** The platform's fetch, for the surface to guard. */
 export const platformFetch = fetch.fetch;

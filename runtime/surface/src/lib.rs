@@ -75,6 +75,7 @@ deno_core::extension!(
         "http.js",
         "sockets.js",
         "lifecycle.js",
+        "websocket.js",
     ],
     // deno_fetch wants this one script of deno_net; client certificates are not offered.
     lazy_loaded_js = [dir "js", "ext:deno_net/02_tls.js" = "tls_stub.js"],

@@ -1,7 +1,7 @@
 //! JavaScript's behaviour through the real runtime, on a real store.
 //!
 //! One program for all of it, for it links V8: `conformance` has the requirements of the standard, each test named by the
-//! numbers it proves; `hostile` has workers that misbehave. Not libtest's own `main`, because V8 wants to be started on
+//! numbers it proves; `hostile` has workers that misbehave; `surface` uses every name that JavaScript sees. Not libtest's own `main`, because V8 wants to be started on
 //! the main thread.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
@@ -13,6 +13,7 @@ mod held;
 mod hostile;
 mod lab;
 mod pods;
+mod surface;
 
 use std::pin::Pin;
 use std::process::ExitCode;
@@ -41,7 +42,11 @@ fn main() -> ExitCode {
     let trials = conformance::SECTIONS
         .iter()
         .chain(hostile::SECTIONS)
-        .chain(&[("durability", durability::CASES), ("pods", pods::CASES)])
+        .chain(&[
+            ("durability", durability::CASES),
+            ("pods", pods::CASES),
+            ("surface", surface::CASES),
+        ])
         .flat_map(|(section, cases)| cases.iter().map(move |case| (section, case)))
         .map(|(section, (name, test))| {
             let handle = handle.clone();
