@@ -1,5 +1,6 @@
 // The web platform's globals, from the deno_* crates.
 import { core } from "ext:core/mod.js";
+import { registerErrors } from "ext:portside/errors.js";
 import { Response } from "ext:portside/http.js";
 import { WebSocket } from "ext:portside/websocket.js";
 const { op_log } = core.ops;
@@ -101,13 +102,7 @@ export function defineGlobals() {
     structuredClone: writable(port.structuredClone),
     [webidl.brand]: hidden(webidl.brand),
   });
-  core.registerErrorBuilder("DOMExceptionOperationError", (m) => new DOMException(m, "OperationError"));
-  core.registerErrorBuilder("DOMExceptionDataCloneError", (m) => new DOMException(m, "DataCloneError"));
-  core.registerErrorBuilder("DOMExceptionAbortError", (m) => new DOMException(m, "AbortError"));
-  core.registerErrorBuilder("DOMExceptionInvalidCharacterError", (m) => new DOMException(m, "InvalidCharacterError"));
-  core.registerErrorBuilder("DOMExceptionNotSupportedError", (m) => new DOMException(m, "NotSupportedError"));
-  core.registerErrorBuilder("DOMExceptionDataError", (m) => new DOMException(m, "DataError"));
-  core.registerErrorBuilder("DOMExceptionQuotaExceededError", (m) => new QuotaExceededError(m));
+  registerErrors();
   core.setReportExceptionCallback(event.reportException);
   console_.setNoColorFns(() => true, () => true); // a log is read by programs too
 }

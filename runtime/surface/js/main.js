@@ -15,7 +15,9 @@ import {
 } from "ext:portside/ports.js";
 import { onSocketClose, onSocketMessage, WebSocketPair } from "ext:portside/sockets.js";
 import { allDurable, onAlarm, setAlarm, storage } from "ext:portside/storage.js";
-const { op_worker_name } = core.ops;
+const { op_storage_undurable, op_worker_name } = core.ops;
+
+const { Request } = core.loadExtScript("ext:deno_fetch/23_request.js");
 
 defineGlobals();
 
@@ -30,14 +32,22 @@ function defineSurface() {
   });
 }
 
+/** What a third party hears of must be durable first. The request is as it was at the call all the same. */
+function fetch(input, init = undefined) {
+  if (op_storage_undurable() === 0) return platformFetch(...arguments);
+  return fetchWhenDurable(input, init);
+}
+
+async function fetchWhenDurable(input, init) {
+  const request = new Request(input, init);
+  await allDurable();
+  return platformFetch(request);
+}
+
 function defineWorkerSurface(name) {
   core.defineGlobalProperties(globalThis, {
     deleteAlarm: writable(() => storage.deleteAlarm()),
-    // What a third party hears of must be durable first.
-    fetch: writable(async function fetch(...args) {
-      await allDurable();
-      return platformFetch(...args);
-    }),
+    fetch: writable(fetch),
     getAlarm: writable(() => storage.getAlarm()),
     name: writable(name),
     setAlarm: writable(setAlarm),

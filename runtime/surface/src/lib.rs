@@ -76,6 +76,7 @@ deno_core::extension!(
         "sockets.js",
         "lifecycle.js",
         "websocket.js",
+        "errors.js",
     ],
     // deno_fetch wants this one script of deno_net; client certificates are not offered.
     lazy_loaded_js = [dir "js", "ext:deno_net/02_tls.js" = "tls_stub.js"],

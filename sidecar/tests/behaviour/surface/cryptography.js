@@ -1,5 +1,5 @@
 // One use of each name of the Web Cryptography API, and of each of its algorithms.
-import { equal, made, utf8 } from "./check.js";
+import { equal, made, thrown, utf8 } from "./check.js";
 
 const { subtle } = crypto;
 const hex = (buffer) => [...new Uint8Array(buffer)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
@@ -37,14 +37,18 @@ export const uses = {
     made(crypto, Crypto);
     equal(crypto.subtle === subtle, true);
   },
-  crypto() {
+  async crypto() {
+    equal(await thrown(() => crypto.getRandomValues(new Float32Array(6))), "TypeMismatchError");
     const bytes = crypto.getRandomValues(new Uint8Array(32));
     equal(bytes.some((byte) => byte !== 0), true);
     equal(/^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/.test(crypto.randomUUID()), true);
   },
   async CryptoKey() {
-    const key = await subtle.generateKey({ name: "AES-GCM", length: 256 }, true, ["encrypt"]);
+    const aes = { name: "AES-GCM", length: 256 };
+    const key = await subtle.generateKey(aes, true, ["encrypt"]);
     made(key, CryptoKey);
+    equal(await thrown(() => subtle.generateKey(aes, true, ["sign"])), "SyntaxError");
+    equal(await thrown(() => subtle.decrypt({ name: "AES-GCM", iv: new Uint8Array(12) }, key, utf8("x"))), "InvalidAccessError");
     equal([key.type, key.extractable, key.algorithm.length, key.usages], ["secret", true, 256, ["encrypt"]]);
     const jwk = await subtle.exportKey("jwk", key);
     const again = await subtle.importKey("jwk", jwk, "AES-GCM", true, ["encrypt"]);

@@ -121,6 +121,18 @@ async function kept() {
 }
 
 export const workers = {
+  async fetch(peer) {
+    const headers = new Headers({ "x-a": "at the call" });
+    const body = new Request(`${peer}/echo`, { method: "POST", body: "text", headers });
+    storage.put("before", 1);
+    const answer = fetch(body);
+    equal(body.bodyUsed, true);
+    body.headers.set("x-a", "later");
+    equal((await answer).headers.get("x-a"), "at the call");
+    storage.put("before", 2);
+    equal(await thrown(() => fetch(body)), "TypeError");
+    equal([fetch.length, await thrown(() => fetch())], [1, "TypeError"]);
+  },
   deleteAlarm: alarms,
   getAlarm: alarms,
   setAlarm: alarms,
