@@ -7,7 +7,7 @@ ARGS ?=
 CARGO := scripts/need cargo cc && scripts/with-v8 cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help run build release test lint bench images e2e
+.PHONY: help run build release test lint bench images e2e wire wpt
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,14 @@ lint: ## check formatting, lints, file sizes and dependencies
 bench: release ## measure against workerd on this machine: make bench ARGS="--rounds 5"
 	@scripts/need node npm
 	@$(CARGO) run --release --bin portside-bench -- $(ARGS)
+
+wire: ## run the suites of others for WebSockets and HTTP/2: make wire ARGS="13.*"
+	@scripts/wire/run $(ARGS)
+
+wpt: ## run the web platform's own tests: make wpt WPT=path/of/web-platform-tests ARGS="url streams"
+	@$(CARGO) build --workspace --bin portside
+	@scripts/need python3
+	@scripts/wpt "$(WPT)" $(ARGS)
 
 images: ## build the cluster's container images into target/images: make images REPOSITORY=registry.example/acme TAG=1.0
 	@REPOSITORY="$(REPOSITORY)" TAG="$(TAG)" PROFILE="$(PROFILE)" scripts/images

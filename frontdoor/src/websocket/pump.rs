@@ -286,6 +286,7 @@ impl Writer<'_> {
                 draining.as_mut().poll(cx).map(|()| Work::Draining)
             })
             .await;
+            self.push_pings();
             let mut closed = match work {
                 Work::Ordered => false,
                 Work::Message(message) => self.push(message).await?,
@@ -300,22 +301,25 @@ impl Writer<'_> {
                     None => break,
                 }
             }
-            let orders = std::mem::take(&mut *self.link.orders());
-            if !closed {
-                for payload in &orders.pongs {
-                    encode::control(&mut self.buffer, opcode::PONG, payload);
-                }
-                if orders.ping {
-                    encode::control(&mut self.buffer, opcode::PING, &[]);
-                }
-            }
-            if let Some((code, reason)) = orders.close.filter(|_| !closed) {
+            let ordered = self.link.orders().close.take();
+            if let Some((code, reason)) = ordered.filter(|_| !closed) {
                 closed = self.push_close(code, &reason);
             }
             self.flush().await?;
             if closed {
                 return self.write.shutdown().await;
             }
+        }
+    }
+
+    /// Adds pings and their answers to the burst. Before messages: one of those may be the answer to what came after a ping.
+    fn push_pings(&mut self) {
+        let mut orders = self.link.orders();
+        for payload in std::mem::take(&mut orders.pongs) {
+            encode::control(&mut self.buffer, opcode::PONG, &payload);
+        }
+        if std::mem::take(&mut orders.ping) {
+            encode::control(&mut self.buffer, opcode::PING, &[]);
         }
     }
 
