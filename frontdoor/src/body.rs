@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::stream::{Stream, StreamExt};
-use http::StatusCode;
+use http::{StatusCode, Version};
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use portside_exchange::{Body, BodyError};
 use tokio::sync::OwnedSemaphorePermit;
@@ -51,6 +51,7 @@ impl Fault {
 /// A request's body.
 pub(crate) struct Upload {
     incoming: Incoming,
+    version: Version,
     left: usize,
     limit: usize,
     patience: Duration,
@@ -65,12 +66,14 @@ pub(crate) struct Upload {
 impl Upload {
     pub(crate) fn new(
         incoming: Incoming,
+        version: Version,
         config: &Config,
         heads: Arc<Heads>,
         fault: &Fault,
     ) -> Self {
         Self {
             incoming,
+            version,
             left: config.max_body_bytes,
             limit: config.max_body_bytes,
             patience: config.body_timeout,
@@ -153,6 +156,11 @@ impl Stream for Upload {
                 }
                 Some(Err(error)) => {
                     return this.fail(MALFORMED, BodyError::Incomplete(error.to_string()));
+                }
+                // hyper ends a body that the client has reset with NO_ERROR as if it were whole.
+                None if this.version == Version::HTTP_2 && !this.incoming.is_end_stream() => {
+                    let error = BodyError::Incomplete("the stream was reset".to_owned());
+                    return this.fail(MALFORMED, error);
                 }
                 None => {
                     this.ended = true;

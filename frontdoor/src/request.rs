@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::uri::Authority;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
 use portside_exchange as exchange;
 
@@ -80,7 +80,7 @@ async fn fetch(
     let url = [origin.scheme, "://", origin.host.as_str(), path].concat();
 
     let fault = Fault::default();
-    let body = read_body(connection, &parts.headers, incoming, &fault).await?;
+    let body = read_body(connection, &parts, incoming, &fault).await?;
     let head_only = parts.method == Method::HEAD;
     let fetched = door
         .application
@@ -183,7 +183,7 @@ fn host(connection: &Connection, parts: &Parts) -> Result<Authority, Refusal> {
 
 async fn read_body(
     connection: &Connection,
-    headers: &HeaderMap,
+    parts: &Parts,
     incoming: Incoming,
     fault: &Fault,
 ) -> Result<exchange::Body, Refusal> {
@@ -191,11 +191,12 @@ async fn read_body(
         return Ok(exchange::Body::Empty);
     }
     let config = &connection.door.config;
-    let length = content_length(headers).and_then(|length| usize::try_from(length).ok());
+    let length = content_length(&parts.headers).and_then(|length| usize::try_from(length).ok());
     if length.is_some_and(|length| length > config.max_body_bytes) {
         return Err(Refusal::too_large());
     }
-    let upload = Upload::new(incoming, config, Arc::clone(&connection.heads), fault);
+    let heads = Arc::clone(&connection.heads);
+    let upload = Upload::new(incoming, parts.version, config, heads, fault);
     match length {
         Some(length) if length <= WHOLE_BODY => match upload.collect(length).await {
             Ok(bytes) => Ok(exchange::Body::Full(bytes)),

@@ -139,3 +139,56 @@ async fn requests_that_contradict_themselves_are_refused() {
     drop(client);
     server.end().await;
 }
+
+/// Frames of a connection whose one request is reset, with this code, before its body has ended.
+fn cut_off(code: u8) -> Vec<Vec<u8>> {
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00".to_vec();
+    // POST http://a/ in HPACK's static table, without the end of the stream.
+    let headers = b"\x00\x00\x06\x01\x04\x00\x00\x00\x01\x83\x86\x84\x41\x01a".to_vec();
+    let data = b"\x00\x00\x04\x00\x00\x00\x00\x00\x01half".to_vec();
+    let reset = [
+        &b"\x00\x00\x04\x03\x00\x00\x00\x00\x01\x00\x00\x00"[..],
+        &[code],
+    ]
+    .concat();
+    vec![preface, headers, data, reset]
+}
+
+#[tokio::test]
+async fn a_body_that_is_reset_is_not_taken_for_a_whole_one() {
+    use futures::StreamExt;
+    let (sender, mut bodies) = mpsc::unbounded_channel();
+    let server = start(config(), move |request| {
+        let sender = sender.clone();
+        // In a task of its own, as JavaScript reads: the front door gives up on a request that is reset.
+        tokio::spawn(async move {
+            let portside_exchange::Body::Stream(mut body) = request.body else {
+                let _ = sender.send("not a stream".to_owned());
+                return;
+            };
+            let mut seen = String::new();
+            let end = loop {
+                match body.next().await {
+                    Some(Ok(bytes)) => seen += &String::from_utf8_lossy(&bytes),
+                    Some(Err(_)) => break "broken off",
+                    None => break "whole",
+                }
+            };
+            let _ = sender.send(format!("{seen} {end}"));
+        });
+        async { Ok(text("early")) }
+    })
+    .await;
+    // NO_ERROR, with which a server that answers early asks for no more, and CANCEL.
+    for code in [0, 8] {
+        for _ in 0..50 {
+            let mut client = server.connect().await;
+            for part in cut_off(code) {
+                client.send(part).await;
+            }
+            let body = within(bodies.recv()).await.unwrap();
+            assert!(body.ends_with(" broken off"), "reset with {code}: {body}");
+        }
+    }
+    server.end().await;
+}
