@@ -23,6 +23,10 @@ use prometheus_client::registry::Registry;
 /// The pod has nothing new to say of itself, so the gateway's question waits for as long as it may.
 const ASKED_FOR: Duration = Duration::from_secs(20);
 
+/// h2spec sends what is wrong right behind a request. An answer that is faster ends the stream, rightly, and what comes after
+/// that is ignored, rightly, but h2spec waits for a complaint.
+const THINKS_FOR: Duration = Duration::from_millis(100);
+
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
     let gateway_config = Config {
@@ -105,7 +109,12 @@ impl Application for Echo {
         } else {
             respond(StatusCode::OK, request.body, None)
         };
-        Box::pin(async { Ok(response) })
+        Box::pin(async {
+            if response.socket.is_none() {
+                tokio::time::sleep(THINKS_FOR).await;
+            }
+            Ok(response)
+        })
     }
 }
 
