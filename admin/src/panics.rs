@@ -8,12 +8,21 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 
 static PANICS: LazyLock<Counter> = LazyLock::new(|| {
-    panic::set_hook(Box::new(on_panic));
-    Counter::default()
+    let counter = Counter::default();
+    let (counted, before) = (counter.clone(), panic::take_hook());
+    panic::set_hook(Box::new(move |info| {
+        counted.inc();
+        if tracing::dispatcher::has_been_set() {
+            log(info);
+        } else {
+            before(info);
+        }
+    }));
+    counter
 });
 
-/// Counts the panics of this process, whatever they were caught by, in the metric `panics_total` of `registry`, and logs
-/// each: the standard library would write them beside the log. Where a panic ends the process, that is not changed.
+/// Counts the panics of this process, whatever they were caught by, in the metric `panics_total` of `registry`. They go to the
+/// log, where there is one: the standard library would write them beside it. What a panic ends is not changed.
 pub fn count_panics(registry: &mut Registry) {
     registry.register(
         "panics",
@@ -22,8 +31,7 @@ pub fn count_panics(registry: &mut Registry) {
     );
 }
 
-fn on_panic(info: &PanicHookInfo<'_>) {
-    PANICS.inc();
+fn log(info: &PanicHookInfo<'_>) {
     let backtrace = Backtrace::capture(); // RUST_BACKTRACE decides
     let backtrace = (backtrace.status() == BacktraceStatus::Captured).then_some(backtrace);
     tracing::error!(

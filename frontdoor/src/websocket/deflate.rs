@@ -3,7 +3,7 @@
 //! No context is kept from message to message, in either direction: an idle socket costs no memory for it, and
 //! each thread has one compressor for all its sockets.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use bytes::Bytes;
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
@@ -25,7 +25,8 @@ const MAX_WINDOW_BITS: u8 = 15;
 const MIN_WINDOW_BITS: u8 = 9;
 
 thread_local! {
-    static COMPRESS: RefCell<Compress> = RefCell::new(compressor(MAX_WINDOW_BITS));
+    /// Not there while it is used: one that failed does not come back.
+    static COMPRESS: Cell<Option<Compress>> = const { Cell::new(None) };
     static DECOMPRESS: RefCell<Decompress> = RefCell::new(Decompress::new(false));
 }
 
@@ -87,19 +88,18 @@ impl Deflate {
 
     /// Compresses a message; `None` if that does not make it smaller.
     pub(super) fn compress(self, message: &[u8]) -> Option<Vec<u8>> {
-        match self.server_max_window_bits {
-            None | Some(MAX_WINDOW_BITS) => COMPRESS.with_borrow_mut(|compress| {
-                compress.reset();
-                let compressed = compress_whole(compress, message);
-                if compressed.is_none() {
-                    *compress = compressor(MAX_WINDOW_BITS);
-                }
-                compressed
-            }),
+        let bits = self.server_max_window_bits.unwrap_or(MAX_WINDOW_BITS);
+        let compressed = if bits == MAX_WINDOW_BITS {
+            let mut compress = COMPRESS.take().unwrap_or_else(|| compressor(bits));
+            compress.reset();
+            let compressed = compress_whole(&mut compress, message)?;
+            COMPRESS.set(Some(compress));
+            compressed
+        } else {
             // Rare, and a small window is quickly made.
-            Some(bits) => compress_whole(&mut compressor(bits), message),
-        }
-        .filter(|compressed| compressed.len() < message.len())
+            compress_whole(&mut compressor(bits), message)?
+        };
+        (compressed.len() < message.len()).then_some(compressed)
     }
 }
 
@@ -114,7 +114,7 @@ fn compressor(window_bits: u8) -> Compress {
     Compress::new_with_window_bits(Compression::fast(), false, window_bits)
 }
 
-/// Compresses a message; `None` if the compressor has kept some of it, and must not be used again.
+/// Compresses a message; `None` if the compressor kept some of it, and must not be used again.
 fn compress_whole(compress: &mut Compress, message: &[u8]) -> Option<Vec<u8>> {
     // Room for the worst case: a compressor without room keeps output, and zlib-rs 0.6.8 forgets only a part of that when
     // it is reset, so that a later message panics in it.
