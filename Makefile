@@ -37,8 +37,9 @@ wire: ## run the suites of others for WebSockets and HTTP/2: make wire ARGS="13.
 	@scripts/wire/run $(ARGS)
 
 wpt: ## run the web platform's own tests: make wpt WPT=path/of/web-platform-tests ARGS="url streams"
-	@$(CARGO) build --workspace --bin portside
 	@scripts/need python3
+	@test -f "$(WPT)/resources/testharness.js" || { scripts/wpt ""; exit 1; }
+	@$(CARGO) build --workspace --bin portside
 	@scripts/wpt "$(WPT)" $(ARGS)
 
 images: ## build the cluster's container images into target/images: make images REPOSITORY=registry.example/acme TAG=1.0
