@@ -12,7 +12,7 @@ static PANICS: LazyLock<Counter> = LazyLock::new(|| {
     let (counted, before) = (counter.clone(), panic::take_hook());
     panic::set_hook(Box::new(move |info| {
         counted.inc();
-        if tracing::dispatcher::has_been_set() {
+        if tracing::enabled!(tracing::Level::ERROR) {
             log(info);
         } else {
             before(info);

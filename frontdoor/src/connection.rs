@@ -195,17 +195,14 @@ async fn answer(
     connection: &Connection,
     request: hyper::Request<Incoming>,
 ) -> hyper::Response<Outgoing> {
-    let started = tracing::enabled!(tracing::Level::DEBUG).then(tokio::time::Instant::now);
     let (version, peer) = (request.version(), connection.peer);
     let (method, uri) = (request.method().clone(), request.uri().clone());
-    let what = What::Request {
-        method: method.clone(),
-        uri: uri.clone(),
-        peer,
-    };
+    let logged = tracing::enabled!(tracing::Level::DEBUG)
+        .then(|| (tokio::time::Instant::now(), method.clone(), uri.clone()));
+    let what = What::Request { method, uri, peer };
     let answered = panics::caught(what, request::answer(connection, request)).await;
     let response = answered.unwrap_or_else(|| response::after_a_panic(version));
-    if let Some(started) = started {
+    if let Some((started, method, uri)) = logged {
         tracing::debug!(
             %peer,
             %method,

@@ -38,14 +38,20 @@ impl fmt::Display for What {
 /// Runs `work`. If it panics there is nothing, and the log says so, with `what` it was.
 ///
 /// What `work` had in its hands may be half done, so the caller must give that up: the connection, or the one request.
-pub(crate) async fn caught<T>(what: What, work: impl Future<Output = T>) -> Option<T> {
-    match AssertUnwindSafe(work).catch_unwind().await {
-        Ok(done) => Some(done),
-        Err(panic) => {
-            tracing::error!(%what, panic = message(&*panic), "panicked");
-            None
-        }
-    }
+///
+/// Not an async function: that would hold `work` twice, as its argument and as what it waits for.
+pub(crate) fn caught<T>(
+    what: What,
+    work: impl Future<Output = T>,
+) -> impl Future<Output = Option<T>> {
+    AssertUnwindSafe(work).catch_unwind().map(move |outcome| {
+        let panic = match outcome {
+            Ok(done) => return Some(done),
+            Err(panic) => panic,
+        };
+        tracing::error!(%what, panic = message(&*panic), "panicked");
+        None
+    })
 }
 
 fn message(panic: &(dyn Any + Send)) -> &str {

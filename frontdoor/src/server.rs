@@ -104,7 +104,8 @@ impl FrontDoor {
             match accepted {
                 Ok((stream, peer)) => {
                     let serving = connection::serve(Arc::clone(&door), stream, peer);
-                    door.spawn(What::Connection { peer: peer.ip() }, serving);
+                    let peer = peer.ip().to_canonical();
+                    door.spawn(What::Connection { peer }, serving);
                 }
                 Err(error) if is_peers_fault(&error) => {}
                 Err(error) => {

@@ -220,7 +220,8 @@ impl Decoder {
 
 fn control(opcode: u8, payload: Bytes) -> Result<Event, Violation> {
     Ok(match opcode {
-        opcode::PING => Event::Ping(payload),
+        // A copy: it waits for the writer, and would hold all that was read with it.
+        opcode::PING => Event::Ping(Bytes::copy_from_slice(&payload)),
         opcode::PONG => Event::Pong,
         _ => {
             let (code, reason) = match payload.split_first_chunk::<2>() {

@@ -3,7 +3,7 @@
 //! No context is kept from message to message, in either direction: an idle socket costs no memory for it, and
 //! each thread has one compressor for all its sockets.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 
 use bytes::Bytes;
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
@@ -23,10 +23,12 @@ const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
 const MAX_WINDOW_BITS: u8 = 15;
 /// The smallest window that zlib can compress with. An offer of 8 is declined, which section 7.1.2.1 allows.
 const MIN_WINDOW_BITS: u8 = 9;
+const WINDOWS: usize = (MAX_WINDOW_BITS - MIN_WINDOW_BITS + 1) as usize;
 
 thread_local! {
-    /// Not there while it is used: one that failed does not come back.
-    static COMPRESS: Cell<Option<Compress>> = const { Cell::new(None) };
+    /// One for each size of the window, from the smallest, made when it is first needed: a quarter of a megabyte each. Not
+    /// there while it is used: one that failed does not come back.
+    static COMPRESS: RefCell<[Option<Compress>; WINDOWS]> = const { RefCell::new([const { None }; WINDOWS]) };
     static DECOMPRESS: RefCell<Decompress> = RefCell::new(Decompress::new(false));
 }
 
@@ -89,16 +91,12 @@ impl Deflate {
     /// Compresses a message; `None` if that does not make it smaller.
     pub(super) fn compress(self, message: &[u8]) -> Option<Vec<u8>> {
         let bits = self.server_max_window_bits.unwrap_or(MAX_WINDOW_BITS);
-        let compressed = if bits == MAX_WINDOW_BITS {
-            let mut compress = COMPRESS.take().unwrap_or_else(|| compressor(bits));
-            compress.reset();
-            let compressed = compress_whole(&mut compress, message)?;
-            COMPRESS.set(Some(compress));
-            compressed
-        } else {
-            // Rare, and a small window is quickly made.
-            compress_whole(&mut compressor(bits), message)?
-        };
+        let slot = usize::from(bits - MIN_WINDOW_BITS);
+        let known = COMPRESS.with_borrow_mut(|all| all[slot].take());
+        let mut compress = known.unwrap_or_else(|| compressor(bits));
+        compress.reset();
+        let compressed = compress_whole(&mut compress, message)?;
+        COMPRESS.with_borrow_mut(|all| all[slot] = Some(compress));
         (compressed.len() < message.len()).then_some(compressed)
     }
 }
@@ -259,23 +257,38 @@ mod tests {
                 assert!(whole.len() <= worst_case(message.len()));
                 if let Some(wire) = deflate.compress(&message) {
                     assert!(wire.len() < message.len());
-                    assert_eq!(inflate_within(&wire, bits), message, "round {round}");
+                    assert_eq!(
+                        inflate(&wire, message.len()).unwrap(),
+                        message,
+                        "round {round}"
+                    );
                 }
             }
         }
     }
 
-    /// Decompresses with a window of the client's choice.
-    fn inflate_within(wire: &[u8], bits: u8) -> Vec<u8> {
-        let mut output = Vec::with_capacity(1 << 20);
-        Decompress::new_with_window_bits(false, bits)
-            .decompress_vec(
-                &[wire, &TAIL[..]].concat(),
-                &mut output,
-                FlushDecompress::Sync,
-            )
-            .unwrap();
-        output
+    #[test]
+    fn nothing_is_taken_from_outside_of_the_window() {
+        let mut random = Random(1);
+        for distance in [300, 1000, 5000, 20_000] {
+            // Noise that comes again: whoever makes that smaller has looked back so far.
+            let message = random.bytes(distance, 256).repeat(60_000 / distance);
+            for bits in MIN_WINDOW_BITS..=MAX_WINDOW_BITS {
+                let deflate = Deflate {
+                    server_max_window_bits: Some(bits),
+                };
+                let window = 1 << bits;
+                let wire = deflate.compress(&message);
+                assert!(wire.is_none() || distance < window, "{distance} in {bits}");
+                assert!(
+                    wire.is_some() || distance + 300 > window,
+                    "{distance} in {bits}"
+                );
+                if let Some(wire) = wire {
+                    assert_eq!(inflate(&wire, message.len()).unwrap(), message);
+                }
+            }
+        }
     }
 
     /// Xorshift: the same bytes in every run.

@@ -56,6 +56,8 @@ struct Orders {
     /// What the peer's pings carried: at most [`MAX_PINGS`].
     pongs: VecDeque<Bytes>,
     close: Option<(u16, String)>,
+    /// The close is for a client that broke the protocol.
+    refused: bool,
 }
 
 impl Link {
@@ -75,6 +77,16 @@ impl Link {
 
     fn delivering(&self) -> bool {
         self.delivering.load(Ordering::Relaxed)
+    }
+
+    /// The close for a client that broke the protocol.
+    fn refusal(&self) -> Option<(u16, String)> {
+        let mut orders = self.orders();
+        if orders.refused {
+            orders.close.take()
+        } else {
+            None
+        }
     }
 
     async fn while_delivering(&self, delivery: impl Future<Output = ()>) {
@@ -194,7 +206,9 @@ async fn read_messages(
                     let _ = timeout(patience, incoming.taken()).await;
                 })
                 .await;
-                link.orders().close = Some((violation.code, violation.reason.to_owned()));
+                let mut orders = link.orders();
+                orders.close = Some((violation.code, violation.reason.to_owned()));
+                orders.refused = true;
                 return End::Refused;
             }
         };
@@ -286,7 +300,6 @@ impl Writer<'_> {
                 draining.as_mut().poll(cx).map(|()| Work::Draining)
             })
             .await;
-            self.push_pings();
             let mut closed = match work {
                 Work::Ordered => false,
                 Work::Message(message) => self.push(message).await?,
@@ -295,15 +308,26 @@ impl Writer<'_> {
                 Work::Finished => self.push_close(code::INTERNAL_ERROR, ""),
             };
             // One write for all that is ready: a broadcast costs one system call per socket and burst.
-            while !closed && self.buffer.len() < BURST {
+            let (mut pushed, mut all) = (0, false);
+            while !closed && !all && pushed < BURST {
+                self.push_pings();
                 match outgoing.try_recv() {
-                    Some(message) => closed = self.push(message).await?,
-                    None => break,
+                    Some(message) => {
+                        pushed += message.len().max(1);
+                        closed = self.push(message).await?;
+                    }
+                    None => all = true,
                 }
             }
-            let ordered = self.link.orders().close.take();
-            if let Some((code, reason)) = ordered.filter(|_| !closed) {
-                closed = self.push_close(code, &reason);
+            if !closed {
+                self.push_pings();
+            }
+            // What the application sent before goes before it.
+            if !closed && all {
+                let ordered = self.link.orders().close.take();
+                if let Some((code, reason)) = ordered {
+                    closed = self.push_close(code, &reason);
+                }
             }
             self.flush().await?;
             if closed {
@@ -328,7 +352,12 @@ impl Writer<'_> {
         let (opcode, payload) = match message {
             Message::Text(payload) => (opcode::TEXT, payload),
             Message::Binary(payload) => (opcode::BINARY, payload),
-            Message::Close { code, reason } => return Ok(self.push_close(code, &reason)),
+            Message::Close { code, reason } => {
+                // An application that hears of a lost client closes without a code; the client shall know its mistake.
+                let refusal = self.link.refusal();
+                let (code, reason) = refusal.unwrap_or((code, reason));
+                return Ok(self.push_close(code, &reason));
+            }
         };
         let compressed = self
             .deflate

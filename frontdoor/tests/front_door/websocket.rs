@@ -442,6 +442,51 @@ async fn what_came_before_a_violation_is_answered_first() {
 }
 
 #[tokio::test]
+async fn a_busy_application_does_not_hide_a_violation() {
+    let app = App {
+        busy: true,
+        ..App::new(false)
+    };
+    let config = Config {
+        close_timeout: Duration::from_millis(50),
+        ..config()
+    };
+    let server = serve(config, &app).await;
+    let mut client = open(&server, "").await;
+    client
+        .send([frame(0x81, b"never taken"), frame(0x83, b"")].concat())
+        .await;
+    let (first, payload) = receive(&mut client).await;
+    assert_eq!((first, &payload[..2]), (0x88, &close_payload(1002)[..]));
+    drop(client);
+    server.end().await;
+}
+
+#[tokio::test]
+async fn pings_are_answered_between_large_messages_and_before_a_close() {
+    let app = App::new(false);
+    let server = serve(config(), &app).await;
+    let mut client = open(&server, "").await;
+    let large = Bytes::from(vec![7; 4 << 20]);
+    for _ in 0..8 {
+        app.send(Message::Binary(large.clone()));
+    }
+    // The first is being written, for the client has read nothing yet.
+    until(|| app.sender.lock().unwrap().as_ref().unwrap().waiting() < 8 * large.len()).await;
+    client
+        .send([frame(0x89, b"early"), frame(0x88, &close_payload(1000))].concat())
+        .await;
+    let mut seen = Vec::new();
+    while seen.last() != Some(&0x88) {
+        seen.push(receive(&mut client).await.0);
+    }
+    let pong = seen.iter().position(|first| *first == 0x8a);
+    assert!(pong.is_some_and(|at| at < 4), "{seen:x?}");
+    assert_eq!(seen.iter().filter(|first| **first == 0x82).count(), 8);
+    server.end().await;
+}
+
+#[tokio::test]
 async fn a_silent_peer_is_pinged_and_lost_after_two_pings_without_an_answer() {
     let config = Config {
         ping_interval: Duration::from_millis(150),

@@ -10,7 +10,7 @@ const { dispatchEvent } = EventTarget.prototype;
 // A connection that failed closes with code 1006 (WebSockets standard, section 4, and RFC 6455 section 7.1.5); its event says 0.
 core.defineGlobalProperties(WebSocket.prototype, {
   dispatchEvent: core.propNonEnumerable(function (event) {
-    const failed = event instanceof CloseEvent && event.code === 0;
+    const failed = event instanceof CloseEvent && event.type === "close" && event.code === 0 && this.readyState === WebSocket.CLOSED;
     return dispatchEvent.call(this, failed ? new CloseEvent("close", { code: 1006 }) : event);
   }),
 });
