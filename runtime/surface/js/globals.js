@@ -128,6 +128,8 @@ export function startGlobals(logUncaught) {
     return true;
   });
   core.setHandledPromiseRejectionHandler(() => {});
+  // Without it deno_core ends the process when somebody calls WebAssembly.compileStreaming.
+  core.setWasmStreamingCallback(fetch.handleWasmStreaming);
   delete globalThis.__bootstrap;
   delete globalThis.Deno;
 }

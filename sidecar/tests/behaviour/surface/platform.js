@@ -178,10 +178,18 @@ export const uses = {
   },
   async WebAssembly() {
     // (module (func (export "add") (param i32 i32) (result i32) local.get 0 local.get 1 i32.add))
-    const code = [0, 97, 115, 109, 1, 0, 0, 0, 1, 7, 1, 96, 2, 127, 127, 1, 127, 3, 2, 1, 0, 7, 7, 1, 3, 97, 100, 100, 0, 0];
-    const body = [10, 9, 1, 7, 0, 32, 0, 32, 1, 106, 11];
-    const { instance } = await WebAssembly.instantiate(new Uint8Array([...code, ...body]));
+    const head = [0, 97, 115, 109, 1, 0, 0, 0, 1, 7, 1, 96, 2, 127, 127, 1, 127, 3, 2, 1, 0, 7, 7, 1, 3, 97, 100, 100, 0, 0];
+    const code = new Uint8Array([...head, 10, 9, 1, 7, 0, 32, 0, 32, 1, 106, 11]);
+    const { instance } = await WebAssembly.instantiate(code);
     equal(instance.exports.add(2, 3), 5);
+    const served = (type = "application/wasm") => new Response(code, { headers: { "content-type": type } });
+    made(await WebAssembly.compileStreaming(served()), WebAssembly.Module);
+    const streamed = await WebAssembly.instantiateStreaming(Promise.resolve(served()));
+    equal(streamed.instance.exports.add(4, 5), 9);
+    equal(await thrown(() => WebAssembly.compileStreaming(served("text/plain"))), "TypeError");
+    equal(await thrown(() => WebAssembly.compileStreaming("no response")), "TypeError");
+    const garbage = new Response("x", { headers: { "content-type": "application/wasm" } });
+    equal(await thrown(() => WebAssembly.compileStreaming(garbage)), "CompileError");
   },
   addEventListener: heardByTheGlobal,
   dispatchEvent: heardByTheGlobal,
