@@ -190,6 +190,110 @@ async fn a_flush_waits_for_what_came_before() {
     flush.await;
 }
 
+/// Where answers to `submit_with` go, each with its number.
+fn told() -> (
+    impl Fn(u32) -> Box<dyn FnOnce(Result<Outcome>) + Send>,
+    mpsc::UnboundedReceiver<(u32, Result<Outcome>)>,
+) {
+    let (tell, told) = mpsc::unbounded_channel();
+    let answer = move |number| -> Box<dyn FnOnce(Result<Outcome>) + Send> {
+        let tell = tell.clone();
+        Box::new(move |result| tell.send((number, result)).unwrap())
+    };
+    (answer, told)
+}
+
+#[tokio::test]
+async fn answers_are_called_in_order_and_may_submit() {
+    let (store, lanes, answer) = scripted();
+    let lanes = Arc::new(lanes);
+    let (tell, mut told) = told();
+    let (again, last) = (lanes.clone(), tell(3));
+    lanes.submit_with(commit(0, 1, 1), tell(0));
+    store.begun().await;
+    lanes.submit_with(commit(0, 1, 1), tell(1));
+    let second = tell(2);
+    lanes.submit_with(commit(2, 1, 1), move |result| {
+        again.submit_with(commit(0, 1, 1), last);
+        second(result);
+    });
+    for _ in 0..3 {
+        answer.send(Ok(Outcome::Committed)).unwrap();
+    }
+    for number in 0..4 {
+        let (of, result) = told.recv().await.unwrap();
+        assert_eq!((of, result.unwrap()), (number, Outcome::Committed));
+    }
+    assert_eq!(store.sizes(), [1, 2, 1]);
+}
+
+#[tokio::test]
+async fn after_an_error_everybody_is_told_once() {
+    let (store, lanes, answer) = scripted();
+    let (tell, mut told) = told();
+    lanes.submit_with(commit(0, 1, 5), tell(0));
+    store.begun().await;
+    lanes.submit_with(commit(0, 1, 7), tell(1));
+    answer.send(Err(Error::Database("cut off".into()))).unwrap();
+    for number in 0..2 {
+        let (of, result) = told.recv().await.unwrap();
+        assert!(of == number && result.is_err());
+    }
+    assert_eq!(lanes.waiting_bytes(), 0);
+    drop((lanes, tell));
+    assert!(told.recv().await.is_none());
+}
+
+#[tokio::test]
+async fn a_panicking_answer_harms_no_other() {
+    let (_store, lanes, answer) = scripted();
+    lanes.submit_with(commit(0, 1, 1), |_| panic!("told"));
+    answer.send(Ok(Outcome::Committed)).unwrap();
+    answer.send(Ok(Outcome::Committed)).unwrap();
+    let next = lanes.submit(commit(0, 1, 1)).await;
+    assert_eq!(next.unwrap(), Outcome::Committed);
+}
+
+#[tokio::test]
+async fn waiting_bytes_are_those_not_yet_answered() {
+    let (store, lanes, answer) = scripted();
+    let first = lanes.submit(commit(0, 1, 100));
+    store.begun().await;
+    let queued = lanes.submit(commit(0, 1, 20));
+    let other_lane = lanes.submit(commit(1, 1, 3));
+    store.begun().await;
+    assert_eq!(lanes.waiting_bytes(), 123);
+    for _ in 0..3 {
+        answer.send(Ok(Outcome::Committed)).unwrap();
+    }
+    for pending in [first, queued, other_lane] {
+        pending.await.unwrap();
+    }
+    assert_eq!(lanes.waiting_bytes(), 0);
+}
+
+#[test]
+fn a_runtime_that_ends_answers_everybody() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let (tell, mut told) = told();
+    let lanes = runtime.block_on(async {
+        let (store, lanes, _answer) = scripted();
+        lanes.submit_with(commit(0, 1, 1), tell(0));
+        store.begun().await;
+        lanes.submit_with(commit(0, 1, 1), tell(1));
+        lanes
+    });
+    drop(runtime);
+    lanes.submit_with(commit(0, 1, 1), tell(2));
+    let mut numbers: Vec<_> = std::iter::from_fn(|| told.try_recv().ok())
+        .map(|(number, result)| (number, result.is_err()))
+        .collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, [(0, true), (1, true), (2, true)]);
+}
+
 #[tokio::test]
 async fn dropped_lanes_finish_what_was_submitted() {
     let (store, lanes, answer) = scripted();
