@@ -120,7 +120,7 @@ impl Alarms {
 
     async fn refill(&self, store: &dyn Store, ownership: &Ownership) {
         let until = now_ms().saturating_add(i64::try_from(HORIZON.as_millis()).unwrap_or(i64::MAX));
-        match store.alarms(&ownership.shards(), until, PAGE).await {
+        match store.alarms(&ownership.shards(), None, until, PAGE).await {
             Ok(found) => {
                 let mut state = self.lock();
                 for due in found {

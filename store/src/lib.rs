@@ -103,8 +103,18 @@ pub trait Store: Send + Sync + 'static {
     /// A shard that somebody is writing at that moment may be passed over: ask again later.
     async fn claim(&self, pod: PodId, limit: u32) -> Result<Vec<(ShardId, Epoch)>>;
 
+    /// The shards that the pod owns, each with its epoch, as of one moment after the call began.
+    ///
+    /// For use after the answer to a [`Store::claim`] or [`Store::advance`] was lost: what it did is in here, unless it
+    /// is still to happen.
+    async fn owned(&self, pod: PodId) -> Result<Vec<(ShardId, Epoch)>>;
+
     /// Gives up every shard of the pod and its lease.
     async fn release(&self, pod: PodId) -> Result<()>;
+
+    /// Gives up these shards and keeps the pod's lease. A fence that no longer holds is passed over, so that a call that
+    /// is carried out late takes nothing that was claimed again since.
+    async fn release_shards(&self, fences: &[Fence]) -> Result<()>;
 
     /// Moves an owned shard on to a new epoch of the same pod. `None` means fenced.
     ///
@@ -145,9 +155,16 @@ pub trait Store: Send + Sync + 'static {
     /// calls in flight at the same time nothing is promised, see [`lanes`].
     async fn commit(&self, commits: &[Commit]) -> Result<Vec<Outcome>>;
 
-    /// Alarms of the given shards that are due at or before `until` (milliseconds since the Unix epoch), earliest first,
-    /// at most `limit` of them. Not fenced.
-    async fn alarms(&self, shards: &[ShardId], until: i64, limit: usize) -> Result<Vec<DueAlarm>>;
+    /// Alarms of the given shards that are due at or before `until` (milliseconds since the Unix epoch), earliest first
+    /// and those of one moment by the worker's id, at most `limit` of them. With `after`, only those that come later in
+    /// this order than an alarm due then of that worker: the next page. Not fenced.
+    async fn alarms(
+        &self,
+        shards: &[ShardId],
+        after: Option<(i64, WorkerId)>,
+        until: i64,
+        limit: usize,
+    ) -> Result<Vec<DueAlarm>>;
 
     /// How many workers have a key or an alarm. Reads as many index entries as there are: not for every request.
     async fn count_workers(&self) -> Result<u64>;

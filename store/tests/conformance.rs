@@ -46,6 +46,8 @@ on_both_stores! {
         a_takeover_sees_the_last_acknowledged_commit
         racing_pods_never_both_write
         advancing_refuses_the_old_epoch
+        a_pod_reads_what_it_owns
+        released_shards_leave_the_rest_and_the_lease
         an_application_is_deleted_by_its_owner_only;
     reading:
         keys_are_in_byte_order
@@ -65,6 +67,7 @@ on_both_stores! {
         lanes_keep_the_order;
     alarms:
         due_alarms_are_listed_earliest_first
+        pages_of_due_alarms_follow_each_other
         changes_are_conditional_on_the_arming
         a_worker_without_keys_and_alarm_is_gone
         names_survive_any_character;

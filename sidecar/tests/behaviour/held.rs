@@ -99,8 +99,16 @@ impl Store for HeldStore {
         self.inner.claim(pod, limit).await
     }
 
+    async fn owned(&self, pod: PodId) -> Result<Vec<(ShardId, Epoch)>> {
+        self.inner.owned(pod).await
+    }
+
     async fn release(&self, pod: PodId) -> Result<()> {
         self.inner.release(pod).await
+    }
+
+    async fn release_shards(&self, fences: &[Fence]) -> Result<()> {
+        self.inner.release_shards(fences).await
     }
 
     async fn advance(&self, fence: Fence) -> Result<Option<Epoch>> {
@@ -157,7 +165,13 @@ impl Store for HeldStore {
         self.inner.delete_all(pod).await
     }
 
-    async fn alarms(&self, shards: &[ShardId], until: i64, limit: usize) -> Result<Vec<DueAlarm>> {
-        self.inner.alarms(shards, until, limit).await
+    async fn alarms(
+        &self,
+        shards: &[ShardId],
+        after: Option<(i64, WorkerId)>,
+        until: i64,
+        limit: usize,
+    ) -> Result<Vec<DueAlarm>> {
+        self.inner.alarms(shards, after, until, limit).await
     }
 }

@@ -89,7 +89,19 @@ impl Store for Scripted {
     async fn list(&self, _: ShardId, _: WorkerId, _: &KeyRange) -> Result<Vec<(String, Value)>> {
         unreachable!()
     }
-    async fn alarms(&self, _: &[ShardId], _: i64, _: usize) -> Result<Vec<DueAlarm>> {
+    async fn owned(&self, _: PodId) -> Result<Vec<(ShardId, Epoch)>> {
+        unreachable!()
+    }
+    async fn release_shards(&self, _: &[Fence]) -> Result<()> {
+        unreachable!()
+    }
+    async fn alarms(
+        &self,
+        _: &[ShardId],
+        _: Option<(i64, WorkerId)>,
+        _: i64,
+        _: usize,
+    ) -> Result<Vec<DueAlarm>> {
         unreachable!()
     }
     async fn count_workers(&self) -> Result<u64> {

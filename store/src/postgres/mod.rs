@@ -38,6 +38,11 @@ const DECLARE_DEAD: &str = "DELETE FROM portside.pod WHERE pod = $1 AND renewals
 const IS_ALIVE: &str = "SELECT FROM portside.pod WHERE pod = $1";
 const RELEASE: &str = "WITH gone AS (DELETE FROM portside.pod WHERE pod = $2) \
     UPDATE portside.shard SET owner = NULL, epoch = epoch + 1 WHERE pool = $1 AND owner = $2";
+const RELEASE_SHARDS: &str = "UPDATE portside.shard s SET owner = NULL, epoch = s.epoch + 1 \
+    FROM unnest($2::integer[], $3::uuid[], $4::bigint[]) AS f (shard, owner, epoch) \
+    WHERE s.pool = $1 AND s.shard = f.shard AND s.owner = f.owner AND s.epoch = f.epoch";
+const OWNED: &str =
+    "SELECT shard::bigint AS shard, epoch FROM portside.shard WHERE pool = $1 AND owner = $2";
 const ADVANCE: &str = "UPDATE portside.shard SET epoch = epoch + 1 \
     WHERE pool = $1 AND shard = $2 AND owner = $3 AND epoch = $4 RETURNING epoch";
 const GET: &str = "SELECT key, value FROM portside.kv \
@@ -240,8 +245,24 @@ impl Store for Postgres {
         claimed.iter().map(rows::claimed).collect()
     }
 
+    async fn owned(&self, pod: PodId) -> Result<Vec<(ShardId, Epoch)>> {
+        let query = sqlx::query(OWNED).bind(self.pool).bind(uuid(pod));
+        let owned = self.rows(&self.control, query).await?;
+        owned.iter().map(rows::claimed).collect()
+    }
+
     async fn release(&self, pod: PodId) -> Result<()> {
         let query = sqlx::query(RELEASE).bind(self.pool).bind(uuid(pod));
+        self.rows(&self.control, query).await?;
+        Ok(())
+    }
+
+    async fn release_shards(&self, fences: &[Fence]) -> Result<()> {
+        let shards: Vec<i32> = fences.iter().map(|it| it.shard.0.cast_signed()).collect();
+        let owners: Vec<Uuid> = fences.iter().map(|it| uuid(it.pod)).collect();
+        let epochs: Vec<i64> = fences.iter().map(|it| rows::epoch(it.epoch)).collect();
+        let query = sqlx::query(RELEASE_SHARDS).bind(self.pool);
+        let query = query.bind(shards).bind(owners).bind(epochs);
         self.rows(&self.control, query).await?;
         Ok(())
     }
@@ -335,13 +356,22 @@ impl Store for Postgres {
         Ok(outcomes)
     }
 
-    async fn alarms(&self, shards: &[ShardId], until: i64, limit: usize) -> Result<Vec<DueAlarm>> {
+    async fn alarms(
+        &self,
+        shards: &[ShardId],
+        after: Option<(i64, WorkerId)>,
+        until: i64,
+        limit: usize,
+    ) -> Result<Vec<DueAlarm>> {
+        let (after_due, after_worker) = after.unwrap_or((i64::MIN, WorkerId([0; 16])));
         let shards: Vec<i32> = shards.iter().map(|shard| shard.0.cast_signed()).collect();
         let query = sqlx::query(ALARMS)
             .bind(self.pool)
             .bind(shards)
             .bind(until)
-            .bind(rows::limit(limit));
+            .bind(rows::limit(limit))
+            .bind(after_due)
+            .bind(Uuid::from_bytes(after_worker.0));
         let alarms = self.rows(&self.readers, query).await?;
         let alarms = alarms.iter().map(rows::Columns::due_alarm);
         alarms.filter_map(Result::transpose).collect()

@@ -33,6 +33,7 @@ const CLAIM: &str = "UPDATE shard SET owner = $2, epoch = epoch + 1 WHERE pool =
 const LOAD: &str = include_str!("load.sql");
 const ALARMS: &str = "SELECT w.script, w.name, w.scheduled, w.retries, w.due \
     FROM json_each($2) s CROSS JOIN worker w ON w.pool = $1 AND w.shard = s.value AND w.due <= $3 \
+    AND w.due >= $5 AND (w.due, w.worker) > ($5, $6) \
     ORDER BY w.due, w.worker LIMIT $4";
 const LIST: &str = "SELECT key, value FROM kv WHERE pool = $1 AND shard = $2 AND worker = $3 \
     AND key >= $4 AND key < $5 ORDER BY key LIMIT $6";
@@ -203,6 +204,15 @@ impl Store for Sqlite {
         claimed.iter().map(rows::claimed).collect()
     }
 
+    async fn owned(&self, pod: PodId) -> Result<Vec<(ShardId, Epoch)>> {
+        let owned = sqlx::query("SELECT shard, epoch FROM shard WHERE pool = $1 AND owner = $2")
+            .bind(self.pool)
+            .bind(blob(pod))
+            .fetch_all(&self.readers)
+            .await?;
+        owned.iter().map(rows::claimed).collect()
+    }
+
     async fn release(&self, pod: PodId) -> Result<()> {
         let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         sqlx::query("DELETE FROM pod WHERE pod = $1")
@@ -216,6 +226,23 @@ impl Store for Sqlite {
         .bind(blob(pod))
         .execute(&mut *transaction)
         .await?;
+        Ok(transaction.commit().await?)
+    }
+
+    async fn release_shards(&self, fences: &[Fence]) -> Result<()> {
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        for fence in fences {
+            sqlx::query(
+                "UPDATE shard SET owner = NULL, epoch = epoch + 1 \
+                 WHERE pool = $1 AND shard = $2 AND owner = $3 AND epoch = $4",
+            )
+            .bind(self.pool)
+            .bind(fence.shard.0)
+            .bind(blob(fence.pod))
+            .bind(rows::epoch(fence.epoch))
+            .execute(&mut *transaction)
+            .await?;
+        }
         Ok(transaction.commit().await?)
     }
 
@@ -310,13 +337,22 @@ impl Store for Sqlite {
         Ok(folded.fence_of.iter().map(outcome).collect())
     }
 
-    async fn alarms(&self, shards: &[ShardId], until: i64, limit: usize) -> Result<Vec<DueAlarm>> {
+    async fn alarms(
+        &self,
+        shards: &[ShardId],
+        after: Option<(i64, WorkerId)>,
+        until: i64,
+        limit: usize,
+    ) -> Result<Vec<DueAlarm>> {
+        let (after_due, after_worker) = after.unwrap_or((i64::MIN, WorkerId([0; 16])));
         let shards: Vec<String> = shards.iter().map(|shard| shard.0.to_string()).collect();
         let alarms = sqlx::query(ALARMS)
             .bind(self.pool)
             .bind(format!("[{}]", shards.join(",")))
             .bind(until)
             .bind(rows::limit(limit))
+            .bind(after_due)
+            .bind(after_worker.0.to_vec())
             .fetch_all(&self.readers)
             .await?;
         let alarms = alarms.iter().map(rows::Columns::due_alarm);

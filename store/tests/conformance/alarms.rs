@@ -8,7 +8,11 @@ use super::common::{Fixture, Kind, alarm, clear, delete, put, set_alarm, stored_
 
 async fn due(fixture: &Fixture, until: i64, limit: usize) -> Vec<DueAlarm> {
     let shards: Vec<_> = (0..SHARDS).map(ShardId).collect();
-    fixture.store.alarms(&shards, until, limit).await.unwrap()
+    fixture
+        .store
+        .alarms(&shards, None, until, limit)
+        .await
+        .unwrap()
 }
 
 pub async fn due_alarms_are_listed_earliest_first(kind: Kind) {
@@ -29,13 +33,20 @@ pub async fn due_alarms_are_listed_earliest_first(kind: Kind) {
     assert_eq!(names(due(&fixture, i64::MAX, 2).await), ["at -10", "at 20"]);
     let only = worker("at 30");
     let shard = only.id().shard(SHARDS);
-    let found = fixture.store.alarms(&[shard], i64::MAX, 9).await.unwrap();
+    let found = fixture
+        .store
+        .alarms(&[shard], None, i64::MAX, 9)
+        .await
+        .unwrap();
     let expected = DueAlarm {
         worker: only,
         alarm: Alarm::at(30),
     };
     assert!(found.contains(&expected));
-    assert_eq!(fixture.store.alarms(&[], i64::MAX, 9).await.unwrap(), []);
+    assert_eq!(
+        fixture.store.alarms(&[], None, i64::MAX, 9).await.unwrap(),
+        []
+    );
 
     // Put off, it is due later; its identity stays.
     let next = Alarm {
@@ -50,6 +61,29 @@ pub async fn due_alarms_are_listed_earliest_first(kind: Kind) {
         names(due(&fixture, 45, 9).await),
         ["at -10", "at 30", "at 40", "at 20"]
     );
+}
+
+pub async fn pages_of_due_alarms_follow_each_other(kind: Kind) {
+    let fixture = kind.open().await;
+    let owner = fixture.owner().await;
+    // Many of them due at the same moment.
+    let commits: Vec<_> = (0..40)
+        .map(|n| owner.commit(&worker(&n.to_string()), set_alarm(n / 15)))
+        .collect();
+    fixture.store.commit(&commits).await.unwrap();
+    let whole = due(&fixture, 2, 99).await;
+    assert_eq!(whole.len(), 40);
+    for size in [1, 7, 40] {
+        let (mut pages, mut after) = (vec![], None);
+        loop {
+            let shards: Vec<_> = (0..SHARDS).map(ShardId).collect();
+            let page = fixture.store.alarms(&shards, after, 2, size).await.unwrap();
+            let Some(last) = page.last() else { break };
+            after = Some((last.alarm.due, last.worker.id()));
+            pages.extend(page);
+        }
+        assert_eq!(pages, whole, "in pages of {size}");
+    }
 }
 
 pub async fn changes_are_conditional_on_the_arming(kind: Kind) {

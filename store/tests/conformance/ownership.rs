@@ -272,6 +272,60 @@ pub async fn advancing_refuses_the_old_epoch(kind: Kind) {
     assert_eq!(fixture.store.advance(old).await.unwrap(), None);
 }
 
+pub async fn a_pod_reads_what_it_owns(kind: Kind) {
+    let fixture = kind.open().await;
+    let (a, b) = (fixture.pod().await, fixture.pod().await);
+    assert_eq!(fixture.store.owned(a).await.unwrap(), []);
+    let sorted = |mut owned: Vec<_>| {
+        owned.sort();
+        owned
+    };
+    let mut claimed = sorted(fixture.store.claim(a, 100).await.unwrap());
+    let others = fixture.store.claim(b, SHARDS).await.unwrap();
+    assert_eq!(sorted(fixture.store.owned(a).await.unwrap()), claimed);
+    assert_eq!(
+        sorted(fixture.store.owned(b).await.unwrap()),
+        sorted(others)
+    );
+
+    let (shard, epoch) = claimed[7];
+    let fence = Fence {
+        pod: a,
+        shard,
+        epoch,
+    };
+    claimed[7].1 = fixture.store.advance(fence).await.unwrap().unwrap();
+    assert_eq!(sorted(fixture.store.owned(a).await.unwrap()), claimed);
+    fixture.store.release(a).await.unwrap();
+    assert_eq!(fixture.store.owned(a).await.unwrap(), []);
+}
+
+pub async fn released_shards_leave_the_rest_and_the_lease(kind: Kind) {
+    let fixture = kind.open().await;
+    let (a, b) = (fixture.pod().await, fixture.pod().await);
+    let claimed = fixture.store.claim(a, SHARDS).await.unwrap();
+    let fences: Vec<_> = claimed
+        .iter()
+        .map(|&(shard, epoch)| Fence {
+            pod: a,
+            shard,
+            epoch,
+        })
+        .collect();
+    let moved = fixture.store.advance(fences[0]).await.unwrap().unwrap();
+    // The first one's epoch is over, so that one stays.
+    fixture.store.release_shards(&fences[..5]).await.unwrap();
+    let owned = fixture.store.owned(a).await.unwrap();
+    assert_eq!(owned.len(), SHARDS as usize - 4);
+    assert!(owned.contains(&(claimed[0].0, moved)));
+    assert!(fixture.store.renew(a).await.unwrap(), "it is still alive");
+    let theirs = fixture.store.claim(b, SHARDS).await.unwrap();
+    assert_eq!(theirs.len(), 4);
+    // Carried out once more, late: nothing of b's goes.
+    fixture.store.release_shards(&fences[..5]).await.unwrap();
+    assert_eq!(fixture.store.owned(b).await.unwrap().len(), 4);
+}
+
 pub async fn an_application_is_deleted_by_its_owner_only(kind: Kind) {
     let fixture = kind.open().await;
     let owner = fixture.owner().await;
