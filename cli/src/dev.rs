@@ -11,7 +11,7 @@ use portside_bundle::{Bundled, Options, Problem};
 use portside_core::bundle::BundleDigest;
 use portside_core::limits::Limits;
 use portside_frontdoor::{Config as DoorConfig, FrontDoor, IpNet, TrustedProxies};
-use portside_runtime::Engine;
+use portside_runtime::IsolatePool;
 use portside_sidecar::{App, Class, Config, Ownership};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -77,15 +77,15 @@ impl Args {
             .init();
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         // Before there are other threads.
-        let engine = Arc::new(Engine::new(cores * THREADS_PER_CORE));
+        let isolates = Arc::new(IsolatePool::new(cores * THREADS_PER_CORE));
         let runtime = tokio::runtime::Runtime::new()?;
-        let exit = runtime.block_on(self.serve(engine, cores));
+        let exit = runtime.block_on(self.serve(isolates, cores));
         // Instances that did not stop in time are not waited for.
         runtime.shutdown_background();
         exit
     }
 
-    async fn serve(self, engine: Arc<Engine>, cores: usize) -> anyhow::Result<ExitCode> {
+    async fn serve(self, isolates: Arc<IsolatePool>, cores: usize) -> anyhow::Result<ExitCode> {
         let Self {
             dir,
             port,
@@ -127,7 +127,7 @@ impl Args {
         let store = portside_store::open(&url, &name).await?;
         let process = format!("dev-{}", std::process::id());
         let app = App::start(
-            engine,
+            isolates,
             Config {
                 class,
                 ownership: Ownership::acquire(store.clone(), &process).await?,

@@ -55,6 +55,7 @@ const WITHOUT_ENGINE: &[&str] = &[
     "portside-gateway",
     "portside-operator",
     "portside-store",
+    "portside-worker",
 ];
 
 /// The workspace as cargo resolves it: every package by name, with what it needs to build and run.

@@ -2,9 +2,10 @@
 //!
 //! The front door (`frontdoor`) and the engine (`runtime`) both speak these types, so neither depends on the other.
 
+pub mod credit;
+
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -12,6 +13,8 @@ use futures::future::BoxFuture;
 use futures::stream::Stream;
 use http::{HeaderMap, Method, StatusCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use crate::credit::{Credit, Place};
 
 /// A request, ready for an application's `fetch`.
 pub struct Request {
@@ -135,43 +138,43 @@ pub struct Socket {
 
 /// What the application has sent and the front door has not taken yet.
 pub struct Outgoing {
-    messages: mpsc::UnboundedReceiver<Message>,
-    waiting: Arc<AtomicUsize>,
+    messages: mpsc::UnboundedReceiver<Delivery>,
 }
 
 /// Sends to a client. Dropping it ends the [`Outgoing`].
 pub struct Outbox {
-    messages: mpsc::UnboundedSender<Message>,
-    waiting: Arc<AtomicUsize>,
+    messages: mpsc::UnboundedSender<Delivery>,
+    credit: Arc<Credit>,
 }
 
 /// The two ends of what an application sends on one socket.
 #[must_use]
 pub fn outgoing() -> (Outbox, Outgoing) {
     let (sender, receiver) = mpsc::unbounded_channel();
-    let waiting = Arc::<AtomicUsize>::default();
     let outbox = Outbox {
         messages: sender,
-        waiting: waiting.clone(),
+        credit: Arc::default(),
     };
-    let outgoing = Outgoing {
-        messages: receiver,
-        waiting,
-    };
-    (outbox, outgoing)
+    (outbox, Outgoing { messages: receiver })
 }
 
 impl Outbox {
     /// Queues a message. A front door that is gone takes none.
     pub fn send(&self, message: Message) {
-        self.waiting.fetch_add(message.len(), Ordering::Relaxed);
-        let _ = self.messages.send(message);
+        let place = self.credit.take(message.len());
+        self.forward(Delivery::placed(message, place));
     }
 
-    /// Payload bytes that the front door has not taken yet: a client that does not keep up lets them grow.
+    /// Queues a message that has its place already: in the credit of whoever bounds what it sends.
+    pub fn forward(&self, delivery: Delivery) {
+        let _ = self.messages.send(delivery);
+    }
+
+    /// Payload bytes of [`Outbox::send`] that the front door has not taken yet: a client that does not keep up lets them
+    /// grow.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
+        self.credit.bytes()
     }
 }
 
@@ -179,18 +182,12 @@ impl Outgoing {
     /// The next message, or nothing when the application is done with the socket.
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Message>> {
         let message = ready!(self.messages.poll_recv(cx));
-        Poll::Ready(message.map(|message| self.taken(message)))
+        Poll::Ready(message.map(|delivery| delivery.message))
     }
 
     /// The next message, if there is one already.
     pub fn try_recv(&mut self) -> Option<Message> {
-        let message = self.messages.try_recv().ok()?;
-        Some(self.taken(message))
-    }
-
-    fn taken(&self, message: Message) -> Message {
-        self.waiting.fetch_sub(message.len(), Ordering::Relaxed);
-        message
+        Some(self.messages.try_recv().ok()?.message)
     }
 }
 
@@ -202,21 +199,34 @@ pub struct SocketSender {
     closed: bool,
 }
 
-/// A client's message on its way to JavaScript. Its place in the window is free again when this is dropped.
+/// A message on its way. Its place in the sender's window is free again when this is dropped.
 pub struct Delivery {
     /// The message.
     pub message: Message,
-    _credit: Option<OwnedSemaphorePermit>,
+    _held: Held,
+}
+
+/// What a message holds until it is taken.
+#[expect(dead_code, reason = "held to be dropped")]
+enum Held {
+    Nothing,
+    Window(Option<OwnedSemaphorePermit>),
+    Place(Place),
 }
 
 impl Delivery {
     /// A message that takes no place in the window.
     #[must_use]
     pub fn unlimited(message: Message) -> Self {
-        Self {
-            message,
-            _credit: None,
-        }
+        let _held = Held::Nothing;
+        Self { message, _held }
+    }
+
+    /// A message that has its place in a credit.
+    #[must_use]
+    pub fn placed(message: Message, place: Place) -> Self {
+        let _held = Held::Place(place);
+        Self { message, _held }
     }
 }
 
@@ -241,7 +251,7 @@ impl SocketSender {
         self.closed = matches!(message, Message::Close { .. });
         (self.deliver)(Delivery {
             message,
-            _credit: credit,
+            _held: Held::Window(credit),
         });
     }
 

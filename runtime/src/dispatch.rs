@@ -2,26 +2,33 @@
 
 use deno_core::{JsRuntime, v8};
 use portside_exchange::{Body, Message};
-use portside_surface::event::Event;
-use portside_surface::http::{Exchange, join_headers};
-use portside_surface::instance::Instance;
+use portside_surface::http::join_headers;
+use portside_worker::event::Delivered;
 
-/// The functions `portsideStart` returns, in its order.
-#[derive(Clone, Copy)]
-enum Function {
-    SetHandlers,
-    Fetch,
-    FetchAborted,
-    Connect,
-    Message,
-    PortClosed,
-    PortFailed,
-    Alarm,
-    SocketMessage,
-    SocketClose,
+/// Declares the functions that `portsideStart` returns, by their names there.
+macro_rules! functions {
+    ($($function:ident = $name:literal,)*) => {
+        /// The surface's functions.
+        #[derive(Clone, Copy)]
+        enum Function { $($function,)* }
+
+        /// Their names, in the order of [`Function`].
+        const NAMES: &[&str] = &[$($name,)*];
+    };
 }
 
-const FUNCTIONS: u32 = Function::SocketClose as u32 + 1;
+functions! {
+    SetHandlers = "setHandlers",
+    Fetch = "fetch",
+    FetchAborted = "fetchAborted",
+    Connect = "connect",
+    Message = "message",
+    PortClosed = "portClosed",
+    PortFailed = "portFailed",
+    Alarm = "alarm",
+    SocketMessage = "socketMessage",
+    SocketClose = "socketClose",
+}
 
 /// The way into one isolate. Must be dropped while the isolate is entered.
 pub struct Dispatch {
@@ -32,25 +39,29 @@ type Scope<'s, 'i> = v8::PinScope<'s, 'i>;
 
 impl Dispatch {
     /// Starts the surface in a new isolate.
+    ///
+    /// # Errors
+    /// The surface and this file do not name the same functions.
     pub fn start(runtime: &mut JsRuntime) -> Result<Self, String> {
         let started = runtime
             .execute_script("portside:start", "portsideStart()")
             .map_err(|error| format!("the JavaScript surface did not start: {error}"))?;
         deno_core::scope!(scope, runtime);
-        let list = v8::Local::new(scope, started)
-            .try_cast::<v8::Array>()
+        let table = v8::Local::new(scope, started)
+            .try_cast::<v8::Object>()
             .map_err(|error| error.to_string())?;
-        let functions = (0..FUNCTIONS)
-            .map(|index| {
-                let value = list
-                    .get_index(scope, index)
-                    .ok_or("the surface lacks a function")?;
-                let function = value
-                    .try_cast::<v8::Function>()
-                    .map_err(|error| error.to_string())?;
-                Ok(v8::Global::new(scope, function))
-            })
-            .collect::<Result<_, String>>()?;
+        let named = table.get_own_property_names(scope, v8::GetPropertyNamesArgs::default());
+        if named.is_none_or(|names| names.length() as usize != NAMES.len()) {
+            return Err("the surface has functions that nobody calls".to_owned());
+        }
+        let functions = NAMES.iter().map(|name| {
+            let key = v8::String::new(scope, name).ok_or("a name is too long")?;
+            let value = table.get(scope, key.into());
+            let function = value.and_then(|value| value.try_cast::<v8::Function>().ok());
+            let function = function.ok_or(format!("the surface has no function {name:?}"))?;
+            Ok(v8::Global::new(scope, function))
+        });
+        let functions = functions.collect::<Result<_, String>>()?;
         Ok(Self { functions })
     }
 
@@ -79,78 +90,62 @@ impl Dispatch {
         self.call(scope, Function::SetHandlers, &[exported]);
     }
 
-    /// Hands an event to JavaScript and runs the microtasks it caused.
-    pub fn event(&self, runtime: &mut JsRuntime, event: Event) {
-        let state = runtime.op_state();
-        deno_core::scope!(scope, runtime);
+    /// Hands an event to JavaScript, without the microtasks it causes.
+    pub fn event(&self, scope: &mut Scope<'_, '_>, event: &mut Delivered) {
         match event {
-            Event::Fetch(fetch) => {
-                let portside_surface::event::Fetch { id, request, reply } = *fetch;
-                let number = number(scope, id.0);
-                let method = string(scope, request.method.as_str());
-                let url = string(scope, &request.url);
-                let headers = string(scope, &join_headers(&request.headers));
-                let (body, stream) = match request.body {
-                    Body::Empty => (v8::undefined(scope).into(), None),
-                    Body::Full(bytes) => (bytes_of(scope, bytes.into()), None),
-                    Body::Stream(stream) => (v8::Boolean::new(scope, true).into(), Some(stream)),
+            Delivered::Fetch {
+                link,
+                request,
+                streamed,
+            } => {
+                let body = match std::mem::replace(&mut request.body, Body::Empty) {
+                    _ if *streamed => v8::Boolean::new(scope, true).into(),
+                    Body::Full(bytes) => bytes_of(scope, bytes.into()),
+                    Body::Empty | Body::Stream(_) => v8::undefined(scope).into(),
                 };
-                let exchange = Exchange {
-                    reply: Some(reply),
-                    body: stream,
-                    chunks: None,
-                };
-                state
-                    .borrow_mut()
-                    .borrow_mut::<Instance>()
-                    .begin_exchange(id, exchange);
-                self.call(
-                    scope,
-                    Function::Fetch,
-                    &[number, method, url, headers, body],
-                );
+                let args = [
+                    number(scope, link.0),
+                    string(scope, request.method.as_str()),
+                    string(scope, &request.url),
+                    string(scope, &join_headers(&request.headers)),
+                    body,
+                ];
+                self.call(scope, Function::Fetch, &args);
             }
-            Event::FetchAborted { id } => {
-                let id = number(scope, id.0);
-                self.call(scope, Function::FetchAborted, &[id]);
+            Delivered::FetchAborted { link } => {
+                let args = [number(scope, link.0)];
+                self.call(scope, Function::FetchAborted, &args);
             }
-            Event::Opened { port } => {
-                let port = number(scope, port.0);
-                self.call(scope, Function::Connect, &[port]);
+            Delivered::Connected { port } => {
+                let args = [number(scope, port.0)];
+                self.call(scope, Function::Connect, &args);
             }
-            Event::Message { port, data } => {
+            Delivered::Message { port, data } => {
+                let data = std::mem::take(data);
                 let args = [number(scope, port.0), bytes_of(scope, data)];
                 self.call(scope, Function::Message, &args);
             }
-            Event::PortClosed { port, reason } => {
+            Delivered::PortClosed { port, reason } => {
                 let args = [number(scope, port.0), string(scope, reason.code())];
                 self.call(scope, Function::PortClosed, &args);
             }
-            Event::PortFailed { port, failure } => {
-                let overloaded = v8::Boolean::new(scope, failure.overloaded).into();
+            Delivered::PortFailed { port, failure } => {
                 let args = [
                     number(scope, port.0),
-                    overloaded,
+                    v8::Boolean::new(scope, failure.overloaded).into(),
                     string(scope, &failure.message),
                     number(scope, failure.retry_after_ms),
                 ];
                 self.call(scope, Function::PortFailed, &args);
             }
-            Event::Alarm(alarm) => {
-                if !state
-                    .borrow_mut()
-                    .borrow_mut::<Instance>()
-                    .alarm_fires(alarm)
-                {
-                    return;
-                }
+            Delivered::Alarm(alarm) => {
                 #[expect(clippy::cast_precision_loss, reason = "a time within Date's range")]
                 let scheduled = v8::Number::new(scope, alarm.scheduled as f64).into();
-                let retries = number(scope, u64::from(alarm.retries));
-                self.call(scope, Function::Alarm, &[scheduled, retries]);
+                let args = [scheduled, number(scope, u64::from(alarm.retries))];
+                self.call(scope, Function::Alarm, &args);
             }
-            Event::Socket { socket, delivery } => {
-                let socket = number(scope, socket.0);
+            Delivered::Socket { link, delivery } => {
+                let socket = number(scope, link.0);
                 match &delivery.message {
                     Message::Text(text) => {
                         let text = string(scope, &String::from_utf8_lossy(text));
@@ -161,22 +156,12 @@ impl Dispatch {
                         self.call(scope, Function::SocketMessage, &[socket, bytes]);
                     }
                     Message::Close { code, reason } => {
-                        let args = [
-                            socket,
-                            number(scope, u64::from(*code)),
-                            string(scope, reason),
-                        ];
+                        let code = number(scope, u64::from(*code));
+                        let args = [socket, code, string(scope, reason)];
                         self.call(scope, Function::SocketClose, &args);
                     }
                 }
             }
-            Event::Connect(_) | Event::Committed { .. } | Event::Stop => {
-                unreachable!("handled by the instance before JavaScript")
-            }
-        }
-        // After terminate() nothing runs any more, queued microtasks included.
-        if !state.borrow().borrow::<Instance>().is_terminating() {
-            scope.perform_microtask_checkpoint();
         }
     }
 }

@@ -1,12 +1,11 @@
 //! A `deno_core` runtime that is entered only while it is touched, so that many can live on one thread.
 
-use std::cell::RefCell;
 use std::mem::ManuallyDrop;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use deno_core::{JsRuntime, OpState, RuntimeOptions, SharedArrayBufferStore, v8};
+use deno_core::{JsRuntime, RuntimeOptions, SharedArrayBufferStore, v8};
 use portside_core::bundle::Bundle;
 use portside_core::limits::Limits;
 
@@ -104,11 +103,6 @@ impl Isolate {
     /// To end what it runs, from another thread.
     pub fn handle(&self) -> &v8::IsolateHandle {
         &self.handle
-    }
-
-    /// The isolate's host-side state. Plain memory: touching it needs no entering.
-    pub fn op_state(&self) -> Rc<RefCell<OpState>> {
-        self.runtime.op_state()
     }
 
     /// Whether the heap limit was met; then the isolate must be discarded.

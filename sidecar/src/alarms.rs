@@ -86,6 +86,14 @@ impl Alarms {
         self.sooner.notify_one();
     }
 
+    /// An alarm that was due was not the worker's any more: nothing is being delivered.
+    pub fn outdated(&self, worker: &WorkerKey, alarm: Alarm) {
+        let mut state = self.lock();
+        if state.delivering.get(worker) == Some(&alarm) {
+            state.delivering.remove(worker);
+        }
+    }
+
     /// The worker's instance ended. If it had an alarm to handle, that delivery failed: says how to store that.
     pub fn instance_ended(&self, worker: &WorkerKey) -> Option<AlarmChange> {
         let alarm = self.lock().delivering.remove(worker)?;

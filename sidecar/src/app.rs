@@ -7,17 +7,20 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use portside_core::bundle::Bundle;
+use portside_core::ids::WorkerKey;
 use portside_core::limits::Limits;
 use portside_exchange::{Application, FetchError, Request, Response};
-use portside_runtime::Engine;
-use portside_runtime::surface::host::{Host, Identity, Level};
+use portside_runtime::IsolatePool;
 use portside_store::Store;
 use portside_store::lanes::Lanes;
+use portside_worker::event::Stop;
+use portside_worker::host::{Fabric, Identity, Level, Log};
+use portside_worker::link::{Failure, Opening, Receive};
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 
 use crate::alarms::Alarms;
-use crate::host::AppHost;
-use crate::ownership::Ownership;
+use crate::ownership::{Ownership, Role};
 use crate::servers::{self, Servers};
 use crate::workers::Workers;
 
@@ -57,7 +60,7 @@ pub struct Config {
 /// A running application.
 pub struct App {
     itself: Weak<App>,
-    engine: Arc<Engine>,
+    isolates: Arc<IsolatePool>,
     store: Arc<dyn Store>,
     ownership: Arc<Ownership>,
     lanes: Lanes,
@@ -68,12 +71,36 @@ pub struct App {
     closing: AtomicBool,
     log: LogSink,
     spawner: Handle,
+    surroundings: Arc<Surroundings>,
+}
+
+/// An application as its instances reach it. Weak, for the application owns them.
+pub(crate) struct Surroundings(Weak<App>);
+
+impl Fabric for Surroundings {
+    fn open(&self, to: &WorkerKey, opening: Opening) -> Option<Arc<dyn Receive>> {
+        let Some(app) = self.0.upgrade() else {
+            let failure = "the application is gone";
+            opening.end.refuse(Failure::failed(failure));
+            return None;
+        };
+        let inbox = app.workers.open(&app, to, opening)?;
+        Some(inbox)
+    }
+}
+
+impl Log for Surroundings {
+    fn log(&self, source: &Identity, level: Level, text: &str) {
+        if let Some(app) = self.0.upgrade() {
+            app.log(source, level, text);
+        }
+    }
 }
 
 impl App {
     /// Starts to serve. Needs a tokio runtime.
     #[must_use]
-    pub fn start(engine: Arc<Engine>, config: Config) -> Arc<Self> {
+    pub fn start(isolates: Arc<IsolatePool>, config: Config) -> Arc<Self> {
         let Config {
             class,
             store,
@@ -84,7 +111,7 @@ impl App {
         let class = Arc::new(class);
         let app = Arc::new_cyclic(|itself| Self {
             itself: itself.clone(),
-            engine,
+            isolates,
             lanes: Lanes::new(&store),
             store,
             ownership,
@@ -95,6 +122,7 @@ impl App {
             closing: AtomicBool::new(false),
             log,
             spawner: Handle::current(),
+            surroundings: Arc::new(Surroundings(itself.clone())),
         });
         let weak = Arc::downgrade(&app);
         let alarms = app.alarms.clone().run(
@@ -111,6 +139,10 @@ impl App {
             ownership.decided().await;
             alarms.await;
         });
+        tokio::spawn(release_what_waits_for_the_lease(
+            Arc::downgrade(&app),
+            app.ownership.role(),
+        ));
         app
     }
 
@@ -136,27 +168,26 @@ impl App {
             std::mem::replace(&mut *current, (class, servers))
         };
         self.workers.forget_crashes();
-        // Twice: open ports do not keep a worker of old code awake.
-        self.workers.stop_all();
-        self.workers.stop_all();
+        // Open ports do not keep a worker of old code awake.
+        self.workers.stop_all(Stop::WhenFlushed);
         self.spawn(async move {
-            old.stop();
-            // The second time, open sockets do not keep a server either.
+            old.stop(Stop::WhenQuiet);
+            // Open sockets do not keep a server once its requests are answered.
             let _ = tokio::time::timeout(GRACE, old.answered()).await;
-            old.stop();
+            old.stop(Stop::WhenFlushed);
         });
     }
 
     /// Ends every instance after its writes, and gives the shards up. Call when no more requests come.
     pub async fn shut_down(&self) {
         self.closing.store(true, Ordering::Relaxed);
-        self.servers().stop();
-        self.workers.stop_all();
+        self.servers().stop(Stop::WhenQuiet);
+        self.workers.stop_all(Stop::WhenQuiet);
         if tokio::time::timeout(GRACE, self.workers.all_asleep())
             .await
             .is_err()
         {
-            self.workers.stop_all();
+            self.workers.stop_all(Stop::WhenFlushed);
             if tokio::time::timeout(GRACE, self.workers.all_asleep())
                 .await
                 .is_err()
@@ -187,15 +218,15 @@ impl App {
             .clone()
     }
 
-    pub(crate) fn engine(&self) -> &Engine {
-        &self.engine
+    pub(crate) fn isolates(&self) -> &IsolatePool {
+        &self.isolates
     }
 
     pub(crate) fn store(&self) -> &dyn Store {
         self.store.as_ref()
     }
 
-    pub(crate) fn ownership(&self) -> &Ownership {
+    pub(crate) fn ownership(&self) -> &Arc<Ownership> {
         &self.ownership
     }
 
@@ -216,8 +247,8 @@ impl App {
         &self.workers
     }
 
-    pub(crate) fn host(&self) -> Arc<dyn Host> {
-        Arc::new(AppHost(self.itself.clone()))
+    pub(crate) fn surroundings(&self) -> Arc<Surroundings> {
+        self.surroundings.clone()
     }
 
     pub(crate) fn is_closing(&self) -> bool {
@@ -244,5 +275,15 @@ impl Application for App {
             self.servers().fetch(&app, request).await
         }
         .boxed()
+    }
+}
+
+/// Tells the workers when the lease covers the moment again.
+async fn release_what_waits_for_the_lease(app: Weak<App>, mut role: watch::Receiver<Role>) {
+    while role.changed().await.is_ok() {
+        let Some(app) = app.upgrade() else { return };
+        if matches!(*role.borrow_and_update(), Role::Active { .. }) {
+            app.workers.lease_renewed();
+        }
     }
 }

@@ -250,6 +250,11 @@ impl Ownership {
         matches!(*self.role.borrow(), Role::Active { .. }) && Instant::now() < self.valid_until()
     }
 
+    /// Whether the lease covers this moment: nobody else can own what is ours.
+    pub fn is_leased(&self) -> bool {
+        !self.is_over() && Instant::now() < self.valid_until()
+    }
+
     /// Returns when this process is no standby, or no longer.
     pub async fn decided(&self) {
         // The sender is ours: it does not go away.

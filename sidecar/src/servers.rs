@@ -1,17 +1,20 @@
 //! The stateless servers: a few instances of the main module that share the requests.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use portside_core::limits::Limits;
 use portside_exchange::{FetchError, Request, Response};
-use portside_runtime::surface::event::{Event, Fetch, PortFailure, RequestId};
-use portside_runtime::surface::host::{Identity, Level};
-use portside_runtime::surface::inbox::{Inbox, Rejected};
-use portside_runtime::surface::instance::InstanceOptions;
-use portside_runtime::surface::storage::Storage;
-use portside_runtime::{End, Place, Start};
+use portside_runtime::{Place, Start};
+use portside_worker::activation::End;
+use portside_worker::caller::{Call, Refused};
+use portside_worker::event::Stop;
+use portside_worker::host::{Identity, Level};
+use portside_worker::inbox::Inbox;
+use portside_worker::instance::InstanceOptions;
+use portside_worker::link::Failure;
+use portside_worker::storage::Storage;
 use tokio::sync::oneshot;
 
 use crate::app::{App, Class};
@@ -27,15 +30,12 @@ pub struct Servers {
     class: Arc<Class>,
     all: Mutex<Vec<Arc<Server>>>,
     usual: usize,
-    next_request: AtomicU64,
 }
 
 struct Server {
     inbox: Arc<Inbox>,
     requests: AtomicUsize,
     place: Mutex<Option<Place>>,
-    /// Why the last instance ended, for the requests that ended with it.
-    failure: Mutex<Option<String>>,
 }
 
 impl Server {
@@ -46,19 +46,12 @@ impl Server {
             .as_ref()
             .is_some_and(Place::is_stuck)
     }
-
-    fn failure(&self) -> String {
-        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-        failure
-            .clone()
-            .unwrap_or_else(|| "the server's instance ended".to_owned())
-    }
 }
 
-/// A request on its way; dropping it tells the server that the client is gone.
+/// A request on its way; dropping it before its answer tells the server that the client is gone.
 struct InFlight {
     server: Arc<Server>,
-    id: RequestId,
+    call: Call,
     answered: bool,
 }
 
@@ -66,7 +59,7 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         self.server.requests.fetch_sub(1, Ordering::Relaxed);
         if !self.answered {
-            let _ = self.server.inbox.push(Event::FetchAborted { id: self.id });
+            self.call.abort();
         }
     }
 }
@@ -78,7 +71,6 @@ impl Servers {
             class,
             all: Mutex::default(),
             usual: usual.max(1),
-            next_request: AtomicU64::new(0),
         }
     }
 
@@ -88,36 +80,40 @@ impl Servers {
 
     /// Runs the application's `fetch`.
     pub async fn fetch(&self, app: &Arc<App>, request: Request) -> Result<Response, FetchError> {
-        let id = RequestId(self.next_request.fetch_add(1, Ordering::Relaxed));
-        let (reply, response) = oneshot::channel();
-        let mut event = Event::Fetch(Box::new(Fetch { id, request, reply }));
-        let mut in_flight = loop {
+        let mut in_flight = self.send(app, Box::new(request))?;
+        let answer = tokio::time::timeout(self.class.limits.request, &mut in_flight.call.answer);
+        let answer = answer.await.map_err(|_| FetchError::TimedOut)?;
+        in_flight.answered = true;
+        answer.unwrap_or_else(|_| {
+            let reason = "the server's instance ended before it answered".to_owned();
+            Err(FetchError::Failed(reason))
+        })
+    }
+
+    fn send(&self, app: &Arc<App>, mut request: Box<Request>) -> Result<InFlight, FetchError> {
+        loop {
             let server = self.choose(app);
-            server.requests.fetch_add(1, Ordering::Relaxed);
-            let mut in_flight = InFlight {
-                server,
-                id,
-                answered: false,
-            };
-            match in_flight.server.inbox.push(event) {
-                Ok(()) => break in_flight,
-                Err(Rejected::Full(_)) => {
+            match Call::send(request, &server.inbox) {
+                Ok(call) => {
+                    server.requests.fetch_add(1, Ordering::Relaxed);
+                    return Ok(InFlight {
+                        server,
+                        call,
+                        answered: false,
+                    });
+                }
+                Err((Refused::Overloaded, _)) => {
                     return Err(FetchError::Overloaded {
                         retry_after_ms: 1_000,
                     });
                 }
-                Err(Rejected::Closed(returned)) => {
-                    // It fell asleep: another takes its place.
-                    in_flight.answered = true;
-                    self.remove(&in_flight.server);
-                    event = returned;
+                Err((Refused::Asleep, returned)) => {
+                    // Another takes its place.
+                    self.remove(&server);
+                    request = returned;
                 }
             }
-        };
-        let answer = tokio::time::timeout(self.class.limits.request, response).await;
-        let answer = answer.map_err(|_| FetchError::TimedOut)?;
-        in_flight.answered = true;
-        answer.unwrap_or_else(|_| Err(FetchError::Failed(in_flight.server.failure())))
+        }
     }
 
     fn remove(&self, server: &Arc<Server>) {
@@ -147,7 +143,6 @@ impl Servers {
             inbox: Arc::new(Inbox::new(limits.inbox_messages, limits.inbox_bytes)),
             requests: AtomicUsize::new(0),
             place: Mutex::default(),
-            failure: Mutex::default(),
         });
         all.push(server.clone());
         drop(all);
@@ -168,10 +163,10 @@ impl Servers {
         }
     }
 
-    /// Asks every server to end once its requests have.
-    pub fn stop(&self) {
+    /// Asks every server to end.
+    pub fn stop(&self, stop: Stop) {
         for server in self.lock().iter() {
-            let _ = server.inbox.push(Event::Stop);
+            server.inbox.stop(stop);
         }
     }
 }
@@ -187,7 +182,9 @@ fn instance(app: &App, class: &Class, limits: Arc<Limits>, inbox: Arc<Inbox>) ->
             env: class.env.clone(),
             storage: Storage::default(),
             inbox,
-            host: app.host(),
+            fabric: app.surroundings(),
+            ledger: None,
+            log: app.surroundings(),
         },
         module: class.bundle.main.clone(),
     }
@@ -204,7 +201,7 @@ pub async fn try_out(app: &App) -> Result<(), String> {
     let inbox = Arc::new(Inbox::new(limits.inbox_messages, limits.inbox_bytes));
     let start = instance(app, &class, Arc::new(limits), inbox.clone());
     let (ended, end) = oneshot::channel();
-    let started = app.engine().start(start, move |end| {
+    let started = app.isolates().start(start, move |end| {
         let _ = ended.send(end);
     });
     started.map_err(|error| format!("no thread could be started: {error}"))?;
@@ -212,9 +209,8 @@ pub async fn try_out(app: &App) -> Result<(), String> {
         Ok(Ok(End::Failed(failure))) => Err(failure.to_string()),
         Ok(_) => Ok(()),
         Err(_) => {
-            // Twice: it need not wait for what it has begun.
-            let _ = inbox.push(Event::Stop);
-            let _ = inbox.push(Event::Stop);
+            // It need not wait for what it has begun.
+            inbox.stop(Stop::WhenFlushed);
             Ok(())
         }
     }
@@ -223,15 +219,14 @@ pub async fn try_out(app: &App) -> Result<(), String> {
 fn start(app: &Arc<App>, class: &Arc<Class>, server: &Arc<Server>) {
     let start = instance(app, class, class.limits.clone(), server.inbox.clone());
     let (ended_app, ended_class, ended_server) = (app.clone(), class.clone(), server.clone());
-    let started = app.engine().start(start, move |end| {
+    let started = app.isolates().start(start, move |end| {
         ended(&ended_app, &ended_class, &ended_server, &end)
     });
     match started {
         Ok(place) => *server.place.lock().unwrap_or_else(PoisonError::into_inner) = Some(place),
         Err(error) => {
-            server.inbox.refuse_all(&PortFailure::failed(format!(
-                "no thread could be started: {error}"
-            )));
+            let reason = format!("no thread could be started: {error}");
+            server.inbox.refuse_all(&Failure::failed(reason));
         }
     }
 }
@@ -239,15 +234,8 @@ fn start(app: &Arc<App>, class: &Arc<Class>, server: &Arc<Server>) {
 /// A server's instance ended: the requests it had fail, those that wait get a new one.
 fn ended(app: &Arc<App>, class: &Arc<Class>, server: &Arc<Server>, end: &End) {
     if let End::Failed(failure) = end {
-        app.log(
-            &Identity::Server,
-            Level::Error,
-            &format!("the server was ended: {failure}"),
-        );
-        *server
-            .failure
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(failure.to_string());
+        let text = format!("the server was ended: {failure}");
+        app.log(&Identity::Server, Level::Error, &text);
     }
     let restart = match end {
         End::Slept => false,

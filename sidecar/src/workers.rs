@@ -6,20 +6,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use portside_core::alarm::{Alarm, AlarmChange};
-use portside_core::ids::{Fence, WorkerKey};
+use portside_core::ids::{Fence, WorkerId, WorkerKey};
 use portside_core::write::WriteBatch;
-use portside_runtime::surface::event::{Event, PortFailure};
-use portside_runtime::surface::host::{CommitTicket, Identity, Level};
-use portside_runtime::surface::inbox::{Inbox, Rejected};
-use portside_runtime::surface::instance::InstanceOptions;
-use portside_runtime::surface::ports::LinkEnd;
-use portside_runtime::surface::storage::Storage;
-use portside_runtime::{End, Failure, Start};
+use portside_runtime::Start;
 use portside_store::{Commit, Loaded, Outcome};
+use portside_worker::activation::{End, Failure};
+use portside_worker::event::{Control, Incoming, Stop};
+use portside_worker::host::{Identity, Level};
+use portside_worker::inbox::Inbox;
+use portside_worker::instance::InstanceOptions;
+use portside_worker::link::{Failure as LinkFailure, Opening, Receive, Rejected};
+use portside_worker::storage::Storage;
 use tokio::sync::Notify;
 
 use crate::app::App;
 use crate::crashes::Crashes;
+use crate::ledger::WorkerLedger;
 
 /// Keys and bytes read with a wake. A worker with less never asks the store again.
 const LOAD_KEYS: usize = 1_024;
@@ -33,19 +35,56 @@ pub struct Workers {
     emptied: Notify,
 }
 
-struct Worker {
-    key: WorkerKey,
+/// A worker that is awake or on its way.
+pub struct Worker {
+    /// Its address.
+    pub key: WorkerKey,
+    /// The same, as the store has it.
+    pub id: WorkerId,
     inbox: Arc<Inbox>,
-    /// Under which the present instance's state was loaded. Its writes carry this one and no newer: were a commit of
-    /// unknown fate followed by one in the next epoch, the latter could build on what was lost.
-    fence: Mutex<Option<Fence>>,
+    /// Commits that have no answer yet.
     commits: AtomicUsize,
     committed: Notify,
 }
 
+/// A commit that has no answer yet. Until this is dropped no other instance of the worker is loaded.
+pub struct OpenCommit(Arc<Worker>);
+
+impl OpenCommit {
+    /// Whose commit it is.
+    pub fn worker(&self) -> &Worker {
+        &self.0
+    }
+}
+
+impl Drop for OpenCommit {
+    fn drop(&mut self) {
+        if self.0.commits.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.committed.notify_waiters();
+        }
+    }
+}
+
 impl Worker {
-    fn fence(&self) -> Option<Fence> {
-        *self.fence.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Counts a commit until it has its answer.
+    pub fn commit_begins(self: &Arc<Self>) -> OpenCommit {
+        self.commits.fetch_add(1, Ordering::AcqRel);
+        OpenCommit(self.clone())
+    }
+
+    fn has_open_commits(&self) -> bool {
+        self.commits.load(Ordering::Acquire) > 0
+    }
+
+    /// Returns when every commit has its answer.
+    async fn settled(&self) {
+        loop {
+            let committed = self.committed.notified();
+            if !self.has_open_commits() {
+                return;
+            }
+            committed.await;
+        }
     }
 }
 
@@ -59,50 +98,58 @@ impl Workers {
         self.lock().len()
     }
 
-    /// Opens a port to a worker, waking it if need be.
-    pub fn connect(
-        &self,
-        app: &Arc<App>,
-        key: &WorkerKey,
-        end: LinkEnd,
-    ) -> Result<Arc<Inbox>, PortFailure> {
+    /// Opens a link to a worker, waking it if need be; returns its inbox. If that cannot be, the opener hears why.
+    pub fn open(&self, app: &Arc<App>, key: &WorkerKey, opening: Opening) -> Option<Arc<Inbox>> {
+        if let Err(failure) = self.may_open(app, key) {
+            opening.end.refuse(failure);
+            return None;
+        }
+        match self.deliver(app, key, Incoming::Opened(opening)) {
+            Ok(inbox) => Some(inbox),
+            Err(Incoming::Opened(opening)) => {
+                let failure = "too many connections wait for the worker";
+                opening.end.refuse(LinkFailure::overloaded(failure));
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    fn may_open(&self, app: &App, key: &WorkerKey) -> Result<(), LinkFailure> {
         if app.is_closing() {
-            return Err(PortFailure::failed(
-                "the application is shutting down".to_owned(),
-            ));
+            return Err(LinkFailure::failed("the application is shutting down"));
         }
         if let Some(wait) = self.crashes.waiting(key, Instant::now()) {
-            let mut failure = PortFailure::failed(format!(
-                "the worker failed repeatedly and is not started again for another {} ms",
-                wait.as_millis()
+            let wait = wait.as_millis();
+            let mut failure = LinkFailure::failed(format!(
+                "the worker failed repeatedly and is not started again for another {wait} ms"
             ));
-            failure.retry_after_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+            failure.retry_after_ms = u64::try_from(wait).unwrap_or(u64::MAX);
             return Err(failure);
         }
-        self.deliver(app, key, Event::Connect(end))
-            .map_err(|_| PortFailure::overloaded("too many connections wait for the worker"))
+        Ok(())
     }
 
     /// Gives a worker its due alarm, waking it if need be.
     pub fn alarm(&self, app: &Arc<App>, key: &WorkerKey, alarm: Alarm) {
         // Alarms always fit.
-        let _ = self.deliver(app, key, Event::Alarm(alarm));
+        let _ = self.deliver(app, key, Incoming::Alarm(alarm));
     }
 
     fn deliver(
         &self,
         app: &Arc<App>,
         key: &WorkerKey,
-        mut event: Event,
-    ) -> Result<Arc<Inbox>, Event> {
+        mut incoming: Incoming,
+    ) -> Result<Arc<Inbox>, Incoming> {
         loop {
             let worker = self.find_or_wake(app, key);
-            match worker.inbox.push(event) {
+            match worker.inbox.receive(incoming) {
                 Ok(()) => return Ok(worker.inbox.clone()),
-                Err(Rejected::Full(event)) => return Err(event),
+                Err(Rejected::Full(incoming)) => return Err(incoming),
                 Err(Rejected::Closed(returned)) => {
                     self.remove(&worker);
-                    event = returned;
+                    incoming = returned;
                 }
             }
         }
@@ -116,8 +163,8 @@ impl Workers {
         let limits = &app.class().limits;
         let worker = Arc::new(Worker {
             key: key.clone(),
+            id: key.id(),
             inbox: Arc::new(Inbox::new(limits.inbox_messages, limits.inbox_bytes)),
-            fence: Mutex::default(),
             commits: AtomicUsize::new(0),
             committed: Notify::new(),
         });
@@ -140,48 +187,17 @@ impl Workers {
         }
     }
 
-    /// Makes a batch durable. The batches of a worker go to the same lane, which keeps their order.
-    pub fn commit(&self, app: &Arc<App>, key: &WorkerKey, batch: WriteBatch, ticket: CommitTicket) {
-        let worker = self.lock().get(key).cloned();
-        let fence = worker.as_ref().and_then(|worker| worker.fence());
-        let (Some(worker), Some(fence)) = (worker, fence) else {
-            ticket.settle(Err("the worker has no right to write any more".to_owned()));
-            return;
-        };
-        worker.commits.fetch_add(1, Ordering::Relaxed);
-        let alarm = batch.alarm;
-        let pending = app.lanes().submit(Commit {
-            fence,
-            worker: key.clone(),
-            batch,
-        });
-        let (app, key) = (app.clone(), key.clone());
-        app.clone().spawn(async move {
-            let outcome = match pending.await {
-                Ok(Outcome::Committed) => {
-                    app.alarms().changed(&key, alarm);
-                    Ok(())
-                }
-                Ok(Outcome::Fenced) => {
-                    app.ownership().lost(fence);
-                    Err("another process owns the worker now".to_owned())
-                }
-                Err(error) => {
-                    app.ownership().settle(fence).await;
-                    Err(error.to_string())
-                }
-            };
-            ticket.settle(outcome);
-            worker.commits.fetch_sub(1, Ordering::Relaxed);
-            worker.committed.notify_waiters();
-        });
+    /// Asks every awake worker to stop; the next event starts it anew, from the class as it is then.
+    pub fn stop_all(&self, stop: Stop) {
+        for worker in self.lock().values() {
+            worker.inbox.stop(stop);
+        }
     }
 
-    /// Asks every awake worker to stop; the next event starts it anew, from the class as it is then.
-    pub fn stop_all(&self) {
+    /// The lease covers this moment again: what waited for it may leave.
+    pub fn lease_renewed(&self) {
         for worker in self.lock().values() {
-            // A closed inbox is what we want.
-            let _ = worker.inbox.push(Event::Stop);
+            worker.inbox.tell(Control::Renewed);
         }
     }
 
@@ -206,36 +222,53 @@ impl Workers {
 async fn start(app: Arc<App>, worker: Arc<Worker>) {
     app.ownership().decided().await;
     // What an earlier instance wrote must be settled before the state is read.
-    loop {
-        let committed = worker.committed.notified();
-        if worker.commits.load(Ordering::Relaxed) == 0 {
-            break;
+    worker.settled().await;
+    let reason = match load(&app, &worker).await {
+        Ok((fence, loaded)) => return run(app, worker, fence, loaded),
+        Err(reason) => reason,
+    };
+    let source = Identity::Worker(worker.key.clone());
+    app.log(&source, Level::Error, reason.text());
+    match reason {
+        // Whoever owns it now is there for the next call; nothing is wrong with the worker.
+        NotLoaded::NotOurs => {
+            let failure = LinkFailure::failed(reason.text());
+            worker.inbox.refuse_all(&failure);
+            app.workers().close_or_restart(&app, &worker);
         }
-        committed.await;
+        NotLoaded::Failed(reason) => app.workers().failed(&app, &worker, &reason),
     }
-    match load(&app, &worker).await {
-        Ok(loaded) => run(app, worker, loaded),
-        Err(reason) => {
-            app.log(&Identity::Worker(worker.key.clone()), Level::Error, &reason);
-            app.workers().failed(&app, &worker, &reason);
+}
+
+/// Why a worker's state could not be loaded.
+enum NotLoaded {
+    NotOurs,
+    Failed(String),
+}
+
+impl NotLoaded {
+    fn text(&self) -> &str {
+        match self {
+            Self::NotOurs => "this process does not own the worker",
+            Self::Failed(reason) => reason,
         }
     }
 }
 
-async fn load(app: &App, worker: &Worker) -> Result<Loaded, String> {
-    let id = worker.key.id();
-    let not_ours = || "this process does not own the worker".to_owned();
-    let fence = app.ownership().fence(id).ok_or_else(not_ours)?;
+async fn load(app: &App, worker: &Worker) -> Result<(Fence, Loaded), NotLoaded> {
+    let id = worker.id;
+    let fence = app.ownership().fence(id).ok_or(NotLoaded::NotOurs)?;
     let loaded = app.store().load(fence, id, LOAD_KEYS, LOAD_BYTES).await;
-    let loaded = loaded.map_err(|error| error.to_string())?.ok_or_else(|| {
-        app.ownership().lost(fence);
-        not_ours()
-    })?;
-    *worker.fence.lock().unwrap_or_else(PoisonError::into_inner) = Some(fence);
-    Ok(loaded)
+    match loaded.map_err(|error| NotLoaded::Failed(error.to_string()))? {
+        Some(loaded) => Ok((fence, loaded)),
+        None => {
+            app.ownership().lost(fence);
+            Err(NotLoaded::NotOurs)
+        }
+    }
 }
 
-fn run(app: Arc<App>, worker: Arc<Worker>, loaded: Loaded) {
+fn run(app: Arc<App>, worker: Arc<Worker>, fence: Fence, loaded: Loaded) {
     let class = app.class();
     let options = InstanceOptions {
         identity: Identity::Worker(worker.key.clone()),
@@ -245,14 +278,16 @@ fn run(app: Arc<App>, worker: Arc<Worker>, loaded: Loaded) {
         env: class.env.clone(),
         storage: Storage::loaded(loaded.entries, loaded.complete, loaded.alarm),
         inbox: worker.inbox.clone(),
-        host: app.host(),
+        fabric: app.surroundings(),
+        ledger: Some(Arc::new(WorkerLedger::new(&app, &worker, fence))),
+        log: app.surroundings(),
     };
     let start = Start {
         options,
         module: worker.key.script().to_owned(),
     };
     let (ended_app, ended_worker) = (app.clone(), worker.clone());
-    let started = app.engine().start(start, move |end| {
+    let started = app.isolates().start(start, move |end| {
         ended_app.workers().ended(&ended_app, &ended_worker, end);
     });
     if let Err(error) = started {
@@ -264,14 +299,13 @@ fn run(app: Arc<App>, worker: Arc<Worker>, loaded: Loaded) {
 impl Workers {
     /// An instance ended: what waits in the inbox gets a new one.
     fn ended(&self, app: &Arc<App>, worker: &Arc<Worker>, end: End) {
-        self.retry_alarm(app, &worker.key);
+        self.retry_alarm(app, worker);
         let source = Identity::Worker(worker.key.clone());
         match end {
             End::Slept => self.remove(worker),
             End::Stopped if app.is_closing() => {
-                worker.inbox.refuse_all(&PortFailure::failed(
-                    "the application is shutting down".to_owned(),
-                ));
+                let failure = LinkFailure::failed("the application is shutting down");
+                worker.inbox.refuse_all(&failure);
                 self.close_or_restart(app, worker);
             }
             End::Terminated | End::Stopped => self.close_or_restart(app, worker),
@@ -296,19 +330,25 @@ impl Workers {
 
     /// A start or a run failed. The first time, what waits gets another try at once; then it is turned away.
     fn failed(&self, app: &Arc<App>, worker: &Arc<Worker>, reason: &str) {
-        self.retry_alarm(app, &worker.key);
+        self.retry_alarm(app, worker);
         let wait = self.crashes.record(&worker.key, Instant::now());
         if !wait.is_zero() {
-            worker
-                .inbox
-                .refuse_all(&PortFailure::failed(reason.to_owned()));
+            worker.inbox.refuse_all(&LinkFailure::failed(reason));
         }
         self.close_or_restart(app, worker);
     }
 
+    /// Forgets a worker whose instance is gone, unless something waits for it. Not before its commits have their
+    /// answers: whoever wakes it next must wait for them.
     fn close_or_restart(&self, app: &Arc<App>, worker: &Arc<Worker>) {
-        while worker.inbox.pop_control().is_some() {} // meant for the instance that ended
-        if worker.inbox.close_if_empty() {
+        worker.inbox.forget_instance();
+        if worker.has_open_commits() {
+            let (spawner, app, worker) = (app.clone(), app.clone(), worker.clone());
+            spawner.spawn(async move {
+                worker.settled().await;
+                app.workers().close_or_restart(&app, &worker);
+            });
+        } else if worker.inbox.close_if_empty() {
             self.remove(worker);
         } else {
             app.spawn(start(app.clone(), worker.clone()));
@@ -316,30 +356,32 @@ impl Workers {
     }
 
     /// If the ended instance had an alarm to handle, stores that this delivery failed.
-    fn retry_alarm(&self, app: &Arc<App>, key: &WorkerKey) {
-        let Some(change) = app.alarms().instance_ended(key) else {
+    fn retry_alarm(&self, app: &Arc<App>, worker: &Arc<Worker>) {
+        let Some(change) = app.alarms().instance_ended(&worker.key) else {
             return;
         };
-        let Some(fence) = app.ownership().fence(key.id()) else {
+        let Some(fence) = app.ownership().fence(worker.id) else {
             return;
         };
         let batch = WriteBatch {
             alarm: change,
             ..WriteBatch::default()
         };
-        let pending = app.lanes().submit(Commit {
+        let open = worker.commit_begins();
+        let commit = Commit {
             fence,
-            worker: key.clone(),
+            worker: worker.key.clone(),
             batch,
-        });
-        let (spawner, app, key) = (app.clone(), app.clone(), key.clone());
-        spawner.spawn(async move {
-            match (pending.await, change) {
-                (Ok(Outcome::Committed), change) => app.alarms().changed(&key, change),
+        };
+        let (lanes, app) = (app.clone(), app.clone());
+        lanes.lanes().submit_with(commit, move |outcome| {
+            let key = &open.worker().key;
+            match (outcome, change) {
+                (Ok(Outcome::Committed), change) => app.alarms().changed(key, change),
                 // The store has it as it was; the next refill finds it there.
                 (Ok(Outcome::Fenced), _) => {}
                 (Err(_), AlarmChange::RetryIf { next }) => {
-                    app.alarms().changed(&key, AlarmChange::Set(next))
+                    app.alarms().changed(key, AlarmChange::Set(next));
                 }
                 (Err(_), _) => {}
             }

@@ -9,7 +9,7 @@ use portside_admin::{Admin, Readiness, count_panics};
 use portside_bundle::{Bundled, Manifest};
 use portside_crds::sidecar::TerminationReason as Reason;
 use portside_frontdoor::{Config as DoorConfig, FrontDoor, TrustedProxies};
-use portside_runtime::Engine;
+use portside_runtime::IsolatePool;
 use portside_sidecar::metrics::{Metrics, PodGauges};
 use portside_sidecar::{App, Class, Config, Ownership, Pod, Role, admin};
 use portside_store::Store;
@@ -80,18 +80,18 @@ impl Args {
         let log = self.common.termination_log.clone();
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         // Before there are other threads.
-        let engine = Arc::new(Engine::new(cores * THREADS_PER_CORE));
+        let isolates = Arc::new(IsolatePool::new(cores * THREADS_PER_CORE));
         let runtime = match tokio::runtime::Runtime::new() {
             Ok(runtime) => runtime,
             Err(error) => return (Err(Failure::Lost(error.to_string())), log),
         };
-        let outcome = runtime.block_on(self.serve(engine, cores));
+        let outcome = runtime.block_on(self.serve(isolates, cores));
         // Instances that did not stop in time are not waited for.
         runtime.shutdown_background();
         (outcome, log)
     }
 
-    async fn serve(self, engine: Arc<Engine>, cores: usize) -> Result<(), Failure> {
+    async fn serve(self, isolates: Arc<IsolatePool>, cores: usize) -> Result<(), Failure> {
         let mut ended = std::pin::pin!(ended()?);
         let readiness = Readiness::waiting_for(["the code to be loaded"]);
         let prepared = tokio::select! {
@@ -107,7 +107,7 @@ impl Args {
         let digest = class.bundle.digest().to_string();
         let console = Console::new();
         let app = App::start(
-            engine,
+            isolates,
             Config {
                 class: class.clone(),
                 store: store.clone(),

@@ -28,9 +28,6 @@ const fetch = load("ext:deno_fetch/26_fetch.js");
 const eventSource = load("ext:deno_fetch/27_eventsource.js");
 const crypto = load("ext:deno_crypto/00_crypto.js");
 
-/** The platform's fetch, for the surface to guard. */
-export const platformFetch = fetch.fetch;
-
 const { propNonEnumerable: hidden, propWritable: writable, propGetterOnly: getter } = core;
 
 export function defineGlobals() {
@@ -92,7 +89,7 @@ export function defineGlobals() {
     clearTimeout: writable(timers.clearTimeout),
     console: hidden(new console_.Console((text, level) => op_log(text, level))),
     crypto: getter(() => crypto.crypto),
-    fetch: writable(platformFetch),
+    fetch: writable(fetch.fetch),
     navigator: hidden(Object.freeze({ userAgent: "Portside" })),
     performance: writable(performance.performance),
     reportError: writable(event.reportError),

@@ -12,6 +12,7 @@ const {
   op_respond_stream,
   op_respond_text,
   op_response_abort,
+  op_response_end,
   op_response_write,
 } = core.ops;
 
@@ -183,8 +184,8 @@ function sendStatic(number, inner, headers) {
 
 function sendSocket(scope, number, socket, headers) {
   scope.extend();
-  const connection = op_respond_socket(number, headers);
-  scope.socket = bindSocket(socket, connection, () => scope.end());
+  op_respond_socket(number, headers);
+  scope.socket = bindSocket(socket, number, () => scope.end());
 }
 
 async function sendStream(scope, number, inner, headers) {
@@ -207,9 +208,10 @@ async function sendStream(scope, number, inner, headers) {
         break;
       }
     }
+    op_response_end(number);
   } catch (error) {
     logError("the response's body", error);
-    await op_response_abort(number, describe(error));
+    op_response_abort(number, describe(error));
   }
   over(scope, number);
 }

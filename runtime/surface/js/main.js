@@ -1,7 +1,9 @@
 // Entry of the surface: runs once, while the snapshot is made. Each isolate then calls `portsideStart` once.
-import "ext:portside/telemetry_stub.js"; // before anything that loads fetch
+// Before anything that loads the platform's scripts.
+import "ext:portside/telemetry_stub.js";
+import "ext:portside/outputs.js";
 import { core } from "ext:core/mod.js";
-import { defineGlobals, platformFetch, startGlobals } from "ext:portside/globals.js";
+import { defineGlobals, startGlobals } from "ext:portside/globals.js";
 import { logError } from "ext:portside/handlers.js";
 import { onFetch, onFetchAborted } from "ext:portside/http.js";
 import { terminate, waitUntil } from "ext:portside/lifecycle.js";
@@ -14,10 +16,8 @@ import {
   ServerlessWorkerOverloadedError,
 } from "ext:portside/ports.js";
 import { onSocketClose, onSocketMessage, WebSocketPair } from "ext:portside/sockets.js";
-import { allDurable, onAlarm, setAlarm, storage } from "ext:portside/storage.js";
-const { op_storage_undurable, op_worker_name } = core.ops;
-
-const { Request } = core.loadExtScript("ext:deno_fetch/23_request.js");
+import { onAlarm, setAlarm, storage } from "ext:portside/storage.js";
+const { op_worker_name } = core.ops;
 
 defineGlobals();
 
@@ -32,22 +32,9 @@ function defineSurface() {
   });
 }
 
-/** What a third party hears of must be durable first. The request is as it was at the call all the same. */
-function fetch(input, init = undefined) {
-  if (op_storage_undurable() === 0) return platformFetch(...arguments);
-  return fetchWhenDurable(input, init);
-}
-
-async function fetchWhenDurable(input, init) {
-  const request = new Request(input, init);
-  await allDurable();
-  return platformFetch(request);
-}
-
 function defineWorkerSurface(name) {
   core.defineGlobalProperties(globalThis, {
     deleteAlarm: writable(() => storage.deleteAlarm()),
-    fetch: writable(fetch),
     getAlarm: writable(() => storage.getAlarm()),
     name: writable(name),
     setAlarm: writable(setAlarm),
@@ -64,16 +51,16 @@ globalThis.portsideStart = () => {
   const name = op_worker_name();
   if (name !== null && name !== undefined) defineWorkerSurface(name);
   let handlers;
-  return [
-    (exported) => handlers = exported,
-    (...args) => onFetch(handlers, ...args),
-    onFetchAborted,
-    (port) => onConnect(handlers, port),
-    onMessage,
-    onPortClosed,
-    onPortFailed,
-    (scheduled, retries) => onAlarm(handlers, scheduled, retries),
-    onSocketMessage,
-    onSocketClose,
-  ];
+  return {
+    setHandlers: (exported) => handlers = exported,
+    fetch: (...args) => onFetch(handlers, ...args),
+    fetchAborted: onFetchAborted,
+    connect: (port) => onConnect(handlers, port),
+    message: onMessage,
+    portClosed: onPortClosed,
+    portFailed: onPortFailed,
+    alarm: (scheduled, retries) => onAlarm(handlers, scheduled, retries),
+    socketMessage: onSocketMessage,
+    socketClose: onSocketClose,
+  };
 };

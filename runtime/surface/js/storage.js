@@ -8,6 +8,7 @@ const {
   op_alarm_get,
   op_alarm_set,
   op_storage_check,
+  op_storage_check_room,
   op_storage_clear,
   op_storage_delete,
   op_storage_durable,
@@ -133,8 +134,18 @@ function serializedEntries(keyOrEntries, value) {
   return entries.map(([key, value]) => [key, checkedValue(key, value)]);
 }
 
+/** Throws unless all of the entries can be put. */
+function checkRoom(entries) {
+  let total = 0;
+  for (const [key, bytes] of entries) {
+    op_storage_check(key, bytes.length);
+    total += core.byteLength(key) + bytes.length + 1; // and the format's byte
+  }
+  op_storage_check_room(total);
+}
+
 function write(entries) {
-  for (const [key, bytes] of entries) op_storage_check(key, bytes.length);
+  checkRoom(entries);
   let seq = op_storage_undurable();
   for (const [key, bytes] of entries) seq = op_storage_put(key, bytes);
   noteWrites(entries.map(([key]) => key));
@@ -267,6 +278,7 @@ class Transaction {
   /** Applies the writes, all in this turn. */
   commit() {
     this.#state = "done";
+    checkRoom([...this.#writes].filter(([, bytes]) => bytes !== undefined));
     let seq = op_storage_undurable();
     for (const [key, bytes] of this.#writes) {
       seq = bytes === undefined ? op_storage_delete(key) : op_storage_put(key, bytes);

@@ -1,46 +1,19 @@
 //! The server's `fetch`: reading the request's body, sending the response.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
-use std::pin::Pin;
+use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use deno_core::{JsBuffer, OpState, op2};
 use deno_error::JsErrorBox;
-use futures::stream::{Stream, StreamExt};
+use futures::stream::StreamExt;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use portside_exchange::{Body, BodyError, FetchError, Response};
-use tokio::sync::{mpsc, oneshot};
+use portside_worker::engine::Shared;
+use portside_worker::link::{Content, Head, LinkId};
 
-use crate::event::RequestId;
-use crate::instance::Instance;
-use crate::sockets;
 use crate::stack;
-
-/// Chunks of a streamed response that wait for the client before JavaScript does.
-const RESPONSE_CHUNKS: usize = 8;
-
-type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, BodyError>> + Send>>;
-
-/// A request that JavaScript is working on.
-pub struct Exchange {
-    /// Taken by the response.
-    pub reply: Option<oneshot::Sender<Result<Response, FetchError>>>,
-    /// The request's body, if it is a stream. Out while it is being read.
-    pub body: Option<ByteStream>,
-    /// Where a streamed response goes.
-    pub chunks: Option<mpsc::Sender<Result<Bytes, BodyError>>>,
-}
-
-fn exchange<R>(state: &mut OpState, id: u64, f: impl FnOnce(&mut Exchange) -> R) -> Option<R> {
-    state
-        .borrow_mut::<Instance>()
-        .exchanges
-        .get_mut(&RequestId(id))
-        .map(f)
-}
 
 /// The next chunk of a request's body; an empty one is its end. Fails when the request is over, for then what is missing
 /// is not known.
@@ -50,7 +23,8 @@ pub(crate) async fn op_body_read(
     state: Rc<RefCell<OpState>>,
     #[number] id: u64,
 ) -> Result<Vec<u8>, JsErrorBox> {
-    let taken = exchange(&mut state.borrow_mut(), id, |exchange| exchange.body.take());
+    let instance = state.borrow().borrow::<Shared>().clone();
+    let taken = instance.borrow_mut().take_body(LinkId(id));
     let taken = taken.ok_or_else(|| {
         JsErrorBox::type_error("the request is over: its body cannot be read any more")
     })?;
@@ -63,9 +37,7 @@ pub(crate) async fn op_body_read(
             Some(Err(error)) => return Err(JsErrorBox::type_error(error.to_string())),
             Some(Ok(chunk)) if chunk.is_empty() => {}
             Some(Ok(chunk)) => {
-                exchange(&mut state.borrow_mut(), id, |exchange| {
-                    exchange.body = Some(body)
-                });
+                instance.borrow_mut().return_body(LinkId(id), body);
                 return Ok(chunk.into());
             }
         }
@@ -121,21 +93,18 @@ fn respond(
     id: u64,
     status: u16,
     headers: &str,
-    body: Body,
-    socket: Option<portside_exchange::Socket>,
+    content: Content,
 ) -> Result<(), JsErrorBox> {
     let headers = parse_headers(headers)?;
     let status = StatusCode::from_u16(status)
         .map_err(|_| JsErrorBox::range_error(format!("{status} is not an HTTP status")))?;
-    if let Some(Some(reply)) = exchange(state, id, |exchange| exchange.reply.take()) {
-        // A client that went away takes no response.
-        let _ = reply.send(Ok(Response {
-            status,
-            headers,
-            body,
-            socket,
-        }));
-    }
+    let head = Head {
+        status,
+        headers,
+        content,
+    };
+    let mut instance = state.borrow::<Shared>().borrow_mut();
+    instance.respond(LinkId(id), head);
     Ok(())
 }
 
@@ -148,7 +117,7 @@ pub(crate) fn op_respond_text(
     #[string] headers: &str,
     #[string] body: String,
 ) -> Result<(), JsErrorBox> {
-    respond(state, id, status, headers, Body::Full(body.into()), None)
+    respond(state, id, status, headers, Content::Full(body.into()))
 }
 
 /// Responds with bytes.
@@ -160,12 +129,8 @@ pub(crate) fn op_respond_bytes(
     #[string] headers: &str,
     #[buffer] body: JsBuffer,
 ) -> Result<(), JsErrorBox> {
-    let body = if body.is_empty() {
-        Body::Empty
-    } else {
-        Body::Full(Bytes::copy_from_slice(&body))
-    };
-    respond(state, id, status, headers, body, None)
+    let content = Content::Full(Bytes::copy_from_slice(&body));
+    respond(state, id, status, headers, content)
 }
 
 /// Responds with a body that follows in chunks.
@@ -176,19 +141,7 @@ pub(crate) fn op_respond_stream(
     #[smi] status: u16,
     #[string] headers: &str,
 ) -> Result<(), JsErrorBox> {
-    let (sender, mut receiver) = mpsc::channel(RESPONSE_CHUNKS);
-    let stream = futures::stream::poll_fn(move |cx: &mut Context<'_>| -> Poll<Option<_>> {
-        receiver.poll_recv(cx)
-    });
-    exchange(state, id, |exchange| exchange.chunks = Some(sender));
-    respond(
-        state,
-        id,
-        status,
-        headers,
-        Body::Stream(Box::pin(stream)),
-        None,
-    )
+    respond(state, id, status, headers, Content::Follows)
 }
 
 /// Sends a chunk when there is room. `false` means that the client went away.
@@ -198,83 +151,63 @@ pub(crate) async fn op_response_write(
     #[number] id: u64,
     #[buffer] chunk: JsBuffer,
 ) -> bool {
-    let chunks = exchange(&mut state.borrow_mut(), id, |exchange| {
-        exchange.chunks.clone()
-    })
-    .flatten();
-    match chunks {
-        Some(chunks) => chunks
-            .send(Ok(Bytes::copy_from_slice(&chunk)))
-            .await
-            .is_ok(),
-        None => false,
+    let instance = state.borrow().borrow::<Shared>().clone();
+    let chunk = Bytes::copy_from_slice(&chunk);
+    let size = chunk.len();
+    let room = poll_fn(|cx| instance.borrow().poll_chunk_room(LinkId(id), size, cx));
+    let room = room.await;
+    if room {
+        instance.borrow_mut().send_chunk(LinkId(id), chunk);
     }
+    room
+}
+
+/// A streamed response is complete.
+#[op2(fast)]
+pub(crate) fn op_response_end(state: &mut OpState, #[number] id: u64) {
+    let mut instance = state.borrow::<Shared>().borrow_mut();
+    instance.end_body(LinkId(id), None);
 }
 
 /// Breaks a streamed response off, so that the client sees that it is incomplete.
-#[op2]
-pub(crate) async fn op_response_abort(
-    state: Rc<RefCell<OpState>>,
-    #[number] id: u64,
-    #[string] reason: String,
-) {
-    let chunks = exchange(&mut state.borrow_mut(), id, |exchange| {
-        exchange.chunks.take()
-    })
-    .flatten();
-    if let Some(chunks) = chunks {
-        let _ = chunks
-            .send(Err(BodyError::Incomplete(
-                stack::readable(&reason).into_owned(),
-            )))
-            .await;
-    }
+#[op2(fast)]
+pub(crate) fn op_response_abort(state: &mut OpState, #[number] id: u64, #[string] reason: &str) {
+    let reason = stack::readable(reason).into_owned();
+    let mut instance = state.borrow::<Shared>().borrow_mut();
+    instance.end_body(LinkId(id), Some(reason));
 }
 
-/// Accepts the client's WebSocket; returns the socket's number.
+/// Accepts the client's WebSocket, which has the request's number.
 #[op2(fast)]
-#[number]
 pub(crate) fn op_respond_socket(
     state: &mut OpState,
     #[number] id: u64,
     #[string] headers: &str,
-) -> Result<u64, JsErrorBox> {
-    let (socket, theirs) = sockets::open(state.borrow_mut::<Instance>());
-    respond(
-        state,
-        id,
-        StatusCode::SWITCHING_PROTOCOLS.as_u16(),
-        headers,
-        Body::Empty,
-        Some(theirs),
-    )?;
-    Ok(socket)
+) -> Result<(), JsErrorBox> {
+    let status = StatusCode::SWITCHING_PROTOCOLS.as_u16();
+    respond(state, id, status, headers, Content::Socket)
 }
 
 /// The application failed to respond; the message is for the log and, in development, for the client.
 #[op2(fast)]
-pub(crate) fn op_respond_error(state: &mut OpState, #[number] id: u64, #[string] message: String) {
-    if let Some(Some(reply)) = exchange(state, id, |exchange| exchange.reply.take()) {
-        let _ = reply.send(Err(FetchError::Failed(
-            stack::readable(&message).into_owned(),
-        )));
-    }
+pub(crate) fn op_respond_error(state: &mut OpState, #[number] id: u64, #[string] message: &str) {
+    let message = stack::readable(message).into_owned();
+    let mut instance = state.borrow::<Shared>().borrow_mut();
+    instance.respond_failed(LinkId(id), message);
 }
 
 /// Nothing of a request remains to be done.
 #[op2(fast)]
 pub(crate) fn op_exchange_end(state: &mut OpState, #[number] id: u64) {
-    state
-        .borrow_mut::<Instance>()
-        .exchanges
-        .remove(&RequestId(id));
+    let mut instance = state.borrow::<Shared>().borrow_mut();
+    instance.end_request(LinkId(id));
 }
 
 /// The server's variables.
 #[op2]
 #[serde]
-pub(crate) fn op_env(state: &mut OpState) -> HashMap<String, String> {
-    state.borrow::<Instance>().env.iter().cloned().collect()
+pub(crate) fn op_env(state: &mut OpState) -> BTreeMap<String, String> {
+    state.borrow::<Shared>().borrow().env()
 }
 
 #[cfg(test)]

@@ -1,16 +1,12 @@
 //! What JavaScript sees: the web platform from the `deno_*` crates, and Portside's own surface beside it.
 //!
-//! `js/` has the JavaScript, baked into one startup snapshot; the modules here are its host side, one per concept. An
-//! [`Instance`](instance::Instance) in the isolate's `OpState` holds what one loaded copy of a module can reach.
+//! `js/` has the JavaScript, baked into one startup snapshot; the modules here are its host side, one per concept. The
+//! [`Shared`](portside_worker::engine::Shared) instance in the isolate's `OpState` holds what one loaded copy of a module
+//! can reach; the functions here are ways for JavaScript to call it.
 
-pub mod event;
-pub mod host;
 pub mod http;
-pub mod inbox;
-pub mod instance;
 pub mod lifecycle;
 mod network;
-pub mod output;
 pub mod ports;
 pub mod resolve;
 pub mod sockets;
@@ -30,6 +26,7 @@ deno_core::extension!(
         ports::op_port_start,
         ports::op_port_settled,
         storage::op_storage_check,
+        storage::op_storage_check_room,
         storage::op_storage_peek,
         storage::op_storage_value,
         storage::op_storage_load,
@@ -49,6 +46,7 @@ deno_core::extension!(
         http::op_respond_bytes,
         http::op_respond_stream,
         http::op_response_write,
+        http::op_response_end,
         http::op_response_abort,
         http::op_respond_socket,
         http::op_respond_error,
@@ -58,9 +56,12 @@ deno_core::extension!(
         sockets::op_socket_binary,
         sockets::op_socket_close,
         sockets::op_socket_end,
+        sockets::op_socket_waiting,
         lifecycle::op_hold,
         lifecycle::op_terminate,
         lifecycle::op_log,
+        lifecycle::op_output_is_open,
+        lifecycle::op_output_permit,
         lifecycle::op_worker_name,
     ],
     esm_entry_point = "ext:portside/main.js",
@@ -68,6 +69,7 @@ deno_core::extension!(
         dir "js",
         "main.js",
         "telemetry_stub.js",
+        "outputs.js",
         "globals.js",
         "handlers.js",
         "ports.js",
@@ -79,7 +81,7 @@ deno_core::extension!(
         "errors.js",
     ],
     // deno_fetch wants this one script of deno_net; client certificates are not offered.
-    lazy_loaded_js = [dir "js", "ext:deno_net/02_tls.js" = "tls_stub.js"],
+    lazy_loaded_js = [dir "js", "ext:deno_net/02_tls.js" = "tls_stub.js", "ext:portside/platform_ops.js" = "platform_ops.js"],
     state = |state| state.put(network::permissions()),
 );
 

@@ -1,26 +1,24 @@
 //! Staying awake, ending, and the log.
 
-use deno_core::{OpState, op2, v8};
+use std::cell::RefCell;
+use std::rc::Rc;
 
-use crate::host::{Identity, Level};
-use crate::instance::Instance;
+use deno_core::{OpState, op2, v8};
+use portside_worker::engine::Shared;
+use portside_worker::host::{Identity, Level};
+
 use crate::stack;
 
 /// A handler or a `waitUntil` promise begins (`true`) or has settled.
 #[op2(fast)]
 pub(crate) fn op_hold(state: &mut OpState, begins: bool) {
-    let instance = state.borrow_mut::<Instance>();
-    if begins {
-        instance.holds += 1;
-    } else {
-        instance.holds = instance.holds.saturating_sub(1);
-    }
+    state.borrow::<Shared>().borrow_mut().hold(begins);
 }
 
 /// `self.terminate()`: no JavaScript of this instance runs after it.
 #[op2(fast, reentrant)]
 pub(crate) fn op_terminate(state: &mut OpState, scope: &mut v8::PinScope<'_, '_>) {
-    state.borrow_mut::<Instance>().terminating = true;
+    state.borrow::<Shared>().borrow_mut().terminate();
     scope.terminate_execution();
 }
 
@@ -33,20 +31,33 @@ pub(crate) fn op_log(state: &mut OpState, #[string] text: &str, #[smi] level: u3
         2 => Level::Warn,
         _ => Level::Error,
     };
-    let instance = state.borrow::<Instance>();
-    instance.host.log(
-        &instance.identity,
-        level,
-        &stack::readable(text.trim_end_matches('\n')),
-    );
+    let instance = state.borrow::<Shared>().borrow();
+    instance.log(level, &stack::readable(text.trim_end_matches('\n')));
 }
 
 /// The worker's name; nothing for the server.
 #[op2]
 #[string]
 pub(crate) fn op_worker_name(state: &mut OpState) -> Option<String> {
-    match &state.borrow::<Instance>().identity {
+    match state.borrow::<Shared>().borrow().identity() {
         Identity::Worker(key) => Some(key.name().to_owned()),
         Identity::Server => None,
+    }
+}
+
+/// Whether something that leaves the instance by other ways than its links may leave now. Else [`op_output_permit`] waits
+/// for that.
+#[op2(fast)]
+pub(crate) fn op_output_is_open(state: &mut OpState) -> bool {
+    state.borrow::<Shared>().borrow().output_is_open()
+}
+
+/// Resolves when everything written before the call is durable, and the lease covers the moment.
+#[op2]
+pub(crate) async fn op_output_permit(state: Rc<RefCell<OpState>>) {
+    let permit = state.borrow().borrow::<Shared>().borrow_mut().permit();
+    if let Some(permit) = permit {
+        // An instance that ends takes its code along.
+        let _ = permit.await;
     }
 }

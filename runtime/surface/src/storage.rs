@@ -1,154 +1,19 @@
-//! `storage`: what the instance knows of its keys, and the operations on them.
+//! `storage`: the operations on what the instance knows of its keys.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use deno_core::{JsBuffer, OpState, ToJsBuffer, op2};
 use deno_error::JsErrorBox;
 use portside_core::alarm::Alarm;
-use portside_core::ids::WorkerKey;
 use portside_core::keys::{self, KeyRange};
-use portside_core::write::{Value, WriteBatch};
+use portside_core::write::Value;
+use portside_worker::engine::Shared;
+use portside_worker::storage::{MAX_UNDURABLE, Storage};
 use serde::Deserialize;
-
-use crate::host::{Host, Identity};
-use crate::instance::Instance;
 
 /// First byte of every stored value: structured-clone bytes of V8 follow. Readers refuse what they do not know.
 const FORMAT: u8 = 1;
-
-/// Bytes of keys and values that are remembered at most once all are durable; then the store is asked again.
-const MAX_CACHED: usize = 64 << 20;
-
-/// Bytes of keys and values that may wait to be durable; beyond them `put` throws, for the store does not keep up.
-const MAX_UNDURABLE: usize = 64 << 20;
-
-/// A worker's keys as far as they are known. As the only writer, the instance never has to ask twice.
-#[derive(Default)]
-pub struct Storage {
-    known: BTreeMap<String, Option<Value>>,
-    known_bytes: usize,
-    complete: bool,
-    /// Bytes put and not durable yet, this turn's included.
-    undurable_bytes: usize,
-    /// The armed alarm.
-    pub(crate) alarm: Option<Alarm>,
-    /// This turn's writes.
-    pub(crate) pending: WriteBatch,
-    /// Operations whose outcome JavaScript does not have yet, for the input gate.
-    pub(crate) operations: usize,
-    /// Those of them that have ended: the event loop hands their outcomes over next.
-    pub(crate) ended_operations: usize,
-    /// Reads that must see the store as it is before the next commit.
-    pub(crate) reads_before_commit: usize,
-}
-
-impl Storage {
-    /// What was found on wake; `complete` says that there are no other keys.
-    #[must_use]
-    pub fn loaded(entries: BTreeMap<String, Value>, complete: bool, alarm: Option<Alarm>) -> Self {
-        let mut storage = Self {
-            complete,
-            alarm,
-            ..Self::default()
-        };
-        for (key, value) in entries {
-            storage.insert(key, Some(value));
-        }
-        storage
-    }
-
-    fn insert(&mut self, key: String, value: Option<Value>) {
-        let key_bytes = key.len();
-        let bytes =
-            |value: &Option<Value>| key_bytes + value.as_ref().map_or(0, |value| value.len());
-        self.known_bytes += bytes(&value);
-        if let Some(old) = self.known.insert(key, value) {
-            self.known_bytes -= bytes(&old);
-        }
-    }
-
-    /// A commit of this many bytes is durable; `all` says that no other is on its way. Then, and if no read could bring
-    /// back something older, a worker that knows too much forgets what the store knows as well.
-    pub(crate) fn durable(&mut self, bytes: usize, all: bool) {
-        self.undurable_bytes -= bytes;
-        if all && self.operations == self.ended_operations && self.known_bytes > MAX_CACHED {
-            self.known.clear();
-            self.known_bytes = 0;
-            self.complete = false;
-        }
-    }
-
-    /// The value, if the key is known to be there or not to be.
-    fn peek(&self, key: &str) -> Option<Option<&Value>> {
-        match self.known.get(key) {
-            Some(value) => Some(value.as_ref()),
-            None => self.complete.then_some(None),
-        }
-    }
-
-    fn set(&mut self, key: String, value: Option<Value>) {
-        if self.complete && value.is_none() {
-            if let Some(old) = self.known.remove(&key) {
-                self.known_bytes -= key.len() + old.map_or(0, |value| value.len());
-            }
-        } else {
-            self.insert(key, value);
-        }
-    }
-
-    fn clear(&mut self) {
-        self.known.clear();
-        self.known_bytes = 0;
-        self.complete = true;
-    }
-
-    /// Remembers what was read. What the instance wrote meanwhile is newer.
-    fn learn(&mut self, keys: Vec<String>, mut found: BTreeMap<String, Value>) {
-        if self.complete {
-            return;
-        }
-        for key in keys {
-            if !self.known.contains_key(&key) {
-                let value = found.remove(&key);
-                self.insert(key, value);
-            }
-        }
-    }
-
-    /// The wanted entries, from `stored` rows (empty when everything is known) and what is known.
-    fn select(&self, range: &KeyRange, stored: Vec<(String, Value)>) -> Vec<(String, Value)> {
-        let mut merged: BTreeMap<&str, &Value> = if self.complete {
-            BTreeMap::new()
-        } else {
-            stored.iter().map(|(k, v)| (k.as_str(), v)).collect()
-        };
-        for (key, value) in self.known.range::<str, _>(range.bounds()) {
-            match value {
-                Some(value) if range.contains(key) => merged.insert(key, value),
-                _ => merged.remove(key.as_str()),
-            };
-        }
-        let limit = range.limit.unwrap_or(usize::MAX);
-        let owned = |(key, value): (&str, &Value)| (key.to_owned(), value.clone());
-        if range.reverse {
-            merged.into_iter().rev().take(limit).map(owned).collect()
-        } else {
-            merged.into_iter().take(limit).map(owned).collect()
-        }
-    }
-
-    /// The range to ask the store for, so that enough is left when known deletions are taken out.
-    fn widened(&self, range: &KeyRange) -> KeyRange {
-        let deleted = self.known.values().filter(|value| value.is_none()).count();
-        KeyRange {
-            limit: range.limit.map(|limit| limit + deleted),
-            ..range.clone()
-        }
-    }
-}
 
 /// Whether a range can hold anything at all.
 fn is_empty_range(range: &KeyRange) -> bool {
@@ -163,13 +28,26 @@ fn refuse(refused: &keys::Refused) -> JsErrorBox {
     JsErrorBox::range_error(refused.to_string())
 }
 
-fn worker_of(state: &Rc<RefCell<OpState>>) -> Option<(WorkerKey, Arc<dyn Host>)> {
-    let state = state.borrow();
-    let instance = state.borrow::<Instance>();
-    match &instance.identity {
-        Identity::Worker(key) => Some((key.clone(), instance.host.clone())),
-        Identity::Server => None,
+/// Refuses what [`op_storage_put`] would of entries of `bytes` in total, so that a call that writes several writes all or
+/// none.
+#[op2(fast)]
+pub(crate) fn op_storage_check_room(
+    state: &mut OpState,
+    #[number] bytes: usize,
+) -> Result<(), JsErrorBox> {
+    check_room(&state.borrow::<Shared>().borrow().storage, bytes)
+}
+
+fn check_room(storage: &Storage, bytes: usize) -> Result<(), JsErrorBox> {
+    if storage.has_room(bytes) {
+        return Ok(());
     }
+    Err(JsErrorBox::new(
+        "ServerlessWorkerOverloadedError",
+        format!(
+            "more than {MAX_UNDURABLE} bytes would wait to be stored: write less at once, and await storage.put()"
+        ),
+    ))
 }
 
 /// Refuses what `op_storage_put` would, so that a call that writes several entries writes all or none.
@@ -187,7 +65,8 @@ pub(crate) fn op_storage_check(
 #[op2(fast)]
 pub(crate) fn op_storage_peek(state: &mut OpState, #[string] key: &str) -> Result<u32, JsErrorBox> {
     keys::check_key(key).map_err(|refused| refuse(&refused))?;
-    Ok(match state.borrow::<Instance>().storage.peek(key) {
+    let instance = state.borrow::<Shared>().borrow();
+    Ok(match instance.storage.peek(key) {
         Some(None) => 0,
         Some(Some(_)) => 1,
         None => 2,
@@ -201,7 +80,7 @@ pub(crate) fn op_storage_value(
     state: &mut OpState,
     #[string] key: &str,
 ) -> Result<Vec<u8>, JsErrorBox> {
-    match state.borrow::<Instance>().storage.peek(key) {
+    match state.borrow::<Shared>().borrow().storage.peek(key) {
         Some(Some(value)) => clone_bytes(value).map(<[u8]>::to_vec),
         _ => Err(JsErrorBox::generic(format!(
             "the value of {key:?} is not loaded"
@@ -224,17 +103,17 @@ pub(crate) async fn op_storage_load(
     state: Rc<RefCell<OpState>>,
     #[serde] keys: Vec<String>,
 ) -> Result<(), JsErrorBox> {
-    let Some((worker, host)) = worker_of(&state) else {
+    let instance = state.borrow().borrow::<Shared>().clone();
+    let Some(ledger) = instance.borrow().ledger() else {
         return Ok(());
     };
-    let reading = host.read(&worker, keys.clone());
-    with_storage(&state, |storage| storage.operations += 1);
+    let reading = ledger.read(keys.clone());
+    instance.borrow_mut().storage.operation_begins(false);
     let found = reading.await;
-    with_storage(&state, |storage| {
-        storage.ended_operations += 1;
-        storage.learn(keys, found.map_err(JsErrorBox::generic)?);
-        Ok(())
-    })
+    let storage = &mut instance.borrow_mut().storage;
+    storage.operation_ended(false);
+    storage.learn(keys, found.map_err(JsErrorBox::generic)?);
+    Ok(())
 }
 
 /// How many of the keys exist in the store, before what this turn writes.
@@ -244,24 +123,15 @@ pub(crate) async fn op_storage_exist(
     state: Rc<RefCell<OpState>>,
     #[serde] keys: Vec<String>,
 ) -> Result<usize, JsErrorBox> {
-    let Some((worker, host)) = worker_of(&state) else {
+    let instance = state.borrow().borrow::<Shared>().clone();
+    let Some(ledger) = instance.borrow().ledger() else {
         return Ok(0);
     };
-    let reading = host.read(&worker, keys);
-    with_storage(&state, |storage| {
-        storage.operations += 1;
-        storage.reads_before_commit += 1;
-    });
+    let reading = ledger.read(keys);
+    instance.borrow_mut().storage.operation_begins(true);
     let found = reading.await;
-    with_storage(&state, |storage| {
-        storage.ended_operations += 1;
-        storage.reads_before_commit -= 1;
-    });
+    instance.borrow_mut().storage.operation_ended(true);
     Ok(found.map_err(JsErrorBox::generic)?.len())
-}
-
-fn with_storage<R>(state: &Rc<RefCell<OpState>>, f: impl FnOnce(&mut Storage) -> R) -> R {
-    f(&mut state.borrow_mut().borrow_mut::<Instance>().storage)
 }
 
 /// Options of `storage.list`, checked in JavaScript.
@@ -303,21 +173,22 @@ pub(crate) async fn op_storage_list(
     if is_empty_range(&range) {
         return Ok(vec![]);
     }
-    let reading = {
-        let state_ref = state.borrow();
-        let storage = &state_ref.borrow::<Instance>().storage;
-        (!storage.complete).then(|| storage.widened(&range))
+    let instance = state.borrow().borrow::<Shared>().clone();
+    let wide = {
+        let instance = instance.borrow();
+        let storage = &instance.storage;
+        (!storage.is_complete()).then(|| storage.widened(&range))
     };
+    let ledger = instance.borrow().ledger();
     let mut stored = vec![];
-    if let (Some(wide), Some((worker, host))) = (reading, worker_of(&state)) {
-        let reading = host.list(&worker, wide);
-        with_storage(&state, |storage| storage.operations += 1);
+    if let (Some(wide), Some(ledger)) = (wide, ledger) {
+        let reading = ledger.list(wide);
+        instance.borrow_mut().storage.operation_begins(false);
         let found = reading.await;
-        with_storage(&state, |storage| storage.ended_operations += 1);
+        instance.borrow_mut().storage.operation_ended(false);
         stored = found.map_err(JsErrorBox::generic)?;
     }
-    let state = state.borrow();
-    let entries = state.borrow::<Instance>().storage.select(&range, stored);
+    let entries = instance.borrow().storage.select(&range, stored);
     entries
         .into_iter()
         .map(|(key, value)| Ok((key, clone_bytes(&value)?.to_vec().into())))
@@ -338,45 +209,30 @@ pub(crate) fn op_storage_put(
     stored.push(FORMAT);
     stored.extend_from_slice(&value);
     let stored: Value = stored.into();
-    let instance = state.borrow_mut::<Instance>();
-    let bytes = key.len() + stored.len();
-    if instance.storage.undurable_bytes + bytes > MAX_UNDURABLE {
-        return Err(JsErrorBox::new(
-            "ServerlessWorkerOverloadedError",
-            format!(
-                "more than {MAX_UNDURABLE} bytes wait to be stored: await storage.put() now and then"
-            ),
-        ));
-    }
-    instance.storage.undurable_bytes += bytes;
-    instance.turn_bytes += bytes;
-    instance.storage.set(key.clone(), Some(stored.clone()));
-    Ok(instance.write(|batch| batch.write(key, Some(stored))))
+    let mut instance = state.borrow::<Shared>().borrow_mut();
+    check_room(&instance.storage, key.len() + stored.len())?;
+    Ok(instance.put(key, stored))
 }
 
 /// Deletes a key; returns the write's number.
 #[op2(fast)]
 #[number]
 pub(crate) fn op_storage_delete(state: &mut OpState, #[string] key: String) -> u64 {
-    let instance = state.borrow_mut::<Instance>();
-    instance.storage.set(key.clone(), None);
-    instance.write(|batch| batch.write(key, None))
+    state.borrow::<Shared>().borrow_mut().delete(key)
 }
 
 /// Deletes every key; returns the write's number.
 #[op2(fast)]
 #[number]
 pub(crate) fn op_storage_clear(state: &mut OpState) -> u64 {
-    let instance = state.borrow_mut::<Instance>();
-    instance.storage.clear();
-    instance.write(WriteBatch::clear)
+    state.borrow::<Shared>().borrow_mut().clear()
 }
 
 /// The newest write that is not durable yet, or 0.
 #[op2(fast)]
 #[number]
 pub(crate) fn op_storage_undurable(state: &mut OpState) -> u64 {
-    state.borrow::<Instance>().undurable()
+    state.borrow::<Shared>().borrow().undurable()
 }
 
 /// Resolves when the writes up to `seq` are durable.
@@ -385,16 +241,13 @@ pub(crate) async fn op_storage_durable(
     state: Rc<RefCell<OpState>>,
     #[number] seq: u64,
 ) -> Result<(), JsErrorBox> {
-    let Some(durable) = state
-        .borrow_mut()
-        .borrow_mut::<Instance>()
-        .when_durable(seq)
-    else {
+    let instance = state.borrow().borrow::<Shared>().clone();
+    let Some(durable) = instance.borrow_mut().when_durable(seq) else {
         return Ok(());
     };
-    with_storage(&state, |storage| storage.operations += 1);
+    instance.borrow_mut().storage.operation_begins(false);
     let outcome = durable.await;
-    with_storage(&state, |storage| storage.ended_operations += 1);
+    instance.borrow_mut().storage.operation_ended(false);
     outcome.map_err(|_| JsErrorBox::generic("the write was not accepted"))
 }
 
@@ -404,21 +257,21 @@ pub(crate) async fn op_storage_durable(
 pub(crate) fn op_alarm_set(state: &mut OpState, scheduled: f64) -> u64 {
     // JavaScript checked that it is a whole number within Date's range.
     let alarm = Alarm::at(scheduled as i64);
-    state.borrow_mut::<Instance>().set_alarm(Some(alarm))
+    state.borrow::<Shared>().borrow_mut().set_alarm(Some(alarm))
 }
 
 /// Disarms the alarm; returns the write's number.
 #[op2(fast)]
 #[number]
 pub(crate) fn op_alarm_delete(state: &mut OpState) -> u64 {
-    state.borrow_mut::<Instance>().set_alarm(None)
+    state.borrow::<Shared>().borrow_mut().set_alarm(None)
 }
 
 /// When the alarm is armed for, or -1.
 #[op2(fast)]
 pub(crate) fn op_alarm_get(state: &mut OpState) -> f64 {
-    state
-        .borrow::<Instance>()
+    let instance = state.borrow::<Shared>().borrow();
+    instance
         .armed_alarm()
         .map_or(-1.0, |alarm| alarm.scheduled as f64)
 }
@@ -430,82 +283,8 @@ pub(crate) fn op_alarm_ended(state: &mut OpState, succeeded: bool) {
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap_or_default();
     let now = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
-    state.borrow_mut::<Instance>().alarm_ended(succeeded, now);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn value(text: &str) -> Value {
-        text.as_bytes().into()
-    }
-
-    fn keys_of(entries: &[(String, Value)]) -> Vec<&str> {
-        entries.iter().map(|(key, _)| key.as_str()).collect()
-    }
-
-    #[test]
-    fn what_was_written_is_newer_than_what_was_read() {
-        let mut storage = Storage::loaded(BTreeMap::new(), false, None);
-        assert_eq!(storage.peek("a"), None);
-        storage.set("a".into(), Some(value("new")));
-        storage.learn(
-            vec!["a".into(), "b".into()],
-            BTreeMap::from([("a".into(), value("old"))]),
-        );
-        assert_eq!(storage.peek("a"), Some(Some(&value("new"))));
-        assert_eq!(storage.peek("b"), Some(None));
-        storage.clear();
-        storage.learn(
-            vec!["a".into()],
-            BTreeMap::from([("a".into(), value("old"))]),
-        );
-        assert_eq!(storage.peek("a"), Some(None));
-    }
-
-    #[test]
-    fn a_worker_that_knows_too_much_forgets_what_is_durable() {
-        let mut storage = Storage::loaded(BTreeMap::new(), true, None);
-        let large: Value = vec![0; MAX_CACHED].into();
-        storage.set("a".into(), Some(large));
-        storage.undurable_bytes = 10;
-        storage.durable(5, false);
-        assert!(storage.peek("a").is_some(), "something is on its way");
-        storage.operations = 1;
-        storage.durable(5, true);
-        assert!(storage.peek("a").is_some(), "a read is under way");
-        storage.operations = 0;
-        storage.durable(0, true);
-        assert_eq!(storage.peek("a"), None, "ask the store");
-        storage.set("b".into(), Some(value("b")));
-        storage.set("b".into(), None);
-        assert_eq!(storage.known_bytes, 1);
-    }
-
-    #[test]
-    fn lists_merge_the_store_with_what_is_known() {
-        let mut storage = Storage::loaded(BTreeMap::new(), false, None);
-        storage.set("b".into(), None);
-        storage.set("c".into(), Some(value("c2")));
-        let stored: Vec<_> = ["a", "b", "c", "d"]
-            .iter()
-            .map(|key| ((*key).to_owned(), value(key)))
-            .collect();
-        let range = KeyRange {
-            limit: Some(3),
-            ..KeyRange::default()
-        };
-        assert_eq!(storage.widened(&range).limit, Some(4));
-        assert_eq!(
-            keys_of(&storage.select(&range, stored.clone())),
-            ["a", "c", "d"]
-        );
-        let reverse = KeyRange {
-            reverse: true,
-            limit: Some(2),
-            ..KeyRange::default()
-        };
-        assert_eq!(keys_of(&storage.select(&reverse, stored)), ["d", "c"]);
-    }
+    state
+        .borrow::<Shared>()
+        .borrow_mut()
+        .alarm_ended(succeeded, now);
 }

@@ -8,20 +8,20 @@ use std::time::Duration;
 use portside_core::bundle::{Bundle, Module, ModuleKind};
 use portside_core::limits::Limits;
 use portside_exchange::{Application, Body, FetchError, Request, Response};
-use portside_runtime::Engine;
+use portside_runtime::IsolatePool;
 use portside_sidecar::{App, Class, Config, Identity, Level, Ownership};
 use portside_store::Store;
 
-static ENGINE: OnceLock<Arc<Engine>> = OnceLock::new();
+static ISOLATES: OnceLock<Arc<IsolatePool>> = OnceLock::new();
 
 /// Starts V8; the main thread does, before there are others.
-pub fn start_engine() {
-    ENGINE.get_or_init(|| Arc::new(Engine::new(64)));
+pub fn start_isolates() {
+    ISOLATES.get_or_init(|| Arc::new(IsolatePool::new(64)));
 }
 
 /// The engine that all tests share.
-pub fn engine() -> Arc<Engine> {
-    ENGINE.get().unwrap().clone()
+pub fn isolates() -> Arc<IsolatePool> {
+    ISOLATES.get().unwrap().clone()
 }
 
 /// How long a condition may take to become true. Generous: the machine may be busy.
@@ -112,7 +112,7 @@ impl Setup {
                 });
             }),
         };
-        let app = App::start(engine(), config);
+        let app = App::start(isolates(), config);
         TestApp {
             app,
             store,

@@ -14,6 +14,7 @@ mod hostile;
 mod lab;
 mod pods;
 mod surface;
+mod turns;
 
 use std::pin::Pin;
 use std::process::ExitCode;
@@ -33,7 +34,7 @@ macro_rules! cases {
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    app::start_engine();
+    app::start_isolates();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
             ("durability", durability::CASES),
             ("pods", pods::CASES),
             ("surface", surface::CASES),
+            ("turns", turns::CASES),
         ])
         .flat_map(|(section, cases)| cases.iter().map(move |case| (section, case)))
         .map(|(section, (name, test))| {

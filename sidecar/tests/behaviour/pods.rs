@@ -10,7 +10,7 @@ use portside_sidecar::{App, Config, Ownership, Pod};
 use portside_store::Store;
 use prometheus_client::registry::Registry;
 
-use crate::app::{Setup, engine, eventually, open, text};
+use crate::app::{Setup, eventually, isolates, open, text};
 use crate::held::{HeldStore, Mode};
 use crate::{Case, cases};
 
@@ -76,7 +76,7 @@ async fn pod(store: &Arc<dyn Store>, server: &str) -> Running {
         servers: 1,
         log: Box::new(|_, _, _| {}),
     };
-    let app = App::start(engine(), config);
+    let app = App::start(isolates(), config);
     let metrics = Metrics::register(&mut Registry::default());
     let pod = Pod::new("test".into(), app, ownership.clone(), metrics);
     let claiming = ownership.clone();

@@ -34,7 +34,11 @@ pub async fn applications_do_not_see_each_other(kind: Kind) {
     assert_eq!(second.epochs.len(), SHARDS as usize);
     assert_eq!(second.load(&worker("a")).await.unwrap().entries.len(), 0);
     let shards: Vec<_> = second.epochs.keys().copied().collect();
-    let due = second.store.alarms(&shards, None, i64::MAX, 10).await.unwrap();
+    let due = second
+        .store
+        .alarms(&shards, None, i64::MAX, 10)
+        .await
+        .unwrap();
     assert_eq!(due, []);
     let observed = second.store.observe().await.unwrap();
     assert!(observed.iter().all(|(other, _)| *other != pod));

@@ -4,9 +4,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use deno_core::JsRuntime;
-use portside_surface::instance::InstanceOptions;
+use portside_worker::activation::End;
+use portside_worker::instance::InstanceOptions;
 
-use crate::instance::{self, End};
+use crate::javascript;
 use crate::thread::IsolateThread;
 use crate::trim::Trimmer;
 use crate::watchdog::Watchdog;
@@ -35,14 +36,14 @@ impl Place {
 }
 
 /// The process's isolates and their threads.
-pub struct Engine {
+pub struct IsolatePool {
     threads: Mutex<Vec<Arc<IsolateThread>>>,
     max_threads: usize,
     watchdog: Arc<Watchdog>,
     trimmer: Arc<Trimmer>,
 }
 
-impl Engine {
+impl IsolatePool {
     /// An engine with at most `max_threads` threads, started as they are needed.
     ///
     /// More threads than cores are wanted: instances on different threads cannot delay each other beyond their share of
@@ -78,7 +79,7 @@ impl Engine {
         let thread = self.choose()?;
         let trimmer = self.trimmer.clone();
         thread.spawn(move |slot| async move {
-            let end = instance::run(start, slot).await;
+            let end = javascript::run(start, slot).await;
             trimmer.ended();
             ended(end);
         });

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
+use portside_core::alarm::Alarm;
 use portside_core::ids::WorkerKey;
 use portside_core::keys::KeyRange;
 use portside_core::write::{Value, WriteBatch};
 
-use crate::event::{Event, PortFailure};
+use crate::event::Control;
 use crate::inbox::Inbox;
-use crate::ports::LinkEnd;
+use crate::link::{Opening, Receive};
 
 /// Who an instance is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,25 +35,38 @@ pub enum Level {
     Error,
 }
 
-/// The services behind the JavaScript surface. Every method returns at once.
-pub trait Host: Send + Sync + 'static {
-    /// Opens a port to a worker, waking it if it sleeps: puts [`Event::Connect`] into its inbox and returns that inbox.
+/// Where links are opened. Every method returns at once.
+pub trait Fabric: Send + Sync + 'static {
+    /// Opens a link: gives the far end to the worker, waking it if it sleeps, and returns who reads there.
     ///
-    /// # Errors
-    /// The worker cannot take another connection now.
-    fn connect(&self, to: &WorkerKey, end: LinkEnd) -> Result<Arc<Inbox>, PortFailure>;
+    /// Nothing if the worker cannot take it now; the opener then hears a failure and a close on the link, as it would if
+    /// the link broke later.
+    fn open(&self, to: &WorkerKey, opening: Opening) -> Option<Arc<dyn Receive>>;
+}
 
-    /// Makes a batch durable. Batches of one worker are applied in the order of the calls.
-    fn commit(&self, worker: &WorkerKey, batch: WriteBatch, ticket: CommitTicket);
+/// Where an instance's log goes.
+pub trait Log: Send + Sync + 'static {
+    /// Takes a line.
+    fn log(&self, source: &Identity, level: Level, text: &str);
+}
+
+/// One worker's durable state, for as long as one instance of it runs. Every method returns at once.
+pub trait Ledger: Send + Sync + 'static {
+    /// Makes a batch durable, after those before.
+    fn commit(&self, batch: WriteBatch, ticket: CommitTicket);
 
     /// Reads keys from the store; absent ones are left out.
-    fn read(&self, worker: &WorkerKey, keys: Vec<String>) -> Reading<BTreeMap<String, Value>>;
+    fn read(&self, keys: Vec<String>) -> Reading<BTreeMap<String, Value>>;
 
     /// Reads a range from the store, in the range's order.
-    fn list(&self, worker: &WorkerKey, range: KeyRange) -> Reading<Vec<(String, Value)>>;
+    fn list(&self, range: KeyRange) -> Reading<Vec<(String, Value)>>;
 
-    /// Takes a line of the application's log.
-    fn log(&self, source: &Identity, level: Level, text: &str);
+    /// Whether the lease covers this moment: nobody else can own the worker now. Asked for each output. When it turns true
+    /// again, [`Control::Renewed`] tells the instance.
+    fn is_leased(&self) -> bool;
+
+    /// An alarm that was due is not the worker's alarm any more, and was not handled.
+    fn alarm_outdated(&self, alarm: Alarm);
 }
 
 /// A read on its way; the error is for the developer.
@@ -83,8 +97,7 @@ impl CommitTicket {
 
     fn send(&mut self, outcome: Result<(), String>) {
         self.settled = true;
-        // A closed inbox has no reader left to tell.
-        let _ = self.inbox.push(Event::Committed {
+        self.inbox.tell(Control::Committed {
             instance: self.instance,
             seq: self.seq,
             outcome,

@@ -1,0 +1,225 @@
+//! The engine of an instance: its isolate, and the module evaluated in it.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use deno_core::error::CoreError;
+use deno_core::{JsRuntime, ModuleId, PollEventLoopOptions};
+use portside_core::limits::Limits;
+use portside_surface::stack;
+use portside_worker::activation::{Activation, End, Failure, Progress};
+use portside_worker::engine::{Engine, Shared, Uncaught};
+use portside_worker::event::Delivered;
+use portside_worker::instance::Instance;
+use portside_worker::link::Failure as LinkFailure;
+use tokio::time::Instant;
+
+use crate::dispatch::Dispatch;
+use crate::isolate::Isolate;
+use crate::loader::BundleLoader;
+use crate::pool::Start;
+use crate::watchdog::Slot;
+
+/// After a stretch of JavaScript of this length others on its thread have their turn, and memory outside of the heap is
+/// looked at: much can have been allocated in it.
+const LONG_STRETCH: Duration = Duration::from_millis(2);
+
+/// How deno_core begins its complaint about a module that waits with nothing left in its event loop.
+const STALLED: &str = "Top-level await promise never resolved";
+
+enum Evaluation {
+    Running(
+        ModuleId,
+        Pin<Box<dyn Future<Output = Result<(), CoreError>>>>,
+    ),
+    Done,
+}
+
+/// An isolate with one module in it.
+pub struct JavaScript {
+    isolate: Isolate,
+    dispatch: Option<Dispatch>,
+    evaluation: Evaluation,
+    instance: Shared,
+    slot: Arc<Slot>,
+    cpu_limit: Duration,
+    /// The last stretch used more CPU time than it may.
+    overran: bool,
+    /// When the present turn began, and whether it has been long.
+    began: Instant,
+}
+
+/// Runs an instance to its end.
+pub async fn run(start: Start, slot: Arc<Slot>) -> End {
+    let Start { options, module } = start;
+    let limits = options.limits.clone();
+    let instance = Shared::new(Instance::new(options).into());
+    let origin = Instant::now();
+    let engine = match JavaScript::start(instance.clone(), &limits, &module, slot) {
+        Ok(engine) => engine,
+        Err(message) => {
+            let failure = LinkFailure::failed(message.clone());
+            instance.borrow_mut().refuse_all(&failure);
+            return End::Failed(Failure::Load(message));
+        }
+    };
+    let mut activation = Activation::new(instance, engine, origin.elapsed());
+    let mut timer = Box::pin(tokio::time::sleep(Duration::ZERO));
+    let end = poll_fn(|cx| {
+        loop {
+            let deadline = match activation.poll(cx, origin.elapsed()) {
+                Progress::Ended(end) => return Poll::Ready(end),
+                Progress::Waiting(None) => return Poll::Pending,
+                Progress::Waiting(Some(deadline)) => origin + deadline,
+            };
+            if timer.deadline() != deadline {
+                timer.as_mut().reset(deadline);
+            }
+            if timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    })
+    .await;
+    activation.into_engine().discard();
+    end
+}
+
+impl JavaScript {
+    fn start(
+        instance: Shared,
+        limits: &Limits,
+        module: &str,
+        slot: Arc<Slot>,
+    ) -> Result<Self, String> {
+        let bundle = instance.borrow().bundle().clone();
+        let mut isolate = Isolate::new(bundle, limits);
+        slot.begin(isolate.handle(), limits.cpu);
+        let shared = instance.clone();
+        let loaded = isolate.with(|runtime| {
+            runtime.op_state().borrow_mut().put::<Shared>(shared);
+            let dispatch = Dispatch::start(runtime)?;
+            match load(runtime, module) {
+                Ok(id) => Ok((dispatch, id, runtime.mod_evaluate(id))),
+                Err(message) => {
+                    drop(dispatch);
+                    Err(message)
+                }
+            }
+        });
+        let overran = slot.finish();
+        let (dispatch, id, evaluated) = loaded?;
+        Ok(Self {
+            isolate,
+            dispatch: Some(dispatch),
+            evaluation: Evaluation::Running(id, Box::pin(evaluated)),
+            instance,
+            slot,
+            cpu_limit: limits.cpu,
+            overran,
+            began: Instant::now(),
+        })
+    }
+
+    /// Runs a stretch of JavaScript, which the watchdog ends at its limit of CPU time.
+    fn stretch<R>(&mut self, f: impl FnOnce(&mut JsRuntime, &Dispatch) -> R) -> Option<R> {
+        let dispatch = self.dispatch.as_ref()?;
+        self.slot.begin(self.isolate.handle(), self.cpu_limit);
+        let result = self.isolate.with(|runtime| f(runtime, dispatch));
+        self.overran |= self.slot.finish();
+        Some(result)
+    }
+
+    /// Lets go of everything that holds on to the isolate, and then of the isolate.
+    fn discard(mut self) {
+        let (dispatch, evaluation) = (
+            self.dispatch.take(),
+            std::mem::replace(&mut self.evaluation, Evaluation::Done),
+        );
+        self.isolate.with(move |_| drop((dispatch, evaluation)));
+    }
+}
+
+impl Engine for JavaScript {
+    fn deliver(&mut self, mut event: Delivered) {
+        let instance = self.instance.clone();
+        self.stretch(|runtime, dispatch| {
+            deno_core::scope!(scope, runtime);
+            dispatch.event(scope, &mut event);
+            // After terminate() nothing runs any more, queued microtasks included.
+            if !instance.borrow().is_terminating() {
+                scope.perform_microtask_checkpoint();
+            }
+        });
+    }
+
+    fn run(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Uncaught>> {
+        let options = PollEventLoopOptions::default();
+        let polled = self.stretch(|runtime, _| runtime.poll_event_loop(cx, options));
+        polled.unwrap_or(Poll::Pending).map_err(|error| {
+            let message = shown(error);
+            if message.starts_with(STALLED) {
+                Uncaught::Stalled(message)
+            } else {
+                Uncaught::Error(message)
+            }
+        })
+    }
+
+    fn poll_loaded(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), String>> {
+        let Evaluation::Running(id, evaluated) = &mut self.evaluation else {
+            return Poll::Ready(Ok(()));
+        };
+        let id = *id;
+        let done = self.isolate.with(|_| evaluated.as_mut().poll(cx));
+        let evaluated = std::task::ready!(done);
+        let handlers = self.stretch(|runtime, dispatch| {
+            evaluated
+                .and_then(|()| runtime.get_module_namespace(id))
+                .map(|namespace| dispatch.set_handlers(runtime, &namespace))
+        });
+        if let Some(Err(error)) = handlers {
+            return Poll::Ready(Err(shown(error)));
+        }
+        let evaluation = std::mem::replace(&mut self.evaluation, Evaluation::Done);
+        self.isolate.with(move |_| drop(evaluation));
+        Poll::Ready(Ok(()))
+    }
+
+    fn exceeded(&mut self, thorough: bool) -> Option<String> {
+        if self.overran {
+            let limit = self.cpu_limit;
+            return Some(format!("one event used more than {limit:?} of CPU time"));
+        }
+        let look = thorough || self.isolate.heap_is_exhausted() || self.should_yield();
+        let memory = look.then(|| self.isolate.exhausted()).flatten()?;
+        Some(format!("{memory} went over its limit"))
+    }
+
+    fn turn_begins(&mut self) {
+        self.began = Instant::now();
+    }
+
+    fn should_yield(&self) -> bool {
+        self.began.elapsed() > LONG_STRETCH
+    }
+}
+
+/// An error of the application's code, for its developer.
+fn shown(error: CoreError) -> String {
+    stack::readable(&error.to_string()).into_owned()
+}
+
+/// Loads a module and all it imports; everything is in memory, so this does not wait.
+fn load(runtime: &mut JsRuntime, module: &str) -> Result<ModuleId, String> {
+    let url = BundleLoader::url(module).map_err(|error| error.to_string())?;
+    let mut loading = Box::pin(runtime.load_main_es_module(&url));
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    match loading.as_mut().poll(&mut cx) {
+        Poll::Ready(loaded) => loaded.map_err(shown),
+        Poll::Pending => Err("its modules are not all in the bundle".to_owned()),
+    }
+}

@@ -1,0 +1,112 @@
+//! A worker's durable state, as one instance of it reaches it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+
+use futures::FutureExt;
+use portside_core::alarm::Alarm;
+use portside_core::ids::{Fence, SHARDS};
+use portside_core::keys::KeyRange;
+use portside_core::write::{Value, WriteBatch};
+use portside_store::{Commit, Outcome};
+use portside_worker::host::{CommitTicket, Ledger, Reading};
+
+use crate::app::App;
+use crate::ownership::Ownership;
+use crate::workers::Worker;
+
+/// The state of the worker's present instance, and its right to write. It writes in the epoch in which its state was
+/// loaded and in no newer one: were a commit of unknown fate followed by one in the next epoch, the latter could build on
+/// what was lost.
+pub struct WorkerLedger {
+    app: Weak<App>,
+    ownership: Arc<Ownership>,
+    worker: Arc<Worker>,
+    fence: Fence,
+}
+
+impl WorkerLedger {
+    /// The state that was loaded under `fence`.
+    pub fn new(app: &Arc<App>, worker: &Arc<Worker>, fence: Fence) -> Self {
+        Self {
+            app: Arc::downgrade(app),
+            ownership: app.ownership().clone(),
+            worker: worker.clone(),
+            fence,
+        }
+    }
+}
+
+fn app_is_gone<T>() -> Result<T, String> {
+    Err("the application is gone".to_owned())
+}
+
+impl Ledger for WorkerLedger {
+    /// The batches of a worker go to the same lane, which keeps their order.
+    fn commit(&self, batch: WriteBatch, ticket: CommitTicket) {
+        let Some(app) = self.app.upgrade() else {
+            return ticket.settle(app_is_gone());
+        };
+        let (fence, alarm) = (self.fence, batch.alarm);
+        let open = self.worker.commit_begins();
+        let commit = Commit {
+            fence,
+            worker: self.worker.key.clone(),
+            batch,
+        };
+        app.clone()
+            .lanes()
+            .submit_with(commit, move |outcome| match outcome {
+                Ok(Outcome::Committed) => {
+                    app.alarms().changed(&open.worker().key, alarm);
+                    ticket.settle(Ok(()));
+                    drop(open);
+                }
+                Ok(Outcome::Fenced) => {
+                    app.ownership().lost(fence);
+                    ticket.settle(Err("another process owns the worker now".to_owned()));
+                    drop(open);
+                }
+                Err(error) => app.clone().spawn(async move {
+                    // Only in the next epoch does a load tell what became of it.
+                    app.ownership().settle(fence).await;
+                    ticket.settle(Err(error.to_string()));
+                    drop(open);
+                }),
+            });
+    }
+
+    fn read(&self, keys: Vec<String>) -> Reading<BTreeMap<String, Value>> {
+        let (app, id) = (self.app.upgrade(), self.worker.id);
+        async move {
+            let Some(app) = app else {
+                return app_is_gone();
+            };
+            let found = app.store().get(id.shard(SHARDS), id, &keys).await;
+            found.map_err(|error| error.to_string())
+        }
+        .boxed()
+    }
+
+    fn list(&self, range: KeyRange) -> Reading<Vec<(String, Value)>> {
+        let (app, id) = (self.app.upgrade(), self.worker.id);
+        async move {
+            let Some(app) = app else {
+                return app_is_gone();
+            };
+            let found = app.store().list(id.shard(SHARDS), id, &range).await;
+            found.map_err(|error| error.to_string())
+        }
+        .boxed()
+    }
+
+    fn is_leased(&self) -> bool {
+        self.ownership.is_leased()
+    }
+
+    fn alarm_outdated(&self, alarm: Alarm) {
+        if let Some(app) = self.app.upgrade() {
+            app.alarms().outdated(&self.worker.key, alarm);
+        }
+    }
+}

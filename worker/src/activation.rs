@@ -1,0 +1,269 @@
+//! One instance from its start to its end: when its code runs, what that run makes durable, when it sleeps, why it ends.
+
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use crate::engine::{Engine, Shared, Uncaught};
+use crate::host::Level;
+use crate::instance::{Ending, Instance};
+use crate::link::Failure as LinkFailure;
+
+/// Events handed to the code before timers and finished operations get their turn.
+const EVENTS_PER_TURN: usize = 64;
+
+/// Turns between two looks at the limits that take a while to check.
+const TURNS_PER_THOROUGH_CHECK: u32 = 32;
+
+/// How an instance ended. Its inbox is open still, but for [`End::Slept`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// Idle for long enough; its inbox is closed and empty.
+    Slept,
+    /// It called `self.terminate()`.
+    Terminated,
+    /// It was asked to stop, and did.
+    Stopped,
+    /// It was ended.
+    Failed(Failure),
+}
+
+/// Why an instance was ended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// Its module could not be loaded or evaluated. Everybody who waited was told.
+    #[error("could not be loaded: {0}")]
+    Load(String),
+    /// It went over a limit. What the turn that did so wrote is gone.
+    #[error("{0}")]
+    Limit(String),
+    /// Its writes were not accepted.
+    #[error("{0}")]
+    Lost(String),
+}
+
+/// What an instance that has nothing to do is waiting for before it sleeps.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    /// Another event.
+    Idle,
+    /// A handler, or a promise given to `waitUntil`.
+    Held,
+}
+
+/// What comes after a poll.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// It is over.
+    Ended(End),
+    /// Poll it again when it is woken, or at this time, if there is one.
+    Waiting(Option<Duration>),
+}
+
+/// An instance and its engine. Times are durations since any moment in the past, the same for all of an activation.
+pub struct Activation<E> {
+    engine: E,
+    instance: Shared,
+    /// When the module must be evaluated, until it is.
+    load_deadline: Option<Duration>,
+    /// What it waits for, and until when.
+    waiting: Option<(Wait, Duration)>,
+    turns: u32,
+}
+
+impl<E: Engine> Activation<E> {
+    /// Begins at `now`. `engine` runs the code of `instance`, and has begun to evaluate its module.
+    pub fn new(instance: Shared, engine: E, now: Duration) -> Self {
+        let load_deadline = Some(now + instance.borrow().limits().start);
+        Self {
+            engine,
+            instance,
+            load_deadline,
+            waiting: None,
+            turns: 0,
+        }
+    }
+
+    /// Runs one turn of the code, and says what comes next.
+    pub fn poll(&mut self, cx: &mut Context<'_>, now: Duration) -> Progress {
+        let end = match self.turn(cx) {
+            Ok(turn) => self.after(&turn, cx, now),
+            Err(end) => Progress::Ended(end),
+        };
+        if let Progress::Ended(end) = &end {
+            self.tell(end);
+        }
+        end
+    }
+
+    /// A turn: events first, then what the event loop has, then one commit of what both wrote. An error is a limit that
+    /// was met: of that turn nothing is committed, and what waits behind it is its successor's.
+    fn turn(&mut self, cx: &mut Context<'_>) -> Result<Turn, End> {
+        self.turns = self.turns.wrapping_add(1);
+        self.engine.turn_begins();
+        let mut events = 0;
+        while events < EVENTS_PER_TURN && !self.engine.should_yield() {
+            let event = self.instance.borrow_mut().next_event();
+            let Some(event) = event else { break };
+            events += 1;
+            self.engine.deliver(event);
+            self.check_limits(false)?;
+            if self.instance.borrow().is_terminating() {
+                break;
+            }
+        }
+        let mut event_loop = Poll::Pending;
+        // After terminate() no code runs any more.
+        if !self.instance.borrow().is_terminating() {
+            event_loop = self.engine.run(cx);
+            self.check_limits(self.turns.is_multiple_of(TURNS_PER_THOROUGH_CHECK))?;
+            self.poll_load(cx, &event_loop)?;
+        }
+        self.instance.borrow_mut().end_turn();
+        Ok(Turn { events, event_loop })
+    }
+
+    fn check_limits(&mut self, thorough: bool) -> Result<(), End> {
+        let Some(exceeded) = self.engine.exceeded(thorough) else {
+            return Ok(());
+        };
+        self.instance.borrow_mut().discard_turn();
+        Err(End::Failed(Failure::Limit(exceeded)))
+    }
+
+    fn poll_load(
+        &mut self,
+        cx: &mut Context<'_>,
+        event_loop: &Poll<Result<(), Uncaught>>,
+    ) -> Result<(), End> {
+        if self.load_deadline.is_none() {
+            return Ok(());
+        }
+        let failed = |message: &str| Err(End::Failed(Failure::Load(message.to_owned())));
+        match self.engine.poll_loaded(cx) {
+            Poll::Ready(Ok(())) => {
+                self.load_deadline = None;
+                self.instance.borrow_mut().loaded();
+                cx.waker().wake_by_ref();
+                return Ok(());
+            }
+            Poll::Ready(Err(message)) => return failed(&message),
+            Poll::Pending => {}
+        }
+        match event_loop {
+            // The event loop does not know of ports and commits: their answer may be what the module waits for.
+            Poll::Ready(Err(Uncaught::Stalled(_))) if !self.instance.borrow().is_only_held() => {
+                Ok(())
+            }
+            Poll::Ready(Err(Uncaught::Stalled(message) | Uncaught::Error(message))) => {
+                failed(message)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether that turn was the last, and when the next one is due.
+    fn after(&mut self, turn: &Turn, cx: &mut Context<'_>, now: Duration) -> Progress {
+        let loading = self.load_deadline.is_some();
+        if let Some(end) = self.ending(loading) {
+            return Progress::Ended(end);
+        }
+        if let (false, Poll::Ready(Err(uncaught))) = (loading, &turn.event_loop) {
+            let (Uncaught::Stalled(message) | Uncaught::Error(message)) = uncaught;
+            self.instance.borrow().log(Level::Error, message);
+        }
+        let more = self.instance.borrow().register(cx.waker());
+        if more {
+            cx.waker().wake_by_ref();
+        }
+        if let Some(deadline) = self.load_deadline {
+            if now >= deadline {
+                let message = "its module did not finish evaluating in time";
+                return Progress::Ended(End::Failed(Failure::Load(message.to_owned())));
+            }
+            return Progress::Waiting(Some(deadline));
+        }
+        if turn.events > 0 {
+            self.waiting = None; // the time counts from the last event
+        }
+        self.sleep_when_idle(!more && turn.event_loop.is_ready(), cx, now)
+    }
+
+    fn ending(&self, loading: bool) -> Option<End> {
+        let instance = self.instance.borrow();
+        match instance.ending() {
+            // Whoever starts it again would only see the same again.
+            Some(Ending::Terminated) if loading => {
+                let message = "its module called terminate() while it was evaluated";
+                Some(End::Failed(Failure::Load(message.to_owned())))
+            }
+            Some(Ending::Terminated) => Some(End::Terminated),
+            Some(Ending::Lost(reason)) => Some(End::Failed(Failure::Lost(reason))),
+            None => instance.may_stop().then_some(End::Stopped),
+        }
+    }
+
+    fn sleep_when_idle(&mut self, idle: bool, cx: &mut Context<'_>, now: Duration) -> Progress {
+        let instance = self.instance.borrow();
+        // A promise that nothing can settle any more keeps it awake no longer than the limit.
+        let wait = match (
+            idle && !instance.is_terminating() && instance.is_only_held(),
+            instance.is_quiet(),
+        ) {
+            (false, _) => None,
+            (true, true) => Some(Wait::Idle),
+            (true, false) => Some(Wait::Held),
+        };
+        let Some(wait) = wait else {
+            self.waiting = None;
+            return Progress::Waiting(None);
+        };
+        let until = match self.waiting {
+            Some((known, until)) if known == wait => until,
+            _ => {
+                let limit = match wait {
+                    Wait::Held => instance.limits().wait_until,
+                    Wait::Idle => instance.limits().idle,
+                };
+                now + limit
+            }
+        };
+        self.waiting = Some((wait, until));
+        if now < until {
+            return Progress::Waiting(Some(until));
+        }
+        if instance.close_inbox() {
+            return Progress::Ended(End::Slept);
+        }
+        self.waiting = None;
+        cx.waker().wake_by_ref();
+        Progress::Waiting(None)
+    }
+
+    /// Tells everybody who waits for the instance.
+    fn tell(&self, end: &End) {
+        let mut instance = self.instance.borrow_mut();
+        instance.ended(end);
+    }
+
+    /// Lets go of the engine.
+    pub fn into_engine(self) -> E {
+        self.engine
+    }
+}
+
+impl Instance {
+    fn ended(&mut self, end: &End) {
+        if let End::Failed(failure) = end {
+            let failure_on_links = LinkFailure::failed(failure.to_string());
+            self.fail_requests(&failure_on_links);
+            if let Failure::Load(message) = failure {
+                self.refuse_all(&LinkFailure::failed(message.clone()));
+            }
+        }
+    }
+}
+
+struct Turn {
+    events: usize,
+    event_loop: Poll<Result<(), Uncaught>>,
+}

@@ -1,0 +1,48 @@
+//! What an instance's code is run by.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use crate::event::Delivered;
+use crate::instance::Instance;
+
+/// An instance as its engine and its activation share it. Neither keeps it borrowed while the other runs.
+pub type Shared = Rc<RefCell<Instance>>;
+
+/// Runs one instance's code, and knows nothing of inboxes, gates and stores. The code does what it does by calling the
+/// [`Instance`] that was given to the engine when it was made.
+pub trait Engine {
+    /// A turn begins.
+    fn turn_begins(&mut self);
+
+    /// Hands an event to the code and runs all that it causes at once.
+    fn deliver(&mut self, event: Delivered);
+
+    /// Lets what the code waits for go on: finished operations, timers. `Ready(Ok)` means that it waits for nothing.
+    ///
+    /// An error is what nobody caught; the code goes on all the same.
+    fn run(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Uncaught>>;
+
+    /// Whether the module is evaluated, and its handlers are known. Asked after each [`Engine::run`] until it is.
+    ///
+    /// # Errors
+    /// It cannot be, for this reason, which is for the developer.
+    fn poll_loaded(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), String>>;
+
+    /// Why nothing of the code may run any more, if a limit was met. Asked after each call above; `thorough` asks for the
+    /// limits too that take a while to check.
+    fn exceeded(&mut self, thorough: bool) -> Option<String>;
+
+    /// Whether the code has kept its thread for so long in this turn that others should have it now.
+    fn should_yield(&self) -> bool;
+}
+
+/// What nobody caught.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Uncaught {
+    /// The module waits for something at its top level, and the event loop has nothing that could bring it.
+    Stalled(String),
+    /// An error.
+    Error(String),
+}

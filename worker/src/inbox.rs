@@ -1,0 +1,286 @@
+//! A bounded queue that wakes the instance reading it.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
+
+use crate::event::{Control, Incoming, Stop};
+use crate::link::{Failure, Receive, Rejected};
+
+/// The queue through which everything reaches a worker or a server.
+///
+/// It belongs to the addressee, not to the instance that happens to read it: an instance that ends leaves what it has not
+/// read to its successor. Once closed it stays closed.
+pub struct Inbox {
+    state: Mutex<State>,
+    max_messages: usize,
+    max_bytes: usize,
+}
+
+#[derive(Default)]
+struct State {
+    stop: Stop,
+    control: VecDeque<Control>,
+    queue: VecDeque<Incoming>,
+    bytes: usize,
+    closed: bool,
+    waker: Option<Waker>,
+}
+
+/// What an instance finds in its inbox.
+pub enum Next {
+    /// News.
+    Control(Control),
+    /// Something that others sent.
+    Incoming(Incoming),
+    /// Nothing that is wanted now; and whether it was asked to end.
+    Nothing(Stop),
+}
+
+impl State {
+    fn take_first(&mut self, wanted: fn(&Incoming) -> bool) -> Option<Incoming> {
+        let place = self.queue.iter().position(wanted)?;
+        let incoming = self.queue.remove(place)?;
+        self.bytes -= incoming.size();
+        Some(incoming)
+    }
+}
+
+impl Inbox {
+    /// An open inbox that holds at most this many messages and bytes. News for the instance itself always fit.
+    #[must_use]
+    pub fn new(max_messages: usize, max_bytes: usize) -> Self {
+        Self {
+            state: Mutex::default(),
+            max_messages,
+            max_bytes,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake(mut state: MutexGuard<'_, State>) {
+        let waker = state.waker.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Tells the instance that reads now. Without one, or when closed, nobody needs to hear it.
+    pub fn tell(&self, control: Control) {
+        let mut state = self.lock();
+        if !state.closed {
+            state.control.push_back(control);
+            Self::wake(state);
+        }
+    }
+
+    /// Asks the instance that reads now to end.
+    pub fn stop(&self, stop: Stop) {
+        let mut state = self.lock();
+        state.stop = state.stop.max(stop);
+        Self::wake(state);
+    }
+
+    /// Takes what comes next for the instance that reads: news first, then the oldest of what others sent that is wanted
+    /// (nothing is if `wanted` is nothing). The rest keeps its order.
+    pub fn next(&self, wanted: Option<fn(&Incoming) -> bool>) -> Next {
+        let mut state = self.lock();
+        if let Some(control) = state.control.pop_front() {
+            return Next::Control(control);
+        }
+        match wanted.and_then(|wanted| state.take_first(wanted)) {
+            Some(incoming) => Next::Incoming(incoming),
+            None => Next::Nothing(state.stop),
+        }
+    }
+
+    /// Asks to be woken by the next event. Returns whether there is news, or something wanted, already.
+    pub fn register(&self, waker: &Waker, wanted: fn(&Incoming) -> bool) -> bool {
+        let mut state = self.lock();
+        if !state.control.is_empty() || state.queue.iter().any(wanted) {
+            return true;
+        }
+        if !state
+            .waker
+            .as_ref()
+            .is_some_and(|known| known.will_wake(waker))
+        {
+            state.waker = Some(waker.clone());
+        }
+        false
+    }
+
+    /// Returns when others sent something. For use while no instance reads.
+    pub async fn wait_for_event(&self) {
+        std::future::poll_fn(|cx| {
+            self.forget_instance();
+            if self.register(cx.waker(), |_| true) {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
+    }
+
+    /// Forgets what was meant for the instance that ended: news, and the request to stop.
+    pub fn forget_instance(&self) {
+        let mut state = self.lock();
+        state.control.clear();
+        state.stop = Stop::No;
+    }
+
+    /// Closes the inbox unless there is something to read. Returns whether it is closed now.
+    pub fn close_if_empty(&self) -> bool {
+        let mut state = self.lock();
+        state.closed |= state.queue.is_empty() && state.control.is_empty();
+        state.closed
+    }
+
+    /// Turns away whoever waits: links that are being opened get a failure and a close.
+    pub fn refuse_all(&self, failure: &Failure) {
+        // Not under the lock: whoever is refused may be read from here as well.
+        let waiting = {
+            let mut state = self.lock();
+            state.bytes = 0;
+            std::mem::take(&mut state.queue)
+        };
+        for incoming in waiting {
+            if let Incoming::Opened(opening) = incoming {
+                opening.end.refuse(failure.clone());
+            }
+        }
+    }
+
+    /// How much waits of what others sent.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.lock().queue.len()
+    }
+
+    /// Whether nothing waits of what others sent.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Receive for Inbox {
+    /// [`Rejected::Full`] for what counts against the limits only.
+    fn receive(&self, incoming: Incoming) -> Result<(), Rejected> {
+        let mut state = self.lock();
+        if state.closed {
+            return Err(Rejected::Closed(incoming));
+        }
+        let size = incoming.size();
+        if incoming.is_limited()
+            && (state.queue.len() >= self.max_messages || state.bytes + size > self.max_bytes)
+        {
+            return Err(Rejected::Full(incoming));
+        }
+        state.bytes += size;
+        state.queue.push_back(incoming);
+        Self::wake(state);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use portside_exchange::credit::Credit;
+
+    use super::*;
+    use crate::link::{CloseReason, Frame, LinkId};
+
+    fn message(bytes: usize) -> Incoming {
+        let place = Arc::new(Credit::default()).take(bytes);
+        let data = vec![0; bytes];
+        Incoming::Frame {
+            link: LinkId(0),
+            frame: Frame::Message { data, place },
+        }
+    }
+
+    fn control(inbox: &Inbox) -> bool {
+        matches!(inbox.next(None), Next::Control(_))
+    }
+
+    fn first(inbox: &Inbox, wanted: fn(&Incoming) -> bool) -> Option<Incoming> {
+        match inbox.next(Some(wanted)) {
+            Next::Incoming(incoming) => Some(incoming),
+            _ => None,
+        }
+    }
+
+    fn stop(inbox: &Inbox) -> Stop {
+        match inbox.next(None) {
+            Next::Nothing(stop) => stop,
+            _ => unreachable!("there is no news"),
+        }
+    }
+
+    fn closed(link: u64) -> Incoming {
+        Incoming::Closed {
+            link: LinkId(link),
+            reason: CloseReason::Closed,
+        }
+    }
+
+    #[test]
+    fn limits_hold_for_messages_only() {
+        let inbox = Inbox::new(2, 10);
+        assert!(inbox.receive(message(4)).is_ok());
+        assert!(matches!(inbox.receive(message(7)), Err(Rejected::Full(_))));
+        assert!(inbox.receive(message(6)).is_ok());
+        assert!(matches!(inbox.receive(message(0)), Err(Rejected::Full(_))));
+        inbox.tell(Control::Renewed);
+        assert!(control(&inbox));
+        assert!(first(&inbox, |_| true).is_some());
+        assert!(first(&inbox, |_| true).is_some());
+        assert!(inbox.receive(message(10)).is_ok());
+    }
+
+    #[test]
+    fn what_is_not_wanted_keeps_its_place() {
+        let inbox = Inbox::new(3, 10);
+        for incoming in [closed(1), message(4), closed(3)] {
+            assert!(inbox.receive(incoming).is_ok());
+        }
+        let taken = first(&inbox, Incoming::is_of_opened_link);
+        assert!(matches!(taken, Some(Incoming::Frame { .. })));
+        assert!(!inbox.register(Waker::noop(), Incoming::is_of_opened_link));
+        assert!(inbox.register(Waker::noop(), |_| true));
+        for expected in [1, 3] {
+            let next = first(&inbox, |_| true);
+            assert!(
+                matches!(next, Some(Incoming::Closed { link, .. }) if link == LinkId(expected))
+            );
+        }
+    }
+
+    #[test]
+    fn closes_only_when_empty() {
+        let inbox = Inbox::new(1, 1);
+        inbox.tell(Control::Renewed);
+        assert!(!inbox.close_if_empty());
+        assert!(control(&inbox));
+        assert!(inbox.close_if_empty());
+        assert!(matches!(inbox.receive(closed(1)), Err(Rejected::Closed(_))));
+    }
+
+    #[test]
+    fn a_request_to_stop_grows_and_ends_with_its_instance() {
+        let inbox = Inbox::new(1, 1);
+        inbox.stop(Stop::WhenFlushed);
+        inbox.stop(Stop::WhenQuiet);
+        assert_eq!(stop(&inbox), Stop::WhenFlushed);
+        inbox.forget_instance();
+        assert_eq!(stop(&inbox), Stop::No);
+    }
+}

@@ -1,0 +1,590 @@
+//! One loaded copy of a module, apart from its engine: what it has open, what it has written, and what may leave.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Waker;
+
+use portside_core::alarm::{self, Alarm};
+use portside_core::bundle::Bundle;
+use portside_core::ids::WorkerKey;
+use portside_core::limits::Limits;
+use portside_core::write::Value;
+use tokio::sync::oneshot;
+
+use crate::alarm::{Due, Firing};
+use crate::event::{Control, Delivered, Incoming, Stop};
+use crate::gate::{Gate, Output};
+use crate::host::{CommitTicket, Fabric, Identity, Ledger, Level, Log};
+use crate::inbox::{Inbox, Next};
+use crate::link::{CloseReason, Failure, Frame, Kind, LinkEnd, LinkId, Opening, Undelivered};
+use crate::port::Port;
+use crate::request::Exchange;
+use crate::storage::Storage;
+
+/// How an instance is made.
+pub struct InstanceOptions {
+    /// Who it is.
+    pub identity: Identity,
+    /// Its code.
+    pub bundle: Arc<Bundle>,
+    /// What it may use.
+    pub limits: Arc<Limits>,
+    /// Whether events wait while a storage operation is under way.
+    pub input_gate: bool,
+    /// The server's `env`.
+    pub env: Arc<Vec<(String, String)>>,
+    /// Its state, for a worker.
+    pub storage: Storage,
+    /// Where its events come from.
+    pub inbox: Arc<Inbox>,
+    /// Where it opens links.
+    pub fabric: Arc<dyn Fabric>,
+    /// Its durable state; a server has none.
+    pub ledger: Option<Arc<dyn Ledger>>,
+    /// Its log.
+    pub log: Arc<dyn Log>,
+}
+
+static NEXT_INSTANCE: AtomicU64 = AtomicU64::new(0);
+
+/// One loaded copy of a module, apart from its engine.
+pub struct Instance {
+    /// Tells this instance from its predecessors at the same inbox.
+    number: u64,
+    identity: Identity,
+    bundle: Arc<Bundle>,
+    pub(crate) limits: Arc<Limits>,
+    env: Arc<Vec<(String, String)>>,
+    pub(crate) inbox: Arc<Inbox>,
+    fabric: Arc<dyn Fabric>,
+    ledger: Option<Arc<dyn Ledger>>,
+    log: Arc<dyn Log>,
+    pub(crate) ports: HashMap<LinkId, Port>,
+    pub(crate) requests: HashMap<LinkId, Exchange>,
+    /// What it knows of its keys and has written.
+    pub storage: Storage,
+    gate: Gate,
+    firing: Firing,
+    life: Life,
+    /// Events that waited for the application to listen; they go before the inbox.
+    pub(crate) replay: VecDeque<Incoming>,
+    /// Who waits for which write, by rising numbers.
+    durable_waiters: VecDeque<(u64, oneshot::Sender<()>)>,
+    input_gate: bool,
+}
+
+/// Where an instance is in its life.
+struct Life {
+    /// The module is being evaluated: what needs its handlers waits.
+    loading: bool,
+    /// Promises given to `waitUntil` and handlers not yet settled.
+    holds: usize,
+    /// `self.terminate()` was called.
+    terminating: bool,
+    /// Its writes are not accepted any more, for this reason.
+    lost: Option<String>,
+    /// Whether it was asked to end.
+    stop: Stop,
+}
+
+/// Why an instance that still runs must not go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// `self.terminate()`, and everything before it is durable.
+    Terminated,
+    /// Its writes are not accepted any more.
+    Lost(String),
+}
+
+impl Instance {
+    /// A new instance, nothing of it loaded yet.
+    #[must_use]
+    pub fn new(options: InstanceOptions) -> Self {
+        let InstanceOptions {
+            identity,
+            bundle,
+            limits,
+            input_gate,
+            env,
+            storage,
+            inbox,
+            fabric,
+            ledger,
+            log,
+        } = options;
+        Self {
+            number: NEXT_INSTANCE.fetch_add(1, Ordering::Relaxed),
+            identity,
+            bundle,
+            limits,
+            env,
+            inbox,
+            fabric,
+            ledger,
+            log,
+            ports: HashMap::new(),
+            requests: HashMap::new(),
+            firing: Firing::new(storage.alarm()),
+            storage,
+            gate: Gate::default(),
+            life: Life {
+                loading: true,
+                holds: 0,
+                terminating: false,
+                lost: None,
+                stop: Stop::No,
+            },
+            replay: VecDeque::new(),
+            durable_waiters: VecDeque::new(),
+            input_gate,
+        }
+    }
+
+    /// Takes safety mechanisms out.
+    #[cfg(feature = "testing")]
+    pub fn take_out(&mut self, without: crate::Without) {
+        self.gate.without = without;
+    }
+
+    // ---- what comes in
+
+    /// The next event for the application. While the instance terminates, or waits for its storage, there is none; while
+    /// it loads, only those of ports it has opened: its module may wait for an answer.
+    pub fn next_event(&mut self) -> Option<Delivered> {
+        loop {
+            let wanted = self.wanted();
+            let incoming = match wanted.and_then(|_| self.replay.pop_front()) {
+                Some(incoming) => incoming,
+                None => match self.inbox.next(wanted) {
+                    Next::Control(control) => {
+                        self.hear(control);
+                        continue;
+                    }
+                    Next::Incoming(incoming) => match self.admit(incoming) {
+                        Some(incoming) => incoming,
+                        None => continue,
+                    },
+                    Next::Nothing(stop) => {
+                        self.life.stop = stop;
+                        return None;
+                    }
+                },
+            };
+            if let Some(event) = self.deliver(incoming) {
+                return Some(event);
+            }
+        }
+    }
+
+    /// Asks to be woken by the next event. Returns whether there is one already.
+    pub fn register(&self, waker: &Waker) -> bool {
+        match self.wanted() {
+            None => self.inbox.register(waker, |_| false),
+            Some(wanted) => self.inbox.register(waker, wanted) || !self.replay.is_empty(),
+        }
+    }
+
+    /// Which events it takes now; `None` for none.
+    fn wanted(&self) -> Option<fn(&Incoming) -> bool> {
+        if self.life.terminating || (self.input_gate && self.storage.is_busy()) {
+            None
+        } else if self.life.loading {
+            Some(Incoming::is_of_opened_link)
+        } else {
+            Some(|_| true)
+        }
+    }
+
+    fn hear(&mut self, control: Control) {
+        match control {
+            Control::Committed {
+                instance,
+                seq,
+                outcome,
+            } if instance == self.number => self.committed(seq, outcome),
+            Control::Committed { .. } => {}
+            Control::Renewed => self.release_outputs(),
+        }
+    }
+
+    /// Keeps back what the application does not listen to yet. Of a port that an earlier instance had, or that was closed
+    /// here, nobody hears; one that could not be opened fails at once.
+    fn admit(&mut self, incoming: Incoming) -> Option<Incoming> {
+        match &incoming {
+            Incoming::Frame { link, .. } | Incoming::Closed { link, .. } => {
+                match self.ports.get_mut(link) {
+                    Some(port) => port.admit(incoming),
+                    None => self.requests.contains_key(link).then_some(incoming),
+                }
+            }
+            Incoming::Opened(_) | Incoming::Alarm(_) => Some(incoming),
+        }
+    }
+
+    fn deliver(&mut self, incoming: Incoming) -> Option<Delivered> {
+        match incoming {
+            Incoming::Opened(Opening { kind, end }) => Some(self.opened(kind, end)),
+            Incoming::Frame { link, frame } => match frame {
+                Frame::Message { data, .. } => Some(Delivered::Message { port: link, data }),
+                Frame::Failed(failure) => Some(Delivered::PortFailed {
+                    port: link,
+                    failure,
+                }),
+                Frame::Socket(delivery) => Some(Delivered::Socket { link, delivery }),
+                // Only servers send these, and only to whoever opened the link: nobody opens requests from here.
+                Frame::Head(_) | Frame::Chunk { .. } | Frame::End | Frame::Abort(_) => None,
+            },
+            Incoming::Closed { link, reason } => {
+                if self.ports.remove(&link).is_some() {
+                    return Some(Delivered::PortClosed { port: link, reason });
+                }
+                self.request_aborted(link)
+                    .then_some(Delivered::FetchAborted { link })
+            }
+            Incoming::Alarm(alarm) => match self.firing.due(alarm, self.storage.alarm()) {
+                Due::Fires => Some(Delivered::Alarm(alarm)),
+                Due::Waits => None,
+                Due::Outdated => {
+                    if let Some(ledger) = &self.ledger {
+                        ledger.alarm_outdated(alarm);
+                    }
+                    None
+                }
+            },
+        }
+    }
+
+    fn opened(&mut self, kind: Kind, end: LinkEnd) -> Delivered {
+        let link = end.id;
+        match kind {
+            Kind::Port => {
+                self.ports.insert(link, Port::new(end));
+                Delivered::Connected { port: link }
+            }
+            Kind::Fetch(mut request) => {
+                let exchange = Exchange::begin(&mut request, end);
+                let streamed = exchange.is_streamed();
+                self.requests.insert(link, exchange);
+                Delivered::Fetch {
+                    link,
+                    request,
+                    streamed,
+                }
+            }
+        }
+    }
+
+    // ---- what goes out
+
+    fn is_leased(&self) -> bool {
+        self.ledger.as_ref().is_none_or(|ledger| ledger.is_leased())
+    }
+
+    /// Sends something out, after the writes before it, while the lease covers the moment.
+    pub(crate) fn emit(&mut self, output: Output) {
+        let leased = self.is_leased();
+        if let Some(output) = self.gate.admit(output, leased) {
+            self.perform(output);
+        }
+    }
+
+    /// Whether an output leaves at once.
+    #[must_use]
+    pub fn output_is_open(&self) -> bool {
+        self.gate.is_open(self.is_leased())
+    }
+
+    /// Waits until an output that others send may leave; nothing if it may now.
+    pub fn permit(&mut self) -> Option<oneshot::Receiver<()>> {
+        if self.output_is_open() {
+            return None;
+        }
+        let (sender, permitted) = oneshot::channel();
+        self.emit(Output::Permit(sender));
+        Some(permitted)
+    }
+
+    fn release_outputs(&mut self) {
+        let leased = self.is_leased();
+        while let Some(output) = self.gate.release(leased) {
+            self.perform(output);
+        }
+    }
+
+    fn perform(&mut self, output: Output) {
+        match output {
+            Output::Open { link, to } => self.open(link, &to),
+            Output::Frame { link, frame } => match self.ports.get(&link) {
+                Some(port) => {
+                    if port.end.send(frame) == Err(Undelivered::Overloaded) {
+                        let failure = Failure::overloaded("the worker's inbox is full");
+                        let frame = Frame::Failed(failure);
+                        self.replay.push_back(Incoming::Frame { link, frame });
+                    }
+                }
+                None => self.answer(link, frame),
+            },
+            Output::Close { link, reason } => {
+                if let Some(port) = self.ports.remove(&link) {
+                    port.end.close(reason);
+                } else if let Some(exchange) = self.requests.remove(&link) {
+                    exchange.end.close(reason);
+                }
+            }
+            // Whoever asked may be gone.
+            Output::Permit(permitted) => drop(permitted.send(())),
+        }
+    }
+
+    fn open(&mut self, link: LinkId, to: &WorkerKey) {
+        let opening = Opening {
+            kind: Kind::Port,
+            end: LinkEnd::new(link.other(), self.inbox.clone()),
+        };
+        let peer = self.fabric.open(to, opening);
+        if let Some(port) = self.ports.get_mut(&link) {
+            port.end.opened(peer);
+        }
+    }
+
+    // ---- what is written
+
+    /// Numbers a write; returns the number whose durability the application may await.
+    fn written(&mut self, write: impl FnOnce(&mut Storage)) -> u64 {
+        let first_of_turn = self.storage.is_unchanged();
+        write(&mut self.storage);
+        self.gate.write(first_of_turn)
+    }
+
+    /// Puts a value; returns the write's number. Check [`Storage::has_room`] before.
+    pub fn put(&mut self, key: String, value: Value) -> u64 {
+        self.written(|storage| storage.put(key, value))
+    }
+
+    /// Deletes a key; returns the write's number.
+    pub fn delete(&mut self, key: String) -> u64 {
+        self.written(|storage| storage.delete(key))
+    }
+
+    /// Deletes every key; returns the write's number.
+    pub fn clear(&mut self) -> u64 {
+        self.written(Storage::clear)
+    }
+
+    /// Arms or disarms the alarm; returns the write's number.
+    pub fn set_alarm(&mut self, next: Option<Alarm>) -> u64 {
+        self.firing.changed(next, self.life.loading);
+        self.written(|storage| storage.set_alarm(next))
+    }
+
+    /// The armed alarm, not counting the one that is being delivered.
+    #[must_use]
+    pub fn armed_alarm(&self) -> Option<Alarm> {
+        let armed = self.storage.alarm()?;
+        self.firing.is_ahead(armed).then_some(armed)
+    }
+
+    /// The handler of the firing alarm ended at `now`, in milliseconds since the Unix epoch.
+    pub fn alarm_ended(&mut self, succeeded: bool, now: i64) {
+        let (change, next) = self.firing.ended(succeeded, now);
+        if let Some(change) = change {
+            let next = alarm::apply(self.storage.alarm(), change);
+            self.set_alarm(next);
+        }
+        self.replay.extend(next.map(Incoming::Alarm));
+    }
+
+    /// Resolves when the writes up to `seq` are durable; nothing if they are.
+    pub fn when_durable(&mut self, seq: u64) -> Option<oneshot::Receiver<()>> {
+        if self.gate.is_durable(seq) {
+            return None;
+        }
+        let (sender, receiver) = oneshot::channel();
+        self.durable_waiters.push_back((seq, sender));
+        Some(receiver)
+    }
+
+    /// The newest write, or zero if all are durable.
+    #[must_use]
+    pub fn undurable(&self) -> u64 {
+        if self.gate.is_clear() {
+            0
+        } else {
+            self.gate.issued()
+        }
+    }
+
+    /// Ends a turn: what it wrote goes to the store as one batch.
+    pub fn end_turn(&mut self) {
+        let (Some(ledger), None) = (&self.ledger, &self.life.lost) else {
+            return;
+        };
+        let Some(batch) = self.storage.take_turn() else {
+            return;
+        };
+        let ticket = CommitTicket::new(self.inbox.clone(), self.number, self.gate.issued());
+        ledger.commit(batch, ticket);
+    }
+
+    /// The turn was killed in the middle: nothing of what it wrote is committed, and nothing after it may run.
+    pub fn discard_turn(&mut self) {
+        #[cfg(feature = "testing")]
+        if self.gate.without.discarding_killed_turns {
+            return self.end_turn();
+        }
+        self.storage.discard_turn();
+    }
+
+    /// A commit ended: what waited for it leaves, or the instance is lost.
+    fn committed(&mut self, seq: u64, outcome: Result<(), String>) {
+        self.storage.committed();
+        match outcome {
+            Ok(()) => {
+                self.gate.settle(seq);
+                self.release_outputs();
+                while let Some((_, waiter)) = self
+                    .durable_waiters
+                    .pop_front_if(|(needed, _)| *needed <= seq)
+                {
+                    // Nobody may be waiting any more.
+                    let _ = waiter.send(());
+                }
+            }
+            Err(reason) => self.life.lost = Some(reason),
+        }
+    }
+
+    /// Reads keys from the store, whatever is known here; nothing for a server.
+    #[must_use]
+    pub fn ledger(&self) -> Option<Arc<dyn Ledger>> {
+        self.ledger.clone()
+    }
+
+    // ---- its life
+
+    /// The module has its handlers: events may come.
+    pub fn loaded(&mut self) {
+        self.life.loading = false;
+    }
+
+    /// A handler or a `waitUntil` promise begins, or has settled.
+    pub fn hold(&mut self, begins: bool) {
+        self.life.holds = if begins {
+            self.life.holds + 1
+        } else {
+            self.life.holds.saturating_sub(1)
+        };
+    }
+
+    /// `self.terminate()`: no code of this instance runs after it, and it ends when all is durable.
+    pub fn terminate(&mut self) {
+        self.life.terminating = true;
+    }
+
+    /// Whether `self.terminate()` was called.
+    #[must_use]
+    pub fn is_terminating(&self) -> bool {
+        self.life.terminating
+    }
+
+    /// Whether there is a reason to end now.
+    #[must_use]
+    pub fn ending(&self) -> Option<Ending> {
+        if let Some(reason) = &self.life.lost {
+            return Some(Ending::Lost(reason.clone()));
+        }
+        (self.life.terminating && self.is_flushed()).then_some(Ending::Terminated)
+    }
+
+    /// Whether it was asked to end, and may now.
+    #[must_use]
+    pub fn may_stop(&self) -> bool {
+        match self.life.stop {
+            Stop::No => false,
+            Stop::WhenQuiet => self.is_quiet(),
+            Stop::WhenFlushed => self.is_flushed(),
+        }
+    }
+
+    /// Whether everything issued is durable and sent.
+    #[must_use]
+    pub fn is_flushed(&self) -> bool {
+        self.storage.is_durable() && !self.gate.holds_any()
+    }
+
+    /// Whether nothing but pending operations of the event loop could keep it awake.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.life.holds == 0 && self.is_only_held()
+    }
+
+    /// The same, handlers and promises given to `waitUntil` aside.
+    #[must_use]
+    pub fn is_only_held(&self) -> bool {
+        self.ports.is_empty()
+            && self.requests.is_empty()
+            && self.replay.is_empty()
+            && self.is_flushed()
+    }
+
+    /// Closes its inbox if nothing is in it: then it may sleep. Returns whether it is closed.
+    pub(crate) fn close_inbox(&self) -> bool {
+        self.inbox.close_if_empty()
+    }
+
+    /// Gives every open port, and everybody waiting to be connected, an error and a close.
+    pub fn refuse_all(&mut self, failure: &Failure) {
+        for (_, port) in self.ports.drain() {
+            port.end.refuse(failure.clone());
+        }
+        self.inbox.refuse_all(failure);
+    }
+
+    // ---- what it is made of
+
+    /// Who it is.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Its code.
+    #[must_use]
+    pub fn bundle(&self) -> &Arc<Bundle> {
+        &self.bundle
+    }
+
+    /// What it may use.
+    #[must_use]
+    pub fn limits(&self) -> &Arc<Limits> {
+        &self.limits
+    }
+
+    /// The server's variables.
+    #[must_use]
+    pub fn env(&self) -> BTreeMap<String, String> {
+        self.env.iter().cloned().collect()
+    }
+
+    /// A line of its log.
+    pub fn log(&self, level: Level, text: &str) {
+        self.log.log(&self.identity, level, text);
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        let reason = if self.life.terminating {
+            CloseReason::Terminated
+        } else {
+            CloseReason::Lost
+        };
+        for port in self.ports.values() {
+            port.end.close(reason);
+        }
+        for exchange in self.requests.values() {
+            exchange.instance_ended(reason);
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! Links: the only way in which anything reaches an instance, alarms aside.
+//!
+//! A link has two ends, each with whoever receives what the other sends. Neither knows where the other is: an instance in
+//! this process, or a front door. What is sent on a link arrives in order, once, or not at all; what may be on its way is
+//! bounded by credit; and one close ends it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use portside_exchange::credit::{Credit, Place};
+use portside_exchange::{Delivery, Request};
+
+use crate::event::Incoming;
+
+/// One end of a link, unique in the process. The two ends of a link differ in the lowest bit: it is 0 at the end of
+/// whoever opened it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LinkId(pub u64);
+
+static NEXT_LINK: AtomicU64 = AtomicU64::new(0);
+
+impl LinkId {
+    /// The opener's end of a new link.
+    #[must_use]
+    pub fn of_new_link() -> Self {
+        Self(NEXT_LINK.fetch_add(1, Ordering::Relaxed) * 2)
+    }
+
+    /// Whether the instance that has this end opened the link; else it was opened to it.
+    #[must_use]
+    pub fn is_openers(self) -> bool {
+        self.0.is_multiple_of(2)
+    }
+
+    /// The other end of the same link.
+    #[must_use]
+    pub fn other(self) -> Self {
+        Self(self.0 ^ 1)
+    }
+}
+
+/// What a link is for.
+pub enum Kind {
+    /// A `ServerlessWorker`'s port: messages both ways.
+    Port,
+    /// A request: its answer comes back, and, if that accepts a WebSocket, messages both ways.
+    Fetch(Box<Request>),
+}
+
+/// A link that is being opened, as its target gets it.
+pub struct Opening {
+    /// What it is for.
+    pub kind: Kind,
+    /// The target's end.
+    pub end: LinkEnd,
+}
+
+/// What is sent on a link.
+pub enum Frame {
+    /// A message on a port.
+    Message {
+        /// A structured clone.
+        data: Vec<u8>,
+        /// Its place in the sender's credit.
+        place: Place,
+    },
+    /// The answer to a request begins.
+    Head(Box<Head>),
+    /// A piece of the answer's body, after [`Content::Follows`].
+    Chunk {
+        /// The piece.
+        data: Bytes,
+        /// Its place in the sender's credit.
+        place: Place,
+    },
+    /// The answer's body is complete.
+    End,
+    /// The answer's body breaks off; the text is for developers.
+    Abort(String),
+    /// A message of an accepted WebSocket; a close is the last.
+    Socket(Delivery),
+    /// Something did not arrive, or there is nobody to talk to.
+    Failed(Failure),
+}
+
+impl Frame {
+    /// Payload bytes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Message { data, .. } => data.len(),
+            Self::Chunk { data, .. } => data.len(),
+            Self::Socket(delivery) => delivery.message.len(),
+            Self::Head(head) => match &head.content {
+                Content::Full(bytes) => bytes.len(),
+                Content::Follows | Content::Socket => 0,
+            },
+            Self::End | Self::Abort(_) | Self::Failed(_) => 0,
+        }
+    }
+}
+
+/// How an answer begins.
+#[derive(Debug)]
+pub struct Head {
+    /// The status; 101 exactly for [`Content::Socket`].
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// What comes after the headers.
+    pub content: Content,
+}
+
+/// What comes after an answer's headers.
+#[derive(Debug)]
+pub enum Content {
+    /// This body.
+    Full(Bytes),
+    /// A body in chunks, until [`Frame::End`].
+    Follows,
+    /// The messages of a WebSocket.
+    Socket,
+}
+
+/// Why a link closed, as `event.code` of a port's `close` event says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloseReason {
+    /// The other side called `close()`, or its request ended.
+    Closed,
+    /// The worker called `self.terminate()`.
+    Terminated,
+    /// The instance at the other side was lost.
+    Lost,
+}
+
+impl CloseReason {
+    /// The word JavaScript sees.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Terminated => "terminated",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+/// Something sent on a link did not arrive, or could not be answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Whether the receiver had too much to do (`ServerlessWorkerOverloadedError`).
+    pub overloaded: bool,
+    /// A hint when to try again, in milliseconds; 0 for none.
+    pub retry_after_ms: u64,
+    /// For the developer.
+    pub message: String,
+}
+
+impl Failure {
+    /// The receiver has too much to do.
+    #[must_use]
+    pub fn overloaded(message: &str) -> Self {
+        Self {
+            overloaded: true,
+            retry_after_ms: 1_000,
+            message: message.to_owned(),
+        }
+    }
+
+    /// The receiver could not take it.
+    #[must_use]
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self {
+            overloaded: false,
+            retry_after_ms: 0,
+            message: message.into(),
+        }
+    }
+}
+
+/// Whoever receives what the other end of a link sends.
+pub trait Receive: Send + Sync + 'static {
+    /// Takes it, at once.
+    ///
+    /// # Errors
+    /// [`Rejected`]: the receiver is gone, or has too much to do.
+    fn receive(&self, incoming: Incoming) -> Result<(), Rejected>;
+}
+
+/// Why something was not taken; it comes back to the sender.
+pub enum Rejected {
+    /// The addressee is gone (asleep): address it anew.
+    Closed(Incoming),
+    /// Over the limits.
+    Full(Incoming),
+}
+
+/// Why a frame did not arrive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Undelivered {
+    /// The receiver ended.
+    Gone,
+    /// The receiver's inbox is full.
+    Overloaded,
+}
+
+/// One end of a link, in the hands of whoever sends on it.
+pub struct LinkEnd {
+    /// This end.
+    pub id: LinkId,
+    /// Nobody until the link is open, and again if it could not be opened.
+    peer: Option<Arc<dyn Receive>>,
+    /// What this end has sent and the other has not taken yet.
+    pub credit: Arc<Credit>,
+}
+
+impl LinkEnd {
+    /// The end `id`, whose other end is read by `peer`.
+    #[must_use]
+    pub fn new(id: LinkId, peer: Arc<dyn Receive>) -> Self {
+        let credit = Arc::default();
+        let peer = Some(peer);
+        Self { id, peer, credit }
+    }
+
+    /// The opener's end of a new link that is not open yet.
+    #[must_use]
+    pub fn unopened() -> Self {
+        Self {
+            id: LinkId::of_new_link(),
+            peer: None,
+            credit: Arc::default(),
+        }
+    }
+
+    /// The link is open, and `peer` reads at its other end.
+    pub fn opened(&mut self, peer: Option<Arc<dyn Receive>>) {
+        self.peer = peer;
+    }
+
+    /// Sends a frame.
+    ///
+    /// # Errors
+    /// It did not arrive.
+    pub fn send(&self, frame: Frame) -> Result<(), Undelivered> {
+        let link = self.id.other();
+        let peer = self.peer.as_ref().ok_or(Undelivered::Gone)?;
+        match peer.receive(Incoming::Frame { link, frame }) {
+            Ok(()) => Ok(()),
+            Err(Rejected::Closed(_)) => Err(Undelivered::Gone),
+            Err(Rejected::Full(_)) => Err(Undelivered::Overloaded),
+        }
+    }
+
+    /// Tells the other side that this end is gone.
+    pub fn close(&self, reason: CloseReason) {
+        let link = self.id.other();
+        if let Some(peer) = &self.peer {
+            // A peer that is gone needs no telling.
+            let _ = peer.receive(Incoming::Closed { link, reason });
+        }
+    }
+
+    /// Tells the other side that there is nobody to talk to.
+    pub fn refuse(&self, failure: Failure) {
+        let _ = self.send(Frame::Failed(failure));
+        self.close(CloseReason::Lost);
+    }
+}

@@ -1,0 +1,205 @@
+//! A port as its own instance holds it.
+
+use std::collections::VecDeque;
+
+use portside_core::ids::WorkerKey;
+use portside_exchange::credit::Window;
+
+use crate::event::Incoming;
+use crate::gate::Output;
+use crate::instance::Instance;
+use crate::link::{CloseReason, Frame, LinkEnd, LinkId};
+
+/// A port, and what nobody listens to yet.
+pub struct Port {
+    /// How to send on it.
+    pub end: LinkEnd,
+    listener: Listener,
+    /// Messages nobody listens to yet, still counted against the sender, and the close that may follow them.
+    held: VecDeque<Incoming>,
+}
+
+/// Whether the application hears a port's messages.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Listener {
+    /// Not yet; its handler may still be about to.
+    Expected,
+    /// Not when its `connect` handler had settled.
+    Missing,
+    /// From now on.
+    Started,
+}
+
+impl Port {
+    /// A port nobody listens on yet.
+    #[must_use]
+    pub fn new(end: LinkEnd) -> Self {
+        Self {
+            end,
+            listener: Listener::Expected,
+            held: VecDeque::new(),
+        }
+    }
+
+    /// Passes an event on, or keeps it until the application listens. A close waits for the messages before it, an error
+    /// for nothing.
+    pub fn admit(&mut self, incoming: Incoming) -> Option<Incoming> {
+        let is_failure = matches!(
+            incoming,
+            Incoming::Frame {
+                frame: Frame::Failed(_),
+                ..
+            }
+        );
+        let passes = match (&incoming, self.listener) {
+            (_, Listener::Started) => true,
+            (Incoming::Closed { .. }, Listener::Missing) => true,
+            (Incoming::Closed { .. }, Listener::Expected) => self.held.is_empty(),
+            _ => is_failure,
+        };
+        if !passes {
+            self.held.push_back(incoming);
+            return None;
+        }
+        Some(incoming)
+    }
+
+    /// The application listens from now on: gives what waited.
+    pub fn start(&mut self) -> VecDeque<Incoming> {
+        self.listener = Listener::Started;
+        std::mem::take(&mut self.held)
+    }
+
+    /// The `connect` handler has settled. If nobody listens and the other side is gone, gives the close.
+    pub fn settle(&mut self) -> Option<Incoming> {
+        if self.listener == Listener::Expected {
+            self.listener = Listener::Missing;
+        }
+        self.held
+            .pop_back_if(|incoming| matches!(incoming, Incoming::Closed { .. }))
+    }
+}
+
+/// A message is larger than the limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a message may have at most {limit} bytes, this one has {size}")]
+pub struct TooLarge {
+    /// The limit, in bytes.
+    pub limit: usize,
+    /// The message's size, in bytes.
+    pub size: usize,
+}
+
+impl TooLarge {
+    pub(crate) fn check(size: usize, limit: usize) -> Result<(), Self> {
+        if size > limit {
+            return Err(Self { limit, size });
+        }
+        Ok(())
+    }
+}
+
+impl Instance {
+    /// Opens a port to a worker; returns this end. That it could not be opened is heard as an event.
+    pub fn open_port(&mut self, to: WorkerKey) -> LinkId {
+        let end = LinkEnd::unopened();
+        let link = end.id;
+        self.ports.insert(link, Port::new(end));
+        self.emit(Output::Open { link, to });
+        link
+    }
+
+    /// Sends a structured clone on a port; on one that is closed nothing happens. `false` means that too much is on its
+    /// way already.
+    ///
+    /// # Errors
+    /// The message is larger than the limit.
+    pub fn post(&mut self, port: LinkId, data: &[u8]) -> Result<bool, TooLarge> {
+        TooLarge::check(data.len(), self.limits.message_bytes)?;
+        let Some(open) = self.ports.get(&port) else {
+            return Ok(true);
+        };
+        let window = Window {
+            messages: self.limits.port_messages,
+            bytes: self.limits.port_bytes,
+        };
+        let Some(place) = open.end.credit.take_if_room(data.len(), window) else {
+            return Ok(false);
+        };
+        let data = data.to_vec();
+        let frame = Frame::Message { data, place };
+        self.emit(Output::Frame { link: port, frame });
+        Ok(true)
+    }
+
+    /// Closes a port. What was sent before still arrives.
+    pub fn close_port(&mut self, port: LinkId) {
+        let reason = CloseReason::Closed;
+        self.emit(Output::Close { link: port, reason });
+    }
+
+    /// The application listens on a port.
+    pub fn start_port(&mut self, port: LinkId) {
+        if let Some(open) = self.ports.get_mut(&port) {
+            self.replay.extend(open.start());
+        }
+    }
+
+    /// The `connect` handler of a port has settled.
+    pub fn port_settled(&mut self, port: LinkId) {
+        if let Some(open) = self.ports.get_mut(&port) {
+            self.replay.extend(open.settle());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::inbox::Inbox;
+
+    fn port() -> Port {
+        Port::new(LinkEnd::new(LinkId(1), Arc::new(Inbox::new(10, 100))))
+    }
+
+    fn message(port: &Port) -> Incoming {
+        let place = port.end.credit.take(1);
+        let frame = Frame::Message {
+            data: vec![1],
+            place,
+        };
+        let link = port.end.id;
+        Incoming::Frame { link, frame }
+    }
+
+    fn close(port: &Port) -> Incoming {
+        Incoming::Closed {
+            link: port.end.id,
+            reason: CloseReason::Closed,
+        }
+    }
+
+    #[test]
+    fn messages_wait_in_their_places_until_the_port_is_started() {
+        let mut port = port();
+        assert!(port.admit(message(&port)).is_none());
+        assert_eq!(port.end.credit.messages(), 1);
+        assert_eq!(port.start().len(), 1);
+        assert_eq!(port.end.credit.messages(), 0);
+        assert!(port.admit(message(&port)).is_some());
+    }
+
+    #[test]
+    fn a_close_follows_the_messages_before_it() {
+        let mut port = port();
+        assert!(port.admit(message(&port)).is_none());
+        assert!(
+            port.admit(close(&port)).is_none(),
+            "somebody may listen yet"
+        );
+        assert!(port.settle().is_some(), "nobody did");
+        assert!(port.admit(close(&port)).is_some());
+    }
+}

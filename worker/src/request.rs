@@ -1,0 +1,268 @@
+//! A request that the application works on: its body, its answer, and the WebSocket it may become.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures::stream::Stream;
+use portside_exchange::credit::Window;
+use portside_exchange::{Body, BodyError, Delivery, Message, Request};
+
+use crate::event::Incoming;
+use crate::gate::Output;
+use crate::instance::Instance;
+use crate::link::{CloseReason, Content, Failure, Frame, Head, LinkEnd, LinkId};
+use crate::port::TooLarge;
+
+/// What of a streamed answer may wait for the client before the application does.
+const CHUNKS: Window = Window {
+    messages: 8,
+    bytes: 1 << 20,
+};
+
+/// A request's body as it comes.
+pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, BodyError>> + Send>>;
+
+/// A request that the application works on.
+pub struct Exchange {
+    pub(crate) end: LinkEnd,
+    /// The request's body, if it is a stream. Out while it is being read.
+    body: Option<ByteStream>,
+    answer: Answer,
+    /// The client is gone.
+    aborted: bool,
+}
+
+/// How far the answer is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Due,
+    /// Its body follows.
+    Streaming,
+    /// It is a WebSocket.
+    Socket,
+    Given,
+}
+
+impl Exchange {
+    /// Takes the body out of a request if it is a stream.
+    pub(crate) fn begin(request: &mut Request, end: LinkEnd) -> Self {
+        let body = match std::mem::replace(&mut request.body, Body::Empty) {
+            Body::Stream(stream) => Some(stream),
+            whole => {
+                request.body = whole;
+                None
+            }
+        };
+        Self {
+            end,
+            body,
+            answer: Answer::Due,
+            aborted: false,
+        }
+    }
+
+    pub(crate) fn is_streamed(&self) -> bool {
+        self.body.is_some()
+    }
+
+    /// Tells the client what it can still be told.
+    pub(crate) fn instance_ended(&self, reason: CloseReason) {
+        if self.answer == Answer::Socket {
+            let gone = close(1012, "the application's instance ended");
+            let _ = self.end.send(Frame::Socket(Delivery::unlimited(gone)));
+        }
+        self.end.close(reason);
+    }
+}
+
+fn close(code: u16, reason: &str) -> Message {
+    Message::Close {
+        code,
+        reason: reason.to_owned(),
+    }
+}
+
+impl Instance {
+    /// Takes a request's body to read it. Nothing if the request is over, nothing inside that if there is no more of it.
+    pub fn take_body(&mut self, request: LinkId) -> Option<Option<ByteStream>> {
+        let exchange = self.requests.get_mut(&request)?;
+        Some(exchange.body.take())
+    }
+
+    /// Gives a request's body back, of which there may be more.
+    pub fn return_body(&mut self, request: LinkId, body: ByteStream) {
+        if let Some(exchange) = self.requests.get_mut(&request) {
+            exchange.body = Some(body);
+        }
+    }
+
+    /// Begins the answer to a request, once.
+    pub fn respond(&mut self, request: LinkId, head: Head) {
+        let Some(exchange) = self.requests.get_mut(&request) else {
+            return;
+        };
+        if exchange.answer != Answer::Due {
+            return;
+        }
+        exchange.answer = match head.content {
+            Content::Full(_) => Answer::Given,
+            Content::Follows => Answer::Streaming,
+            Content::Socket => Answer::Socket,
+        };
+        self.emit(Output::Frame {
+            link: request,
+            frame: Frame::Head(Box::new(head)),
+        });
+    }
+
+    /// The application failed to answer; the message is for the log and, in development, for the client.
+    pub fn respond_failed(&mut self, request: LinkId, message: String) {
+        let Some(exchange) = self.requests.get_mut(&request) else {
+            return;
+        };
+        if exchange.answer == Answer::Due {
+            exchange.answer = Answer::Given;
+            let frame = Frame::Failed(Failure::failed(message));
+            self.emit(Output::Frame {
+                link: request,
+                frame,
+            });
+        }
+    }
+
+    /// Waits until the client has room for a chunk of a streamed answer. `false` means that it is gone.
+    pub fn poll_chunk_room(
+        &self,
+        request: LinkId,
+        bytes: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<bool> {
+        match self.requests.get(&request) {
+            Some(exchange) if exchange.answer == Answer::Streaming && !exchange.aborted => exchange
+                .end
+                .credit
+                .poll_room(bytes, CHUNKS, cx)
+                .map(|()| true),
+            _ => Poll::Ready(false),
+        }
+    }
+
+    /// Sends a chunk of a streamed answer.
+    pub fn send_chunk(&mut self, request: LinkId, data: Bytes) {
+        if let Some(exchange) = self.requests.get(&request) {
+            let place = exchange.end.credit.take(data.len());
+            self.emit(Output::Frame {
+                link: request,
+                frame: Frame::Chunk { data, place },
+            });
+        }
+    }
+
+    /// The streamed answer is complete; or it breaks off for this reason, and the client sees that it is incomplete.
+    pub fn end_body(&mut self, request: LinkId, broken_off: Option<String>) {
+        let Some(exchange) = self.requests.get_mut(&request) else {
+            return;
+        };
+        if exchange.answer == Answer::Streaming {
+            exchange.answer = Answer::Given;
+            let frame = broken_off.map_or(Frame::End, Frame::Abort);
+            self.emit(Output::Frame {
+                link: request,
+                frame,
+            });
+        }
+    }
+
+    /// Sends a message on an accepted WebSocket; a close is the last. A client that does not keep up loses the connection
+    /// with 1013, and the application hears that it is over.
+    ///
+    /// # Errors
+    /// The message is larger than the limit.
+    pub fn send_to_client(&mut self, request: LinkId, message: Message) -> Result<(), TooLarge> {
+        TooLarge::check(message.len(), self.limits.socket_message_bytes)?;
+        let window = Window {
+            messages: usize::MAX,
+            bytes: self.limits.socket_buffer_bytes,
+        };
+        let Some(exchange) = self.requests.get_mut(&request) else {
+            return Ok(());
+        };
+        if exchange.answer != Answer::Socket {
+            return Ok(());
+        }
+        let mut message = message;
+        if !exchange.end.credit.has_room(message.len(), window) {
+            message = close(1013, "the client does not keep up");
+            let frame = Frame::Socket(Delivery::unlimited(message.clone()));
+            self.replay.push_back(Incoming::Frame {
+                link: request,
+                frame,
+            });
+        }
+        if matches!(message, Message::Close { .. }) {
+            exchange.answer = Answer::Given;
+        }
+        let place = exchange.end.credit.take(message.len());
+        let frame = Frame::Socket(Delivery::placed(message, place));
+        self.emit(Output::Frame {
+            link: request,
+            frame,
+        });
+        Ok(())
+    }
+
+    /// Bytes sent on an accepted WebSocket that its client has not taken yet.
+    #[must_use]
+    pub fn waiting_for_client(&self, request: LinkId) -> usize {
+        let exchange = self.requests.get(&request);
+        exchange.map_or(0, |exchange| exchange.end.credit.bytes())
+    }
+
+    /// The client of an accepted WebSocket is gone; nothing more can be sent.
+    pub fn client_gone(&mut self, request: LinkId) {
+        if let Some(exchange) = self.requests.get_mut(&request)
+            && exchange.answer == Answer::Socket
+        {
+            exchange.answer = Answer::Given;
+        }
+    }
+
+    /// Nothing of a request remains to be done.
+    pub fn end_request(&mut self, request: LinkId) {
+        let reason = CloseReason::Closed;
+        self.emit(Output::Close {
+            link: request,
+            reason,
+        });
+    }
+
+    pub(crate) fn request_aborted(&mut self, request: LinkId) -> bool {
+        let Some(exchange) = self.requests.get_mut(&request) else {
+            return false;
+        };
+        exchange.aborted = true;
+        exchange.end.credit.wake_sender();
+        true
+    }
+
+    /// A frame on a request's link passes the gate.
+    pub(crate) fn answer(&mut self, request: LinkId, frame: Frame) {
+        if let Some(exchange) = self.requests.get_mut(&request)
+            && exchange.end.send(frame).is_err()
+        {
+            exchange.aborted = true;
+            exchange.end.credit.wake_sender();
+        }
+    }
+
+    /// Tells the clients whose requests have no answer why there is none.
+    pub(crate) fn fail_requests(&mut self, failure: &Failure) {
+        for exchange in self.requests.values_mut() {
+            if exchange.answer == Answer::Due {
+                exchange.answer = Answer::Given;
+                let _ = exchange.end.send(Frame::Failed(failure.clone()));
+            }
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! An instance from its start to its end, with code in Rust and a store that the test plays.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use portside_core::alarm::Alarm;
+use portside_core::bundle::Bundle;
+use portside_core::ids::WorkerKey;
+use portside_core::keys::KeyRange;
+use portside_core::limits::Limits;
+use portside_core::write::{Value, WriteBatch};
+use portside_worker::activation::{Activation, End, Failure, Progress};
+use portside_worker::engine::Shared;
+use portside_worker::event::{Control, Delivered, Incoming, Stop};
+use portside_worker::host::{CommitTicket, Fabric, Identity, Ledger, Level, Log, Reading};
+use portside_worker::inbox::Inbox;
+use portside_worker::instance::{Instance, InstanceOptions};
+use portside_worker::link::{
+    CloseReason, Frame, Kind, LinkEnd, LinkId, Opening, Receive, Rejected,
+};
+use portside_worker::storage::Storage;
+use portside_worker::testing::{Code, Scripted};
+
+/// The other end of links: notes what it receives.
+#[derive(Default)]
+struct Peer(Mutex<Vec<String>>);
+
+impl Receive for Peer {
+    fn receive(&self, incoming: Incoming) -> Result<(), Rejected> {
+        let text = match incoming {
+            Incoming::Frame {
+                frame: Frame::Message { data, .. },
+                ..
+            } => String::from_utf8(data).unwrap(),
+            Incoming::Closed { reason, .. } => format!("closed: {}", reason.code()),
+            _ => "?".to_owned(),
+        };
+        self.0.lock().unwrap().push(text);
+        Ok(())
+    }
+}
+
+/// A store that answers when the test says so, a lease, and the places where links are opened.
+#[derive(Default)]
+struct Surroundings {
+    commits: Mutex<Vec<(WriteBatch, CommitTicket)>>,
+    lease_ended: AtomicBool,
+    outdated: Mutex<Vec<Alarm>>,
+    opened: Mutex<Vec<Opening>>,
+    peer: Arc<Peer>,
+}
+
+impl Ledger for Surroundings {
+    fn commit(&self, batch: WriteBatch, ticket: CommitTicket) {
+        self.commits.lock().unwrap().push((batch, ticket));
+    }
+    fn read(&self, _: Vec<String>) -> Reading<BTreeMap<String, Value>> {
+        Box::pin(async { Ok(BTreeMap::new()) })
+    }
+    fn list(&self, _: KeyRange) -> Reading<Vec<(String, Value)>> {
+        Box::pin(async { Ok(vec![]) })
+    }
+    fn is_leased(&self) -> bool {
+        !self.lease_ended.load(Ordering::Relaxed)
+    }
+    fn alarm_outdated(&self, alarm: Alarm) {
+        self.outdated.lock().unwrap().push(alarm);
+    }
+}
+
+impl Fabric for Surroundings {
+    fn open(&self, _: &WorkerKey, opening: Opening) -> Option<Arc<dyn Receive>> {
+        self.opened.lock().unwrap().push(opening);
+        Some(self.peer.clone())
+    }
+}
+
+impl Log for Surroundings {
+    fn log(&self, _: &Identity, _: Level, _: &str) {}
+}
+
+struct Test<F: Code> {
+    activation: Activation<Scripted<F>>,
+    surroundings: Arc<Surroundings>,
+    inbox: Arc<Inbox>,
+    now: Duration,
+}
+
+fn key() -> WorkerKey {
+    WorkerKey::new("w.js", "a").unwrap()
+}
+
+impl<F: Code> Test<F> {
+    fn new(code: F) -> Self {
+        let surroundings = Arc::<Surroundings>::default();
+        let limits = Limits::default();
+        let inbox = Arc::new(Inbox::new(limits.inbox_messages, limits.inbox_bytes));
+        let bundle = Bundle {
+            main: "server.js".into(),
+            modules: BTreeMap::new(),
+        };
+        let instance: Shared = Rc::new(RefCell::new(Instance::new(InstanceOptions {
+            identity: Identity::Worker(key()),
+            bundle: Arc::new(bundle),
+            limits: Arc::new(limits),
+            input_gate: false,
+            env: Arc::default(),
+            storage: Storage::loaded(BTreeMap::new(), true, None),
+            inbox: inbox.clone(),
+            fabric: surroundings.clone(),
+            ledger: Some(surroundings.clone()),
+            log: surroundings.clone(),
+        })));
+        let engine = Scripted::new(instance.clone(), code);
+        Self {
+            activation: Activation::new(instance, engine, Duration::ZERO),
+            surroundings,
+            inbox,
+            now: Duration::ZERO,
+        }
+    }
+
+    fn poll(&mut self) -> Progress {
+        let mut cx = Context::from_waker(Waker::noop());
+        self.activation.poll(&mut cx, self.now)
+    }
+
+    /// Polls until nothing more is there to do.
+    fn settle(&mut self) -> Progress {
+        for _ in 0..10 {
+            if let Progress::Ended(end) = self.poll() {
+                return Progress::Ended(end);
+            }
+        }
+        self.poll()
+    }
+
+    /// Opens a port and sends a message on it.
+    fn send(&self, text: &str) {
+        let near = LinkId::of_new_link();
+        let end = LinkEnd::new(near.other(), self.surroundings.peer.clone());
+        let place = end.credit.take(text.len());
+        let kind = Kind::Port;
+        self.inbox
+            .receive(Incoming::Opened(Opening { kind, end }))
+            .ok()
+            .unwrap();
+        let data = text.as_bytes().to_vec();
+        let frame = Frame::Message { data, place };
+        let link = near.other();
+        self.inbox
+            .receive(Incoming::Frame { link, frame })
+            .ok()
+            .unwrap();
+    }
+
+    fn commits(&self) -> usize {
+        self.surroundings.commits.lock().unwrap().len()
+    }
+
+    fn answer_commit(&self, outcome: Result<(), String>) {
+        let (_, ticket) = self.surroundings.commits.lock().unwrap().remove(0);
+        ticket.settle(outcome);
+    }
+
+    fn heard(&self) -> Vec<String> {
+        std::mem::take(&mut *self.surroundings.peer.0.lock().unwrap())
+    }
+}
+
+/// Listens on every port, and for each message does what it says, then answers with it.
+fn obedient(instance: &Shared, event: Delivered) -> Result<(), String> {
+    let mut instance = instance.borrow_mut();
+    match event {
+        Delivered::Connected { port } => instance.start_port(port),
+        Delivered::Message { port, data } => {
+            let text = String::from_utf8(data).unwrap();
+            if text.contains("put") {
+                instance.put("k".into(), text.as_bytes().into());
+            }
+            if text.contains("open") {
+                let other = instance.open_port(key());
+                instance.post(other, b"to another").unwrap();
+            }
+            if text.contains("die") {
+                return Err("it used too much".to_owned());
+            }
+            if text.contains("end") {
+                instance.terminate();
+            }
+            assert!(instance.post(port, text.as_bytes()).unwrap());
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+#[test]
+fn an_answer_leaves_when_the_write_before_it_is_durable() {
+    let mut test = Test::new(obedient);
+    test.send("hello");
+    test.settle();
+    assert_eq!(test.heard(), ["hello"], "nothing was written");
+    test.send("put");
+    test.send("after");
+    test.settle();
+    assert_eq!((test.commits(), test.heard()), (1, vec![]));
+    test.answer_commit(Ok(()));
+    test.settle();
+    assert_eq!(test.heard(), ["put", "after"]);
+}
+
+#[test]
+fn an_answer_does_not_leave_when_the_lease_has_ended() {
+    let mut test = Test::new(obedient);
+    test.surroundings.lease_ended.store(true, Ordering::Relaxed);
+    test.send("hello");
+    test.settle();
+    assert!(test.heard().is_empty());
+    test.surroundings
+        .lease_ended
+        .store(false, Ordering::Relaxed);
+    test.inbox.tell(Control::Renewed);
+    test.settle();
+    assert_eq!(test.heard(), ["hello"]);
+}
+
+#[test]
+fn what_is_opened_waits_for_the_write_before_it() {
+    let mut test = Test::new(obedient);
+    test.send("put, then open");
+    test.settle();
+    assert!(test.surroundings.opened.lock().unwrap().is_empty());
+    test.answer_commit(Ok(()));
+    test.settle();
+    assert_eq!(test.surroundings.opened.lock().unwrap().len(), 1);
+    assert_eq!(test.heard(), ["to another", "put, then open"]);
+}
+
+#[test]
+fn a_killed_turn_leaves_nothing_and_takes_nothing_along() {
+    let mut test = Test::new(obedient);
+    test.settle();
+    test.send("put");
+    test.send("put and die");
+    test.send("behind");
+    let end = test.settle();
+    let killed = Failure::Limit("it used too much".to_owned());
+    assert_eq!(end, Progress::Ended(End::Failed(killed)));
+    assert_eq!(test.commits(), 0, "the turn is whole or nothing");
+    assert_eq!(
+        test.inbox.len(),
+        2,
+        "a port and its message are its successor's"
+    );
+    let surroundings = test.surroundings.clone();
+    drop(test);
+    let heard = surroundings.peer.0.lock().unwrap().clone();
+    assert_eq!(heard, ["closed: lost", "closed: lost"]);
+}
+
+#[test]
+fn a_refused_write_ends_the_instance_and_what_waited_for_it() {
+    let mut test = Test::new(obedient);
+    test.send("put");
+    test.settle();
+    test.answer_commit(Err("fenced".to_owned()));
+    let lost = Failure::Lost("fenced".to_owned());
+    assert_eq!(test.settle(), Progress::Ended(End::Failed(lost)));
+    assert!(test.heard().is_empty());
+}
+
+#[test]
+fn terminate_waits_for_what_was_written_and_sent_before() {
+    let mut test = Test::new(obedient);
+    test.send("put and end");
+    test.send("behind");
+    test.settle();
+    assert_eq!(test.commits(), 1);
+    test.answer_commit(Ok(()));
+    assert_eq!(test.settle(), Progress::Ended(End::Terminated));
+    assert_eq!(test.heard(), ["put and end"]);
+    let surroundings = test.surroundings.clone();
+    drop(test);
+    let heard = surroundings.peer.0.lock().unwrap().clone();
+    assert_eq!(heard, ["closed: terminated"]);
+}
+
+#[test]
+fn an_idle_instance_sleeps_and_one_with_an_open_port_does_not() {
+    let mut test = Test::new(obedient);
+    let idle = Limits::default().idle;
+    assert_eq!(test.settle(), Progress::Waiting(Some(idle)));
+    test.send("hello");
+    assert_eq!(test.settle(), Progress::Waiting(None));
+    test.now = idle * 2;
+    assert_eq!(test.settle(), Progress::Waiting(None), "a port is open");
+
+    let mut test = Test::new(obedient);
+    test.settle();
+    test.now = idle;
+    assert_eq!(test.settle(), Progress::Ended(End::Slept));
+    let closed = Incoming::Closed {
+        link: LinkId(0),
+        reason: CloseReason::Closed,
+    };
+    assert!(matches!(
+        test.inbox.receive(closed),
+        Err(Rejected::Closed(_))
+    ));
+}
+
+#[test]
+fn one_that_is_asked_to_stop_does_so_when_it_may() {
+    let mut test = Test::new(obedient);
+    test.send("put");
+    test.settle();
+    test.inbox.stop(Stop::WhenQuiet);
+    test.answer_commit(Ok(()));
+    assert_eq!(test.settle(), Progress::Waiting(None), "a port is open");
+    test.inbox.stop(Stop::WhenFlushed);
+    assert_eq!(test.settle(), Progress::Ended(End::Stopped));
+}
+
+#[test]
+fn an_alarm_that_is_not_armed_any_more_is_reported() {
+    let mut test = Test::new(obedient);
+    test.settle();
+    let alarm = Alarm::at(5);
+    test.inbox.receive(Incoming::Alarm(alarm)).ok().unwrap();
+    test.settle();
+    assert_eq!(*test.surroundings.outdated.lock().unwrap(), [alarm]);
+}
+
+#[test]
+fn commits_of_one_turn_are_one() {
+    let mut test = Test::new(obedient);
+    test.send("put 1");
+    test.send("put 2");
+    test.settle();
+    let commits = test.surroundings.commits.lock().unwrap();
+    let [(batch, _)] = &commits[..] else {
+        panic!("one commit")
+    };
+    assert_eq!(batch.writes["k"].as_deref(), Some(&b"put 2"[..]));
+}
