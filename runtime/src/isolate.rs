@@ -5,7 +5,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use deno_core::{JsRuntime, RuntimeOptions, SharedArrayBufferStore, v8};
+use deno_core::{
+    CompiledWasmModuleStore, JsRuntime, RuntimeOptions, SharedArrayBufferStore, v8,
+};
 use portside_core::bundle::Bundle;
 use portside_core::limits::Limits;
 
@@ -67,6 +69,8 @@ impl Isolate {
             create_params: Some(params),
             // On the way from `structuredClone` to itself: without it a transferred buffer would be copied.
             shared_array_buffer_store: Some(SharedArrayBufferStore::default()),
+            // The same for a `WebAssembly.Module`, which could not be cloned at all.
+            compiled_wasm_module_store: Some(CompiledWasmModuleStore::default()),
             ..Default::default()
         });
         let isolate = runtime.v8_isolate();

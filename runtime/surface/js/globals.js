@@ -1,6 +1,12 @@
 // The web platform's globals, from the deno_* crates.
 import { core } from "ext:core/mod.js";
+import { startBlobs } from "ext:portside/blobs.js";
+import { refuseClones, structuredClone } from "ext:portside/clones.js";
+import { DecompressionStream } from "ext:portside/compression.js";
+import "ext:portside/crypto.js";
 import { registerErrors } from "ext:portside/errors.js";
+import { EventSource } from "ext:portside/eventsource.js";
+import "ext:portside/formdata.js";
 import { Response } from "ext:portside/http.js";
 import { WebSocket } from "ext:portside/websocket.js";
 const { op_log } = core.ops;
@@ -17,6 +23,7 @@ const base64 = load("ext:deno_web/05_base64.js");
 const streams = load("ext:deno_web/06_streams.js");
 const encoding = load("ext:deno_web/08_text_encoding.js");
 const file = load("ext:deno_web/09_file.js");
+const fileReader = load("ext:deno_web/10_filereader.js");
 const port = load("ext:deno_web/13_message_port.js");
 const compression = load("ext:deno_web/14_compression.js");
 const performance = load("ext:deno_web/15_performance.js");
@@ -25,7 +32,6 @@ const headers = load("ext:deno_fetch/20_headers.js");
 const formData = load("ext:deno_fetch/21_formdata.js");
 const request = load("ext:deno_fetch/23_request.js");
 const fetch = load("ext:deno_fetch/26_fetch.js");
-const eventSource = load("ext:deno_fetch/27_eventsource.js");
 const crypto = load("ext:deno_crypto/00_crypto.js");
 
 const { propNonEnumerable: hidden, propWritable: writable, propGetterOnly: getter } = core;
@@ -47,18 +53,20 @@ export function defineGlobals() {
     CryptoKey: hidden(crypto.CryptoKey),
     CustomEvent: hidden(event.CustomEvent),
     DOMException: hidden(DOMException),
-    DecompressionStream: hidden(compression.DecompressionStream),
+    DecompressionStream: hidden(DecompressionStream),
     ErrorEvent: hidden(event.ErrorEvent),
     Event: hidden(event.Event),
-    EventSource: hidden(eventSource.EventSource),
+    EventSource: hidden(EventSource),
     EventTarget: hidden(event.EventTarget),
     File: hidden(file.File),
+    FileReader: hidden(fileReader.FileReader),
     FormData: hidden(formData.FormData),
     Headers: hidden(headers.Headers),
     MessageChannel: hidden(port.MessageChannel),
     MessageEvent: hidden(event.MessageEvent),
     MessagePort: hidden(port.MessagePort),
     Performance: hidden(performance.Performance),
+    ProgressEvent: hidden(event.ProgressEvent),
     PromiseRejectionEvent: hidden(event.PromiseRejectionEvent),
     QuotaExceededError: hidden(QuotaExceededError),
     ReadableByteStreamController: hidden(streams.ReadableByteStreamController),
@@ -96,16 +104,32 @@ export function defineGlobals() {
     self: writable(globalThis),
     setInterval: writable(timers.setInterval),
     setTimeout: writable(timers.setTimeout),
-    structuredClone: writable(port.structuredClone),
+    structuredClone: writable(structuredClone),
     [webidl.brand]: hidden(webidl.brand),
   });
+  refusePlatformClones();
   registerErrors();
   core.setReportExceptionCallback(event.reportException);
   console_.setNoColorFns(() => true, () => true); // a log is read by programs too
 }
 
+/** What the standards call serializable. */
+const CLONEABLE = new Set(["Blob", "CryptoKey", "DOMException", "File", "QuotaExceededError"]);
+
+function refusePlatformClones() {
+  const interfaces = [event, timers, abort, url, urlPattern, streams, encoding, file, fileReader, port, compression, performance,
+    console_, headers, formData, request, crypto, { DecompressionStream, EventSource, Response, WebSocket }];
+  for (const exported of interfaces) {
+    for (const [name, { value }] of Object.entries(Object.getOwnPropertyDescriptors(exported))) {
+      const isInterface = typeof value === "function" && /^[A-Z]/.test(name) && typeof value.prototype === "object";
+      if (isInterface && !CLONEABLE.has(name)) refuseClones(value.prototype, name);
+    }
+  }
+}
+
 /** What each isolate needs once, after the snapshot was loaded. */
 export function startGlobals(logUncaught) {
+  startBlobs();
   event.setEventTargetData(globalThis);
   event.saveGlobalThisReference(globalThis);
   performance.setTimeOrigin();

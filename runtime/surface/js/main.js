@@ -2,6 +2,8 @@
 // Before anything that loads the platform's scripts.
 import "ext:portside/telemetry_stub.js";
 import "ext:portside/outputs.js";
+import "ext:portside/blobs.js";
+import "ext:portside/mended.js";
 import { core } from "ext:core/mod.js";
 import { defineGlobals, startGlobals } from "ext:portside/globals.js";
 import { logError } from "ext:portside/handlers.js";

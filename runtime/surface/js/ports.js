@@ -1,5 +1,6 @@
 // ServerlessWorker and its ports.
 import { core } from "ext:core/mod.js";
+import { deserialize, refuseClones, serialize } from "ext:portside/clones.js";
 import { has, logError, logWarning, run } from "ext:portside/handlers.js";
 import { currentRequest } from "ext:portside/lifecycle.js";
 const { op_port_close, op_port_open, op_port_post, op_port_settled, op_port_start, op_worker_script } = core.ops;
@@ -26,28 +27,8 @@ Object.defineProperty(ServerlessWorkerOverloadedError.prototype, "name", {
 
 core.registerErrorBuilder("ServerlessWorkerOverloadedError", (m) => new ServerlessWorkerOverloadedError(m));
 
-const FORMAT = {
-  forStorage: true, // refuses what cannot leave the isolate: shared memory, WebAssembly modules
-  deserializers: core.getCloneableDeserializers(),
-};
-
 function dataCloneError(message) {
   throw new DOMException(message, "DataCloneError");
-}
-
-/** Structured-clone bytes of `value`; a `DataCloneError` where there are none. */
-export function serialize(value) {
-  try {
-    return core.serialize(value, FORMAT, dataCloneError);
-  } catch (error) {
-    // Shared memory is refused by V8 itself, which throws a plain error.
-    if (error?.constructor === Error && /could not be cloned\.$/.test(error.message)) dataCloneError(error.message);
-    throw error;
-  }
-}
-
-export function deserialize(bytes) {
-  return core.deserialize(bytes, FORMAT);
 }
 
 function transferList(options) {
@@ -149,7 +130,6 @@ defineEventHandler(ServerlessWorkerPort.prototype, "messageerror");
 const { ended, hear } = ServerlessWorkerPort;
 delete ServerlessWorkerPort.ended;
 delete ServerlessWorkerPort.hear;
-Object.defineProperty(ServerlessWorkerPort.prototype, core.hostObjectBrand, { value: "ServerlessWorkerPort" }); // no clones
 
 /** A handle on the one worker of this script and name. Cheap: nothing is woken until its port is used. */
 export class ServerlessWorker {
@@ -183,6 +163,8 @@ export class ServerlessWorker {
     return this.#name;
   }
 }
+
+refuseClones(ServerlessWorker.prototype, "ServerlessWorker");
 
 let aliasWarned = false;
 

@@ -1,9 +1,11 @@
 // WebSocketPair: two joined ends, one for the application and one for the client's connection.
 import { core } from "ext:core/mod.js";
+import { blobBytes } from "ext:portside/blobs.js";
 import { currentRequest } from "ext:portside/lifecycle.js";
 const { op_socket_binary, op_socket_close, op_socket_end, op_socket_text } = core.ops;
 
 const { CloseEvent, defineEventHandler, EventTarget, MessageEvent } = core.loadExtScript("ext:deno_web/02_event.js");
+const { Blob } = core.loadExtScript("ext:deno_web/09_file.js");
 const { DOMException } = core.loadExtScript("ext:deno_web/01_dom_exception.js");
 
 const CONNECTING = 0, OPEN = 1, CLOSING = 2, CLOSED = 3;
@@ -22,6 +24,14 @@ function checkClose(code, reason) {
   }
 }
 
+/** Text, or bytes of its own. */
+function payloadOf(data) {
+  if (data instanceof Blob) return blobBytes(data);
+  if (data instanceof ArrayBuffer) return new Uint8Array(data.slice(0));
+  if (ArrayBuffer.isView(data)) return new Uint8Array(data.buffer, data.byteOffset, data.byteLength).slice();
+  return `${data}`;
+}
+
 /** One end of a WebSocketPair. */
 export class PairedWebSocket extends EventTarget {
   #peer;
@@ -31,6 +41,8 @@ export class PairedWebSocket extends EventTarget {
   #number; // of the client's connection, in the end that was given to a Response
   #whenOver;
   #request = currentRequest(); // listeners run as part of it
+  #binaryType = "arraybuffer"; // Durable Objects' default; the standard's is "blob"
+  #buffered = 0; // bytes that were sent and that the other end has not got
 
   constructor(key) {
     if (key !== make) throw new TypeError("Illegal constructor: use new WebSocketPair()");
@@ -60,6 +72,19 @@ export class PairedWebSocket extends EventTarget {
     return "";
   }
 
+  get binaryType() {
+    return this.#binaryType;
+  }
+
+  set binaryType(type) {
+    // Other values of an enumeration are ignored, as Web IDL has it.
+    if (["arraybuffer", "blob"].includes(String(type))) this.#binaryType = String(type);
+  }
+
+  get bufferedAmount() {
+    return this.#buffered;
+  }
+
   accept() {
     if (this.#number !== undefined) throw new TypeError("this end of the pair went to the client");
     if (this.#accepted) return;
@@ -74,12 +99,10 @@ export class PairedWebSocket extends EventTarget {
     if (arguments.length === 0) throw new TypeError("send() needs data");
     if (!this.#accepted) throw new TypeError("call accept() on this WebSocket before sending");
     if (this.#state !== OPEN) throw new TypeError("the WebSocket is closed");
-    let payload;
-    if (data instanceof ArrayBuffer) payload = new Uint8Array(data.slice(0));
-    else if (ArrayBuffer.isView(data)) {
-      payload = new Uint8Array(data.buffer, data.byteOffset, data.byteLength).slice();
-    } else payload = String(data);
-    this.#peer.#receive(payload);
+    const payload = payloadOf(data);
+    const size = typeof payload === "string" ? core.byteLength(payload) : payload.length;
+    this.#buffered += size;
+    this.#peer.#receive(payload, () => void (this.#buffered -= size));
   }
 
   close(code, reason) {
@@ -92,8 +115,9 @@ export class PairedWebSocket extends EventTarget {
   }
 
   // What the other end sent: on to the client's connection, or to this end's listeners.
-  #receive(payload) {
+  #receive(payload, received) {
     this.#deliver(() => {
+      received();
       if (this.#number === undefined) this.#message(typeof payload === "string" ? payload : payload.buffer);
       else if (typeof payload === "string") op_socket_text(this.#number, payload);
       else op_socket_binary(this.#number, payload);
@@ -121,7 +145,9 @@ export class PairedWebSocket extends EventTarget {
   }
 
   #message(data) {
-    if (this.#state === OPEN || this.#state === CLOSING) this.#hear(new MessageEvent("message", { data }));
+    if (this.#state !== OPEN && this.#state !== CLOSING) return;
+    const isBlob = typeof data !== "string" && this.#binaryType === "blob";
+    this.#hear(new MessageEvent("message", { data: isBlob ? new Blob([data]) : data }));
   }
 
   #hear(event) {

@@ -1,7 +1,7 @@
 // storage and the alarm.
 import { core } from "ext:core/mod.js";
+import { deserialize, refuseClones, serialize } from "ext:portside/clones.js";
 import { has, logWarning, run } from "ext:portside/handlers.js";
-import { deserialize, serialize } from "ext:portside/ports.js";
 const {
   op_alarm_delete,
   op_alarm_ended,
@@ -45,7 +45,13 @@ export function allDurable() {
 
 function checkedKey(key) {
   if (key === undefined || key === null) throw new TypeError("a storage key must be a string");
-  return String(key);
+  return wellFormed(String(key));
+}
+
+/** Keys are stored as UTF-8, in which all lone surrogates would be the same. */
+function wellFormed(text) {
+  if (!text.isWellFormed()) throw new TypeError("a storage key must be well-formed: it has a lone surrogate");
+  return text;
 }
 
 function checkedKeys(keys) {
@@ -59,8 +65,10 @@ function isEntries(value) {
   return typeof value === "object" && value !== null;
 }
 
-function listOptions(options = {}) {
-  const text = (name) => (options[name] === undefined ? undefined : String(options[name]));
+function listOptions(given) {
+  const options = given ?? {}; // null is an empty dictionary, as Web IDL has it
+  if (typeof options !== "object") throw new TypeError("storage.list() takes an object of options");
+  const text = (name) => (options[name] === undefined ? undefined : wellFormed(String(options[name])));
   const wanted = {
     prefix: text("prefix"),
     start: text("start"),
@@ -373,6 +381,8 @@ class Storage {
     return durable(op_alarm_delete());
   }
 }
+refuseClones(Storage.prototype, "Storage");
+refuseClones(Transaction.prototype, "Transaction");
 export const storage = new Storage();
 
 // A bad time is refused where it is given, like a bad argument of any other function.

@@ -4,6 +4,7 @@
 //! [`Shared`](portside_worker::engine::Shared) instance in the isolate's `OpState` holds what one loaded copy of a module
 //! can reach; the functions here are ways for JavaScript to call it.
 
+mod compression;
 pub mod http;
 pub mod lifecycle;
 mod network;
@@ -57,6 +58,10 @@ deno_core::extension!(
         sockets::op_socket_close,
         sockets::op_socket_end,
         sockets::op_socket_waiting,
+        compression::op_inflate_new,
+        compression::op_inflate_write,
+        compression::op_inflate_read,
+        compression::op_inflate_end,
         lifecycle::op_hold,
         lifecycle::op_terminate,
         lifecycle::op_log,
@@ -70,6 +75,14 @@ deno_core::extension!(
         "main.js",
         "telemetry_stub.js",
         "outputs.js",
+        "blobs.js",
+        "clones.js",
+        "compression.js",
+        "crypto.js",
+        "eventsource.js",
+        "formdata.js",
+        "keys.js",
+        "mended.js",
         "globals.js",
         "handlers.js",
         "ports.js",
@@ -80,7 +93,7 @@ deno_core::extension!(
         "websocket.js",
         "errors.js",
     ],
-    // deno_fetch wants this one script of deno_net; client certificates are not offered.
+    // deno_fetch wants the first of deno_net; client certificates are not offered.
     lazy_loaded_js = [dir "js", "ext:deno_net/02_tls.js" = "tls_stub.js", "ext:portside/platform_ops.js" = "platform_ops.js"],
     state = |state| state.put(network::permissions()),
 );

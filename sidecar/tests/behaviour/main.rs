@@ -1,8 +1,8 @@
 //! JavaScript's behaviour through the real runtime, on a real store.
 //!
 //! One program for all of it, for it links V8: `conformance` has the requirements of the standard, each test named by the
-//! numbers it proves; `hostile` has workers that misbehave; `surface` uses every name that JavaScript sees. Not libtest's
-//! own `main`, because V8 wants to be started on the main thread.
+//! numbers it proves; `hostile` has workers that misbehave; `platform` has what other standards ask; `surface` uses every
+//! name that JavaScript sees. Not libtest's own `main`, because V8 wants to be started on the main thread.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
@@ -12,6 +12,7 @@ mod durability;
 mod held;
 mod hostile;
 mod lab;
+mod platform;
 mod pods;
 mod surface;
 mod turns;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
     let trials = conformance::SECTIONS
         .iter()
         .chain(hostile::SECTIONS)
+        .chain(platform::SECTIONS)
         .chain(&[
             ("durability", durability::CASES),
             ("pods", pods::CASES),

@@ -20,7 +20,7 @@ async fn r083_the_surface_is_small() {
         ShadowRealm decodeURI decodeURIComponent encodeURI encodeURIComponent escape unescape eval isFinite isNaN console
         WebAssembly AbortController AbortSignal Blob ByteLengthQueuingStrategy CloseEvent CompressionStream
         CountQueuingStrategy Crypto CryptoKey CustomEvent DOMException DecompressionStream ErrorEvent Event EventSource
-        EventTarget File FormData Headers MessageChannel MessageEvent MessagePort Performance PromiseRejectionEvent
+        EventTarget File FileReader FormData Headers MessageChannel MessageEvent MessagePort Performance ProgressEvent PromiseRejectionEvent
         QuotaExceededError ReadableByteStreamController ReadableStream ReadableStreamBYOBReader ReadableStreamBYOBRequest
         ReadableStreamDefaultController ReadableStreamDefaultReader Request Response SubtleCrypto TextDecoder
         TextDecoderStream TextEncoder TextEncoderStream TransformStream TransformStreamDefaultController URL URLPattern

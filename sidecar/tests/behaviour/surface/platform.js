@@ -61,6 +61,12 @@ export const uses = {
     made(file, Blob);
     equal([file.name, file.lastModified, await file.text()], ["name.txt", 5, "text"]);
   },
+  async FileReader() {
+    const reader = new FileReader();
+    reader.readAsText(new Blob(["text"]));
+    await next(reader, "load");
+    equal(reader.result, "text");
+  },
   async FormData() {
     const form = new FormData();
     form.append("a", "1");
@@ -113,6 +119,10 @@ export const uses = {
     performance.clearMarks();
     performance.clearMeasures();
     equal(typeof performance.toJSON().timeOrigin, "number");
+  },
+  ProgressEvent() {
+    const event = new ProgressEvent("progress", { loaded: 1, total: 2, lengthComputable: true });
+    equal([event.loaded, event.total, event.lengthComputable], [1, 2, true]);
   },
   PromiseRejectionEvent() {
     const promise = Promise.resolve();

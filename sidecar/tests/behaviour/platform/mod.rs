@@ -1,0 +1,98 @@
+//! What standards ask of the platform's names, beyond that each of them works (which is `surface`).
+
+use std::net::SocketAddr;
+
+use portside_frontdoor::{Config, FrontDoor};
+use tokio_util::sync::CancellationToken;
+
+use crate::Case;
+use crate::app::{Setup, TestApp};
+use crate::lab::lab;
+
+mod bodies;
+mod clones;
+mod crypto;
+mod events;
+mod sockets;
+mod streams;
+
+/// The files of this folder and their cases.
+pub const SECTIONS: &[(&str, &[Case])] = &[
+    ("platform_bodies", bodies::CASES),
+    ("platform_clones", clones::CASES),
+    ("platform_crypto", crypto::CASES),
+    ("platform_events", events::CASES),
+    ("platform_sockets", sockets::CASES),
+    ("platform_streams", streams::CASES),
+];
+
+/// Tests of one truth each, the body of an async function in a worker, which throws where it does not hold; and other
+/// tests, listed first. `peer` is the URL of a server that echoes (see `SERVER`); `equal`, `thrown` and so on are those of
+/// `surface/check.js`.
+#[macro_export]
+macro_rules! truths {
+    ($(+ $($other:ident),*;)? $($name:ident: $code:expr;)*) => {
+        /// This file's tests.
+        pub const CASES: &[$crate::Case] = $crate::cases![$($($other,)*)? $($name),*];
+        $(async fn $name() {
+            $crate::platform::holds($code).await;
+        })*
+    };
+}
+
+/// Workers that run `code`, an async function's body.
+pub fn checked(code: &str) -> Setup {
+    let mut setup = lab(&format!(
+        r#"import {{ equal, made, next, thrown, utf8 }} from "./check.js";
+        export const jobs = {{
+            async code(peer) {{ {code} ; return "held"; }},
+            async echo(value) {{ return value; }},
+        }};"#
+    ));
+    setup.add("check.js", include_str!("../surface/check.js"));
+    setup.add("peer.js", include_str!("peer.js"));
+    setup.modules[0].2 = format!(
+        "{}\nimport {{ peers }} from './peer.js';",
+        String::from_utf8(setup.modules[0].2.clone())
+            .unwrap()
+            .replace("const [, name, job] = url.pathname.split(\"/\");",
+                "const [, name, job] = url.pathname.split(\"/\");\n    if (name === \"peer\") return peers[job](request);")
+    )
+    .into_bytes();
+    setup
+}
+
+/// A running application with a front door, so that its workers can reach its server.
+pub struct Peered {
+    pub app: TestApp,
+    pub peer: SocketAddr,
+    stop: CancellationToken,
+}
+
+impl Peered {
+    pub async fn start(setup: Setup) -> Self {
+        let app = setup.start().await;
+        let config = Config {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            ..Config::default()
+        };
+        let door = FrontDoor::bind(config, app.app.clone()).await.unwrap();
+        let peer = door.local_addr();
+        let stop = CancellationToken::new();
+        tokio::spawn(door.run(stop.clone().cancelled_owned()));
+        Self { app, peer, stop }
+    }
+
+    pub async fn end(self) {
+        self.stop.cancel();
+        self.app.stop().await;
+    }
+}
+
+/// Runs `code` in a worker.
+pub async fn holds(code: &str) {
+    let peered = Peered::start(checked(code)).await;
+    let path = format!("/w/code?http://{}/peer", peered.peer);
+    assert_eq!(peered.app.get(&path).await, (200, "held".to_owned()));
+    peered.end().await;
+}
