@@ -56,6 +56,7 @@ const WITHOUT_ENGINE: &[&str] = &[
     "portside-operator",
     "portside-store",
     "portside-worker",
+    "portside-store-model",
 ];
 
 /// The workspace as cargo resolves it: every package by name, with what it needs to build and run.

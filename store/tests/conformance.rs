@@ -1,4 +1,4 @@
-//! What every store does, run on each of them.
+//! What every store does, run on each of them, and on the model that simulations use.
 
 #![allow(clippy::unwrap_used)] // These are tests.
 
@@ -12,10 +12,11 @@ mod conformance {
 }
 
 /// Makes one test for each store and each function.
-macro_rules! on_both_stores {
+macro_rules! on_every_store {
     ($($module:ident: $($test:ident)*;)*) => {
-        on_both_stores!(@on sqlite Sqlite $($module: $($test)*;)*);
-        on_both_stores!(@on postgres Postgres $($module: $($test)*;)*);
+        on_every_store!(@on sqlite Sqlite $($module: $($test)*;)*);
+        on_every_store!(@on postgres Postgres $($module: $($test)*;)*);
+        on_every_store!(@on model Model $($module: $($test)*;)*);
     };
     (@on $name:ident $kind:ident $($module:ident: $($test:ident)*;)*) => {
         mod $name {
@@ -29,7 +30,7 @@ macro_rules! on_both_stores {
     };
 }
 
-on_both_stores! {
+on_every_store! {
     opening:
         data_outlives_the_store
         applications_do_not_see_each_other

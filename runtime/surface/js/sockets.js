@@ -2,7 +2,7 @@
 import { core } from "ext:core/mod.js";
 import { blobBytes } from "ext:portside/blobs.js";
 import { currentRequest } from "ext:portside/lifecycle.js";
-const { op_socket_binary, op_socket_close, op_socket_end, op_socket_text } = core.ops;
+const { op_socket_binary, op_socket_close, op_socket_end, op_socket_text, op_socket_waiting } = core.ops;
 
 const { CloseEvent, defineEventHandler, EventTarget, MessageEvent } = core.loadExtScript("ext:deno_web/02_event.js");
 const { Blob } = core.loadExtScript("ext:deno_web/09_file.js");
@@ -82,7 +82,8 @@ export class PairedWebSocket extends EventTarget {
   }
 
   get bufferedAmount() {
-    return this.#buffered;
+    const client = this.#peer.#number;
+    return this.#buffered + (client === undefined ? 0 : op_socket_waiting(client));
   }
 
   accept() {

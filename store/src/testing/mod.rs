@@ -1,9 +1,12 @@
-//! What tests need: a Postgres server of their own, a model of a worker's state, and an owner of shards.
+//! What tests need: a Postgres server of their own, a model of a worker's state and one of the store, and an
+//! owner of shards.
 
 mod model;
+mod modelled;
 mod owner;
 mod server;
 
 pub use model::{Model, alarm_change, batches};
+pub use modelled::Modelled;
 pub use owner::Owner;
 pub use server::PostgresServer;

@@ -1,12 +1,13 @@
-//! Both stores, and what every test does with one.
+//! The stores, and what every test does with one.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 
 use portside_core::alarm::{Alarm, AlarmChange};
 use portside_core::ids::{PodId, WorkerKey};
 use portside_core::write::{Value, WriteBatch};
-use portside_store::testing::{Owner, PostgresServer};
+use portside_store::testing::{Modelled, Owner, PostgresServer};
 use portside_store::{Loaded, Store};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
@@ -18,6 +19,27 @@ pub struct Fixture {
     pub url: String,
     pub app: String,
     folder: Option<TempDir>,
+    model: Models,
+}
+
+/// The URL of a model.
+const MODEL: &str = "model:";
+
+/// The applications of a model by name. As of a database, there may be several.
+type Models = Arc<Mutex<HashMap<String, Modelled>>>;
+
+async fn open(url: &str, app: &str, model: &Models) -> Arc<dyn Store> {
+    if url != MODEL {
+        return portside_store::open(url, app).await.unwrap();
+    }
+    let mut apps = model.lock().unwrap();
+    // A deleted application begins anew.
+    if let Some(known) = apps.get(app)
+        && known.shards() == 0
+    {
+        apps.remove(app);
+    }
+    Arc::new(apps.entry(app.to_owned()).or_default().clone())
 }
 
 /// One database for all tests: applications do not see each other.
@@ -31,6 +53,7 @@ async fn postgres() -> &'static str {
 pub enum Kind {
     Sqlite,
     Postgres,
+    Model,
 }
 
 impl Kind {
@@ -44,10 +67,12 @@ impl Kind {
                 let path = folder.path().join("state.db");
                 (format!("sqlite:{}", path.display()), Some(folder))
             }
+            Self::Model => (MODEL.into(), None),
         };
-        let store = portside_store::open(&url, &app).await.unwrap();
+        let model = Models::default();
         Fixture {
-            store,
+            store: open(&url, &app, &model).await,
+            model,
             url,
             app,
             folder,
@@ -60,7 +85,7 @@ impl Fixture {
     pub async fn reopen(self, app: &str) -> Self {
         drop(self.store);
         Self {
-            store: portside_store::open(&self.url, app).await.unwrap(),
+            store: open(&self.url, app, &self.model).await,
             app: app.to_owned(),
             ..self
         }
@@ -135,6 +160,9 @@ pub fn keys(loaded: &Loaded) -> Vec<&str> {
 /// How many workers of the application the database has, seen past the store.
 pub async fn stored_workers(fixture: &Fixture) -> i64 {
     use sqlx::Connection;
+    if fixture.url == MODEL {
+        return fixture.store.count_workers().await.unwrap().cast_signed();
+    }
     if fixture.url.starts_with("sqlite:") {
         let sql = "SELECT count(*) FROM worker w JOIN pool p USING (pool) WHERE p.name = $1";
         let mut file = sqlx::SqliteConnection::connect(&fixture.url).await.unwrap();

@@ -1,0 +1,250 @@
+//! What a statement does once it has its locks.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use portside_core::ids::{Epoch, Fence, PodId, ShardId, WorkerId};
+
+use crate::tables::{Pod, Tables};
+use crate::{Loaded, Reply, Row, Statement, Write, Written};
+
+/// Reads come from `seen`, the tables as of the statement's start; locked rows are looked at as they are now.
+pub(crate) fn apply(
+    tables: &mut Arc<Tables>,
+    statement: Statement,
+    seen: Arc<Tables>,
+    held: &[Row],
+) -> Reply {
+    if let Some(reply) = read(&statement, &seen) {
+        return reply;
+    }
+    let is_lazy = statement.is_lazy();
+    let reply = match statement {
+        Statement::Commit { writes } => {
+            let seqs = seqs(&writes, &seen);
+            // A snapshot that nobody needs any more need not be copied.
+            drop(seen);
+            commit(Arc::make_mut(tables), &writes, &seqs, held)
+        }
+        other => {
+            drop(seen);
+            change(Arc::make_mut(tables), &other, held)
+        }
+    };
+    if !is_lazy {
+        Arc::make_mut(tables).flush();
+    }
+    reply
+}
+
+/// The answer to a statement that changes nothing; `None` for the others.
+fn read(statement: &Statement, seen: &Tables) -> Option<Reply> {
+    let entries = |shard: &ShardId, worker: &WorkerId| {
+        let worker = seen.workers.get(&(*shard, *worker));
+        worker.into_iter().flat_map(|worker| &worker.entries)
+    };
+    Some(match statement {
+        Statement::Observe => {
+            let pods = seen.pods.iter();
+            Reply::Pods(pods.map(|(pod, it)| (*pod, it.renewals)).collect())
+        }
+        Statement::Owned { pod } => {
+            let owned = seen.shards_where(|it| it.owner == Some(*pod));
+            let epoch = |id| seen.shard(id).map_or(0, |it| it.epoch);
+            Reply::Shards(owned.map(|id| (id, Epoch(epoch(id)))).collect())
+        }
+        Statement::Load {
+            fence,
+            worker,
+            max_keys,
+            max_bytes,
+        } => Reply::Loaded(load(seen, *fence, *worker, *max_keys, *max_bytes)),
+        Statement::Get {
+            shard,
+            worker,
+            keys,
+        } => Reply::Entries(
+            entries(shard, worker)
+                .filter(|(key, _)| keys.contains(key))
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect(),
+        ),
+        Statement::List {
+            shard,
+            worker,
+            range,
+        } => {
+            let mut listed: Vec<_> = entries(shard, worker)
+                .filter(|(key, _)| range.contains(key))
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect();
+            if range.reverse {
+                listed.reverse();
+            }
+            listed.truncate(range.limit.unwrap_or(usize::MAX));
+            Reply::Entries(listed)
+        }
+        Statement::Alarms {
+            shards,
+            after,
+            until,
+            limit,
+        } => {
+            let mut due: Vec<_> = seen
+                .workers
+                .iter()
+                .filter(|((shard, _), _)| shards.contains(shard))
+                .filter_map(|((_, id), it)| it.alarm.map(|alarm| (alarm.due, *id, &it.key, alarm)))
+                .filter(|(due, id, ..)| due <= until && after.is_none_or(|it| (*due, *id) > it))
+                .collect();
+            due.sort_by_key(|(due, id, ..)| (*due, *id));
+            let due = due.into_iter().take(*limit);
+            Reply::Alarms(due.map(|(_, _, key, alarm)| (key.clone(), alarm)).collect())
+        }
+        Statement::CountWorkers => Reply::Count(seen.workers.len() as u64),
+        _ => return None,
+    })
+}
+
+/// A worker's state, as far as the limits allow: the entry that reaches `bytes` is the last one.
+fn load(
+    seen: &Tables,
+    fence: Fence,
+    worker: WorkerId,
+    keys: usize,
+    bytes: usize,
+) -> Option<Loaded> {
+    if !seen.holds(fence) {
+        return None;
+    }
+    let Some(worker) = seen.workers.get(&(fence.shard, worker)) else {
+        return Some(Loaded {
+            complete: true,
+            ..Loaded::default()
+        });
+    };
+    let mut before = 0;
+    let entries: BTreeMap<_, _> = worker
+        .entries
+        .iter()
+        .take(keys.max(1))
+        .take_while(|(key, value)| {
+            let fits = before < bytes.max(1);
+            before += key.len() + value.len();
+            fits
+        })
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
+    Some(Loaded {
+        complete: entries.len() == worker.entries.len(),
+        entries,
+        alarm: worker.alarm,
+    })
+}
+
+fn change(tables: &mut Tables, statement: &Statement, held: &[Row]) -> Reply {
+    match statement {
+        Statement::Register { pod } => {
+            tables.pods.entry(*pod).or_default();
+            Reply::Done
+        }
+        Statement::Renew { pod } => {
+            let row = tables.pods.get_mut(pod).filter(|_| !held.is_empty());
+            Reply::Is(row.map(|row| row.renewals += 1).is_some())
+        }
+        Statement::DeclareDead { pod, seen } => {
+            let same = |row: &Pod| row.renewals == *seen && !held.is_empty();
+            if tables.pods.get(pod).is_some_and(same) {
+                tables.pods.remove(pod);
+            }
+            Reply::Is(!tables.pods.contains_key(pod))
+        }
+        Statement::Claim { pod, .. } => {
+            let mut claimed = Vec::new();
+            for_each_shard(tables, held, |id, shard| {
+                shard.owner = Some(*pod);
+                shard.epoch += 1;
+                claimed.push((id, Epoch(shard.epoch)));
+            });
+            Reply::Shards(claimed)
+        }
+        Statement::Release { pod } => {
+            for_each_shard(tables, held, |_, shard| {
+                if shard.owner == Some(*pod) {
+                    shard.owner = None;
+                    shard.epoch += 1;
+                }
+            });
+            tables.pods.remove(pod);
+            Reply::Done
+        }
+        Statement::ReleaseShards { fences } => {
+            for fence in fences {
+                if held.contains(&Row::Shard(fence.shard)) && tables.holds(*fence) {
+                    let shard = &mut tables.shards[fence.shard.0 as usize];
+                    shard.owner = None;
+                    shard.epoch += 1;
+                }
+            }
+            Reply::Done
+        }
+        Statement::Advance { fence } => {
+            Reply::Epoch((tables.holds(*fence) && !held.is_empty()).then(|| {
+                let shard = &mut tables.shards[fence.shard.0 as usize];
+                shard.epoch += 1;
+                Epoch(shard.epoch)
+            }))
+        }
+        Statement::DeleteAll { pod } => Reply::Is(delete_all(tables, *pod, held)),
+        _ => Reply::Done,
+    }
+}
+
+fn for_each_shard(
+    tables: &mut Tables,
+    held: &[Row],
+    mut change: impl FnMut(ShardId, &mut crate::tables::Shard),
+) {
+    for row in held {
+        if let Row::Shard(id) = row
+            && let Some(shard) = tables.shards.get_mut(id.0 as usize)
+        {
+            change(*id, shard);
+        }
+    }
+}
+
+fn delete_all(tables: &mut Tables, pod: PodId, held: &[Row]) -> bool {
+    let is_whole = !tables.shards.is_empty() && held.len() == tables.shards.len();
+    let is_owner = is_whole && tables.shards.iter().all(|it| it.owner == Some(pod));
+    if is_owner {
+        *tables = Tables::new(0);
+    }
+    is_owner
+}
+
+/// How many commits each write's shard had seen at the statement's start.
+fn seqs(writes: &[Write], seen: &Tables) -> Vec<u64> {
+    let of = |write: &Write| seen.shard(write.fence.shard).map_or(0, |it| it.seq);
+    writes.iter().map(of).collect()
+}
+
+fn commit(tables: &mut Tables, writes: &[Write], seqs: &[u64], held: &[Row]) -> Reply {
+    let judge = |(write, seq): (&Write, &u64)| {
+        if !held.contains(&Row::Shard(write.fence.shard)) || !tables.holds(write.fence) {
+            return Written::Fenced;
+        }
+        match tables.shard(write.fence.shard) {
+            Some(shard) if shard.seq == *seq => Written::Committed,
+            _ => Written::Again,
+        }
+    };
+    let written: Vec<Written> = writes.iter().zip(seqs).map(judge).collect();
+    for_each_shard(tables, held, |_, shard| shard.seq += 1);
+    for (write, written) in writes.iter().zip(&written) {
+        if *written == Written::Committed {
+            tables.write(write.fence.shard, &write.worker, &write.batch);
+        }
+    }
+    Reply::Written(written)
+}

@@ -1,0 +1,149 @@
+//! What can be asked, and what is answered.
+
+use std::collections::BTreeMap;
+
+use portside_core::alarm::Alarm;
+use portside_core::ids::{Epoch, Fence, PodId, ShardId, WorkerId, WorkerKey};
+use portside_core::keys::KeyRange;
+use portside_core::write::{Value, WriteBatch};
+
+/// One call of the store, which is one statement. They mean what the methods of the `Store` trait do.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)] // The fields are those methods' arguments.
+pub enum Statement {
+    Register {
+        pod: PodId,
+    },
+    Renew {
+        pod: PodId,
+    },
+    Observe,
+    DeclareDead {
+        pod: PodId,
+        seen: u64,
+    },
+    Claim {
+        pod: PodId,
+        limit: u32,
+    },
+    Owned {
+        pod: PodId,
+    },
+    Release {
+        pod: PodId,
+    },
+    ReleaseShards {
+        fences: Vec<Fence>,
+    },
+    Advance {
+        fence: Fence,
+    },
+    Load {
+        fence: Fence,
+        worker: WorkerId,
+        max_keys: usize,
+        max_bytes: usize,
+    },
+    Get {
+        shard: ShardId,
+        worker: WorkerId,
+        keys: Vec<String>,
+    },
+    List {
+        shard: ShardId,
+        worker: WorkerId,
+        range: KeyRange,
+    },
+    Commit {
+        writes: Vec<Write>,
+    },
+    Alarms {
+        shards: Vec<ShardId>,
+        after: Option<(i64, WorkerId)>,
+        until: i64,
+        limit: usize,
+    },
+    CountWorkers,
+    DeleteAll {
+        pod: PodId,
+    },
+}
+
+impl Statement {
+    /// Whether it passes over rows that another statement has locked.
+    pub(crate) fn skips_locked(&self) -> bool {
+        matches!(self, Self::Claim { .. })
+    }
+
+    /// How many rows it locks at most.
+    pub(crate) fn most_locks(&self) -> usize {
+        match self {
+            Self::Claim { limit, .. } => *limit as usize,
+            _ => usize::MAX,
+        }
+    }
+
+    /// Whether its effect is forgotten by a crash that comes before the next durable statement.
+    #[must_use]
+    pub fn is_lazy(&self) -> bool {
+        matches!(self, Self::Renew { .. })
+    }
+}
+
+/// One worker's batch.
+#[derive(Debug, Clone)]
+pub struct Write {
+    /// The right to write.
+    pub fence: Fence,
+    /// Who writes.
+    pub worker: WorkerKey,
+    /// What.
+    pub batch: WriteBatch,
+}
+
+/// What became of a [`Write`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// It is durable.
+    Committed,
+    /// The fence did not hold; nothing of it was written.
+    Fenced,
+    /// Another commit got between the statement's start and its lock: nothing of it was written, it is to be sent again.
+    Again,
+}
+
+/// A worker's state.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Loaded {
+    /// The first keys in byte order, as far as the limits allowed.
+    pub entries: BTreeMap<String, Value>,
+    /// Whether `entries` is all there is.
+    pub complete: bool,
+    /// The armed alarm.
+    pub alarm: Option<Alarm>,
+}
+
+/// The answer to a [`Statement`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reply {
+    /// To `Register`, `Release` and `ReleaseShards`.
+    Done,
+    /// To `Renew`: still alive. To `DeclareDead`: dead now. To `DeleteAll`: deleted.
+    Is(bool),
+    /// To `Observe`: pods and their renewals.
+    Pods(Vec<(PodId, u64)>),
+    /// To `Claim` and `Owned`.
+    Shards(Vec<(ShardId, Epoch)>),
+    /// To `Advance`; `None` means fenced.
+    Epoch(Option<Epoch>),
+    /// To `Load`; `None` means fenced.
+    Loaded(Option<Loaded>),
+    /// To `Get` and `List`.
+    Entries(Vec<(String, Value)>),
+    /// To `Commit`, in the order of its writes.
+    Written(Vec<Written>),
+    /// To `Alarms`.
+    Alarms(Vec<(WorkerKey, Alarm)>),
+    /// To `CountWorkers`.
+    Count(u64),
+}

@@ -1,0 +1,105 @@
+//! The rows.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use portside_core::alarm::Alarm;
+use portside_core::ids::{Epoch, Fence, PodId, ShardId, WorkerId, WorkerKey};
+use portside_core::write::{Value, WriteBatch};
+
+#[derive(Debug, Clone)]
+pub(crate) struct Tables {
+    /// By number.
+    pub shards: Vec<Shard>,
+    /// A pod that was declared dead, or that left, has no row.
+    pub pods: BTreeMap<PodId, Pod>,
+    /// Those with a key or an alarm.
+    pub workers: BTreeMap<(ShardId, WorkerId), Arc<Worker>>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Shard {
+    pub owner: Option<PodId>,
+    pub epoch: u64,
+    pub seq: u64,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Pod {
+    pub renewals: u64,
+    /// What a crash leaves of them.
+    pub flushed: u64,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Worker {
+    pub key: WorkerKey,
+    pub entries: BTreeMap<String, Value>,
+    pub alarm: Option<Alarm>,
+}
+
+impl Tables {
+    pub fn new(shards: u32) -> Self {
+        Self {
+            shards: vec![Shard::default(); shards as usize],
+            pods: BTreeMap::new(),
+            workers: BTreeMap::new(),
+        }
+    }
+
+    pub fn shard(&self, shard: ShardId) -> Option<&Shard> {
+        self.shards.get(shard.0 as usize)
+    }
+
+    pub fn holds(&self, fence: Fence) -> bool {
+        self.shard(fence.shard)
+            .is_some_and(|it| it.owner == Some(fence.pod) && Epoch(it.epoch) == fence.epoch)
+    }
+
+    /// The shards of which `keep` is true.
+    pub fn shards_where(&self, keep: impl Fn(&Shard) -> bool) -> impl Iterator<Item = ShardId> {
+        (0..)
+            .map(ShardId)
+            .zip(&self.shards)
+            .filter(move |(_, shard)| keep(shard))
+            .map(|(id, _)| id)
+    }
+
+    /// A durable commit takes every earlier one with it to the disk.
+    pub fn flush(&mut self) {
+        for pod in self.pods.values_mut() {
+            pod.flushed = pod.renewals;
+        }
+    }
+
+    pub fn forget_unflushed(&mut self) {
+        for pod in self.pods.values_mut() {
+            pod.renewals = pod.flushed;
+        }
+    }
+
+    pub fn write(&mut self, shard: ShardId, key: &WorkerKey, batch: &WriteBatch) {
+        let id = (shard, key.id());
+        let worker = self.workers.entry(id).or_insert_with(|| {
+            Arc::new(Worker {
+                key: key.clone(),
+                entries: BTreeMap::new(),
+                alarm: None,
+            })
+        });
+        let worker = Arc::make_mut(worker);
+        if batch.clear {
+            worker.entries.clear();
+        }
+        for (key, value) in &batch.writes {
+            match value {
+                Some(value) => worker.entries.insert(key.clone(), value.clone()),
+                None => worker.entries.remove(key),
+            };
+        }
+        worker.alarm = portside_core::alarm::apply(worker.alarm, batch.alarm);
+        if worker.entries.is_empty() && worker.alarm.is_none() {
+            self.workers.remove(&id);
+        }
+    }
+}
