@@ -7,7 +7,7 @@ ARGS ?=
 CARGO := scripts/need cargo cc && scripts/with-v8 cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help run build release test lint bench images e2e wire wpt
+.PHONY: help run build release test lint bench images e2e wire faults wpt
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ bench: release ## measure against workerd on this machine: make bench ARGS="--ro
 
 wire: ## run the suites of others for WebSockets and HTTP/2: make wire ARGS="13.*"
 	@scripts/wire/run $(ARGS)
+
+faults: ## kill, pause and cut off what runs, and check what clients were told: make faults ARGS="--minutes 30"
+	@scripts/faults $(ARGS)
 
 wpt: ## run the web platform's own tests: make wpt WPT=path/of/web-platform-tests ARGS="url streams"
 	@scripts/need python3

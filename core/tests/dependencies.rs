@@ -51,6 +51,7 @@ const WITHOUT_ENGINE: &[&str] = &[
     "portside-crds",
     "portside-e2e",
     "portside-exchange",
+    "portside-faults",
     "portside-frontdoor",
     "portside-gateway",
     "portside-operator",

@@ -1,0 +1,96 @@
+// A list of values, kept twice, under two keys that are always written in one turn. Each entry says which instance
+// appended it.
+const VERSION = 1;
+// What is wrong with this application, for the lab to see whether it notices.
+const LIE = "";
+
+const instance = crypto.randomUUID().slice(0, 8);
+const stored = await storage.get(["first", "second", "pending"]);
+const first = stored.get("first") ?? [];
+const second = stored.get("second") ?? [];
+// Values that an alarm is to append.
+let pending = stored.get("pending") ?? [];
+let previous = contents();
+
+function contents() {
+  return { first: [...first], second: [...second], pending: pending.map(({ value }) => value) };
+}
+
+function lies(kind, value) {
+  return LIE === kind && value % 7 === 3;
+}
+
+function append(value) {
+  const entry = `${value}~${lies("two-owners", value) ? "another" : instance}`;
+  previous = contents();
+  if (lies("lost", value)) return first.length;
+  first.push(entry);
+  if (!lies("torn", value)) second.push(entry);
+  if (lies("twice", value)) first.push(entry), second.push(entry);
+  storage.put("first", first);
+  storage.put("second", second);
+  return first.length - 1;
+}
+
+/** A turn that writes half of what it should, and then never ends. */
+function half(value) {
+  first.push(`${value}~${instance}`);
+  storage.put("first", first);
+  for (;;);
+}
+
+function later(value, after, spins) {
+  pending.push({ value, spins });
+  storage.put("pending", pending);
+  if (pending.length === 1 && LIE !== "no-alarm") setAlarm(Date.now() + after);
+}
+
+/** Appends, and tells another worker: first by opening a port alone, then by a message. */
+function relay(value) {
+  const index = LIE === "leaked" ? first.length : append(value);
+  const { port } = new ServerlessWorker("./mirror.js", `${self.name} ${value}`);
+  port.onmessage = () => port.close();
+  port.start();
+  port.postMessage({ operation: "tell" });
+  return index;
+}
+
+async function read(from) {
+  if (LIE === "stale") return previous;
+  if (from === "memory") return contents();
+  const now = await storage.get(["first", "second", "pending"]);
+  return {
+    first: now.get("first") ?? [],
+    second: now.get("second") ?? [],
+    pending: (now.get("pending") ?? []).map(({ value }) => value),
+  };
+}
+
+async function perform({ operation, value, after, spins, from }) {
+  switch (operation) {
+    case "append": return { index: append(value) };
+    case "relay": return { index: relay(value) };
+    case "later": return later(value, after, spins), {};
+    case "half": return half(value);
+    case "read": return await read(from);
+    default: throw new Error(`no operation ${operation}`);
+  }
+}
+
+export default {
+  connect({ ports: [port] }) {
+    port.onmessage = async ({ data }) => {
+      try {
+        port.postMessage({ id: data.id, instance, ...(await perform(data)) });
+      } catch (error) {
+        port.postMessage({ id: data.id, instance, error: String(error) });
+      }
+    };
+  },
+  alarm({ isRetry }) {
+    if (!isRetry && pending.some(({ spins }) => spins)) half(pending[0].value);
+    for (const { value } of pending) append(value);
+    pending = [];
+    storage.put("pending", pending);
+  },
+};

@@ -1,0 +1,162 @@
+//! One `portside dev` on SQLite.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use hyper::Method;
+use portside_testkit::Site;
+use rustix::process::Signal;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::process::{Guard, Process};
+use crate::schedule::{Fault, Schedule};
+use crate::system::{Programs, System, copy_app};
+
+const PORT: u16 = 7480;
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The process, and the folder it serves.
+#[derive(Debug)]
+pub struct Dev {
+    programs: Programs,
+    guard: Guard,
+    log: PathBuf,
+    address: IpAddr,
+    lie: String,
+    version: u32,
+    process: Process,
+    restarts: usize,
+}
+
+impl Dev {
+    /// Starts it, and returns when it answers.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub async fn start(programs: &Programs, guard: &Guard, logs: &Path, lie: &str) -> Result<Self> {
+        let pid = std::process::id().to_be_bytes();
+        let address = IpAddr::V4(Ipv4Addr::new(127, pid[2].max(1), pid[3], 2));
+        let log = logs.join("dev.log");
+        copy_app(&guard.folder().join("app"), 1, lie)?;
+        let process = serve(programs, guard, &log, address)?;
+        let mut dev = Self {
+            programs: programs.clone(),
+            guard: guard.clone(),
+            log,
+            address,
+            lie: lie.to_owned(),
+            version: 1,
+            process,
+            restarts: 0,
+        };
+        dev.ready().await?;
+        Ok(dev)
+    }
+
+    fn start_again(&mut self) -> Result<()> {
+        self.process = serve(&self.programs, &self.guard, &self.log, self.address)?;
+        Ok(())
+    }
+
+    async fn end(&mut self, signal: Signal, pause: Duration) -> Result<()> {
+        self.process.signal(signal);
+        if !self.process.wait(PATIENCE).await {
+            bail!("portside dev does not end");
+        }
+        sleep(pause).await;
+        self.start_again()
+    }
+}
+
+fn serve(programs: &Programs, guard: &Guard, log: &Path, address: IpAddr) -> Result<Process> {
+    let mut command = Command::new(&programs.portside);
+    command
+        .arg("dev")
+        .arg(guard.folder().join("app"))
+        .args(["--host", &address.to_string(), "--port", &PORT.to_string()])
+        .arg("--store")
+        .arg(format!(
+            "sqlite:{}",
+            guard.folder().join("state.sqlite").display()
+        ))
+        .env("PORTSIDE_LOG", "info,sqlx=warn")
+        .current_dir(guard.folder());
+    guard.spawn(command, Signal::KILL, log)
+}
+
+impl System for Dev {
+    fn site(&self) -> Site {
+        Site::at(&format!("{}:{PORT}", self.address))
+    }
+
+    fn restarts(&self) -> usize {
+        self.restarts
+    }
+
+    async fn ready(&mut self) -> Result<()> {
+        let site = self.site();
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let asking = site.try_request(Method::GET, "/version", &[], "");
+            if let Ok(Ok(reply)) = timeout(Duration::from_secs(5), asking).await
+                && reply.status == 200
+            {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!("nothing is answered: see {}", self.log.display());
+            }
+            self.rest(Duration::from_millis(100)).await?;
+        }
+    }
+
+    async fn rest(&mut self, time: Duration) -> Result<()> {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            sleep(Duration::from_millis(200).min(end.saturating_duration_since(Instant::now())))
+                .await;
+            if self.process.ended().is_some() {
+                self.restarts += 1;
+                self.start_again()?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn inflict(&mut self, fault: Fault, schedule: &mut Schedule) -> Result<()> {
+        match fault {
+            Fault::Kill => self.end(Signal::KILL, schedule.time(0..1000)).await,
+            Fault::Drain => self.end(Signal::TERM, schedule.time(0..1000)).await,
+            Fault::Pause | Fault::PauseShortly => {
+                let time = match fault {
+                    Fault::Pause => schedule.time(3500..6000),
+                    _ => schedule.time(200..2800),
+                };
+                self.process.signal(Signal::STOP);
+                sleep(time).await;
+                self.process.signal(Signal::CONT);
+                Ok(())
+            }
+            Fault::Reload => {
+                self.version += 1;
+                copy_app(&self.guard.folder().join("app"), self.version, &self.lie)
+            }
+            Fault::Break => {
+                let folder = self.guard.folder().join("app");
+                fs::write(folder.join("list.js"), "export default {{ connect() {")?;
+                self.rest(schedule.time(500..2500)).await?;
+                copy_app(&folder, self.version, &self.lie)
+            }
+            _ => bail!("{} is for pods", fault.name()),
+        }
+    }
+
+    async fn kill_all(&mut self) -> Result<()> {
+        self.end(Signal::KILL, Duration::ZERO).await?;
+        self.ready().await
+    }
+}

@@ -1,0 +1,275 @@
+//! Real processes under load while everything around them fails, and a check of what their clients were told.
+//!
+//! A run is a number of rounds, each with processes, a database and a seed of its own. `docs/ARCHITECTURE.md` says how it
+//! works and how to replay a round.
+#![cfg(target_os = "linux")] // every address of 127.0.0.0/8 can be listened on
+
+mod api;
+mod check;
+mod dev;
+mod history;
+mod load;
+mod pods;
+mod postgres;
+mod process;
+mod proxy;
+mod report;
+mod round;
+mod schedule;
+mod system;
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use clap::{Parser, ValueEnum};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
+
+use crate::check::Kind;
+use crate::dev::Dev;
+use crate::load::Part;
+use crate::pods::Pods;
+use crate::process::Guard;
+use crate::round::{Outcome, Plan};
+use crate::schedule::Fault;
+use crate::system::Programs;
+
+/// Runs Portside's processes under load while they are killed, paused and cut off, and checks what clients were told.
+#[derive(Debug, Parser)]
+struct Args {
+    /// How long to go on; at least one round of each lab
+    #[arg(long, default_value_t = 2.0)]
+    minutes: f64,
+    /// How long faults go on in a round
+    #[arg(long, default_value_t = 45)]
+    seconds: u64,
+    /// The first round's seed; the next ones' follow. By default another one each time
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Run just one round of this lab
+    #[arg(long, value_enum)]
+    lab: Option<Lab>,
+    /// Only these faults
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Fault>,
+    /// The load without these parts
+    #[arg(long, value_enum, value_delimiter = ',')]
+    without: Vec<Part>,
+    /// See whether the lab finds what is wrong with an application that loses, tears, repeats, and answers what was true before
+    #[arg(long)]
+    self_test: bool,
+    /// The folder with the programs [default: the lab's own]
+    #[arg(long, value_name = "DIR")]
+    programs: Option<PathBuf>,
+    /// Where logs and histories of failed rounds go
+    #[arg(long, value_name = "DIR", default_value = "target/faults")]
+    logs: PathBuf,
+}
+
+/// How long all workers may take to answer, and alarms to come, once nothing goes wrong any more.
+const SETTLE: Duration = Duration::from_secs(20);
+
+/// What is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Lab {
+    /// Three pods of one class on Postgres, behind a gateway.
+    Pods,
+    /// `portside dev` on SQLite.
+    Dev,
+}
+
+impl Lab {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Pods => "pods",
+            Self::Dev => "dev",
+        }
+    }
+
+    fn faults(self) -> &'static [Fault] {
+        match self {
+            Self::Pods => Fault::PODS,
+            Self::Dev => Fault::DEV,
+        }
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<ExitCode> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    // Leaving this block drops, and so ends, every process.
+    tokio::select! {
+        done = run(Args::parse()) => done,
+        _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
+        _ = terminate.recv() => anyhow::bail!("terminated"),
+    }
+}
+
+async fn run(args: Args) -> Result<ExitCode> {
+    let folder = match &args.programs {
+        Some(folder) => folder.clone(),
+        None => std::env::current_exe()?
+            .parent()
+            .map(Path::to_owned)
+            .unwrap_or_default(),
+    };
+    let programs = Programs {
+        portside: folder.join("portside"),
+        gateway: folder.join("portside-gateway"),
+    };
+    for program in [&programs.portside, &programs.gateway] {
+        ensure!(
+            program.is_file(),
+            "there is no {}: make build",
+            program.display()
+        );
+    }
+    let seed = args.seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
+    if args.self_test {
+        return self_test(&args, &programs, seed).await;
+    }
+    let end = Instant::now() + Duration::from_secs_f64(args.minutes.clamp(0.0, 100_000.0) * 60.0);
+    let labs = args
+        .lab
+        .map_or_else(|| vec![Lab::Pods, Lab::Dev], |lab| vec![lab]);
+    let mut failed = Vec::new();
+    for number in 0.. {
+        let seed = seed + number;
+        let lab = labs[usize::try_from(number)? % labs.len()];
+        if number >= labs.len() as u64 && (args.lab.is_some() || Instant::now() >= end) {
+            break;
+        }
+        let plan = plan(&args, lab, seed);
+        let logs = args.logs.join(format!("{}-{seed}", lab.name()));
+        let outcome = round(lab, &plan, &programs, &logs, "").await?;
+        if show(lab, seed, &outcome, &logs)? {
+            fs::remove_dir_all(&logs)?;
+        } else {
+            failed.push(seed);
+        }
+    }
+    let mut out = std::io::stdout().lock();
+    if failed.is_empty() {
+        writeln!(out, "faults: nothing is wrong")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    writeln!(
+        out,
+        "faults: {} rounds failed; logs and histories are in {}",
+        failed.len(),
+        args.logs.display()
+    )?;
+    Ok(ExitCode::FAILURE)
+}
+
+fn plan(args: &Args, lab: Lab, seed: u64) -> Plan {
+    let mut faults = lab.faults().to_vec();
+    if !args.only.is_empty() {
+        faults.retain(|fault| args.only.contains(fault));
+    }
+    Plan {
+        seed,
+        duration: Duration::from_secs(args.seconds),
+        faults,
+        without: args.without.clone(),
+        settle: SETTLE,
+    }
+}
+
+async fn round(
+    lab: Lab,
+    plan: &Plan,
+    programs: &Programs,
+    logs: &Path,
+    lie: &str,
+) -> Result<Outcome> {
+    fs::create_dir_all(logs).with_context(|| format!("cannot make {}", logs.display()))?;
+    let logs = logs.canonicalize()?;
+    let guard = Guard::start()?;
+    match lab {
+        Lab::Pods => round::run(&mut Pods::start(programs, &guard, &logs, lie).await?, plan).await,
+        Lab::Dev => round::run(&mut Dev::start(programs, &guard, &logs, lie).await?, plan).await,
+    }
+}
+
+/// Prints a round, and writes the histories of workers of which something is wrong. Whether nothing is.
+fn show(lab: Lab, seed: u64, outcome: &Outcome, logs: &Path) -> Result<bool> {
+    let mut out = std::io::stdout().lock();
+    let lab = lab.name();
+    writeln!(out, "faults: round of {lab}, seed {seed}")?;
+    write!(out, "{}", report::figures(outcome))?;
+    let mut shown: Vec<Kind> = Vec::new();
+    let mut counts = std::collections::BTreeMap::<Kind, usize>::new();
+    for (index, violation) in &outcome.violations {
+        *counts.entry(violation.kind).or_default() += 1;
+        let text = report::violation(violation, &outcome.histories[*index], outcome);
+        let name = format!(
+            "{}-{}.txt",
+            outcome.histories[*index].worker, violation.kind
+        );
+        fs::write(logs.join(name), &text)?;
+        if !shown.contains(&violation.kind) {
+            shown.push(violation.kind);
+            write!(out, "{text}")?;
+        }
+    }
+    for (kind, count) in &counts {
+        writeln!(out, "  VIOLATED: {kind}, on {count} workers")?;
+    }
+    if !counts.is_empty() {
+        writeln!(out, "  logs and histories are in {}", logs.display())?;
+        writeln!(
+            out,
+            "  again: make faults ARGS=\"--lab {lab} --seed {seed}\""
+        )?;
+    }
+    Ok(counts.is_empty())
+}
+
+/// What is made wrong with the application, and how that is to be found.
+const LIES: [(&str, Kind); 7] = [
+    ("lost", Kind::Lost),
+    ("torn", Kind::Torn),
+    ("twice", Kind::Twice),
+    ("stale", Kind::Stale),
+    ("two-owners", Kind::TwoOwners),
+    ("leaked", Kind::Leaked),
+    ("no-alarm", Kind::NoAlarm),
+];
+
+/// Each lie must be found, as what it is, in an application that is otherwise the same.
+async fn self_test(args: &Args, programs: &Programs, seed: u64) -> Result<ExitCode> {
+    let mut missed = 0;
+    for (lie, kind) in LIES {
+        let plan = Plan {
+            seed,
+            duration: Duration::from_secs(3),
+            faults: vec![Fault::Kill],
+            without: vec![Part::Half, Part::Spin],
+            settle: Duration::from_secs(3),
+        };
+        let logs = args.logs.join(format!("self-test-{lie}"));
+        let outcome = round(Lab::Dev, &plan, programs, &logs, lie).await?;
+        let found = outcome
+            .violations
+            .iter()
+            .any(|(_, violation)| violation.kind == kind);
+        let mut out = std::io::stdout().lock();
+        writeln!(
+            out,
+            "faults: self-test: {kind}: {}",
+            if found { "found" } else { "NOT FOUND" }
+        )?;
+        missed += usize::from(!found);
+        fs::remove_dir_all(&logs)?;
+    }
+    Ok(if missed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}

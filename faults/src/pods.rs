@@ -1,0 +1,402 @@
+//! Pods of one class on one Postgres, behind a gateway.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use hyper::Method;
+use portside_testkit::Site;
+use rustix::process::Signal;
+use serde_json::Value;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::api::{Api, Endpoint, HOST};
+use crate::postgres::Postgres;
+use crate::process::{Guard, Process};
+use crate::proxy::{Mode, Proxy};
+use crate::schedule::{Fault, Schedule};
+use crate::system::{Programs, System, copy_app};
+
+/// One of them is active, the others stand by.
+const PODS: usize = 3;
+const HTTP_PORT: u16 = 7480;
+const ADMIN_PORT: u16 = 7490;
+const DATABASE_PORT: u16 = 7432;
+/// How long something may take to be ready. Generous, for the machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a pod that has ended by itself stays down.
+const RESTART: Duration = Duration::from_millis(300);
+
+/// The class, running.
+#[derive(Debug)]
+pub struct Pods {
+    programs: Programs,
+    guard: Guard,
+    logs: PathBuf,
+    /// Two bytes of the loopback network, so that several labs can run at once.
+    network: [u8; 2],
+    postgres: Postgres,
+    api: Api,
+    gateway: Process,
+    pods: Vec<Pod>,
+    started: u8,
+    restarts: usize,
+}
+
+#[derive(Debug)]
+struct Pod {
+    name: String,
+    address: IpAddr,
+    proxy: Proxy,
+    process: Process,
+}
+
+impl Pods {
+    /// Starts everything, and returns when a pod is active.
+    ///
+    /// # Errors
+    /// Something does not start.
+    pub async fn start(programs: &Programs, guard: &Guard, logs: &Path, lie: &str) -> Result<Self> {
+        let pid = std::process::id().to_be_bytes();
+        let network = [pid[2].max(1), pid[3]];
+        let postgres = Postgres::start(guard, &logs.join("postgres.log")).await?;
+        copy_app(&guard.folder().join("app"), 1, lie)?;
+        fs::create_dir(guard.folder().join("env"))?;
+        let api = Api::start(address(network, 1)).await?;
+        fs::write(guard.folder().join("kubeconfig"), api.kubeconfig())?;
+        let gateway = start_gateway(programs, guard, logs, network)?;
+        let mut pods = Self {
+            programs: programs.clone(),
+            guard: guard.clone(),
+            logs: logs.to_owned(),
+            network,
+            postgres,
+            api,
+            gateway,
+            pods: Vec::new(),
+            started: 1,
+            restarts: 0,
+        };
+        for _ in 0..PODS {
+            let pod = pods.new_pod().await?;
+            pods.pods.push(pod);
+        }
+        pods.publish();
+        pods.ready().await?;
+        Ok(pods)
+    }
+
+    /// A pod of a new name and address.
+    async fn new_pod(&mut self) -> Result<Pod> {
+        // A round does not have so many that an address is needed again while it is in use.
+        self.started = if self.started == u8::MAX {
+            2
+        } else {
+            self.started + 1
+        };
+        let name = format!("pod-{}", self.started);
+        let address = address(self.network, self.started);
+        let listen = SocketAddr::new(address, DATABASE_PORT);
+        let proxy = Proxy::start(listen, self.postgres.socket()).await?;
+        let url = format!("postgres://postgres@{listen}/postgres");
+        fs::write(self.guard.folder().join(format!("{name}-url")), url)?;
+        let process = self.start_pod(&name, address)?;
+        Ok(Pod {
+            name,
+            address,
+            proxy,
+            process,
+        })
+    }
+
+    fn start_pod(&self, name: &str, address: IpAddr) -> Result<Process> {
+        let folder = self.guard.folder();
+        let mut command = Command::new(&self.programs.portside);
+        command
+            .args(["sidecar", "run", "--class", "lab/lab", "--pod-name", name])
+            .args(["--listen", &format!("{address}:{HTTP_PORT}")])
+            .args(["--admin", &format!("{address}:{ADMIN_PORT}")])
+            .arg("--store-file")
+            .arg(folder.join(format!("{name}-url")))
+            .arg("--app")
+            .arg(folder.join("app"))
+            .arg("--env-dir")
+            .arg(folder.join("env"))
+            .arg("--told")
+            .arg(folder.join(format!("{name}-told")))
+            .arg("--termination-log")
+            .arg(folder.join(format!("{name}-ended")))
+            .env("PORTSIDE_LOG", "info,sqlx=warn")
+            .current_dir(folder);
+        self.guard.spawn(
+            command,
+            Signal::KILL,
+            &self.logs.join(format!("{name}.log")),
+        )
+    }
+
+    /// Tells the gateway which pods there are.
+    fn publish(&self) {
+        let endpoints = self.pods.iter().map(|pod| Endpoint {
+            pod: pod.name.clone(),
+            http: SocketAddr::new(pod.address, HTTP_PORT),
+            admin: SocketAddr::new(pod.address, ADMIN_PORT),
+        });
+        self.api.set(endpoints.collect());
+    }
+
+    /// As the kubelet does, starts pods that have ended by themselves.
+    fn tend(&mut self) -> Result<()> {
+        for index in 0..self.pods.len() {
+            if let Some(status) = self.pods[index].process.ended() {
+                self.restarts += 1;
+                let log = self.logs.join(format!("{}.log", self.pods[index].name));
+                append(
+                    &log,
+                    &format!("faults: it ended with {status}: started again\n"),
+                )?;
+                self.start_again(index)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn start_again(&mut self, index: usize) -> Result<()> {
+        let pod = &self.pods[index];
+        let process = self.start_pod(&pod.name, pod.address)?;
+        self.pods[index].process = process;
+        Ok(())
+    }
+
+    /// The active pod, as the pods have it; of several, the one of the highest term.
+    async fn active(&self) -> Option<usize> {
+        let mut best = None;
+        for (index, pod) in self.pods.iter().enumerate() {
+            let admin = Site::at(&format!("{}:{ADMIN_PORT}", pod.address));
+            let asking = admin.try_request(Method::GET, "/ownership", &[], "");
+            let Ok(Ok(reply)) = timeout(Duration::from_millis(500), asking).await else {
+                continue;
+            };
+            let Ok(said) = serde_json::from_str::<Value>(reply.text()) else {
+                continue;
+            };
+            if said["state"] == "active" {
+                best = best.max(Some((said["term"].as_u64(), index)));
+            }
+        }
+        best.map(|(_, index)| index)
+    }
+
+    /// The active pod, waiting for one.
+    async fn some_active(&mut self) -> Result<usize> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(active) = self.active().await {
+                return Ok(active);
+            }
+            if Instant::now() > deadline {
+                bail!(
+                    "no pod became active in {} s: see {}",
+                    PATIENCE.as_secs(),
+                    self.logs.display()
+                );
+            }
+            self.rest(Duration::from_millis(100)).await?;
+        }
+    }
+
+    async fn replace(&mut self, index: usize) -> Result<()> {
+        let pod = self.new_pod().await?;
+        self.pods[index] = pod;
+        self.publish();
+        Ok(())
+    }
+
+    async fn drain(&mut self, index: usize) -> Result<()> {
+        self.pods[index].process.signal(Signal::TERM);
+        let deadline = Instant::now() + PATIENCE;
+        while self.pods[index].process.ended().is_none() {
+            if Instant::now() > deadline {
+                bail!("{} does not end", self.pods[index].name);
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+        self.replace(index).await
+    }
+
+    async fn kill(&mut self, indices: &[usize], pause: Duration) -> Result<()> {
+        for index in indices {
+            self.pods[*index].process.signal(Signal::KILL);
+        }
+        sleep(pause).await;
+        for index in indices {
+            let _ = self.pods[*index].process.wait(PATIENCE).await;
+            self.start_again(*index)?;
+        }
+        Ok(())
+    }
+
+    async fn network(&mut self, index: usize, mode: Mode, time: Duration) -> Result<()> {
+        self.pods[index].proxy.set(mode);
+        let rest = self.rest(time).await;
+        self.pods[index].proxy.set(Mode::Pass);
+        rest
+    }
+}
+
+fn start_gateway(
+    programs: &Programs,
+    guard: &Guard,
+    logs: &Path,
+    network: [u8; 2],
+) -> Result<Process> {
+    let address = address(network, 1);
+    let mut command = Command::new(&programs.gateway);
+    command
+        .args(["--listen", &format!("{address}:{HTTP_PORT}")])
+        .args(["--admin", &format!("{address}:{ADMIN_PORT}")])
+        .args(["--hold", "8s", "--access-log=false"])
+        .env("KUBECONFIG", guard.folder().join("kubeconfig"))
+        .current_dir(guard.folder());
+    guard.spawn(command, Signal::KILL, &logs.join("gateway.log"))
+}
+
+fn address([a, b]: [u8; 2], host: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(127, a, b, host))
+}
+
+fn append(log: &Path, text: &str) -> Result<()> {
+    use std::io::Write;
+    let mut log = fs::File::options().append(true).create(true).open(log)?;
+    Ok(log.write_all(text.as_bytes())?)
+}
+
+impl System for Pods {
+    fn site(&self) -> Site {
+        Site {
+            address: format!("{}:{HTTP_PORT}", address(self.network, 1)),
+            host: HOST.to_owned(),
+        }
+    }
+
+    fn restarts(&self) -> usize {
+        self.restarts
+    }
+
+    async fn ready(&mut self) -> Result<()> {
+        self.some_active().await?;
+        let site = self.site();
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let asking = site.try_request(Method::GET, "/version", &[], "");
+            if let Ok(Ok(reply)) = timeout(Duration::from_secs(5), asking).await
+                && reply.status == 200
+            {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!("nothing is answered: see {}", self.logs.display());
+            }
+            self.rest(Duration::from_millis(100)).await?;
+        }
+    }
+
+    async fn rest(&mut self, time: Duration) -> Result<()> {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            sleep(RESTART.min(end.saturating_duration_since(Instant::now()))).await;
+            self.tend()?;
+        }
+        Ok(())
+    }
+
+    async fn inflict(&mut self, fault: Fault, schedule: &mut Schedule) -> Result<()> {
+        let active = self.some_active().await?;
+        match fault {
+            Fault::Kill => self.kill(&[active], schedule.time(0..1500)).await,
+            Fault::KillAll => {
+                let all: Vec<usize> = (0..self.pods.len()).collect();
+                self.kill(&all, schedule.time(0..1500)).await
+            }
+            Fault::Replace => {
+                self.pods[active].process.signal(Signal::KILL);
+                sleep(schedule.time(0..1000)).await;
+                self.replace(active).await
+            }
+            Fault::Pause | Fault::PauseShortly => {
+                let time = match fault {
+                    Fault::Pause => schedule.time(3500..7000),
+                    _ => schedule.time(200..2800),
+                };
+                self.pods[active].process.signal(Signal::STOP);
+                let rest = self.rest(time).await;
+                self.pods[active].process.signal(Signal::CONT);
+                rest
+            }
+            Fault::Drain => self.drain(active).await,
+            Fault::KillGateway => {
+                self.gateway.signal(Signal::KILL);
+                let _ = self.gateway.wait(PATIENCE).await;
+                self.gateway =
+                    start_gateway(&self.programs, &self.guard, &self.logs, self.network)?;
+                Ok(())
+            }
+            Fault::CrashDatabase => {
+                self.postgres
+                    .restart(Signal::QUIT, schedule.time(0..2000))
+                    .await
+            }
+            Fault::RestartDatabase => {
+                self.postgres
+                    .restart(Signal::INT, schedule.time(0..2000))
+                    .await
+            }
+            Fault::Cut => {
+                for _ in 0..4 {
+                    self.pods[active].proxy.cut();
+                    self.rest(schedule.time(50..600)).await?;
+                }
+                Ok(())
+            }
+            Fault::LoseReplies => {
+                let mode = Mode::LoseReplies(3 + schedule.below(12) as u64);
+                self.network(active, mode, schedule.time(500..2500)).await
+            }
+            Fault::LoseRequests => {
+                let mode = Mode::LoseRequests(3 + schedule.below(12) as u64);
+                self.network(active, mode, schedule.time(500..2500)).await
+            }
+            Fault::Delay => {
+                let mode = Mode::Delay(schedule.time(20..200));
+                self.network(active, mode, schedule.time(1000..4000)).await
+            }
+            Fault::Hold => {
+                self.network(active, Mode::Hold, schedule.time(300..2500))
+                    .await
+            }
+            Fault::Partition => {
+                let time = schedule.time(3500..6000);
+                self.pods[active].proxy.set(Mode::Hold);
+                let rest = self.rest(time).await;
+                self.pods[active].proxy.cut();
+                self.pods[active].proxy.set(Mode::Pass);
+                rest
+            }
+            Fault::Refuse => {
+                self.network(active, Mode::Refuse, schedule.time(300..5000))
+                    .await
+            }
+            Fault::Reload | Fault::Break => bail!("{} is for portside dev", fault.name()),
+        }
+        .with_context(|| fault.name())
+    }
+
+    async fn kill_all(&mut self) -> Result<()> {
+        let all: Vec<usize> = (0..self.pods.len()).collect();
+        self.kill(&all, Duration::ZERO).await?;
+        self.ready().await
+    }
+}

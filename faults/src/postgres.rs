@@ -1,0 +1,167 @@
+//! A Postgres server that can be restarted in every way.
+
+use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
+use tokio::net::UnixStream;
+
+use crate::process::{Guard, Process};
+
+/// How long it may take to start or to stop.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A server on a Unix socket, with `fsync` on, as `postgres` in a database of that name.
+#[derive(Debug)]
+pub struct Postgres {
+    guard: Guard,
+    folder: PathBuf,
+    log: PathBuf,
+    programs: PathBuf,
+    user: Option<(u32, u32)>,
+    process: Option<Process>,
+}
+
+impl Postgres {
+    /// Makes a server and starts it.
+    ///
+    /// # Errors
+    /// Its programs are not installed or fail.
+    pub async fn start(guard: &Guard, log: &Path) -> Result<Self> {
+        let programs = programs()?;
+        let folder = guard.folder().join("postgres");
+        std::fs::create_dir(&folder)?;
+        // It refuses to run as root.
+        let user = match std::fs::metadata(&folder)?.uid() {
+            0 => Some(unprivileged()?),
+            _ => None,
+        };
+        if let Some((uid, gid)) = user {
+            chown(&folder, Some(uid), Some(gid))?;
+            let readable = std::os::unix::fs::PermissionsExt::from_mode(0o711);
+            std::fs::set_permissions(guard.folder(), readable)?;
+        }
+        let mut postgres = Self {
+            guard: guard.clone(),
+            folder,
+            log: log.to_owned(),
+            programs,
+            user,
+            process: None,
+        };
+        let output = postgres
+            .command("initdb")
+            .args([
+                "--auth=trust",
+                "--username=postgres",
+                "--encoding=UTF8",
+                "--locale=C",
+            ])
+            .args(["--no-sync", "--no-instructions", "-D"])
+            .arg(postgres.folder.join("data"))
+            .output()
+            .context("cannot run initdb")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "initdb: {}\n{said}", output.status);
+        postgres.run().await?;
+        Ok(postgres)
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.folder.join(".s.PGSQL.5432")
+    }
+
+    /// Stops it with a signal (INT is its fast shutdown, QUIT its immediate one, after which it recovers as from a crash), and
+    /// starts it again after some time.
+    ///
+    /// # Errors
+    /// It does not stop, or not start.
+    pub async fn restart(&mut self, signal: Signal, pause: Duration) -> Result<()> {
+        if let Some(mut process) = self.process.take() {
+            process.signal(signal);
+            ensure!(process.wait(PATIENCE).await, "Postgres does not stop");
+        }
+        tokio::time::sleep(pause).await;
+        self.run().await
+    }
+
+    async fn run(&mut self) -> Result<()> {
+        let mut command = self.command("postgres");
+        command
+            .arg("-D")
+            .arg(self.folder.join("data"))
+            .arg("-k")
+            .arg(&self.folder)
+            .args(["-c", "listen_addresses=", "-c", "max_connections=200"])
+            .args([
+                "-c",
+                "shared_buffers=64MB",
+                "-c",
+                "log_line_prefix=%m [%p] ",
+            ]);
+        self.process = Some(self.guard.spawn(command, Signal::QUIT, &self.log)?);
+        let socket = self.socket();
+        let starting = async {
+            while UnixStream::connect(&socket).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let started = tokio::time::timeout(PATIENCE, starting).await;
+        started.with_context(|| format!("Postgres does not start: see {}", self.log.display()))
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(self.programs.join(program));
+        // Somewhere every user may be.
+        command.current_dir("/");
+        if let Some((uid, gid)) = self.user {
+            command.uid(uid).gid(gid);
+        }
+        command
+    }
+}
+
+/// The folder with Postgres' programs: one on the PATH, or where Debian keeps them, the newest version.
+fn programs() -> Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    if let Ok(versions) = std::fs::read_dir("/usr/lib/postgresql") {
+        let mut versions: Vec<PathBuf> = versions.flatten().map(|entry| entry.path()).collect();
+        versions.sort_by_key(|version| {
+            let number = version
+                .file_name()
+                .and_then(|name| name.to_str()?.parse::<u32>().ok());
+            std::cmp::Reverse(number)
+        });
+        folders.extend(versions.into_iter().map(|version| version.join("bin")));
+    }
+    let found = folders
+        .into_iter()
+        .find(|folder| folder.join("initdb").is_file() && folder.join("postgres").is_file());
+    found.context("PostgreSQL's initdb and postgres are needed, version 15 or newer: scripts/test-deps installs them")
+}
+
+/// For root, somebody else.
+fn unprivileged() -> Result<(u32, u32)> {
+    let users = std::fs::read_to_string("/etc/passwd")?;
+    let find = |wanted: &str| {
+        users.lines().find_map(|line| {
+            let fields: Vec<&str> = line.split(':').collect();
+            match fields[..] {
+                [name, _, uid, gid, ..] if name == wanted => {
+                    Some((uid.parse().ok()?, gid.parse().ok()?))
+                }
+                _ => None,
+            }
+        })
+    };
+    find("postgres")
+        .or_else(|| find("nobody"))
+        .context("Postgres cannot run as root, and there is no user postgres or nobody")
+}

@@ -1,0 +1,165 @@
+//! A network between a pod and Postgres that can fail.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// What becomes of bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// They arrive.
+    Pass,
+    /// They arrive so much later, each way.
+    Delay(Duration),
+    /// They wait, in both directions, and so do new connections.
+    Hold,
+    /// One answer in so many is swallowed and its connection cut right after: what was asked for has happened, and whoever asked
+    /// does not know.
+    LoseReplies(u64),
+    /// One request in so many is swallowed and its connection cut: it has not happened, and whoever asked does not know.
+    LoseRequests(u64),
+    /// All connections are cut, and new ones at once.
+    Refuse,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct State {
+    mode: Mode,
+    /// Connections of earlier generations are cut.
+    generation: u64,
+}
+
+/// A TCP port before a Unix socket.
+#[derive(Debug)]
+pub struct Proxy {
+    state: watch::Sender<State>,
+    task: JoinHandle<()>,
+}
+
+impl Proxy {
+    /// Listens on `address`.
+    ///
+    /// # Errors
+    /// It cannot.
+    pub async fn start(address: SocketAddr, socket: PathBuf) -> Result<Self> {
+        let listener = TcpListener::bind(address).await;
+        let listener = listener.with_context(|| format!("cannot listen on {address}"))?;
+        let mode = Mode::Pass;
+        let (state, seen) = watch::channel(State {
+            mode,
+            generation: 0,
+        });
+        let task = tokio::spawn(accept(listener, socket, seen));
+        Ok(Self { state, task })
+    }
+
+    /// From now on.
+    pub fn set(&self, mode: Mode) {
+        self.state.send_modify(|state| state.mode = mode);
+    }
+
+    /// Cuts all connections that there are.
+    pub fn cut(&self) {
+        self.state.send_modify(|state| state.generation += 1);
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn accept(listener: TcpListener, socket: PathBuf, state: watch::Receiver<State>) {
+    let bytes = Arc::new(AtomicU64::new(0));
+    loop {
+        let Ok((client, _)) = listener.accept().await else {
+            continue;
+        };
+        let (socket, state, bytes) = (socket.clone(), state.clone(), bytes.clone());
+        tokio::spawn(connection(client, socket, state, bytes));
+    }
+}
+
+async fn connection(
+    client: TcpStream,
+    socket: PathBuf,
+    mut state: watch::Receiver<State>,
+    count: Arc<AtomicU64>,
+) {
+    let generation = state.borrow_and_update().generation;
+    let cut = state.clone();
+    let serving = async {
+        held(&mut state).await;
+        let server = UnixStream::connect(socket).await.ok()?;
+        client.set_nodelay(true).ok()?;
+        let (from_client, to_client) = client.into_split();
+        let (from_server, to_server) = server.into_split();
+        tokio::select! {
+            () = copy(from_client, to_server, Direction::Request, state.clone(), &count) => {}
+            () = copy(from_server, to_client, Direction::Reply, state, &count) => {}
+        }
+        Some(())
+    };
+    tokio::select! {
+        _ = serving => {}
+        () = until_cut(cut, generation) => {}
+    }
+}
+
+/// Returns when a connection of this generation is to end.
+async fn until_cut(mut state: watch::Receiver<State>, generation: u64) {
+    let is_over = |state: &State| state.generation != generation || state.mode == Mode::Refuse;
+    // The lab is over if the sender is gone.
+    let _ = state.wait_for(is_over).await;
+}
+
+/// Returns when nothing is held, with how it is now.
+async fn held(state: &mut watch::Receiver<State>) -> Mode {
+    let passing = state.wait_for(|state| state.mode != Mode::Hold).await;
+    passing.map_or(Mode::Refuse, |state| state.mode)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Request,
+    Reply,
+}
+
+/// Copies until either side ends, or the connection is to be cut.
+async fn copy(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    direction: Direction,
+    mut state: watch::Receiver<State>,
+    count: &AtomicU64,
+) {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let Ok(length @ 1..) = from.read(&mut buffer).await else {
+            return;
+        };
+        let one_in = |n: u64| {
+            count
+                .fetch_add(1, Ordering::Relaxed)
+                .is_multiple_of(n.max(1))
+        };
+        match held(&mut state).await {
+            Mode::Delay(time) => tokio::time::sleep(time).await,
+            Mode::LoseReplies(n) if direction == Direction::Reply && one_in(n) => return,
+            Mode::LoseRequests(n) if direction == Direction::Request && one_in(n) => return,
+            _ => {}
+        }
+        if to.write_all(&buffer[..length]).await.is_err() {
+            return;
+        }
+    }
+}

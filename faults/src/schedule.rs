@@ -1,0 +1,124 @@
+//! What goes wrong, when, and for how long: the same for the same seed.
+
+use std::time::Duration;
+
+use clap::ValueEnum;
+
+/// A fault. Times are drawn from the round's generator when it happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Fault {
+    /// The active pod, or `portside dev`, gets SIGKILL and is started again.
+    Kill,
+    /// All pods do, standbys too.
+    KillAll,
+    /// The active pod gets SIGKILL, and another one of another name comes.
+    Replace,
+    /// It gets SIGSTOP for longer than its lease, and then SIGCONT.
+    Pause,
+    /// The same for less than its lease.
+    PauseShortly,
+    /// It gets SIGTERM, and another one comes when it has ended.
+    Drain,
+    /// The gateway gets SIGKILL and is started again.
+    KillGateway,
+    /// Postgres stops without a checkpoint, and recovers.
+    CrashDatabase,
+    /// Postgres ends all sessions and stops, and is started again.
+    RestartDatabase,
+    /// All of the active pod's connections to Postgres are cut, several times.
+    Cut,
+    /// Answers of Postgres are lost, and their connections with them.
+    LoseReplies,
+    /// Requests to Postgres are lost, and their connections with them.
+    LoseRequests,
+    /// Everything to and from Postgres arrives late.
+    Delay,
+    /// Nothing to or from Postgres arrives for less than the lease, and then all of it.
+    Hold,
+    /// Nothing arrives for longer than the lease, and then the connections are cut.
+    Partition,
+    /// Postgres cannot be connected to.
+    Refuse,
+    /// The code changes, and is loaded while it runs.
+    Reload,
+    /// The code changes to what cannot be loaded, and back.
+    Break,
+}
+
+impl Fault {
+    /// What can happen to pods on Postgres behind a gateway.
+    pub const PODS: &[Self] = &[
+        Self::Kill,
+        Self::KillAll,
+        Self::Replace,
+        Self::Pause,
+        Self::PauseShortly,
+        Self::Drain,
+        Self::KillGateway,
+        Self::CrashDatabase,
+        Self::RestartDatabase,
+        Self::Cut,
+        Self::LoseReplies,
+        Self::LoseRequests,
+        Self::Delay,
+        Self::Hold,
+        Self::Partition,
+        Self::Refuse,
+    ];
+    /// What can happen to `portside dev` on SQLite.
+    pub const DEV: &[Self] = &[
+        Self::Kill,
+        Self::Pause,
+        Self::PauseShortly,
+        Self::Drain,
+        Self::Reload,
+        Self::Break,
+    ];
+
+    /// Its name, as on the command line.
+    #[must_use]
+    pub fn name(self) -> String {
+        let value = self.to_possible_value();
+        value.map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+}
+
+/// Faults in a random order in which each comes once before any comes again.
+#[derive(Debug)]
+pub struct Schedule {
+    random: fastrand::Rng,
+    all: Vec<Fault>,
+    left: Vec<Fault>,
+}
+
+impl Schedule {
+    /// A schedule of some faults.
+    #[must_use]
+    pub fn new(seed: u64, all: Vec<Fault>) -> Self {
+        let left = Vec::new();
+        Self {
+            random: fastrand::Rng::with_seed(seed),
+            all,
+            left,
+        }
+    }
+
+    /// The next one, if there are any.
+    pub fn next(&mut self) -> Option<Fault> {
+        if self.left.is_empty() {
+            self.left.clone_from(&self.all);
+            self.random.shuffle(&mut self.left);
+        }
+        self.left.pop()
+    }
+
+    /// A time between two, in milliseconds.
+    pub fn time(&mut self, millis: std::ops::Range<u64>) -> Duration {
+        Duration::from_millis(self.random.u64(millis))
+    }
+
+    /// A number below another.
+    pub fn below(&mut self, end: usize) -> usize {
+        self.random.usize(..end)
+    }
+}

@@ -1,0 +1,66 @@
+//! What clients talk to and faults happen to.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Result;
+use portside_testkit::Site;
+
+use crate::schedule::{Fault, Schedule};
+
+/// The programs under test.
+#[derive(Debug, Clone)]
+pub struct Programs {
+    /// `portside`.
+    pub portside: PathBuf,
+    /// `portside-gateway`.
+    pub gateway: PathBuf,
+}
+
+/// A running application, and what can go wrong with it.
+pub trait System {
+    /// Where clients send requests, for as long as it lives.
+    fn site(&self) -> Site;
+
+    /// How often a process has ended by itself, and was started again.
+    fn restarts(&self) -> usize;
+
+    /// Waits until a request is answered.
+    async fn ready(&mut self) -> Result<()>;
+
+    /// Lets some time pass, in which whatever ends by itself is started again.
+    async fn rest(&mut self, time: Duration) -> Result<()>;
+
+    /// Lets something go wrong, and returns when the cause is over. Its consequences may not be.
+    async fn inflict(&mut self, fault: Fault, schedule: &mut Schedule) -> Result<()>;
+
+    /// Kills every process of the application, and returns when a request is answered again.
+    async fn kill_all(&mut self) -> Result<()>;
+}
+
+/// The application's files, as text of the lab's program: it needs no source tree.
+const APP: [(&str, &str); 4] = [
+    ("class.yaml", include_str!("../app/class.yaml")),
+    ("server.js", include_str!("../app/server.js")),
+    ("list.js", include_str!("../app/list.js")),
+    ("mirror.js", include_str!("../app/mirror.js")),
+];
+
+/// Writes the application as of a version, whose instances lie so.
+///
+/// # Errors
+/// A file cannot be written.
+pub fn copy_app(folder: &Path, version: u32, lie: &str) -> Result<()> {
+    fs::create_dir_all(folder)?;
+    for (name, text) in APP {
+        let text = text
+            .replace("const VERSION = 1;", &format!("const VERSION = {version};"))
+            .replace("const LIE = \"\";", &format!("const LIE = \"{lie}\";"));
+        // Whole or not at all: somebody may be watching.
+        let new = folder.join(format!(".{name}.new"));
+        fs::write(&new, text)?;
+        fs::rename(new, folder.join(name))?;
+    }
+    Ok(())
+}
