@@ -2,11 +2,13 @@
 
 use std::io::{IsTerminal, Write};
 
-use portside_sidecar::{Identity, Level};
+use portside_sidecar::{Identity, Level, LogLine};
 
 /// Writes the application's log.
 pub struct Console {
     colour: bool,
+    /// Whether each line says in the course of which request it was written.
+    requests: bool,
 }
 
 impl Console {
@@ -15,25 +17,39 @@ impl Console {
         let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         Self {
             colour: wanted && std::io::stdout().is_terminal(),
+            requests: false,
         }
     }
 
-    /// Writes `text`, prefixed with its source: warnings and errors to standard error, the rest to standard output.
-    pub fn write(&self, source: &Identity, level: Level, text: &str) {
-        let lines = self.format(source, level, text);
+    /// The same, and each line says in the course of which request it was written, as the gateway's log calls it.
+    pub fn with_requests() -> Self {
+        Self {
+            requests: true,
+            ..Self::new()
+        }
+    }
+
+    /// Writes a line, prefixed with its source: warnings and errors to standard error, the rest to standard output.
+    pub fn write(&self, line: LogLine<'_>) {
+        let lines = self.format(line);
         // A log that cannot be written must not end the application.
-        let _ = match level {
+        let _ = match line.level {
             Level::Debug | Level::Info => std::io::stdout().lock().write_all(lines.as_bytes()),
             Level::Warn | Level::Error => std::io::stderr().lock().write_all(lines.as_bytes()),
         };
     }
 
-    fn format(&self, source: &Identity, level: Level, text: &str) -> String {
-        let source = match source {
+    fn format(&self, line: LogLine<'_>) -> String {
+        let LogLine { level, text, .. } = line;
+        let mut source = match line.source {
             Identity::Server => "server".to_owned(),
             Identity::Worker(key) if key.name().is_empty() => key.script().to_owned(),
             Identity::Worker(key) => key.to_string(),
         };
+        if let Some(request) = line.request.filter(|_| self.requests) {
+            source.push_str(" request=");
+            source.push_str(request);
+        }
         let (prefix, start, end) = match (self.colour, level) {
             (false, _) => (format!("[{source}]"), "", ""),
             (true, Level::Debug | Level::Info) => (format!("\x1b[36m[{source}]\x1b[0m"), "", ""),
@@ -64,13 +80,25 @@ mod tests {
 
     #[test]
     fn every_line_says_who_wrote_it() {
-        let console = Console { colour: false };
+        let mut console = Console {
+            colour: false,
+            requests: false,
+        };
         let worker = Identity::Worker(WorkerKey::new("room.js", "lobby").unwrap());
-        let text = console.format(&worker, Level::Info, "a\nb\r");
+        let mut line = LogLine {
+            source: &worker,
+            level: Level::Info,
+            text: "a\nb\r",
+            request: Some("r-1"),
+        };
+        let text = console.format(line);
         assert_eq!(text, "[room.js#lobby] a\n[room.js#lobby] b\n");
-        assert_eq!(
-            console.format(&Identity::Server, Level::Error, "x"),
-            "[server] x\n"
-        );
+        line.source = &Identity::Server;
+        line.text = "x";
+        assert_eq!(console.format(line), "[server] x\n");
+        console.requests = true;
+        assert_eq!(console.format(line), "[server request=r-1] x\n");
+        line.request = None;
+        assert_eq!(console.format(line), "[server] x\n");
     }
 }

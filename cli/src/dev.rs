@@ -133,7 +133,7 @@ impl Args {
                 ownership: Ownership::acquire(store.clone(), &process).await?,
                 store,
                 servers: cores,
-                log: Box::new(move |source, level, text| console.write(source, level, text)),
+                log: Box::new(move |line| console.write(line)),
             },
         );
         let config = DoorConfig {

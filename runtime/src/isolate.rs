@@ -5,9 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use deno_core::{
-    CompiledWasmModuleStore, JsRuntime, RuntimeOptions, SharedArrayBufferStore, v8,
-};
+use deno_core::{CompiledWasmModuleStore, JsRuntime, RuntimeOptions, SharedArrayBufferStore, v8};
 use portside_core::bundle::Bundle;
 use portside_core::limits::Limits;
 

@@ -48,8 +48,10 @@ pub struct JavaScript {
     cpu_limit: Duration,
     /// The last stretch used more CPU time than it may.
     overran: bool,
-    /// When the present turn began, and whether it has been long.
+    /// When the present turn began.
     began: Instant,
+    /// Whose code it is, for what is logged while it runs.
+    span: tracing::Span,
 }
 
 /// Runs an instance to its end.
@@ -96,6 +98,7 @@ impl JavaScript {
         slot: Arc<Slot>,
     ) -> Result<Self, String> {
         let bundle = instance.borrow().bundle().clone();
+        let span = tracing::debug_span!("instance", who = ?instance.borrow().identity());
         let mut isolate = Isolate::new(bundle, limits);
         slot.begin(isolate.handle(), limits.cpu);
         let shared = instance.clone();
@@ -121,12 +124,14 @@ impl JavaScript {
             cpu_limit: limits.cpu,
             overran,
             began: Instant::now(),
+            span,
         })
     }
 
     /// Runs a stretch of JavaScript, which the watchdog ends at its limit of CPU time.
     fn stretch<R>(&mut self, f: impl FnOnce(&mut JsRuntime, &Dispatch) -> R) -> Option<R> {
         let dispatch = self.dispatch.as_ref()?;
+        let _entered = self.span.enter();
         self.slot.begin(self.isolate.handle(), self.cpu_limit);
         let result = self.isolate.with(|runtime| f(runtime, dispatch));
         self.overran |= self.slot.finish();

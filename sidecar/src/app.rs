@@ -14,7 +14,7 @@ use portside_runtime::IsolatePool;
 use portside_store::Store;
 use portside_store::lanes::Lanes;
 use portside_worker::event::Stop;
-use portside_worker::host::{Fabric, Identity, Level, Log};
+use portside_worker::host::{Fabric, Identity, Level, Log, LogLine};
 use portside_worker::link::{Failure, Opening, Receive};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -41,7 +41,7 @@ pub struct Class {
 }
 
 /// Where the application's log goes.
-pub type LogSink = Box<dyn Fn(&Identity, Level, &str) + Send + Sync>;
+pub type LogSink = Box<dyn Fn(LogLine<'_>) + Send + Sync>;
 
 /// How to start an application.
 pub struct Config {
@@ -90,9 +90,9 @@ impl Fabric for Surroundings {
 }
 
 impl Log for Surroundings {
-    fn log(&self, source: &Identity, level: Level, text: &str) {
+    fn log(&self, line: LogLine<'_>) {
         if let Some(app) = self.0.upgrade() {
-            app.log(source, level, text);
+            (app.log)(line);
         }
     }
 }
@@ -255,8 +255,14 @@ impl App {
         self.closing.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn log(&self, source: &Identity, level: Level, text: &str) {
-        (self.log)(source, level, text);
+    /// A line of the application's log that this process writes about one of its parts.
+    pub(crate) fn log_error(&self, source: &Identity, text: &str) {
+        (self.log)(LogLine {
+            source,
+            level: Level::Error,
+            text,
+            request: None,
+        });
     }
 
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {

@@ -9,7 +9,7 @@ use portside_core::ids::{Fence, SHARDS};
 use portside_core::keys::KeyRange;
 use portside_core::write::{Value, WriteBatch};
 use portside_store::{Commit, Outcome};
-use portside_worker::host::{CommitTicket, Ledger, Reading};
+use portside_worker::host::{CommitTicket, Ledger, Reading, RequestName};
 
 use crate::app::App;
 use crate::ownership::Ownership;
@@ -43,11 +43,19 @@ fn app_is_gone<T>() -> Result<T, String> {
 
 impl Ledger for WorkerLedger {
     /// The batches of a worker go to the same lane, which keeps their order.
-    fn commit(&self, batch: WriteBatch, ticket: CommitTicket) {
+    fn commit(&self, batch: WriteBatch, request: Option<RequestName>, ticket: CommitTicket) {
         let Some(app) = self.app.upgrade() else {
             return ticket.settle(app_is_gone());
         };
         let (fence, alarm) = (self.fence, batch.alarm);
+        let span = tracing::debug_span!(
+            "commit",
+            worker = %self.worker.key,
+            request = request.as_deref(),
+            shard = fence.shard.0,
+            epoch = fence.epoch.0,
+            keys = batch.writes.len(),
+        );
         let open = self.worker.commit_begins();
         let commit = Commit {
             fence,
@@ -58,11 +66,14 @@ impl Ledger for WorkerLedger {
             .lanes()
             .submit_with(commit, move |outcome| match outcome {
                 Ok(Outcome::Committed) => {
+                    span.in_scope(|| tracing::debug!("durable"));
                     app.alarms().changed(&open.worker().key, alarm);
                     ticket.settle(Ok(()));
                     drop(open);
                 }
                 Ok(Outcome::Fenced) => {
+                    let worker = &open.worker().key;
+                    tracing::warn!(%worker, request = request.as_deref(), "a write came too late");
                     app.ownership().lost(fence);
                     ticket.settle(Err("another process owns the worker now".to_owned()));
                     drop(open);

@@ -19,4 +19,4 @@ mod workers;
 pub use app::{App, Class, Config, LogSink};
 pub use ownership::{Error, Ownership, Role};
 pub use pod::Pod;
-pub use portside_worker::host::{Identity, Level};
+pub use portside_worker::host::{Identity, Level, LogLine};

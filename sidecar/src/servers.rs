@@ -10,7 +10,7 @@ use portside_runtime::{Place, Start};
 use portside_worker::activation::End;
 use portside_worker::caller::{Call, Refused};
 use portside_worker::event::Stop;
-use portside_worker::host::{Identity, Level};
+use portside_worker::host::Identity;
 use portside_worker::inbox::Inbox;
 use portside_worker::instance::InstanceOptions;
 use portside_worker::link::Failure;
@@ -235,7 +235,7 @@ fn start(app: &Arc<App>, class: &Arc<Class>, server: &Arc<Server>) {
 fn ended(app: &Arc<App>, class: &Arc<Class>, server: &Arc<Server>, end: &End) {
     if let End::Failed(failure) = end {
         let text = format!("the server was ended: {failure}");
-        app.log(&Identity::Server, Level::Error, &text);
+        app.log_error(&Identity::Server, &text);
     }
     let restart = match end {
         End::Slept => false,

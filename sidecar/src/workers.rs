@@ -12,7 +12,7 @@ use portside_runtime::Start;
 use portside_store::{Commit, Loaded, Outcome};
 use portside_worker::activation::{End, Failure};
 use portside_worker::event::{Control, Incoming, Stop};
-use portside_worker::host::{Identity, Level};
+use portside_worker::host::Identity;
 use portside_worker::inbox::Inbox;
 use portside_worker::instance::InstanceOptions;
 use portside_worker::link::{Failure as LinkFailure, Opening, Receive, Rejected};
@@ -228,7 +228,7 @@ async fn start(app: Arc<App>, worker: Arc<Worker>) {
         Err(reason) => reason,
     };
     let source = Identity::Worker(worker.key.clone());
-    app.log(&source, Level::Error, reason.text());
+    app.log_error(&source, reason.text());
     match reason {
         // Whoever owns it now is there for the next call; nothing is wrong with the worker.
         NotLoaded::NotOurs => {
@@ -310,19 +310,11 @@ impl Workers {
             }
             End::Terminated | End::Stopped => self.close_or_restart(app, worker),
             End::Failed(failure @ Failure::Lost(_)) => {
-                app.log(
-                    &source,
-                    Level::Error,
-                    &format!("the worker was ended: {failure}"),
-                );
+                app.log_error(&source, &format!("the worker was ended: {failure}"));
                 self.close_or_restart(app, worker);
             }
             End::Failed(failure) => {
-                app.log(
-                    &source,
-                    Level::Error,
-                    &format!("the worker was ended: {failure}"),
-                );
+                app.log_error(&source, &format!("the worker was ended: {failure}"));
                 self.failed(app, worker, &failure.to_string());
             }
         }

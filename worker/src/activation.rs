@@ -169,7 +169,7 @@ impl<E: Engine> Activation<E> {
         }
         if let (false, Poll::Ready(Err(uncaught))) = (loading, &turn.event_loop) {
             let (Uncaught::Stalled(message) | Uncaught::Error(message)) = uncaught;
-            self.instance.borrow().log(Level::Error, message);
+            self.instance.borrow().log(Level::Error, message, None);
         }
         let more = self.instance.borrow().register(cx.waker());
         if more {

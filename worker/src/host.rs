@@ -44,16 +44,32 @@ pub trait Fabric: Send + Sync + 'static {
     fn open(&self, to: &WorkerKey, opening: Opening) -> Option<Arc<dyn Receive>>;
 }
 
+/// What a request is called in logs from the gateway on: the value of its `x-request-id` header.
+pub type RequestName = Arc<str>;
+
+/// A line of an application's log.
+#[derive(Debug, Clone, Copy)]
+pub struct LogLine<'a> {
+    /// Who wrote it.
+    pub source: &'a Identity,
+    /// How loud it is.
+    pub level: Level,
+    /// What it says.
+    pub text: &'a str,
+    /// The request in whose course it was written, as far as that is known.
+    pub request: Option<&'a str>,
+}
+
 /// Where an instance's log goes.
 pub trait Log: Send + Sync + 'static {
     /// Takes a line.
-    fn log(&self, source: &Identity, level: Level, text: &str);
+    fn log(&self, line: LogLine<'_>);
 }
 
 /// One worker's durable state, for as long as one instance of it runs. Every method returns at once.
 pub trait Ledger: Send + Sync + 'static {
-    /// Makes a batch durable, after those before.
-    fn commit(&self, batch: WriteBatch, ticket: CommitTicket);
+    /// Makes a batch durable, after those before. `request` is one in whose course something of it was written, for logs.
+    fn commit(&self, batch: WriteBatch, request: Option<RequestName>, ticket: CommitTicket);
 
     /// Reads keys from the store; absent ones are left out.
     fn read(&self, keys: Vec<String>) -> Reading<BTreeMap<String, Value>>;

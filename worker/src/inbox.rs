@@ -203,7 +203,11 @@ mod tests {
         let data = vec![0; bytes];
         Incoming::Frame {
             link: LinkId(0),
-            frame: Frame::Message { data, place },
+            frame: Frame::Message {
+                data,
+                place,
+                request: None,
+            },
         }
     }
 

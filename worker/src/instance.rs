@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use crate::alarm::{Due, Firing};
 use crate::event::{Control, Delivered, Incoming, Stop};
 use crate::gate::{Gate, Output};
-use crate::host::{CommitTicket, Fabric, Identity, Ledger, Level, Log};
+use crate::host::{CommitTicket, Fabric, Identity, Ledger, Level, Log, LogLine, RequestName};
 use crate::inbox::{Inbox, Next};
 use crate::link::{CloseReason, Failure, Frame, Kind, LinkEnd, LinkId, Opening, Undelivered};
 use crate::port::Port;
@@ -72,6 +72,9 @@ pub struct Instance {
     /// Who waits for which write, by rising numbers.
     durable_waiters: VecDeque<(u64, oneshot::Sender<()>)>,
     input_gate: bool,
+    /// The request in whose course the present event came, and the last one in whose course this turn wrote.
+    request: Option<RequestName>,
+    wrote_for: Option<RequestName>,
 }
 
 /// Where an instance is in its life.
@@ -138,6 +141,8 @@ impl Instance {
             replay: VecDeque::new(),
             durable_waiters: VecDeque::new(),
             input_gate,
+            request: None,
+            wrote_for: None,
         }
     }
 
@@ -152,6 +157,7 @@ impl Instance {
     /// The next event for the application. While the instance terminates, or waits for its storage, there is none; while
     /// it loads, only those of ports it has opened: its module may wait for an answer.
     pub fn next_event(&mut self) -> Option<Delivered> {
+        self.request = None;
         loop {
             let wanted = self.wanted();
             let incoming = match wanted.and_then(|_| self.replay.pop_front()) {
@@ -226,7 +232,10 @@ impl Instance {
         match incoming {
             Incoming::Opened(Opening { kind, end }) => Some(self.opened(kind, end)),
             Incoming::Frame { link, frame } => match frame {
-                Frame::Message { data, .. } => Some(Delivered::Message { port: link, data }),
+                Frame::Message { data, request, .. } => {
+                    self.request = request;
+                    Some(Delivered::Message { port: link, data })
+                }
                 Frame::Failed(failure) => Some(Delivered::PortFailed {
                     port: link,
                     failure,
@@ -265,6 +274,7 @@ impl Instance {
             Kind::Fetch(mut request) => {
                 let exchange = Exchange::begin(&mut request, end);
                 let streamed = exchange.is_streamed();
+                self.request.clone_from(&exchange.name);
                 self.requests.insert(link, exchange);
                 Delivered::Fetch {
                     link,
@@ -354,6 +364,9 @@ impl Instance {
     fn written(&mut self, write: impl FnOnce(&mut Storage)) -> u64 {
         let first_of_turn = self.storage.is_unchanged();
         write(&mut self.storage);
+        if self.request.is_some() {
+            self.wrote_for.clone_from(&self.request);
+        }
         self.gate.write(first_of_turn)
     }
 
@@ -424,7 +437,7 @@ impl Instance {
             return;
         };
         let ticket = CommitTicket::new(self.inbox.clone(), self.number, self.gate.issued());
-        ledger.commit(batch, ticket);
+        ledger.commit(batch, self.wrote_for.take(), ticket);
     }
 
     /// The turn was killed in the middle: nothing of what it wrote is committed, and nothing after it may run.
@@ -567,9 +580,22 @@ impl Instance {
         self.env.iter().cloned().collect()
     }
 
-    /// A line of its log.
-    pub fn log(&self, level: Level, text: &str) {
-        self.log.log(&self.identity, level, text);
+    /// A line of its log, written in the course of `request` if that is known.
+    pub fn log(&self, level: Level, text: &str, request: Option<LinkId>) {
+        self.log.log(LogLine {
+            source: &self.identity,
+            level,
+            text,
+            request: self.request_name(request).as_deref(),
+        });
+    }
+
+    /// What `request` is called, else the one in whose course the present event came.
+    pub(crate) fn request_name(&self, request: Option<LinkId>) -> Option<RequestName> {
+        match request.and_then(|request| self.requests.get(&request)) {
+            Some(exchange) => exchange.name.clone(),
+            None => self.request.clone(),
+        }
     }
 }
 

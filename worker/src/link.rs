@@ -13,6 +13,7 @@ use portside_exchange::credit::{Credit, Place};
 use portside_exchange::{Delivery, Request};
 
 use crate::event::Incoming;
+use crate::host::RequestName;
 
 /// One end of a link, unique in the process. The two ends of a link differ in the lowest bit: it is 0 at the end of
 /// whoever opened it.
@@ -65,6 +66,8 @@ pub enum Frame {
         data: Vec<u8>,
         /// Its place in the sender's credit.
         place: Place,
+        /// The request in whose course it was sent.
+        request: Option<RequestName>,
     },
     /// The answer to a request begins.
     Head(Box<Head>),

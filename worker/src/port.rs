@@ -109,12 +109,17 @@ impl Instance {
         link
     }
 
-    /// Sends a structured clone on a port; on one that is closed nothing happens. `false` means that too much is on its
-    /// way already.
+    /// Sends a structured clone on a port, in the course of `request` if that is known; on a port that is closed nothing
+    /// happens. `false` means that too much is on its way already.
     ///
     /// # Errors
     /// The message is larger than the limit.
-    pub fn post(&mut self, port: LinkId, data: &[u8]) -> Result<bool, TooLarge> {
+    pub fn post(
+        &mut self,
+        port: LinkId,
+        data: &[u8],
+        request: Option<LinkId>,
+    ) -> Result<bool, TooLarge> {
         TooLarge::check(data.len(), self.limits.message_bytes)?;
         let Some(open) = self.ports.get(&port) else {
             return Ok(true);
@@ -126,8 +131,11 @@ impl Instance {
         let Some(place) = open.end.credit.take_if_room(data.len(), window) else {
             return Ok(false);
         };
-        let data = data.to_vec();
-        let frame = Frame::Message { data, place };
+        let frame = Frame::Message {
+            data: data.to_vec(),
+            place,
+            request: self.request_name(request),
+        };
         self.emit(Output::Frame { link: port, frame });
         Ok(true)
     }
@@ -169,6 +177,7 @@ mod tests {
         let frame = Frame::Message {
             data: vec![1],
             place,
+            request: None,
         };
         let link = port.end.id;
         Incoming::Frame { link, frame }

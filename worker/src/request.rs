@@ -10,6 +10,7 @@ use portside_exchange::{Body, BodyError, Delivery, Message, Request};
 
 use crate::event::Incoming;
 use crate::gate::Output;
+use crate::host::RequestName;
 use crate::instance::Instance;
 use crate::link::{CloseReason, Content, Failure, Frame, Head, LinkEnd, LinkId};
 use crate::port::TooLarge;
@@ -20,12 +21,17 @@ const CHUNKS: Window = Window {
     bytes: 1 << 20,
 };
 
+/// The header that carries a request's name through gateway and pod. Front doors see to it that it is there.
+pub const REQUEST_ID: &str = "x-request-id";
+
 /// A request's body as it comes.
 pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, BodyError>> + Send>>;
 
 /// A request that the application works on.
 pub struct Exchange {
     pub(crate) end: LinkEnd,
+    /// What it is called in logs.
+    pub(crate) name: Option<RequestName>,
     /// The request's body, if it is a stream. Out while it is being read.
     body: Option<ByteStream>,
     answer: Answer,
@@ -54,8 +60,10 @@ impl Exchange {
                 None
             }
         };
+        let name = request.headers.get(REQUEST_ID);
         Self {
             end,
+            name: name.and_then(|name| name.to_str().ok()).map(Into::into),
             body,
             answer: Answer::Due,
             aborted: false,

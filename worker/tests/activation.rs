@@ -18,7 +18,9 @@ use portside_core::write::{Value, WriteBatch};
 use portside_worker::activation::{Activation, End, Failure, Progress};
 use portside_worker::engine::Shared;
 use portside_worker::event::{Control, Delivered, Incoming, Stop};
-use portside_worker::host::{CommitTicket, Fabric, Identity, Ledger, Level, Log, Reading};
+use portside_worker::host::{
+    CommitTicket, Fabric, Identity, Ledger, Log, LogLine, Reading, RequestName,
+};
 use portside_worker::inbox::Inbox;
 use portside_worker::instance::{Instance, InstanceOptions};
 use portside_worker::link::{
@@ -50,6 +52,7 @@ impl Receive for Peer {
 #[derive(Default)]
 struct Surroundings {
     commits: Mutex<Vec<(WriteBatch, CommitTicket)>>,
+    committed_for: Mutex<Vec<Option<RequestName>>>,
     lease_ended: AtomicBool,
     outdated: Mutex<Vec<Alarm>>,
     opened: Mutex<Vec<Opening>>,
@@ -57,7 +60,8 @@ struct Surroundings {
 }
 
 impl Ledger for Surroundings {
-    fn commit(&self, batch: WriteBatch, ticket: CommitTicket) {
+    fn commit(&self, batch: WriteBatch, request: Option<RequestName>, ticket: CommitTicket) {
+        self.committed_for.lock().unwrap().push(request);
         self.commits.lock().unwrap().push((batch, ticket));
     }
     fn read(&self, _: Vec<String>) -> Reading<BTreeMap<String, Value>> {
@@ -82,7 +86,7 @@ impl Fabric for Surroundings {
 }
 
 impl Log for Surroundings {
-    fn log(&self, _: &Identity, _: Level, _: &str) {}
+    fn log(&self, _: LogLine<'_>) {}
 }
 
 struct Test<F: Code> {
@@ -152,7 +156,12 @@ impl<F: Code> Test<F> {
             .ok()
             .unwrap();
         let data = text.as_bytes().to_vec();
-        let frame = Frame::Message { data, place };
+        let request = Some("request 1".into());
+        let frame = Frame::Message {
+            data,
+            place,
+            request,
+        };
         let link = near.other();
         self.inbox
             .receive(Incoming::Frame { link, frame })
@@ -186,7 +195,7 @@ fn obedient(instance: &Shared, event: Delivered) -> Result<(), String> {
             }
             if text.contains("open") {
                 let other = instance.open_port(key());
-                instance.post(other, b"to another").unwrap();
+                instance.post(other, b"to another", None).unwrap();
             }
             if text.contains("die") {
                 return Err("it used too much".to_owned());
@@ -194,7 +203,7 @@ fn obedient(instance: &Shared, event: Delivered) -> Result<(), String> {
             if text.contains("end") {
                 instance.terminate();
             }
-            assert!(instance.post(port, text.as_bytes()).unwrap());
+            assert!(instance.post(port, text.as_bytes(), None).unwrap());
         }
         _ => {}
     }
@@ -349,4 +358,6 @@ fn commits_of_one_turn_are_one() {
         panic!("one commit")
     };
     assert_eq!(batch.writes["k"].as_deref(), Some(&b"put 2"[..]));
+    let requests = test.surroundings.committed_for.lock().unwrap();
+    assert_eq!(*requests, [Some("request 1".into())], "for logs");
 }

@@ -105,7 +105,7 @@ impl Args {
             ownership,
         } = prepared;
         let digest = class.bundle.digest().to_string();
-        let console = Console::new();
+        let console = Console::with_requests();
         let app = App::start(
             isolates,
             Config {
@@ -113,7 +113,7 @@ impl Args {
                 store: store.clone(),
                 ownership: ownership.clone(),
                 servers: cores,
-                log: Box::new(move |source, level, text| console.write(source, level, text)),
+                log: Box::new(move |line| console.write(line)),
             },
         );
         let mut registry = Registry::with_prefix("portside_sidecar");

@@ -8,6 +8,7 @@ import { registerErrors } from "ext:portside/errors.js";
 import { EventSource } from "ext:portside/eventsource.js";
 import "ext:portside/formdata.js";
 import { Response } from "ext:portside/http.js";
+import { requestNumber } from "ext:portside/context.js";
 import { WebSocket } from "ext:portside/websocket.js";
 const { op_log } = core.ops;
 
@@ -95,7 +96,7 @@ export function defineGlobals() {
     btoa: writable(base64.btoa),
     clearInterval: writable(timers.clearInterval),
     clearTimeout: writable(timers.clearTimeout),
-    console: hidden(new console_.Console((text, level) => op_log(text, level))),
+    console: hidden(new console_.Console((text, level) => op_log(text, level, requestNumber()))),
     crypto: getter(() => crypto.crypto),
     fetch: writable(fetch.fetch),
     navigator: hidden(Object.freeze({ userAgent: "Portside" })),

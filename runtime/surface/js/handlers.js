@@ -1,6 +1,7 @@
 // Running the application's handlers: whatever they throw is logged and disregarded, and a handler that returns a promise
 // keeps the instance awake until it settles.
 import { core } from "ext:core/mod.js";
+import { requestNumber } from "ext:portside/context.js";
 const { op_hold, op_log } = core.ops;
 
 const ERROR = 3;
@@ -8,11 +9,11 @@ const WARNING = 2;
 
 /** Logs what nobody caught, with its stack. */
 export function logError(context, error) {
-  op_log(`${context}: ${describe(error)}`, ERROR);
+  op_log(`${context}: ${describe(error)}`, ERROR, requestNumber());
 }
 
 export function logWarning(text) {
-  op_log(text, WARNING);
+  op_log(text, WARNING, requestNumber());
 }
 
 /** An error for people: its stack if it has one. */

@@ -1,12 +1,8 @@
 // How long an instance lives: waitUntil, terminate, and what belongs to one request.
 import { core } from "ext:core/mod.js";
+import { currentRequest } from "ext:portside/context.js";
 import { holdUntil } from "ext:portside/handlers.js";
 const { op_exchange_end, op_terminate } = core.ops;
-
-/** The request whose handler (or its continuation) is running, if any. */
-export function currentRequest() {
-  return core.getAsyncContext()?.portsideRequest;
-}
 
 /** One request from its arrival until nothing of it is left to do; then its ports close. */
 export class RequestScope {
@@ -29,6 +25,10 @@ export class RequestScope {
     } finally {
       core.setAsyncContext(outer);
     }
+  }
+
+  get number() {
+    return this.#number;
   }
 
   /** The request lasts until `end` was called once more: a waitUntil, an accepted socket. */

@@ -2,7 +2,7 @@
 import { core } from "ext:core/mod.js";
 import { deserialize, refuseClones, serialize } from "ext:portside/clones.js";
 import { has, logError, logWarning, run } from "ext:portside/handlers.js";
-import { currentRequest } from "ext:portside/lifecycle.js";
+import { currentRequest, requestNumber } from "ext:portside/context.js";
 const { op_port_close, op_port_open, op_port_post, op_port_settled, op_port_start, op_worker_script } = core.ops;
 
 const { CloseEvent, defineEventHandler, ErrorEvent, Event, EventTarget, listenerCount, MessageEvent } = core
@@ -81,7 +81,7 @@ export class ServerlessWorkerPort extends EventTarget {
     const buffers = transferList(options);
     const data = serialize(value);
     this.#connect();
-    if (this.#state === OPEN && !op_port_post(this.#number, data)) {
+    if (this.#state === OPEN && !op_port_post(this.#number, data, requestNumber())) {
       throw new ServerlessWorkerOverloadedError("the port's queue is full: the worker does not keep up");
     }
     for (const buffer of buffers) buffer.transfer();

@@ -1,7 +1,7 @@
 // WebSocketPair: two joined ends, one for the application and one for the client's connection.
 import { core } from "ext:core/mod.js";
 import { blobBytes } from "ext:portside/blobs.js";
-import { currentRequest } from "ext:portside/lifecycle.js";
+import { currentRequest } from "ext:portside/context.js";
 const { op_socket_binary, op_socket_close, op_socket_end, op_socket_text, op_socket_waiting } = core.ops;
 
 const { CloseEvent, defineEventHandler, EventTarget, MessageEvent } = core.loadExtScript("ext:deno_web/02_event.js");

@@ -75,6 +75,7 @@ deno_core::extension!(
         "main.js",
         "telemetry_stub.js",
         "outputs.js",
+        "context.js",
         "blobs.js",
         "clones.js",
         "compression.js",

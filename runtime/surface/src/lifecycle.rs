@@ -7,6 +7,7 @@ use deno_core::{OpState, op2, v8};
 use portside_worker::engine::Shared;
 use portside_worker::host::{Identity, Level};
 
+use crate::ports::request_of;
 use crate::stack;
 
 /// A handler or a `waitUntil` promise begins (`true`) or has settled.
@@ -22,9 +23,14 @@ pub(crate) fn op_terminate(state: &mut OpState, scope: &mut v8::PinScope<'_, '_>
     scope.terminate_execution();
 }
 
-/// A line of the log, at a level of `console`.
+/// A line of the log, at a level of `console`, in the course of a request (-1 for none).
 #[op2(fast)]
-pub(crate) fn op_log(state: &mut OpState, #[string] text: &str, #[smi] level: u32) {
+pub(crate) fn op_log(
+    state: &mut OpState,
+    #[string] text: &str,
+    #[smi] level: u32,
+    #[number] request: i64,
+) {
     let level = match level {
         0 => Level::Debug,
         1 => Level::Info,
@@ -32,7 +38,8 @@ pub(crate) fn op_log(state: &mut OpState, #[string] text: &str, #[smi] level: u3
         _ => Level::Error,
     };
     let instance = state.borrow::<Shared>().borrow();
-    instance.log(level, &stack::readable(text.trim_end_matches('\n')));
+    let text = stack::readable(text.trim_end_matches('\n'));
+    instance.log(level, &text, request_of(request));
 }
 
 /// The worker's name; nothing for the server.

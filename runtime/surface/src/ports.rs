@@ -34,17 +34,23 @@ pub(crate) fn op_worker_script(
     resolve::worker_script(&bundle, referrer.as_deref(), specifier).map_err(JsErrorBox::type_error)
 }
 
-/// Sends a structured clone. `false` means that the port's queue is full.
+/// Sends a structured clone, in the course of a request (-1 for none). `false` means that the port's queue is full.
 #[op2(fast)]
 pub(crate) fn op_port_post(
     state: &mut OpState,
     #[number] port: u64,
     #[buffer] data: &[u8],
+    #[number] request: i64,
 ) -> Result<bool, JsErrorBox> {
     let mut instance = state.borrow::<Shared>().borrow_mut();
     instance
-        .post(LinkId(port), data)
+        .post(LinkId(port), data, request_of(request))
         .map_err(|error| JsErrorBox::new("DOMExceptionDataCloneError", error.to_string()))
+}
+
+/// A request's number as JavaScript gives it.
+pub(crate) fn request_of(number: i64) -> Option<LinkId> {
+    u64::try_from(number).ok().map(LinkId)
 }
 
 /// Closes a port. What was sent before still arrives.

@@ -104,11 +104,12 @@ impl Setup {
             ownership: Ownership::acquire(store.clone(), "test").await.unwrap(),
             store: store.clone(),
             servers: self.servers,
-            log: Box::new(move |source, level, text| {
+            log: Box::new(move |line| {
                 written.lock().unwrap().push(LogLine {
-                    source: source.clone(),
-                    level,
-                    text: text.to_owned(),
+                    source: line.source.clone(),
+                    level: line.level,
+                    text: line.text.to_owned(),
+                    request: line.request.map(ToOwned::to_owned),
                 });
             }),
         };
@@ -135,6 +136,7 @@ pub struct LogLine {
     pub source: Identity,
     pub level: Level,
     pub text: String,
+    pub request: Option<String>,
 }
 
 /// A running application.

@@ -74,7 +74,7 @@ async fn pod(store: &Arc<dyn Store>, server: &str) -> Running {
         store: store.clone(),
         ownership: ownership.clone(),
         servers: 1,
-        log: Box::new(|_, _, _| {}),
+        log: Box::new(|_| {}),
     };
     let app = App::start(isolates(), config);
     let metrics = Metrics::register(&mut Registry::default());

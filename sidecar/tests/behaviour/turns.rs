@@ -20,6 +20,7 @@ pub const CASES: &[Case] = cases![
     a_transaction_that_does_not_fit_stores_nothing,
     nobody_is_woken_by_what_is_not_durable,
     an_answer_of_an_instance_that_ends_is_not_taken_for_whole,
+    what_is_logged_names_the_request,
 ];
 
 const TORN: &str = r#"export const jobs = {
@@ -186,5 +187,27 @@ async fn an_answer_of_an_instance_that_ends_is_not_taken_for_whole() {
     let chunks: Vec<_> = stream.collect().await;
     assert!(chunks.last().unwrap().is_err(), "{chunks:?}");
     assert!(eventually(async || app.logged("CPU time")).await);
+    app.stop().await;
+}
+
+async fn what_is_logged_names_the_request() {
+    let user = r#"export const jobs = { say() { console.log("said"); return "done"; } };"#;
+    let app = crate::lab::lab(user).start().await;
+    let mut request = portside_exchange::Request {
+        method: http::Method::GET,
+        url: "http://app.test/w/say".into(),
+        headers: http::HeaderMap::new(),
+        body: portside_exchange::Body::Empty,
+        websocket: false,
+    };
+    let name = http::HeaderValue::from_static("request-7");
+    request.headers.insert("x-request-id", name);
+    portside_exchange::Application::fetch(&*app.app, request)
+        .await
+        .unwrap();
+    app.expect_log("said").await;
+    let log = app.log.lock().unwrap().clone();
+    let line = log.iter().find(|line| line.text == "said").unwrap();
+    assert_eq!(line.request.as_deref(), Some("request-7"), "across a port");
     app.stop().await;
 }
