@@ -4,10 +4,11 @@
 //! depends on this one and this one depends on none of them.
 
 pub mod alarm;
+pub mod alarms;
 pub mod backoff;
 pub mod bundle;
 pub mod ids;
 pub mod keys;
-pub mod lease;
 pub mod limits;
+pub mod ownership;
 pub mod write;

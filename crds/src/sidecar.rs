@@ -70,6 +70,10 @@ pub struct Ownership {
     pub state: State,
     /// Counts the times the class's workers were taken over, as far as the pod knows.
     pub term: u64,
+    /// Tells one start of the pod's process from the next: its id in the store, 32 hexadecimal digits. Pods of older
+    /// versions do not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incarnation: Option<String>,
 }
 
 impl Ownership {
@@ -229,10 +233,19 @@ mod tests {
             pod: "a-1".into(),
             state: State::Standby,
             term: 17,
+            incarnation: None,
         };
         assert_eq!(
             serde_json::to_string(&ownership).unwrap(),
             r#"{"pod":"a-1","state":"standby","term":17}"#
+        );
+        let started = Ownership {
+            incarnation: Some("0a".into()),
+            ..ownership.clone()
+        };
+        assert_eq!(
+            serde_json::to_string(&started).unwrap(),
+            r#"{"pod":"a-1","state":"standby","term":17,"incarnation":"0a"}"#
         );
         assert_eq!(parse_token(&ownership.token()), Some((State::Standby, 17)));
         assert_eq!(parse_token("gone:1"), None);

@@ -148,6 +148,7 @@ impl Application for Admin {
                 pod: "echo".into(),
                 state: State::Active,
                 term: 1,
+                incarnation: None,
             };
             let text = serde_json::to_vec(&active)
                 .map_err(|error| FetchError::Failed(error.to_string()))?;

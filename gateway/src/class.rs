@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use portside_core::ids::PodId;
+use portside_core::ownership::gateway::{Claim, Gateway, Step};
 use portside_crds::routes::ClassKey;
 use portside_crds::sidecar::State as PodState;
 use tokio::sync::{Semaphore, oneshot};
@@ -11,7 +13,6 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::metrics::{Counted, Metrics};
-use crate::ownership::{Claim, Ownership, Step};
 use crate::pod::Pod;
 use crate::poll;
 use crate::pool::Pool;
@@ -33,7 +34,7 @@ pub(crate) struct Class {
 struct State {
     admission: Result<(), Refusal>,
     request_timeout: Duration,
-    ownership: Ownership<Endpoint>,
+    ownership: Gateway<Endpoint>,
     members: BTreeMap<Endpoint, Member>,
     /// By ticket: who came first leaves first.
     waiting: BTreeMap<u64, oneshot::Sender<Result<Target, Refusal>>>,
@@ -43,7 +44,7 @@ struct State {
 struct Member {
     pod: Arc<Pod>,
     /// Cancelled when another pod takes over without this one having let go.
-    reign: CancellationToken,
+    overtaken: CancellationToken,
     /// Ends the questions to the pod.
     _questions: DropGuard,
 }
@@ -55,7 +56,7 @@ pub(crate) struct Target {
     /// The term for which the pod is active.
     pub(crate) term: u64,
     /// Cancelled when nothing of this pod's may reach a client any more.
-    pub(crate) reign: CancellationToken,
+    pub(crate) overtaken: CancellationToken,
     /// How long the pod may take to begin a response.
     pub(crate) timeout: Duration,
 }
@@ -86,7 +87,7 @@ impl Class {
             state: Mutex::new(State {
                 admission: Ok(()),
                 request_timeout: Duration::ZERO,
-                ownership: Ownership::default(),
+                ownership: Gateway::default(),
                 members: BTreeMap::new(),
                 waiting: BTreeMap::new(),
                 tickets: 0,
@@ -136,16 +137,20 @@ impl Class {
         tokio::spawn(questions.clone().run_until_cancelled_owned(asking));
         Member {
             pod,
-            reign: CancellationToken::new(),
+            overtaken: CancellationToken::new(),
             _questions: questions.drop_guard(),
         }
     }
 
     /// A pod said what it is.
-    pub(crate) fn heard(&self, endpoint: &Endpoint, claim: Claim) {
+    pub(crate) fn heard(&self, endpoint: &Endpoint, incarnation: Option<PodId>, claim: Claim) {
         let mut state = self.state();
         let before = state.ownership.active().map(|(_, term)| term);
-        let step = state.ownership.heard(endpoint, claim);
+        let falls = state.ownership.falls();
+        let step = state.ownership.heard(endpoint, incarnation, claim);
+        if state.ownership.falls() > falls {
+            tracing::warn!(class = %self.key, pod = endpoint.pod, ?claim, "a lower term: an older database was restored");
+        }
         state.follow(&step);
         if claim == Claim::Draining
             && let Some(member) = state.members.get(endpoint)
@@ -251,7 +256,7 @@ impl State {
         Some(Target {
             pod: Arc::clone(&member.pod),
             term,
-            reign: member.reign.clone(),
+            overtaken: member.overtaken.clone(),
             timeout: self.request_timeout,
         })
     }
@@ -259,7 +264,7 @@ impl State {
     fn follow(&mut self, step: &Step<Endpoint>) {
         for endpoint in &step.cut {
             if let Some(member) = self.members.get_mut(endpoint) {
-                std::mem::take(&mut member.reign).cancel();
+                std::mem::take(&mut member.overtaken).cancel();
             }
         }
         for endpoint in &step.ask {
@@ -341,7 +346,7 @@ mod tests {
         while metrics.held.get() < 4 {
             tokio::task::yield_now().await;
         }
-        class.heard(&endpoint, Claim::Active(7));
+        class.heard(&endpoint, None, Claim::Active(7));
         for waiting in waiting {
             waiting.await.unwrap();
         }

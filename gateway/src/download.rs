@@ -22,7 +22,7 @@ struct Download {
 }
 
 /// The answer's body, which keeps the request's record until its end.
-pub(crate) fn body(answer: Answer, reign: CancellationToken, record: Record) -> Body {
+pub(crate) fn body(answer: Answer, overtaken: CancellationToken, record: Record) -> Body {
     let incoming = answer.response.into_body();
     if incoming.is_end_stream() {
         answer.lease.give_back();
@@ -31,7 +31,7 @@ pub(crate) fn body(answer: Answer, reign: CancellationToken, record: Record) -> 
     Body::Stream(Box::pin(Download {
         incoming,
         lease: Some(answer.lease),
-        overtaken: Box::pin(reign.cancelled_owned()),
+        overtaken: Box::pin(overtaken.cancelled_owned()),
         record,
     }))
 }

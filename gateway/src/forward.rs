@@ -133,7 +133,7 @@ impl Gateway {
             return Ok(Response {
                 status,
                 headers,
-                body: download::body(answer, target.reign, record),
+                body: download::body(answer, target.overtaken, record),
                 socket: None,
             });
         }
@@ -145,7 +145,7 @@ impl Gateway {
             return Err((Refusal::Lost, record));
         };
         record.status = Some(status.as_u16());
-        let (bridge, socket) = Bridge::new(upstream, target.reign, record, &self.metrics);
+        let (bridge, socket) = Bridge::new(upstream, target.overtaken, record, &self.metrics);
         self.tasks.spawn(bridge.run());
         Ok(Response {
             status,
@@ -193,7 +193,7 @@ impl<'r> Outbound<'r> {
         let sending = target.pod.http.send(request, fresh);
         let sent = tokio::select! {
             sent = self.in_time(target.timeout, sending) => sent,
-            () = target.reign.cancelled() => return Err(Outcome::Failed(Failure::Overtaken)),
+            () = target.overtaken.cancelled() => return Err(Outcome::Failed(Failure::Overtaken)),
         };
         let answer = match sent {
             Some(Ok(answer)) => answer,

@@ -4,7 +4,7 @@
 //! themselves which of them is active. Requests wait while none is, for a bounded time; those that reach a pod that is
 //! not active are sent again. It keeps no state: any number of gateways may run beside each other.
 //!
-//! `topology`, `ownership`, `retry` and `replay` decide, without I/O; `class` keeps one class's pods and waiting
+//! `topology`, `retry`, `replay` and core's `ownership::gateway` decide, without I/O; `class` keeps one class's pods and waiting
 //! requests; `forward` carries a request, `download` its response, `websocket` messages; `watch` and `poll` listen.
 
 mod access;
@@ -15,7 +15,6 @@ mod forward;
 mod gateway;
 mod headers;
 mod metrics;
-mod ownership;
 mod pod;
 mod poll;
 mod pool;

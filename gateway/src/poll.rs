@@ -6,21 +6,22 @@ use std::time::Duration;
 use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use portside_core::backoff::Backoff;
+use portside_core::ids::PodId;
+use portside_core::ownership::gateway::Claim;
 use portside_crds::sidecar::{OWNERSHIP_PATH, Ownership, State};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::class::Class;
-use crate::ownership::Claim;
 use crate::pod::Pod;
 use crate::pool::Pool;
 use crate::replay::Upload;
 
 /// How long a pod keeps a question that has no new answer, in seconds.
 const WAIT_SECONDS: u64 = 30;
-/// When a question counts as lost: the wait, and some time for a busy pod.
-const PATIENCE: Duration = Duration::from_secs(WAIT_SECONDS + 5);
+/// When a question that the pod may keep counts as lost: the wait, and some time for a busy pod.
+const LONG_POLL_TIMEOUT: Duration = Duration::from_secs(WAIT_SECONDS + 5);
 /// The same for a question to be answered at once. While an overtaken pod is asked whether it has let go, requests wait.
-const PATIENCE_AT_ONCE: Duration = Duration::from_secs(1);
+const ANSWER_AT_ONCE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The least time between two questions, in case a pod does not keep them.
 const PAUSE: Duration = Duration::from_millis(20);
 /// Bytes of an answer.
@@ -65,7 +66,7 @@ pub(crate) async fn run(class: Arc<Class>, pod: Arc<Pod>, admin: Arc<Pool>) {
         match answer {
             Ok(ownership) => {
                 failures = 0;
-                class.heard(&pod.endpoint, claim(&ownership));
+                class.heard(&pod.endpoint, incarnation(&ownership), claim(&ownership));
                 known = Some(ownership);
                 sleep(PAUSE.saturating_sub(asked.elapsed())).await;
             }
@@ -80,6 +81,11 @@ pub(crate) async fn run(class: Arc<Class>, pod: Arc<Pod>, admin: Arc<Pool>) {
     }
 }
 
+fn incarnation(ownership: &Ownership) -> Option<PodId> {
+    let id = u128::from_str_radix(ownership.incarnation.as_deref()?, 16);
+    id.ok().map(PodId)
+}
+
 fn claim(ownership: &Ownership) -> Claim {
     match ownership.state {
         State::Standby => Claim::Standby,
@@ -89,13 +95,13 @@ fn claim(ownership: &Ownership) -> Claim {
 }
 
 async fn ask(admin: &Arc<Pool>, pod: &Pod, known: Option<&Ownership>) -> Result<Ownership, Error> {
-    let (target, patience) = match known {
+    let (target, limit) = match known {
         Some(known) => {
             let not = known.token();
             let target = format!("{OWNERSHIP_PATH}?not={not}&wait={WAIT_SECONDS}");
-            (target, PATIENCE)
+            (target, LONG_POLL_TIMEOUT)
         }
-        None => (OWNERSHIP_PATH.to_owned(), PATIENCE_AT_ONCE),
+        None => (OWNERSHIP_PATH.to_owned(), ANSWER_AT_ONCE_TIMEOUT),
     };
     let request = Request::get(target)
         .header(header::HOST, pod.endpoint.admin.to_string())
@@ -115,9 +121,9 @@ async fn ask(admin: &Arc<Pool>, pod: &Pod, known: Option<&Ownership>) -> Result<
         }
         Ok(serde_json::from_slice::<Ownership>(&body.to_bytes())?)
     };
-    let ownership = timeout(patience, answer)
+    let ownership = timeout(limit, answer)
         .await
-        .map_err(|_| Error::TimedOut(patience))??;
+        .map_err(|_| Error::TimedOut(limit))??;
     // An address may belong to another pod by now.
     if ownership.pod != pod.endpoint.pod {
         return Err(Error::OtherPod(ownership.pod));

@@ -81,7 +81,7 @@ pub(crate) struct Bridge {
     outbox: Outbox,
     deliveries: mpsc::UnboundedReceiver<Delivery>,
     /// Cancelled when the pod must not be heard any more.
-    reign: CancellationToken,
+    overtaken: CancellationToken,
     record: Record,
     _open: Counted,
 }
@@ -90,7 +90,7 @@ impl Bridge {
     /// The bridge, and the end for the front door.
     pub(crate) fn new(
         upstream: Upstream,
-        reign: CancellationToken,
+        overtaken: CancellationToken,
         record: Record,
         metrics: &Metrics,
     ) -> (Self, Socket) {
@@ -104,7 +104,7 @@ impl Bridge {
             upstream,
             outbox,
             deliveries,
-            reign,
+            overtaken,
             record,
             _open: Counted::new(&metrics.websockets),
         };
@@ -117,7 +117,7 @@ impl Bridge {
         let end = tokio::select! {
             end = to_client(&mut stream, &self.outbox, &mut self.record.bytes) => end,
             end = to_pod(&mut self.deliveries, &mut sink) => end,
-            () = self.reign.cancelled() => End::Lost,
+            () = self.overtaken.cancelled() => End::Lost,
         };
         match end {
             End::Lost => self

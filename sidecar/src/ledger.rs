@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 
 use futures::FutureExt;
 use portside_core::alarm::Alarm;
+use portside_core::alarms::Fate;
 use portside_core::ids::{Fence, SHARDS};
 use portside_core::keys::KeyRange;
 use portside_core::write::{Value, WriteBatch};
@@ -57,6 +58,8 @@ impl Ledger for WorkerLedger {
             keys = batch.writes.len(),
         );
         let open = self.worker.commit_begins();
+        // In the order of the commits, which the lane keeps.
+        let alarm = app.alarms().submitted(&self.worker.key, alarm);
         let commit = Commit {
             fence,
             worker: self.worker.key.clone(),
@@ -67,7 +70,8 @@ impl Ledger for WorkerLedger {
             .submit_with(commit, move |outcome| match outcome {
                 Ok(Outcome::Committed) => {
                     span.in_scope(|| tracing::debug!("durable"));
-                    app.alarms().changed(&open.worker().key, alarm);
+                    app.alarms()
+                        .settled(&open.worker().key, alarm, Fate::Committed);
                     ticket.settle(Ok(()));
                     drop(open);
                 }
@@ -75,12 +79,15 @@ impl Ledger for WorkerLedger {
                     let worker = &open.worker().key;
                     tracing::warn!(%worker, request = request.as_deref(), "a write came too late");
                     app.ownership().lost(fence);
+                    app.alarms().settled(worker, alarm, Fate::Refused);
                     ticket.settle(Err("another process owns the worker now".to_owned()));
                     drop(open);
                 }
                 Err(error) => app.clone().spawn(async move {
                     // Only in the next epoch does a load tell what became of it.
                     app.ownership().settle(fence).await;
+                    app.alarms()
+                        .settled(&open.worker().key, alarm, Fate::Unknown);
                     ticket.settle(Err(error.to_string()));
                     drop(open);
                 }),
@@ -117,7 +124,7 @@ impl Ledger for WorkerLedger {
 
     fn alarm_outdated(&self, alarm: Alarm) {
         if let Some(app) = self.app.upgrade() {
-            app.alarms().outdated(&self.worker.key, alarm);
+            app.alarms().not_matched(&self.worker.key, alarm);
         }
     }
 }

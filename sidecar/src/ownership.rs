@@ -1,26 +1,23 @@
 //! Which shards this process owns, and the lease that says it is alive.
+//!
+//! What is to be done is decided by core's [`State`]; here it is done: calls to the store, whose results go back as events,
+//! a timer, and answers that are read without a lock.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use portside_core::ids::{Epoch, Fence, PodId, SHARDS, ShardId, WorkerId};
-use portside_core::lease::Observer;
-use portside_store::Store;
-use tokio::sync::watch;
-use tokio::time::Instant;
+pub use portside_core::ownership::Role;
+use portside_core::ownership::{Effect, Ended, Event, FateUnknown, Settings, State};
+use portside_store::{Result as StoreResult, Store};
+use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
 
-/// A lease is renewed this often,
-const RENEW: Duration = Duration::from_millis(500);
-/// and its holder judged dead when it has not been for this long. The holder stops by itself before that.
-const LEASE: Duration = Duration::from_secs(3);
-/// How often a pod that waits for the shards looks who is alive,
-const LOOK: Duration = Duration::from_millis(100);
-/// and how often it asks for shards though nobody came or went.
-const ASK: Duration = Duration::from_secs(2);
+use crate::clock::boot_ms;
+
 /// How long [`Ownership::acquire`] waits for a predecessor: for its lease to end, if it ended without a word.
-const PATIENCE: Duration = Duration::from_secs(6);
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// The application's shards could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -34,23 +31,7 @@ pub enum Error {
     )]
     Taken,
     /// This process was declared dead, or has given up what it had.
-    #[error("this process has ended for the others")]
-    Over,
-}
-
-/// What a process may do for the application.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// Nothing: it waits for the shards, or cannot be sure any more that they are its own.
-    Standby,
-    /// Everything: it owns the shards.
-    Active {
-        /// Higher than that of whoever was active before.
-        term: u64,
-    },
-    /// Only finish what it has begun.
-    Draining,
-    /// Nothing, for ever.
+    #[error("this process has given up its shards, or was declared dead: it must be started anew")]
     Over,
 }
 
@@ -58,13 +39,60 @@ pub enum Role {
 pub struct Ownership {
     pod: PodId,
     store: Arc<dyn Store>,
-    epochs: RwLock<HashMap<ShardId, Epoch>>,
+    state: Mutex<State>,
+    published: Published,
     role: watch::Sender<Role>,
-    began: Instant,
-    /// When the last renewal that the store confirmed was sent, in milliseconds since `began`.
-    renewed_ms: AtomicU64,
-    /// The term of this process while it has the shards, else 0.
-    term: AtomicU64,
+    /// When [`Event::Woken`] is due.
+    wake_at: watch::Sender<u64>,
+    /// Counts the changes of what is read without waiting: fences, and what is settled.
+    changes: watch::Sender<u64>,
+    gained: Notify,
+}
+
+/// What is asked per request and per output.
+struct Published {
+    /// By shard; 0 where this process may not write.
+    epochs: Box<[AtomicU64]>,
+    /// Of the epochs.
+    revision: AtomicU64,
+    /// Until when this process is active, by [`boot_ms`]; 0 if it is not.
+    active_until: AtomicU64,
+    /// Until when the lease is valid, by [`boot_ms`]; 0 if it has ended for good.
+    leased_until: AtomicU64,
+}
+
+impl Published {
+    fn new() -> Self {
+        Self {
+            epochs: (0..SHARDS).map(|_| AtomicU64::new(0)).collect(),
+            revision: AtomicU64::new(0),
+            active_until: AtomicU64::new(0),
+            leased_until: AtomicU64::new(0),
+        }
+    }
+
+    /// Returns whether a shard can be written that could not before.
+    fn publish(&self, state: &State) -> bool {
+        let until = state.lease_valid_until();
+        let (active, leased) = match state.role() {
+            Role::Active { .. } => (until, until),
+            Role::Standby | Role::Draining => (0, until),
+            Role::Over => (0, 0),
+        };
+        self.active_until.store(active, Ordering::Release);
+        self.leased_until.store(leased, Ordering::Release);
+        let revision = state.revision();
+        if self.revision.swap(revision, Ordering::AcqRel) == revision {
+            return false;
+        }
+        let mut gained = false;
+        for (slot, shard) in self.epochs.iter().zip(0..) {
+            let epoch = state.fence(ShardId(shard)).map_or(0, |fence| fence.epoch.0);
+            let before = slot.swap(epoch, Ordering::AcqRel);
+            gained |= before == 0 && epoch != 0;
+        }
+        gained
+    }
 }
 
 impl Ownership {
@@ -74,18 +102,20 @@ impl Ownership {
     /// The store failed.
     pub async fn register(store: Arc<dyn Store>, name: &str) -> Result<Arc<Self>, Error> {
         let pod = PodId(uuid::Uuid::new_v4().as_u128());
-        let began = Instant::now();
+        let sent = boot_ms();
         store.register(pod, name).await?;
         let ownership = Arc::new(Self {
             pod,
             store,
-            epochs: RwLock::default(),
+            state: Mutex::new(State::new(pod, Settings::default(), sent)),
+            published: Published::new(),
             role: watch::Sender::new(Role::Standby),
-            began,
-            renewed_ms: AtomicU64::new(0),
-            term: AtomicU64::new(0),
+            wake_at: watch::Sender::new(0),
+            changes: watch::Sender::new(0),
+            gained: Notify::new(),
         });
-        tokio::spawn(ownership.clone().renew_for_ever());
+        tokio::spawn(ownership.clone().wake_in_time());
+        ownership.tell(Event::Woken);
         Ok(ownership)
     }
 
@@ -95,7 +125,7 @@ impl Ownership {
     /// The store failed, or another live process holds some of the shards.
     pub async fn acquire(store: Arc<dyn Store>, name: &str) -> Result<Arc<Self>, Error> {
         let ownership = Self::register(store, name).await?;
-        let claimed = tokio::time::timeout(PATIENCE, ownership.claim()).await;
+        let claimed = timeout(ACQUIRE_TIMEOUT, ownership.claim()).await;
         match claimed.unwrap_or(Err(Error::Taken)) {
             Ok(()) => Ok(ownership),
             Err(error) => {
@@ -106,138 +136,93 @@ impl Ownership {
     }
 
     /// Waits until no other live process has the shards, takes them all, and is active. Pods that do not renew their
-    /// leases meanwhile are declared dead.
+    /// leases meanwhile are declared dead. It goes on claiming when this future is dropped, until it drains.
     ///
     /// # Errors
     /// [`Error::Over`]. A store that fails is asked again.
-    pub async fn claim(&self) -> Result<(), Error> {
-        let lease = u64::try_from(LEASE.as_millis()).unwrap_or(u64::MAX);
-        let mut observer = Observer::new(self.pod, lease);
-        let mut asked = None;
-        loop {
-            if self.is_over() {
-                return Err(Error::Over);
-            }
-            match self.try_to_claim(&mut observer, &mut asked).await {
-                Ok(true) => return Ok(()),
-                Ok(false) => {}
-                Err(error) => tracing::warn!(%error, "waiting for the store"),
-            }
-            tokio::time::sleep(LOOK).await;
+    pub async fn claim(self: &Arc<Self>) -> Result<(), Error> {
+        self.tell(Event::Wanted);
+        let mut role = self.role();
+        let decided =
+            role.wait_for(|role| matches!(role, Role::Active { .. } | Role::Draining | Role::Over));
+        match decided.await.as_deref() {
+            Ok(Role::Active { .. }) => Ok(()),
+            _ => Err(Error::Over),
         }
     }
 
-    async fn try_to_claim(
-        &self,
-        observer: &mut Observer,
-        asked: &mut Option<Instant>,
-    ) -> Result<bool, Error> {
-        let look = observer.look(&self.store.observe().await?, self.now_ms());
-        for (pod, renewals) in look.dead {
-            self.store.declare_dead(pod, renewals).await?;
-        }
-        let is_time = look.changed || asked.is_none_or(|asked| asked.elapsed() >= ASK);
-        if !look.is_first || !is_time {
-            return Ok(false);
-        }
-        let claimed = self.store.claim(self.pod, SHARDS).await?;
-        let (all, some, term) = {
-            let mut epochs = self.epochs.write().unwrap_or_else(PoisonError::into_inner);
-            epochs.extend(claimed);
-            let term = epochs.values().map(|epoch| epoch.0).max();
-            (
-                epochs.len() == SHARDS as usize,
-                !epochs.is_empty(),
-                term.unwrap_or(0),
-            )
+    /// Gives the machine an event, and does what it says.
+    fn tell(self: &Arc<Self>, event: Event) {
+        let (effects, gained) = {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let (before, ended) = (state.role(), state.ended());
+            let effects = state.step(event, boot_ms());
+            let gained = self.published.publish(&state);
+            let role = state.role();
+            if role != before {
+                if ended.is_none() {
+                    report(before, role, state.ended());
+                }
+                self.role.send_replace(role);
+            }
+            (effects, gained)
         };
-        // Shards whose old owner was writing are passed over: they are asked for again at once.
-        *asked = (!some).then(Instant::now);
-        if all {
-            self.term.store(term, Ordering::Relaxed);
-            self.enter(Role::Active { term });
+        if gained {
+            self.gained.notify_one();
         }
-        Ok(all)
+        self.changes.send_modify(|count| *count += 1);
+        for effect in effects {
+            if let Effect::WakeAt(at) = effect {
+                self.wake_at.send_replace(at);
+            } else if !matches!(effect, Effect::Settled(_)) {
+                tokio::spawn(self.clone().carry_out(effect));
+            }
+        }
     }
 
-    async fn renew_for_ever(self: Arc<Self>) {
+    async fn carry_out(self: Arc<Self>, effect: Effect) {
+        let (store, pod) = (&self.store, self.pod);
+        let result = match effect {
+            Effect::Renew(call) => Event::Renewed(call, known(store.renew(pod).await)),
+            Effect::Observe(call) => Event::Observed(call, known(store.observe().await)),
+            Effect::DeclareDead { pod, seen } => {
+                Event::DeclaredDead(pod, known(store.declare_dead(pod, seen).await))
+            }
+            Effect::Claim { call, limit } => {
+                Event::Claimed(call, known(store.claim(pod, limit).await))
+            }
+            Effect::ReadOwned(call) => Event::Owned(call, known(store.owned(pod).await)),
+            Effect::Advance(call, fence) => {
+                Event::Advanced(call, fence, known(store.advance(fence).await))
+            }
+            Effect::ReleaseShards(call, fences) => {
+                Event::ShardsReleased(call, known(store.release_shards(&fences).await))
+            }
+            Effect::Release => Event::Released(known(store.release(pod).await)),
+            Effect::WakeAt(_) | Effect::Settled(_) => return,
+        };
+        self.tell(result);
+    }
+
+    /// The timer is tokio's, which may stand still while the machine is suspended; what time it is, is not.
+    async fn wake_in_time(self: Arc<Self>) {
+        let mut wake_at = self.wake_at.subscribe();
         while !self.is_over() {
-            tokio::time::sleep(RENEW).await;
-            let sent = self.now_ms();
-            let mut renewal = std::pin::pin!(self.store.renew(self.pod));
-            let renewed = tokio::select! {
-                renewed = &mut renewal => renewed,
-                () = tokio::time::sleep_until(self.valid_until()) => {
-                    self.expire();
-                    renewal.await
+            let at = *wake_at.borrow_and_update();
+            let wait = at.saturating_sub(boot_ms());
+            if wait == 0 && at > 0 {
+                self.tell(Event::Woken);
+                if *wake_at.borrow() > at {
+                    continue;
                 }
-            };
-            match renewed {
-                Ok(true) => {
-                    self.renewed_ms.store(sent, Ordering::Relaxed);
-                    self.resume();
-                }
-                Ok(false) => {
-                    if !self.is_over() {
-                        tracing::error!("this process was declared dead: it takes no more writes");
-                    }
-                    self.enter(Role::Over);
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "the lease could not be renewed");
-                    if Instant::now() >= self.valid_until() {
-                        self.expire();
-                    }
-                }
+            }
+            let sleep = tokio::time::sleep(Duration::from_millis(wait.max(1)));
+            tokio::select! {
+                () = sleep, if wait > 0 => {}
+                _ = wake_at.changed() => {}
+                () = tokio::time::sleep(Duration::from_secs(1)) => {}
             }
         }
-    }
-
-    fn now_ms(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-
-    fn valid_until(&self) -> Instant {
-        self.began + Duration::from_millis(self.renewed_ms.load(Ordering::Relaxed)) + LEASE
-    }
-
-    /// Somebody else may be active by now: nothing that only this process's memory says can be relied on.
-    fn expire(&self) {
-        self.role.send_if_modified(|role| {
-            let active = matches!(role, Role::Active { .. });
-            if active {
-                tracing::warn!("the lease has expired: waiting for the store");
-                *role = Role::Standby;
-            }
-            active
-        });
-    }
-
-    /// Nobody took the shards while the lease had expired.
-    fn resume(&self) {
-        let term = self.term.load(Ordering::Relaxed);
-        self.role.send_if_modified(|role| {
-            let resumes = term > 0 && *role == Role::Standby;
-            if resumes {
-                *role = Role::Active { term };
-            }
-            resumes
-        });
-    }
-
-    /// Changes the role, but never back from [`Role::Over`], nor from [`Role::Draining`] to anything but that.
-    fn enter(&self, next: Role) {
-        self.role.send_if_modified(|role| {
-            let may = match *role {
-                Role::Over => false,
-                Role::Draining => next == Role::Over,
-                Role::Standby | Role::Active { .. } => *role != next,
-            };
-            if may {
-                *role = next;
-            }
-            may
-        });
     }
 
     /// The role, and its changes.
@@ -247,12 +232,13 @@ impl Ownership {
 
     /// Whether this process is active and its lease covers this moment.
     pub fn is_active(&self) -> bool {
-        matches!(*self.role.borrow(), Role::Active { .. }) && Instant::now() < self.valid_until()
+        boot_ms() < self.published.active_until.load(Ordering::Acquire)
     }
 
-    /// Whether the lease covers this moment: nobody else can own what is ours.
+    /// Whether the lease covers this moment: nobody else can own what is ours, though this process may be draining. Cheap
+    /// enough to be asked for every output.
     pub fn is_leased(&self) -> bool {
-        !self.is_over() && Instant::now() < self.valid_until()
+        boot_ms() < self.published.leased_until.load(Ordering::Acquire)
     }
 
     /// Returns when this process is no standby, or no longer.
@@ -262,64 +248,64 @@ impl Ownership {
     }
 
     /// Takes no new work from now on.
-    pub fn drain(&self) {
-        self.enter(Role::Draining);
+    pub fn drain(self: &Arc<Self>) {
+        self.tell(Event::Drain);
     }
 
-    /// The right to write this worker's shard; nothing if it is not ours.
+    /// The right to write this worker's shard; nothing if it is not ours, or while that is in doubt. Takes no lock.
     pub fn fence(&self, worker: WorkerId) -> Option<Fence> {
-        if self.is_over() {
-            return None;
-        }
         let shard = worker.shard(SHARDS);
-        let epochs = self.epochs.read().unwrap_or_else(PoisonError::into_inner);
-        epochs.get(&shard).map(|epoch| Fence {
+        let epoch = self.published.epochs[shard.0 as usize].load(Ordering::Acquire);
+        (epoch != 0).then_some(Fence {
             pod: self.pod,
             shard,
-            epoch: *epoch,
+            epoch: Epoch(epoch),
         })
     }
 
-    /// The shards that are ours.
-    pub fn shards(&self) -> Vec<ShardId> {
-        self.epochs
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .keys()
-            .copied()
-            .collect()
+    /// As [`Ownership::fence`], but waits while the shard is ours and in no epoch in which it may be written: until what
+    /// became of a commit is settled.
+    pub async fn settled_fence(&self, worker: WorkerId) -> Option<Fence> {
+        let mut changes = self.changes.subscribe();
+        loop {
+            changes.borrow_and_update();
+            let fence = self.fence(worker);
+            let shard = worker.shard(SHARDS);
+            if fence.is_some() || !self.with_state(|state| state.is_in_doubt(shard)) {
+                return fence.or_else(|| self.fence(worker));
+            }
+            changes.changed().await.ok()?;
+        }
     }
 
-    /// The store refused this fence: the shard is somebody else's.
-    pub fn lost(&self, fence: Fence) {
-        let mut epochs = self.epochs.write().unwrap_or_else(PoisonError::into_inner);
-        if epochs.get(&fence.shard) == Some(&fence.epoch) {
-            epochs.remove(&fence.shard);
-        }
+    fn with_state<T>(&self, read: impl FnOnce(&State) -> T) -> T {
+        read(&self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The shards that are ours, those in doubt included.
+    pub fn shards(&self) -> Vec<ShardId> {
+        self.with_state(|state| state.held().map(|(shard, _)| shard).collect())
+    }
+
+    /// Returns when shards became ours since this was last called.
+    pub async fn gained(&self) {
+        self.gained.notified().await;
+    }
+
+    /// The store refused this fence: the shard is somebody else's, or in another epoch by now.
+    pub fn lost(self: &Arc<Self>, fence: Fence) {
+        self.tell(Event::Refused(fence));
     }
 
     /// After a commit of unknown fate: moves the shard to a new epoch, in which a load tells what became of it.
-    pub async fn settle(&self, fence: Fence) {
-        while self.fence_is_current(fence) {
-            match self.store.advance(fence).await {
-                Ok(Some(epoch)) => {
-                    let mut epochs = self.epochs.write().unwrap_or_else(PoisonError::into_inner);
-                    if let Some(current) = epochs.get_mut(&fence.shard) {
-                        *current = epoch.max(*current);
-                    }
-                }
-                Ok(None) => self.lost(fence),
-                Err(error) => {
-                    tracing::warn!(%error, "waiting for the store");
-                    tokio::time::sleep(RENEW).await;
-                }
+    pub async fn settle(self: &Arc<Self>, fence: Fence) {
+        let mut changes = self.changes.subscribe();
+        self.tell(Event::CommitFateUnknown(fence));
+        while !self.with_state(|state| state.is_settled(fence)) {
+            if changes.changed().await.is_err() {
+                return;
             }
         }
-    }
-
-    fn fence_is_current(&self, fence: Fence) -> bool {
-        let epochs = self.epochs.read().unwrap_or_else(PoisonError::into_inner);
-        !self.is_over() && epochs.get(&fence.shard) == Some(&fence.epoch)
     }
 
     fn is_over(&self) -> bool {
@@ -332,15 +318,51 @@ impl Ownership {
     }
 
     /// There is nothing left to own, or to release.
-    pub fn over(&self) {
-        self.enter(Role::Over);
+    pub fn over(self: &Arc<Self>) {
+        self.tell(Event::End);
     }
 
     /// Gives everything up, so that a successor need not wait.
-    pub async fn release(&self) {
-        self.over();
-        if let Err(error) = self.store.release(self.pod).await {
-            tracing::warn!(%error, "the shards could not be released; a successor waits for the lease to end");
+    pub async fn release(self: &Arc<Self>) {
+        let mut changes = self.changes.subscribe();
+        self.tell(Event::Release);
+        loop {
+            match self.with_state(State::released) {
+                Some(Ok(())) => return,
+                Some(Err(FateUnknown)) => {
+                    tracing::warn!(
+                        "the shards may not be released; a successor waits for the lease to end"
+                    );
+                    return;
+                }
+                None if changes.changed().await.is_err() => return,
+                None => {}
+            }
         }
+    }
+}
+
+/// What the machine needs to know of a failure: nothing. People do.
+fn known<T>(result: StoreResult<T>) -> Result<T, FateUnknown> {
+    result.map_err(|error| {
+        tracing::warn!(%error, "the store failed; asking again");
+        FateUnknown
+    })
+}
+
+fn report(before: Role, role: Role, ended: Option<Ended>) {
+    match (before, role, ended) {
+        (_, Role::Over, Some(Ended::DeclaredDead)) => {
+            tracing::error!("this process was declared dead: it takes no more writes");
+        }
+        (_, Role::Over, Some(Ended::StoreWentBack)) => {
+            tracing::error!(
+                "the database is older than it was: this process takes no more writes and must be started anew"
+            );
+        }
+        (Role::Active { .. }, Role::Standby, _) => {
+            tracing::warn!("the lease has expired, or a shard is lost: waiting for the store");
+        }
+        _ => {}
     }
 }

@@ -65,6 +65,7 @@ impl Pod {
             pod: self.name.clone(),
             state,
             term,
+            incarnation: Some(format!("{:032x}", self.ownership.pod().0)),
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use portside_core::alarm::{Alarm, AlarmChange};
+use portside_core::alarms::Fate;
 use portside_core::ids::{Fence, WorkerId, WorkerKey};
 use portside_core::write::WriteBatch;
 use portside_runtime::Start;
@@ -257,7 +258,8 @@ impl NotLoaded {
 
 async fn load(app: &App, worker: &Worker) -> Result<(Fence, Loaded), NotLoaded> {
     let id = worker.id;
-    let fence = app.ownership().fence(id).ok_or(NotLoaded::NotOurs)?;
+    let fence = app.ownership().settled_fence(id).await;
+    let fence = fence.ok_or(NotLoaded::NotOurs)?;
     let loaded = app.store().load(fence, id, LOAD_KEYS, LOAD_BYTES).await;
     match loaded.map_err(|error| NotLoaded::Failed(error.to_string()))? {
         Some(loaded) => Ok((fence, loaded)),
@@ -347,36 +349,46 @@ impl Workers {
         }
     }
 
-    /// If the ended instance had an alarm to handle, stores that this delivery failed.
+    /// If the ended instance had an alarm to handle, stores that this delivery failed. Counts as a commit of the worker:
+    /// its next instance is not loaded before, and so knows of the alarm as it is then.
     fn retry_alarm(&self, app: &Arc<App>, worker: &Arc<Worker>) {
         let Some(change) = app.alarms().instance_ended(&worker.key) else {
             return;
         };
-        let Some(fence) = app.ownership().fence(worker.id) else {
-            return;
-        };
-        let batch = WriteBatch {
-            alarm: change,
-            ..WriteBatch::default()
-        };
         let open = worker.commit_begins();
-        let commit = Commit {
-            fence,
-            worker: worker.key.clone(),
-            batch,
-        };
-        let (lanes, app) = (app.clone(), app.clone());
-        lanes.lanes().submit_with(commit, move |outcome| {
-            let key = &open.worker().key;
-            match (outcome, change) {
-                (Ok(Outcome::Committed), change) => app.alarms().changed(key, change),
-                // The store has it as it was; the next refill finds it there.
-                (Ok(Outcome::Fenced), _) => {}
-                (Err(_), AlarmChange::RetryIf { next }) => {
-                    app.alarms().changed(key, AlarmChange::Set(next));
-                }
-                (Err(_), _) => {}
-            }
+        let (spawner, app) = (app.clone(), app.clone());
+        spawner.spawn(async move {
+            store_retry(&app, open.worker(), change).await;
+            drop(open);
         });
     }
+}
+
+async fn store_retry(app: &Arc<App>, worker: &Worker, change: AlarmChange) {
+    let key = &worker.key;
+    let Some(fence) = app.ownership().settled_fence(worker.id).await else {
+        app.alarms().retry_failed(key);
+        return;
+    };
+    let ticket = app.alarms().submitted(key, change);
+    let pending = app.lanes().submit(Commit {
+        fence,
+        worker: key.clone(),
+        batch: WriteBatch {
+            alarm: change,
+            ..WriteBatch::default()
+        },
+    });
+    let fate = match pending.await {
+        Ok(Outcome::Committed) => Fate::Committed,
+        Ok(Outcome::Fenced) => {
+            app.ownership().lost(fence);
+            Fate::Refused
+        }
+        Err(_) => {
+            app.ownership().settle(fence).await;
+            Fate::Unknown
+        }
+    };
+    app.alarms().settled(key, ticket, fate);
 }

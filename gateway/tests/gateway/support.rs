@@ -252,6 +252,7 @@ impl Application for Admin {
                 pod: self.pod.clone(),
                 state,
                 term,
+                incarnation: None,
             };
             Ok(text(serde_json::to_vec(&answer).unwrap()))
         })

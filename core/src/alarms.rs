@@ -1,0 +1,311 @@
+//! Which alarms are to be delivered when: what is stored, as far as is known, and what is being delivered.
+//!
+//! Alarms due within [`HORIZON_MS`] are kept in memory. They are read from the store in pages, and what this process commits
+//! changes them in the order of its commits.
+
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+
+use crate::alarm::{self, Alarm, AlarmChange};
+use crate::ids::{WorkerId, WorkerKey};
+
+/// Alarms due within this time are in memory; the store is read twice in it. In milliseconds.
+pub const HORIZON_MS: i64 = 60_000;
+/// Alarms read from the store at a time.
+pub const PAGE: usize = 10_000;
+/// After a reading failed, the next one waits for this long. In milliseconds.
+pub const READ_RETRY_INTERVAL_MS: i64 = 1_000;
+
+/// A change of a worker's alarm that was sent to the store. The numbers grow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket(u64);
+
+/// What became of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It is durable.
+    Committed,
+    /// It was refused.
+    Refused,
+    /// It failed, and what is stored now only the store can say. To be reported once that is settled.
+    Unknown,
+}
+
+/// A page of alarms to be read: see `Store::alarms`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Query {
+    /// Where the last page ended.
+    pub after: Option<(i64, WorkerId)>,
+    /// Due at or before this time, in milliseconds since the Unix epoch.
+    pub until: i64,
+    /// How many.
+    pub limit: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Waits for its time.
+    Armed,
+    /// Given to its worker, which has not said yet what became of it.
+    Delivered,
+    /// The delivery failed; how is being stored.
+    Failed,
+}
+
+#[derive(Debug)]
+struct Change {
+    ticket: Ticket,
+    change: AlarmChange,
+    fate: Option<Fate>,
+}
+
+/// The reading of everything within the horizon, page by page.
+#[derive(Debug)]
+struct Pass {
+    /// When it began, or the next one may begin if it is complete.
+    began: i64,
+    until: i64,
+    after: Option<(i64, WorkerId)>,
+    is_complete: bool,
+}
+
+/// The alarms of this process's workers that are due soon.
+///
+/// Guarantees that an alarm that is stored and not being delivered is delivered when it is due, as soon as memory and one
+/// page allow, however many others are due or being delivered; and that one that was replaced, or disarmed, before the
+/// store was asked is not delivered.
+#[derive(Debug)]
+pub struct Alarms {
+    page: usize,
+    known: HashMap<WorkerKey, (Alarm, Phase)>,
+    by_time: BTreeSet<(i64, WorkerKey)>,
+    changes: HashMap<WorkerKey, VecDeque<Change>>,
+    tickets: u64,
+    pass: Option<Pass>,
+    is_reading: bool,
+    /// Begin from the start: something was gained, or is in doubt.
+    again: bool,
+    read_after: i64,
+    /// Whose alarms changed since the reading under way was sent. What it says of them may be older.
+    changed_meanwhile: HashSet<WorkerKey>,
+}
+
+impl Default for Alarms {
+    fn default() -> Self {
+        Self::new(PAGE)
+    }
+}
+
+impl Alarms {
+    /// Nothing is known. `page` alarms are read at a time.
+    #[must_use]
+    pub fn new(page: usize) -> Self {
+        Self {
+            page: page.max(1),
+            known: HashMap::new(),
+            by_time: BTreeSet::new(),
+            changes: HashMap::new(),
+            tickets: 0,
+            pass: None,
+            is_reading: false,
+            again: false,
+            read_after: i64::MIN,
+            changed_meanwhile: HashSet::new(),
+        }
+    }
+
+    fn arm(&mut self, worker: &WorkerKey, alarm: Alarm) {
+        self.forget(worker);
+        self.by_time.insert((alarm.due, worker.clone()));
+        self.known.insert(worker.clone(), (alarm, Phase::Armed));
+    }
+
+    fn forget(&mut self, worker: &WorkerKey) {
+        if let Some((old, _)) = self.known.remove(worker) {
+            self.by_time.remove(&(old.due, worker.clone()));
+        }
+    }
+
+    /// A change is sent to the store. Call this in the order in which a worker's changes are; none for no change.
+    pub fn submitted(&mut self, worker: &WorkerKey, change: AlarmChange) -> Option<Ticket> {
+        if change == AlarmChange::Keep {
+            return None;
+        }
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        let change = Change {
+            ticket,
+            change,
+            fate: None,
+        };
+        self.changes
+            .entry(worker.clone())
+            .or_default()
+            .push_back(change);
+        Some(ticket)
+    }
+
+    /// The fate of a change is known at `now`, in milliseconds since the Unix epoch. Fates may come in any order: changes
+    /// take effect in the order in which they were submitted.
+    pub fn settled(&mut self, worker: &WorkerKey, ticket: Ticket, fate: Fate, now: i64) {
+        let Some(changes) = self.changes.get_mut(worker) else {
+            return;
+        };
+        for change in changes.iter_mut().filter(|it| it.ticket == ticket) {
+            change.fate = Some(fate);
+        }
+        let mut settled = vec![];
+        while let Some(fate) = changes.front().and_then(|change| change.fate) {
+            settled.extend(changes.pop_front().map(|change| (change.change, fate)));
+        }
+        if changes.is_empty() {
+            self.changes.remove(worker);
+        }
+        for (change, fate) in settled {
+            self.apply(worker, change, fate, now);
+        }
+    }
+
+    fn apply(&mut self, worker: &WorkerKey, change: AlarmChange, fate: Fate, now: i64) {
+        if self.is_reading {
+            self.changed_meanwhile.insert(worker.clone());
+        }
+        let known = self.known.get(worker).copied();
+        let is_conditional = matches!(
+            change,
+            AlarmChange::ClearIf { .. } | AlarmChange::RetryIf { .. }
+        );
+        if fate != Fate::Committed || (is_conditional && known.is_none()) {
+            // What is stored is not known here: it is to be read.
+            self.forget(worker);
+            self.again = true;
+            return;
+        }
+        let stored = known.map(|(alarm, _)| alarm);
+        match alarm::apply(stored, change) {
+            // A condition that is not met changes nothing, least of all a delivery under way.
+            same if is_conditional && same == stored => {}
+            Some(alarm) if alarm.due <= now.saturating_add(HORIZON_MS) => self.arm(worker, alarm),
+            // What is due later is read in time.
+            Some(_) | None => self.forget(worker),
+        }
+    }
+
+    /// What is due at `now`. Each is delivered once, until its worker's delivery has an outcome.
+    pub fn take_due(&mut self, now: i64) -> Vec<(WorkerKey, Alarm)> {
+        let mut due = vec![];
+        while self.by_time.first().is_some_and(|(time, _)| *time <= now) {
+            let Some((_, worker)) = self.by_time.pop_first() else {
+                break;
+            };
+            if let Some((alarm, phase)) = self.known.get_mut(&worker) {
+                *phase = Phase::Delivered;
+                due.push((worker, *alarm));
+            }
+        }
+        due
+    }
+
+    /// The worker's instance ended at `now`. If it had an alarm to handle, that delivery failed: says how to store that.
+    pub fn instance_ended(&mut self, worker: &WorkerKey, now: i64) -> Option<AlarmChange> {
+        let (alarm, phase) = self.known.get_mut(worker)?;
+        if *phase != Phase::Delivered {
+            return None;
+        }
+        *phase = Phase::Failed;
+        Some(alarm::after_delivery(*alarm, false, now))
+    }
+
+    /// The worker did not handle this alarm, for it knows of another one. If that was what is known here, it is read anew.
+    pub fn not_matched(&mut self, worker: &WorkerKey, alarm: Alarm) {
+        if self.known.get(worker) == Some(&(alarm, Phase::Delivered)) {
+            self.forget(worker);
+        }
+    }
+
+    /// How the failed delivery is to be stored cannot be stored: what is stored is read anew.
+    pub fn retry_failed(&mut self, worker: &WorkerKey) {
+        self.forget(worker);
+        self.again = true;
+    }
+
+    /// There may be alarms that were not read: shards were gained.
+    pub fn read_again(&mut self) {
+        self.again = true;
+    }
+
+    /// When something is to be done: an alarm is due, or a page is to be read.
+    #[must_use]
+    pub fn next(&self, now: i64) -> i64 {
+        let due = self.by_time.first().map(|(time, _)| *time);
+        let read = (!self.is_reading).then(|| self.next_read(now)).flatten();
+        let idle = now.saturating_add(HORIZON_MS);
+        [due, read].into_iter().flatten().min().unwrap_or(idle)
+    }
+
+    fn next_read(&self, now: i64) -> Option<i64> {
+        let at = match &self.pass {
+            None => now,
+            Some(_) if self.again => now,
+            // A wall clock that was set back must not keep it waiting.
+            Some(pass) if pass.is_complete => pass.began.min(now).saturating_add(HORIZON_MS / 2),
+            Some(_) if self.by_time.len() < self.page => now,
+            // Enough is in memory, all of it due earlier.
+            Some(_) => return None,
+        };
+        Some(
+            at.max(
+                self.read_after
+                    .min(now.saturating_add(READ_RETRY_INTERVAL_MS)),
+            ),
+        )
+    }
+
+    /// The page to read at `now`, if one is due. Its result must be given to [`Alarms::found`].
+    pub fn read(&mut self, now: i64) -> Option<Query> {
+        if self.is_reading || self.next_read(now).is_none_or(|at| at > now) {
+            return None;
+        }
+        if self.again || self.pass.as_ref().is_none_or(|pass| pass.is_complete) {
+            self.again = false;
+            self.pass = Some(Pass {
+                began: now,
+                until: now.saturating_add(HORIZON_MS),
+                after: None,
+                is_complete: false,
+            });
+        }
+        let pass = self.pass.as_ref()?;
+        self.is_reading = true;
+        self.changed_meanwhile.clear();
+        Some(Query {
+            after: pass.after,
+            until: pass.until,
+            limit: self.page,
+        })
+    }
+
+    /// The page that was read, or none if reading failed at `now`.
+    pub fn found(&mut self, page: Option<Vec<(WorkerKey, Alarm)>>, now: i64) {
+        self.is_reading = false;
+        let Some(page) = page else {
+            self.read_after = now.saturating_add(READ_RETRY_INTERVAL_MS);
+            return;
+        };
+        if let Some(pass) = &mut self.pass {
+            pass.is_complete = page.len() < self.page;
+            pass.after = page.last().map(|(worker, alarm)| (alarm.due, worker.id()));
+        }
+        for (worker, alarm) in page {
+            let is_newer_here =
+                self.changes.contains_key(&worker) || self.changed_meanwhile.contains(&worker);
+            let is_known = self.known.get(&worker).is_some_and(|(it, _)| *it == alarm);
+            if !is_newer_here && !is_known {
+                self.arm(&worker, alarm);
+            }
+        }
+        self.changed_meanwhile.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests;

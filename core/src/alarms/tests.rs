@@ -1,0 +1,280 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn worker(name: &str) -> WorkerKey {
+    WorkerKey::new("w.js", name).unwrap()
+}
+
+fn commit(alarms: &mut Alarms, worker: &WorkerKey, change: AlarmChange, now: i64) {
+    if let Some(ticket) = alarms.submitted(worker, change) {
+        alarms.settled(worker, ticket, Fate::Committed, now);
+    }
+}
+
+#[test]
+fn due_alarms_are_taken_once_in_order() {
+    let mut alarms = Alarms::default();
+    for (name, due) in [("b", 20), ("a", 30), ("a", 10), ("c", 40)] {
+        commit(
+            &mut alarms,
+            &worker(name),
+            AlarmChange::Set(Alarm::at(due)),
+            0,
+        );
+    }
+    let due = [(worker("a"), Alarm::at(10)), (worker("b"), Alarm::at(20))];
+    assert_eq!(alarms.take_due(30), due);
+    assert_eq!(alarms.take_due(30), []);
+}
+
+#[test]
+fn an_instance_that_ends_in_its_handler_is_retried_once() {
+    let (mut alarms, a) = (Alarms::default(), worker("a"));
+    commit(&mut alarms, &a, AlarmChange::Set(Alarm::at(10)), 0);
+    assert_eq!(alarms.instance_ended(&a, 5), None, "not delivered yet");
+    assert_eq!(alarms.take_due(10).len(), 1);
+    let Some(change @ AlarmChange::RetryIf { next }) = alarms.instance_ended(&a, 11) else {
+        panic!("a retry")
+    };
+    assert_eq!((next.scheduled, next.retries), (10, 1));
+    assert_eq!(alarms.instance_ended(&a, 12), None);
+    commit(&mut alarms, &a, change, 13);
+    assert_eq!(alarms.take_due(next.due), [(a, next)]);
+}
+
+#[test]
+fn a_retry_does_not_replace_the_alarm_that_the_handler_set() {
+    let (mut alarms, a) = (Alarms::default(), worker("a"));
+    let (old, new) = (Alarm::at(10), Alarm::at(20));
+    commit(&mut alarms, &a, AlarmChange::Set(old), 0);
+    alarms.take_due(10);
+    // The handler's turn is on its way to the store when its instance ends.
+    let set = alarms.submitted(&a, AlarmChange::Set(new)).unwrap();
+    let change = alarms.instance_ended(&a, 11).unwrap();
+    let retry = alarms.submitted(&a, change).unwrap();
+    alarms.settled(&a, set, Fate::Committed, 12);
+    alarms.settled(&a, retry, Fate::Committed, 12);
+    assert_eq!(alarms.take_due(20), [(a, new)]);
+}
+
+#[test]
+fn fates_that_come_in_another_order_than_the_commits_change_nothing() {
+    let (mut alarms, a) = (Alarms::default(), worker("a"));
+    let first = alarms
+        .submitted(&a, AlarmChange::Set(Alarm::at(10)))
+        .unwrap();
+    let second = alarms.submitted(&a, AlarmChange::Clear).unwrap();
+    alarms.settled(&a, second, Fate::Committed, 0);
+    alarms.settled(&a, first, Fate::Committed, 0);
+    assert_eq!(alarms.take_due(99), []);
+}
+
+#[test]
+fn a_condition_that_is_not_met_does_not_touch_a_delivery() {
+    let (mut alarms, a) = (Alarms::default(), worker("a"));
+    commit(&mut alarms, &a, AlarmChange::Set(Alarm::at(10)), 0);
+    alarms.take_due(10);
+    commit(&mut alarms, &a, AlarmChange::ClearIf { scheduled: 7 }, 11);
+    assert!(alarms.instance_ended(&a, 12).is_some());
+}
+
+#[test]
+fn an_alarm_that_its_worker_did_not_know_is_read_again() {
+    let (mut alarms, a) = (Alarms::default(), worker("a"));
+    commit(&mut alarms, &a, AlarmChange::Set(Alarm::at(10)), 0);
+    assert!(alarms.read(0).is_some());
+    alarms.found(Some(vec![]), 0);
+    alarms.take_due(10);
+    alarms.not_matched(&a, Alarm::at(10));
+    let later = HORIZON_MS / 2 + 1;
+    assert!(alarms.read(later).is_some());
+    alarms.found(Some(vec![(a.clone(), Alarm::at(10))]), later);
+    assert_eq!(alarms.take_due(later), [(a, Alarm::at(10))]);
+}
+
+#[test]
+fn what_was_read_before_a_change_is_not_believed_after_it() {
+    let (mut alarms, a, b) = (Alarms::default(), worker("a"), worker("b"));
+    assert!(alarms.read(0).is_some());
+    commit(&mut alarms, &a, AlarmChange::Clear, 1);
+    let pending = alarms.submitted(&b, AlarmChange::Clear).unwrap();
+    let older = vec![(a, Alarm::at(5)), (b.clone(), Alarm::at(5))];
+    alarms.found(Some(older), 2);
+    assert_eq!(alarms.take_due(9), []);
+    alarms.settled(&b, pending, Fate::Committed, 9);
+    assert_eq!(alarms.take_due(9), []);
+}
+
+/// The store: what `Store::alarms` would find.
+fn page(
+    stored: &BTreeMap<(i64, WorkerId), (WorkerKey, Alarm)>,
+    query: Query,
+) -> Vec<(WorkerKey, Alarm)> {
+    let rows = stored.iter();
+    rows.filter(|(place, _)| {
+        query.after.is_none_or(|after| **place > after) && place.0 <= query.until
+    })
+    .take(query.limit)
+    .map(|(_, row)| row.clone())
+    .collect()
+}
+
+#[test]
+fn more_than_a_page_of_due_alarms_is_delivered_at_once_behind_handlers_that_take_long() {
+    let mut alarms = Alarms::default();
+    let count = PAGE * 2 + 1;
+    let stored = (0..count).map(|n| {
+        let key = worker(&n.to_string());
+        ((5, key.id()), (key, Alarm::at(5)))
+    });
+    let stored: BTreeMap<_, _> = stored.collect();
+    let (mut delivered, mut now) = (HashSet::new(), 10);
+    // No handler ends, and no time passes: the clock counts the pages.
+    while let Some(query) = alarms.read(10) {
+        alarms.found(Some(page(&stored, query)), 10);
+        delivered.extend(alarms.take_due(10).into_iter().map(|(worker, _)| worker));
+        now += 1;
+    }
+    assert_eq!(delivered.len(), count);
+    assert_eq!(now, 13);
+}
+
+#[test]
+fn shards_that_are_gained_are_read_at_once() {
+    let mut alarms = Alarms::default();
+    assert!(alarms.read(0).is_some());
+    alarms.read_again(); // while a reading without them is under way
+    alarms.found(Some(vec![]), 1);
+    assert_eq!(alarms.read(1).map(|query| query.after), Some(None));
+    alarms.found(Some(vec![]), 1);
+    assert_eq!(alarms.read(1), None);
+}
+
+#[test]
+fn a_failed_reading_is_tried_again_soon() {
+    let mut alarms = Alarms::default();
+    assert!(alarms.read(0).is_some());
+    alarms.found(None, 0);
+    assert_eq!(alarms.read(0), None);
+    assert_eq!(alarms.next(0), READ_RETRY_INTERVAL_MS);
+    assert!(alarms.read(READ_RETRY_INTERVAL_MS).is_some());
+}
+
+#[derive(Debug, Clone)]
+enum Chance {
+    Change(usize, u8, i64),
+    Settle(usize),
+    Read,
+    Answer(bool),
+    Time(i64),
+    Instance(usize),
+}
+
+fn chance() -> impl Strategy<Value = Chance> {
+    prop_oneof![
+        4 => (0..3_usize, 0..6_u8, 0..9_i64).prop_map(|(worker, what, time)| Chance::Change(worker, what, time)),
+        6 => (0..8_usize).prop_map(Chance::Settle),
+        3 => Just(Chance::Read),
+        3 => any::<bool>().prop_map(Chance::Answer),
+        3 => (0..20_000_i64).prop_map(Chance::Time),
+        1 => (0..3_usize).prop_map(Chance::Instance),
+    ]
+}
+
+proptest! {
+    /// Whatever order things come in: what is stored in the end, and due, is delivered; and nothing else.
+    #[test]
+    fn what_is_stored_is_delivered(chances in prop::collection::vec(chance(), 0..80)) {
+        let keys = [worker("a"), worker("b"), worker("c")];
+        let mut alarms = Alarms::new(2);
+        let mut stored: [Option<Alarm>; 3] = [None; 3];
+        let (mut now, mut under_way, mut answer) = (0_i64, vec![], None);
+        let rows = |stored: &[Option<Alarm>; 3]| {
+            let rows = stored.iter().zip(&keys);
+            rows.filter_map(|(alarm, key)| Some(((alarm.as_ref()?.due, key.id()), (key.clone(), (*alarm)?))))
+                .collect::<BTreeMap<_, _>>()
+        };
+        for chance in chances {
+            match chance {
+                Chance::Change(at, what, time) => {
+                    let time = now + time * 3_000;
+                    let scheduled = stored[at].map_or(time, |alarm| alarm.scheduled);
+                    let change = match what {
+                        0 | 1 => AlarmChange::Set(Alarm::at(time)),
+                        2 => AlarmChange::Clear,
+                        3 => AlarmChange::ClearIf { scheduled },
+                        4 => AlarmChange::RetryIf { next: Alarm { scheduled, retries: 1, due: time } },
+                        _ => AlarmChange::Set(Alarm::at(now + 10 * HORIZON_MS)),
+                    };
+                    let ticket = alarms.submitted(&keys[at], change).unwrap();
+                    // Durable at once; the answer comes when it comes. What is refused by chance has no effect.
+                    let fate = if time % 7 == 3 { Fate::Refused } else { Fate::Committed };
+                    if fate == Fate::Committed {
+                        stored[at] = alarm::apply(stored[at], change);
+                    }
+                    under_way.push((at, ticket, fate));
+                }
+                Chance::Settle(at) if !under_way.is_empty() => {
+                    let (at, ticket, fate) = under_way.swap_remove(at % under_way.len());
+                    alarms.settled(&keys[at], ticket, fate, now);
+                }
+                Chance::Read => {
+                    if let Some(query) = alarms.read(now) {
+                        answer = Some(page(&rows(&stored), query));
+                    }
+                }
+                Chance::Answer(fails) => {
+                    if let Some(page) = answer.take() {
+                        alarms.found((!fails).then_some(page), now);
+                    }
+                }
+                Chance::Time(by) => now += by,
+                // Its alarm is retried some time; here it only must not be forgotten.
+                Chance::Instance(at) => {
+                    if let Some(change) = alarms.instance_ended(&keys[at], now) {
+                        stored[at] = alarm::apply(stored[at], change);
+                        let ticket = alarms.submitted(&keys[at], change).unwrap();
+                        under_way.push((at, ticket, Fate::Committed));
+                    }
+                }
+                Chance::Settle(_) => {}
+            }
+        }
+        // Calm: everything is answered, and each delivery is handled.
+        for (at, ticket, fate) in under_way {
+            alarms.settled(&keys[at], ticket, fate, now);
+        }
+        if let Some(page) = answer {
+            alarms.found(Some(page), now);
+        }
+        for at in 0..3 {
+            if let Some(change) = alarms.instance_ended(&keys[at], now) {
+                stored[at] = alarm::apply(stored[at], change);
+                commit(&mut alarms, &keys[at], change, now);
+            }
+        }
+        let mut delivered = stored.map(|alarm| alarm.is_none());
+        for _ in 0..2_000 {
+            while let Some(query) = alarms.read(now) {
+                let page = page(&rows(&stored), query);
+                alarms.found(Some(page), now);
+            }
+            for (key, alarm) in alarms.take_due(now) {
+                let at = keys.iter().position(|it| *it == key).unwrap();
+                prop_assert_eq!(stored[at], Some(alarm), "not what is stored");
+                prop_assert!(alarm.due <= now);
+                delivered[at] = true;
+                stored[at] = None;
+                commit(&mut alarms, &key, AlarmChange::Clear, now);
+            }
+            if delivered == [true; 3] {
+                break;
+            }
+            now = alarms.next(now).max(now + 1);
+        }
+        prop_assert_eq!(delivered, [true; 3], "{:?} {:?}", stored, alarms);
+    }
+}

@@ -1,0 +1,82 @@
+//! How a pod comes by the shards: it observes the others, and the first of those alive claims.
+//!
+//! One pod takes all shards. Who is first is judged by each pod on what it has seen, so two can each have got a part. The
+//! one that then sees that it is not first gives its part up, and the other's next claim gets it.
+
+use super::pod::{Ask, State};
+use super::{Effect, Millis};
+use crate::ids::{Fence, PodId};
+
+impl State {
+    /// When the next call of [`State::plan_asking`] is due.
+    pub(super) fn next_asking(&self) -> Option<Millis> {
+        let observe = self.observes().then_some(self.observe_at);
+        observe.into_iter().chain(self.read_at).min()
+    }
+
+    /// Reads what is this pod's, or who is alive, if that is due and nothing of the kind is under way.
+    pub(super) fn plan_asking(&mut self, now: Millis, effects: &mut Vec<Effect>) {
+        if !self.observes() {
+            // What was seen long ago says nothing about who is alive.
+            self.observer = Default::default();
+        }
+        if self.asking.is_some() {
+            return;
+        }
+        if self.read_at.is_some_and(|at| now >= at) {
+            self.read_at = None;
+            effects.push(Effect::ReadOwned(self.ask(Ask::ReadOwned)));
+        } else if self.observes() && now >= self.observe_at {
+            self.observe_at = now + self.settings.observation_interval_ms;
+            effects.push(Effect::Observe(self.ask(Ask::Observe)));
+        }
+    }
+
+    /// These pods are alive by the store.
+    pub(super) fn observed(
+        &mut self,
+        alive: &[(PodId, u64)],
+        now: Millis,
+        effects: &mut Vec<Effect>,
+    ) {
+        if !self.observes() {
+            return;
+        }
+        self.observe_at = now + self.settings.observation_interval_ms;
+        let members = self
+            .observer
+            .look(self.me, alive, self.settings.lease_ms, now);
+        let dead = members.dead.into_iter();
+        effects.extend(dead.map(|(pod, seen)| Effect::DeclareDead { pod, seen }));
+        if members.is_first {
+            if members.changed || now >= self.claim_at {
+                self.has_claimed = true;
+                let call = self.ask(Ask::Claim);
+                let limit = self.settings.shards;
+                effects.push(Effect::Claim { call, limit });
+            }
+        } else if !self.holdings.is_empty() {
+            self.give_way(effects);
+        } else if self.has_claimed && now >= self.claim_at {
+            // A claim whose answer was lost may have been carried out since.
+            self.claim_at = now + self.settings.claim_interval_ms;
+            self.read_soon(now);
+        }
+    }
+
+    /// Gives up the part that this pod has.
+    fn give_way(&mut self, effects: &mut Vec<Effect>) {
+        let fences: Vec<Fence> = self
+            .held()
+            .filter_map(|(shard, _)| self.fence(shard))
+            .collect();
+        if fences.is_empty() {
+            return; // Those in doubt are settled first.
+        }
+        for fence in &fences {
+            self.holdings.drop(fence.shard);
+        }
+        let call = self.ask(Ask::ReleaseShards);
+        effects.push(Effect::ReleaseShards(call, fences));
+    }
+}

@@ -1,0 +1,62 @@
+//! A pod's own lease, judged by its own clock.
+
+use super::{Call, FateUnknown, Millis, Reply, Settings};
+
+/// When the lease was last confirmed, and the renewal under way.
+#[derive(Debug, Clone)]
+pub(super) struct Lease {
+    interval_ms: Millis,
+    lease_ms: Millis,
+    /// When the last renewal that the store confirmed was sent. From then it counts, for nobody can have seen it earlier.
+    confirmed: Millis,
+    in_flight: Option<(Call, Millis)>,
+    next: Millis,
+}
+
+impl Lease {
+    /// The registration, sent at `registered`, is the first renewal.
+    pub(super) fn new(settings: &Settings, registered: Millis) -> Self {
+        Self {
+            interval_ms: settings.renewal_interval_ms,
+            lease_ms: settings.lease_ms,
+            confirmed: registered,
+            in_flight: None,
+            next: registered + settings.renewal_interval_ms,
+        }
+    }
+
+    /// At this time the lease has expired.
+    pub(super) fn valid_until(&self) -> Millis {
+        self.confirmed + self.lease_ms
+    }
+
+    /// When the next renewal is to be sent; none while one is under way.
+    pub(super) fn next(&self) -> Option<Millis> {
+        self.in_flight.is_none().then_some(self.next)
+    }
+
+    /// There is reason to ask now.
+    pub(super) fn hurry(&mut self, now: Millis) {
+        self.next = self.next.min(now);
+    }
+
+    pub(super) fn sent(&mut self, call: Call, now: Millis) {
+        self.in_flight = Some((call, now));
+    }
+
+    /// Takes a result. Returns `false` if the pod was declared dead.
+    pub(super) fn renewed(&mut self, call: Call, reply: Reply<bool>, now: Millis) -> bool {
+        let sent = self.in_flight.filter(|(in_flight, _)| *in_flight == call);
+        if let Some((_, sent)) = sent {
+            self.in_flight = None;
+            match reply {
+                Ok(_) => {
+                    self.confirmed = self.confirmed.max(sent);
+                    self.next = now.max(sent + self.interval_ms);
+                }
+                Err(FateUnknown) => self.next = now + self.interval_ms,
+            }
+        }
+        reply != Ok(false)
+    }
+}

@@ -1,0 +1,124 @@
+//! Who of the pods is alive, and whose turn it is to claim.
+//!
+//! A pod's lease is a number that it raises; an observer that sees the same number for a whole lease knows that the pod's
+//! own clock has told it the same. No two machines' clocks are compared.
+
+use std::collections::BTreeMap;
+
+use super::Millis;
+use crate::ids::PodId;
+
+/// What one look at the leases says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Members {
+    /// Pods to declare dead, each with the number that did not change.
+    pub(super) dead: Vec<(PodId, u64)>,
+    /// Whether this pod comes first among those alive. Pods that see the same pods alive agree on who that is. Two that do
+    /// not may each claim a part; then the one that is not first gives its part up.
+    pub(super) is_first: bool,
+    /// Whether somebody came or went since the last look.
+    pub(super) changed: bool,
+}
+
+/// Remembers when each pod's number last changed.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Observer {
+    seen: BTreeMap<PodId, Seen>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    renewals: u64,
+    since: Millis,
+}
+
+impl Observer {
+    /// Takes the pods that are alive by the store, `me` among them, as read before `now`. A number that was unchanged for
+    /// `lease_ms` is death.
+    pub(super) fn look(
+        &mut self,
+        me: PodId,
+        alive: &[(PodId, u64)],
+        lease_ms: Millis,
+        now: Millis,
+    ) -> Members {
+        let before: Vec<PodId> = self.seen.keys().copied().collect();
+        let seen = alive.iter().map(|&(pod, renewals)| {
+            let known = self.seen.get(&pod).copied();
+            let same = known.filter(|known| known.renewals == renewals);
+            let fresh = Seen {
+                renewals,
+                since: now,
+            };
+            (pod, same.unwrap_or(fresh))
+        });
+        self.seen = seen.collect();
+        let dead = self
+            .seen
+            .iter()
+            .filter(|(pod, seen)| **pod != me && now.saturating_sub(seen.since) >= lease_ms)
+            .map(|(pod, seen)| (*pod, seen.renewals));
+        Members {
+            dead: dead.collect(),
+            is_first: self.seen.keys().next() == Some(&me),
+            changed: !before.iter().eq(self.seen.keys()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const A: PodId = PodId(1);
+    const B: PodId = PodId(2);
+
+    fn look(observer: &mut Observer, me: PodId, alive: &[(PodId, u64)], now: Millis) -> Members {
+        observer.look(me, alive, 3_000, now)
+    }
+
+    #[test]
+    fn an_unchanged_number_is_death_after_a_lease_and_not_before() {
+        let mut observer = Observer::default();
+        let mut dead = |b, now| look(&mut observer, A, &[(A, 0), (B, b)], now).dead;
+        assert_eq!(dead(7, 100), []);
+        assert_eq!(dead(7, 3_099), []);
+        assert_eq!(dead(7, 3_100), [(B, 7)]);
+        assert_eq!(dead(8, 3_200), []);
+    }
+
+    #[test]
+    fn a_number_that_steps_back_is_a_sign_of_life() {
+        // A database that crashes forgets the last renewals.
+        let mut observer = Observer::default();
+        look(&mut observer, A, &[(A, 0), (B, 7)], 0);
+        let members = look(&mut observer, A, &[(A, 0), (B, 5)], 4_000);
+        assert_eq!(members.dead, []);
+    }
+
+    #[test]
+    fn comings_and_goings_are_changes_renewals_are_not() {
+        let mut observer = Observer::default();
+        assert!(look(&mut observer, B, &[(A, 0), (B, 0)], 0).changed);
+        let members = look(&mut observer, B, &[(A, 1), (B, 1)], 1);
+        assert!(!members.changed && !members.is_first);
+        let members = look(&mut observer, B, &[(B, 2)], 2);
+        assert!(members.changed && members.is_first);
+    }
+
+    proptest! {
+        /// Whatever each of them has seen before, pods that see the same pods alive agree on who is first.
+        #[test]
+        fn exactly_one_is_first(pods in prop::collection::btree_set(any::<u128>(), 1..8), earlier in any::<u8>()) {
+            let alive: Vec<_> = pods.iter().map(|pod| (PodId(*pod), 0)).collect();
+            let first = alive.iter().filter(|(me, _)| {
+                let mut observer = Observer::default();
+                look(&mut observer, *me, &alive[..usize::from(earlier) % alive.len()], 0);
+                look(&mut observer, *me, &alive, 1).is_first
+            });
+            prop_assert_eq!(first.count(), 1);
+        }
+    }
+}

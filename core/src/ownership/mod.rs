@@ -1,0 +1,183 @@
+//! Which pod may write which shard, as machines without I/O.
+//!
+//! [`State`] is one pod: its lease, what it sees of the others, the shards it claims, and what it does when the store's
+//! answer to a change is lost. [`gateway::Gateway`] decides, from what pods say of themselves, which one gets the requests.
+//! Both are driven by events, answer with effects as plain data, and read no clock: whoever drives them carries the
+//! effects out, in any order and as late as it happens, and reports every result, also "nobody knows whether it happened".
+//! A simulation can drive several pods against a model of the store just as the sidecar drives one against a real one.
+//!
+//! What must hold is in [`invariants`].
+
+mod claiming;
+pub mod gateway;
+mod holdings;
+pub mod invariants;
+mod lease;
+mod mechanisms;
+mod membership;
+mod pod;
+#[cfg(test)]
+mod tests;
+
+pub use mechanisms::Mechanisms;
+pub use pod::State;
+
+use crate::ids::{Epoch, Fence, PodId, SHARDS, ShardId};
+
+/// Milliseconds of a clock that never steps back and that goes on while the machine is suspended. Where it began does
+/// not matter: no two pods' clocks are compared.
+pub type Millis = u64;
+
+/// Numbers the calls to the store of one pod, so that a late result is known as such.
+pub type Call = u64;
+
+/// A lease is renewed this often.
+pub const LEASE_RENEWAL_INTERVAL_MS: Millis = 500;
+/// A pod whose lease was not renewed for this long is declared dead. By its own clock it stops answering before that.
+pub const LEASE_MS: Millis = 3_000;
+/// How often a pod that waits for the shards looks who is alive.
+pub const OBSERVATION_INTERVAL_MS: Millis = 100;
+/// How often a pod whose turn it is asks for shards though nobody came or went and it got none the last time.
+pub const CLAIM_INTERVAL_MS: Millis = 2_000;
+/// After a call of unknown fate to settle or read shards, how long until the next one.
+pub const RETRY_INTERVAL_MS: Millis = 500;
+/// Shards that are moved to a new epoch at the same time. Few, so that they do not keep the lease's renewal waiting.
+pub const MAX_ADVANCES_IN_FLIGHT: usize = 4;
+
+/// Intervals, and how many shards there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// How many shards the application has.
+    pub shards: u32,
+    /// See [`LEASE_RENEWAL_INTERVAL_MS`].
+    pub renewal_interval_ms: Millis,
+    /// See [`LEASE_MS`].
+    pub lease_ms: Millis,
+    /// See [`OBSERVATION_INTERVAL_MS`].
+    pub observation_interval_ms: Millis,
+    /// See [`CLAIM_INTERVAL_MS`].
+    pub claim_interval_ms: Millis,
+    /// See [`RETRY_INTERVAL_MS`].
+    pub retry_interval_ms: Millis,
+    /// Which safety mechanisms work: all of them, but in tests of the tests.
+    pub mechanisms: Mechanisms,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            shards: SHARDS,
+            renewal_interval_ms: LEASE_RENEWAL_INTERVAL_MS,
+            lease_ms: LEASE_MS,
+            observation_interval_ms: OBSERVATION_INTERVAL_MS,
+            claim_interval_ms: CLAIM_INTERVAL_MS,
+            retry_interval_ms: RETRY_INTERVAL_MS,
+            mechanisms: Mechanisms::default(),
+        }
+    }
+}
+
+/// The store failed, or did not answer: what was asked for may have happened, may not have, and may still happen later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FateUnknown;
+
+/// What the store answered.
+pub type Reply<T> = Result<T, FateUnknown>;
+
+/// What a pod learns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The time of the last [`Effect::WakeAt`] has come. Too early or once more does no harm.
+    Woken,
+    /// The process wants to be active: from now on it observes the others and claims shards when it is its turn.
+    Wanted,
+    /// The result of [`Effect::Renew`]: `false` if the pod was declared dead.
+    Renewed(Call, Reply<bool>),
+    /// The result of [`Effect::Observe`]: the pods alive and how often each has renewed its lease.
+    Observed(Call, Reply<Vec<(PodId, u64)>>),
+    /// The result of [`Effect::DeclareDead`]: whether the pod is dead now.
+    DeclaredDead(PodId, Reply<bool>),
+    /// The result of [`Effect::Claim`]: the shards it took, each in a new epoch.
+    Claimed(Call, Reply<Vec<(ShardId, Epoch)>>),
+    /// The result of [`Effect::ReadOwned`]: all shards of this pod, as of one moment.
+    Owned(Call, Reply<Vec<(ShardId, Epoch)>>),
+    /// The result of [`Effect::Advance`]: the new epoch, or none if the fence did not hold.
+    Advanced(Call, Fence, Reply<Option<Epoch>>),
+    /// The result of [`Effect::ReleaseShards`].
+    ShardsReleased(Call, Reply<()>),
+    /// The result of [`Effect::Release`].
+    Released(Reply<()>),
+    /// The store refused this fence.
+    Refused(Fence),
+    /// A commit under this fence failed, and nobody knows its fate: somebody waits for [`Effect::Settled`].
+    CommitFateUnknown(Fence),
+    /// The process takes no new work.
+    Drain,
+    /// The process ends: everything is given up.
+    Release,
+    /// The process ends, and there is nothing left to give up.
+    End,
+}
+
+/// What is to be done. Every call to the store has a result, which must be reported once it is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Renew the lease.
+    Renew(Call),
+    /// Read who is alive.
+    Observe(Call),
+    /// Declare a pod dead, unless it has renewed its lease since it had done so `seen` times.
+    DeclareDead {
+        /// Whom.
+        pod: PodId,
+        /// The number that did not change.
+        seen: u64,
+    },
+    /// Claim up to `limit` shards that no live pod owns.
+    Claim {
+        /// To be reported with the result.
+        call: Call,
+        /// How many shards are wanted at most.
+        limit: u32,
+    },
+    /// Read which shards this pod owns.
+    ReadOwned(Call),
+    /// Move a shard to a new epoch.
+    Advance(Call, Fence),
+    /// Give up these shards and keep the lease.
+    ReleaseShards(Call, Vec<Fence>),
+    /// Give up every shard and the lease.
+    Release,
+    /// Send [`Event::Woken`] at this time. Replaces the one before.
+    WakeAt(Millis),
+    /// Whoever waits for the fate of commits under this fence may go on: under any fence that is given from now on, a load
+    /// tells what became of them.
+    Settled(Fence),
+}
+
+/// What a process may do for the application.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Nothing: it waits for the shards, or cannot be sure any more that they are its own.
+    Standby,
+    /// Everything: it owns the shards.
+    Active {
+        /// Higher than that of whoever was active before.
+        term: u64,
+    },
+    /// Only finish what it has begun.
+    Draining,
+    /// Nothing, for ever.
+    Over,
+}
+
+/// Why a pod has ended for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// By its own will.
+    Released,
+    /// Others have declared it dead.
+    DeclaredDead,
+    /// The store knows less than it once did: an older copy of the database was restored. A new start begins from there.
+    StoreWentBack,
+}

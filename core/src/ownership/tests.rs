@@ -1,0 +1,4 @@
+//! Single pods by hand; several on a model of the store, whose statements run late and whose answers get lost.
+
+mod model;
+mod single;

@@ -1,0 +1,337 @@
+//! One pod, its store played by hand.
+
+use crate::ids::{Epoch, Fence, PodId, ShardId};
+use crate::ownership::invariants::{Violation, settled_is_past};
+use crate::ownership::{
+    Call, Effect, Ended, Event, FateUnknown, Mechanisms, Millis, Role, Settings, State,
+};
+
+const ME: PodId = PodId(5);
+const FIRST: PodId = PodId(1);
+
+fn settings() -> Settings {
+    Settings {
+        shards: 4,
+        ..Settings::default()
+    }
+}
+
+fn fence(shard: u32, epoch: u64) -> Fence {
+    Fence {
+        pod: ME,
+        shard: ShardId(shard),
+        epoch: Epoch(epoch),
+    }
+}
+
+fn shards(epochs: &[(u32, u64)]) -> Vec<(ShardId, Epoch)> {
+    let shards = epochs.iter();
+    shards
+        .map(|&(shard, epoch)| (ShardId(shard), Epoch(epoch)))
+        .collect()
+}
+
+fn call(effects: &[Effect], wanted: fn(&Effect) -> Option<Call>) -> Call {
+    let found = effects.iter().find_map(wanted);
+    found.unwrap_or_else(|| panic!("not asked for: {effects:?}"))
+}
+
+fn observe(effect: &Effect) -> Option<Call> {
+    matches!(effect, Effect::Observe(_)).then_some(())?;
+    number(effect)
+}
+
+fn claim(effect: &Effect) -> Option<Call> {
+    matches!(effect, Effect::Claim { .. }).then_some(())?;
+    number(effect)
+}
+
+fn read(effect: &Effect) -> Option<Call> {
+    matches!(effect, Effect::ReadOwned(_)).then_some(())?;
+    number(effect)
+}
+
+fn renew(effect: &Effect) -> Option<Call> {
+    matches!(effect, Effect::Renew(_)).then_some(())?;
+    number(effect)
+}
+
+fn number(effect: &Effect) -> Option<Call> {
+    match *effect {
+        Effect::Renew(call)
+        | Effect::Observe(call)
+        | Effect::ReadOwned(call)
+        | Effect::Claim { call, .. }
+        | Effect::Advance(call, _) => Some(call),
+        _ => None,
+    }
+}
+
+fn advances(effects: &[Effect]) -> Vec<(Call, Fence)> {
+    let advances = effects.iter().filter_map(|effect| match *effect {
+        Effect::Advance(call, fence) => Some((call, fence)),
+        _ => None,
+    });
+    advances.collect()
+}
+
+/// A pod that has been told that it is first, and what it then asked for.
+fn claiming() -> (State, Call) {
+    let mut pod = State::new(ME, settings(), 0);
+    let effects = pod.step(Event::Wanted, 0);
+    let observed = Event::Observed(call(&effects, observe), Ok(vec![(ME, 0)]));
+    let effects = pod.step(observed, 1);
+    (pod, call(&effects, claim))
+}
+
+fn active() -> State {
+    let (mut pod, claim) = claiming();
+    let all = shards(&[(0, 1), (1, 1), (2, 9), (3, 1)]);
+    pod.step(Event::Claimed(claim, Ok(all)), 2);
+    assert_eq!(pod.role(), Role::Active { term: 9 });
+    pod
+}
+
+#[test]
+fn a_lease_ends_by_the_pods_own_clock_and_resumes_in_the_same_term() {
+    let mut pod = active();
+    let effects = pod.step(Event::Woken, 500);
+    let renewal = call(&effects, renew);
+    assert_eq!(pod.lease_valid_until(), 3_000);
+    pod.step(Event::Woken, 2_999);
+    assert_eq!(pod.role(), Role::Active { term: 9 });
+    pod.step(Event::Woken, 3_000);
+    assert_eq!(pod.role(), Role::Standby);
+    // It counts from when it was sent.
+    pod.step(Event::Renewed(renewal, Ok(true)), 3_400);
+    assert_eq!(pod.role(), Role::Active { term: 9 });
+    assert_eq!(pod.lease_valid_until(), 3_500);
+    pod.step(Event::Renewed(renewal, Ok(true)), 3_450);
+    assert_eq!(pod.lease_valid_until(), 3_500, "the same answer once more");
+}
+
+#[test]
+fn a_pod_that_was_declared_dead_is_over_for_good() {
+    let mut pod = active();
+    let renewal = call(&pod.step(Event::Woken, 500), renew);
+    pod.step(Event::Renewed(renewal, Ok(false)), 501);
+    assert_eq!(
+        (pod.role(), pod.ended()),
+        (Role::Over, Some(Ended::DeclaredDead))
+    );
+    let late = Event::Claimed(99, Ok(shards(&[(0, 77)])));
+    assert_eq!(pod.step(late, 502), []);
+    assert_eq!(pod.fence(ShardId(0)), None);
+    assert!(pod.is_settled(fence(0, 1)));
+}
+
+#[test]
+fn the_answer_to_an_advance_that_was_carried_out_may_be_lost() {
+    let mut pod = active();
+    let old = fence(0, 1);
+    let effects = pod.step(Event::CommitFateUnknown(old), 10);
+    let [(first, advanced)] = advances(&effects)[..] else {
+        panic!("{effects:?}")
+    };
+    assert_eq!(advanced, old);
+    assert_eq!(pod.fence(ShardId(0)), None, "a load would tell nothing yet");
+    pod.step(Event::Advanced(first, old, Err(FateUnknown)), 20);
+    let effects = pod.step(Event::Woken, 520);
+    let [(second, _)] = advances(&effects)[..] else {
+        panic!("{effects:?}")
+    };
+    // The first was carried out, so this one finds another epoch.
+    let effects = pod.step(Event::Advanced(second, old, Ok(None)), 530);
+    let reading = call(&effects, read);
+    assert!(!pod.is_settled(old));
+    let owned = shards(&[(0, 2), (1, 1), (2, 9), (3, 1)]);
+    let effects = pod.step(Event::Owned(reading, Ok(owned)), 540);
+    assert!(effects.contains(&Effect::Settled(old)), "{effects:?}");
+    assert_eq!(pod.fence(ShardId(0)), Some(fence(0, 2)));
+    assert_eq!(pod.role(), Role::Active { term: 9 });
+}
+
+#[test]
+fn the_winner_of_two_advances_may_be_heard_last() {
+    let mut pod = active();
+    let old = fence(0, 1);
+    let effects = pod.step(Event::CommitFateUnknown(old), 10);
+    let (advance, _) = advances(&effects)[0];
+    // A load under the old epoch is refused first.
+    let effects = pod.step(Event::Refused(old), 11);
+    let reading = call(&effects, read);
+    pod.step(Event::Advanced(advance, old, Ok(Some(Epoch(2)))), 12);
+    assert_eq!(pod.fence(ShardId(0)), Some(fence(0, 2)));
+    // What was read before is older than that, and no reason to doubt.
+    let owned = shards(&[(0, 1), (1, 1), (2, 9), (3, 1)]);
+    let effects = pod.step(Event::Owned(reading, Ok(owned)), 13);
+    assert_eq!(pod.fence(ShardId(0)), Some(fence(0, 2)));
+    assert_eq!(pod.ended(), None);
+    call(&effects, read);
+}
+
+#[test]
+fn the_answer_to_a_claim_that_was_carried_out_may_be_lost() {
+    let (mut pod, claim) = claiming();
+    let effects = pod.step(Event::Claimed(claim, Err(FateUnknown)), 30);
+    let reading = call(&effects, read);
+    let all = shards(&[(0, 1), (1, 1), (2, 1), (3, 1)]);
+    pod.step(Event::Owned(reading, Ok(all)), 31);
+    assert_eq!(pod.role(), Role::Active { term: 1 });
+}
+
+#[test]
+fn a_claim_that_is_carried_out_late_is_found() {
+    let (mut pod, first) = claiming();
+    let reading = call(&pod.step(Event::Claimed(first, Err(FateUnknown)), 30), read);
+    let effects = pod.step(Event::Owned(reading, Ok(vec![])), 31);
+    // Now it is carried out. The next claim finds nothing free, not even for this pod.
+    let mut now = 31;
+    let mut events = vec![];
+    let mut effects = effects;
+    while !matches!(pod.role(), Role::Active { .. }) {
+        for effect in &effects {
+            match *effect {
+                Effect::Observe(call) => events.push(Event::Observed(call, Ok(vec![(ME, 0)]))),
+                Effect::Claim { call, .. } => events.push(Event::Claimed(call, Ok(vec![]))),
+                Effect::ReadOwned(call) => {
+                    let all = shards(&[(0, 1), (1, 1), (2, 1), (3, 1)]);
+                    events.push(Event::Owned(call, Ok(all)));
+                }
+                _ => {}
+            }
+        }
+        now += 50;
+        assert!(now < 2_900, "it never becomes active");
+        effects = pod.step(events.pop().unwrap_or(Event::Woken), now);
+    }
+}
+
+#[test]
+fn a_pod_that_has_a_part_and_is_not_first_gives_it_up() {
+    let (mut pod, claim) = claiming();
+    let effects = pod.step(Event::Claimed(claim, Ok(shards(&[(0, 1), (1, 1)]))), 2);
+    let effects = match effects.iter().find_map(observe) {
+        Some(_) => effects,
+        None => pod.step(Event::Woken, 101),
+    };
+    let observing = call(&effects, observe);
+    let both = vec![(FIRST, 0), (ME, 0)];
+    let effects = pod.step(Event::Observed(observing, Ok(both)), 102);
+    let released = effects.iter().find_map(|effect| match effect {
+        Effect::ReleaseShards(_, fences) => Some(fences.clone()),
+        _ => None,
+    });
+    assert_eq!(released, Some(vec![fence(0, 1), fence(1, 1)]));
+    assert_eq!(pod.held().count(), 0);
+}
+
+#[test]
+fn an_active_pod_gives_nothing_up_while_its_lease_has_expired() {
+    let mut pod = active();
+    let effects = pod.step(Event::Woken, 4_000);
+    assert_eq!(pod.role(), Role::Standby);
+    assert!(effects.iter().find_map(observe).is_none(), "{effects:?}");
+}
+
+#[test]
+fn a_refused_fence_that_is_anothers_ends_the_activity() {
+    let mut pod = active();
+    let reading = call(&pod.step(Event::Refused(fence(2, 9)), 10), read);
+    assert_eq!(pod.fence(ShardId(2)), None);
+    let rest = shards(&[(0, 1), (1, 1), (3, 1)]);
+    let effects = pod.step(Event::Owned(reading, Ok(rest)), 11);
+    assert_eq!(pod.role(), Role::Standby);
+    call(&effects, renew);
+}
+
+#[test]
+fn an_older_database_ends_the_pod() {
+    let mut pod = active();
+    let reading = call(&pod.step(Event::Refused(fence(2, 9)), 10), read);
+    let older = shards(&[(0, 1), (1, 1), (2, 4), (3, 1)]);
+    pod.step(Event::Owned(reading, Ok(older)), 11);
+    assert_eq!(pod.ended(), Some(Ended::StoreWentBack));
+}
+
+#[test]
+fn a_draining_pod_settles_and_then_releases() {
+    let mut pod = active();
+    pod.step(Event::Drain, 10);
+    assert_eq!(pod.role(), Role::Draining);
+    assert_eq!(pod.fence(ShardId(1)), Some(fence(1, 1)));
+    let effects = pod.step(Event::CommitFateUnknown(fence(1, 1)), 11);
+    let (advance, _) = advances(&effects)[0];
+    let effects = pod.step(
+        Event::Advanced(advance, fence(1, 1), Ok(Some(Epoch(2)))),
+        12,
+    );
+    assert!(effects.contains(&Effect::Settled(fence(1, 1))));
+    assert!(pod.step(Event::Release, 13).contains(&Effect::Release));
+    assert_eq!(pod.role(), Role::Over);
+    assert_eq!(pod.released(), None);
+    pod.step(Event::Released(Ok(())), 14);
+    assert_eq!(pod.released(), Some(Ok(())));
+}
+
+#[test]
+fn few_advances_are_under_way_at_a_time_and_all_come_to_an_end() {
+    let settings = Settings {
+        shards: 64,
+        ..Settings::default()
+    };
+    let mut pod = State::new(ME, settings, 0);
+    let effects = pod.step(Event::Wanted, 0);
+    let observed = Event::Observed(call(&effects, observe), Ok(vec![(ME, 0)]));
+    let claiming = call(&pod.step(observed, 1), claim);
+    let all: Vec<_> = (0..64).map(|shard| (shard, 1)).collect();
+    pod.step(Event::Claimed(claiming, Ok(shards(&all))), 2);
+    let mut under_way = vec![];
+    let mut settled = 0;
+    let mut now: Millis = 3;
+    for shard in 0..64 {
+        under_way.extend(advances(
+            &pod.step(Event::CommitFateUnknown(fence(shard, 1)), now),
+        ));
+    }
+    while let Some((call, fence)) = under_way.pop() {
+        assert!(under_way.len() < super::super::MAX_ADVANCES_IN_FLIGHT);
+        now += 1;
+        let effects = pod.step(Event::Advanced(call, fence, Ok(Some(Epoch(2)))), now);
+        settled += effects
+            .iter()
+            .filter(|effect| matches!(effect, Effect::Settled(_)))
+            .count();
+        under_way.extend(advances(&effects));
+    }
+    assert_eq!(settled, 64);
+}
+
+#[test]
+fn without_settling_a_load_comes_too_early() {
+    let settings = |mechanisms| Settings {
+        shards: 1,
+        mechanisms,
+        ..Settings::default()
+    };
+    let settle = |mechanisms| {
+        let mut pod = State::new(ME, settings(mechanisms), 0);
+        let effects = pod.step(Event::Wanted, 0);
+        let observed = Event::Observed(call(&effects, observe), Ok(vec![(ME, 0)]));
+        let claiming = call(&pod.step(observed, 1), claim);
+        pod.step(Event::Claimed(claiming, Ok(shards(&[(0, 1)]))), 2);
+        let old = fence(0, 1);
+        let mut effects = pod.step(Event::CommitFateUnknown(old), 3);
+        if let [(call, fence)] = advances(&effects)[..] {
+            effects = pod.step(Event::Advanced(call, fence, Ok(Some(Epoch(2)))), 4);
+        }
+        assert!(effects.contains(&Effect::Settled(old)));
+        settled_is_past(&pod, old)
+    };
+    assert_eq!(settle(Mechanisms::default()), Ok(()));
+    let violation = settle(Mechanisms::default().without_settling());
+    assert!(matches!(
+        violation,
+        Err(Violation::SettledInTheSameEpoch { .. })
+    ));
+}
