@@ -113,3 +113,63 @@ async fn read(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use portside_core::alarms::PAGE;
+    use portside_core::write::WriteBatch;
+    use portside_store::{Commit, Outcome};
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    /// More than a page of them, none of whose handlers ends.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn every_due_alarm_is_delivered_however_many_there_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", dir.path().join("state.sqlite").display());
+        let store = portside_store::open(&url, "test").await.unwrap();
+        let ownership = Ownership::acquire(store.clone(), "test").await.unwrap();
+        let commits: Vec<Commit> = (0..=PAGE)
+            .map(|n| {
+                let worker = WorkerKey::new("w.js", &n.to_string()).unwrap();
+                let fence = ownership.fence(worker.id()).unwrap();
+                let alarm = AlarmChange::Set(Alarm::at(5));
+                let batch = WriteBatch {
+                    alarm,
+                    ..WriteBatch::default()
+                };
+                Commit {
+                    fence,
+                    worker,
+                    batch,
+                }
+            })
+            .collect();
+        let outcomes = store.commit(&commits).await.unwrap();
+        assert!(
+            outcomes
+                .iter()
+                .all(|outcome| *outcome == Outcome::Committed)
+        );
+
+        let (sender, mut delivered) = mpsc::unbounded_channel();
+        let alarms = Arc::new(Alarms::default());
+        let running = tokio::spawn(alarms.run(store, ownership.clone(), move |worker, _| {
+            sender.send(worker.clone()).unwrap();
+        }));
+        let all = async {
+            let mut seen = HashSet::new();
+            while seen.len() <= PAGE {
+                seen.insert(delivered.recv().await.unwrap());
+            }
+        };
+        // Less than until the next reading of everything.
+        let waited = tokio::time::timeout(Duration::from_secs(20), all).await;
+        assert!(waited.is_ok(), "some were not delivered");
+        running.abort();
+        ownership.release().await;
+    }
+}

@@ -50,14 +50,13 @@ impl State {
         effects.extend(dead.map(|(pod, seen)| Effect::DeclareDead { pod, seen }));
         if members.is_first {
             if members.changed || now >= self.claim_at {
-                self.has_claimed = true;
                 let call = self.ask(Ask::Claim);
                 let limit = self.settings.shards;
                 effects.push(Effect::Claim { call, limit });
             }
         } else if !self.holdings.is_empty() {
             self.give_way(effects);
-        } else if self.has_claimed && now >= self.claim_at {
+        } else if now >= self.claim_at {
             // A claim whose answer was lost may have been carried out since.
             self.claim_at = now + self.settings.claim_interval_ms;
             self.read_soon(now);

@@ -41,8 +41,6 @@ pub struct State {
     pub(super) observer: Observer,
     pub(super) observe_at: Millis,
     pub(super) claim_at: Millis,
-    /// A claim was sent: shards may be this pod's without its knowing.
-    pub(super) has_claimed: bool,
     wake_at: Option<Millis>,
     released: Option<Reply<()>>,
 }
@@ -87,7 +85,6 @@ impl State {
             observer: Observer::default(),
             observe_at: registered,
             claim_at: registered,
-            has_claimed: false,
             wake_at: None,
             released: None,
         }

@@ -167,6 +167,32 @@ async fn an_older_term_is_not_listened_to() {
     assert_eq!(cluster.get("/").await.text, "a");
 }
 
+/// The gateway has heard what a pod is now, for it has asked it since.
+async fn heard(pod: &Pod, state: State, term: u64) {
+    let before = pod.asked();
+    pod.becomes(state, term);
+    until(|| pod.asked() > before).await;
+}
+
+#[tokio::test]
+async fn a_class_is_served_again_after_an_older_database_was_restored() {
+    let (one, other) = (Pod::active("a", 7).await, Pod::named("b").await);
+    let cluster = Cluster::of(&[&one, &other]).await;
+    assert_eq!(cluster.get("/").await.text, "a");
+    // Their rows are gone: both end, are started anew, and count on from the older state.
+    for pod in [&one, &other] {
+        heard(pod, State::Draining, 0).await;
+    }
+    for pod in [&one, &other] {
+        heard(pod, State::Standby, 0).await;
+    }
+    let (reply, ()) = tokio::join!(cluster.get("/"), async {
+        cluster.held(1).await;
+        other.becomes(State::Active, 3);
+    });
+    assert_eq!((reply.status, &*reply.text), (200, "b"));
+}
+
 #[tokio::test]
 async fn events_reach_the_client_at_once() {
     let (pod, events) = broadcaster("a").await;

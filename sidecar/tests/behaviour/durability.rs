@@ -1,11 +1,17 @@
 //! What the store's failures may and may not do to a worker's state.
 
+use portside_store::Store;
+
 use crate::app::Setup;
 use crate::held::{HeldStore, Mode};
 use crate::{Case, cases};
 
 /// These tests.
-pub const CASES: &[Case] = cases![nothing_is_durable_on_top_of_a_failed_commit];
+pub const CASES: &[Case] = cases![
+    nothing_is_durable_on_top_of_a_failed_commit,
+    a_worker_answers_after_the_answer_to_its_settling_was_lost,
+    a_worker_answers_when_two_settlings_of_its_shard_meet,
+];
 
 const SERVER: &str = r#"
 export default {
@@ -50,5 +56,60 @@ async fn nothing_is_durable_on_top_of_a_failed_commit() {
     let (answer, ()) = tokio::join!(app.text("/write"), reopen);
     assert_eq!(answer, "lost");
     assert_eq!(app.text("/stored").await, "[null,null]");
+    app.stop().await;
+}
+
+/// Fails one commit of the worker, and lets the store go on.
+async fn fail_a_commit(app: &crate::app::TestApp, store: &HeldStore) {
+    store.take_asked();
+    store.set(Mode::Failing);
+    let reopen = async {
+        store.is_asked().await;
+        store.set(Mode::Open);
+    };
+    let (answer, ()) = tokio::join!(app.text("/write"), reopen);
+    assert_eq!(answer, "lost");
+}
+
+async fn a_worker_answers_after_the_answer_to_its_settling_was_lost() {
+    let store = HeldStore::new().await;
+    let mut setup = Setup::new(&[("server.js", SERVER), ("worker.js", WORKER)]);
+    setup.store = Some(store.clone());
+    let app = setup.start().await;
+    assert_eq!(app.text("/stored").await, "[null,null]");
+    store.lose(0, 1);
+    fail_a_commit(&app, &store).await;
+    assert_eq!(
+        store.to_lose(),
+        0,
+        "the shard was moved on, and nobody told"
+    );
+    app.eventually("/stored", "[null,null]").await;
+    app.stop().await;
+}
+
+async fn a_worker_answers_when_two_settlings_of_its_shard_meet() {
+    let store = HeldStore::new().await;
+    let mut setup = Setup::new(&[("server.js", SERVER), ("worker.js", WORKER)]);
+    setup.store = Some(store.clone());
+    let app = setup.start().await;
+    assert_eq!(app.text("/stored").await, "[null,null]");
+    // The winner's answer is under way when somebody else learns that the epoch is over.
+    store.hold_advances(true);
+    let first = portside_core::ids::WorkerKey::new("worker.js", "a").unwrap();
+    let meet = async {
+        let owned = async || {
+            let pods = store.observe().await.unwrap();
+            let owned = store.owned(pods[0].0).await.unwrap();
+            let shard = first.id().shard(portside_core::ids::SHARDS);
+            owned.into_iter().find(|(of, _)| *of == shard).unwrap().1
+        };
+        let before = owned().await;
+        let moved = crate::app::eventually(async || owned().await > before).await;
+        assert!(moved, "the shard was not moved on");
+        store.hold_advances(false);
+    };
+    tokio::join!(fail_a_commit(&app, &store), meet);
+    app.eventually("/stored", "[null,null]").await;
     app.stop().await;
 }

@@ -1,6 +1,7 @@
 //! A store whose commits a test can hold back, refuse, or stop for ever.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -29,6 +30,11 @@ pub enum Mode {
 pub struct HeldStore {
     inner: Arc<dyn Store>,
     mode: watch::Sender<Mode>,
+    /// Claims, and advances, that are still to be carried out without an answer.
+    lost_claims: AtomicUsize,
+    lost_advances: AtomicUsize,
+    /// Answers to advances are held back while this is set.
+    slow_advances: watch::Sender<bool>,
     /// Every commit that was asked for, in order.
     asked: Mutex<Vec<Commit>>,
     _dir: tempfile::TempDir,
@@ -40,6 +46,9 @@ impl HeldStore {
         Arc::new(Self {
             inner: open(dir.path()).await,
             mode: watch::Sender::new(Mode::Open),
+            lost_claims: AtomicUsize::new(0),
+            lost_advances: AtomicUsize::new(0),
+            slow_advances: watch::Sender::new(false),
             asked: Mutex::default(),
             _dir: dir,
         })
@@ -47,6 +56,22 @@ impl HeldStore {
 
     pub fn set(&self, mode: Mode) {
         self.mode.send_replace(mode);
+    }
+
+    /// Carries out the next claims and advances, as many as these numbers say, and answers that they failed.
+    pub fn lose(&self, claims: usize, advances: usize) {
+        self.lost_claims.store(claims, Ordering::SeqCst);
+        self.lost_advances.store(advances, Ordering::SeqCst);
+    }
+
+    /// How many answers are still to be lost.
+    pub fn to_lose(&self) -> usize {
+        self.lost_claims.load(Ordering::SeqCst) + self.lost_advances.load(Ordering::SeqCst)
+    }
+
+    /// Whether the answers to advances are held back; the advances are carried out.
+    pub fn hold_advances(&self, held: bool) {
+        self.slow_advances.send_replace(held);
     }
 
     /// The store without the gate.
@@ -69,6 +94,14 @@ impl HeldStore {
         let mut mode = self.mode.subscribe();
         // The sender lives as long as `self`.
         mode.wait_for(|mode| *mode != Mode::Dead).await.unwrap();
+    }
+}
+
+fn answer_or_lose<T>(left: &AtomicUsize, answer: Result<T>) -> Result<T> {
+    let one_less = |left: usize| left.checked_sub(1);
+    match left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less) {
+        Ok(_) => Err(Error::Database("the test loses this answer".into())),
+        Err(_) => answer,
     }
 }
 
@@ -96,7 +129,8 @@ impl Store for HeldStore {
     }
 
     async fn claim(&self, pod: PodId, limit: u32) -> Result<Vec<(ShardId, Epoch)>> {
-        self.inner.claim(pod, limit).await
+        let claimed = self.inner.claim(pod, limit).await;
+        answer_or_lose(&self.lost_claims, claimed)
     }
 
     async fn owned(&self, pod: PodId) -> Result<Vec<(ShardId, Epoch)>> {
@@ -112,7 +146,11 @@ impl Store for HeldStore {
     }
 
     async fn advance(&self, fence: Fence) -> Result<Option<Epoch>> {
-        self.inner.advance(fence).await
+        let advanced = self.inner.advance(fence).await;
+        let mut slow = self.slow_advances.subscribe();
+        // The sender lives as long as `self`.
+        slow.wait_for(|slow| !slow).await.unwrap();
+        answer_or_lose(&self.lost_advances, advanced)
     }
 
     async fn load(

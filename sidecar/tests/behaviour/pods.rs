@@ -22,6 +22,8 @@ pub const CASES: &[Case] = cases![
     an_expired_lease_is_no_right_to_answer_and_a_renewed_one_is,
     a_pod_that_was_declared_dead_is_over_and_a_later_term_is_active,
     of_several_standbys_one_becomes_active,
+    a_pod_whose_claims_answer_was_lost_is_active,
+    of_two_pods_that_each_have_a_part_one_becomes_active,
     what_a_standby_evaluates_may_wait_for_workers,
     code_that_cannot_run_is_found_before_it_has_to,
 ];
@@ -233,6 +235,38 @@ async fn of_several_standbys_one_becomes_active() {
         count += 1;
         assert_eq!(last.add("/add").await, Ok(count));
         last.leave().await;
+    }
+}
+
+async fn a_pod_whose_claims_answer_was_lost_is_active() {
+    let store = HeldStore::new().await;
+    store.lose(1, 0);
+    let running = pod(&(store.clone() as Arc<dyn Store>), SERVER).await;
+    running.becomes(State::Active).await;
+    assert_eq!(store.to_lose(), 0);
+    assert_eq!(running.add("/add").await, Ok(1));
+}
+
+/// Both stores: a pod that is alive has half of the shards when another, which comes before it, wants them all.
+async fn of_two_pods_that_each_have_a_part_one_becomes_active() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = portside_store::testing::PostgresServer::shared();
+    let postgres = portside_store::open(&server.database().await, "test").await;
+    for store in [open(dir.path()).await, postgres.unwrap()] {
+        let first = Ownership::register(store.clone(), "a").await.unwrap();
+        let second = Ownership::register(store.clone(), "b").await.unwrap();
+        // As if each had claimed at the same time as the other, and not heard of it.
+        let half = portside_core::ids::SHARDS / 2;
+        assert_eq!(store.claim(first.pod(), half).await.unwrap().len(), 2_048);
+        assert_eq!(store.claim(second.pod(), half).await.unwrap().len(), 2_048);
+        let (one, other) = (first.clone(), second.clone());
+        let claim = tokio::spawn(async move { one.claim().await });
+        let other_claim = tokio::spawn(async move { other.claim().await });
+        let active = || usize::from(first.is_active()) + usize::from(second.is_active());
+        assert!(eventually(async || active() == 1).await);
+        first.release().await;
+        second.release().await;
+        let _ = tokio::join!(claim, other_claim);
     }
 }
 

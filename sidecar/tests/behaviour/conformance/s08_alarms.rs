@@ -16,6 +16,7 @@ pub const CASES: &[Case] = cases![
     r064_an_alarm_is_durable_with_its_turn,
     r065_a_failed_alarm_is_retried,
     r066_an_alarm_armed_in_its_handler_stays,
+    r066_an_alarm_armed_in_a_handler_that_is_ended_stays,
     r066_a_top_level_alarm_is_armed_on_every_wake,
     r066_r070_an_alarm_waits_for_the_module,
     r067_times_past_dates_and_nonsense,
@@ -179,6 +180,43 @@ async fn r066_an_alarm_armed_in_its_handler_stays() {
     assert_eq!(app.text("/w/arm").await, "armed");
     app.eventually("/w/fired", "4").await;
     app.eventually("/w/armed", "false").await;
+    app.stop().await;
+}
+
+async fn r066_an_alarm_armed_in_a_handler_that_is_ended_stays() {
+    let user = r#"
+        export const jobs = {
+          async arm() { await setAlarm(Date.now() + 500); return "armed"; },
+          ping: () => "pong",
+        };
+        export async function alarm() {
+          if (await storage.get("again")) return console.log("fired again");
+          storage.put("again", true);
+          setAlarm(Date.now() + 1_000);
+          await new Promise((resolve) => setTimeout(resolve, 0));
+          console.log("looping");
+          for (;;);
+        }
+    "#;
+    let store = HeldStore::new().await;
+    let mut setup = lab(user);
+    setup.store = Some(store.clone());
+    setup.limits.cpu = Duration::from_millis(300);
+    let app = setup.start().await;
+    assert_eq!(app.text("/w/arm").await, "armed");
+    store.take_asked();
+    store.set(Mode::Held);
+    app.expect_log("looping").await;
+    app.expect_log("the worker was ended").await;
+    // What the handler wrote, and behind it that its delivery failed, become durable together.
+    store.set(Mode::Open);
+    let opened = tokio::time::Instant::now();
+    while !app.logged("fired again") {
+        let late = opened.elapsed() > Duration::from_secs(15);
+        assert!(!late, "{:?}", app.log.lock().unwrap());
+        app.get("/w/ping").await; // it stays awake
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     app.stop().await;
 }
 
