@@ -84,6 +84,11 @@ impl HeldStore {
         std::mem::take(&mut self.asked.lock().unwrap())
     }
 
+    /// How many commits were asked for since they were last taken.
+    pub fn count_asked(&self) -> usize {
+        self.asked.lock().unwrap().len()
+    }
+
     /// Returns when a commit was asked for.
     pub async fn is_asked(&self) {
         let asked = eventually(async || !self.asked.lock().unwrap().is_empty());

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use portside_store::Store;
+
 use crate::app::{Setup, TestApp};
 use crate::held::{HeldStore, Mode};
 use crate::lab::{is_replaced, lab, recovers};
@@ -211,6 +213,14 @@ async fn r066_an_alarm_armed_in_a_handler_that_is_ended_stays() {
     // What the handler wrote, and behind it that its delivery failed, become durable together.
     store.set(Mode::Open);
     let opened = tokio::time::Instant::now();
+    let shards: Vec<_> = (0..portside_core::ids::SHARDS)
+        .map(portside_core::ids::ShardId)
+        .collect();
+    let both_are_durable = crate::app::eventually(async || {
+        let stored = store.alarms(&shards, None, i64::MAX, 1).await.unwrap();
+        store.count_asked() >= 2 && stored.first().is_some_and(|it| it.alarm.retries == 0)
+    });
+    assert!(both_are_durable.await);
     while !app.logged("fired again") {
         let late = opened.elapsed() > Duration::from_secs(15);
         assert!(!late, "{:?}", app.log.lock().unwrap());
