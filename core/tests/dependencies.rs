@@ -42,6 +42,9 @@ const SQL: &[&str] = &[
 /// Clients of the Kubernetes API. Its types alone (`kube-core`, `k8s-openapi`) are fine.
 const KUBERNETES: &[&str] = &["kube", "kube-client", "kube-runtime"];
 
+/// Servers and clients of HTTP: a codec leaves connections to its users.
+const HTTP: &[&str] = &["hyper", "hyper-util", "reqwest", "tokio-tungstenite"];
+
 /// Members that must build and test without V8.
 const WITHOUT_ENGINE: &[&str] = &[
     "portside-admin",
@@ -58,6 +61,7 @@ const WITHOUT_ENGINE: &[&str] = &[
     "portside-store",
     "portside-worker",
     "portside-store-model",
+    "portside-websocket",
 ];
 
 /// The workspace as cargo resolves it: every package by name, with what it needs to build and run.
@@ -162,6 +166,10 @@ impl Graph {
         found.extend(
             self.path("portside-core", IO)
                 .map(|way| format!("core does no I/O: {way}")),
+        );
+        found.extend(
+            self.path("portside-websocket", HTTP)
+                .map(|way| format!("the codec makes no connections: {way}")),
         );
         for member in WITHOUT_ENGINE {
             found.extend(
@@ -327,6 +335,11 @@ fn each_broken_rule_is_found_with_the_way_to_it() {
             "sha2",
             "tokio-util",
             "core does no I/O: portside-core -> sha2 -> tokio-util",
+        ),
+        (
+            "portside-websocket",
+            "hyper",
+            "the codec makes no connections: portside-websocket -> hyper",
         ),
         (
             "portside-frontdoor",

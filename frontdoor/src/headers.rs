@@ -60,11 +60,6 @@ pub(crate) fn tokens<'a>(
         .filter(|token| !token.is_empty())
 }
 
-/// Whether a comma-separated list has a member, in any case.
-pub(crate) fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
-    tokens(headers, name).any(|member| member.eq_ignore_ascii_case(token))
-}
-
 /// The one value of `content-length`, if there is exactly one and it is a number.
 pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
     let mut values = headers.get_all(header::CONTENT_LENGTH).iter();

@@ -8,6 +8,7 @@ use http::{Method, StatusCode, Uri, header};
 use portside_core::backoff::Backoff;
 use portside_crds::sidecar::{STATE_HEADER, State};
 use portside_exchange::{Body, Request, Response};
+use portside_websocket::client::Handshake;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::access::Record;
@@ -34,8 +35,8 @@ struct Outbound<'r> {
     path: Uri,
     headers: http::HeaderMap,
     body: Replay,
-    /// The key of our WebSocket handshake, if it is one.
-    key: Option<String>,
+    /// Our WebSocket handshake, if it is one.
+    handshake: Option<Handshake>,
     idempotent: bool,
 }
 
@@ -58,7 +59,10 @@ impl Gateway {
         let outbound = Outbound::new(&request.method, request.headers, request.body, target)
             .with_handshake(request.websocket);
         match self.attempts(class, &outbound, deadline, &mut record).await {
-            Ok((target, answer)) => self.pass_on(target, answer, outbound.key, record).await,
+            Ok((target, answer)) => {
+                self.pass_on(target, answer, outbound.handshake, record)
+                    .await
+            }
             Err(refusal) => Err((refusal, record)),
         }
     }
@@ -123,7 +127,7 @@ impl Gateway {
         &self,
         target: Target,
         answer: Answer,
-        key: Option<String>,
+        handshake: Option<Handshake>,
         mut record: Record,
     ) -> Result<Response, (Refusal, Record)> {
         let status = answer.response.status();
@@ -137,7 +141,9 @@ impl Gateway {
                 socket: None,
             });
         }
-        if !key.is_some_and(|key| websocket::is_accepted(&answer.response, &key)) {
+        if !handshake
+            .is_some_and(|handshake| handshake.check_but_protocol(&answer.response).is_ok())
+        {
             return Err((Refusal::Unreachable, record));
         }
         let upgraded = websocket::upgrade(answer.response, self.settings.max_message_bytes).await;
@@ -165,14 +171,15 @@ impl<'r> Outbound<'r> {
             path: path.map_or_else(Uri::default, Uri::from),
             headers,
             body: Replay::new(body),
-            key: None,
+            handshake: None,
             idempotent: retry::is_idempotent(method),
         }
     }
 
     fn with_handshake(mut self, websocket: bool) -> Self {
         if websocket {
-            self.key = Some(headers::handshake(&mut self.headers));
+            // The client's protocols stay; compression costs more than it saves between gateway and pod.
+            self.handshake = Handshake::offer(&mut self.headers, &[], false).ok();
         } else {
             self.headers.remove(header::UPGRADE);
         }

@@ -1,7 +1,6 @@
 //! The headers of a request as a pod gets them.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 use uuid::Uuid;
 
 /// Names a request in logs. A trusted proxy's is kept, for which the front door has to drop those of others.
@@ -25,24 +24,6 @@ pub(crate) fn request_id(headers: &mut HeaderMap) -> HeaderValue {
 /// Removes what the front door has answered for, so that the pod does not do so again.
 pub(crate) fn forwarded(headers: &mut HeaderMap) {
     headers.remove(header::EXPECT);
-}
-
-/// Turns a request's headers into those of a WebSocket handshake of our own (RFC 6455 section 4.1), without
-/// compression: between gateway and pod it costs more than it saves. Returns the key.
-pub(crate) fn handshake(headers: &mut HeaderMap) -> String {
-    let key = generate_key();
-    headers.remove(header::SEC_WEBSOCKET_EXTENSIONS);
-    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(
-        header::SEC_WEBSOCKET_VERSION,
-        HeaderValue::from_static("13"),
-    );
-    headers.insert(
-        header::SEC_WEBSOCKET_KEY,
-        HeaderValue::try_from(&key).expect("base64 is visible ASCII"),
-    );
-    key
 }
 
 #[cfg(test)]

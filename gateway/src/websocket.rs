@@ -4,22 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::stream::{SplitSink, SplitStream};
-use futures::{SinkExt, StreamExt};
-use http::{HeaderMap, Response, header};
+use http::{HeaderMap, Response};
 use hyper::body::Incoming;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use portside_exchange::{Delivery, Message, Outbox, Socket, SocketSender, outgoing};
+use portside_websocket::{Decoder, Encoder, Event, ReadError, Reader, Role, Writer, code};
+use tokio::io::{ReadHalf, WriteHalf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::error::Error as WsError;
-use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::frame::Utf8Bytes;
-use tokio_tungstenite::tungstenite::protocol::{
-    CloseFrame, Message as WsMessage, Role, WebSocketConfig,
-};
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Record;
@@ -29,28 +22,17 @@ use crate::metrics::{Counted, Metrics};
 const WINDOW: u32 = 4;
 /// Bytes of the pod's messages that may wait for the client; one message may be longer.
 const WINDOW_BYTES: usize = 256 << 10;
-/// Bytes read from a pod at once; an idle socket holds them.
-const READ_BYTES: usize = 4 << 10;
+/// A pod's pings that may wait for their answers. Of more, only these get one.
+const MAX_PINGS: usize = 4;
 /// Time for a pod to answer a closing handshake.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Close codes (RFC 6455 section 7.4.1 and its registry).
-mod code {
-    pub(super) const NONE: u16 = 1005;
-    pub(super) const LOST: u16 = 1006;
-    pub(super) const TOO_BIG: u16 = 1009;
-    pub(super) const SERVICE_RESTART: u16 = 1012;
-}
+type Io = TokioIo<Upgraded>;
 
-type Upstream = WebSocketStream<TokioIo<Upgraded>>;
-
-/// Whether a pod's 101 answers the handshake with this key (RFC 6455 section 4.1).
-pub(crate) fn is_accepted(response: &Response<Incoming>, key: &str) -> bool {
-    let accept = response.headers().get(header::SEC_WEBSOCKET_ACCEPT);
-    accept.is_some_and(|accept| accept.as_bytes() == derive_accept_key(key.as_bytes()).as_bytes())
-        && !response
-            .headers()
-            .contains_key(header::SEC_WEBSOCKET_EXTENSIONS)
+/// The connection to a pod.
+pub(crate) struct Upstream {
+    reader: Reader<ReadHalf<Io>>,
+    writer: Writer<WriteHalf<Io>>,
 }
 
 /// Makes the pod's end of an accepted handshake the application's end of the client's.
@@ -64,14 +46,12 @@ pub(crate) async fn upgrade(
     let (parts, body) = response.into_parts();
     let headers = parts.headers.clone();
     let upgraded = hyper::upgrade::on(Response::from_parts(parts, body)).await?;
-    let config = WebSocketConfig::default()
-        .read_buffer_size(READ_BYTES)
-        // Written as it comes: it is flushed after each message anyway.
-        .write_buffer_size(0)
-        .max_message_size(Some(max_message_bytes))
-        .max_frame_size(Some(max_message_bytes));
-    let io = TokioIo::new(upgraded);
-    let upstream = WebSocketStream::from_raw_socket(io, Role::Client, Some(config)).await;
+    let (read, write) = tokio::io::split(TokioIo::new(upgraded));
+    let decoder = Decoder::new(Role::Client, max_message_bytes, false);
+    let upstream = Upstream {
+        reader: Reader::new(read, decoder),
+        writer: Writer::new(write, Encoder::new(Role::Client, None)),
+    };
     Ok((headers, upstream))
 }
 
@@ -113,24 +93,34 @@ impl Bridge {
 
     /// Carries messages until either side is done.
     pub(crate) async fn run(mut self) {
-        let (mut sink, mut stream) = self.upstream.split();
+        let Upstream {
+            mut reader,
+            mut writer,
+        } = self.upstream;
+        let (ping, mut pings) = mpsc::channel(MAX_PINGS);
+        let bytes = &mut self.record.bytes;
         let end = tokio::select! {
-            end = to_client(&mut stream, &self.outbox, &mut self.record.bytes) => end,
-            end = to_pod(&mut self.deliveries, &mut sink) => end,
+            end = to_client(&mut reader, &self.outbox, ping, bytes) => end,
+            end = to_pod(&mut self.deliveries, &mut pings, &mut writer) => end,
             () = self.overtaken.cancelled() => End::Lost,
         };
         match end {
-            End::Lost => self
-                .outbox
-                .send(close(code::SERVICE_RESTART, "the pod is gone")),
+            End::Lost => {
+                let gone = close(code::SERVICE_RESTART, "the pod is gone");
+                self.outbox.send(gone);
+            }
             End::Broken(message) => self.outbox.send(message),
             End::Closed(message) => {
-                self.outbox.send(message);
-                // The answer to its close frame is written while reading.
-                let _ = timeout(CLOSE_TIMEOUT, exhaust(&mut stream)).await;
+                self.outbox.send(message.clone());
+                let _ = timeout(CLOSE_TIMEOUT, async {
+                    if writer.message(message).await.is_ok() {
+                        reader.linger().await;
+                    }
+                })
+                .await;
             }
             End::ClientClosed => {
-                let _ = timeout(CLOSE_TIMEOUT, exhaust(&mut stream)).await;
+                let _ = timeout(CLOSE_TIMEOUT, reader.linger()).await;
             }
             End::ClientLost => {}
         }
@@ -151,34 +141,37 @@ enum End {
     ClientLost,
 }
 
-async fn to_client(stream: &mut SplitStream<Upstream>, outbox: &Outbox, bytes: &mut u64) -> End {
+async fn to_client(
+    reader: &mut Reader<ReadHalf<Io>>,
+    outbox: &Outbox,
+    ping: mpsc::Sender<Bytes>,
+    bytes: &mut u64,
+) -> End {
     let window = Arc::new(Semaphore::new(WINDOW_BYTES));
     loop {
-        let (text, payload) = match stream.next().await {
-            Some(Ok(WsMessage::Text(text))) => (true, text.into()),
-            Some(Ok(WsMessage::Binary(payload))) => (false, payload),
-            Some(Ok(WsMessage::Close(frame))) => {
-                let closed = frame.map_or_else(
-                    || close(code::NONE, ""),
-                    |frame| close(frame.code.into(), &frame.reason),
-                );
-                return End::Closed(closed);
+        let message = match reader.next().await {
+            Ok(Event::Message(message)) => message,
+            Ok(Event::Ping(payload)) => {
+                // More than fit need no answer.
+                let _ = ping.try_send(payload);
+                continue;
             }
-            Some(Ok(WsMessage::Ping(_) | WsMessage::Pong(_) | WsMessage::Frame(_))) => continue,
-            Some(Err(WsError::Capacity(_))) => {
-                return End::Broken(close(code::TOO_BIG, "the message is too big"));
+            Ok(Event::Pong) => continue,
+            Err(ReadError::Violation(violation)) if violation.code == code::TOO_BIG => {
+                return End::Broken(close(violation.code, violation.reason));
             }
-            Some(Err(_)) | None => return End::Lost,
+            Err(_) => return End::Lost,
         };
-        *bytes += payload.len() as u64;
-        let Some(payload) = windowed(payload, &window).await else {
+        *bytes += message.len() as u64;
+        let message = match message {
+            Message::Text(payload) => windowed(payload, &window).await.map(Message::Text),
+            Message::Binary(payload) => windowed(payload, &window).await.map(Message::Binary),
+            closed @ Message::Close { .. } => return End::Closed(closed),
+        };
+        let Some(message) = message else {
             return End::Lost;
         };
-        outbox.send(if text {
-            Message::Text(payload)
-        } else {
-            Message::Binary(payload)
-        });
+        outbox.send(message);
     }
 }
 
@@ -206,24 +199,31 @@ async fn windowed(payload: Bytes, window: &Arc<Semaphore>) -> Option<Bytes> {
 
 async fn to_pod(
     deliveries: &mut mpsc::UnboundedReceiver<Delivery>,
-    sink: &mut SplitSink<Upstream, WsMessage>,
+    pings: &mut mpsc::Receiver<Bytes>,
+    writer: &mut Writer<WriteHalf<Io>>,
 ) -> End {
-    while let Some(delivery) = deliveries.recv().await {
-        let (message, closing) = match &delivery.message {
-            Message::Text(text) => {
-                let text = Utf8Bytes::try_from(text.clone());
-                (
-                    WsMessage::Text(text.expect("a text message is UTF-8")),
-                    false,
-                )
+    loop {
+        let delivery = tokio::select! {
+            biased;
+            Some(payload) = pings.recv() => {
+                if writer.pong(&payload).await.is_err() {
+                    return std::future::pending().await;
+                }
+                continue;
             }
-            Message::Binary(payload) => (WsMessage::Binary(payload.clone()), false),
+            delivery = deliveries.recv() => delivery,
+        };
+        let Some(delivery) = delivery else {
+            return End::ClientLost;
+        };
+        let closing = match &delivery.message {
             Message::Close {
                 code: code::LOST, ..
             } => return End::ClientLost,
-            Message::Close { code, reason } => (WsMessage::Close(frame(*code, reason)), true),
+            Message::Close { .. } => true,
+            Message::Text(_) | Message::Binary(_) => false,
         };
-        if sink.send(message).await.is_err() {
+        if writer.message(delivery.message.clone()).await.is_err() {
             // The reader sees what happened, and perhaps a close frame before it.
             return std::future::pending().await;
         }
@@ -231,18 +231,6 @@ async fn to_pod(
             return End::ClientClosed;
         }
     }
-    End::ClientLost
-}
-
-fn frame(code: u16, reason: &str) -> Option<CloseFrame> {
-    (code != code::NONE).then(|| CloseFrame {
-        code: code.into(),
-        reason: reason.into(),
-    })
-}
-
-async fn exhaust(stream: &mut SplitStream<Upstream>) {
-    while let Some(Ok(_)) = stream.next().await {}
 }
 
 fn close(code: u16, reason: &str) -> Message {

@@ -15,15 +15,14 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use portside_exchange::{Message, Outgoing, Socket, SocketSender};
+use portside_websocket::{Decoder, Encoder, Event, Role, code};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::time::timeout;
 use tokio_util::sync::WaitForCancellationFuture;
 
-use super::decode::{Decoder, Event};
-use super::deflate::{self, Deflate};
-use super::{Accepted, code, encode, opcode};
+use super::Accepted;
 use crate::Config;
 use crate::server::Door;
 
@@ -115,7 +114,7 @@ pub(crate) async fn run(mut stream: TcpStream, early: Bytes, accepted: Accepted,
     let config = &door.config;
     let link = Link::default();
     let (read, write) = stream.split();
-    let mut decoder = Decoder::new(config.max_message_bytes, deflate.is_some());
+    let mut decoder = Decoder::new(Role::Server, config.max_message_bytes, deflate.is_some());
     decoder.buffer().extend_from_slice(&early);
     drop(early);
     let patience = config.close_timeout;
@@ -123,7 +122,7 @@ pub(crate) async fn run(mut stream: TcpStream, early: Bytes, accepted: Accepted,
     let writer = Writer {
         write,
         buffer: BytesMut::new(),
-        deflate,
+        encoder: Encoder::new(Role::Server, deflate),
         // A peer that takes nothing for so long would not answer pings either.
         patience: config.ping_interval * (MAX_MISSED + 1),
         shutdown_code: config.shutdown_code,
@@ -265,7 +264,7 @@ async fn linger(read: &ReadHalf<'_>) {
 struct Writer<'a> {
     write: WriteHalf<'a>,
     buffer: BytesMut,
-    deflate: Option<Deflate>,
+    encoder: Encoder,
     /// How long the peer may take no byte.
     patience: Duration,
     shutdown_code: u16,
@@ -340,46 +339,30 @@ impl Writer<'_> {
     fn push_pings(&mut self) {
         let mut orders = self.link.orders();
         for payload in std::mem::take(&mut orders.pongs) {
-            encode::control(&mut self.buffer, opcode::PONG, &payload);
+            self.encoder.pong(&mut self.buffer, &payload);
         }
         if std::mem::take(&mut orders.ping) {
-            encode::control(&mut self.buffer, opcode::PING, &[]);
+            self.encoder.ping(&mut self.buffer, &[]);
         }
     }
 
     /// Adds a message to the burst. True if it was the close.
     async fn push(&mut self, message: Message) -> io::Result<bool> {
-        let (opcode, payload) = match message {
-            Message::Text(payload) => (opcode::TEXT, payload),
-            Message::Binary(payload) => (opcode::BINARY, payload),
-            Message::Close { code, reason } => {
-                // An application that hears of a lost client closes without a code; the client shall know its mistake.
-                let refusal = self.link.refusal();
-                let (code, reason) = refusal.unwrap_or((code, reason));
-                return Ok(self.push_close(code, &reason));
-            }
-        };
-        let compressed = self
-            .deflate
-            .filter(|_| payload.len() >= deflate::MIN_BYTES)
-            .and_then(|deflate| deflate.compress(&payload));
-        let (payload, compressed) = match &compressed {
-            Some(smaller) => (&smaller[..], true),
-            None => (&payload[..], false),
-        };
-        encode::head(&mut self.buffer, opcode, compressed, payload.len());
-        if payload.len() < BURST {
-            self.buffer.extend_from_slice(payload);
-        } else {
-            // Not worth a copy.
+        if let Message::Close { code, reason } = message {
+            // An application that hears of a lost client closes without a code; the client shall know its mistake.
+            let refusal = self.link.refusal();
+            let (code, reason) = refusal.unwrap_or((code, reason));
+            return Ok(self.push_close(code, &reason));
+        }
+        if let Some(rest) = self.encoder.message(&mut self.buffer, message) {
             self.flush().await?;
-            write_all(&mut self.write, payload, self.patience).await?;
+            write_all(&mut self.write, &rest, self.patience).await?;
         }
         Ok(false)
     }
 
     fn push_close(&mut self, code: u16, reason: &str) -> bool {
-        encode::close(&mut self.buffer, code, reason);
+        self.encoder.close(&mut self.buffer, code, reason);
         true
     }
 

@@ -28,7 +28,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 fn decode(wire: &[u8], limit: usize, step: usize) -> Result<Vec<Event>, Violation> {
-    let mut decoder = Decoder::new(limit, true);
+    let mut decoder = Decoder::new(Role::Server, limit, true);
     let mut events = Vec::new();
     for part in wire.chunks(step) {
         decoder.buffer().extend_from_slice(part);
@@ -168,9 +168,42 @@ fn mistakes_have_their_codes() {
         }
     }
     assert!(decode(&frame(0x82, &[0; 1000]), 1000, 1).is_ok());
-    let mut plain = Decoder::new(1000, false);
+    let mut plain = Decoder::new(Role::Server, 1000, false);
     plain.buffer().extend_from_slice(&frame(0xc1, b""));
     assert_eq!(plain.next().unwrap_err().code, 1002);
+}
+
+#[test]
+fn a_client_reads_what_is_not_masked_and_nothing_else() {
+    let mut decoder = Decoder::new(Role::Client, 1000, true);
+    let compressed = [0xc1, 7, 0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
+    let wire = [&[0x81, 1, b'a', 0x89, 0][..], &compressed, &[0x88, 0]].concat();
+    let mut events = Vec::new();
+    for byte in wire {
+        decoder.buffer().extend_from_slice(&[byte]);
+        events.extend(decoder.next().unwrap());
+    }
+    let ping = Event::Ping(Bytes::new());
+    assert_eq!(events, [text("a"), ping, text("Hello"), close(1005, "")]);
+    decoder.buffer().extend_from_slice(&frame(0x81, b"a"));
+    assert_eq!(decoder.next().unwrap_err().code, 1002);
+}
+
+#[test]
+fn what_one_end_writes_the_other_reads() {
+    let deflate = Some(deflate::Deflate::default());
+    for (from, to) in [(Role::Client, Role::Server), (Role::Server, Role::Client)] {
+        let encoder = crate::Encoder::new(from, deflate);
+        let mut decoder = Decoder::new(to, 1 << 20, true);
+        for len in [0, 1, 125, 126, 1024, 0xffff, 0x1_0000, 200_000] {
+            let message = Message::Binary((0..len).map(|i| (i % 251) as u8).collect());
+            let rest = encoder.message(decoder.buffer(), message.clone());
+            decoder
+                .buffer()
+                .extend_from_slice(&rest.unwrap_or_default());
+            assert_eq!(decoder.next(), Ok(Some(Event::Message(message))), "{len}");
+        }
+    }
 }
 
 proptest! {
@@ -183,11 +216,11 @@ proptest! {
     }
 
     #[test]
-    fn unmasking_is_byte_by_byte(payload in proptest::collection::vec(any::<u8>(), 0..40), mask: [u8; 4]) {
+    fn unmasking_is_byte_by_byte(payload in proptest::collection::vec(any::<u8>(), 0..40), key: [u8; 4]) {
         let mut unmasked = payload.clone();
-        unmask(&mut unmasked, mask);
+        mask(&mut unmasked, key);
         for (index, byte) in payload.iter().enumerate() {
-            prop_assert_eq!(unmasked[index], byte ^ mask[index % 4]);
+            prop_assert_eq!(unmasked[index], byte ^ key[index % 4]);
         }
     }
 }

@@ -1,19 +1,21 @@
-//! Frames from a client become messages (RFC 6455 sections 5 and 8.1).
+//! Frames from the peer become messages (RFC 6455 sections 5 and 8.1).
 
 use bytes::{Buf, Bytes, BytesMut};
 use portside_exchange::Message;
 
-use super::{code, deflate, opcode};
+use crate::{Role, code, deflate, mask, opcode};
 
-/// A client's mistake, which ends the connection with this code.
+/// The peer's mistake, which ends the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Violation {
-    pub(super) code: u16,
-    pub(super) reason: &'static str,
+pub struct Violation {
+    /// The close code that the peer is to get.
+    pub code: u16,
+    /// The reason that it is to get.
+    pub reason: &'static str,
 }
 
 impl Violation {
-    pub(super) const TOO_BIG: Self = Self {
+    pub(crate) const TOO_BIG: Self = Self {
         code: code::TOO_BIG,
         reason: "the message is too big",
     };
@@ -31,9 +33,9 @@ impl Violation {
     };
 }
 
-/// What a client sent.
+/// What the peer sent.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Event {
+pub enum Event {
     /// A whole message, or the close: 1005 if it has no code.
     Message(Message),
     /// To be answered with the same bytes.
@@ -42,8 +44,10 @@ pub(super) enum Event {
     Pong,
 }
 
-/// Takes bytes as they come and gives events. Holds no memory between messages.
-pub(super) struct Decoder {
+/// Takes bytes as they come and gives events. Holds no memory between messages, and in a message at most the limit of
+/// what it may have in all its fragments, and the bytes that were put in ahead.
+pub struct Decoder {
+    role: Role,
     buffer: BytesMut,
     /// The fragments so far of an unfinished message.
     fragments: Option<Fragments>,
@@ -61,15 +65,19 @@ struct Head {
     fin: bool,
     compressed: bool,
     opcode: u8,
-    mask: [u8; 4],
+    mask: Option<[u8; 4]>,
     /// Bytes of the head itself.
     size: usize,
     payload: usize,
 }
 
 impl Decoder {
-    pub(super) fn new(max_message: usize, deflate: bool) -> Self {
+    /// For this end of a connection. A message of more than `max_message` bytes, decompressed, is a [`Violation`], and so
+    /// is a compressed one unless both ends agreed to `deflate`.
+    #[must_use]
+    pub fn new(role: Role, max_message: usize, deflate: bool) -> Self {
         Self {
+            role,
             buffer: BytesMut::new(),
             fragments: None,
             max_message,
@@ -78,12 +86,15 @@ impl Decoder {
     }
 
     /// Where to put more bytes.
-    pub(super) fn buffer(&mut self) -> &mut BytesMut {
+    pub fn buffer(&mut self) -> &mut BytesMut {
         &mut self.buffer
     }
 
     /// The next event of the bytes so far; `None` if they end before it.
-    pub(super) fn next(&mut self) -> Result<Option<Event>, Violation> {
+    ///
+    /// # Errors
+    /// The peer broke the protocol. Nothing after it can be read.
+    pub fn next(&mut self) -> Result<Option<Event>, Violation> {
         loop {
             let Some(head) = self.head()? else {
                 return Ok(None);
@@ -96,7 +107,9 @@ impl Decoder {
             if self.buffer.is_empty() {
                 self.buffer = BytesMut::new();
             }
-            unmask(&mut payload, head.mask);
+            if let Some(key) = head.mask {
+                mask(&mut payload, key);
+            }
             if head.opcode >= opcode::CLOSE {
                 return control(head.opcode, payload.freeze()).map(Some);
             }
@@ -117,8 +130,10 @@ impl Decoder {
         if first & 0x30 != 0 || (compressed && !(self.deflate && starts)) {
             return Err(Violation::protocol("a reserved bit is set"));
         }
-        if second & 0x80 == 0 {
-            return Err(Violation::protocol("the frame is not masked"));
+        match (self.role, second & 0x80 != 0) {
+            (Role::Server, false) => return Err(Violation::protocol("the frame is not masked")),
+            (Role::Client, true) => return Err(Violation::protocol("the frame is masked")),
+            (Role::Server, true) | (Role::Client, false) => {}
         }
         let short = second & 0x7f;
         match opcode {
@@ -158,15 +173,17 @@ impl Decoder {
             .ok()
             .filter(|payload| *payload <= self.max_message.saturating_sub(before).max(125))
             .ok_or(Violation::TOO_BIG)?;
-        let Some(&[a, b, c, d]) = rest.get(extra..extra + 4) else {
-            return Ok(None);
+        let mask = match (self.role, rest.get(extra..extra + 4)) {
+            (Role::Client, _) => None,
+            (Role::Server, Some(&[a, b, c, d])) => Some([a, b, c, d]),
+            (Role::Server, _) => return Ok(None),
         };
         Ok(Some(Head {
             fin,
             compressed,
             opcode,
-            mask: [a, b, c, d],
-            size: 2 + extra + 4,
+            mask,
+            size: 2 + extra + mask.map_or(0, |key| key.len()),
             payload,
         }))
     }
@@ -240,19 +257,6 @@ fn control(opcode: u8, payload: Bytes) -> Result<Event, Violation> {
             Event::Message(Message::Close { code, reason })
         }
     })
-}
-
-/// Section 5.3. Eight bytes at a time, which compilers turn into vector instructions.
-fn unmask(payload: &mut [u8], mask: [u8; 4]) {
-    let [a, b, c, d] = mask;
-    let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
-    let (chunks, rest) = payload.as_chunks_mut::<8>();
-    for chunk in chunks {
-        *chunk = (u64::from_ne_bytes(*chunk) ^ wide).to_ne_bytes();
-    }
-    for (byte, mask) in rest.iter_mut().zip(mask.iter().cycle()) {
-        *byte ^= mask;
-    }
 }
 
 #[cfg(test)]

@@ -9,12 +9,12 @@ use bytes::Bytes;
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 use http::header::{self, HeaderMap, HeaderValue};
 
-use super::code;
-use super::decode::Violation;
+use crate::code;
+use crate::decode::Violation;
 use crate::headers::tokens;
 
 /// Messages shorter than this gain nothing worth the time.
-pub(super) const MIN_BYTES: usize = 1024;
+pub(crate) const MIN_BYTES: usize = 1024;
 
 /// The end of a flushed block, which is not sent (section 7.2.1).
 const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
@@ -32,16 +32,20 @@ thread_local! {
     static DECOMPRESS: RefCell<Decompress> = RefCell::new(Decompress::new(false));
 }
 
-/// What a client and we agreed on.
+/// What a client offers: messages that stand alone, for that is all that is read here.
+pub(crate) const OFFER: &str =
+    "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
+
+/// The compression that two ends agreed on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Deflate {
-    /// The window that the client asked us to stay within, if it did.
+pub struct Deflate {
+    /// The window that the client asked a server to stay within, if it did.
     server_max_window_bits: Option<u8>,
 }
 
 impl Deflate {
     /// The first offer of a client that we can accept.
-    pub(super) fn negotiate(headers: &HeaderMap) -> Option<Self> {
+    pub(crate) fn negotiate(headers: &HeaderMap) -> Option<Self> {
         tokens(headers, &header::SEC_WEBSOCKET_EXTENSIONS).find_map(Self::accept)
     }
 
@@ -51,16 +55,7 @@ impl Deflate {
             return None;
         }
         let mut accepted = Self::default();
-        let mut seen = Vec::new();
-        for parameter in parts {
-            let (name, value) = match parameter.split_once('=') {
-                Some((name, value)) => (name.trim(), Some(value.trim().trim_matches('"'))),
-                None => (parameter, None),
-            };
-            if seen.contains(&name) {
-                return None;
-            }
-            seen.push(name);
+        for (name, value) in parameters(parts)? {
             match (name, value) {
                 ("server_no_context_takeover" | "client_no_context_takeover", None)
                 | ("client_max_window_bits", None) => {}
@@ -77,19 +72,36 @@ impl Deflate {
         Some(accepted)
     }
 
+    /// What a server's answer to [`OFFER`] agrees to; `None` if it does not answer that.
+    pub(crate) fn agreed(answer: &str) -> Option<Self> {
+        let mut parts = answer.split(';').map(str::trim);
+        if !parts.next()?.eq_ignore_ascii_case("permessage-deflate") {
+            return None;
+        }
+        let mut alone = false;
+        for (name, value) in parameters(parts)? {
+            match (name, value) {
+                ("server_no_context_takeover", None) => alone = true,
+                ("client_no_context_takeover", None) => {}
+                // For the server to keep to: every window is read.
+                ("server_max_window_bits", Some(bits)) => _ = window_bits(bits)?,
+                _ => return None,
+            }
+        }
+        alone.then(Self::default)
+    }
+
     /// The answer to the offer. A server may demand both without being asked (sections 7.1.1.1 and 7.1.1.2).
-    pub(super) fn response(self) -> HeaderValue {
-        const ALWAYS: &str =
-            "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
+    pub(crate) fn response(self) -> HeaderValue {
         let Some(bits) = self.server_max_window_bits else {
-            return HeaderValue::from_static(ALWAYS);
+            return HeaderValue::from_static(OFFER);
         };
-        HeaderValue::try_from(format!("{ALWAYS}; server_max_window_bits={bits}"))
+        HeaderValue::try_from(format!("{OFFER}; server_max_window_bits={bits}"))
             .expect("letters and digits are visible ASCII")
     }
 
     /// Compresses a message; `None` if that does not make it smaller.
-    pub(super) fn compress(self, message: &[u8]) -> Option<Vec<u8>> {
+    pub(crate) fn compress(self, message: &[u8]) -> Option<Vec<u8>> {
         let bits = self.server_max_window_bits.unwrap_or(MAX_WINDOW_BITS);
         let slot = usize::from(bits - MIN_WINDOW_BITS);
         let known = COMPRESS.with_borrow_mut(|all| all[slot].take());
@@ -99,6 +111,22 @@ impl Deflate {
         COMPRESS.with_borrow_mut(|all| all[slot] = Some(compress));
         (compressed.len() < message.len()).then_some(compressed)
     }
+}
+
+/// The parameters of an extension, with their values; `None` if one comes twice.
+fn parameters<'a>(parts: impl Iterator<Item = &'a str>) -> Option<Vec<(&'a str, Option<&'a str>)>> {
+    let mut parameters: Vec<(&str, Option<&str>)> = Vec::new();
+    for parameter in parts {
+        let (name, value) = match parameter.split_once('=') {
+            Some((name, value)) => (name.trim(), Some(value.trim().trim_matches('"'))),
+            None => (parameter, None),
+        };
+        if parameters.iter().any(|(seen, _)| *seen == name) {
+            return None;
+        }
+        parameters.push((name, value));
+    }
+    Some(parameters)
 }
 
 /// A window's size, as RFC 7692 section 7.1.2 writes it.
@@ -133,7 +161,7 @@ const fn worst_case(len: usize) -> usize {
 }
 
 /// Decompresses a message of at most `limit` bytes.
-pub(super) fn inflate(message: &[u8], limit: usize) -> Result<Bytes, Violation> {
+pub(crate) fn inflate(message: &[u8], limit: usize) -> Result<Bytes, Violation> {
     DECOMPRESS.with_borrow_mut(|decompress| {
         decompress.reset(false);
         let mut output = Vec::with_capacity(message.len().saturating_mul(3).clamp(512, 64 << 10));
@@ -225,6 +253,27 @@ mod tests {
                 expected.as_ref().map(String::as_bytes),
                 "{offer:?}"
             );
+        }
+    }
+
+    #[test]
+    fn answers_are_judged_by_what_was_offered() {
+        const ALONE: &str = "permessage-deflate; server_no_context_takeover";
+        for (answer, agreed) in [
+            (ALONE.to_owned(), true),
+            (OFFER.to_owned(), true),
+            (format!("{ALONE}; server_max_window_bits=8"), true),
+            (format!("{ALONE}; server_max_window_bits=\"15\""), true),
+            (format!("{ALONE}; server_max_window_bits=16"), false),
+            (format!("{ALONE}; server_max_window_bits"), false),
+            (format!("{ALONE}; client_max_window_bits=15"), false),
+            (format!("{ALONE}; server_no_context_takeover"), false),
+            (format!("{ALONE}; client_no_context_takeover=1"), false),
+            (format!("{ALONE}; unknown"), false),
+            ("permessage-deflate".to_owned(), false),
+            ("permessage-bzip2".to_owned(), false),
+        ] {
+            assert_eq!(Deflate::agreed(&answer).is_some(), agreed, "{answer}");
         }
     }
 
