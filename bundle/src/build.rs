@@ -9,6 +9,7 @@ use portside_core::bundle::{Bundle, Module, ModuleKind};
 use rolldown::Bundler;
 use rolldown_common::{Output, OutputChunk};
 
+use crate::inspect::{Syntax, unsupported};
 use crate::layout::Layout;
 use crate::options::{OUT, options};
 use crate::plugin::{Found, Portside};
@@ -77,11 +78,35 @@ pub(crate) async fn build(
         .map(|file| layout.output(&file.to_string_lossy()))
         .collect();
     modules.extend(scripts(layout, &output.assets, &entries));
+    let problems = not_compiled(&modules, &found.new_syntax);
+    if !problems.is_empty() {
+        return Err(problems);
+    }
     let main = layout.output(&main.to_string_lossy());
     Ok(Built {
         bundle: Bundle { main, modules },
         inputs,
     })
+}
+
+/// New syntax that is still there after the build.
+fn not_compiled(
+    modules: &BTreeMap<String, Module>,
+    new_syntax: &BTreeMap<String, (String, Vec<(Syntax, Place)>)>,
+) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (path, (name, places)) in new_syntax {
+        let Some(module) = modules.get(path) else {
+            continue;
+        };
+        let left = unsupported(&String::from_utf8_lossy(&module.code));
+        for (syntax, place) in places.iter().filter(|(syntax, _)| left.contains(syntax)) {
+            let (message, help) = syntax.refusal();
+            problems.push(Problem::at(&**name, *place, message).help(help));
+        }
+    }
+    problems.sort();
+    problems
 }
 
 /// What the bundler says is wrong, without what follows from the problems known already.

@@ -1,18 +1,19 @@
 //! What one module refers to, read from its syntax tree.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use oxc::allocator::{Allocator, FromIn};
 use oxc::ast::ast::{
-    Argument, CallExpression, ExportAllDeclaration, ExportFromDeclaration, Expression,
-    ImportDeclaration, ImportDeclarationSpecifier, ImportExpression, ModuleExportName,
-    NewExpression, Program, PropertyKey, StringLiteral, TSExternalModuleReference, TryStatement,
-    WithClause,
+    AccessorProperty, Argument, CallExpression, Decorator, ExportAllDeclaration,
+    ExportFromDeclaration, Expression, ImportDeclaration, ImportDeclarationSpecifier,
+    ImportExpression, ModuleExportName, NewExpression, Program, PropertyKey, StringLiteral,
+    TSExternalModuleReference, TryStatement, WithClause,
 };
-use oxc::ast_visit::{VisitMut, walk_mut};
+use oxc::ast_visit::{Visit, VisitMut, walk, walk_mut};
 use oxc::diagnostics::Severity;
+use oxc::parser::Parser;
 use oxc::semantic::{Scoping, SemanticBuilder};
-use oxc::span::{GetSpan, Span};
+use oxc::span::{GetSpan, SourceType, Span};
 use oxc::str::Str;
 use portside_core::bundle::ModuleKind;
 
@@ -39,12 +40,61 @@ pub(crate) struct WorkerUse {
     pub place: Place,
 }
 
+/// Syntax that this engine does not have yet. TypeScript may compile it to other syntax.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Syntax {
+    Decorator,
+    Accessor,
+}
+
+impl Syntax {
+    /// What to say of it, and what helps.
+    pub(crate) fn refusal(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Decorator => (
+                "decorators are not supported yet",
+                "set \"experimentalDecorators\" in tsconfig.json to have TypeScript's older ones compiled, or call the function",
+            ),
+            Self::Accessor => (
+                "accessor fields are not supported yet",
+                "write a getter and a setter",
+            ),
+        }
+    }
+}
+
+/// Finds unsupported syntax in code that was compiled already.
+#[derive(Default)]
+struct Left(BTreeSet<Syntax>);
+
+impl<'a> Visit<'a> for Left {
+    fn visit_decorator(&mut self, _: &Decorator<'a>) {
+        self.0.insert(Syntax::Decorator);
+    }
+
+    fn visit_accessor_property(&mut self, it: &AccessorProperty<'a>) {
+        self.0.insert(Syntax::Accessor);
+        walk::walk_accessor_property(self, it);
+    }
+}
+
+/// The unsupported syntax in `code`, JavaScript that was compiled already.
+pub(crate) fn unsupported(code: &str) -> BTreeSet<Syntax> {
+    let allocator = Allocator::default();
+    let parsed = Parser::new(&allocator, code, SourceType::mjs()).parse();
+    let mut left = Left::default();
+    left.visit_program(&parsed.program);
+    left.0
+}
+
 /// Everything found in one module.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     /// By specifier as the bundler will see it.
     pub uses: HashMap<String, Vec<Use>>,
     pub workers: Vec<WorkerUse>,
+    /// Where there is syntax that works only if it is compiled.
+    pub new_syntax: Vec<(Syntax, Place)>,
     pub problems: Vec<Problem>,
     /// Some problem is an early error, so that the bundler will refuse the module.
     pub refused: bool,
@@ -257,6 +307,18 @@ impl<'a> VisitMut<'a> for Inspector<'_, 'a> {
         walk_mut::walk_call_expression(self, it);
     }
 
+    fn visit_decorator(&mut self, it: &mut Decorator<'a>) {
+        let place = self.place(it.span);
+        self.found.new_syntax.push((Syntax::Decorator, place));
+        walk_mut::walk_decorator(self, it);
+    }
+
+    fn visit_accessor_property(&mut self, it: &mut AccessorProperty<'a>) {
+        let place = self.place(it.span);
+        self.found.new_syntax.push((Syntax::Accessor, place));
+        walk_mut::walk_accessor_property(self, it);
+    }
+
     fn visit_try_statement(&mut self, it: &mut TryStatement<'a>) {
         self.tries += 1;
         self.visit_block_statement(&mut it.block);
@@ -283,6 +345,8 @@ impl<'a> VisitMut<'a> for Inspector<'_, 'a> {
 
 /// A string, or a template without substitutions.
 fn literal(expression: &Expression<'_>) -> Option<(String, Span)> {
+    // Types and parentheses do not matter: to the bundler it is the same string.
+    let expression = expression.get_inner_expression();
     let text = match expression {
         Expression::StringLiteral(string) => string.value.as_str(),
         Expression::TemplateLiteral(template) if template.expressions.is_empty() => {

@@ -15,7 +15,7 @@ use rolldown_common::{EmittedChunk, ImportKind, ResolvedExternal};
 use rolldown_error::{DiagnosticOptions, resolve_error_to_message};
 
 use crate::assets;
-use crate::inspect::{Findings, Use, WorkerUse, inspect};
+use crate::inspect::{Findings, Syntax, Use, WorkerUse, inspect};
 use crate::layout::Layout;
 use crate::problem::{Place, Problem};
 use crate::resolve::{join, source_candidates};
@@ -28,6 +28,8 @@ pub(crate) struct Found {
     pub assets: BTreeMap<String, Asset>,
     /// Names of code modules by what the bundler calls them.
     pub scripts: BTreeMap<String, String>,
+    /// Syntax that works only if it is compiled, by the path in the bundle of its module.
+    pub new_syntax: BTreeMap<String, (String, Vec<(Syntax, Place)>)>,
     uses: HashMap<String, HashMap<String, Vec<Use>>>,
     /// The scripts of workers that the code constructs.
     pub workers: BTreeSet<PathBuf>,
@@ -294,6 +296,10 @@ impl Plugin for Portside {
                 found.problems.insert(problem);
             }
             let output = self.layout.output(args.id);
+            if !findings.new_syntax.is_empty() {
+                let named = (name.clone(), findings.new_syntax);
+                found.new_syntax.insert(output.clone(), named);
+            }
             if let Some(other) = found.scripts.insert(output, args.id.to_owned())
                 && other != args.id
             {

@@ -212,3 +212,39 @@ async fn a_broken_package_is_named() {
         ]
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn imports_are_reported_where_they_are() {
+    let filler = "// a line\n".repeat(2_000);
+    let server = format!(
+        "{filler}export default {{\n  async fetch() {{\n    const a = await import(`./one.js`);\n    \
+         const b = await import((\"./two.js\"));\n    class C {{ m = async () => import(\"./three.js\" as string); }}\n    \
+         const d = require(`./four.js`);\n    return [a, b, C, d];\n  }},\n}};\n"
+    );
+    let app = App::new(&[("server.ts", &server)]);
+    let expected = [
+        "server.ts:2003:28: cannot find \"./one.js\"",
+        "server.ts:2004:29: cannot find \"./two.js\"",
+        "server.ts:2005:38: cannot find \"./three.js\"",
+        "server.ts:2006:23: cannot find \"./four.js\"",
+    ];
+    assert_eq!(app.problems().await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn decorators_are_compiled_or_refused() {
+    let code = "function d(...all: unknown[]): any {}\n@d class A {\n  @d m() {}\n}\nclass B { accessor x = 1 }\nexport default [A, B];\n";
+    let app = App::new(&[("server.ts", code)]);
+    let refused = [
+        "server.ts:2:1: decorators are not supported yet",
+        "server.ts:3:3: decorators are not supported yet",
+        "server.ts:5:11: accessor fields are not supported yet",
+    ];
+    assert_eq!(app.problems().await, refused);
+    let compiled = r#"{"compilerOptions":{"experimentalDecorators":true}}"#;
+    let app = App::new(&[
+        ("server.ts", &code.replace("accessor ", "")),
+        ("tsconfig.json", compiled),
+    ]);
+    assert!(!crate::common::code(&app.bundle().await, "server.js").contains('@'));
+}
