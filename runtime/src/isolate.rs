@@ -1,5 +1,6 @@
 //! A `deno_core` runtime that is entered only while it is touched, so that many can live on one thread.
 
+use std::ffi::c_void;
 use std::mem::ManuallyDrop;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,8 +16,8 @@ use crate::memory::ExternalMemory;
 /// The JavaScript surface; made by the build script.
 static SNAPSHOT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/surface.snapshot"));
 
-/// Room for V8 to unwind in once the heap limit is reached. It must hold the largest single allocation that can be under
-/// way (a two-byte string of 2^29 characters), or V8 aborts the process. Touched only then.
+/// Room for V8 to unwind in once the heap limit is reached, given once. It must hold the largest single allocation that can
+/// be under way (a two-byte string of 2^29 characters), or V8 aborts the process. Touched only then.
 const HEAP_HEADROOM: usize = 1_280 << 20;
 
 /// An isolate of one instance. Not entered between calls.
@@ -26,9 +27,72 @@ pub struct Isolate {
     runtime: ManuallyDrop<JsRuntime>,
     raw: v8::UnsafeRawIsolatePtr,
     handle: v8::IsolateHandle,
-    heap_exhausted: Arc<AtomicBool>,
+    usage: Arc<Usage>,
     external: ExternalMemory,
 }
+
+/// What an isolate has met of its memory limits. V8's callbacks refer to it until the isolate is dropped.
+struct Usage {
+    handle: v8::IsolateHandle,
+    external_limit: usize,
+    heap: AtomicBool,
+    external: AtomicBool,
+}
+
+/// What V8 counts: also what the host made into an `ArrayBuffer` without the allocator.
+fn external_memory(isolate: &mut v8::Isolate) -> usize {
+    isolate.get_heap_statistics().external_memory()
+}
+
+impl Usage {
+    fn new(handle: v8::IsolateHandle, external_limit: usize) -> Self {
+        Self {
+            handle,
+            external_limit,
+            heap: AtomicBool::new(false),
+            external: AtomicBool::new(false),
+        }
+    }
+
+    fn exhaust(&self, limit: &AtomicBool) {
+        limit.store(true, Ordering::Relaxed);
+        self.handle.terminate_execution();
+    }
+
+    fn is_exhausted(&self) -> bool {
+        self.heap.load(Ordering::Relaxed) || self.external.load(Ordering::Relaxed)
+    }
+
+    /// Looks after each garbage collection, which V8 makes when external memory has grown much, too. What allocates after
+    /// a limit was met is terminated once more: a termination holds for one call into JavaScript only.
+    #[expect(unsafe_code, reason = "V8's callbacks are unsafe")]
+    fn watch(self: &Arc<Self>, isolate: &mut v8::Isolate) {
+        unsafe extern "C" fn collected(
+            isolate: v8::UnsafeRawIsolatePtr,
+            _kind: v8::GCType,
+            _flags: v8::GCCallbackFlags,
+            usage: *mut c_void,
+        ) {
+            // SAFETY: V8 passes its isolate, and what `watch` gave it; `Isolate` keeps that longer than the isolate.
+            let (mut isolate, usage) = unsafe {
+                (
+                    v8::Isolate::from_raw_isolate_ptr(isolate),
+                    &*usage.cast::<Usage>(),
+                )
+            };
+            if usage.is_exhausted() {
+                usage.handle.terminate_execution();
+            } else if external_memory(&mut isolate) > usage.external_limit + EXTERNAL_GARBAGE {
+                usage.exhaust(&usage.external);
+            }
+        }
+        let this = Arc::as_ptr(self).cast_mut().cast::<c_void>();
+        isolate.add_gc_epilogue_callback(collected, this, v8::GCType::kGCTypeAll);
+    }
+}
+
+/// What may be counted beyond the limit while JavaScript runs: garbage that V8 lets gather, and frees on other threads.
+const EXTERNAL_GARBAGE: usize = 128 << 20;
 
 struct Entered(v8::UnsafeRawIsolatePtr);
 
@@ -71,16 +135,17 @@ impl Isolate {
             compiled_wasm_module_store: Some(CompiledWasmModuleStore::default()),
             ..Default::default()
         });
+        runtime.op_state().borrow_mut().put(external.budget());
         let isolate = runtime.v8_isolate();
         let handle = isolate.thread_safe_handle();
         isolate.set_allow_atomics_wait(false); // it would block the thread
-        let heap_exhausted = Arc::new(AtomicBool::new(false));
-        let (exhausted, terminate) = (heap_exhausted.clone(), handle.clone());
-        runtime.add_near_heap_limit_callback(move |current, _| {
-            exhausted.store(true, Ordering::Relaxed);
-            terminate.terminate_execution();
-            current + HEAP_HEADROOM
+        let usage = Arc::new(Usage::new(handle.clone(), external.limit()));
+        let heap = usage.clone();
+        runtime.add_near_heap_limit_callback(move |_, initial| {
+            heap.exhaust(&heap.heap);
+            initial + HEAP_HEADROOM
         });
+        usage.watch(runtime.v8_isolate());
         // SAFETY: `JsRuntime::new` entered the isolate on this thread; from here on only `Entered` enters it.
         let raw = unsafe {
             let raw = runtime.v8_isolate().as_raw_isolate_ptr();
@@ -91,7 +156,7 @@ impl Isolate {
             runtime: ManuallyDrop::new(runtime),
             raw,
             handle,
-            heap_exhausted,
+            usage,
             external,
         }
     }
@@ -107,20 +172,27 @@ impl Isolate {
         &self.handle
     }
 
-    /// Whether the heap limit was met; then the isolate must be discarded.
-    pub fn heap_is_exhausted(&self) -> bool {
-        self.heap_exhausted.load(Ordering::Relaxed)
+    /// Whether a memory limit was met while JavaScript ran; then nothing of it may run any more, and the isolate must be
+    /// discarded.
+    pub fn is_exhausted(&self) -> bool {
+        self.usage.is_exhausted()
     }
 
     /// Which memory limit it went over, if any.
     pub fn exhausted(&mut self) -> Option<&'static str> {
-        if self.heap_is_exhausted() {
+        if self.usage.heap.load(Ordering::Relaxed) {
             return Some("the JavaScript heap");
         }
-        // WebAssembly memories do not pass through the allocator; V8 counts them.
-        let counted =
-            self.with(|runtime| runtime.v8_isolate().get_heap_statistics().external_memory());
-        (counted > self.external.limit()).then_some("ArrayBuffers and WebAssembly memories")
+        let limit = self.external.limit();
+        let over = self.usage.external.load(Ordering::Relaxed)
+            || self.with(|runtime| {
+                let isolate = runtime.v8_isolate();
+                external_memory(isolate) > limit && {
+                    isolate.low_memory_notification(); // garbage does not count
+                    external_memory(isolate) > limit
+                }
+            });
+        over.then_some("ArrayBuffers and WebAssembly memories")
     }
 }
 

@@ -199,7 +199,7 @@ impl Engine for JavaScript {
             let limit = self.cpu_limit;
             return Some(format!("one event used more than {limit:?} of CPU time"));
         }
-        let look = thorough || self.isolate.heap_is_exhausted() || self.should_yield();
+        let look = thorough || self.isolate.is_exhausted() || self.should_yield();
         let memory = look.then(|| self.isolate.exhausted()).flatten()?;
         Some(format!("{memory} went over its limit"))
     }

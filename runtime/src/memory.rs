@@ -3,17 +3,12 @@
 use std::alloc::{Layout, alloc, alloc_zeroed, dealloc};
 use std::ffi::c_void;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use deno_core::v8;
+use portside_surface::memory::Budget;
 
 /// One isolate's budget. Allocations over it fail, which JavaScript sees as a `RangeError`.
 pub struct ExternalMemory(Arc<Budget>);
-
-struct Budget {
-    used: AtomicUsize,
-    limit: usize,
-}
 
 /// What malloc aligns to as well.
 const ALIGN: usize = 16;
@@ -21,15 +16,17 @@ const ALIGN: usize = 16;
 impl ExternalMemory {
     /// A budget of `limit` bytes.
     pub fn new(limit: usize) -> Self {
-        Self(Arc::new(Budget {
-            used: AtomicUsize::new(0),
-            limit,
-        }))
+        Self(Budget::new(limit))
     }
 
     /// The budget, in bytes.
     pub fn limit(&self) -> usize {
-        self.0.limit
+        self.0.limit()
+    }
+
+    /// The budget, for what else draws on it.
+    pub fn budget(&self) -> Arc<Budget> {
+        self.0.clone()
     }
 
     /// An allocator that draws on this budget.
@@ -37,15 +34,6 @@ impl ExternalMemory {
     pub fn allocator(&self) -> v8::UniqueRef<v8::Allocator> {
         // SAFETY: the table below takes an `Arc<Budget>` made by `into_raw`, and `release` gives it back.
         unsafe { v8::new_rust_allocator(Arc::into_raw(self.0.clone()), &VTABLE) }
-    }
-}
-
-impl Budget {
-    fn take(&self, bytes: usize) -> bool {
-        let fits = |used: usize| used.checked_add(bytes).filter(|total| *total <= self.limit);
-        self.used
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
-            .is_ok()
     }
 }
 
@@ -66,7 +54,7 @@ fn allocate_with(
     }
     let memory = allocate(layout);
     if memory.is_null() {
-        budget.used.fetch_sub(bytes, Ordering::Relaxed);
+        budget.give(bytes);
     }
     memory.cast()
 }
@@ -83,7 +71,7 @@ static VTABLE: v8::RustAllocatorVtable<Budget> = {
     }
     unsafe extern "C" fn free(budget: &Budget, memory: *mut c_void, bytes: usize) {
         let Some(layout) = layout(bytes) else { return };
-        budget.used.fetch_sub(bytes, Ordering::Relaxed);
+        budget.give(bytes);
         // SAFETY: V8 frees what it got from this allocator, with the size it asked for.
         unsafe { dealloc(memory.cast(), layout) };
     }
@@ -98,20 +86,3 @@ static VTABLE: v8::RustAllocatorVtable<Budget> = {
         drop: release,
     }
 };
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_budget_is_never_overdrawn() {
-        let budget = Budget {
-            used: AtomicUsize::new(0),
-            limit: 10,
-        };
-        assert!(budget.take(6));
-        assert!(!budget.take(5));
-        assert!(!budget.take(usize::MAX));
-        assert!(budget.take(4));
-    }
-}

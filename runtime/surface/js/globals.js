@@ -9,6 +9,7 @@ import { EventSource } from "ext:portside/eventsource.js";
 import "ext:portside/formdata.js";
 import { Response } from "ext:portside/http.js";
 import { requestNumber } from "ext:portside/context.js";
+import { countWebAssembly } from "ext:portside/wasm.js";
 import { WebSocket } from "ext:portside/websocket.js";
 const { op_log } = core.ops;
 
@@ -131,6 +132,7 @@ function refusePlatformClones() {
 /** What each isolate needs once, after the snapshot was loaded. */
 export function startGlobals(logUncaught) {
   startBlobs();
+  countWebAssembly();
   event.setEventTargetData(globalThis);
   event.saveGlobalThisReference(globalThis);
   performance.setTimeOrigin();

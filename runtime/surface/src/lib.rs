@@ -7,6 +7,7 @@
 mod compression;
 pub mod http;
 pub mod lifecycle;
+pub mod memory;
 mod network;
 pub mod ports;
 pub mod resolve;
@@ -62,6 +63,8 @@ deno_core::extension!(
         compression::op_inflate_write,
         compression::op_inflate_read,
         compression::op_inflate_end,
+        memory::op_memory_take,
+        memory::op_memory_give,
         lifecycle::op_hold,
         lifecycle::op_terminate,
         lifecycle::op_log,
@@ -84,6 +87,7 @@ deno_core::extension!(
         "formdata.js",
         "keys.js",
         "mended.js",
+        "wasm.js",
         "globals.js",
         "handlers.js",
         "ports.js",

@@ -13,6 +13,7 @@ mod errors;
 mod floods;
 mod loops;
 mod memory;
+mod resident;
 mod starts;
 
 /// The files of this folder and their cases.
@@ -22,6 +23,7 @@ pub const SECTIONS: &[(&str, &[Case])] = &[
     ("hostile_floods", floods::CASES),
     ("hostile_loops", loops::CASES),
     ("hostile_memory", memory::CASES),
+    ("hostile_resident", resident::CASES),
     ("hostile_starts", starts::CASES),
 ];
 
