@@ -9,7 +9,7 @@ use deno_core::{
 };
 use deno_error::JsErrorBox;
 use portside_core::bundle::{Bundle, Module, ModuleKind};
-use portside_surface::resolve::ROOT;
+use portside_surface::resolve;
 
 /// Serves a bundle's modules under `file:///`.
 pub struct BundleLoader {
@@ -24,12 +24,13 @@ impl BundleLoader {
 
     /// The URL of a module.
     pub fn url(path: &str) -> Result<ModuleSpecifier, JsErrorBox> {
-        ModuleSpecifier::parse(&format!("{ROOT}{path}"))
-            .map_err(|error| JsErrorBox::type_error(error.to_string()))
+        resolve::url_of(path)
+            .ok_or_else(|| JsErrorBox::type_error(format!("{path:?} is not the path of a module")))
     }
 
     fn module(&self, url: &str) -> Option<&Module> {
-        self.bundle.modules.get(url.strip_prefix(ROOT)?)
+        let url = ModuleSpecifier::parse(url).ok()?;
+        self.bundle.modules.get(&resolve::path_of(&url)?)
     }
 }
 
@@ -53,7 +54,7 @@ impl ModuleLoader for BundleLoader {
         let Some(module) = self.module(specifier.as_str()) else {
             return ModuleLoadResponse::Sync(Err(JsErrorBox::type_error(format!(
                 "the application has no module {:?}",
-                specifier.as_str().trim_start_matches(ROOT)
+                resolve::path_of(specifier).unwrap_or_else(|| specifier.to_string())
             ))));
         };
         ModuleLoadResponse::Sync(as_javascript(module).map(|code| {
@@ -75,8 +76,8 @@ impl ModuleLoader for BundleLoader {
 
     /// A stack trace names the sources of the bundle's modules; those of published packages may exist nowhere.
     fn source_map_source_exists(&self, source: &str) -> Option<bool> {
-        let path = source.strip_prefix(ROOT)?;
-        Some(self.bundle.find(path).is_some())
+        let path = resolve::path_of(&ModuleSpecifier::parse(source).ok()?)?;
+        Some(self.bundle.find(&path).is_some())
     }
 }
 

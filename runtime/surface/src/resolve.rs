@@ -1,10 +1,24 @@
 //! Which script `new ServerlessWorker(url)` means.
 
-use deno_core::{url::Url, v8};
+use deno_core::url::{self, Url};
+use deno_core::v8;
 use portside_core::bundle::Bundle;
 
 /// The bundle's modules have URLs below this one.
 pub const ROOT: &str = "file:///";
+
+/// The URL of the module at `path` in the bundle. What a URL cannot have in it, like a space, is percent-encoded.
+#[must_use]
+pub fn url_of(path: &str) -> Option<Url> {
+    Url::from_file_path(format!("/{path}")).ok()
+}
+
+/// The path in the bundle of what has this URL, percent-decoded; nothing for other URLs, and for what is not UTF-8.
+#[must_use]
+pub fn path_of(url: &Url) -> Option<String> {
+    let file = url.to_file_path().ok()?;
+    Some(file.to_str()?.trim_start_matches('/').to_owned())
+}
 
 /// The URL of the nearest caller that is a module of the bundle.
 #[must_use]
@@ -30,8 +44,11 @@ pub fn worker_script(
     referrer: Option<&str>,
     specifier: &str,
 ) -> Result<String, String> {
-    let base = referrer.map_or_else(|| format!("{ROOT}{}", bundle.main), str::to_owned);
-    let url = Url::parse(&base)
+    let base = match referrer {
+        Some(referrer) => Url::parse(referrer),
+        None => url_of(&bundle.main).ok_or(url::ParseError::EmptyHost),
+    };
+    let url = base
         .and_then(|base| base.join(specifier))
         .map_err(|error| format!("{specifier:?} is not a worker script's URL: {error}"))?;
     if url.scheme() != "file" || url.host_str().is_some_and(|host| !host.is_empty()) {
@@ -39,8 +56,8 @@ pub fn worker_script(
             "{specifier:?} is outside the application: name one of its own modules"
         ));
     }
-    let path = url.path().trim_start_matches('/');
-    bundle.find(path).map(str::to_owned).ok_or_else(|| {
+    let path = path_of(&url).unwrap_or_else(|| url.path().to_owned());
+    bundle.find(&path).map(str::to_owned).ok_or_else(|| {
         format!("the application has no module {path:?}, which {specifier:?} means here")
     })
 }
@@ -60,7 +77,14 @@ mod tests {
             code: Arc::default(),
             source_map: None,
         };
-        let paths = ["server.js", "w.js", "lib/w.js", "lib/typed.ts"];
+        let paths = [
+            "server.js",
+            "w.js",
+            "lib/w.js",
+            "lib/typed.ts",
+            "my wörker.js",
+            "100%.js",
+        ];
         let bundle = Bundle {
             main: "server.js".into(),
             modules: paths
@@ -87,6 +111,12 @@ mod tests {
             find(Some("file:///lib/a.js"), "./typed.js").as_deref(),
             Ok("lib/typed.ts")
         );
+        for path in ["my wörker.js", "100%.js"] {
+            assert_eq!(find(None, &format!("./{path}")).as_deref(), Ok(path));
+            let url = url_of(path).unwrap();
+            assert_eq!(path_of(&url).as_deref(), Some(path));
+            assert_eq!(find(Some(url.as_str()), url.as_str()).as_deref(), Ok(path));
+        }
         assert!(find(None, "./none.js").is_err_and(|message| message.contains("none.js")));
         assert!(find(None, "https://example.com/w.js").is_err());
         assert!(find(None, "../../etc/passwd").is_err());

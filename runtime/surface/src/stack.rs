@@ -2,6 +2,10 @@
 
 use std::borrow::Cow;
 
+use deno_core::url::Url;
+
+use crate::resolve;
+
 /// Where the bundle's modules are, as V8 shows it.
 const ROOT: &str = "file:///";
 
@@ -31,7 +35,7 @@ pub fn readable(text: &str) -> Cow<'_, str> {
                 match path {
                     Some(path) => {
                         shown.push_str(&line[..line.len() - path.len() - ROOT.len()]);
-                        shown.push_str(path);
+                        shown.push_str(&decoded(path));
                     }
                     None => shown.push_str(line),
                 }
@@ -39,6 +43,16 @@ pub fn readable(text: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(shown)
+}
+
+/// A path as its developer knows it, from one of a URL.
+fn decoded(path: &str) -> Cow<'_, str> {
+    if !path.contains('%') {
+        return Cow::Borrowed(path);
+    }
+    let url = Url::parse(&format!("{ROOT}{path}"));
+    let path_of = url.ok().and_then(|url| resolve::path_of(&url));
+    path_of.map_or(Cow::Borrowed(path), Cow::Owned)
 }
 
 /// The part of a frame that begins with the URL: `file:///a.js:1:2)` of `    at f (file:///a.js:1:2)`.
@@ -63,6 +77,12 @@ mod tests {
         let shown = "Error: at file:///x\n    at f (lib/a.ts:1:2)\n    at async b.ts:3:4\
                      \n    at Array.map (<anonymous>) {\n  cause: 1\n}";
         assert_eq!(readable(stack), shown);
+    }
+
+    #[test]
+    fn paths_are_as_their_developer_knows_them() {
+        let stack = "Error\n    at f (file:///my%20s%C3%A9rver.js:1:2)";
+        assert_eq!(readable(stack), "Error\n    at f (my sérver.js:1:2)");
     }
 
     #[test]

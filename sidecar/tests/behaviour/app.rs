@@ -29,6 +29,8 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What to run; `Setup::new(&[("server.js", "…"), …])` and change what the test needs.
 pub struct Setup {
+    /// The server's module.
+    pub main: String,
     pub modules: Vec<(String, ModuleKind, Vec<u8>)>,
     pub limits: Limits,
     pub input_gate: bool,
@@ -42,6 +44,7 @@ pub struct Setup {
 impl Setup {
     pub fn new(modules: &[(&str, &str)]) -> Self {
         Self {
+            main: "server.js".to_owned(),
             modules: modules
                 .iter()
                 .map(|(path, code)| {
@@ -80,7 +83,7 @@ impl Setup {
             .collect();
         Class {
             bundle: Arc::new(Bundle {
-                main: "server.js".into(),
+                main: self.main.clone(),
                 modules,
             }),
             limits: Arc::new(self.limits.clone()),

@@ -13,6 +13,7 @@ mod bodies;
 mod clones;
 mod crypto;
 mod events;
+mod names;
 mod sockets;
 mod streams;
 
@@ -22,6 +23,7 @@ pub const SECTIONS: &[(&str, &[Case])] = &[
     ("platform_clones", clones::CASES),
     ("platform_crypto", crypto::CASES),
     ("platform_events", events::CASES),
+    ("platform_names", names::CASES),
     ("platform_sockets", sockets::CASES),
     ("platform_streams", streams::CASES),
 ];
