@@ -94,7 +94,7 @@ impl Decoder {
     ///
     /// # Errors
     /// The peer broke the protocol. Nothing after it can be read.
-    pub fn next(&mut self) -> Result<Option<Event>, Violation> {
+    pub fn event(&mut self) -> Result<Option<Event>, Violation> {
         loop {
             let Some(head) = self.head()? else {
                 return Ok(None);

@@ -49,7 +49,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     /// There is none: the peer broke the protocol, or the connection is gone.
     pub async fn next(&mut self) -> Result<Event, ReadError> {
         loop {
-            if let Some(event) = self.decoder.next().map_err(ReadError::Violation)? {
+            if let Some(event) = self.decoder.event().map_err(ReadError::Violation)? {
                 return Ok(event);
             }
             poll_fn(|cx| self.poll_more(cx)).await?;

@@ -186,7 +186,7 @@ async fn read_messages(
     patience: Duration,
 ) -> End {
     loop {
-        let message = match decoder.next() {
+        let message = match decoder.event() {
             Ok(Some(Event::Message(message))) => message,
             Ok(Some(Event::Ping(payload))) => {
                 link.answer_ping(payload);

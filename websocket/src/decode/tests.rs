@@ -32,7 +32,7 @@ fn decode(wire: &[u8], limit: usize, step: usize) -> Result<Vec<Event>, Violatio
     let mut events = Vec::new();
     for part in wire.chunks(step) {
         decoder.buffer().extend_from_slice(part);
-        while let Some(event) = decoder.next()? {
+        while let Some(event) = decoder.event()? {
             events.push(event);
         }
     }
@@ -170,7 +170,7 @@ fn mistakes_have_their_codes() {
     assert!(decode(&frame(0x82, &[0; 1000]), 1000, 1).is_ok());
     let mut plain = Decoder::new(Role::Server, 1000, false);
     plain.buffer().extend_from_slice(&frame(0xc1, b""));
-    assert_eq!(plain.next().unwrap_err().code, 1002);
+    assert_eq!(plain.event().unwrap_err().code, 1002);
 }
 
 #[test]
@@ -181,12 +181,12 @@ fn a_client_reads_what_is_not_masked_and_nothing_else() {
     let mut events = Vec::new();
     for byte in wire {
         decoder.buffer().extend_from_slice(&[byte]);
-        events.extend(decoder.next().unwrap());
+        events.extend(decoder.event().unwrap());
     }
     let ping = Event::Ping(Bytes::new());
     assert_eq!(events, [text("a"), ping, text("Hello"), close(1005, "")]);
     decoder.buffer().extend_from_slice(&frame(0x81, b"a"));
-    assert_eq!(decoder.next().unwrap_err().code, 1002);
+    assert_eq!(decoder.event().unwrap_err().code, 1002);
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn what_one_end_writes_the_other_reads() {
             decoder
                 .buffer()
                 .extend_from_slice(&rest.unwrap_or_default());
-            assert_eq!(decoder.next(), Ok(Some(Event::Message(message))), "{len}");
+            assert_eq!(decoder.event(), Ok(Some(Event::Message(message))), "{len}");
         }
     }
 }
