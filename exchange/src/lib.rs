@@ -3,6 +3,7 @@
 //! The front door (`frontdoor`) and the engine (`runtime`) both speak these types, so neither depends on the other.
 
 pub mod credit;
+pub mod window;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,9 +13,10 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::Stream;
 use http::{HeaderMap, Method, StatusCode};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 
 use crate::credit::{Credit, Place};
+use crate::window::{Budget, WINDOW_BYTES, Window};
 
 /// A request, ready for an application's `fetch`.
 pub struct Request {
@@ -191,10 +193,9 @@ impl Outgoing {
     }
 }
 
-/// Delivers a client's messages to the application, a bounded number at a time.
+/// Delivers a client's messages to the application, a bounded number of messages and bytes at a time.
 pub struct SocketSender {
-    window: u32,
-    credit: Arc<Semaphore>,
+    window: Window,
     deliver: Box<dyn Fn(Delivery) + Send + Sync>,
     closed: bool,
 }
@@ -210,7 +211,7 @@ pub struct Delivery {
 #[expect(dead_code, reason = "held to be dropped")]
 enum Held {
     Nothing,
-    Window(Option<OwnedSemaphorePermit>),
+    Window(Option<window::Place>),
     Place(Place),
 }
 
@@ -231,11 +232,17 @@ impl Delivery {
 }
 
 impl SocketSender {
-    /// Calls `deliver` for each message, with at most `window` of them undropped at once.
-    pub fn new(window: u32, deliver: impl Fn(Delivery) + Send + Sync + 'static) -> Self {
+    /// Calls `deliver` for each message, with at most `messages` of them and [`WINDOW_BYTES`] undropped at once, of the
+    /// process's [`Budget`].
+    pub fn new(messages: u32, deliver: impl Fn(Delivery) + Send + Sync + 'static) -> Self {
+        let window = Window::new(messages, WINDOW_BYTES, Budget::of_process());
+        Self::with_window(window, deliver)
+    }
+
+    /// The same with a window of one's own.
+    pub fn with_window(window: Window, deliver: impl Fn(Delivery) + Send + Sync + 'static) -> Self {
         Self {
             window,
-            credit: Arc::new(Semaphore::new(window as usize)),
             deliver: Box::new(deliver),
             closed: false,
         }
@@ -246,19 +253,18 @@ impl SocketSender {
         if self.closed {
             return;
         }
-        let credit = self.credit.clone().acquire_owned().await.ok();
+        let place = self.window.admit(message.len()).await;
         // Only now: while this waits it may be dropped, and then the application must still see a close.
         self.closed = matches!(message, Message::Close { .. });
         (self.deliver)(Delivery {
             message,
-            _held: Held::Window(credit),
+            _held: Held::Window(place),
         });
     }
 
     /// Waits until the application has taken every message that was delivered.
     pub async fn taken(&self) {
-        // The semaphore is never closed.
-        let _ = self.credit.acquire_many(self.window).await;
+        self.window.empty().await;
     }
 }
 

@@ -1,6 +1,5 @@
 //! Carries WebSocket messages between the front door's end and a pod's.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,17 +7,18 @@ use http::{HeaderMap, Response};
 use hyper::body::Incoming;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
+use portside_exchange::window::{Budget, Place, Window};
 use portside_exchange::{Delivery, Message, Outbox, Socket, SocketSender, outgoing};
 use portside_websocket::{Decoder, Encoder, Event, ReadError, Reader, Role, Writer, code};
 use tokio::io::{ReadHalf, WriteHalf};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Record;
 use crate::metrics::{Counted, Metrics};
 
-/// Client's messages that may wait for the pod; each may be as long as a message can be.
+/// Client's messages that may wait for the pod; `SocketSender` bounds their bytes.
 const WINDOW: u32 = 4;
 /// Bytes of the pod's messages that may wait for the client; one message may be longer.
 const WINDOW_BYTES: usize = 256 << 10;
@@ -147,7 +147,7 @@ async fn to_client(
     ping: mpsc::Sender<Bytes>,
     bytes: &mut u64,
 ) -> End {
-    let window = Arc::new(Semaphore::new(WINDOW_BYTES));
+    let window = Window::new(u32::MAX >> 4, WINDOW_BYTES, Budget::of_process());
     loop {
         let message = match reader.next().await {
             Ok(Event::Message(message)) => message,
@@ -178,7 +178,7 @@ async fn to_client(
 /// A payload that gives its place in the window back when the front door drops it, having written it.
 struct Windowed {
     payload: Bytes,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl AsRef<[u8]> for Windowed {
@@ -187,10 +187,9 @@ impl AsRef<[u8]> for Windowed {
     }
 }
 
-/// Waits for room in the window, which is never closed.
-async fn windowed(payload: Bytes, window: &Arc<Semaphore>) -> Option<Bytes> {
-    let places = u32::try_from(payload.len().clamp(1, WINDOW_BYTES)).ok()?;
-    let place = Arc::clone(window).acquire_many_owned(places).await.ok()?;
+/// Waits for room in the window.
+async fn windowed(payload: Bytes, window: &Window) -> Option<Bytes> {
+    let place = window.admit(payload.len()).await?;
     Some(Bytes::from_owner(Windowed {
         payload,
         _place: place,

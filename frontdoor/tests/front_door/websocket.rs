@@ -10,6 +10,7 @@ use portside_exchange::{
     Body, Delivery, Message, Outbox, Request, Response, Socket, SocketSender, outgoing,
 };
 use portside_frontdoor::Config;
+use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::tungstenite;
 
 use crate::support::{
@@ -521,6 +522,36 @@ async fn a_busy_application_is_not_flooded_but_still_heard() {
     app.send(Message::Binary(Bytes::from_static(b"still here")));
     assert_eq!(receive(&mut client).await, (0x82, b"still here".to_vec()));
     assert_eq!(app.log.lock().unwrap().len(), 16);
+    drop(client);
+    drop(server);
+}
+
+#[tokio::test]
+async fn a_busy_application_is_not_flooded_with_bytes_either() {
+    const SIZE: usize = 32 << 20;
+    let app = App {
+        busy: true,
+        ..App::new(false)
+    };
+    let server = serve(config(), &app).await;
+    let mut client = open(&server, "sec-websocket-extensions: permessage-deflate\r\n").await;
+    let mut compress = flate2::Compress::new(flate2::Compression::fast(), false);
+    let mut small = Vec::with_capacity(1 << 20);
+    compress
+        .compress_vec(&vec![0; SIZE], &mut small, flate2::FlushCompress::Sync)
+        .unwrap();
+    let wire = frame(0xc2, small.strip_suffix(&[0, 0, 0xff, 0xff]).unwrap());
+    let (_, mut write) = client.stream.split();
+    // It is read no further than there is room for.
+    let _ = tokio::time::timeout(Duration::from_secs(1), write.write_all(&wire.repeat(64))).await;
+    until(|| !app.log.lock().unwrap().is_empty()).await;
+    for _ in 0..3 {
+        app.send(Message::Binary(Bytes::from_static(b"still here")));
+        assert_eq!(receive(&mut client).await, (0x82, b"still here".to_vec()));
+    }
+    assert_eq!(app.log.lock().unwrap().len(), 1, "what waits is bounded");
+    app.kept.lock().unwrap().clear();
+    until(|| app.log.lock().unwrap().len() == 2).await;
     drop(client);
     drop(server);
 }
