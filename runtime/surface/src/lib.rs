@@ -9,6 +9,7 @@ pub mod http;
 pub mod lifecycle;
 pub mod memory;
 mod network;
+mod outgoing;
 pub mod ports;
 pub mod resolve;
 pub mod sockets;
@@ -19,7 +20,7 @@ use deno_core::Extension;
 
 deno_core::extension!(
     portside,
-    deps = [deno_webidl, deno_web, deno_fetch, deno_websocket, deno_crypto],
+    deps = [deno_webidl, deno_web, deno_fetch, deno_crypto],
     ops = [
         ports::op_port_open,
         ports::op_worker_script,
@@ -65,6 +66,13 @@ deno_core::extension!(
         compression::op_inflate_end,
         memory::op_memory_take,
         memory::op_memory_give,
+        outgoing::op_websocket_open,
+        outgoing::op_websocket_text,
+        outgoing::op_websocket_binary,
+        outgoing::op_websocket_close,
+        outgoing::op_websocket_buffered,
+        outgoing::op_websocket_end,
+        outgoing::op_websocket_next,
         lifecycle::op_hold,
         lifecycle::op_terminate,
         lifecycle::op_log,
@@ -100,7 +108,10 @@ deno_core::extension!(
     ],
     // deno_fetch wants the first of deno_net; client certificates are not offered.
     lazy_loaded_js = [dir "js", "ext:deno_net/02_tls.js" = "tls_stub.js", "ext:portside/platform_ops.js" = "platform_ops.js"],
-    state = |state| state.put(network::permissions()),
+    state = |state| {
+        state.put(network::permissions());
+        state.put(outgoing::Connections::default());
+    },
 );
 
 /// The extensions of every isolate. Their order is part of the snapshot: the one that makes it and the ones that load it
@@ -120,7 +131,6 @@ pub fn extensions() -> Vec<Extension> {
             deno_web::InMemoryBroadcastChannel::default(),
         ),
         deno_fetch::deno_fetch::init(fetch),
-        deno_websocket::deno_websocket::init(),
         deno_crypto::deno_crypto::init(None),
         portside::init(),
     ]

@@ -50,6 +50,7 @@ fn main() -> ExitCode {
             ("pods", pods::CASES),
             ("surface", surface::CASES),
             ("turns", turns::CASES),
+            ("surface::outgoing", surface::outgoing::CASES),
         ])
         .flat_map(|(section, cases)| cases.iter().map(move |case| (section, case)))
         .map(|(section, (name, test))| {

@@ -3,6 +3,8 @@
 //! Being there proves little: scripts of the platform are compiled when they are first needed, and what they need may be
 //! missing by then. The uses are JavaScript, one for each name; a name without one fails.
 
+pub mod outgoing;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
