@@ -19,7 +19,8 @@ use crate::pool::Pool;
 use crate::refusal::Refusal;
 use crate::topology::{ClassFacts, Endpoint};
 
-/// Requests of one class that may wait at once.
+/// Requests of one class that may wait at once. Never more than there are places left for all others, so that classes
+/// without a pod cannot take everybody's.
 pub const MAX_HELD_PER_CLASS: usize = 1024;
 /// Requests of all classes together that may wait at once.
 pub const MAX_HELD: usize = 8 * MAX_HELD_PER_CLASS;
@@ -210,7 +211,7 @@ impl Class {
         deadline: Instant,
         hold: &Hold,
     ) -> Result<Target, Refusal> {
-        let answer = match self.wait(ticket)? {
+        let answer = match self.wait(ticket, hold.slots.available_permits())? {
             Waiting::Over(target) => return Ok(target),
             Waiting::For(answer) => answer,
         };
@@ -226,15 +227,17 @@ impl Class {
         answer
     }
 
-    fn wait(&self, ticket: u64) -> Result<Waiting, Refusal> {
+    /// `left` are the places for requests of all classes.
+    fn wait(&self, ticket: u64, left: usize) -> Result<Waiting, Refusal> {
         let mut state = self.state();
         state.admission?;
         if let Some(target) = state.target() {
             return Ok(Waiting::Over(target));
         }
-        if state.waiting.len() >= MAX_HELD_PER_CLASS {
+        let most = left.min(MAX_HELD_PER_CLASS);
+        if state.waiting.len() >= most {
             state.waiting.retain(|_, waiting| !waiting.is_closed());
-            if state.waiting.len() >= MAX_HELD_PER_CLASS {
+            if state.waiting.len() >= most {
                 return Err(Refusal::Overloaded);
             }
         }
@@ -298,6 +301,8 @@ impl State {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
+
     use super::*;
     use prometheus_client::registry::Registry;
 
@@ -357,13 +362,36 @@ mod tests {
     async fn only_so_many_wait() {
         let (class, ..) = class();
         let mut waiting: Vec<_> = (0..MAX_HELD_PER_CLASS)
-            .map(|_| class.wait(class.ticket()).ok().unwrap())
+            .map(|_| class.wait(class.ticket(), MAX_HELD).ok().unwrap())
             .collect();
         assert!(matches!(
-            class.wait(class.ticket()),
+            class.wait(class.ticket(), MAX_HELD),
             Err(Refusal::Overloaded)
         ));
         waiting.pop();
-        assert!(class.wait(class.ticket()).is_ok(), "one has gone away");
+        assert!(
+            class.wait(class.ticket(), MAX_HELD).is_ok(),
+            "one has gone away"
+        );
+    }
+
+    #[tokio::test]
+    async fn classes_without_a_pod_leave_places_to_others() {
+        let (first, _, metrics) = class();
+        let hold = Hold::new(metrics, CancellationToken::new());
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let mut dead = vec![first];
+        dead.extend((1..MAX_HELD / MAX_HELD_PER_CLASS).map(|_| class().0));
+        let mut waiting = Vec::new();
+        for class in dead.iter().cycle().take(MAX_HELD) {
+            let mut target = Box::pin(class.target(class.ticket(), deadline, &hold));
+            if target.as_mut().now_or_never().is_none() {
+                waiting.push(target);
+            }
+        }
+        assert!(waiting.len() > MAX_HELD / 2);
+        let (other, ..) = class();
+        let mut target = Box::pin(other.target(other.ticket(), deadline, &hold));
+        assert!(target.as_mut().now_or_never().is_none(), "it may wait");
     }
 }
