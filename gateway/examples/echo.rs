@@ -46,6 +46,7 @@ async fn main() -> std::io::Result<()> {
         hold: Duration::from_secs(10),
         access_log: false,
         max_message_bytes: gateway_config.max_message_bytes,
+        replay_bytes: 64 << 20,
     };
     let gateway = Arc::new(Gateway::new(
         settings,

@@ -67,6 +67,16 @@ pub struct Args {
     #[arg(long, env = "PORTSIDE_HOLD", default_value = "30s", value_parser = duration)]
     hold: Duration,
 
+    /// Memory for request bodies that may have to be sent again; without room a request is sent only once
+    #[arg(
+        long,
+        env = "PORTSIDE_REPLAY_BUFFER",
+        default_value = "64Mi",
+        value_parser = bytes,
+        value_name = "BYTES"
+    )]
+    replay_buffer: usize,
+
     /// Log each request
     #[arg(
         long,
@@ -99,6 +109,10 @@ fn duration(text: &str) -> Result<Duration, &'static str> {
     quantity::duration(text).ok_or("not a duration such as 30s, 1m30s or 500ms")
 }
 
+fn bytes(text: &str) -> Result<usize, &'static str> {
+    quantity::bytes(text).ok_or("not a number of bytes such as 64Mi")
+}
+
 impl Args {
     /// Serves until SIGTERM or SIGINT, then drains.
     ///
@@ -119,6 +133,7 @@ impl Args {
                 hold: self.hold,
                 access_log: self.access_log,
                 max_message_bytes: config.max_message_bytes,
+                replay_bytes: self.replay_buffer,
             },
             metrics,
         ));
@@ -213,6 +228,7 @@ mod tests {
         let args = parse(&[]).unwrap();
         assert_eq!(args.hold, Duration::from_secs(30));
         assert!(args.access_log);
+        assert_eq!(args.replay_buffer, 64 << 20);
         assert!(args.watch_namespace.is_empty());
         assert!(!args.config().trusted_proxies.trusts([10, 0, 0, 1].into()));
     }
@@ -227,11 +243,13 @@ mod tests {
             "--watch-namespace=b",
             "--drain-delay=0s",
             "--drain=500ms",
+            "--replay-buffer=1Mi",
         ])
         .unwrap();
         assert!(!args.access_log);
         assert_eq!(args.watch_namespace, ["a", "b"]);
         assert_eq!(args.drain_delay, Duration::ZERO);
+        assert_eq!(args.replay_buffer, 1 << 20);
         assert_eq!(args.drain, Duration::from_millis(500));
         let config = args.config();
         assert!(config.trusted_proxies.trusts([10, 1, 2, 3].into()));

@@ -44,6 +44,8 @@ struct Outbound<'r> {
 enum Outcome {
     Failed(Failure),
     TimedOut,
+    /// Nothing was sent: some of the body is gone.
+    BodyGone,
 }
 
 impl Gateway {
@@ -56,7 +58,8 @@ impl Gateway {
         deadline: Instant,
         mut record: Record,
     ) -> Result<Response, (Refusal, Record)> {
-        let outbound = Outbound::new(&request.method, request.headers, request.body, target)
+        let body = Replay::new(request.body, &self.replays);
+        let outbound = Outbound::new(&request.method, request.headers, body, target)
             .with_handshake(request.websocket);
         match self.attempts(class, &outbound, deadline, &mut record).await {
             Ok((target, answer)) => {
@@ -82,9 +85,11 @@ impl Gateway {
             record.pod = Some(target.pod.endpoint.pod.clone());
             let failure = match outbound.attempt(class, &target, risked).await {
                 Ok(answer) => return Ok((target, answer)),
+                Err(Outcome::BodyGone) => return Err(Refusal::BodyTooLong),
                 Err(Outcome::TimedOut) => return Err(Refusal::TimedOut),
                 Err(Outcome::Failed(failure)) => failure,
             };
+            outbound.body.stop();
             let attempted = Attempted {
                 idempotent: outbound.idempotent,
                 repeatable: outbound.body.is_repeatable(),
@@ -141,9 +146,9 @@ impl Gateway {
                 socket: None,
             });
         }
-        if !handshake
-            .is_some_and(|handshake| handshake.check_but_protocol(&answer.response).is_ok())
-        {
+        let opened =
+            handshake.is_some_and(|asked| asked.check_but_protocol(&answer.response).is_ok());
+        if !opened {
             return Err((Refusal::Unreachable, record));
         }
         let upgraded = websocket::upgrade(answer.response, self.settings.max_message_bytes).await;
@@ -163,14 +168,14 @@ impl Gateway {
 }
 
 impl<'r> Outbound<'r> {
-    fn new(method: &'r Method, mut headers: http::HeaderMap, body: Body, target: &Uri) -> Self {
+    fn new(method: &'r Method, mut headers: http::HeaderMap, body: Replay, target: &Uri) -> Self {
         headers::forwarded(&mut headers);
         let path = target.path_and_query().cloned();
         Self {
             method,
             path: path.map_or_else(Uri::default, Uri::from),
             headers,
-            body: Replay::new(body),
+            body,
             handshake: None,
             idempotent: retry::is_idempotent(method),
         }
@@ -193,7 +198,10 @@ impl<'r> Outbound<'r> {
         target: &Target,
         fresh: bool,
     ) -> Result<Answer, Outcome> {
-        let mut request = http::Request::new(self.body.attempt());
+        let Some(upload) = self.body.attempt() else {
+            return Err(Outcome::BodyGone);
+        };
+        let mut request = http::Request::new(upload);
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.path.clone();
         *request.headers_mut() = self.headers.clone();

@@ -8,6 +8,7 @@ use futures::future::BoxFuture;
 use http::Uri;
 use portside_crds::routes::{ClassKey, Routes};
 use portside_exchange::{Application, Body, FetchError, Request, Response};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -28,6 +29,9 @@ pub struct Settings {
     pub access_log: bool,
     /// Bytes of a WebSocket message; more from a pod close the client's connection with 1009.
     pub max_message_bytes: usize,
+    /// Bytes of request bodies that are kept, of all requests together, in case they have to be sent again. A request
+    /// that finds no room is sent only once.
+    pub replay_bytes: usize,
 }
 
 /// Routes requests to the active pods of their classes.
@@ -35,6 +39,8 @@ pub struct Gateway {
     pub(crate) settings: Settings,
     pub(crate) metrics: Metrics,
     pub(crate) hold: Hold,
+    /// A permit for each byte of [`Settings::replay_bytes`].
+    pub(crate) replays: Arc<Semaphore>,
     /// WebSockets.
     pub(crate) tasks: TaskTracker,
     closing: CancellationToken,
@@ -53,8 +59,10 @@ impl Gateway {
     #[must_use]
     pub fn new(settings: Settings, metrics: Metrics) -> Self {
         let closing = CancellationToken::new();
+        let replay_bytes = settings.replay_bytes.min(Semaphore::MAX_PERMITS);
         Self {
             settings,
+            replays: Arc::new(Semaphore::new(replay_bytes)),
             hold: Hold::new(metrics.clone(), closing.clone()),
             metrics,
             tasks: TaskTracker::new(),

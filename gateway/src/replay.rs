@@ -8,9 +8,11 @@ use bytes::Bytes;
 use futures::Stream;
 use hyper::body::{Frame, SizeHint};
 use portside_exchange::{Body, BodyError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-/// Bytes kept of a body for sending it again. A longer body can be sent only once.
+/// Bytes kept of a body for sending it again. A longer body can be sent only once, and so can one for which the process
+/// has no room left.
 pub const MAX_KEPT: usize = 1 << 20;
 
 type Source = Pin<Box<dyn Stream<Item = Result<Bytes, BodyError>> + Send>>;
@@ -25,6 +27,12 @@ struct Shared {
     source: Option<Source>,
     kept: Vec<Bytes>,
     kept_bytes: usize,
+    /// Bytes that all requests together may still keep.
+    room: Arc<Semaphore>,
+    /// What this one takes of it.
+    place: Option<OwnedSemaphorePermit>,
+    /// Bytes of the whole, if that is known.
+    length: Option<u64>,
     repeatable: bool,
     /// The client did not send all of it.
     broken: bool,
@@ -45,20 +53,25 @@ pub struct Upload {
 }
 
 impl Replay {
-    /// Takes a client's body.
+    /// Takes a client's body. What is kept of it takes as many permits of `room`.
     #[must_use]
-    pub fn new(body: Body) -> Self {
-        let (source, kept) = match body {
-            Body::Empty => (None, Vec::new()),
-            Body::Full(bytes) if bytes.is_empty() => (None, Vec::new()),
-            Body::Full(bytes) => (None, vec![bytes]),
-            Body::Stream(stream) => (Some(stream), Vec::new()),
+    pub fn new(body: Body, room: &Arc<Semaphore>) -> Self {
+        let (length, source): (_, Option<Source>) = match body {
+            Body::Empty => (Some(0), None),
+            Body::Full(bytes) => {
+                let once = futures::stream::iter([Ok(bytes.clone())]);
+                (Some(bytes.len() as u64), Some(Box::pin(once)))
+            }
+            Body::Stream(stream) => (None, Some(stream)),
         };
         Self {
             shared: Arc::new(Mutex::new(Shared {
-                source,
-                kept_bytes: kept.iter().map(Bytes::len).sum(),
-                kept,
+                source: source.filter(|_| length != Some(0)),
+                kept: Vec::new(),
+                kept_bytes: 0,
+                room: Arc::clone(room),
+                place: None,
+                length,
                 repeatable: true,
                 broken: false,
                 attempt: 0,
@@ -67,18 +80,27 @@ impl Replay {
         }
     }
 
-    /// The body from its beginning. Call only while it [`Replay::is_repeatable`].
+    /// The body from its beginning; `None` if some of it is gone. Ends the attempt before.
     #[must_use]
-    pub fn attempt(&self) -> Upload {
+    pub fn attempt(&self) -> Option<Upload> {
         let mut shared = lock(&self.shared);
+        if shared.attempt > 0 && !shared.repeatable {
+            return None;
+        }
         shared.attempt += 1;
         shared.moved = Instant::now();
-        Upload {
+        let whole = shared.source.is_none().then_some(shared.kept_bytes as u64);
+        Some(Upload {
             attempt: shared.attempt,
             taken: 0,
-            length: shared.source.is_none().then_some(shared.kept_bytes as u64),
+            length: shared.length.or(whole),
             shared: Arc::clone(&self.shared),
-        }
+        })
+    }
+
+    /// Ends the attempt, which must read no more once it is decided whether there is another.
+    pub fn stop(&self) {
+        lock(&self.shared).attempt += 1;
     }
 
     /// Whether everything that was read is still there.
@@ -113,7 +135,8 @@ impl Upload {
     /// No bytes.
     #[must_use]
     pub fn empty() -> Self {
-        Replay::new(Body::Empty).attempt()
+        let nothing = Replay::new(Body::Empty, &Arc::new(Semaphore::new(0)));
+        nothing.attempt().expect("it is the first")
     }
 }
 
@@ -123,13 +146,30 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
 
 impl Shared {
     fn keep(&mut self, chunk: &Bytes) {
-        if self.repeatable && self.kept_bytes + chunk.len() <= MAX_KEPT {
+        let fits = self.repeatable && self.kept_bytes + chunk.len() <= MAX_KEPT;
+        if fits && self.take_place(chunk.len()) {
             self.kept_bytes += chunk.len();
             self.kept.push(chunk.clone());
         } else {
             self.repeatable = false;
             self.kept = Vec::new();
+            self.place = None;
         }
+    }
+
+    /// Whether there is room for so many bytes more.
+    fn take_place(&mut self, len: usize) -> bool {
+        let Ok(permits) = u32::try_from(len) else {
+            return false;
+        };
+        let Ok(place) = Arc::clone(&self.room).try_acquire_many_owned(permits) else {
+            return false;
+        };
+        match &mut self.place {
+            Some(before) => before.merge(place),
+            None => self.place = Some(place),
+        }
+        true
     }
 }
 
@@ -192,11 +232,25 @@ mod tests {
     use http_body_util::BodyExt;
     use tokio::sync::mpsc;
 
+    fn plenty() -> Arc<Semaphore> {
+        Arc::new(Semaphore::new(10 * MAX_KEPT))
+    }
+
+    fn full(text: &'static str) -> Replay {
+        Replay::new(Body::Full(text.into()), &plenty())
+    }
+
     /// A body that ends when the sender is dropped.
     fn streamed() -> (mpsc::UnboundedSender<Result<Bytes, BodyError>>, Replay) {
+        streamed_into(&plenty())
+    }
+
+    fn streamed_into(
+        room: &Arc<Semaphore>,
+    ) -> (mpsc::UnboundedSender<Result<Bytes, BodyError>>, Replay) {
         let (sender, mut receiver) = mpsc::unbounded_channel();
         let stream = futures::stream::poll_fn(move |cx| receiver.poll_recv(cx));
-        (sender, Replay::new(Body::Stream(Box::pin(stream))))
+        (sender, Replay::new(Body::Stream(Box::pin(stream)), room))
     }
 
     /// The next chunk, if there is one at once.
@@ -212,27 +266,25 @@ mod tests {
 
     #[test]
     fn a_whole_body_is_sent_as_often_as_needed() {
-        let replay = Replay::new(Body::Full("whole".into()));
+        let replay = full("whole");
         for _ in 0..3 {
             assert!(replay.is_repeatable());
-            let upload = replay.attempt();
+            let upload = replay.attempt().unwrap();
             assert_eq!(hyper::body::Body::size_hint(&upload).exact(), Some(5));
             assert_eq!(all(upload), "whole");
         }
-        assert!(hyper::body::Body::is_end_stream(
-            &Replay::new(Body::Empty).attempt()
-        ));
+        assert!(hyper::body::Body::is_end_stream(&Upload::empty()));
     }
 
     #[test]
     fn a_later_attempt_sends_what_was_read_and_then_the_rest() {
         let (client, replay) = streamed();
-        let mut first = replay.attempt();
+        let mut first = replay.attempt().unwrap();
         client.send(Ok("one".into())).unwrap();
         assert_eq!(next(&mut first), Some(Some(Ok("one".into()))));
         assert_eq!(next(&mut first), None);
 
-        let mut second = replay.attempt();
+        let mut second = replay.attempt().unwrap();
         assert!(
             matches!(next(&mut first), Some(Some(Err(_)))),
             "only the latest attempt reads"
@@ -242,13 +294,13 @@ mod tests {
         assert_eq!(next(&mut second), Some(Some(Ok("two".into()))));
         drop(client);
         assert_eq!(next(&mut second), Some(None));
-        assert_eq!(all(replay.attempt()), "onetwo");
+        assert_eq!(all(replay.attempt().unwrap()), "onetwo");
     }
 
     #[test]
     fn a_long_body_is_sent_once_and_not_kept() {
         let (client, replay) = streamed();
-        let mut upload = replay.attempt();
+        let mut upload = replay.attempt().unwrap();
         for _ in 0..3 {
             client.send(Ok(vec![0; MAX_KEPT / 2].into())).unwrap();
         }
@@ -265,7 +317,7 @@ mod tests {
     #[test]
     fn nothing_is_kept_once_settled() {
         let (client, replay) = streamed();
-        let mut upload = replay.attempt();
+        let mut upload = replay.attempt().unwrap();
         client.send(Ok("one".into())).unwrap();
         client.send(Ok("two".into())).unwrap();
         next(&mut upload).unwrap();
@@ -278,10 +330,53 @@ mod tests {
     #[test]
     fn a_body_that_breaks_off_is_not_repeated() {
         let (client, replay) = streamed();
-        let mut upload = replay.attempt();
+        let mut upload = replay.attempt().unwrap();
         let error = BodyError::TooLarge { limit: 1 };
         client.send(Err(error.clone())).unwrap();
         assert_eq!(next(&mut upload), Some(Some(Err(error))));
         assert!(replay.is_broken() && !replay.is_repeatable());
+    }
+
+    #[test]
+    fn an_attempt_that_was_given_up_reads_no_more() {
+        let (client, replay) = streamed();
+        let mut first = replay.attempt().unwrap();
+        client.send(Ok(vec![1; 900 << 10].into())).unwrap();
+        next(&mut first).unwrap();
+        replay.stop();
+        assert!(replay.is_repeatable(), "the decision to send it again");
+        client.send(Ok(vec![2; 200 << 10].into())).unwrap();
+        drop(client);
+        assert!(matches!(next(&mut first), Some(Some(Err(_)))));
+        let whole = all(replay.attempt().unwrap());
+        assert_eq!(whole.len(), 1100 << 10);
+        assert!(whole.starts_with(&[1; 900 << 10]), "from its beginning");
+        assert!(replay.attempt().is_none(), "too long to be kept");
+    }
+
+    #[test]
+    fn all_requests_together_keep_only_so_much() {
+        let room = Arc::new(Semaphore::new(1000));
+        let (client, first) = streamed_into(&room);
+        let mut upload = first.attempt().unwrap();
+        client.send(Ok(vec![0; 900].into())).unwrap();
+        next(&mut upload).unwrap();
+        let second = Replay::new(Body::Full(vec![0; 200].into()), &room);
+        let mut other = second.attempt().unwrap();
+        assert_eq!(hyper::body::Body::size_hint(&other).exact(), Some(200));
+        assert!(matches!(next(&mut other), Some(Some(Ok(chunk))) if chunk.len() == 200));
+        assert!(first.is_repeatable() && !second.is_repeatable());
+        assert!(second.attempt().is_none());
+        client.send(Ok(vec![0; 101].into())).unwrap();
+        next(&mut upload).unwrap();
+        assert!(!first.is_repeatable());
+        assert_eq!(room.available_permits(), 1000, "nothing is kept");
+        let (client, third) = streamed_into(&room);
+        let mut upload = third.attempt().unwrap();
+        client.send(Ok(vec![0; 1000].into())).unwrap();
+        next(&mut upload).unwrap();
+        assert_eq!(room.available_permits(), 0);
+        drop((upload, third));
+        assert_eq!(room.available_permits(), 1000);
     }
 }

@@ -321,6 +321,7 @@ impl Cluster {
             hold,
             access_log: true,
             max_message_bytes: 4 << 20,
+            replay_bytes: 64 << 20,
         };
         let gateway = Arc::new(Gateway::new(settings, metrics.clone()));
         let config = Config {
