@@ -2,8 +2,8 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -176,6 +176,22 @@ impl Stream for Upload {
 pub(crate) struct Outgoing {
     content: Content,
     permit: Option<OwnedSemaphorePermit>,
+    stall: Option<Arc<Stall>>,
+}
+
+/// Since when a client has no room for more of a body than it has been given.
+#[derive(Default)]
+pub(crate) struct Stall(Mutex<Option<Instant>>);
+
+impl Stall {
+    /// Nothing while the client has room, and the application is what is waited for.
+    pub(crate) fn since(&self) -> Option<Instant> {
+        *self.0.lock().unwrap_or_else(|poison| poison.into_inner())
+    }
+
+    fn set(&self, since: Option<Instant>) {
+        *self.0.lock().unwrap_or_else(|poison| poison.into_inner()) = since;
+    }
 }
 
 enum Content {
@@ -187,47 +203,12 @@ enum Content {
     },
 }
 
-impl Outgoing {
-    pub(crate) fn whole(bytes: Bytes) -> Self {
-        Self {
-            content: Content::Whole(bytes),
-            permit: None,
-        }
-    }
-
-    /// `length` bounds a stream, in both directions.
-    pub(crate) fn new(body: Body, length: Option<u64>) -> Self {
-        match body {
-            Body::Empty => Self::whole(Bytes::new()),
-            Body::Full(bytes) => Self::whole(bytes),
-            Body::Stream(stream) => Self {
-                content: Content::Stream {
-                    stream,
-                    left: length,
-                },
-                permit: None,
-            },
-        }
-    }
-
-    /// Counts the request as running until the body is written or dropped.
-    pub(crate) fn hold(&mut self, permit: OwnedSemaphorePermit) {
-        self.permit = Some(permit);
-    }
-}
-
-impl HttpBody for Outgoing {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match &mut self.content {
-            Content::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
-            Content::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Content::Stream { stream, left } => {
+impl Content {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self {
+            Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Stream { stream, left } => {
                 let item = ready!(stream.as_mut().poll_next(cx));
                 Poll::Ready(match (item, left) {
                     (None, Some(1..)) => Some(Err(BodyError::Incomplete(
@@ -248,6 +229,62 @@ impl HttpBody for Outgoing {
                 })
             }
         }
+    }
+}
+
+impl Outgoing {
+    pub(crate) fn whole(bytes: Bytes) -> Self {
+        Self {
+            content: Content::Whole(bytes),
+            permit: None,
+            stall: None,
+        }
+    }
+
+    /// `length` bounds a stream, in both directions.
+    pub(crate) fn new(body: Body, length: Option<u64>) -> Self {
+        match body {
+            Body::Empty => Self::whole(Bytes::new()),
+            Body::Full(bytes) => Self::whole(bytes),
+            Body::Stream(stream) => Self {
+                content: Content::Stream {
+                    stream,
+                    left: length,
+                },
+                permit: None,
+                stall: None,
+            },
+        }
+    }
+
+    /// Counts the request as running until the body is written or dropped.
+    pub(crate) fn hold(&mut self, permit: OwnedSemaphorePermit) {
+        self.permit = Some(permit);
+    }
+
+    /// Tells when the client has no room, which is where hyper does not ask for more.
+    pub(crate) fn watch(&mut self) -> Weak<Stall> {
+        Arc::downgrade(self.stall.get_or_insert_default())
+    }
+}
+
+impl HttpBody for Outgoing {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        if let Some(stall) = &this.stall {
+            stall.set(None);
+        }
+        let polled = this.content.poll(cx);
+        if let (Some(stall), true) = (&this.stall, polled.is_ready()) {
+            stall.set(Some(Instant::now()));
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -33,6 +33,9 @@ pub struct Config {
     pub header_timeout: Duration,
     /// How long a request body may bring no byte while the application waits for one; then 408.
     pub body_timeout: Duration,
+    /// How long a client may take no byte of what waits for it, on a connection or on a stream of HTTP/2; then the
+    /// connection is dropped.
+    pub write_timeout: Duration,
     /// Silence after which a WebSocket's peer gets a ping; it is lost after two without an answer.
     pub ping_interval: Duration,
     /// Time for a WebSocket's peer to answer a closing handshake.
@@ -60,6 +63,7 @@ impl Default for Config {
             // Longer than the idle timeout of common proxies, so that they, not we, retire connections.
             header_timeout: Duration::from_secs(75),
             body_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(60),
             ping_interval: Duration::from_secs(20),
             close_timeout: Duration::from_secs(5),
             shutdown_timeout: Duration::from_secs(30),

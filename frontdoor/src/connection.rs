@@ -5,7 +5,7 @@ use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::body::Outgoing;
+use crate::body::{Outgoing, Stall};
 use crate::io::{Heads, Io};
 use crate::panics::{self, What};
 use crate::server::Door;
@@ -49,6 +49,36 @@ pub(crate) struct Connection {
     pub(crate) heads: Arc<Heads>,
     /// The WebSocket to run once the response of its handshake is written.
     pub(crate) accepted: Mutex<Option<Accepted>>,
+    /// Bodies on their way to an HTTP/2 client.
+    downloads: Mutex<Vec<Weak<Stall>>>,
+}
+
+impl Connection {
+    /// Ready when a client has given a stream no room for too long. HTTP/1.1 needs no such thing: there the connection is
+    /// the stream.
+    async fn stalled(&self) {
+        let patience = self.door.config.write_timeout;
+        loop {
+            tokio::time::sleep(patience / 4).await;
+            let mut stalled = false;
+            let mut downloads = self.downloads();
+            downloads.retain(|download| {
+                let download = download.upgrade();
+                let since = download.as_ref().and_then(|download| download.since());
+                stalled |= since.is_some_and(|since| since.elapsed() >= patience);
+                download.is_some()
+            });
+            if stalled {
+                return;
+            }
+        }
+    }
+
+    fn downloads(&self) -> MutexGuard<'_, Vec<Weak<Stall>>> {
+        self.downloads
+            .lock()
+            .unwrap_or_else(|poison| poison.into_inner())
+    }
 }
 
 /// Serves one connection to its end. Dropping the future cuts it off.
@@ -76,13 +106,16 @@ pub(crate) async fn serve(door: Arc<Door>, stream: TcpStream, peer: SocketAddr) 
         trusted: door.config.trusted_proxies.trusts(peer),
         heads: Arc::clone(&heads),
         accepted: Mutex::new(None),
+        downloads: Mutex::default(),
         door,
     });
+    let patience = connection.door.config.write_timeout;
+    let io = Io::new(stream, early, Arc::clone(&heads), patience);
     if http2 {
         heads.end(true);
-        serve_http2(connection, Io::new(stream, early, heads)).await;
+        serve_http2(connection, io).await;
     } else {
-        serve_http1(connection, Io::new(stream, early, heads)).await;
+        serve_http1(connection, io).await;
     }
 }
 
@@ -174,16 +207,32 @@ async fn serve_http2(connection: Arc<Connection>, io: Io) {
         .keep_alive_timeout(HTTP2_PING)
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(u32::try_from(config.max_header_bytes).unwrap_or(u32::MAX));
-    let service = service_fn(move |request: hyper::Request<Incoming>| {
+    let service = {
         let connection = Arc::clone(&connection);
-        async move { Ok::<_, Infallible>(answer(&connection, request).await) }
-    });
+        service_fn(move |request: hyper::Request<Incoming>| {
+            let connection = Arc::clone(&connection);
+            async move {
+                let mut response = answer(&connection, request).await;
+                connection.downloads().push(response.body_mut().watch());
+                Ok::<_, Infallible>(response)
+            }
+        })
+    };
     let mut serving = pin!(builder.serve_connection(TokioIo::new(io), service));
-    let result = match draining.run_until_cancelled(&mut serving).await {
-        Some(result) => result,
-        None => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
+    let served = async {
+        match draining.run_until_cancelled(&mut serving).await {
+            Some(result) => result,
+            None => {
+                serving.as_mut().graceful_shutdown();
+                serving.await
+            }
+        }
+    };
+    let result = tokio::select! {
+        result = served => result,
+        () = connection.stalled() => {
+            tracing::debug!(peer = %connection.peer, "the client does not read");
+            return;
         }
     };
     if let Err(error) = result {

@@ -1,29 +1,68 @@
 //! A connection's bytes, and the head of the request that is being read.
 
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use http::Method;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep};
 
-/// A TCP stream that replays bytes read too early and keeps a copy of request heads.
+/// A TCP stream that replays bytes read too early, keeps a copy of request heads, and fails when the peer takes nothing of
+/// what is written for too long.
 pub(crate) struct Io {
     pub(crate) stream: TcpStream,
     early: Bytes,
     heads: Arc<Heads>,
+    patience: Duration,
+    /// Runs while a write waits; made when one first has to.
+    timer: Option<Pin<Box<Sleep>>>,
+    waiting: bool,
 }
 
 impl Io {
-    pub(crate) fn new(stream: TcpStream, early: Bytes, heads: Arc<Heads>) -> Self {
+    /// The peer may take nothing for as long as `patience`.
+    pub(crate) fn new(
+        stream: TcpStream,
+        early: Bytes,
+        heads: Arc<Heads>,
+        patience: Duration,
+    ) -> Self {
         Self {
             stream,
             early,
             heads,
+            patience,
+            timer: None,
+            waiting: false,
         }
+    }
+
+    /// What a write came to, or a failure if the peer has taken nothing for too long.
+    fn in_time<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.waiting = false;
+            return written;
+        }
+        let deadline = Instant::now() + self.patience;
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if !self.waiting {
+            self.waiting = true;
+            timer.as_mut().reset(deadline);
+        }
+        std::task::ready!(timer.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -52,7 +91,8 @@ impl AsyncWrite for Io {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.in_time(cx, written)
     }
 
     fn poll_write_vectored(
@@ -60,7 +100,8 @@ impl AsyncWrite for Io {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.in_time(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -123,8 +123,7 @@ pub(crate) async fn run(mut stream: TcpStream, early: Bytes, accepted: Accepted,
         write,
         buffer: BytesMut::new(),
         encoder: Encoder::new(Role::Server, deflate),
-        // A peer that takes nothing for so long would not answer pings either.
-        patience: config.ping_interval * (MAX_MISSED + 1),
+        patience: config.write_timeout,
         shutdown_code: config.shutdown_code,
         link: &link,
     };

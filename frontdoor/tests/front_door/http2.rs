@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 use crate::support::{Running, config, respond, start, text, within};
 
-async fn connect<B>(server: &Running) -> SendRequest<B>
+pub async fn connect<B>(server: &Running) -> SendRequest<B>
 where
     B: hyper::body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,

@@ -1,12 +1,16 @@
 //! More than an operator allows.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures::stream::StreamExt;
+use bytes::Bytes;
+use futures::stream::{self, StreamExt};
+use http_body_util::Empty;
 use portside_exchange::{Body, BodyError};
 use portside_frontdoor::Config;
 
-use crate::support::{config, respond, start, text, until};
+use crate::support::{Running, config, respond, start, text, until, within};
 
 #[tokio::test]
 async fn bodies_over_the_limit_get_413() {
@@ -97,5 +101,55 @@ async fn requests_over_the_limit_get_503_until_one_is_done() {
     })
     .await;
     until(|| server.calls() == 2).await;
+    server.end().await;
+}
+
+/// An application that answers without end, and knows when nobody wants more.
+async fn endless(write_timeout: Duration) -> (Running, Arc<AtomicBool>) {
+    struct Dropped(Arc<AtomicBool>);
+    impl Drop for Dropped {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+    let dropped = Arc::<AtomicBool>::default();
+    let config = Config {
+        write_timeout,
+        ..config()
+    };
+    let seen = Arc::clone(&dropped);
+    let server = start(config, move |_| {
+        let guard = Dropped(Arc::clone(&seen));
+        async move {
+            let chunks = stream::repeat_with(move || {
+                let _ = &guard;
+                Ok(Bytes::from_static(&[7; 64 << 10]))
+            });
+            Ok(respond(200, Body::Stream(Box::pin(chunks))))
+        }
+    })
+    .await;
+    (server, dropped)
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_dropped() {
+    let (server, dropped) = endless(Duration::from_millis(200)).await;
+    let mut client = server.connect().await;
+    client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    until(|| dropped.load(Ordering::SeqCst)).await;
+    drop(client);
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_client_that_gives_a_stream_no_room_is_dropped() {
+    let (server, dropped) = endless(Duration::from_millis(200)).await;
+    let mut sender = crate::http2::connect::<Empty<Bytes>>(&server).await;
+    let request = http::Request::get("http://a/").body(Empty::new()).unwrap();
+    // Never read: hyper's client gives room for what is read only.
+    let _response = within(sender.send_request(request)).await.unwrap();
+    until(|| dropped.load(Ordering::SeqCst)).await;
+    drop(sender);
     server.end().await;
 }
