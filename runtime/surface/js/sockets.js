@@ -13,7 +13,9 @@ const bound = new Map(); // socket number -> the application's end
 const make = Symbol("make");
 
 function checkClose(code, reason) {
-  if (code !== undefined && code !== 1000 && !(code >= 1000 && code <= 4999 && ![1004, 1005, 1006, 1015].includes(code))) {
+  // More than a client's `close()` takes, for a server has more to say: all that RFC 6455 and its registry let be sent.
+  const known = code >= 1000 && code <= 1003 || code >= 1007 && code <= 1014 || code >= 3000 && code <= 4999;
+  if (code !== undefined && !known) {
     throw new DOMException(`${code} is not a close code that can be sent`, "InvalidAccessError");
   }
   if (code === undefined && reason !== undefined && reason !== "") {

@@ -51,6 +51,9 @@ async function pair() {
   const heard = next(two, "message");
   one.send("text");
   equal((await heard).data, "text");
+  for (const code of [999, 1004, 1005, 1006, 1015, 1016, 2999, 5000]) {
+    equal(await thrown(() => two.close(code)), "InvalidAccessError");
+  }
   const closed = next(one, "close");
   two.close(4000, "why");
   const { code, reason } = await closed;
