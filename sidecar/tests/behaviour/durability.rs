@@ -1,8 +1,9 @@
 //! What the store's failures may and may not do to a worker's state.
 
+use portside_core::ids::{SHARDS, WorkerKey};
 use portside_store::Store;
 
-use crate::app::Setup;
+use crate::app::{Setup, eventually};
 use crate::held::{HeldStore, Mode};
 use crate::{Case, cases};
 
@@ -16,11 +17,12 @@ pub const CASES: &[Case] = cases![
 const SERVER: &str = r#"
 export default {
   fetch(request) {
-    const { port } = new ServerlessWorker("./worker.js", "a");
+    const { pathname, searchParams } = new URL(request.url);
+    const { port } = new ServerlessWorker("./worker.js", searchParams.get("name") ?? "a");
     return new Promise((resolve, reject) => {
       port.onmessage = (event) => resolve(new Response(String(event.data)));
       port.onclose = (event) => resolve(new Response(event.code));
-      port.postMessage(new URL(request.url).pathname);
+      port.postMessage(pathname);
     });
   },
 };"#;
@@ -94,22 +96,41 @@ async fn a_worker_answers_when_two_settlings_of_its_shard_meet() {
     setup.store = Some(store.clone());
     let app = setup.start().await;
     assert_eq!(app.text("/stored").await, "[null,null]");
-    // The winner's answer is under way when somebody else learns that the epoch is over.
+    let shard = |name: &str| {
+        let key = WorkerKey::new("worker.js", name).unwrap();
+        key.id().shard(SHARDS)
+    };
+    let neighbour = (0..1_000_000)
+        .map(|n| n.to_string())
+        .find(|name| shard(name) == shard("a"))
+        .unwrap();
+    // The winner's answer is under way when a neighbour is to be loaded, whose epoch is over by then.
     store.hold_advances(true);
-    let first = portside_core::ids::WorkerKey::new("worker.js", "a").unwrap();
     let meet = async {
-        let owned = async || {
+        let epoch = async || {
             let pods = store.observe().await.unwrap();
             let owned = store.owned(pods[0].0).await.unwrap();
-            let shard = first.id().shard(portside_core::ids::SHARDS);
-            owned.into_iter().find(|(of, _)| *of == shard).unwrap().1
+            owned
+                .into_iter()
+                .find(|(of, _)| *of == shard("a"))
+                .unwrap()
+                .1
         };
-        let before = owned().await;
-        let moved = crate::app::eventually(async || owned().await > before).await;
+        let before = epoch().await;
+        let moved = eventually(async || epoch().await > before).await;
         assert!(moved, "the shard was not moved on");
-        store.hold_advances(false);
+        let path = format!("/stored?name={neighbour}");
+        let let_go = async {
+            let wakes = eventually(async || app.app.awake() >= 2).await;
+            assert!(wakes, "nobody wakes the neighbour");
+            // Time to ask the store, for one that does not wait.
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            store.hold_advances(false);
+        };
+        tokio::join!(app.get(&path), let_go)
     };
-    tokio::join!(fail_a_commit(&app, &store), meet);
+    let ((), ((_, answer), ())) = tokio::join!(fail_a_commit(&app, &store), meet);
+    assert_eq!(answer, "[null,null]");
     app.eventually("/stored", "[null,null]").await;
     app.stop().await;
 }
