@@ -9,10 +9,10 @@ use portside_core::bundle::{Bundle, Module, ModuleKind};
 use rolldown::Bundler;
 use rolldown_common::{Output, OutputChunk};
 
-use crate::inspect::{Syntax, unsupported};
+use crate::inspect::unsupported;
 use crate::layout::Layout;
 use crate::options::{OUT, options};
-use crate::plugin::{Found, Portside};
+use crate::plugin::{Found, NewSyntax, Portside};
 use crate::problem::{Place, Problem};
 
 /// A bundle and the files it was read from.
@@ -90,10 +90,7 @@ pub(crate) async fn build(
 }
 
 /// New syntax that is still there after the build.
-fn not_compiled(
-    modules: &BTreeMap<String, Module>,
-    new_syntax: &BTreeMap<String, (String, Vec<(Syntax, Place)>)>,
-) -> Vec<Problem> {
+fn not_compiled(modules: &BTreeMap<String, Module>, new_syntax: &NewSyntax) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (path, (name, places)) in new_syntax {
         let Some(module) = modules.get(path) else {

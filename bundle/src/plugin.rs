@@ -20,6 +20,9 @@ use crate::layout::Layout;
 use crate::problem::{Place, Problem};
 use crate::resolve::{join, source_candidates};
 
+/// Syntax that works only if it is compiled, by the path in the bundle of its module: the source's name, and where.
+pub(crate) type NewSyntax = BTreeMap<String, (String, Vec<(Syntax, Place)>)>;
+
 /// What a build has found so far.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
@@ -28,8 +31,7 @@ pub(crate) struct Found {
     pub assets: BTreeMap<String, Asset>,
     /// Names of code modules by what the bundler calls them.
     pub scripts: BTreeMap<String, String>,
-    /// Syntax that works only if it is compiled, by the path in the bundle of its module.
-    pub new_syntax: BTreeMap<String, (String, Vec<(Syntax, Place)>)>,
+    pub new_syntax: NewSyntax,
     uses: HashMap<String, HashMap<String, Vec<Use>>>,
     /// The scripts of workers that the code constructs.
     pub workers: BTreeSet<PathBuf>,

@@ -16,11 +16,11 @@ const WINDOW_BITS: u8 = 15;
 /// A decompression under way.
 pub struct Inflate(RefCell<State>);
 
-// SAFETY: it owns plain memory and holds nothing of V8's heap.
 #[expect(
     unsafe_code,
     reason = "what V8's garbage collector frees must say what it holds"
 )]
+// SAFETY: it owns plain memory and holds nothing of V8's heap.
 unsafe impl GarbageCollected for Inflate {
     fn trace(&self, _visitor: &mut v8::cppgc::Visitor) {}
 
