@@ -17,6 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::class::class;
 use crate::console::Console;
+use crate::network::NetworkArgs;
 use crate::problems;
 use crate::variables::{Provided, Variable};
 use crate::watch::Watch;
@@ -56,6 +57,8 @@ pub struct Args {
     /// Networks whose x-forwarded-* headers are believed; may be given more than once
     #[arg(long, value_name = "CIDR")]
     trusted_proxy: Vec<IpNet>,
+    #[command(flatten)]
+    network: NetworkArgs,
     /// The main module, relative to the folder
     #[arg(long, value_name = "MODULE")]
     main: Option<String>,
@@ -76,6 +79,7 @@ impl Args {
             )
             .init();
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        self.network.choose();
         // Before there are other threads.
         let isolates = Arc::new(IsolatePool::new(cores * THREADS_PER_CORE));
         let runtime = tokio::runtime::Runtime::new()?;
@@ -94,6 +98,7 @@ impl Args {
             var,
             env_file,
             trusted_proxy,
+            network: _,
             main,
             no_watch,
         } = self;

@@ -5,6 +5,7 @@ mod check;
 mod class;
 mod console;
 mod dev;
+mod network;
 mod problems;
 mod push;
 mod registry;

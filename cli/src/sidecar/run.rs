@@ -25,6 +25,7 @@ use super::{Common, env, start_log};
 use crate::class::class;
 use crate::console::Console;
 use crate::dev::THREADS_PER_CORE;
+use crate::network::NetworkArgs;
 
 /// How long the port still answers that this pod is not active, when its successor is already: to gateways that have not
 /// heard of that. A request on its way to a connection that is closed could not be told from one that was run.
@@ -55,6 +56,8 @@ pub struct Args {
     /// The address of probes, metrics, /ownership and /status
     #[arg(long, default_value_t = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 9090)))]
     admin: SocketAddr,
+    #[command(flatten)]
+    network: NetworkArgs,
     /// Where the pod remembers from one container to the next what it has said to be missing
     #[arg(
         long,
@@ -79,6 +82,7 @@ impl Args {
         start_log();
         let log = self.common.termination_log.clone();
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        self.network.choose();
         // Before there are other threads.
         let isolates = Arc::new(IsolatePool::new(cores * THREADS_PER_CORE));
         let runtime = match tokio::runtime::Runtime::new() {

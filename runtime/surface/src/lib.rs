@@ -8,7 +8,7 @@ mod compression;
 pub mod http;
 pub mod lifecycle;
 pub mod memory;
-mod network;
+pub mod network;
 mod outgoing;
 pub mod ports;
 pub mod resolve;

@@ -92,7 +92,8 @@ mod tests {
                 .map(|path| ((*path).to_owned(), module.clone()))
                 .collect(),
         };
-        let find = |referrer, specifier| worker_script(&bundle, referrer, specifier);
+        let find =
+            |referrer: Option<&str>, specifier: &str| worker_script(&bundle, referrer, specifier);
         assert_eq!(find(None, "./w.js").as_deref(), Ok("w.js"));
         assert_eq!(find(None, "w.js").as_deref(), Ok("w.js"));
         assert_eq!(

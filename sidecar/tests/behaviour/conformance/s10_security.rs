@@ -67,6 +67,8 @@ async fn r078_workers_may_fetch() {
         "169.254.169.254",
         "[::ffff:169.254.169.254]",
         "[fd00:ec2::254]",
+        "[fd20:ce::254]",
+        "168.63.129.16",
     ] {
         let denied = app.text(&format!("/w/denied?http://{metadata}/")).await;
         assert!(denied.contains("net access"), "{metadata}: {denied}");
