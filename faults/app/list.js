@@ -32,11 +32,13 @@ function append(value) {
   return first.length - 1;
 }
 
-/** A turn that writes half of what it should, and then never ends. */
-function half(value) {
+/** A turn that writes half of what it should, and then uses up its CPU time, or its memory. */
+function half(value, memory) {
   first.push(`${value}~${instance}`);
   storage.put("first", first);
-  for (;;);
+  for (const kept = [];;) {
+    if (memory) kept.push(new Array(10_000).fill(value));
+  }
 }
 
 function later(value, after, spins) {
@@ -66,12 +68,17 @@ async function read(from) {
   };
 }
 
-async function perform({ operation, value, after, spins, from }) {
+async function perform({ operation, value, after, spins, memory, from }) {
   switch (operation) {
     case "append": return { index: append(value) };
     case "relay": return { index: relay(value) };
     case "later": return later(value, after, spins), {};
-    case "half": return half(value);
+    case "half": return half(value, memory);
+    case "last": {
+      const index = append(value);
+      self.terminate();
+      return { index };
+    }
     case "read": return await read(from);
     default: throw new Error(`no operation ${operation}`);
   }

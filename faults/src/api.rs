@@ -264,3 +264,80 @@ fn slices(objects: &Objects) -> Vec<Value> {
     });
     slices.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use portside_testkit::Site;
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    const SLICES: &str = "/apis/discovery.k8s.io/v1/endpointslices";
+
+    fn endpoint(pod: &str) -> Endpoint {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+        Endpoint {
+            pod: pod.to_owned(),
+            http: address,
+            admin: address,
+        }
+    }
+
+    /// The events of a watch, as type and name, or a status' code.
+    async fn watch(api: &Api, version: &str) -> impl AsyncFnMut() -> (String, Value) {
+        let mut stream = TcpStream::connect(api.address).await.unwrap();
+        let request = format!(
+            "GET {SLICES}?watch=true&resourceVersion={version} HTTP/1.1\r\nhost: a\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut lines = BufReader::new(stream).lines();
+        // From here on it is told of changes.
+        assert_eq!(lines.next_line().await.unwrap().unwrap(), "HTTP/1.1 200 OK");
+        async move || {
+            loop {
+                let line = lines.next_line().await.unwrap().unwrap();
+                if line.starts_with('{') {
+                    let event: Value = serde_json::from_str(&line).unwrap();
+                    let object = &event["object"];
+                    let what = if object["code"].is_null() {
+                        &object["metadata"]["name"]
+                    } else {
+                        &object["code"]
+                    };
+                    return (event["type"].as_str().unwrap().to_owned(), what.clone());
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn pods_are_listed_and_their_changes_watched() {
+        let api = Api::start(Ipv4Addr::LOCALHOST.into()).await.unwrap();
+        let site = Site::at(&api.address.to_string());
+        api.set(vec![endpoint("a"), endpoint("b")]);
+        let list = site.get(SLICES).await.json();
+        assert_eq!(list["items"][1]["metadata"]["name"], "b");
+        let mut next = watch(&api, list["metadata"]["resourceVersion"].as_str().unwrap()).await;
+        api.set(vec![endpoint("b"), endpoint("c")]);
+        assert_eq!(next().await, ("DELETED".to_owned(), json!("a")));
+        assert_eq!(next().await, ("ADDED".to_owned(), json!("c")));
+    }
+
+    #[tokio::test]
+    async fn a_watch_of_what_is_not_known_any_more_says_so() {
+        let api = Api::start(Ipv4Addr::LOCALHOST.into()).await.unwrap();
+        api.set(vec![]);
+        let mut next = watch(&api, "0").await;
+        assert_eq!(next().await, ("ERROR".to_owned(), json!(410)));
+        let classes = Site::at(&api.address.to_string())
+            .get("/apis/portside.dev/v1alpha1/serverlessworkerclasses")
+            .await;
+        assert_eq!(
+            classes.json()["items"][0]["spec"]["routes"][0]["host"],
+            HOST
+        );
+    }
+}

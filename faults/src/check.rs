@@ -311,6 +311,7 @@ fn check_order(history: &History, truth: &Contents, found: &mut Found) {
             operation,
         });
     }
+    check_bursts(history, &index, found);
     placed.sort_by_key(|it| it.place);
     // The one before it, in order, that began last.
     let mut begun: Option<&Placed<'_>> = None;
@@ -323,6 +324,24 @@ fn check_order(history: &History, truth: &Contents, found: &mut Found) {
         }
         if begun.is_none_or(|before| before.operation.invoked < it.operation.invoked) {
             begun = Some(it);
+        }
+    }
+}
+
+/// What comes over one socket is done in its order, and nothing without what came before it.
+fn check_bursts(history: &History, index: &HashMap<u32, usize>, found: &mut Found) {
+    for operation in &history.operations {
+        let (Some(value), Some(after)) = (value(operation.action), operation.after) else {
+            continue;
+        };
+        let (Some(at), before) = (index.get(&value), index.get(&after)) else {
+            continue;
+        };
+        if before.is_none_or(|before| before > at) {
+            found.add(Kind::Order, Some(value), operation.completed, || match before {
+                None => format!("{value} is there without {after}, which was sent before it on the same socket"),
+                Some(_) => format!("{value} is there before {after}, which was sent before it on the same socket"),
+            });
         }
     }
 }

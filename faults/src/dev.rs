@@ -33,7 +33,7 @@ pub struct Dev {
 }
 
 impl Dev {
-    /// Starts it, and returns when it answers.
+    /// Starts it. It need not answer yet.
     ///
     /// # Errors
     /// It does not start.
@@ -43,7 +43,7 @@ impl Dev {
         let log = logs.join("dev.log");
         copy_app(&guard.folder().join("app"), 1, lie)?;
         let process = serve(programs, guard, &log, address)?;
-        let mut dev = Self {
+        Ok(Self {
             programs: programs.clone(),
             guard: guard.clone(),
             log,
@@ -52,9 +52,7 @@ impl Dev {
             version: 1,
             process,
             restarts: 0,
-        };
-        dev.ready().await?;
-        Ok(dev)
+        })
     }
 
     fn start_again(&mut self) -> Result<()> {

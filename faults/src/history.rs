@@ -59,8 +59,10 @@ pub enum Answer {
 /// One operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Operation {
-    /// Which client: they are sequential, so no two operations of one overlap.
+    /// Which client. It waits for each answer, but for appends that it sends one right after another.
     pub client: u32,
+    /// The value that it sent just before on the same socket, without waiting for the answer.
+    pub after: Option<u32>,
     /// What it asked for.
     pub action: Action,
     /// Just before it asked.

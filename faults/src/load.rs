@@ -12,12 +12,16 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::check::value;
 use crate::history::{Action, Instances, Micros, Operation};
 
 /// Clients that ask over HTTP, each on a new connection, and over WebSockets, some operations on each.
 const HTTP_CLIENTS: u32 = 10;
 const SOCKET_CLIENTS: u32 = 6;
 const OPERATIONS_PER_SOCKET: usize = 30;
+/// Of 100 appends over a socket, how many are followed by others without waiting, and how many they are together.
+const BURSTS: u32 = 20;
+const BURST: usize = 4;
 /// Workers that are asked at any time.
 const WORKERS: usize = 10;
 /// Appends after which another worker takes a worker's place.
@@ -38,6 +42,15 @@ pub enum Part {
     Relay,
     /// WebSockets.
     Sockets,
+}
+
+impl Part {
+    /// Its name, as on the command line.
+    #[must_use]
+    pub fn name(self) -> String {
+        let value = self.to_possible_value();
+        value.map_or_else(String::new, |value| value.get_name().to_owned())
+    }
 }
 
 /// What all clients share.
@@ -206,10 +219,12 @@ impl Shared {
             }
             530..535 if has(Part::Half) && !place.halved => {
                 place.halved = true;
-                (
-                    Action::Half(value),
-                    json!({"operation": "half", "value": value}),
-                )
+                let message = json!({"operation": "half", "value": value, "memory": random.bool()});
+                (Action::Half(value), message)
+            }
+            535..540 => {
+                let message = json!({"operation": "last", "value": value});
+                (Action::Append(value), message)
             }
             _ => (
                 Action::Append(value),
@@ -227,13 +242,25 @@ impl Shared {
         )
     }
 
+    /// One more append at the worker that has this place now.
+    fn append(&self, index: usize) -> Wanted {
+        let value = self.next_value.fetch_add(1, Ordering::Relaxed);
+        let place = &mut lock(&self.places)[index];
+        place.appends += 1;
+        Wanted {
+            worker: format!("list-{}", place.worker),
+            action: Action::Append(value),
+            message: json!({"operation": "append", "value": value}),
+        }
+    }
+
     /// Asks over HTTP and remembers it.
     async fn ask(&self, client: u32, wanted: &Wanted, get: bool) -> Operation {
         let invoked = self.now();
         let reply = self
             .request(&format!("/list/{}", wanted.worker), &wanted.message, get)
             .await;
-        self.remember(client, wanted, invoked, reply)
+        self.remember(client, wanted, invoked, None, reply)
     }
 
     /// An operation's answer; why there is none, which never says that it was not done.
@@ -262,12 +289,14 @@ impl Shared {
         client: u32,
         wanted: &Wanted,
         invoked: Micros,
+        after: Option<u32>,
         reply: Result<Value, String>,
     ) -> Operation {
         let completed = self.now();
         let outcome = reply.and_then(|reply| lock(&self.instances).parse(wanted.action, &reply));
         let operation = Operation {
             client,
+            after,
             action: wanted.action,
             invoked,
             completed,
@@ -315,41 +344,84 @@ async fn rest(random: &mut fastrand::Rng, well: bool) {
 async fn over_sockets(shared: &Shared, client: u32, mut random: fastrand::Rng) {
     while !shared.stopped() {
         let (index, wanted) = shared.choose(&mut random, None);
-        let path = format!("/list/{}", wanted.worker);
+        let worker = wanted.worker.clone();
+        let path = format!("/list/{worker}");
         let opening = timeout(PATIENCE, shared.site.try_socket(&path)).await;
         let Ok(Ok(mut socket)) = opening else {
             rest(&mut random, false).await;
             continue;
         };
         let mut next = Some(wanted);
-        for id in 0..OPERATIONS_PER_SOCKET {
-            let mut wanted = match next.take() {
+        for number in 0..OPERATIONS_PER_SOCKET {
+            let wanted = match next.take() {
                 Some(wanted) => wanted,
                 None => shared.choose(&mut random, Some(index)).1,
             };
-            if shared.stopped() || path != format!("/list/{}", wanted.worker) {
+            let mut burst = vec![wanted];
+            if matches!(burst[0].action, Action::Append(_)) && random.u32(..100) < BURSTS {
+                burst.extend((1..BURST).map(|_| shared.append(index)));
+            }
+            if shared.stopped() || burst.iter().any(|wanted| wanted.worker != worker) {
                 break;
             }
-            wanted.message["id"] = json!(id);
-            let invoked = shared.now();
-            let exchange = timeout(PATIENCE, exchange(&mut socket, &wanted.message)).await;
-            let reply = exchange.unwrap_or_else(|_| Err("no answer in time".to_owned()));
-            let operation = shared.remember(client, &wanted, invoked, reply);
-            rest(&mut random, operation.outcome.is_ok()).await;
+            let well = exchange(shared, client, &mut socket, burst, number * BURST).await;
+            rest(&mut random, well).await;
             // An answer may still be on its way on this one.
-            if operation.outcome.is_err() {
+            if !well {
                 break;
             }
         }
     }
 }
 
-async fn exchange(socket: &mut Socket, message: &Value) -> Result<Value, String> {
-    let broke = |_| "the socket broke".to_owned();
-    socket.try_send(&message.to_string()).await.map_err(broke)?;
-    let reply = socket.try_receive().await.map_err(broke)?;
-    if reply["id"] != message["id"] {
-        return Err(format!("an answer to another question: {reply}"));
+/// Sends operations one right after another, waits for the answers and remembers them. Whether all were answered.
+async fn exchange(
+    shared: &Shared,
+    client: u32,
+    socket: &mut Socket,
+    mut burst: Vec<Wanted>,
+    first_id: usize,
+) -> bool {
+    let mut open: Vec<(usize, Micros, Option<u32>)> = Vec::new();
+    let mut broke = None;
+    let mut after = None;
+    for (place, wanted) in burst.iter_mut().enumerate() {
+        wanted.message["id"] = json!(first_id + place);
+        open.push((place, shared.now(), after));
+        after = value(wanted.action);
+        if socket.try_send(&wanted.message.to_string()).await.is_err() {
+            broke = Some("the socket broke".to_owned());
+            break;
+        }
     }
-    Ok(reply)
+    while broke.is_none() && !open.is_empty() {
+        let reply = match timeout(PATIENCE, socket.try_receive()).await {
+            Ok(Ok(reply)) => reply,
+            Ok(Err(_)) => {
+                broke = Some("the socket broke".to_owned());
+                break;
+            }
+            Err(_) => {
+                broke = Some("no answer in time".to_owned());
+                break;
+            }
+        };
+        let asked =
+            |(place, ..): &(usize, Micros, Option<u32>)| reply["id"] == burst[*place].message["id"];
+        let Some(found) = open.iter().position(asked) else {
+            broke = Some(format!("an answer to another question: {reply}"));
+            break;
+        };
+        let (place, invoked, after) = open.remove(found);
+        let operation = shared.remember(client, &burst[place], invoked, after, Ok(reply));
+        // The worker threw, and answers the others all the same.
+        if let Err(why) = operation.outcome {
+            broke = Some(why);
+        }
+    }
+    for (place, invoked, after) in open {
+        let why = broke.clone().unwrap_or_default();
+        shared.remember(client, &burst[place], invoked, after, Err(why));
+    }
+    broke.is_none()
 }

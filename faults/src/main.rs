@@ -41,16 +41,16 @@ use crate::system::Programs;
 /// Runs Portside's processes under load while they are killed, paused and cut off, and checks what clients were told.
 #[derive(Debug, Parser)]
 struct Args {
-    /// How long to go on; at least one round of each lab
-    #[arg(long, default_value_t = 2.0)]
-    minutes: f64,
+    /// For how long to begin new rounds; at least one of each lab is run
+    #[arg(long, default_value_t = 0, value_name = "MINUTES")]
+    minutes: u64,
     /// How long faults go on in a round
     #[arg(long, default_value_t = 45)]
     seconds: u64,
     /// The first round's seed; the next ones' follow. By default another one each time
     #[arg(long)]
     seed: Option<u64>,
-    /// Run just one round of this lab
+    /// Run only this lab
     #[arg(long, value_enum)]
     lab: Option<Lab>,
     /// Only these faults
@@ -72,6 +72,9 @@ struct Args {
 
 /// How long all workers may take to answer, and alarms to come, once nothing goes wrong any more.
 const SETTLE: Duration = Duration::from_secs(20);
+
+/// Operations that are printed before and after a violation.
+const NEAR: usize = 20;
 
 /// What is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -132,7 +135,7 @@ async fn run(args: Args) -> Result<ExitCode> {
     if args.self_test {
         return self_test(&args, &programs, seed).await;
     }
-    let end = Instant::now() + Duration::from_secs_f64(args.minutes.clamp(0.0, 100_000.0) * 60.0);
+    let end = Instant::now() + Duration::from_secs(args.minutes * 60);
     let labs = args
         .lab
         .map_or_else(|| vec![Lab::Pods, Lab::Dev], |lab| vec![lab]);
@@ -140,13 +143,22 @@ async fn run(args: Args) -> Result<ExitCode> {
     for number in 0.. {
         let seed = seed + number;
         let lab = labs[usize::try_from(number)? % labs.len()];
-        if number >= labs.len() as u64 && (args.lab.is_some() || Instant::now() >= end) {
+        if number >= labs.len() as u64 && Instant::now() >= end {
             break;
         }
         let plan = plan(&args, lab, seed);
         let logs = args.logs.join(format!("{}-{seed}", lab.name()));
-        let outcome = round(lab, &plan, &programs, &logs, "").await?;
-        if show(lab, seed, &outcome, &logs)? {
+        let well = match round(lab, &plan, &programs, &logs, "").await? {
+            Ok(outcome) => show(&args, lab, seed, &outcome, &logs)?,
+            Err(error) => {
+                let mut out = std::io::stdout().lock();
+                writeln!(out, "faults: round of {}, seed {seed}", lab.name())?;
+                writeln!(out, "  VIOLATED: it did not come back: {error:#}")?;
+                again(&mut out, &args, lab, seed, &logs)?;
+                false
+            }
+        };
+        if well {
             fs::remove_dir_all(&logs)?;
         } else {
             failed.push(seed);
@@ -180,54 +192,80 @@ fn plan(args: &Args, lab: Lab, seed: u64) -> Plan {
     }
 }
 
+/// Runs a round on a system of its own. The outer error is that it does not start.
 async fn round(
     lab: Lab,
     plan: &Plan,
     programs: &Programs,
     logs: &Path,
     lie: &str,
-) -> Result<Outcome> {
+) -> Result<Result<Outcome>> {
     fs::create_dir_all(logs).with_context(|| format!("cannot make {}", logs.display()))?;
     let logs = logs.canonicalize()?;
     let guard = Guard::start()?;
-    match lab {
-        Lab::Pods => round::run(&mut Pods::start(programs, &guard, &logs, lie).await?, plan).await,
-        Lab::Dev => round::run(&mut Dev::start(programs, &guard, &logs, lie).await?, plan).await,
-    }
+    Ok(match lab {
+        Lab::Pods => {
+            let mut pods = Pods::start(programs, &guard, &logs, lie).await?;
+            round::run(&mut pods, plan).await
+        }
+        Lab::Dev => {
+            let mut dev = Dev::start(programs, &guard, &logs, lie).await?;
+            round::run(&mut dev, plan).await
+        }
+    })
 }
 
 /// Prints a round, and writes the histories of workers of which something is wrong. Whether nothing is.
-fn show(lab: Lab, seed: u64, outcome: &Outcome, logs: &Path) -> Result<bool> {
+fn show(args: &Args, lab: Lab, seed: u64, outcome: &Outcome, logs: &Path) -> Result<bool> {
     let mut out = std::io::stdout().lock();
-    let lab = lab.name();
-    writeln!(out, "faults: round of {lab}, seed {seed}")?;
+    writeln!(out, "faults: round of {}, seed {seed}", lab.name())?;
     write!(out, "{}", report::figures(outcome))?;
     let mut shown: Vec<Kind> = Vec::new();
     let mut counts = std::collections::BTreeMap::<Kind, usize>::new();
     for (index, violation) in &outcome.violations {
         *counts.entry(violation.kind).or_default() += 1;
-        let text = report::violation(violation, &outcome.histories[*index], outcome);
-        let name = format!(
-            "{}-{}.txt",
-            outcome.histories[*index].worker, violation.kind
-        );
-        fs::write(logs.join(name), &text)?;
+        let history = &outcome.histories[*index];
+        let name = format!("{}-{}.txt", history.worker, violation.kind).replace(' ', "-");
+        let whole = report::violation(violation, history, outcome, None);
+        fs::write(logs.join(name), whole)?;
         if !shown.contains(&violation.kind) {
             shown.push(violation.kind);
-            write!(out, "{text}")?;
+            let near = report::violation(violation, history, outcome, Some(NEAR));
+            write!(out, "{near}")?;
         }
     }
     for (kind, count) in &counts {
         writeln!(out, "  VIOLATED: {kind}, on {count} workers")?;
     }
     if !counts.is_empty() {
-        writeln!(out, "  logs and histories are in {}", logs.display())?;
-        writeln!(
-            out,
-            "  again: make faults ARGS=\"--lab {lab} --seed {seed}\""
-        )?;
+        again(&mut out, args, lab, seed, logs)?;
     }
     Ok(counts.is_empty())
+}
+
+/// Says how to run a round once more.
+fn again(out: &mut impl Write, args: &Args, lab: Lab, seed: u64, logs: &Path) -> Result<()> {
+    let mut flags = format!(
+        "--lab {} --seed {seed} --seconds {}",
+        lab.name(),
+        args.seconds
+    );
+    let list = |names: Vec<String>| names.join(",");
+    if !args.only.is_empty() {
+        flags += &format!(
+            " --only {}",
+            list(args.only.iter().map(|fault| fault.name()).collect())
+        );
+    }
+    if !args.without.is_empty() {
+        flags += &format!(
+            " --without {}",
+            list(args.without.iter().map(|part| part.name()).collect())
+        );
+    }
+    writeln!(out, "  logs and histories are in {}", logs.display())?;
+    writeln!(out, "  again: make faults ARGS=\"{flags}\"")?;
+    Ok(())
 }
 
 /// What is made wrong with the application, and how that is to be found.
@@ -253,7 +291,7 @@ async fn self_test(args: &Args, programs: &Programs, seed: u64) -> Result<ExitCo
             settle: Duration::from_secs(3),
         };
         let logs = args.logs.join(format!("self-test-{lie}"));
-        let outcome = round(Lab::Dev, &plan, programs, &logs, lie).await?;
+        let outcome = round(Lab::Dev, &plan, programs, &logs, lie).await??;
         let found = outcome
             .violations
             .iter()

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use hyper::Method;
 use portside_testkit::Site;
 use rustix::process::Signal;
@@ -26,7 +26,7 @@ const HTTP_PORT: u16 = 7480;
 const ADMIN_PORT: u16 = 7490;
 const DATABASE_PORT: u16 = 7432;
 /// How long something may take to be ready. Generous, for the machine may be busy.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(40);
 /// How long a pod that has ended by itself stays down.
 const RESTART: Duration = Duration::from_millis(300);
 
@@ -44,6 +44,8 @@ pub struct Pods {
     pods: Vec<Pod>,
     started: u8,
     restarts: usize,
+    version: u32,
+    lie: String,
 }
 
 #[derive(Debug)]
@@ -55,7 +57,7 @@ struct Pod {
 }
 
 impl Pods {
-    /// Starts everything, and returns when a pod is active.
+    /// Starts everything, all pods at once. None of them need be active yet.
     ///
     /// # Errors
     /// Something does not start.
@@ -79,13 +81,14 @@ impl Pods {
             pods: Vec::new(),
             started: 1,
             restarts: 0,
+            version: 1,
+            lie: lie.to_owned(),
         };
         for _ in 0..PODS {
             let pod = pods.new_pod().await?;
             pods.pods.push(pod);
         }
         pods.publish();
-        pods.ready().await?;
         Ok(pods)
     }
 
@@ -171,19 +174,21 @@ impl Pods {
         Ok(())
     }
 
+    /// What a pod says of itself.
+    async fn state(&self, index: usize) -> Option<Value> {
+        let admin = Site::at(&format!("{}:{ADMIN_PORT}", self.pods[index].address));
+        let asking = admin.try_request(Method::GET, "/ownership", &[], "");
+        let reply = timeout(Duration::from_millis(500), asking).await;
+        serde_json::from_str(reply.ok()?.ok()?.text()).ok()
+    }
+
     /// The active pod, as the pods have it; of several, the one of the highest term.
     async fn active(&self) -> Option<usize> {
         let mut best = None;
-        for (index, pod) in self.pods.iter().enumerate() {
-            let admin = Site::at(&format!("{}:{ADMIN_PORT}", pod.address));
-            let asking = admin.try_request(Method::GET, "/ownership", &[], "");
-            let Ok(Ok(reply)) = timeout(Duration::from_millis(500), asking).await else {
-                continue;
-            };
-            let Ok(said) = serde_json::from_str::<Value>(reply.text()) else {
-                continue;
-            };
-            if said["state"] == "active" {
+        for index in 0..self.pods.len() {
+            if let Some(said) = self.state(index).await
+                && said["state"] == "active"
+            {
                 best = best.max(Some((said["term"].as_u64(), index)));
             }
         }
@@ -216,15 +221,57 @@ impl Pods {
     }
 
     async fn drain(&mut self, index: usize) -> Result<()> {
-        self.pods[index].process.signal(Signal::TERM);
-        let deadline = Instant::now() + PATIENCE;
-        while self.pods[index].process.ended().is_none() {
-            if Instant::now() > deadline {
-                bail!("{} does not end", self.pods[index].name);
-            }
-            sleep(Duration::from_millis(50)).await;
-        }
+        self.end(index).await?;
         self.replace(index).await
+    }
+
+    /// Lets a pod end as Kubernetes does, and waits until it has.
+    async fn end(&mut self, index: usize) -> Result<()> {
+        self.pods[index].process.signal(Signal::TERM);
+        if !self.pods[index].process.wait(PATIENCE).await {
+            bail!("{} does not end", self.pods[index].name);
+        }
+        Ok(())
+    }
+
+    async fn roll_out(&mut self, schedule: &mut Schedule) -> Result<()> {
+        self.version += 1;
+        let app = self.guard.folder().join("app");
+        copy_app(&app, self.version, &self.lie)?;
+        // Those with the new code come behind the others.
+        for number in 0..PODS {
+            let pod = self.new_pod().await?;
+            self.pods.push(pod);
+            self.publish();
+            let new = self.pods.len() - 1;
+            let deadline = Instant::now() + PATIENCE;
+            while self.state(new).await.is_none() {
+                if Instant::now() > deadline {
+                    bail!("{} does not start", self.pods[new].name);
+                }
+                self.rest(Duration::from_millis(100)).await?;
+            }
+            let old = schedule.below(PODS - number);
+            self.end(old).await?;
+            self.pods.remove(old);
+            self.publish();
+        }
+        Ok(())
+    }
+
+    async fn lose_takeover(&mut self, active: usize, schedule: &mut Schedule) -> Result<()> {
+        self.pods[active].process.signal(Signal::KILL);
+        let mode = Mode::LoseReplies(2 + schedule.below(6) as u64);
+        for pod in &self.pods {
+            pod.proxy.set(mode);
+        }
+        let _ = self.pods[active].process.wait(PATIENCE).await;
+        self.start_again(active)?;
+        let rest = self.rest(schedule.time(3000..6000)).await;
+        for pod in &self.pods {
+            pod.proxy.set(Mode::Pass);
+        }
+        rest
     }
 
     async fn kill(&mut self, indices: &[usize], pause: Duration) -> Result<()> {
@@ -337,6 +384,8 @@ impl System for Pods {
                 rest
             }
             Fault::Drain => self.drain(active).await,
+            Fault::Rollout => self.roll_out(schedule).await,
+            Fault::LoseTakeover => self.lose_takeover(active, schedule).await,
             Fault::KillGateway => {
                 self.gateway.signal(Signal::KILL);
                 let _ = self.gateway.wait(PATIENCE).await;
@@ -391,7 +440,6 @@ impl System for Pods {
             }
             Fault::Reload | Fault::Break => bail!("{} is for portside dev", fault.name()),
         }
-        .with_context(|| fault.name())
     }
 
     async fn kill_all(&mut self) -> Result<()> {

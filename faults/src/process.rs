@@ -14,6 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 /// Reads `SIGNAL PID` of what was started and `- PID` of what has ended. At the end of its input it signals what is left, waits
 /// for it, and removes the folder.
 const GUARD: &str = r#"
+runs() { kill -0 "$1" && ! grep -q '^State:.*Z' "/proc/$1/status"; }
 while read -r signal pid; do
   if [ "$signal" = - ]; then
     kept=
@@ -29,7 +30,7 @@ while [ $# -gt 0 ]; do kill -CONT "$2"; kill "-$1" "$2"; shift 2; done
 set -- $left
 while [ $# -gt 0 ]; do
   tries=0
-  while kill -0 "$2" && [ $tries -lt 100 ]; do sleep 0.1; tries=$((tries + 1)); done
+  while runs "$2" && [ $tries -lt 100 ]; do sleep 0.1; tries=$((tries + 1)); done
   kill -KILL "$2"
   shift 2
 done
@@ -165,5 +166,56 @@ impl Drop for Process {
         self.signal(self.end);
         let _ = self.child.wait();
         self.guard.tell(&format!("- {}", self.child.id()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(10);
+
+    fn sleeper(guard: &Guard) -> Process {
+        let mut command = Command::new("sleep");
+        command.arg("600");
+        guard
+            .spawn(command, Signal::KILL, &guard.folder().join("log"))
+            .unwrap()
+    }
+
+    /// What the system does with the pipe when the lab dies.
+    fn close(guard: &Guard) {
+        let mut process = guard.0.process.lock().unwrap();
+        drop(process.stdin.take());
+        process.wait().unwrap();
+    }
+
+    #[tokio::test]
+    async fn everything_ends_with_the_lab_even_what_is_stopped() {
+        let guard = Guard::start().unwrap();
+        let mut running = sleeper(&guard);
+        let mut stopped = sleeper(&guard);
+        stopped.signal(Signal::STOP);
+        assert!(guard.folder().is_dir());
+        close(&guard);
+        assert!(running.wait(SOON).await && stopped.wait(SOON).await);
+        assert!(!guard.folder().exists());
+    }
+
+    #[tokio::test]
+    async fn the_guard_forgets_what_has_ended() {
+        let guard = Guard::start().unwrap();
+        // Its number may be somebody else's by now: here it is one that the guard must leave alone.
+        let mut other = Command::new("sleep").arg("600").spawn().unwrap();
+        let ended = sleeper(&guard);
+        guard.tell(&format!("KILL {}", other.id()));
+        guard.tell(&format!("- {}", other.id()));
+        drop(ended);
+        let mut left = sleeper(&guard);
+        close(&guard);
+        assert!(left.wait(SOON).await);
+        assert!(other.try_wait().unwrap().is_none());
+        other.kill().unwrap();
+        other.wait().unwrap();
     }
 }

@@ -163,3 +163,105 @@ async fn copy(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use tokio::net::UnixListener;
+    use tokio::sync::mpsc;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// A server that answers every byte with itself, and tells of it.
+    async fn proxied() -> (
+        Proxy,
+        SocketAddr,
+        mpsc::UnboundedReceiver<u8>,
+        tempfile::TempDir,
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("socket");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let (tell, told) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let tell = tell.clone();
+                tokio::spawn(async move {
+                    while let Ok(byte) = stream.read_u8().await {
+                        let _ = tell.send(byte);
+                        if stream.write_u8(byte).await.is_err() {
+                            break;
+                        }
+                    }
+                });
+            }
+        });
+        let port = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let proxy = Proxy::start(port, socket).await.unwrap();
+        (proxy, port, told, folder)
+    }
+
+    /// One byte there and back.
+    async fn echo(stream: &mut TcpStream, byte: u8) -> Option<u8> {
+        stream.write_u8(byte).await.ok()?;
+        stream.read_u8().await.ok()
+    }
+
+    #[tokio::test]
+    async fn bytes_pass_until_the_connection_is_cut() {
+        let (proxy, address, _told, _folder) = proxied().await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        assert_eq!(echo(&mut stream, 1).await, Some(1));
+        proxy.set(Mode::Delay(Duration::from_millis(5)));
+        assert_eq!(echo(&mut stream, 2).await, Some(2));
+        proxy.cut();
+        assert_eq!(stream.read_u8().await.ok(), None);
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        assert_eq!(echo(&mut stream, 3).await, Some(3));
+        proxy.set(Mode::Refuse);
+        assert_eq!(echo(&mut stream, 4).await, None);
+    }
+
+    #[tokio::test]
+    async fn a_lost_reply_is_to_a_request_that_arrived() {
+        let (proxy, address, mut told, _folder) = proxied().await;
+        proxy.set(Mode::LoseReplies(1));
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        assert_eq!(echo(&mut stream, 1).await, None);
+        assert_eq!(told.recv().await, Some(1));
+    }
+
+    #[tokio::test]
+    async fn a_lost_request_does_not_arrive() {
+        let (proxy, address, mut told, _folder) = proxied().await;
+        proxy.set(Mode::LoseRequests(1));
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        assert_eq!(echo(&mut stream, 1).await, None);
+        proxy.set(Mode::Pass);
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        assert_eq!(echo(&mut stream, 2).await, Some(2));
+        assert_eq!(told.recv().await, Some(2), "1 was lost");
+    }
+
+    #[tokio::test]
+    async fn what_is_held_arrives_afterwards() {
+        let (proxy, address, mut told, _folder) = proxied().await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        assert_eq!(echo(&mut stream, 1).await, Some(1));
+        told.recv().await;
+        proxy.set(Mode::Hold);
+        stream.write_u8(2).await.unwrap();
+        assert!(
+            timeout(Duration::from_millis(50), told.recv())
+                .await
+                .is_err()
+        );
+        proxy.set(Mode::Pass);
+        assert_eq!(stream.read_u8().await.unwrap(), 2);
+    }
+}

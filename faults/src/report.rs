@@ -7,9 +7,6 @@ use crate::check::{Violation, value};
 use crate::history::{Action, Answer, History, Micros, Operation};
 use crate::round::Outcome;
 
-/// Operations shown of a history, around the violation.
-const SHOWN: usize = 60;
-
 fn seconds(micros: Micros) -> String {
     format!("{}.{:03} s", micros / 1_000_000, micros / 1000 % 1000)
 }
@@ -68,49 +65,54 @@ pub fn figures(outcome: &Outcome) -> String {
     text
 }
 
-/// The longest time without any answer that began at `from` or later, and before `until`.
+/// The longest time between `from` and `until` without any answer.
 fn longest_gap(answers: &[Micros], from: Micros, until: Micros) -> Micros {
-    let mut longest = 0;
-    let mut last = from;
     let first = answers.partition_point(|at| *at < from);
-    for at in &answers[first..] {
-        longest = longest.max(at - last);
-        last = *at;
-        if last >= until {
-            break;
-        }
+    let last = answers.partition_point(|at| *at < until);
+    let mut longest = 0;
+    let mut since = from;
+    for at in answers[first..last].iter().chain([&until]) {
+        longest = longest.max(at - since);
+        since = *at;
     }
     longest
 }
 
-/// One violation, with the part of the worker's history that is about it.
+/// One violation, with the worker's history: all of it, or `near` operations before it and after it, and those that are about
+/// the same value.
 #[must_use]
-pub fn violation(violation: &Violation, history: &History, outcome: &Outcome) -> String {
+pub fn violation(
+    violation: &Violation,
+    history: &History,
+    outcome: &Outcome,
+    near: Option<usize>,
+) -> String {
     let mut text = format!(
         "{}: {}: {}\n",
         history.worker, violation.kind, violation.message
     );
-    let mut lines: Vec<(Micros, String)> = Vec::new();
     let mut operations: Vec<&Operation> = history.operations.iter().collect();
     operations.sort_by_key(|operation| operation.invoked);
-    let about = |operation: &&Operation| {
+    let is_about = |operation: &Operation| {
         violation.value.is_some() && value(operation.action) == violation.value
             || operation.completed == violation.at
     };
-    let near = operations.partition_point(|operation| operation.completed < violation.at);
-    let shown = near.saturating_sub(SHOWN / 2)..(near + SHOWN / 2).min(operations.len());
+    let at = operations.partition_point(|operation| operation.completed < violation.at);
+    let shown = match near {
+        None => 0..operations.len(),
+        Some(near) => at.saturating_sub(near)..at.saturating_add(near),
+    };
+    let mut lines: Vec<(Micros, String)> = Vec::new();
     for (index, operation) in operations.iter().enumerate() {
-        if shown.contains(&index) || about(operation) {
-            let mark = if about(operation) { '>' } else { ' ' };
+        let about = is_about(operation);
+        if shown.contains(&index) || about {
+            let mark = if about { '>' } else { ' ' };
             lines.push((operation.invoked, format!("{mark} {}", describe(operation))));
         }
     }
     for fault in &outcome.faults {
-        let name = fault.fault.name();
-        lines.push((
-            fault.from,
-            format!("  fault {name} until {}", seconds(fault.until)),
-        ));
+        let (name, until) = (fault.fault.name(), seconds(fault.until));
+        lines.push((fault.from, format!("  fault {name} until {until}")));
     }
     lines.sort();
     for (at, line) in lines {
@@ -157,4 +159,17 @@ pub fn describe(operation: &Operation) -> String {
         operation.client,
         seconds(operation.completed)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gap_is_what_lies_within_the_time() {
+        assert_eq!(longest_gap(&[1, 5, 11, 30], 4, 20), 9);
+        assert_eq!(longest_gap(&[1, 5, 11, 30], 4, 12), 6);
+        assert_eq!(longest_gap(&[1, 30], 4, 20), 16);
+        assert_eq!(longest_gap(&[], 4, 20), 16);
+    }
 }

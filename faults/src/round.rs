@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use futures::StreamExt;
 use futures::stream;
 use tokio::time::Instant;
@@ -69,9 +69,10 @@ pub struct Outcome {
 /// Runs a round.
 ///
 /// # Errors
-/// The system could not be started again after a fault, or does not answer at all.
+/// The system did not come back after a fault: for so long that this is a violation by itself. It says after which.
 pub async fn run(system: &mut impl System, plan: &Plan) -> Result<Outcome> {
     let mut schedule = Schedule::new(plan.seed, plan.faults.clone());
+    system.ready().await.context("at the start")?;
     let load = Load::start(system.site(), plan.seed, &plan.without);
     let shared = load.shared.clone();
     let mut faults = Vec::new();
@@ -80,7 +81,14 @@ pub async fn run(system: &mut impl System, plan: &Plan) -> Result<Outcome> {
     while Instant::now() < end {
         if let Some(fault) = schedule.next() {
             let from = shared.now();
-            system.inflict(fault, &mut schedule).await?;
+            let inflicted = system.inflict(fault, &mut schedule).await;
+            inflicted.with_context(|| {
+                let before: Vec<String> = faults
+                    .iter()
+                    .map(|it: &Inflicted| it.fault.name())
+                    .collect();
+                format!("at {}, after {}", fault.name(), before.join(", "))
+            })?;
             let until = shared.now();
             faults.push(Inflicted { fault, from, until });
         }
@@ -241,13 +249,15 @@ fn unanswered(histories: &[History], ended: Micros) -> Vec<(usize, Violation)> {
             .filter(|operation| operation.invoked < ended)
             .collect();
         operations.sort_by_key(|operation| operation.completed);
-        let (mut since, mut vain) = (0, 0);
+        // Since when it was asked in vain, and how often.
+        let (mut since, mut vain) = (Micros::MAX, 0);
         for operation in operations {
             if operation.outcome.is_ok() {
-                (since, vain) = (operation.completed, 0);
+                (since, vain) = (Micros::MAX, 0);
                 continue;
             }
             vain += 1;
+            since = since.min(operation.invoked);
             let seconds = since / SECOND + 1..operation.completed / SECOND;
             let with_others = seconds
                 .filter(|second| answers.get(second).is_some_and(|n| *n >= OTHERS))
@@ -271,4 +281,71 @@ fn unanswered(histories: &[History], ended: Micros) -> Vec<(usize, Violation)> {
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::{Answer, Contents};
+
+    const SECOND: Micros = 1_000_000;
+
+    fn read(second: Micros, well: bool) -> Operation {
+        let contents = Contents {
+            first: vec![],
+            second: vec![],
+            pending: vec![],
+        };
+        Operation {
+            client: 1,
+            after: None,
+            action: Action::Read,
+            invoked: second * SECOND + 10,
+            completed: second * SECOND + 20,
+            outcome: if well {
+                Ok((1, Answer::Contents(contents)))
+            } else {
+                Err("status 500".into())
+            },
+        }
+    }
+
+    /// How many are unanswered of one that answers five times in each second of 20, and another.
+    fn count(other: Vec<Operation>) -> usize {
+        let busy = (0..20)
+            .flat_map(|second| vec![read(second, true); 5])
+            .collect();
+        let histories = [busy, other].map(|operations| History {
+            operations,
+            ..History::default()
+        });
+        unanswered(&histories, 20 * SECOND).len()
+    }
+
+    #[test]
+    fn a_worker_is_unanswered_if_it_is_asked_in_vain_while_others_answer() {
+        assert_eq!(
+            count((2..18).map(|second| read(second, false)).collect()),
+            1
+        );
+        assert_eq!(
+            count((2..18).map(|second| read(second, second == 10)).collect()),
+            0
+        );
+        assert_eq!(
+            count((2..9).map(|second| read(second, false)).collect()),
+            0,
+            "not for long"
+        );
+        assert_eq!(
+            count((17..20).map(|second| read(second, false)).collect()),
+            0,
+            "new"
+        );
+        assert_eq!(
+            count(vec![read(2, false), read(18, false)]),
+            0,
+            "hardly asked"
+        );
+    }
 }

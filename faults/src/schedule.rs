@@ -19,6 +19,10 @@ pub enum Fault {
     PauseShortly,
     /// It gets SIGTERM, and another one comes when it has ended.
     Drain,
+    /// The code changes, and pod after pod is replaced by one that has the new one, as a Deployment does it.
+    Rollout,
+    /// The active pod gets SIGKILL, and what Postgres answers those that want to take over is lost now and then.
+    LoseTakeover,
     /// The gateway gets SIGKILL and is started again.
     KillGateway,
     /// Postgres stops without a checkpoint, and recovers.
@@ -54,6 +58,8 @@ impl Fault {
         Self::Pause,
         Self::PauseShortly,
         Self::Drain,
+        Self::Rollout,
+        Self::LoseTakeover,
         Self::KillGateway,
         Self::CrashDatabase,
         Self::RestartDatabase,
@@ -120,5 +126,31 @@ impl Schedule {
     /// A number below another.
     pub fn below(&mut self, end: usize) -> usize {
         self.random.usize(..end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn faults(seed: u64, count: usize) -> Vec<Fault> {
+        let mut schedule = Schedule::new(seed, Fault::PODS.to_vec());
+        std::iter::from_fn(|| schedule.next()).take(count).collect()
+    }
+
+    #[test]
+    fn a_seed_is_a_schedule() {
+        assert_eq!(faults(7, 100), faults(7, 100));
+        assert_ne!(faults(7, 100), faults(8, 100));
+    }
+
+    #[test]
+    fn each_comes_before_any_comes_again() {
+        let mut once = faults(7, Fault::PODS.len());
+        once.sort_unstable();
+        let mut all = Fault::PODS.to_vec();
+        all.sort_unstable();
+        assert_eq!(once, all);
+        assert_eq!(Schedule::new(7, vec![]).next(), None);
     }
 }

@@ -10,6 +10,7 @@ const INSTANCE: Instance = 7;
 fn operation(action: Action, invoked: Micros, completed: Micros, answer: Answer) -> Operation {
     Operation {
         client: CLIENT,
+        after: None,
         action,
         invoked,
         completed,
@@ -32,6 +33,7 @@ fn unknown(action: Action, invoked: Micros, completed: Micros) -> Operation {
     let outcome = Err("status 503".to_owned());
     Operation {
         client: CLIENT,
+        after: None,
         action,
         invoked,
         completed,
@@ -245,6 +247,24 @@ fn appends_are_in_the_order_in_which_they_were_answered() {
         read(&[2, 1], 40, 50),
     ];
     assert_eq!(kinds(operations), [Kind::Order]);
+}
+
+#[test]
+fn what_comes_over_one_socket_is_done_in_its_order_and_without_gaps() {
+    let burst = |values: &[u32]| {
+        let mut second = unknown(Action::Append(2), 0, 10);
+        second.after = Some(1);
+        vec![
+            unknown(Action::Append(1), 0, 10),
+            second,
+            read(values, 20, 30),
+        ]
+    };
+    for fine in [&[1, 2][..], &[1], &[]] {
+        assert_eq!(kinds(burst(fine)), []);
+    }
+    assert_eq!(kinds(burst(&[2, 1])), [Kind::Order]);
+    assert_eq!(kinds(burst(&[2])), [Kind::Order]);
 }
 
 #[test]
