@@ -7,7 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
-use crate::history::{Action, Answer, Contents, Entry, History, Instance, Micros, Operation};
+use crate::history::{
+    Action, Answer, Contents, Entry, History, Instance, Micros, Mirrored, Operation,
+};
 
 /// What may be wrong with a history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -98,10 +100,15 @@ pub fn check(history: &History) -> Vec<Violation> {
     check_presence(history, &reads, last, truth, &mut found);
     check_order(history, truth, &mut found);
     check_owners(history, truth, &mut found);
-    for value in &history.mirrored {
+    for Mirrored { value, told } in &history.mirrored {
         if !truth.first.iter().any(|entry| entry.value == *value) {
+            let what = if *told {
+                "a port and a message"
+            } else {
+                "a port"
+            };
             found.add(Kind::Leaked, Some(*value), last.completed, || {
-                format!("another worker was told of {value}, which is not there")
+                format!("another worker got {what} with {value}, which is not there")
             });
         }
     }

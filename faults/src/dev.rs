@@ -10,11 +10,12 @@ use anyhow::{Result, bail};
 use hyper::Method;
 use portside_testkit::Site;
 use rustix::process::Signal;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::process::{Guard, Process};
 use crate::schedule::{Fault, Schedule};
-use crate::system::{Programs, System, copy_app};
+use crate::system::{Programs, Setting, System, copy_app};
 
 const PORT: u16 = 7480;
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -26,7 +27,7 @@ pub struct Dev {
     guard: Guard,
     log: PathBuf,
     address: IpAddr,
-    lie: String,
+    lie: &'static str,
     version: u32,
     process: Process,
     restarts: usize,
@@ -37,18 +38,25 @@ impl Dev {
     ///
     /// # Errors
     /// It does not start.
-    pub async fn start(programs: &Programs, guard: &Guard, logs: &Path, lie: &str) -> Result<Self> {
+    pub fn start(setting: Setting) -> Result<Self> {
+        let Setting {
+            programs,
+            guard,
+            logs,
+            lie,
+            host,
+        } = setting;
         let pid = std::process::id().to_be_bytes();
-        let address = IpAddr::V4(Ipv4Addr::new(127, pid[2].max(1), pid[3], 2));
+        let address = IpAddr::V4(Ipv4Addr::new(127, pid[2].max(1), pid[3], host));
         let log = logs.join("dev.log");
         copy_app(&guard.folder().join("app"), 1, lie)?;
-        let process = serve(programs, guard, &log, address)?;
+        let process = serve(&programs, &guard, &log, address)?;
         Ok(Self {
-            programs: programs.clone(),
-            guard: guard.clone(),
+            programs,
+            guard,
             log,
             address,
-            lie: lie.to_owned(),
+            lie,
             version: 1,
             process,
             restarts: 0,
@@ -89,6 +97,14 @@ fn serve(programs: &Programs, guard: &Guard, log: &Path, address: IpAddr) -> Res
 impl System for Dev {
     fn site(&self) -> Site {
         Site::at(&format!("{}:{PORT}", self.address))
+    }
+
+    fn pods(&self) -> watch::Receiver<Vec<Site>> {
+        watch::channel(Vec::new()).1
+    }
+
+    fn contradictions(&self) -> Vec<String> {
+        Vec::new()
     }
 
     fn restarts(&self) -> usize {
@@ -141,13 +157,13 @@ impl System for Dev {
             }
             Fault::Reload => {
                 self.version += 1;
-                copy_app(&self.guard.folder().join("app"), self.version, &self.lie)
+                copy_app(&self.guard.folder().join("app"), self.version, self.lie)
             }
             Fault::Break => {
                 let folder = self.guard.folder().join("app");
                 fs::write(folder.join("list.js"), "export default {{ connect() {")?;
                 self.rest(schedule.time(500..2500)).await?;
-                copy_app(&folder, self.version, &self.lie)
+                copy_app(&folder, self.version, self.lie)
             }
             _ => bail!("{} is for pods", fault.name()),
         }

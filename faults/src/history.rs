@@ -97,12 +97,21 @@ pub struct History {
     pub worker: String,
     /// In any order.
     pub operations: Vec<Operation>,
-    /// The value of each relay that its mirror knows of: what had left this worker.
-    pub mirrored: Vec<u32>,
+    /// What had left this worker.
+    pub mirrored: Vec<Mirrored>,
     /// Values that still waited for their alarm long after the last fault.
     pub overdue: Vec<u32>,
     /// It did not answer long after the last fault.
     pub silent: bool,
+}
+
+/// A relay that its mirror knows of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mirrored {
+    /// The relay's value.
+    pub value: u32,
+    /// Whether it got the message, or a port alone.
+    pub told: bool,
 }
 
 /// Names of instances as numbers, in the order in which they were first heard of.

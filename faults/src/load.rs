@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use hyper::Method;
-use portside_testkit::{Site, Socket};
+use portside_testkit::{Failed, Reply, Site, Socket};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -18,6 +19,10 @@ use crate::history::{Action, Instances, Micros, Operation};
 /// Clients that ask over HTTP, each on a new connection, and over WebSockets, some operations on each.
 const HTTP_CLIENTS: u32 = 10;
 const SOCKET_CLIENTS: u32 = 6;
+/// How many of those over HTTP go to the pods themselves, where there are any.
+const DIRECT_CLIENTS: u32 = 3;
+/// How long such a client waits for one pod.
+const POD_PATIENCE: Duration = Duration::from_secs(3);
 const OPERATIONS_PER_SOCKET: usize = 30;
 /// Of 100 appends over a socket, how many are followed by others without waiting, and how many they are together.
 const BURSTS: u32 = 20;
@@ -42,6 +47,8 @@ pub enum Part {
     Relay,
     /// WebSockets.
     Sockets,
+    /// Requests to pods without the gateway, one after another until one does not say 421.
+    Direct,
 }
 
 impl Part {
@@ -57,6 +64,7 @@ impl Part {
 #[derive(Debug)]
 pub struct Shared {
     site: Site,
+    pods: watch::Receiver<Vec<Site>>,
     began: Instant,
     without: BTreeSet<Part>,
     stop: AtomicBool,
@@ -93,7 +101,12 @@ pub struct Load {
 impl Load {
     /// Starts the clients.
     #[must_use]
-    pub fn start(site: Site, seed: u64, without: &[Part]) -> Self {
+    pub fn start(
+        site: Site,
+        pods: watch::Receiver<Vec<Site>>,
+        seed: u64,
+        without: &[Part],
+    ) -> Self {
         let place = |worker| Place {
             worker,
             appends: 0,
@@ -102,6 +115,7 @@ impl Load {
         };
         let shared = Arc::new(Shared {
             site,
+            pods,
             began: Instant::now(),
             without: without.iter().copied().collect(),
             stop: AtomicBool::new(false),
@@ -167,6 +181,12 @@ impl Shared {
         let path = format!("/mirror/{worker}%20{value}");
         let reply = self.request(&path, &message, false).await.ok()?;
         Some((reply["opened"].as_u64()?, reply["told"].as_u64()?))
+    }
+
+    fn is_direct(&self, client: u32) -> bool {
+        client < DIRECT_CLIENTS
+            && !self.without.contains(&Part::Direct)
+            && !self.pods.borrow().is_empty()
     }
 
     fn stopped(&self) -> bool {
@@ -257,9 +277,12 @@ impl Shared {
     /// Asks over HTTP and remembers it.
     async fn ask(&self, client: u32, wanted: &Wanted, get: bool) -> Operation {
         let invoked = self.now();
-        let reply = self
-            .request(&format!("/list/{}", wanted.worker), &wanted.message, get)
-            .await;
+        let path = format!("/list/{}", wanted.worker);
+        let reply = if self.is_direct(client) {
+            self.request_pods(&path, &wanted.message).await
+        } else {
+            self.request(&path, &wanted.message, get).await
+        };
         self.remember(client, wanted, invoked, None, reply)
     }
 
@@ -274,14 +297,28 @@ impl Shared {
                 self.site.try_request(Method::POST, path, &[], &text).await
             }
         };
-        let reply = timeout(PATIENCE, asking)
-            .await
-            .map_err(|_| "no answer in time".to_owned())?;
-        let reply = reply.map_err(|_| "the connection broke".to_owned())?;
-        if reply.status != 200 {
-            return Err(format!("status {}", reply.status));
+        let reply = timeout(PATIENCE, asking).await;
+        parsed(reply.map_err(|_| "no answer in time".to_owned())?)
+    }
+
+    /// The same, from whichever pod is active: what a pod refuses with 421, or does not even take, it has not done.
+    async fn request_pods(&self, path: &str, message: &Value) -> Result<Value, String> {
+        let end = Instant::now() + PATIENCE;
+        while Instant::now() < end {
+            let pods = self.pods.borrow().clone();
+            for pod in pods {
+                let text = message.to_string();
+                let asking = pod.try_request(Method::POST, path, &[], &text);
+                match timeout(POD_PATIENCE, asking).await {
+                    Err(_) => return Err("no answer of a pod in time".to_owned()),
+                    Ok(Ok(reply)) if reply.status == MISDIRECTED => {}
+                    Ok(Err(error)) if is_refused(&error) => {}
+                    Ok(reply) => return parsed(reply),
+                }
+            }
+            sleep(Duration::from_millis(50)).await;
         }
-        serde_json::from_str(reply.text()).map_err(|_| "not JSON".to_owned())
+        Err("no pod is active".to_owned())
     }
 
     fn remember(
@@ -309,6 +346,22 @@ impl Shared {
             .push(operation.clone());
         operation
     }
+}
+
+/// A pod's refusal of a request that it has not run.
+const MISDIRECTED: u16 = 421;
+
+fn is_refused(error: &Failed) -> bool {
+    let error = error.downcast_ref::<std::io::Error>();
+    error.is_some_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
+}
+
+fn parsed(reply: Result<Reply, Failed>) -> Result<Value, String> {
+    let reply = reply.map_err(|_| "the connection broke".to_owned())?;
+    if reply.status != 200 {
+        return Err(format!("status {}", reply.status));
+    }
+    serde_json::from_str(reply.text()).map_err(|_| "not JSON".to_owned())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

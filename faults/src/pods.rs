@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 use hyper::Method;
 use portside_testkit::Site;
 use rustix::process::Signal;
-use serde_json::Value;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::api::{Api, Endpoint, HOST};
@@ -18,12 +18,12 @@ use crate::postgres::Postgres;
 use crate::process::{Guard, Process};
 use crate::proxy::{Mode, Proxy};
 use crate::schedule::{Fault, Schedule};
-use crate::system::{Programs, System, copy_app};
+use crate::system::{Programs, Setting, System, copy_app};
+use crate::terms::{ADMIN_PORT, Said, Watching, ask};
 
 /// One of them is active, the others stand by.
 const PODS: usize = 3;
 const HTTP_PORT: u16 = 7480;
-const ADMIN_PORT: u16 = 7490;
 const DATABASE_PORT: u16 = 7432;
 /// How long something may take to be ready. Generous, for the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -45,7 +45,10 @@ pub struct Pods {
     started: u8,
     restarts: usize,
     version: u32,
-    lie: String,
+    lie: &'static str,
+    /// Each pod, as clients reach it.
+    sites: watch::Sender<Vec<Site>>,
+    watching: Watching,
 }
 
 #[derive(Debug)]
@@ -61,19 +64,28 @@ impl Pods {
     ///
     /// # Errors
     /// Something does not start.
-    pub async fn start(programs: &Programs, guard: &Guard, logs: &Path, lie: &str) -> Result<Self> {
+    pub async fn start(setting: Setting) -> Result<Self> {
+        let Setting {
+            programs,
+            guard,
+            logs,
+            lie,
+            ..
+        } = setting;
         let pid = std::process::id().to_be_bytes();
         let network = [pid[2].max(1), pid[3]];
-        let postgres = Postgres::start(guard, &logs.join("postgres.log")).await?;
+        let postgres = Postgres::start(&guard, &logs.join("postgres.log")).await?;
         copy_app(&guard.folder().join("app"), 1, lie)?;
         fs::create_dir(guard.folder().join("env"))?;
         let api = Api::start(address(network, 1)).await?;
         fs::write(guard.folder().join("kubeconfig"), api.kubeconfig())?;
-        let gateway = start_gateway(programs, guard, logs, network)?;
+        let gateway = start_gateway(&programs, &guard, &logs, network)?;
+        let (sites, _) = watch::channel(Vec::new());
+        let watching = Watching::start(sites.subscribe());
         let mut pods = Self {
-            programs: programs.clone(),
-            guard: guard.clone(),
-            logs: logs.to_owned(),
+            programs,
+            guard,
+            logs,
             network,
             postgres,
             api,
@@ -82,7 +94,9 @@ impl Pods {
             started: 1,
             restarts: 0,
             version: 1,
-            lie: lie.to_owned(),
+            lie,
+            sites,
+            watching,
         };
         for _ in 0..PODS {
             let pod = pods.new_pod().await?;
@@ -149,6 +163,11 @@ impl Pods {
             admin: SocketAddr::new(pod.address, ADMIN_PORT),
         });
         self.api.set(endpoints.collect());
+        let sites = self
+            .pods
+            .iter()
+            .map(|pod| Site::at(&format!("{}:{HTTP_PORT}", pod.address)));
+        self.sites.send_replace(sites.collect());
     }
 
     /// As the kubelet does, starts pods that have ended by themselves.
@@ -175,11 +194,8 @@ impl Pods {
     }
 
     /// What a pod says of itself.
-    async fn state(&self, index: usize) -> Option<Value> {
-        let admin = Site::at(&format!("{}:{ADMIN_PORT}", self.pods[index].address));
-        let asking = admin.try_request(Method::GET, "/ownership", &[], "");
-        let reply = timeout(Duration::from_millis(500), asking).await;
-        serde_json::from_str(reply.ok()?.ok()?.text()).ok()
+    async fn state(&self, index: usize) -> Option<Said> {
+        ask(&self.pods[index].address.to_string()).await
     }
 
     /// The active pod, as the pods have it; of several, the one of the highest term.
@@ -187,9 +203,9 @@ impl Pods {
         let mut best = None;
         for index in 0..self.pods.len() {
             if let Some(said) = self.state(index).await
-                && said["state"] == "active"
+                && let Some(term) = said.active
             {
-                best = best.max(Some((said["term"].as_u64(), index)));
+                best = best.max(Some((term, index)));
             }
         }
         best.map(|(_, index)| index)
@@ -237,7 +253,7 @@ impl Pods {
     async fn roll_out(&mut self, schedule: &mut Schedule) -> Result<()> {
         self.version += 1;
         let app = self.guard.folder().join("app");
-        copy_app(&app, self.version, &self.lie)?;
+        copy_app(&app, self.version, self.lie)?;
         // Those with the new code come behind the others.
         for number in 0..PODS {
             let pod = self.new_pod().await?;
@@ -327,6 +343,14 @@ impl System for Pods {
             address: format!("{}:{HTTP_PORT}", address(self.network, 1)),
             host: HOST.to_owned(),
         }
+    }
+
+    fn pods(&self) -> watch::Receiver<Vec<Site>> {
+        self.sites.subscribe()
+    }
+
+    fn contradictions(&self) -> Vec<String> {
+        self.watching.contradictions()
     }
 
     fn restarts(&self) -> usize {

@@ -10,7 +10,7 @@ use futures::stream;
 use tokio::time::Instant;
 
 use crate::check::{self, Kind, Violation};
-use crate::history::{Action, History, Micros, Operation};
+use crate::history::{Action, History, Micros, Mirrored, Operation};
 use crate::load::{Load, Part, Shared};
 use crate::schedule::{Fault, Schedule};
 use crate::system::System;
@@ -64,6 +64,8 @@ pub struct Outcome {
     pub ended: Micros,
     /// How often a process ended by itself.
     pub restarts: usize,
+    /// What processes said of themselves that cannot be.
+    pub contradictions: Vec<String>,
 }
 
 /// Runs a round.
@@ -73,7 +75,7 @@ pub struct Outcome {
 pub async fn run(system: &mut impl System, plan: &Plan) -> Result<Outcome> {
     let mut schedule = Schedule::new(plan.seed, plan.faults.clone());
     system.ready().await.context("at the start")?;
-    let load = Load::start(system.site(), plan.seed, &plan.without);
+    let load = Load::start(system.site(), system.pods(), plan.seed, &plan.without);
     let shared = load.shared.clone();
     let mut faults = Vec::new();
     let end = Instant::now() + plan.duration;
@@ -115,13 +117,14 @@ pub async fn run(system: &mut impl System, plan: &Plan) -> Result<Outcome> {
             violations.push((index, violation));
         }
     }
-    let restarts = system.restarts();
+    let (restarts, contradictions) = (system.restarts(), system.contradictions());
     Ok(Outcome {
         histories,
         violations,
         faults,
         ended,
         restarts,
+        contradictions,
     })
 }
 
@@ -208,7 +211,7 @@ async fn until_read(shared: &Shared, worker: &str, deadline: Instant) -> bool {
 }
 
 /// The relays that their mirrors know of, of those whose value is not there.
-async fn mirrored(shared: &Shared, history: &History) -> Vec<u32> {
+async fn mirrored(shared: &Shared, history: &History) -> Vec<Mirrored> {
     let last = history
         .operations
         .iter()
@@ -226,7 +229,10 @@ async fn mirrored(shared: &Shared, history: &History) -> Vec<u32> {
             && let Some((opened, told)) = shared.mirror(&history.worker, value).await
             && opened + told > 0
         {
-            mirrored.push(value);
+            mirrored.push(Mirrored {
+                value,
+                told: told > 0,
+            });
         }
     }
     mirrored

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 use portside_testkit::Site;
+use tokio::sync::watch;
 
+use crate::process::Guard;
 use crate::schedule::{Fault, Schedule};
 
 /// The programs under test.
@@ -18,10 +20,31 @@ pub struct Programs {
     pub gateway: PathBuf,
 }
 
+/// What an application is started with.
+#[derive(Debug, Clone)]
+pub struct Setting {
+    /// What to start.
+    pub programs: Programs,
+    /// Who ends it, and has its folder.
+    pub guard: Guard,
+    /// Where its processes' output goes.
+    pub logs: PathBuf,
+    /// What is wrong with it; nothing, usually.
+    pub lie: &'static str,
+    /// The last byte of its address, for several at once.
+    pub host: u8,
+}
+
 /// A running application, and what can go wrong with it.
 pub trait System {
     /// Where clients send requests, for as long as it lives.
     fn site(&self) -> Site;
+
+    /// Where they may send requests besides: to pods, of which one answers and the others say 421.
+    fn pods(&self) -> watch::Receiver<Vec<Site>>;
+
+    /// What the processes said of themselves that cannot be.
+    fn contradictions(&self) -> Vec<String>;
 
     /// How often a process has ended by itself, and was started again.
     fn restarts(&self) -> usize;

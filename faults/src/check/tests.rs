@@ -311,7 +311,10 @@ fn an_instance_does_not_answer_after_its_successor() {
 fn nothing_leaves_a_worker_that_is_not_in_it() {
     let history = |values: &[u32]| History {
         operations: vec![unknown(Action::Relay(1), 0, 10), read(values, 20, 30)],
-        mirrored: vec![1],
+        mirrored: vec![Mirrored {
+            value: 1,
+            told: true,
+        }],
         ..History::default()
     };
     assert_eq!(kinds_of(&history(&[1])), []);
