@@ -61,6 +61,8 @@ pub enum Answer {
 pub struct Operation {
     /// Which client. It waits for each answer, but for appends that it sends one right after another.
     pub client: u32,
+    /// Whether it asked a pod itself, and not the front door.
+    pub at_pod: bool,
     /// The value that it sent just before on the same socket, without waiting for the answer.
     pub after: Option<u32>,
     /// What it asked for.

@@ -7,32 +7,29 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use hyper::Method;
-use portside_testkit::{Failed, Reply, Site, Socket};
+use portside_testkit::{Failed, Reply, Site};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::check::value;
 use crate::history::{Action, Instances, Micros, Operation};
+use crate::sockets;
 
-/// Clients that ask over HTTP, each on a new connection, and over WebSockets, some operations on each.
+/// Clients that ask over HTTP, each on a new connection, then those over WebSockets: some ask one by one, others watch.
 const HTTP_CLIENTS: u32 = 10;
-const SOCKET_CLIENTS: u32 = 6;
+const FIRST_WATCHER: u32 = HTTP_CLIENTS + 6;
+const CLIENTS: u32 = FIRST_WATCHER + 4;
 /// How many of those over HTTP go to the pods themselves, where there are any.
 const DIRECT_CLIENTS: u32 = 3;
 /// How long such a client waits for one pod.
 const POD_PATIENCE: Duration = Duration::from_secs(3);
-const OPERATIONS_PER_SOCKET: usize = 30;
-/// Of 100 appends over a socket, how many are followed by others without waiting, and how many they are together.
-const BURSTS: u32 = 20;
-const BURST: usize = 4;
 /// Workers that are asked at any time.
 const WORKERS: usize = 10;
 /// Appends after which another worker takes a worker's place.
 const APPENDS_PER_WORKER: u32 = 150;
 /// When a client gives up.
-const PATIENCE: Duration = Duration::from_secs(12);
+pub const PATIENCE: Duration = Duration::from_secs(12);
 
 /// A part of the load, which can be left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -84,10 +81,13 @@ struct Place {
 
 /// An operation as it is sent.
 #[derive(Debug)]
-struct Wanted {
-    worker: String,
-    action: Action,
-    message: Value,
+pub struct Wanted {
+    /// At which worker.
+    pub worker: String,
+    /// What it is in the history.
+    pub action: Action,
+    /// What the application gets.
+    pub message: Value,
 }
 
 /// The load, running.
@@ -126,17 +126,24 @@ impl Load {
         });
         let mut random = fastrand::Rng::with_seed(seed);
         let mut clients = JoinSet::new();
-        let sockets = if without.contains(&Part::Sockets) {
-            0
+        let count = if without.contains(&Part::Sockets) {
+            HTTP_CLIENTS
         } else {
-            SOCKET_CLIENTS
+            CLIENTS
         };
-        for client in 0..HTTP_CLIENTS + sockets {
+        for client in 0..count {
             let (shared, random) = (shared.clone(), random.fork());
-            if client < HTTP_CLIENTS {
-                clients.spawn(async move { over_http(&shared, client, random).await });
-            } else {
-                clients.spawn(async move { over_sockets(&shared, client, random).await });
+            match client {
+                0..HTTP_CLIENTS => {
+                    clients.spawn(async move { over_http(&shared, client, random).await });
+                }
+                HTTP_CLIENTS..FIRST_WATCHER => {
+                    clients
+                        .spawn(async move { sockets::one_by_one(&shared, client, random).await });
+                }
+                _ => {
+                    clients.spawn(async move { sockets::watch(&shared, client, random).await });
+                }
             }
         }
         Self { shared, clients }
@@ -183,18 +190,42 @@ impl Shared {
         Some((reply["opened"].as_u64()?, reply["told"].as_u64()?))
     }
 
-    fn is_direct(&self, client: u32) -> bool {
-        client < DIRECT_CLIENTS
-            && !self.without.contains(&Part::Direct)
-            && !self.pods.borrow().is_empty()
+    /// Where clients send requests.
+    #[must_use]
+    pub fn site(&self) -> &Site {
+        &self.site
     }
 
-    fn stopped(&self) -> bool {
+    /// The pods, if this client goes to them: some of those over HTTP, and every other one of those over WebSockets.
+    #[must_use]
+    pub fn pods(&self, client: u32) -> Vec<Site> {
+        let direct = match client {
+            0..HTTP_CLIENTS => client < DIRECT_CLIENTS,
+            HTTP_CLIENTS..CLIENTS => client % 2 == 0,
+            _ => false,
+        };
+        if !direct || self.without.contains(&Part::Direct) {
+            return Vec::new();
+        }
+        self.pods.borrow().clone()
+    }
+
+    /// The worker that is asked since the shortest time.
+    #[must_use]
+    pub fn newest(&self) -> String {
+        let places = lock(&self.places);
+        let newest = places.iter().min_by_key(|place| place.appends);
+        format!("list-{}", newest.map_or(0, |place| place.worker))
+    }
+
+    /// Whether clients are to end.
+    #[must_use]
+    pub fn stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
 
     /// What a client does next, at one of the workers or at the one given.
-    fn choose(&self, random: &mut fastrand::Rng, at: Option<usize>) -> (usize, Wanted) {
+    pub fn choose(&self, random: &mut fastrand::Rng, at: Option<usize>) -> (usize, Wanted) {
         let mut places = lock(&self.places);
         let index = at.unwrap_or_else(|| random.usize(..places.len()));
         if places[index].appends >= APPENDS_PER_WORKER && at.is_none() {
@@ -263,7 +294,7 @@ impl Shared {
     }
 
     /// One more append at the worker that has this place now.
-    fn append(&self, index: usize) -> Wanted {
+    pub fn append(&self, index: usize) -> Wanted {
         let value = self.next_value.fetch_add(1, Ordering::Relaxed);
         let place = &mut lock(&self.places)[index];
         place.appends += 1;
@@ -278,10 +309,10 @@ impl Shared {
     async fn ask(&self, client: u32, wanted: &Wanted, get: bool) -> Operation {
         let invoked = self.now();
         let path = format!("/list/{}", wanted.worker);
-        let reply = if self.is_direct(client) {
-            self.request_pods(&path, &wanted.message).await
-        } else {
+        let reply = if self.pods(client).is_empty() {
             self.request(&path, &wanted.message, get).await
+        } else {
+            self.request_pods(&path, &wanted.message).await
         };
         self.remember(client, wanted, invoked, None, reply)
     }
@@ -321,7 +352,8 @@ impl Shared {
         Err("no pod is active".to_owned())
     }
 
-    fn remember(
+    /// Adds an operation that is over, whatever its end.
+    pub fn remember(
         &self,
         client: u32,
         wanted: &Wanted,
@@ -333,6 +365,7 @@ impl Shared {
         let outcome = reply.and_then(|reply| lock(&self.instances).parse(wanted.action, &reply));
         let operation = Operation {
             client,
+            at_pod: !self.pods(client).is_empty(),
             after,
             action: wanted.action,
             invoked,
@@ -385,96 +418,11 @@ async fn over_http(shared: &Shared, client: u32, mut random: fastrand::Rng) {
 }
 
 /// Time to think, or until it may be better.
-async fn rest(random: &mut fastrand::Rng, well: bool) {
+pub async fn rest(random: &mut fastrand::Rng, well: bool) {
     let millis = if well {
         random.u64(..40)
     } else {
         random.u64(50..250)
     };
     sleep(Duration::from_millis(millis)).await;
-}
-
-async fn over_sockets(shared: &Shared, client: u32, mut random: fastrand::Rng) {
-    while !shared.stopped() {
-        let (index, wanted) = shared.choose(&mut random, None);
-        let worker = wanted.worker.clone();
-        let path = format!("/list/{worker}");
-        let opening = timeout(PATIENCE, shared.site.try_socket(&path)).await;
-        let Ok(Ok(mut socket)) = opening else {
-            rest(&mut random, false).await;
-            continue;
-        };
-        let mut next = Some(wanted);
-        for number in 0..OPERATIONS_PER_SOCKET {
-            let wanted = match next.take() {
-                Some(wanted) => wanted,
-                None => shared.choose(&mut random, Some(index)).1,
-            };
-            let mut burst = vec![wanted];
-            if matches!(burst[0].action, Action::Append(_)) && random.u32(..100) < BURSTS {
-                burst.extend((1..BURST).map(|_| shared.append(index)));
-            }
-            if shared.stopped() || burst.iter().any(|wanted| wanted.worker != worker) {
-                break;
-            }
-            let well = exchange(shared, client, &mut socket, burst, number * BURST).await;
-            rest(&mut random, well).await;
-            // An answer may still be on its way on this one.
-            if !well {
-                break;
-            }
-        }
-    }
-}
-
-/// Sends operations one right after another, waits for the answers and remembers them. Whether all were answered.
-async fn exchange(
-    shared: &Shared,
-    client: u32,
-    socket: &mut Socket,
-    mut burst: Vec<Wanted>,
-    first_id: usize,
-) -> bool {
-    let mut open: Vec<(usize, Micros, Option<u32>)> = Vec::new();
-    let mut broke = None;
-    let mut after = None;
-    for (place, wanted) in burst.iter_mut().enumerate() {
-        wanted.message["id"] = json!(first_id + place);
-        open.push((place, shared.now(), after));
-        after = value(wanted.action);
-        if socket.try_send(&wanted.message.to_string()).await.is_err() {
-            broke = Some("the socket broke".to_owned());
-            break;
-        }
-    }
-    while broke.is_none() && !open.is_empty() {
-        let reply = match timeout(PATIENCE, socket.try_receive()).await {
-            Ok(Ok(reply)) => reply,
-            Ok(Err(_)) => {
-                broke = Some("the socket broke".to_owned());
-                break;
-            }
-            Err(_) => {
-                broke = Some("no answer in time".to_owned());
-                break;
-            }
-        };
-        let asked =
-            |(place, ..): &(usize, Micros, Option<u32>)| reply["id"] == burst[*place].message["id"];
-        let Some(found) = open.iter().position(asked) else {
-            broke = Some(format!("an answer to another question: {reply}"));
-            break;
-        };
-        let (place, invoked, after) = open.remove(found);
-        let operation = shared.remember(client, &burst[place], invoked, after, Ok(reply));
-        // The worker threw, and answers the others all the same.
-        if let Err(why) = operation.outcome {
-            broke = Some(why);
-        }
-    }
-    for (place, invoked, after) in open {
-        let why = broke.clone().unwrap_or_default();
-        shared.remember(client, &burst[place], invoked, after, Err(why));
-    }
-    broke.is_none()
 }

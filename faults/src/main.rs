@@ -16,6 +16,7 @@ mod proxy;
 mod report;
 mod round;
 mod schedule;
+mod sockets;
 mod system;
 mod terms;
 

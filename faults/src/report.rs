@@ -154,11 +154,9 @@ pub fn describe(operation: &Operation) -> String {
             )
         }
     };
-    format!(
-        "client {:4} {action} until {}: {outcome}",
-        operation.client,
-        seconds(operation.completed)
-    )
+    let place = if operation.at_pod { " at a pod" } else { "" };
+    let (client, until) = (operation.client, seconds(operation.completed));
+    format!("client {client:4}{place} {action} until {until}: {outcome}")
 }
 
 #[cfg(test)]

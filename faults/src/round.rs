@@ -304,6 +304,7 @@ mod tests {
         };
         Operation {
             client: 1,
+            at_pod: false,
             after: None,
             action: Action::Read,
             invoked: second * SECOND + 10,

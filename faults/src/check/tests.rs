@@ -10,6 +10,7 @@ const INSTANCE: Instance = 7;
 fn operation(action: Action, invoked: Micros, completed: Micros, answer: Answer) -> Operation {
     Operation {
         client: CLIENT,
+        at_pod: false,
         after: None,
         action,
         invoked,
@@ -33,6 +34,7 @@ fn unknown(action: Action, invoked: Micros, completed: Micros) -> Operation {
     let outcome = Err("status 503".to_owned());
     Operation {
         client: CLIENT,
+        at_pod: false,
         after: None,
         action,
         invoked,
