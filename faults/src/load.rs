@@ -201,7 +201,7 @@ impl Shared {
     pub fn pods(&self, client: u32) -> Vec<Site> {
         let direct = match client {
             0..HTTP_CLIENTS => client < DIRECT_CLIENTS,
-            HTTP_CLIENTS..CLIENTS => client % 2 == 0,
+            HTTP_CLIENTS..CLIENTS => client.is_multiple_of(2),
             _ => false,
         };
         if !direct || self.without.contains(&Part::Direct) {

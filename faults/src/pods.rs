@@ -27,6 +27,9 @@ const HTTP_PORT: u16 = 7480;
 const DATABASE_PORT: u16 = 7432;
 /// How long something may take to be ready. Generous, for the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(40);
+/// Who has the shards, for people to see why nobody has all of them.
+const OWNERS: &str = "SELECT name, p.pod, renewals, count(shard) AS shards, max(epoch) AS epoch \
+    FROM portside.pod p FULL JOIN portside.shard s ON s.owner = p.pod GROUP BY 1, 2, 3 ORDER BY 1";
 /// How long a pod that has ended by itself stays down.
 const RESTART: Duration = Duration::from_millis(300);
 
@@ -219,11 +222,9 @@ impl Pods {
                 return Ok(active);
             }
             if Instant::now() > deadline {
-                bail!(
-                    "no pod became active in {} s: see {}",
-                    PATIENCE.as_secs(),
-                    self.logs.display()
-                );
+                let owners = self.postgres.ask(OWNERS).await;
+                let (waited, logs) = (PATIENCE.as_secs(), self.logs.display());
+                bail!("no pod became active in {waited} s: see {logs}\n{owners}");
             }
             self.rest(Duration::from_millis(100)).await?;
         }

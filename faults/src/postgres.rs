@@ -32,7 +32,9 @@ impl Postgres {
     /// # Errors
     /// Its programs are not installed or fail.
     pub async fn start(guard: &Guard, log: &Path) -> Result<Self> {
-        let programs = programs()?;
+        // Where links lead: not everything need be linked.
+        let programs = programs()?.join("postgres").canonicalize()?;
+        let programs = programs.parent().map(Path::to_owned).unwrap_or_default();
         let folder = guard.folder().join("postgres");
         std::fs::create_dir(&folder)?;
         // It refuses to run as root.
@@ -89,6 +91,23 @@ impl Postgres {
         }
         tokio::time::sleep(pause).await;
         self.run().await
+    }
+
+    /// What a statement answers, as text for people; or why there is no answer.
+    pub async fn ask(&self, statement: &str) -> String {
+        let mut psql = tokio::process::Command::from(self.command("psql"));
+        psql.arg("-h")
+            .arg(&self.folder)
+            .args(["-U", "postgres", "-X", "-c", statement]);
+        psql.kill_on_drop(true);
+        match tokio::time::timeout(PATIENCE, psql.output()).await {
+            Ok(Ok(output)) if output.status.success() => {
+                String::from_utf8_lossy(&output.stdout).into_owned()
+            }
+            Ok(Ok(output)) => String::from_utf8_lossy(&output.stderr).into_owned(),
+            Ok(Err(error)) => format!("psql cannot be run: {error}\n"),
+            Err(_) => "the database does not answer\n".to_owned(),
+        }
     }
 
     async fn run(&mut self) -> Result<()> {

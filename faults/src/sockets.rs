@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use portside_testkit::Socket;
-use serde_json::json;
+use portside_testkit::{Failed, Socket};
+use serde_json::{Value, json};
 use tokio::time::{Instant, interval, timeout};
 
 use crate::check::value;
@@ -51,56 +51,100 @@ pub async fn one_by_one(shared: &Shared, client: u32, mut random: fastrand::Rng)
     }
 }
 
+/// Operations that were sent on one socket and have no answer yet.
+struct Open<'s> {
+    shared: &'s Shared,
+    client: u32,
+    operations: Vec<(Micros, Option<u32>, Wanted)>,
+}
+
+/// Why a socket is of no more use.
+const BROKE: &str = "the socket broke";
+const SILENT: &str = "no answer in time";
+
+impl<'s> Open<'s> {
+    fn new(shared: &'s Shared, client: u32) -> Self {
+        let operations = Vec::new();
+        Self {
+            shared,
+            client,
+            operations,
+        }
+    }
+
+    /// Sends one more, which an answer will name by its id. `after` is what was sent before it and is not answered.
+    async fn send(
+        &mut self,
+        socket: &mut Socket,
+        id: usize,
+        after: Option<u32>,
+        mut wanted: Wanted,
+    ) -> Result<(), String> {
+        wanted.message["id"] = json!(id);
+        let text = wanted.message.to_string();
+        self.operations.push((self.shared.now(), after, wanted));
+        socket.try_send(&text).await.map_err(|_| BROKE.to_owned())
+    }
+
+    /// Remembers the operation that this answers.
+    fn answered(&mut self, reply: Result<Value, Failed>) -> Result<(), String> {
+        let reply = reply.map_err(|_| BROKE.to_owned())?;
+        let mut asked = self.operations.iter();
+        let Some(found) = asked.position(|(_, _, wanted)| wanted.message["id"] == reply["id"])
+        else {
+            return Err(format!("an answer to another question: {reply}"));
+        };
+        let (invoked, after, wanted) = self.operations.remove(found);
+        let reply = Ok(reply);
+        let operation = self
+            .shared
+            .remember(self.client, &wanted, invoked, after, reply);
+        operation.outcome.map(|_| ())
+    }
+
+    /// Whether the oldest one has waited for longer than a client does.
+    fn is_overdue(&self) -> bool {
+        let patience = Micros::try_from(PATIENCE.as_micros()).unwrap_or(Micros::MAX);
+        let oldest = self.operations.first();
+        oldest.is_some_and(|(invoked, ..)| self.shared.now() - invoked > patience)
+    }
+
+    /// Remembers that nobody knows what became of those that are left.
+    fn give_up(self, why: &str) {
+        for (invoked, after, wanted) in self.operations {
+            let reply = Err(why.to_owned());
+            self.shared
+                .remember(self.client, &wanted, invoked, after, reply);
+        }
+    }
+}
+
 /// Sends operations one right after another, waits for the answers and remembers them. Whether all were answered.
 async fn exchange(
     shared: &Shared,
     client: u32,
     socket: &mut Socket,
-    mut burst: Vec<Wanted>,
+    burst: Vec<Wanted>,
     first_id: usize,
 ) -> bool {
-    let mut open: Vec<(usize, Micros, Option<u32>)> = Vec::new();
-    let mut broke = None;
-    let mut after = None;
-    for (place, wanted) in burst.iter_mut().enumerate() {
-        wanted.message["id"] = json!(first_id + place);
-        open.push((place, shared.now(), after));
-        after = value(wanted.action);
-        if socket.try_send(&wanted.message.to_string()).await.is_err() {
-            broke = Some("the socket broke".to_owned());
-            break;
+    let mut open = Open::new(shared, client);
+    let sending = async {
+        let mut after = None;
+        for (place, wanted) in burst.into_iter().enumerate() {
+            let value = value(wanted.action);
+            open.send(socket, first_id + place, after, wanted).await?;
+            after = value;
         }
-    }
-    while broke.is_none() && !open.is_empty() {
-        let reply = match timeout(PATIENCE, socket.try_receive()).await {
-            Ok(Ok(reply)) => reply,
-            Ok(Err(_)) => {
-                broke = Some("the socket broke".to_owned());
-                break;
-            }
-            Err(_) => {
-                broke = Some("no answer in time".to_owned());
-                break;
-            }
-        };
-        let asked =
-            |(place, ..): &(usize, Micros, Option<u32>)| reply["id"] == burst[*place].message["id"];
-        let Some(found) = open.iter().position(asked) else {
-            broke = Some(format!("an answer to another question: {reply}"));
-            break;
-        };
-        let (place, invoked, after) = open.remove(found);
-        let operation = shared.remember(client, &burst[place], invoked, after, Ok(reply));
-        // The worker threw, and answers the others all the same.
-        if let Err(why) = operation.outcome {
-            broke = Some(why);
+        while !open.operations.is_empty() {
+            let reply = timeout(PATIENCE, socket.try_receive()).await;
+            open.answered(reply.map_err(|_| SILENT.to_owned())?)?;
         }
-    }
-    for (place, invoked, after) in open {
-        let why = broke.clone().unwrap_or_default();
-        shared.remember(client, &burst[place], invoked, after, Err(why));
-    }
-    broke.is_none()
+        Ok::<(), String>(())
+    };
+    let done = sending.await;
+    let why = done.as_ref().err().cloned().unwrap_or_default();
+    open.give_up(&why);
+    done.is_ok()
 }
 
 /// Reads one worker again and again without waiting for answers, over one socket, which may stay open while its pod is paused and
@@ -112,46 +156,40 @@ pub async fn watch(shared: &Shared, client: u32, mut random: fastrand::Rng) {
             rest(&mut random, false).await;
             continue;
         };
-        let mut open: Vec<(Micros, Wanted)> = Vec::new();
-        let mut looks = interval(LOOK);
-        let end = Instant::now() + WATCH;
-        let mut id = 0;
-        let why = loop {
-            tokio::select! {
-                _ = looks.tick() => {
-                    if (shared.stopped() || Instant::now() > end) && open.is_empty() {
-                        break String::new();
-                    }
-                    if open.first().is_some_and(|(asked, _)| shared.now() - asked > PATIENCE.as_micros() as Micros) {
-                        break "no answer in time".to_owned();
-                    }
-                    if shared.stopped() || Instant::now() > end {
-                        continue;
-                    }
-                    id += 1;
-                    let message = json!({"id": id, "operation": "read", "from": "memory"});
-                    let text = message.to_string();
-                    let worker = worker.clone();
-                    open.push((shared.now(), Wanted { worker, action: Action::Read, message }));
-                    if socket.try_send(&text).await.is_err() {
-                        break "the socket broke".to_owned();
-                    }
-                }
-                reply = socket.try_receive() => {
-                    let Ok(reply) = reply else { break "the socket broke".to_owned() };
-                    let asked = |(_, wanted): &(Micros, Wanted)| wanted.message["id"] == reply["id"];
-                    let Some(found) = open.iter().position(asked) else {
-                        break format!("an answer to another question: {reply}");
-                    };
-                    let (invoked, wanted) = open.remove(found);
-                    shared.remember(client, &wanted, invoked, None, Ok(reply));
-                }
-            }
-        };
-        for (invoked, wanted) in open {
-            shared.remember(client, &wanted, invoked, None, Err(why.clone()));
+        let mut open = Open::new(shared, client);
+        let watched = watch_one(shared, &worker, &mut socket, &mut open).await;
+        open.give_up(&watched.err().unwrap_or_default());
+    }
+}
+
+/// Ends well when the time is over and everything is answered.
+async fn watch_one(
+    shared: &Shared,
+    worker: &str,
+    socket: &mut Socket,
+    open: &mut Open<'_>,
+) -> Result<(), String> {
+    let end = Instant::now() + WATCH;
+    let mut looks = interval(LOOK);
+    for id in 0.. {
+        let over = shared.stopped() || Instant::now() > end;
+        if over && open.operations.is_empty() {
+            break;
+        }
+        if open.is_overdue() {
+            return Err(SILENT.to_owned());
+        }
+        tokio::select! {
+            _ = looks.tick() => if !over {
+                let message = json!({"operation": "read", "from": "memory"});
+                let worker = worker.to_owned();
+                let wanted = Wanted { worker, action: Action::Read, message };
+                open.send(socket, id, None, wanted).await?;
+            },
+            reply = socket.try_receive() => open.answered(reply)?,
         }
     }
+    Ok(())
 }
 
 /// A socket to a worker: through the front door, or for some clients from whichever pod is active.
