@@ -40,8 +40,9 @@ pub fn figures(outcome: &Outcome) -> String {
     for (why, count) in failed {
         let _ = writeln!(text, "  not answered: {count:6}  {why}");
     }
+    // A pod that cannot reach its database may still answer reads for a while.
     let mut answers: Vec<Micros> = operations()
-        .filter(|it| it.outcome.is_ok())
+        .filter(|it| it.outcome.is_ok() && it.action != Action::Read && !it.at_pod)
         .map(|it| it.completed)
         .collect();
     answers.sort_unstable();
@@ -58,7 +59,7 @@ pub fn figures(outcome: &Outcome) -> String {
     for (fault, (count, gap)) in faults {
         let _ = writeln!(
             text,
-            "  {count:3} × {fault:18} nothing answered for at most {}",
+            "  {count:3} × {fault:18} no write answered for at most {}",
             seconds(gap)
         );
     }
