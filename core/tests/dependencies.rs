@@ -58,6 +58,7 @@ const WITHOUT_ENGINE: &[&str] = &[
     "portside-frontdoor",
     "portside-gateway",
     "portside-operator",
+    "portside-sim",
     "portside-store",
     "portside-worker",
     "portside-store-model",

@@ -13,7 +13,7 @@ mod tables;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use portside_core::ids::{PodId, ShardId};
+use portside_core::ids::{Epoch, Fence, PodId, ShardId};
 
 pub use statement::{Loaded, Reply, Statement, Write, Written};
 use tables::Tables;
@@ -150,6 +150,17 @@ impl Database {
             self.abort(id);
         }
         reply
+    }
+
+    /// Who may write a shard now; nobody if it has no owner.
+    #[must_use]
+    pub fn fence(&self, shard: ShardId) -> Option<Fence> {
+        let row = self.tables.shard(shard)?;
+        row.owner.map(|pod| Fence {
+            pod,
+            shard,
+            epoch: Epoch(row.epoch),
+        })
     }
 
     /// The statements in flight, in the order of their starts.

@@ -1,0 +1,66 @@
+//! The safety mechanisms that a run can be without, to see that the checker notices.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// Something that keeps the invariants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mechanism {
+    /// The store compares who commits with who owns the shard.
+    Fence,
+    /// The store compares the epoch of a commit with the shard's.
+    Epoch,
+    /// After a commit of unknown fate the shard moves to a new epoch before anything of it is loaded.
+    SettleBeforeLoad,
+    /// Answers wait for the writes that they could reveal.
+    OutputGate,
+    /// Answers leave only while the lease is valid.
+    LeaseInGate,
+    /// The gateway believes no lower term after a higher one, and cuts off a pod that was overtaken.
+    GatewayFilter,
+    /// Several batches of one worker in a statement are made one.
+    Folding,
+    /// What a turn that was killed has written is thrown away.
+    DiscardKilledTurn,
+}
+
+impl Mechanism {
+    /// Every one of them.
+    pub const ALL: [Self; 8] = [
+        Self::Fence,
+        Self::Epoch,
+        Self::SettleBeforeLoad,
+        Self::OutputGate,
+        Self::LeaseInGate,
+        Self::GatewayFilter,
+        Self::Folding,
+        Self::DiscardKilledTurn,
+    ];
+}
+
+impl fmt::Display for Mechanism {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fence => "fence",
+            Self::Epoch => "epoch",
+            Self::SettleBeforeLoad => "settle-before-load",
+            Self::OutputGate => "output-gate",
+            Self::LeaseInGate => "lease-in-gate",
+            Self::GatewayFilter => "gateway-filter",
+            Self::Folding => "folding",
+            Self::DiscardKilledTurn => "discard-killed-turn",
+        })
+    }
+}
+
+impl FromStr for Mechanism {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|it| it.to_string() == name);
+        found.ok_or_else(|| {
+            let names = Self::ALL.map(|it| it.to_string()).join(", ");
+            format!("no mechanism is called {name:?}; there are: {names}")
+        })
+    }
+}

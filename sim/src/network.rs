@@ -1,0 +1,184 @@
+//! Time, messages and what goes wrong with them.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use crate::calls::Calls;
+use crate::mechanism::Mechanism;
+use crate::random::Random;
+use crate::world::Happening;
+
+/// Microseconds since the beginning, as nobody inside can measure them.
+pub(crate) type Time = u64;
+
+pub(crate) const MS: Time = 1_000;
+
+/// Who can be cut off from whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Node {
+    Pod(usize),
+    Gateway(usize),
+    Store,
+    Clients,
+}
+
+/// How often things go wrong, chosen by the seed.
+#[derive(Debug, Clone)]
+pub(crate) struct Faults {
+    /// Of a thousand messages, so many are slow, and so many are lost with their connection.
+    pub slow: u64,
+    pub lost: u64,
+    /// Of a thousand turns, so many are killed.
+    pub killed: u64,
+    /// At least so often something breaks, in milliseconds.
+    pub interval_ms: u64,
+    /// Whether clocks differ by what real ones may, or by anything.
+    pub wild_clocks: bool,
+    /// Nothing fails after this time.
+    pub until: Time,
+}
+
+/// What there is besides the processes.
+pub(crate) struct Network {
+    pub now: Time,
+    pub random: Random,
+    pub faults: Faults,
+    pub without: Option<Mechanism>,
+    queue: BinaryHeap<Reverse<(Time, u64)>>,
+    happenings: std::collections::HashMap<u64, Happening>,
+    queued: u64,
+    partitions: Vec<(Node, Node, Time)>,
+    trace: Option<Vec<String>>,
+    pub calls: Calls,
+}
+
+impl Network {
+    pub fn new(random: Random, faults: Faults, without: Option<Mechanism>, traced: bool) -> Self {
+        Self {
+            now: 0,
+            random,
+            faults,
+            without,
+            queue: BinaryHeap::new(),
+            happenings: std::collections::HashMap::new(),
+            queued: 0,
+            partitions: Vec::new(),
+            trace: traced.then(Vec::new),
+            calls: Calls::default(),
+        }
+    }
+
+    pub fn is_without(&self, mechanism: Mechanism) -> bool {
+        self.without == Some(mechanism)
+    }
+
+    pub fn at(&mut self, time: Time, happening: Happening) {
+        self.queued += 1;
+        self.queue.push(Reverse((time.max(self.now), self.queued)));
+        self.happenings.insert(self.queued, happening);
+    }
+
+    pub fn after(&mut self, delay: Time, happening: Happening) {
+        self.at(self.now + delay, happening);
+    }
+
+    /// What happens next; time goes on to it.
+    pub fn next(&mut self) -> Option<Happening> {
+        let Reverse((time, number)) = self.queue.pop()?;
+        self.now = time;
+        self.happenings.remove(&number)
+    }
+
+    pub fn is_calm(&self) -> bool {
+        self.now >= self.faults.until
+    }
+
+    /// Whether something goes wrong that does so `per_mille` times of a thousand.
+    pub fn fails(&mut self, per_mille: u64) -> bool {
+        !self.is_calm() && self.random.chance(per_mille)
+    }
+
+    /// How long a message takes; `None` if it is lost.
+    pub fn hop(&mut self, from: Node, to: Node) -> Option<Time> {
+        let mut delay = self.random.within(200, 2 * MS);
+        let now = self.now;
+        self.partitions.retain(|(.., until)| *until > now);
+        let mut cuts = self.partitions.iter();
+        let cut = cuts.find(|(a, b, _)| (*a, *b) == (from, to) || (*a, *b) == (to, from));
+        if let Some((.., until)) = cut {
+            // What is sent again arrives when the way is free, or the connection was given up by then.
+            delay += until - now;
+            return self.random.chance(500).then_some(delay);
+        }
+        let (slow, lost) = (self.faults.slow, self.faults.lost);
+        if self.fails(lost) {
+            return None;
+        }
+        if self.fails(slow) {
+            let most = [20, 200, 2_000][self.random.index(3)];
+            delay += self.random.within(1, most) * MS;
+        }
+        Some(delay)
+    }
+
+    /// Sends a message, unless it is lost.
+    pub fn send(&mut self, from: Node, to: Node, happening: Happening) {
+        if let Some(delay) = self.hop(from, to) {
+            self.after(delay, happening);
+        }
+    }
+
+    pub fn cut(&mut self, a: Node, b: Node, until: Time) {
+        self.partitions.push((a, b, until));
+    }
+
+    pub fn trace(&mut self, text: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            trace.push(format!("{:>10.3} ms  {}", self.now as f64 / 1e3, text()));
+        }
+    }
+
+    pub fn into_trace(self) -> Vec<String> {
+        self.trace.unwrap_or_default()
+    }
+}
+
+/// A machine's clock: it never steps back, and goes at its own speed.
+#[derive(Debug, Clone)]
+pub(crate) struct Clock {
+    offset: Time,
+    /// Of a million real microseconds it counts so many.
+    rate: u64,
+}
+
+impl Clock {
+    pub fn new(random: &mut Random, wild: bool) -> Self {
+        let rate = match wild {
+            true => [250_000, 1_000_000, 2_000_000][random.index(3)],
+            false => random.within(999_800, 1_000_200),
+        };
+        Self {
+            offset: random.within(0, 1_000_000_000),
+            rate,
+        }
+    }
+
+    /// What it shows, in milliseconds.
+    pub fn ms(&self, now: Time) -> u64 {
+        self.us(now) / MS
+    }
+
+    fn us(&self, now: Time) -> u64 {
+        self.offset + (u128::from(now) * u128::from(self.rate) / 1_000_000) as u64
+    }
+
+    /// How long until it shows `ms`.
+    pub fn until(&self, now: Time, ms: u64) -> Time {
+        let left = (ms * MS).saturating_sub(self.us(now));
+        (u128::from(left) * 1_000_000 / u128::from(self.rate)) as u64 + 1
+    }
+
+    pub fn jump(&mut self, by: Time) {
+        self.offset += by;
+    }
+}

@@ -1,0 +1,632 @@
+//! Everything that is simulated, and the loop that runs it.
+
+use std::collections::BTreeMap;
+
+use portside_core::ids::{PodId, WorkerKey};
+use portside_core::ownership::gateway::Claim;
+use portside_core::ownership::{Mechanisms, Role, Settings, invariants};
+use portside_store_model::{Database, Dump, Progress, Reply, Statement, StatementId};
+
+use crate::calls::{Purpose, Who};
+use crate::checker::{Asked, Checker};
+use crate::gateway::Gateway;
+use crate::mechanism::Mechanism;
+use crate::network::{Clock, Faults, MS, Network, Node, Time};
+use crate::pod::Pod;
+use crate::random::Random;
+use crate::worker::{Answer, Request, read_list};
+
+/// Faults happen for so long,
+const FAULTY: Time = 6_000 * MS;
+/// and after them everybody must be answered within this time,
+const RECOVERY: Time = 5_000 * MS;
+/// in which a client is answered at least once this late.
+const LAST: Time = 1_500 * MS;
+
+/// Something that happens at a moment.
+#[derive(Debug)]
+pub(crate) enum Happening {
+    /// A process starts on a pod's machine.
+    Boots(usize),
+    Wakes(Who, u64),
+    /// A statement arrives at the store.
+    Arrives(u64, Statement),
+    /// A statement gets its locks, or its end.
+    Locks(u64, StatementId),
+    Ends(u64, StatementId),
+    /// An answer of the store arrives, or its caller gives up.
+    Replies(u64, Option<Reply>),
+    AskRound(usize, u64),
+    /// A gateway's question: (gateway, its start, number).
+    Asks(usize, (usize, u64, u64)),
+    Says(usize, (usize, u64, u64), Option<(PodId, Claim)>),
+    Requests(usize, Request),
+    Answers(Who, Request, Answer),
+    AtGateway(Request),
+    AtClient(Request, Answer),
+    /// A client asks the next thing, if it is still at its so-manieth.
+    Thinks(usize, u64),
+    Fault,
+    /// Two are cut off from each other until then.
+    Cuts(Node, Node, Time),
+    StoreIsBack,
+}
+
+struct Client {
+    /// What it waits for, if for anything.
+    asked: Option<(u64, Asked)>,
+    turns: u64,
+    last_answer: Time,
+}
+
+/// One machine that runs pods, one after another.
+struct Machine {
+    clock: Clock,
+    pod: Option<Pod>,
+    starts: u64,
+    /// When its registration was sent, while it is under way.
+    registering: Option<(Who, PodId, u64)>,
+    paused_until: Time,
+}
+
+pub(crate) struct World {
+    pub net: Network,
+    pub checker: Checker,
+    database: Database,
+    running: BTreeMap<StatementId, u64>,
+    store_is_down: bool,
+    dump: Option<Dump>,
+    may_restore: bool,
+    settings: Settings,
+    keys: Vec<WorkerKey>,
+    machines: Vec<Machine>,
+    gateways: Vec<Gateway>,
+    clients: Vec<Client>,
+    numbers: u64,
+}
+
+impl World {
+    pub fn new(seed: u64, without: Option<Mechanism>, traced: bool) -> Self {
+        let mut random = Random::new(seed);
+        let wild_clocks = random.chance(300);
+        let faults = Faults {
+            slow: random.within(0, 30),
+            lost: random.within(0, 15),
+            killed: random.within(0, 30),
+            interval_ms: [200, 400, 800][random.index(3)],
+            wild_clocks,
+            until: FAULTY,
+        };
+        let mut mechanisms = Mechanisms::default();
+        match without {
+            Some(Mechanism::SettleBeforeLoad) => mechanisms = mechanisms.without_settling(),
+            Some(Mechanism::GatewayFilter) => mechanisms = mechanisms.without_gateway_filter(),
+            _ => {}
+        }
+        let settings = Settings {
+            shards: [1, 2, 4][random.index(3)],
+            renewal_interval_ms: 100,
+            lease_ms: 600,
+            observation_interval_ms: 50,
+            claim_interval_ms: 400,
+            retry_interval_ms: 100,
+            mechanisms,
+        };
+        let machines = (0..random.within(2, 3)).map(|_| Machine {
+            clock: Clock::new(&mut random, wild_clocks),
+            pod: None,
+            starts: 0,
+            registering: None,
+            paused_until: 0,
+        });
+        let machines: Vec<Machine> = machines.collect();
+        // Where clocks may be anything, only the filter of a gateway that sees all answers keeps stale ones back.
+        let gateways = if wild_clocks { 1 } else { random.within(1, 2) };
+        let gateways = (0..gateways as usize)
+            .map(|number| Gateway::new(number, 0, machines.len(), mechanisms));
+        let gateways = gateways.collect();
+        let keys: Vec<WorkerKey> = (0..random.within(1, 3))
+            .filter_map(|key| WorkerKey::new("w.js", &key.to_string()).ok())
+            .collect();
+        let clients = (0..random.within(2, 4)).map(|_| Client {
+            asked: None,
+            turns: 0,
+            last_answer: 0,
+        });
+        Self {
+            checker: Checker::new(keys.len()),
+            database: Database::new(settings.shards),
+            running: BTreeMap::new(),
+            store_is_down: false,
+            dump: None,
+            may_restore: random.chance(100),
+            settings,
+            keys,
+            machines,
+            gateways,
+            clients: clients.collect(),
+            numbers: 0,
+            net: Network::new(random, faults, without, traced),
+        }
+    }
+
+    /// Runs to the end. An error says which invariant was violated.
+    pub fn run(&mut self) -> Result<(), String> {
+        for slot in 0..self.machines.len() {
+            let delay = self.net.random.within(0, 50) * MS;
+            self.net.after(delay, Happening::Boots(slot));
+        }
+        for gateway in 0..self.gateways.len() {
+            self.net.after(0, Happening::AskRound(gateway, 0));
+        }
+        for client in 0..self.clients.len() {
+            self.net.after(100 * MS, Happening::Thinks(client, 0));
+        }
+        self.net.after(200 * MS, Happening::Fault);
+        while let Some(happening) = self.net.next() {
+            if self.net.now > FAULTY + RECOVERY {
+                break;
+            }
+            self.happens(happening)?;
+        }
+        self.at_the_end()
+    }
+
+    fn happens(&mut self, happening: Happening) -> Result<(), String> {
+        if let Some(until) = self.is_paused(&happening) {
+            self.net.at(until, happening);
+            return Ok(());
+        }
+        match happening {
+            Happening::Boots(slot) => self.boot(slot),
+            Happening::Arrives(call, statement) => self.arrives(call, statement),
+            Happening::Locks(call, statement) => self.locks(call, statement),
+            Happening::Ends(call, statement) => self.ends(call, statement),
+            Happening::StoreIsBack => self.store_is_down = false,
+            Happening::AskRound(..)
+            | Happening::Says(..)
+            | Happening::AtGateway(..)
+            | Happening::Answers(..) => self.at_gateway(happening),
+            Happening::Thinks(client, turn) => self.thinks(client, turn),
+            Happening::AtClient(request, answer) => return self.at_client(request, answer),
+            Happening::Fault => self.fault(),
+            Happening::Cuts(a, b, until) => self.cut(a, b, until),
+            Happening::Wakes(..)
+            | Happening::Replies(..)
+            | Happening::Asks(..)
+            | Happening::Requests(..) => return self.at_pod(happening),
+        }
+        Ok(())
+    }
+
+    /// Until when the process that this concerns does nothing.
+    fn is_paused(&self, happening: &Happening) -> Option<Time> {
+        let slot = match happening {
+            Happening::Wakes(who, _) => who.slot,
+            Happening::Replies(call, _) => self.net.caller(*call)?.slot,
+            Happening::Asks(slot, _) | Happening::Requests(slot, _) => *slot,
+            _ => return None,
+        };
+        let until = self.machines[slot].paused_until;
+        (until > self.net.now).then_some(until)
+    }
+
+    // The store.
+
+    fn arrives(&mut self, call: u64, statement: Statement) {
+        if self.net.is_forgotten(call) {
+            return;
+        }
+        if self.store_is_down {
+            let delay = self.net.random.within(200, 20 * MS);
+            return self.net.after(delay, Happening::Replies(call, None));
+        }
+        let statement = self.weakened(statement);
+        self.net
+            .trace(|| format!("the store begins call {call}: {statement:?}"));
+        let id = self.database.begin(statement);
+        self.running.insert(id, call);
+        let delay = self.statement_delay();
+        self.net.after(delay, Happening::Locks(call, id));
+    }
+
+    fn statement_delay(&mut self) -> Time {
+        let most = if self.net.fails(10) { 300 * MS } else { 300 };
+        self.net.random.within(10, most)
+    }
+
+    /// The statement as a store without the mechanism would understand it.
+    fn weakened(&self, mut statement: Statement) -> Statement {
+        let (fence, epoch) = (
+            self.net.is_without(Mechanism::Fence),
+            self.net.is_without(Mechanism::Epoch),
+        );
+        if let Statement::Commit { writes } = &mut statement
+            && (fence || epoch)
+        {
+            for write in writes {
+                if let Some(now) = self.database.fence(write.fence.shard)
+                    && (fence || now.pod == write.fence.pod)
+                {
+                    write.fence = now;
+                }
+            }
+        }
+        statement
+    }
+
+    fn locks(&mut self, call: u64, id: StatementId) {
+        let delay = self.statement_delay();
+        match self.database.lock(id) {
+            Some(Progress::Ready) => self.net.after(delay, Happening::Ends(call, id)),
+            Some(Progress::Waits(_)) => self.net.after(delay, Happening::Locks(call, id)),
+            None => {}
+        }
+    }
+
+    fn ends(&mut self, call: u64, id: StatementId) {
+        let Some(reply) = self.database.finish(id) else {
+            return;
+        };
+        self.running.remove(&id);
+        self.net
+            .trace(|| format!("the store ends call {call}: {reply:?}"));
+        if let Some(who) = self.net.caller(call)
+            && let Some(delay) = self.net.hop(Node::Store, Node::Pod(who.slot))
+        {
+            self.net.after(delay, Happening::Replies(call, Some(reply)));
+        }
+    }
+
+    /// Statements in flight are lost; their connections break.
+    fn store_crashes(&mut self) {
+        self.net.trace(|| "the store crashes".into());
+        self.database.crash();
+        self.store_is_down = true;
+        for (_, call) in std::mem::take(&mut self.running) {
+            let delay = self.net.random.within(200, 20 * MS);
+            self.net.after(delay, Happening::Replies(call, None));
+        }
+        let delay = self.net.random.within(20, 800) * MS;
+        self.net.after(delay, Happening::StoreIsBack);
+    }
+
+    /// An older dump takes the place of what there is. Whoever does that stops the pods.
+    fn store_goes_back(&mut self, dump: &Dump) -> Vec<Vec<u64>> {
+        self.net.trace(|| "a dump is restored".into());
+        for slot in 0..self.machines.len() {
+            self.crash(slot, 50);
+        }
+        self.store_crashes();
+        self.database.restore(dump);
+        self.net.forget_calls();
+        (0..self.keys.len())
+            .map(|key| self.stored(key).unwrap_or_default())
+            .collect()
+    }
+
+    fn stored(&mut self, key: usize) -> Result<Vec<u64>, String> {
+        let worker = self.keys[key].id();
+        let list = Statement::List {
+            shard: worker.shard(self.settings.shards),
+            worker,
+            range: portside_core::keys::KeyRange::default(),
+        };
+        match self.database.run(list) {
+            Some(Reply::Entries(entries)) => read_list(&entries.into_iter().collect()),
+            other => Err(format!("the store answered {other:?}")),
+        }
+    }
+
+    // Pods.
+
+    fn boot(&mut self, slot: usize) {
+        self.numbers += 1;
+        let machine = &mut self.machines[slot];
+        machine.starts += 1;
+        let who = Who {
+            slot,
+            start: machine.starts,
+        };
+        // Names have no order in time.
+        let pod = PodId(u128::from(self.net.random.next()) << 32 | u128::from(self.numbers));
+        let sent = machine.clock.ms(self.net.now);
+        machine.registering = Some((who, pod, sent));
+        self.net.trace(|| format!("pod {slot} starts as {pod:?}"));
+        self.net
+            .call(who, Statement::Register { pod }, Purpose::Register);
+    }
+
+    fn registered(&mut self, who: Who, reply: Option<Reply>) {
+        let machine = &mut self.machines[who.slot];
+        let Some((_, id, sent)) = machine.registering.filter(|(it, ..)| *it == who) else {
+            return;
+        };
+        if reply.is_none() {
+            // It exits, and is started again.
+            machine.registering = None;
+            return self.net.after(50 * MS, Happening::Boots(who.slot));
+        }
+        machine.registering = None;
+        let clock = machine.clock.clone();
+        let mut pod = Pod::new(who, id, clock, sent, self.settings, self.keys.clone());
+        pod.start(&mut self.net);
+        machine.pod = Some(pod);
+    }
+
+    fn at_pod(&mut self, happening: Happening) -> Result<(), String> {
+        let (slot, start) = match &happening {
+            Happening::Wakes(who, _) => (who.slot, Some(who.start)),
+            Happening::Asks(slot, _) | Happening::Requests(slot, _) => (*slot, None),
+            Happening::Replies(call, _) => match self.net.caller(*call) {
+                Some(who) => (who.slot, Some(who.start)),
+                None => return Ok(()),
+            },
+            _ => return Ok(()),
+        };
+        if let Happening::Replies(call, reply) = happening {
+            if let Some((who, purpose)) = self.net.answered(call) {
+                if purpose == Purpose::Register {
+                    self.registered(who, reply);
+                } else if let Some(pod) = self.pod(slot, start) {
+                    let (pod, net) = pod;
+                    pod.replied(net, purpose, reply);
+                }
+            }
+        } else if let Some((pod, net)) = self.pod(slot, start) {
+            match happening {
+                Happening::Wakes(_, waking) => pod.woken(net, waking),
+                Happening::Requests(_, request) => pod.request(net, request),
+                Happening::Asks(_, question) => {
+                    let claim = pod.claim(net);
+                    let said = (claim != Claim::Unknown).then(|| (pod.state.pod(), claim));
+                    if said.is_some() {
+                        let (from, to) = (Node::Pod(slot), Node::Gateway(question.0));
+                        net.send(from, to, Happening::Says(slot, question, said));
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.check(slot)
+    }
+
+    fn pod(&mut self, slot: usize, start: Option<u64>) -> Option<(&mut Pod, &mut Network)> {
+        let pod = self.machines[slot].pod.as_mut()?;
+        let is_it = start.is_none_or(|start| start == pod.who.start);
+        is_it.then_some((pod, &mut self.net))
+    }
+
+    /// What must hold after each step of a pod; and whether it has ended.
+    fn check(&mut self, slot: usize) -> Result<(), String> {
+        let pods = self.machines.iter().filter_map(|it| it.pod.as_ref());
+        invariants::one_owner_per_epoch(pods.map(|pod| &pod.state))
+            .map_err(|violation| violation.to_string())?;
+        let Some(pod) = &self.machines[slot].pod else {
+            return Ok(());
+        };
+        if let Some(violation) = &pod.violation {
+            return Err(violation.clone());
+        }
+        let is_over = pod.state.role() == Role::Over;
+        let is_releasing = pod.state.ended() == Some(portside_core::ownership::Ended::Released)
+            && pod.state.released().is_none();
+        if is_over && !is_releasing {
+            self.crash(slot, 100);
+        }
+        Ok(())
+    }
+
+    /// A process ends, and another is started on its machine.
+    fn crash(&mut self, slot: usize, within_ms: u64) {
+        let machine = &mut self.machines[slot];
+        if machine.pod.take().is_some() || machine.registering.take().is_some() {
+            self.net.trace(|| format!("pod {slot} ends"));
+            let delay = self.net.random.within(1, within_ms) * MS;
+            self.net.after(delay, Happening::Boots(slot));
+        }
+    }
+
+    // Gateways and clients.
+
+    fn at_gateway(&mut self, happening: Happening) {
+        let number = match &happening {
+            Happening::AskRound(gateway, _) => *gateway,
+            Happening::Says(_, (gateway, ..), _) => *gateway,
+            Happening::AtGateway(request) | Happening::Answers(_, request, _) => request.gateway,
+            _ => return,
+        };
+        let (gateway, net) = (&mut self.gateways[number], &mut self.net);
+        match happening {
+            Happening::AskRound(_, start) if start == gateway.start => {
+                gateway.ask_all(net, self.machines.len());
+            }
+            Happening::Says(slot, (_, start, question), said) if start == gateway.start => {
+                gateway.heard(net, slot, question, said);
+            }
+            Happening::AtGateway(request) => gateway.request(net, request),
+            Happening::Answers(who, request, answer) => {
+                gateway.answered(net, who, request, answer);
+            }
+            _ => {}
+        }
+    }
+
+    fn thinks(&mut self, client: usize, turn: u64) {
+        if self.clients[client].turns != turn {
+            return;
+        }
+        self.numbers += 1;
+        let random = &mut self.net.random;
+        let request = Request {
+            gateway: random.index(self.gateways.len()),
+            number: self.numbers << 8 | client as u64,
+            key: random.index(self.keys.len()),
+            appends: random.chance(600).then_some(self.numbers),
+            on_link: random.chance(500),
+        };
+        let asked = self.checker.asks(request.key, request.appends);
+        let it = &mut self.clients[client];
+        it.asked = Some((request.number, asked));
+        it.turns += 1;
+        let patience = Happening::Thinks(client, it.turns);
+        self.net.after(1_500 * MS, patience);
+        self.net
+            .trace(|| format!("client {client} asks {request:?}"));
+        let to = Node::Gateway(request.gateway);
+        self.net
+            .send(Node::Clients, to, Happening::AtGateway(request));
+    }
+
+    fn at_client(&mut self, request: Request, answer: Answer) -> Result<(), String> {
+        let client = (request.number & 0xff) as usize;
+        let it = &mut self.clients[client];
+        let Some((_, asked)) = it.asked.filter(|(number, _)| *number == request.number) else {
+            return Ok(());
+        };
+        it.asked = None;
+        it.turns += 1;
+        let pause = self.net.random.within(1, 100) * MS;
+        self.net.after(pause, Happening::Thinks(client, it.turns));
+        self.net
+            .trace(|| format!("client {client} gets {answer:?}"));
+        match answer {
+            Answer::List(list) => {
+                it.last_answer = self.net.now;
+                self.checker.answered(asked, &list)
+            }
+            Answer::NotRun | Answer::Failed => Ok(()),
+        }
+    }
+
+    // Faults.
+
+    fn fault(&mut self) {
+        if self.net.is_calm() {
+            return;
+        }
+        let longest = self.net.faults.interval_ms;
+        let delay = self.net.random.within(50, longest) * MS;
+        self.net.after(delay, Happening::Fault);
+        let slot = self.net.random.index(self.machines.len());
+        let span = self.net.random.within(50, 1_800) * MS;
+        let until = (self.net.now + span).min(FAULTY);
+        let kinds = if self.net.faults.wild_clocks { 15 } else { 12 };
+        match self.net.random.index(kinds) {
+            0..=2 => {
+                self.net
+                    .trace(|| format!("pod {slot} is paused until {until} us"));
+                self.machines[slot].paused_until = until;
+            }
+            3 | 4 => self.crash(slot, 400),
+            5 => {
+                if let Some((pod, net)) = self.pod(slot, None) {
+                    pod.drain(net);
+                }
+            }
+            6 => self.store_crashes(),
+            7..=9 => self.partition(slot, until),
+            10 => self.gateway_restarts(),
+            _ => self.rare_fault(slot),
+        }
+    }
+
+    fn partition(&mut self, slot: usize, until: Time) {
+        let gateway = Node::Gateway(self.net.random.index(self.gateways.len()));
+        let pod = Node::Pod(slot);
+        let (a, b) = match self.net.random.index(4) {
+            0 => (pod, gateway),
+            1 => (gateway, Node::Clients),
+            2 => (pod, Node::Store),
+            _ => {
+                // A machine that is cut off, and whose way to the gateway is back first.
+                let sooner = self.net.now + (until - self.net.now) / 3;
+                self.net.cut(pod, gateway, sooner);
+                (pod, Node::Store)
+            }
+        };
+        self.cut(a, b, until);
+    }
+
+    fn cut(&mut self, a: Node, b: Node, until: Time) {
+        let until = until.min(FAULTY);
+        self.net
+            .trace(|| format!("{a:?} and {b:?} are cut off until {until} us"));
+        self.net.cut(a, b, until);
+    }
+
+    /// The active pod is cut off from everybody, and the gateway finds the way back to it when it loses that to the others.
+    fn swap(&mut self) {
+        let is_active = |it: &Machine| {
+            let pod = it.pod.as_ref();
+            pod.is_some_and(|pod| matches!(pod.state.role(), Role::Active { .. }))
+        };
+        let Some(active) = self.machines.iter().position(is_active) else {
+            return;
+        };
+        let (now, gateway) = (self.net.now, Node::Gateway(0));
+        let swapped = now + self.net.random.within(400, 1_200) * MS;
+        let over = swapped + self.net.random.within(300, 1_500) * MS;
+        self.cut(Node::Pod(active), Node::Store, over);
+        self.cut(Node::Pod(active), gateway, swapped);
+        for other in (0..self.machines.len()).filter(|other| *other != active) {
+            let cut = Happening::Cuts(Node::Pod(other), gateway, over);
+            self.net.at(swapped, cut);
+        }
+    }
+
+    fn gateway_restarts(&mut self) {
+        // A gateway that knows nothing yet believes a clock.
+        if self.net.faults.wild_clocks {
+            return;
+        }
+        let number = self.net.random.index(self.gateways.len());
+        self.net.trace(|| format!("gateway {number} restarts"));
+        let start = self.gateways[number].start + 1;
+        let pods = self.machines.len();
+        self.gateways[number] = Gateway::new(number, start, pods, self.settings.mechanisms);
+        self.net.after(10 * MS, Happening::AskRound(number, start));
+    }
+
+    fn rare_fault(&mut self, slot: usize) {
+        if self.net.faults.wild_clocks && self.net.random.chance(400) {
+            self.swap();
+        } else if self.net.faults.wild_clocks && self.net.random.chance(500) {
+            let by = self.net.random.within(1, 2_000) * MS;
+            self.net
+                .trace(|| format!("the clock of pod {slot} jumps by {by} us"));
+            let machine = &mut self.machines[slot];
+            machine.clock.jump(by);
+            if let Some(pod) = &mut machine.pod {
+                pod.clock.jump(by);
+            }
+        } else if self.may_restore {
+            match self.dump.take() {
+                None => self.dump = Some(self.database.dump()),
+                Some(dump) => {
+                    let lists = self.store_goes_back(&dump);
+                    self.checker.went_back(lists);
+                }
+            }
+        }
+    }
+
+    fn at_the_end(&mut self) -> Result<(), String> {
+        for key in 0..self.keys.len() {
+            let list = self.stored(key)?;
+            self.checker.stored(key, &list)?;
+        }
+        // A gateway that could not reach a pod between a restore and that pod's claim refuses it, for it cannot know which
+        // came first, until another process starts there.
+        if self.checker.has_gone_back() {
+            return Ok(());
+        }
+        let late = FAULTY + RECOVERY - LAST;
+        match self.clients.iter().position(|it| it.last_answer < late) {
+            Some(client) => Err(format!(
+                "client {client} is not answered although nothing fails any more"
+            )),
+            None => Ok(()),
+        }
+    }
+}
