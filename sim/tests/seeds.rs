@@ -4,10 +4,10 @@ use std::time::Instant;
 
 use portside_sim::{Mechanism, run, trace};
 
-/// How many seeds are run; `cargo run -p portside-sim` runs more.
-const SEEDS: u64 = 1_000;
+/// How many seeds are run; `cargo run -p portside-sim -- --seeds A..B` runs others.
+const SEEDS: u64 = 10_000;
 /// Within so many seeds, a run without a safety mechanism goes wrong.
-const MUTANT_SEEDS: u64 = 3_000;
+const MUTANT_SEEDS: u64 = 20_000;
 
 #[test]
 fn clients_see_what_the_invariants_allow() {
