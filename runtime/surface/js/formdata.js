@@ -111,6 +111,15 @@ function parse(bytes, boundary) {
   return form;
 }
 
+/** The MIME type of a request's or a response's body; null if it has none, and for what is neither. */
+function typeOf(message) {
+  try {
+    return parseMimeType(message.headers.get("content-type") ?? "");
+  } catch {
+    return null; // the platform refuses it
+  }
+}
+
 for (const { prototype } of [Request, Response]) {
   const descriptor = Object.getOwnPropertyDescriptor(prototype, "formData");
   const { value: platform } = descriptor;
@@ -118,13 +127,15 @@ for (const { prototype } of [Request, Response]) {
   Object.defineProperty(prototype, "formData", {
     ...descriptor,
     value: {
-      async formData() {
-        const type = parseMimeType(this.headers.get("content-type") ?? "");
-        if (type === null || essence(type) !== "multipart/form-data") return await platform.call(this);
+      // Not async: what is rejected at once is seen to be, without a turn in between.
+      formData() {
+        const type = typeOf(this);
+        if (type === null || essence(type) !== "multipart/form-data") return platform.call(this);
         const boundary = type.parameters.get("boundary");
-        const body = await bytes.call(this);
-        if (boundary === undefined) malformed("its type names no boundary");
-        return parse(body, boundary);
+        return bytes.call(this).then((body) => {
+          if (boundary === undefined) malformed("its type names no boundary");
+          return parse(body, boundary);
+        });
       },
     }.formData,
   });
