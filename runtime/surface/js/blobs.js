@@ -75,7 +75,13 @@ export function blobBytes(blob) {
 }
 
 const revive = core.getCloneableDeserializers();
-const contents = ({ parts }) => parts.map(({ uuid }) => uuid);
+function contents({ parts }) {
+  return parts.map(({ uuid: bytes }) => {
+    // Earlier versions stored references, to what is gone.
+    if (!(bytes instanceof Uint8Array)) throw new TypeError("the bytes of this Blob were never stored");
+    return bytes;
+  });
+}
 revive.Blob = (data) => new Blob(contents(data), { type: data.mimeType });
 revive.File = (data) => {
   const { name, lastModified, mimeType: type } = data;
