@@ -149,10 +149,8 @@ pub(crate) fn read_list(entries: &BTreeMap<String, Value>) -> Result<Vec<Entry>,
         .map(|(_, value)| number(value))
         .collect();
     let list = list.ok_or("a stored value is not a number")?;
-    let places = entries.keys().filter(|key| *key != "length").enumerate();
-    let is_whole = places
-        .map(|(place, key)| format!("entry {place:06}") == *key)
-        .all(|it| it);
+    let mut places = entries.keys().filter(|key| *key != "length").enumerate();
+    let is_whole = places.all(|(place, key)| format!("entry {place:06}") == *key);
     if length != Some(list.len() as u64) || !is_whole {
         let keys: Vec<_> = entries.keys().collect();
         return Err(format!(

@@ -202,13 +202,16 @@ async fn a_flush_waits_for_what_came_before() {
     flush.await;
 }
 
+/// Hears of a commit's answer.
+type Told = Box<dyn FnOnce(Result<Outcome>) + Send>;
+
+/// The answers to numbered commits, as they come.
+type Answers = mpsc::UnboundedReceiver<(u32, Result<Outcome>)>;
+
 /// Where answers to `submit_with` go, each with its number.
-fn told() -> (
-    impl Fn(u32) -> Box<dyn FnOnce(Result<Outcome>) + Send>,
-    mpsc::UnboundedReceiver<(u32, Result<Outcome>)>,
-) {
+fn told() -> (impl Fn(u32) -> Told, Answers) {
     let (tell, told) = mpsc::unbounded_channel();
-    let answer = move |number| -> Box<dyn FnOnce(Result<Outcome>) + Send> {
+    let answer = move |number| -> Told {
         let tell = tell.clone();
         Box::new(move |result| tell.send((number, result)).unwrap())
     };
