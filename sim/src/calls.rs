@@ -55,9 +55,10 @@ impl Network {
             None => {
                 // The connection broke: what was sent may be lost, or lie in a buffer somewhere.
                 patience = self.random.within(1, 50) * MS;
-                if self.random.chance(600) {
+                if self.random.chance(300) {
+                    let free = self.free_at(Node::Pod(who.slot), Node::Store);
                     let delay = self.random.within(1, 3_000) * MS;
-                    self.after(delay, Happening::Arrives(call, statement));
+                    self.at(free + delay, Happening::Arrives(call, statement));
                 }
             }
         }

@@ -101,13 +101,10 @@ impl Network {
     /// How long a message takes; `None` if it is lost.
     pub fn hop(&mut self, from: Node, to: Node) -> Option<Time> {
         let mut delay = self.random.within(200, 2 * MS);
-        let now = self.now;
-        self.partitions.retain(|(.., until)| *until > now);
-        let mut cuts = self.partitions.iter();
-        let cut = cuts.find(|(a, b, _)| (*a, *b) == (from, to) || (*a, *b) == (to, from));
-        if let Some((.., until)) = cut {
+        let free = self.free_at(from, to);
+        if free > self.now {
             // What is sent again arrives when the way is free, or the connection was given up by then.
-            delay += until - now;
+            delay += free - self.now;
             return self.random.chance(500).then_some(delay);
         }
         let (slow, lost) = (self.faults.slow, self.faults.lost);
@@ -119,6 +116,15 @@ impl Network {
             delay += self.random.within(1, most) * MS;
         }
         Some(delay)
+    }
+
+    /// When nothing cuts these two off from each other.
+    pub fn free_at(&mut self, from: Node, to: Node) -> Time {
+        let now = self.now;
+        self.partitions.retain(|(.., until)| *until > now);
+        let cuts = self.partitions.iter();
+        let between = cuts.filter(|(a, b, _)| (*a, *b) == (from, to) || (*a, *b) == (to, from));
+        between.map(|(.., until)| *until).max().unwrap_or(now)
     }
 
     /// Sends a message, unless it is lost.
@@ -143,7 +149,7 @@ impl Network {
     }
 }
 
-/// A machine's clock: it never steps back, and goes at its own speed.
+/// A machine's clock: whoever reads it never sees it step back, and it goes at its own speed.
 #[derive(Debug, Clone)]
 pub(crate) struct Clock {
     offset: Time,
@@ -158,7 +164,7 @@ impl Clock {
             false => random.within(999_800, 1_000_200),
         };
         Self {
-            offset: random.within(0, 1_000_000_000),
+            offset: random.within(100_000 * MS, 1_000_000 * MS),
             rate,
         }
     }
@@ -180,5 +186,10 @@ impl Clock {
 
     pub fn jump(&mut self, by: Time) {
         self.offset += by;
+    }
+
+    /// It stands still for this long.
+    pub fn stop(&mut self, for_long: Time) {
+        self.offset -= (u128::from(for_long) * u128::from(self.rate) / 1_000_000) as u64;
     }
 }

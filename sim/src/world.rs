@@ -16,11 +16,11 @@ use crate::pod::Pod;
 use crate::random::Random;
 use crate::worker::{Answer, Request, read_list};
 
-/// Faults happen for so long,
+/// How long faults happen.
 const FAULTY: Time = 6_000 * MS;
-/// and after them everybody must be answered within this time,
+/// How long the run goes on after the last fault.
 const RECOVERY: Time = 5_000 * MS;
-/// in which a client is answered at least once this late.
+/// Every client must have had an answer in this last part of the run.
 const LAST: Time = 1_500 * MS;
 
 /// Something that happens at a moment.
@@ -44,11 +44,9 @@ pub(crate) enum Happening {
     Answers(Who, Request, Answer),
     AtGateway(Request),
     AtClient(Request, Answer),
-    /// A client asks the next thing, if it is still at its so-manieth.
+    /// A client asks the next thing, unless it has gone on since.
     Thinks(usize, u64),
     Fault,
-    /// Two are cut off from each other until then.
-    Cuts(Node, Node, Time),
     StoreIsBack,
 }
 
@@ -190,7 +188,6 @@ impl World {
             Happening::Thinks(client, turn) => self.thinks(client, turn),
             Happening::AtClient(request, answer) => return self.at_client(request, answer),
             Happening::Fault => self.fault(),
-            Happening::Cuts(a, b, until) => self.cut(a, b, until),
             Happening::Wakes(..)
             | Happening::Replies(..)
             | Happening::Asks(..)
@@ -463,7 +460,8 @@ impl World {
             number: self.numbers << 8 | client as u64,
             key: random.index(self.keys.len()),
             appends: random.chance(600).then_some(self.numbers),
-            on_link: random.chance(500),
+            // One client keeps a connection, the others ask anew each time.
+            on_link: client == 0 && random.chance(800),
         };
         let asked = self.checker.asks(request.key, request.appends);
         let it = &mut self.clients[client];
@@ -516,7 +514,8 @@ impl World {
             0..=2 => {
                 self.net
                     .trace(|| format!("pod {slot} is paused until {until} us"));
-                self.machines[slot].paused_until = until;
+                let stops = self.net.faults.wild_clocks && self.net.random.chance(500);
+                self.pause(slot, until, stops);
             }
             3 | 4 => self.crash(slot, 400),
             5 => {
@@ -529,6 +528,19 @@ impl World {
             10 => self.gateway_restarts(),
             _ => self.rare_fault(slot),
         }
+    }
+
+    fn pause(&mut self, slot: usize, until: Time, stops: bool) {
+        let machine = &mut self.machines[slot];
+        let since = machine.paused_until.max(self.net.now);
+        if stops && until > since {
+            // As some clocks do while a virtual machine is suspended.
+            machine.clock.stop(until - since);
+            if let Some(pod) = &mut machine.pod {
+                pod.clock.stop(until - since);
+            }
+        }
+        machine.paused_until = until.max(since);
     }
 
     fn partition(&mut self, slot: usize, until: Time) {
@@ -555,8 +567,8 @@ impl World {
         self.net.cut(a, b, until);
     }
 
-    /// The active pod is cut off from everybody, and the gateway finds the way back to it when it loses that to the others.
-    fn swap(&mut self) {
+    /// The active pod's machine is suspended, its clock with it, and afterwards it is cut off from the store for a while.
+    fn suspend(&mut self) {
         let is_active = |it: &Machine| {
             let pod = it.pod.as_ref();
             pod.is_some_and(|pod| matches!(pod.state.role(), Role::Active { .. }))
@@ -564,15 +576,10 @@ impl World {
         let Some(active) = self.machines.iter().position(is_active) else {
             return;
         };
-        let (now, gateway) = (self.net.now, Node::Gateway(0));
-        let swapped = now + self.net.random.within(400, 1_200) * MS;
-        let over = swapped + self.net.random.within(300, 1_500) * MS;
-        self.cut(Node::Pod(active), Node::Store, over);
-        self.cut(Node::Pod(active), gateway, swapped);
-        for other in (0..self.machines.len()).filter(|other| *other != active) {
-            let cut = Happening::Cuts(Node::Pod(other), gateway, over);
-            self.net.at(swapped, cut);
-        }
+        let until = (self.net.now + self.net.random.within(400, 1_500) * MS).min(FAULTY);
+        self.pause(active, until, true);
+        let cut = until + self.net.random.within(100, 800) * MS;
+        self.cut(Node::Pod(active), Node::Store, cut);
     }
 
     fn gateway_restarts(&mut self) {
@@ -590,7 +597,7 @@ impl World {
 
     fn rare_fault(&mut self, slot: usize) {
         if self.net.faults.wild_clocks && self.net.random.chance(400) {
-            self.swap();
+            self.suspend();
         } else if self.net.faults.wild_clocks && self.net.random.chance(500) {
             let by = self.net.random.within(1, 2_000) * MS;
             self.net

@@ -90,11 +90,6 @@ fn discarding_killed_turns_is_missed() {
 }
 
 #[test]
-fn every_mechanism_has_a_test_here() {
-    assert_eq!(Mechanism::ALL.len(), 8);
-}
-
-#[test]
 fn a_seed_does_the_same_every_time() {
     let without = Some(Mechanism::Folding);
     let Some(first) = (0..100).find_map(|seed| trace(seed, without).err()) else {
