@@ -7,11 +7,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use hyper::Method;
 use portside_testkit::Site;
 use rustix::process::Signal;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use crate::process::{Guard, Process};
 use crate::schedule::{Fault, Schedule};
@@ -112,20 +111,8 @@ impl System for Dev {
     }
 
     async fn ready(&mut self) -> Result<()> {
-        let site = self.site();
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let asking = site.try_request(Method::GET, "/version", &[], "");
-            if let Ok(Ok(reply)) = timeout(Duration::from_secs(5), asking).await
-                && reply.status == 200
-            {
-                return Ok(());
-            }
-            if Instant::now() > deadline {
-                bail!("nothing is answered: see {}", self.log.display());
-            }
-            self.rest(Duration::from_millis(100)).await?;
-        }
+        let logs = self.log.clone();
+        self.answered(PATIENCE, &logs).await
     }
 
     async fn rest(&mut self, time: Duration) -> Result<()> {

@@ -4,9 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
+use hyper::Method;
 use portside_testkit::Site;
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
 
 use crate::process::Guard;
 use crate::schedule::{Fault, Schedule};
@@ -51,6 +53,25 @@ pub trait System {
 
     /// Waits until a request is answered.
     async fn ready(&mut self) -> Result<()>;
+
+    /// Waits until a request sent to [`System::site`] is answered, for as long as `within`. `logs` is where to look if none
+    /// is.
+    async fn answered(&mut self, within: Duration, logs: &Path) -> Result<()> {
+        let site = self.site();
+        let deadline = Instant::now() + within;
+        loop {
+            let asking = site.try_request(Method::GET, "/version", &[], "");
+            if let Ok(Ok(reply)) = timeout(Duration::from_secs(5), asking).await
+                && reply.status == 200
+            {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!("nothing is answered: see {}", logs.display());
+            }
+            self.rest(Duration::from_millis(100)).await?;
+        }
+    }
 
     /// Lets some time pass, in which whatever ends by itself is started again.
     async fn rest(&mut self, time: Duration) -> Result<()>;

@@ -1,6 +1,7 @@
 //! Headers that end at this hop.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use portside_websocket::headers::tokens;
 
 /// RFC 9110 section 7.6.1, and `trailer`: trailers are not passed on.
 const HOP_BY_HOP: [HeaderName; 7] = [
@@ -44,20 +45,6 @@ pub(crate) fn join_cookies(headers: &mut HeaderMap) {
     }
     let joined = HeaderValue::from_bytes(&joined).expect("made of header values");
     headers.insert(header::COOKIE, joined);
-}
-
-/// The members of a comma-separated list, over all lines of that name.
-pub(crate) fn tokens<'a>(
-    headers: &'a HeaderMap,
-    name: &HeaderName,
-) -> impl Iterator<Item = &'a str> {
-    headers
-        .get_all(name)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
-        .filter(|token| !token.is_empty())
 }
 
 /// The one value of `content-length`, if there is exactly one and it is a number.

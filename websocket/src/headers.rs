@@ -3,10 +3,7 @@
 use http::header::{HeaderMap, HeaderName};
 
 /// The members of a comma-separated list, over all lines of that name.
-pub(crate) fn tokens<'a>(
-    headers: &'a HeaderMap,
-    name: &HeaderName,
-) -> impl Iterator<Item = &'a str> {
+pub fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
     headers
         .get_all(name)
         .iter()

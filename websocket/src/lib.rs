@@ -9,7 +9,7 @@ pub mod code;
 mod decode;
 mod deflate;
 mod encode;
-mod headers;
+pub mod headers;
 mod io;
 pub mod server;
 

@@ -1,6 +1,7 @@
 //! An application under test, made from source texts.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -8,9 +9,11 @@ use std::time::Duration;
 use portside_core::bundle::{Bundle, Module, ModuleKind};
 use portside_core::limits::Limits;
 use portside_exchange::{Application, Body, FetchError, Request, Response};
+use portside_frontdoor::{Config as DoorConfig, FrontDoor};
 use portside_runtime::IsolatePool;
 use portside_sidecar::{App, Class, Config, Identity, Level, Ownership};
 use portside_store::Store;
+use tokio_util::sync::CancellationToken;
 
 static ISOLATES: OnceLock<Arc<IsolatePool>> = OnceLock::new();
 
@@ -227,6 +230,33 @@ impl TestApp {
     pub async fn stop(self) -> Arc<dyn Store> {
         self.app.shut_down().await;
         self.store
+    }
+}
+
+/// A running application with a front door, so that its workers can reach its server.
+pub struct Peered {
+    pub app: TestApp,
+    pub peer: SocketAddr,
+    stop: CancellationToken,
+}
+
+impl Peered {
+    pub async fn start(setup: Setup) -> Self {
+        let app = setup.start().await;
+        let config = DoorConfig {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            ..DoorConfig::default()
+        };
+        let door = FrontDoor::bind(config, app.app.clone()).await.unwrap();
+        let peer = door.local_addr();
+        let stop = CancellationToken::new();
+        tokio::spawn(door.run(stop.clone().cancelled_owned()));
+        Self { app, peer, stop }
+    }
+
+    pub async fn end(self) {
+        self.stop.cancel();
+        self.app.stop().await;
     }
 }
 

@@ -1,12 +1,7 @@
 //! What standards ask of the platform's names, beyond that each of them works (which is `surface`).
 
-use std::net::SocketAddr;
-
-use portside_frontdoor::{Config, FrontDoor};
-use tokio_util::sync::CancellationToken;
-
 use crate::Case;
-use crate::app::{Setup, TestApp};
+use crate::app::{Peered, Setup};
 use crate::lab::lab;
 
 mod bodies;
@@ -62,33 +57,6 @@ pub fn checked(code: &str) -> Setup {
     )
     .into_bytes();
     setup
-}
-
-/// A running application with a front door, so that its workers can reach its server.
-pub struct Peered {
-    pub app: TestApp,
-    pub peer: SocketAddr,
-    stop: CancellationToken,
-}
-
-impl Peered {
-    pub async fn start(setup: Setup) -> Self {
-        let app = setup.start().await;
-        let config = Config {
-            listen: "127.0.0.1:0".parse().unwrap(),
-            ..Config::default()
-        };
-        let door = FrontDoor::bind(config, app.app.clone()).await.unwrap();
-        let peer = door.local_addr();
-        let stop = CancellationToken::new();
-        tokio::spawn(door.run(stop.clone().cancelled_owned()));
-        Self { app, peer, stop }
-    }
-
-    pub async fn end(self) {
-        self.stop.cancel();
-        self.app.stop().await;
-    }
 }
 
 /// Runs `code` in a worker.

@@ -6,13 +6,10 @@
 pub mod outgoing;
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 
-use portside_frontdoor::{Config, FrontDoor};
 use serde::Deserialize;
-use tokio_util::sync::CancellationToken;
 
-use crate::app::{Setup, TestApp};
+use crate::app::{Peered, Setup};
 use crate::{Case, cases};
 
 /// These tests.
@@ -51,42 +48,20 @@ struct Names {
 }
 
 /// The application, which its own code reaches over the network.
-struct Surface {
-    app: TestApp,
-    peer: SocketAddr,
-    stop: CancellationToken,
+async fn start() -> Peered {
+    let mut setup = Setup::new(MODULES);
+    setup.env = vec![("GREETING".into(), "hello".into())];
+    Peered::start(setup).await
 }
 
-impl Surface {
-    async fn start() -> Self {
-        let mut setup = Setup::new(MODULES);
-        setup.env = vec![("GREETING".into(), "hello".into())];
-        let app = setup.start().await;
-        let config = Config {
-            listen: "127.0.0.1:0".parse().unwrap(),
-            ..Config::default()
-        };
-        let door = FrontDoor::bind(config, app.app.clone()).await.unwrap();
-        let peer = door.local_addr();
-        let stop = CancellationToken::new();
-        tokio::spawn(door.run(stop.clone().cancelled_owned()));
-        Self { app, peer, stop }
-    }
-
-    async fn names(&self, place: &str) -> Names {
-        serde_json::from_str(&self.app.text(&format!("/{place}")).await).unwrap()
-    }
-
-    async fn end(self) {
-        self.stop.cancel();
-        self.app.stop().await;
-    }
+async fn names(surface: &Peered, place: &str) -> Names {
+    serde_json::from_str(&surface.app.text(&format!("/{place}")).await).unwrap()
 }
 
 /// Uses every name in this place, and tells which do not work, and which have no use.
 async fn use_all(place: &str) {
-    let surface = Surface::start().await;
-    let Names { used, globals } = surface.names(place).await;
+    let surface = start().await;
+    let Names { used, globals } = names(&surface, place).await;
     let mut failed = Vec::new();
     for name in &used {
         let path = format!("/{place}/{name}?peer=http://{}", surface.peer);
@@ -117,8 +92,8 @@ async fn every_name_of_the_readme_is_used() {
     const README: &str = include_str!("../../../../README.md");
     let (_, section) = README.split_once("## The JavaScript surface").unwrap();
     let (section, _) = section.split_once("\n## ").unwrap();
-    let surface = Surface::start().await;
-    let used = surface.names("worker").await.used;
+    let surface = start().await;
+    let used = names(&surface, "worker").await.used;
     let mut seen = 0;
     for name in listed(section) {
         assert!(used.contains(name), "{name} has no use");
