@@ -81,7 +81,7 @@ impl Args {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         self.network.choose();
         // Before there are other threads.
-        let isolates = Arc::new(IsolatePool::new(cores * THREADS_PER_CORE));
+        let isolates = Arc::new(IsolatePool::new(cores, cores * THREADS_PER_CORE));
         let runtime = tokio::runtime::Runtime::new()?;
         let exit = runtime.block_on(self.serve(isolates, cores));
         // Instances that did not stop in time are not waited for.

@@ -26,7 +26,6 @@ const HEAP_HEADROOM: usize = 1_280 << 20;
 pub struct Isolate {
     runtime: ManuallyDrop<JsRuntime>,
     raw: v8::UnsafeRawIsolatePtr,
-    handle: v8::IsolateHandle,
     usage: Arc<Usage>,
     external: ExternalMemory,
 }
@@ -139,7 +138,7 @@ impl Isolate {
         let isolate = runtime.v8_isolate();
         let handle = isolate.thread_safe_handle();
         isolate.set_allow_atomics_wait(false); // it would block the thread
-        let usage = Arc::new(Usage::new(handle.clone(), external.limit()));
+        let usage = Arc::new(Usage::new(handle, external.limit()));
         let heap = usage.clone();
         runtime.add_near_heap_limit_callback(move |_, initial| {
             heap.exhaust(&heap.heap);
@@ -155,7 +154,6 @@ impl Isolate {
         Self {
             runtime: ManuallyDrop::new(runtime),
             raw,
-            handle,
             usage,
             external,
         }
@@ -168,8 +166,8 @@ impl Isolate {
     }
 
     /// To end what it runs, from another thread.
-    pub fn handle(&self) -> &v8::IsolateHandle {
-        &self.handle
+    pub fn handle(&self) -> v8::IsolateHandle {
+        self.usage.handle.clone()
     }
 
     /// Whether a memory limit was met while JavaScript ran; then nothing of it may run any more, and the isolate must be

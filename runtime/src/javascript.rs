@@ -18,10 +18,11 @@ use portside_worker::link::Failure as LinkFailure;
 use tokio::time::Instant;
 
 use crate::dispatch::Dispatch;
+use crate::history::History;
 use crate::isolate::Isolate;
 use crate::loader::BundleLoader;
 use crate::pool::Start;
-use crate::watchdog::Slot;
+use crate::watchdog::{Slot, Watched};
 
 /// After a stretch of JavaScript of this length others on its thread have their turn, and memory outside of the heap is
 /// looked at: much can have been allocated in it.
@@ -45,9 +46,8 @@ pub struct JavaScript {
     evaluation: Evaluation,
     instance: Shared,
     slot: Arc<Slot>,
+    watched: Arc<Watched>,
     cpu_limit: Duration,
-    /// The last stretch used more CPU time than it may.
-    overran: bool,
     /// When the present turn began.
     began: Instant,
     /// Whose code it is, for what is logged while it runs.
@@ -55,12 +55,12 @@ pub struct JavaScript {
 }
 
 /// Runs an instance to its end.
-pub async fn run(start: Start, slot: Arc<Slot>) -> End {
+pub async fn run(start: Start, history: Arc<History>, slot: Arc<Slot>) -> End {
     let Start { options, module } = start;
     let limits = options.limits.clone();
     let instance = Shared::new(Instance::new(options).into());
     let origin = Instant::now();
-    let engine = match JavaScript::start(instance.clone(), &limits, &module, slot) {
+    let engine = match JavaScript::start(instance.clone(), &limits, &module, history, slot) {
         Ok(engine) => engine,
         Err(message) => {
             let failure = LinkFailure::failed(message.clone());
@@ -95,12 +95,14 @@ impl JavaScript {
         instance: Shared,
         limits: &Limits,
         module: &str,
+        history: Arc<History>,
         slot: Arc<Slot>,
     ) -> Result<Self, String> {
         let bundle = instance.borrow().bundle().clone();
         let span = tracing::debug_span!("instance", who = ?instance.borrow().identity());
         let mut isolate = Isolate::new(bundle, limits);
-        slot.begin(isolate.handle(), limits.cpu);
+        let watched = Watched::new(isolate.handle(), limits.cpu, history);
+        slot.begin(&watched);
         let shared = instance.clone();
         let loaded = isolate.with(|runtime| {
             runtime.op_state().borrow_mut().put::<Shared>(shared);
@@ -113,7 +115,7 @@ impl JavaScript {
                 }
             }
         });
-        let overran = slot.finish();
+        slot.finish();
         let (dispatch, id, evaluated) = loaded?;
         Ok(Self {
             isolate,
@@ -121,8 +123,8 @@ impl JavaScript {
             evaluation: Evaluation::Running(id, Box::pin(evaluated)),
             instance,
             slot,
+            watched,
             cpu_limit: limits.cpu,
-            overran,
             began: Instant::now(),
             span,
         })
@@ -132,9 +134,9 @@ impl JavaScript {
     fn stretch<R>(&mut self, f: impl FnOnce(&mut JsRuntime, &Dispatch) -> R) -> Option<R> {
         let dispatch = self.dispatch.as_ref()?;
         let _entered = self.span.enter();
-        self.slot.begin(self.isolate.handle(), self.cpu_limit);
+        self.slot.begin(&self.watched);
         let result = self.isolate.with(|runtime| f(runtime, dispatch));
-        self.overran |= self.slot.finish();
+        self.slot.finish();
         Some(result)
     }
 
@@ -195,7 +197,7 @@ impl Engine for JavaScript {
     }
 
     fn exceeded(&mut self, thorough: bool) -> Option<String> {
-        if self.overran {
+        if self.watched.is_ended() {
             let limit = self.cpu_limit;
             return Some(format!("one event used more than {limit:?} of CPU time"));
         }

@@ -5,6 +5,7 @@
 //! `surface` below it, that links V8.
 
 mod dispatch;
+mod history;
 mod isolate;
 mod javascript;
 mod loader;

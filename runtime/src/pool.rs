@@ -1,19 +1,16 @@
 //! Starts instances and chooses their threads.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use deno_core::JsRuntime;
 use portside_worker::activation::End;
 use portside_worker::instance::InstanceOptions;
 
+use crate::history::Histories;
 use crate::javascript;
 use crate::thread::IsolateThread;
 use crate::trim::Trimmer;
 use crate::watchdog::Watchdog;
-
-/// A thread that one instance has kept for longer gets no new ones meanwhile.
-const STUCK: Duration = Duration::from_millis(20);
 
 /// What to start.
 pub struct Start {
@@ -31,27 +28,39 @@ impl Place {
     /// Whether one instance has kept the thread for so long that others there wait noticeably.
     #[must_use]
     pub fn is_stuck(&self) -> bool {
-        self.0.stuck_for() > STUCK
+        self.0.is_stuck()
     }
+}
+
+/// Threads of instances that are alike in how long they keep one.
+struct Group {
+    threads: Vec<Arc<IsolateThread>>,
+    max: usize,
 }
 
 /// The process's isolates and their threads.
 pub struct IsolatePool {
-    threads: Mutex<Vec<Arc<IsolateThread>>>,
-    max_threads: usize,
+    groups: Mutex<Groups>,
+    histories: Histories,
     watchdog: Arc<Watchdog>,
     trimmer: Arc<Trimmer>,
 }
 
+struct Groups {
+    /// One thread per core, for instances of scripts that are brief: few threads have less to wake and to wait for.
+    brief: Group,
+    /// Many threads, for all others: instances on different threads cannot delay each other beyond their share of the
+    /// CPU, those on one thread wait for each other's JavaScript.
+    other: Group,
+}
+
 impl IsolatePool {
-    /// An engine with at most `max_threads` threads, started as they are needed.
-    ///
-    /// More threads than cores are wanted: instances on different threads cannot delay each other beyond their share of
-    /// the CPU, those on one thread wait for each other's JavaScript.
+    /// A pool with one thread for each of `cores` for scripts that are known to be brief, and `others` for all others.
+    /// Threads are started as they are needed.
     ///
     /// Must be called on the main thread before others run JavaScript: V8's memory protection keys are inherited.
     #[must_use]
-    pub fn new(max_threads: usize) -> Self {
+    pub fn new(cores: usize, others: usize) -> Self {
         // Set before V8 starts. The per-instance limit is checked after each slice; this bounds a single memory.
         deno_core::v8::V8::set_flags_from_string("--wasm-max-mem-pages=16384");
         // The unroller also takes loops' checks for termination away, from `for (;;) new Array(1000).fill(1)` for one:
@@ -60,8 +69,11 @@ impl IsolatePool {
         JsRuntime::init_platform(None);
         portside_surface::choose_cryptography();
         Self {
-            threads: Mutex::default(),
-            max_threads: max_threads.max(1),
+            groups: Mutex::new(Groups {
+                brief: Group::of(cores),
+                other: Group::of(others),
+            }),
+            histories: Histories::default(),
             watchdog: Watchdog::start(),
             trimmer: Trimmer::start(),
         }
@@ -76,29 +88,56 @@ impl IsolatePool {
         start: Start,
         ended: impl FnOnce(End) + Send + 'static,
     ) -> std::io::Result<Place> {
-        let thread = self.choose()?;
+        let history = self.histories.of(&start.options.bundle, &start.module);
+        let thread = self.choose(history.is_brief())?;
         let trimmer = self.trimmer.clone();
         thread.spawn(move |slot| async move {
-            let end = javascript::run(start, slot).await;
+            let end = javascript::run(start, history, slot).await;
             trimmer.ended();
             ended(end);
         });
         Ok(Place(thread))
     }
 
-    /// The least loaded thread that is not stuck, or a new one while there may be more.
-    fn choose(&self) -> std::io::Result<Arc<IsolateThread>> {
-        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        let best = threads
-            .iter()
-            .min_by_key(|thread| (thread.stuck_for() > STUCK, thread.instances()))
-            .filter(|best| best.instances() == 0 || threads.len() >= self.max_threads)
-            .cloned();
-        if let Some(best) = best {
-            return Ok(best);
+    /// How many threads it has started.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        let groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        groups.brief.threads.len() + groups.other.threads.len()
+    }
+
+    fn choose(&self, brief: bool) -> std::io::Result<Arc<IsolateThread>> {
+        let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        if brief {
+            let thread = groups.brief.choose(&self.watchdog)?;
+            if !thread.is_stuck() {
+                return Ok(thread);
+            }
         }
-        let thread = Arc::new(IsolateThread::start(&self.watchdog)?);
-        threads.push(thread.clone());
+        groups.other.choose(&self.watchdog)
+    }
+}
+
+impl Group {
+    fn of(threads: usize) -> Self {
+        Self {
+            threads: Vec::new(),
+            max: threads.max(1),
+        }
+    }
+
+    /// The least loaded thread that is not stuck, or a new one while there may be more.
+    fn choose(&mut self, watchdog: &Watchdog) -> std::io::Result<Arc<IsolateThread>> {
+        let best = self
+            .threads
+            .iter()
+            .min_by_key(|thread| (thread.is_stuck(), thread.instances()))
+            .filter(|best| best.instances() == 0 || self.threads.len() >= self.max);
+        if let Some(best) = best {
+            return Ok(best.clone());
+        }
+        let thread = Arc::new(IsolateThread::start(watchdog)?);
+        self.threads.push(thread.clone());
         Ok(thread)
     }
 }

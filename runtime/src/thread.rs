@@ -78,8 +78,8 @@ impl IsolateThread {
         self.instances.load(Ordering::Relaxed)
     }
 
-    /// For how long the instance that has the thread now has kept it.
-    pub fn stuck_for(&self) -> std::time::Duration {
-        self.slot.stuck_for()
+    /// Whether one instance has kept the thread for so long that others here wait noticeably.
+    pub fn is_stuck(&self) -> bool {
+        self.slot.is_stuck()
     }
 }

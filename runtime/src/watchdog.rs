@@ -1,12 +1,18 @@
 //! Ends JavaScript that runs too long without giving its thread back.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use deno_core::v8;
 
+use crate::history::History;
+
 /// How often running slices are looked at; a limit is met this late at most.
 const TICK: Duration = Duration::from_millis(5);
+
+/// A slice of more CPU time is long: others on its thread wait noticeably.
+const LONG: Duration = Duration::from_millis(20);
 
 /// What one thread is running, for the watchdog to see.
 pub struct Slot {
@@ -16,17 +22,48 @@ pub struct Slot {
 
 #[derive(Default)]
 struct State {
-    running: Option<Running>,
-    /// Grows with each slice, so that two looks can tell whether it is still the same one.
-    slices: u64,
-    /// The slice and the thread's CPU time when the watchdog first saw it.
-    seen: Option<(u64, Duration)>,
+    running: Option<Arc<Watched>>,
+    /// What the watchdog knows of the slice that runs, once it has seen it.
+    seen: Option<Seen>,
 }
 
-struct Running {
+/// A slice that runs.
+#[derive(Clone, Copy)]
+struct Seen {
+    /// The thread's CPU time when the watchdog first saw it.
+    since: Duration,
+    /// It was found to be long.
+    long: bool,
+}
+
+/// An instance, as the watchdog knows it.
+pub struct Watched {
     handle: v8::IsolateHandle,
     limit: Duration,
-    ended: bool,
+    history: Arc<History>,
+    ended: AtomicBool,
+}
+
+impl Watched {
+    /// An instance whose isolate is ended by `handle` after `limit` of CPU time in one slice.
+    pub fn new(handle: v8::IsolateHandle, limit: Duration, history: Arc<History>) -> Arc<Self> {
+        Arc::new(Self {
+            handle,
+            limit,
+            history,
+            ended: AtomicBool::new(false),
+        })
+    }
+
+    /// Whether the watchdog ended one of its slices: then the isolate must be discarded.
+    pub fn is_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
+    }
+
+    fn end(&self) {
+        self.ended.store(true, Ordering::Relaxed);
+        self.handle.terminate_execution();
+    }
 }
 
 impl Slot {
@@ -47,54 +84,52 @@ impl Slot {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A slice begins; after `limit` of CPU time it is ended.
-    pub fn begin(&self, handle: &v8::IsolateHandle, limit: Duration) {
+    /// A slice begins; after its limit of CPU time it is ended.
+    pub fn begin(&self, watched: &Arc<Watched>) {
         let mut state = self.lock();
-        state.slices += 1;
-        state.running = Some(Running {
-            handle: handle.clone(),
-            limit,
-            ended: false,
-        });
+        state.running = Some(watched.clone());
+        state.seen = None;
     }
 
-    /// The slice is over. Returns whether the watchdog ended it: then the isolate must be discarded.
-    pub fn finish(&self) -> bool {
-        self.lock()
-            .running
-            .take()
-            .is_some_and(|running| running.ended)
-    }
-
-    /// For how long the current slice has run, as far as the watchdog knows. Zero between slices.
-    pub fn stuck_for(&self) -> Duration {
-        let state = self.lock();
-        match (&state.running, state.seen) {
-            (Some(_), Some((slice, since))) if slice == state.slices => {
-                self.cpu_time().saturating_sub(since)
-            }
-            _ => Duration::ZERO,
+    /// The slice is over. Under the lock, so that the end of a slice and its termination cannot cross.
+    pub fn finish(&self) {
+        let (running, seen) = {
+            let mut state = self.lock();
+            (state.running.take(), state.seen.take())
+        };
+        if let Some(running) = running
+            && !seen.is_some_and(|seen| seen.long)
+        {
+            running.history.short_stretch();
         }
     }
 
-    /// Looks at the slice. Under the lock, so that the end of a slice and its termination cannot cross.
+    /// Whether one instance has kept the thread for so long that others there wait noticeably, as far as the watchdog
+    /// knows.
+    pub fn is_stuck(&self) -> bool {
+        self.lock().seen.is_some_and(|seen| seen.long)
+    }
+
+    /// Looks at the slice.
     fn inspect(&self) {
         let mut state = self.lock();
-        let slices = state.slices;
-        if state.running.is_none() {
-            return;
-        }
+        let State { running, seen } = &mut *state;
+        let Some(running) = running else { return };
         let now = self.cpu_time();
-        match state.seen {
-            Some((slice, since)) if slice == slices => {
-                if let Some(running) = &mut state.running
-                    && now.saturating_sub(since) >= running.limit
-                {
-                    running.ended = true;
-                    running.handle.terminate_execution();
-                }
-            }
-            _ => state.seen = Some((slices, now)),
+        let Some(seen) = seen else {
+            *seen = Some(Seen {
+                since: now,
+                long: false,
+            });
+            return;
+        };
+        let used = now.saturating_sub(seen.since);
+        if used > LONG && !seen.long {
+            seen.long = true;
+            running.history.long_stretch();
+        }
+        if used >= running.limit {
+            running.end();
         }
     }
 

@@ -84,7 +84,7 @@ impl Args {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         self.network.choose();
         // Before there are other threads.
-        let isolates = Arc::new(IsolatePool::new(cores * THREADS_PER_CORE));
+        let isolates = Arc::new(IsolatePool::new(cores, cores * THREADS_PER_CORE));
         let runtime = match tokio::runtime::Runtime::new() {
             Ok(runtime) => runtime,
             Err(error) => return (Err(Failure::Lost(error.to_string())), log),

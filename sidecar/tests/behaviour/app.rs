@@ -19,7 +19,7 @@ static ISOLATES: OnceLock<Arc<IsolatePool>> = OnceLock::new();
 
 /// Starts V8; the main thread does, before there are others.
 pub fn start_isolates() {
-    ISOLATES.get_or_init(|| Arc::new(IsolatePool::new(64)));
+    ISOLATES.get_or_init(|| Arc::new(IsolatePool::new(2, 64)));
 }
 
 /// The engine that all tests share.
@@ -40,6 +40,8 @@ pub struct Setup {
     pub env: Vec<(String, String)>,
     /// Server instances that share the requests.
     pub servers: usize,
+    /// The isolates and their threads; else those that all tests share.
+    pub isolates: Option<Arc<IsolatePool>>,
     /// An existing store, to start a second time on the same state; else a fresh SQLite file.
     pub store: Option<Arc<dyn Store>>,
 }
@@ -62,6 +64,7 @@ impl Setup {
             input_gate: false,
             env: vec![],
             servers: 2,
+            isolates: None,
             store: None,
         }
     }
@@ -119,7 +122,7 @@ impl Setup {
                 });
             }),
         };
-        let app = App::start(isolates(), config);
+        let app = App::start(self.isolates.unwrap_or_else(isolates), config);
         TestApp {
             app,
             store,

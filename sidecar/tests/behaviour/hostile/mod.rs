@@ -15,6 +15,7 @@ mod loops;
 mod memory;
 mod resident;
 mod starts;
+mod threads;
 
 /// The files of this folder and their cases.
 pub const SECTIONS: &[(&str, &[Case])] = &[
@@ -25,6 +26,7 @@ pub const SECTIONS: &[(&str, &[Case])] = &[
     ("hostile_memory", memory::CASES),
     ("hostile_resident", resident::CASES),
     ("hostile_starts", starts::CASES),
+    ("hostile_threads", threads::CASES),
 ];
 
 /// Generous: a neighbour never waits as long as the longest loop and the noise of a busy machine together.
