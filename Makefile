@@ -1,6 +1,7 @@
 # Everything a person does here, by one name. Needs make, a C compiler and rustup; what a command needs
 # beyond those, it installs or explains. Every cargo command that may build V8 goes through scripts/with-v8, and
-# selects the whole workspace, so that one build of the dependencies serves them all.
+# selects the whole workspace, so that one build of the dependencies serves them all; but not for a release, which has
+# nothing in it that only tests ask for.
 
 EXAMPLE ?= chat-room
 ARGS ?=
@@ -20,7 +21,7 @@ build: ## build everything, unoptimised
 	@$(CARGO) build --workspace
 
 release: ## build the portside program, optimised, as target/release/portside
-	@$(CARGO) build --release --bin portside --bin portside-bench
+	@$(CARGO) build --release -p portside-cli
 
 test: ## run all tests
 	@scripts/need cargo cc
@@ -31,7 +32,7 @@ lint: ## check formatting, lints, file sizes and dependencies
 
 bench: release ## measure against workerd on this machine: make bench ARGS="--rounds 5"
 	@scripts/need node npm
-	@$(CARGO) run --release --bin portside-bench -- $(ARGS)
+	@$(CARGO) run --release -p portside-bench -- $(ARGS)
 
 wire: ## run the suites of others for WebSockets and HTTP/2: make wire ARGS="13.*"
 	@scripts/wire/run $(ARGS)

@@ -99,7 +99,7 @@ async fn run(args: Args) -> Result<()> {
             order.reverse(); // neither is always the one that runs on the warmer machine
         }
         for scenario in &scenarios {
-            for peer in &order {
+            for peer in order.iter().filter(|peer| scenario.is_for(**peer)) {
                 eprintln!(
                     "round {} of {rounds}: {} of {}",
                     round + 1,

@@ -87,8 +87,8 @@ impl Programs {
     }
 
     /// Starts the peer's server with this application, in a fresh folder and with nothing stored. Returns when
-    /// it answers.
-    pub async fn start(&self, peer: Peer, app: App) -> Result<Server> {
+    /// it answers. `store` is the URL of an empty database for Portside; without one it makes a file in that folder.
+    pub async fn start(&self, peer: Peer, app: App, store: Option<&str>) -> Result<Server> {
         let dir = tempfile::Builder::new()
             .prefix("portside-bench-")
             .tempdir()?;
@@ -113,6 +113,9 @@ impl Programs {
                 command
                     .arg(&self.portside)
                     .args(["dev", "app", "--port", &port]);
+                if let Some(store) = store {
+                    command.args(["--store", store]);
+                }
             }
             Peer::Workerd => {
                 fs::create_dir(dir.path().join("storage"))?;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 use hdrhistogram::Histogram;
+use portside_store::testing::PostgresServer;
 use serde::Serialize;
 
 use crate::http::{Connection, Getter};
@@ -44,6 +45,8 @@ pub enum Scenario {
     CounterOne,
     /// Durable increments of 1 000 workers
     CounterMany,
+    /// The same on Postgres, without a peer
+    CounterManyPostgres,
     /// A WebSocket that echoes
     Echo,
     /// A worker that repeats each message to 100 WebSockets
@@ -69,12 +72,18 @@ impl Scenario {
             Self::RoundTrip => "round trip to a warm worker",
             Self::CounterOne => "durable counter, 1 worker",
             Self::CounterMany => "durable counter, 1 000 workers",
+            Self::CounterManyPostgres => "durable counter, 1 000 workers, Postgres",
             Self::Echo => "WebSocket echo",
             Self::Broadcast => "WebSocket broadcast to 100",
             Self::Wake => "wake of a sleeping worker",
             Self::Memory => "memory of 1 000 awake workers",
             Self::Start => "process start",
         }
+    }
+
+    /// Whether this peer has the like.
+    pub fn is_for(self, peer: Peer) -> bool {
+        self != Self::CounterManyPostgres || peer == Peer::Portside
     }
 
     /// Measures one peer once, on a server of its own.
@@ -89,7 +98,15 @@ impl Scenario {
             Self::Wake => App::Sleepers,
             _ => App::Workers,
         };
-        let server = programs.start(peer, app).await?;
+        let postgres = match self {
+            Self::CounterManyPostgres => Some(PostgresServer::try_start()?),
+            _ => None,
+        };
+        let store = match &postgres {
+            Some(postgres) => Some(postgres.database().await),
+            None => None,
+        };
+        let server = programs.start(peer, app, store.as_deref()).await?;
         let address = server.address;
         let get = |paths| Getter::open_many(address, plan.connections, paths);
         let figures = match self {
@@ -105,7 +122,7 @@ impl Scenario {
                 let clients = get(vec!["/add?one".into()]).await?;
                 rates("requests", &closed_loop(&server, plan, clients).await?)
             }
-            Self::CounterMany => {
+            Self::CounterMany | Self::CounterManyPostgres => {
                 ask_all(&mut Connection::open(address).await?, &names("/add", MANY)).await?;
                 let clients = get(names("/add", MANY)).await?;
                 rates("requests", &closed_loop(&server, plan, clients).await?)

@@ -46,9 +46,17 @@ impl PostgresServer {
     /// If there is neither, saying what to install.
     #[must_use]
     pub fn start() -> Self {
+        Self::try_start().unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Starts a server, or finds the one that `PORTSIDE_TEST_POSTGRES` names.
+    ///
+    /// # Errors
+    /// There is neither; the error says what to install.
+    pub fn try_start() -> io::Result<Self> {
         match std::env::var(EXISTING) {
-            Ok(url) => Self { url, own: None },
-            Err(_) => Self::start_own().unwrap_or_else(|error| panic!("{error}")),
+            Ok(url) => Ok(Self { url, own: None }),
+            Err(_) => Self::start_own(),
         }
     }
 
