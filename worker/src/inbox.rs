@@ -20,6 +20,8 @@ pub struct Inbox {
 #[derive(Default)]
 struct State {
     stop: Stop,
+    /// What the instance knows of it.
+    stop_seen: Stop,
     control: VecDeque<Control>,
     queue: VecDeque<Incoming>,
     bytes: usize,
@@ -94,14 +96,21 @@ impl Inbox {
         }
         match wanted.and_then(|wanted| state.take_first(wanted)) {
             Some(incoming) => Next::Incoming(incoming),
-            None => Next::Nothing(state.stop),
+            None => {
+                state.stop_seen = state.stop;
+                Next::Nothing(state.stop)
+            }
         }
     }
 
-    /// Asks to be woken by the next event. Returns whether there is news, or something wanted, already.
+    /// Asks to be woken by the next event. Returns whether there is news, something wanted, or a request to stop that was
+    /// not seen yet.
     pub fn register(&self, waker: &Waker, wanted: fn(&Incoming) -> bool) -> bool {
         let mut state = self.lock();
-        if !state.control.is_empty() || state.queue.iter().any(wanted) {
+        if !state.control.is_empty()
+            || state.queue.iter().any(wanted)
+            || state.stop > state.stop_seen
+        {
             return true;
         }
         if !state
@@ -117,11 +126,14 @@ impl Inbox {
     /// Returns when others sent something. For use while no instance reads.
     pub async fn wait_for_event(&self) {
         std::future::poll_fn(|cx| {
-            self.forget_instance();
-            if self.register(cx.waker(), |_| true) {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
+            loop {
+                self.forget_instance();
+                if !self.register(cx.waker(), |_| true) {
+                    return Poll::Pending;
+                }
+                if !self.is_empty() {
+                    return Poll::Ready(());
+                }
             }
         })
         .await;
@@ -132,6 +144,7 @@ impl Inbox {
         let mut state = self.lock();
         state.control.clear();
         state.stop = Stop::No;
+        state.stop_seen = Stop::No;
     }
 
     /// Closes the inbox unless there is something to read. Returns whether it is closed now.
@@ -276,6 +289,16 @@ mod tests {
         assert!(control(&inbox));
         assert!(inbox.close_if_empty());
         assert!(matches!(inbox.receive(closed(1)), Err(Rejected::Closed(_))));
+    }
+
+    #[test]
+    fn a_request_to_stop_is_not_missed_before_the_instance_waits() {
+        let inbox = Inbox::new(1, 1);
+        assert_eq!(stop(&inbox), Stop::No);
+        inbox.stop(Stop::WhenFlushed); // nobody waits who could be woken
+        assert!(inbox.register(Waker::noop(), |_| true));
+        assert_eq!(stop(&inbox), Stop::WhenFlushed);
+        assert!(!inbox.register(Waker::noop(), |_| true), "it is known now");
     }
 
     #[test]

@@ -6,8 +6,11 @@ use portside_core::alarm::{Alarm, AlarmChange};
 use portside_core::keys::KeyRange;
 use portside_core::write::{Value, WriteBatch};
 
-/// Bytes of keys and values that are remembered at most once all are durable; then the store is asked again.
+/// Bytes that are remembered at most once all are durable; then the store is asked again.
 const MAX_CACHED: usize = 64 << 20;
+
+/// What remembering a key costs beside its bytes and its value's: also a key that is known not to be there takes memory.
+const ENTRY_BYTES: usize = 64;
 
 /// Bytes of keys and values that may wait to be durable; beyond them a write is refused, for the store does not keep up.
 pub const MAX_UNDURABLE: usize = 64 << 20;
@@ -26,9 +29,33 @@ pub struct Storage {
     /// Bytes put by each commit that is on its way, in order.
     in_flight: VecDeque<usize>,
     in_flight_bytes: usize,
-    operations: usize,
-    ended_operations: usize,
+    operations: Operations,
+    reads: Operations,
     reads_before_commit: usize,
+}
+
+/// Something whose outcome the application waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// The store is read.
+    Read,
+    /// The store is read as it was before this turn, whose commit waits for that.
+    ReadBeforeCommit,
+    /// A write is becoming durable.
+    Write,
+}
+
+/// Operations under way. One that has ended counts until the end of the turn, in which the application gets its outcome.
+#[derive(Default)]
+struct Operations {
+    begun: usize,
+    ended: usize,
+}
+
+impl Operations {
+    fn turn_ends(&mut self) {
+        self.begun -= std::mem::take(&mut self.ended);
+    }
 }
 
 impl Storage {
@@ -98,8 +125,10 @@ impl Storage {
 
     /// Ends a turn: what it wrote, to be committed. Nothing yet while a read must see the store as it was before.
     pub(crate) fn take_turn(&mut self) -> Option<WriteBatch> {
-        self.operations -= std::mem::take(&mut self.ended_operations);
+        self.operations.turn_ends();
+        self.reads.turn_ends();
         if self.reads_before_commit > 0 || self.pending.is_empty() {
+            self.forget_what_is_too_much();
             return None;
         }
         let bytes = std::mem::take(&mut self.pending_bytes);
@@ -114,34 +143,43 @@ impl Storage {
         self.pending_bytes = 0;
     }
 
-    /// The oldest commit on its way is durable. When none is left and no read could bring back something older, a worker
-    /// that knows too much forgets what the store knows as well.
+    /// The oldest commit on its way is durable.
     pub(crate) fn committed(&mut self) {
         self.in_flight_bytes -= self.in_flight.pop_front().unwrap_or(0);
-        let at_rest = self.is_durable() && self.operations == self.ended_operations;
-        if at_rest && self.known_bytes > MAX_CACHED {
+        self.forget_what_is_too_much();
+    }
+
+    /// A worker that knows too much forgets what the store knows as well. Not while a write is not durable, or while a read
+    /// could bring back what was older.
+    fn forget_what_is_too_much(&mut self) {
+        if self.known_bytes > MAX_CACHED && self.is_durable() && self.reads.begun == 0 {
             self.forget();
             self.complete = false;
         }
     }
 
-    /// An operation begins whose outcome the application waits for. While there are any, an input gate lets nothing in.
-    /// One that `reads_before_commit` holds this turn's commit back until it has ended.
-    pub fn operation_begins(&mut self, reads_before_commit: bool) {
-        self.operations += 1;
-        self.reads_before_commit += usize::from(reads_before_commit);
+    /// An operation begins. While there are any, an input gate lets nothing in.
+    pub fn operation_begins(&mut self, operation: Operation) {
+        self.operations.begun += 1;
+        if operation != Operation::Write {
+            self.reads.begun += 1;
+        }
+        self.reads_before_commit += usize::from(operation == Operation::ReadBeforeCommit);
     }
 
     /// It has ended; the application gets the outcome before the end of the turn.
-    pub fn operation_ended(&mut self, read_before_commit: bool) {
-        self.ended_operations += 1;
-        self.reads_before_commit -= usize::from(read_before_commit);
+    pub fn operation_ended(&mut self, operation: Operation) {
+        self.operations.ended += 1;
+        if operation != Operation::Write {
+            self.reads.ended += 1;
+        }
+        self.reads_before_commit -= usize::from(operation == Operation::ReadBeforeCommit);
     }
 
     /// Whether the application waits for the outcome of an operation.
     #[must_use]
     pub fn is_busy(&self) -> bool {
-        self.operations > 0
+        self.operations.begun > 0
     }
 
     /// Whether every key is known.
@@ -157,11 +195,9 @@ impl Storage {
 
     fn insert(&mut self, key: String, value: Option<Value>) {
         let key_bytes = key.len();
-        let bytes =
-            |value: &Option<Value>| key_bytes + value.as_ref().map_or(0, |value| value.len());
-        self.known_bytes += bytes(&value);
+        self.known_bytes += entry_bytes(key_bytes, value.as_ref());
         if let Some(old) = self.known.insert(key, value) {
-            self.known_bytes -= bytes(&old);
+            self.known_bytes -= entry_bytes(key_bytes, old.as_ref());
         }
     }
 
@@ -177,7 +213,7 @@ impl Storage {
     fn set(&mut self, key: String, value: Option<Value>) {
         if self.complete && value.is_none() {
             if let Some(old) = self.known.remove(&key) {
-                self.known_bytes -= key.len() + old.map_or(0, |value| value.len());
+                self.known_bytes -= entry_bytes(key.len(), old.as_ref());
             }
         } else {
             self.insert(key, value);
@@ -200,19 +236,26 @@ impl Storage {
     /// The wanted entries, from `stored` rows (empty when everything is known) and what is known.
     #[must_use]
     pub fn select(&self, range: &KeyRange, stored: Vec<(String, Value)>) -> Vec<(String, Value)> {
-        let mut merged: BTreeMap<&str, &Value> = if self.complete {
-            BTreeMap::new()
-        } else {
-            stored.iter().map(|(k, v)| (k.as_str(), v)).collect()
-        };
-        for (key, value) in self.known.range::<str, _>(range.bounds()) {
-            match value {
-                Some(value) if range.contains(key) => merged.insert(key, value),
-                _ => merged.remove(key.as_str()),
-            };
-        }
+        let known = self.known.range::<str, _>(range.bounds());
+        let known = known.filter(|(key, _)| range.contains(key));
         let limit = range.limit.unwrap_or(usize::MAX);
         let owned = |(key, value): (&str, &Value)| (key.to_owned(), value.clone());
+        if self.complete {
+            let there = known.filter_map(|(key, value)| Some((key.as_str(), value.as_ref()?)));
+            return if range.reverse {
+                there.rev().take(limit).map(owned).collect()
+            } else {
+                there.take(limit).map(owned).collect()
+            };
+        }
+        let mut merged: BTreeMap<&str, &Value> =
+            stored.iter().map(|(k, v)| (k.as_str(), v)).collect();
+        for (key, value) in known {
+            match value {
+                Some(value) => merged.insert(key, value),
+                None => merged.remove(key.as_str()),
+            };
+        }
         if range.reverse {
             merged.into_iter().rev().take(limit).map(owned).collect()
         } else {
@@ -223,12 +266,17 @@ impl Storage {
     /// The range to ask the store for, so that enough is left when known deletions are taken out.
     #[must_use]
     pub fn widened(&self, range: &KeyRange) -> KeyRange {
-        let deleted = self.known.values().filter(|value| value.is_none()).count();
+        let known = self.known.range::<str, _>(range.bounds());
+        let deleted = known.filter(|(_, value)| value.is_none()).count();
         KeyRange {
             limit: range.limit.map(|limit| limit + deleted),
             ..range.clone()
         }
     }
+}
+
+fn entry_bytes(key_bytes: usize, value: Option<&Value>) -> usize {
+    ENTRY_BYTES + key_bytes + value.map_or(0, |value| value.len())
 }
 
 #[cfg(test)]
@@ -273,17 +321,47 @@ mod tests {
         }
         storage.committed();
         assert!(storage.peek("a").is_some(), "something is on its way");
-        storage.operation_begins(false);
+        storage.operation_begins(Operation::Read);
         storage.committed();
         assert!(storage.peek("a").is_some(), "a read is under way");
-        storage.operation_ended(false);
-        storage.put("z".into(), value("1"));
-        assert!(storage.take_turn().is_some());
-        storage.committed();
+        storage.operation_ended(Operation::Read);
+        assert!(
+            storage.peek("a").is_some(),
+            "its outcome is not looked at yet"
+        );
+        assert!(storage.take_turn().is_none());
         assert_eq!(storage.peek("a"), None, "ask the store");
         storage.set("b".into(), Some(value("b")));
         storage.set("b".into(), None);
-        assert_eq!(storage.known_bytes, 1);
+        assert_eq!(storage.known_bytes, ENTRY_BYTES + 1);
+    }
+
+    #[test]
+    fn a_worker_that_waits_for_each_write_forgets_as_well() {
+        let mut storage = Storage::loaded(BTreeMap::new(), true, None);
+        let part: Value = vec![0; MAX_CACHED / 4].into();
+        for number in 0..20 {
+            storage.put(format!("key-{number}"), part.clone());
+            storage.operation_begins(Operation::Write);
+            assert!(storage.take_turn().is_some());
+            storage.committed();
+            storage.operation_ended(Operation::Write);
+            assert!(storage.take_turn().is_none());
+            assert!(storage.known_bytes <= MAX_CACHED, "{}", storage.known_bytes);
+        }
+    }
+
+    #[test]
+    fn a_worker_that_only_reads_forgets_as_well() {
+        let mut storage = Storage::loaded(BTreeMap::new(), false, None);
+        let keys = 2 * MAX_CACHED / (ENTRY_BYTES + 1_000);
+        for number in 0..keys {
+            storage.operation_begins(Operation::Read);
+            storage.operation_ended(Operation::Read);
+            storage.learn(vec![format!("{number:01000}")], BTreeMap::new());
+            assert!(storage.take_turn().is_none());
+        }
+        assert!(storage.known_bytes <= MAX_CACHED, "{}", storage.known_bytes);
     }
 
     #[test]
@@ -331,10 +409,10 @@ mod tests {
     #[test]
     fn a_turn_is_not_committed_before_the_reads_that_must_not_see_it() {
         let mut storage = Storage::loaded(BTreeMap::new(), false, None);
-        storage.operation_begins(true);
+        storage.operation_begins(Operation::ReadBeforeCommit);
         storage.delete("a".into());
         assert!(storage.take_turn().is_none());
-        storage.operation_ended(true);
+        storage.operation_ended(Operation::ReadBeforeCommit);
         assert!(storage.is_busy(), "its outcome is on its way");
         assert!(storage.take_turn().is_some());
         assert!(!storage.is_busy());

@@ -9,7 +9,7 @@ use portside_core::alarm::Alarm;
 use portside_core::keys::{self, KeyRange};
 use portside_core::write::Value;
 use portside_worker::engine::Shared;
-use portside_worker::storage::{MAX_UNDURABLE, Storage};
+use portside_worker::storage::{MAX_UNDURABLE, Operation, Storage};
 use serde::Deserialize;
 
 /// First byte of every stored value: structured-clone bytes of V8 follow. Readers refuse what they do not know.
@@ -108,10 +108,13 @@ pub(crate) async fn op_storage_load(
         return Ok(());
     };
     let reading = ledger.read(keys.clone());
-    instance.borrow_mut().storage.operation_begins(false);
+    instance
+        .borrow_mut()
+        .storage
+        .operation_begins(Operation::Read);
     let found = reading.await;
     let storage = &mut instance.borrow_mut().storage;
-    storage.operation_ended(false);
+    storage.operation_ended(Operation::Read);
     storage.learn(keys, found.map_err(JsErrorBox::generic)?);
     Ok(())
 }
@@ -128,9 +131,15 @@ pub(crate) async fn op_storage_exist(
         return Ok(0);
     };
     let reading = ledger.read(keys);
-    instance.borrow_mut().storage.operation_begins(true);
+    instance
+        .borrow_mut()
+        .storage
+        .operation_begins(Operation::ReadBeforeCommit);
     let found = reading.await;
-    instance.borrow_mut().storage.operation_ended(true);
+    instance
+        .borrow_mut()
+        .storage
+        .operation_ended(Operation::ReadBeforeCommit);
     Ok(found.map_err(JsErrorBox::generic)?.len())
 }
 
@@ -183,9 +192,15 @@ pub(crate) async fn op_storage_list(
     let mut stored = vec![];
     if let (Some(wide), Some(ledger)) = (wide, ledger) {
         let reading = ledger.list(wide);
-        instance.borrow_mut().storage.operation_begins(false);
+        instance
+            .borrow_mut()
+            .storage
+            .operation_begins(Operation::Read);
         let found = reading.await;
-        instance.borrow_mut().storage.operation_ended(false);
+        instance
+            .borrow_mut()
+            .storage
+            .operation_ended(Operation::Read);
         stored = found.map_err(JsErrorBox::generic)?;
     }
     let entries = instance.borrow().storage.select(&range, stored);
@@ -245,9 +260,15 @@ pub(crate) async fn op_storage_durable(
     let Some(durable) = instance.borrow_mut().when_durable(seq) else {
         return Ok(());
     };
-    instance.borrow_mut().storage.operation_begins(false);
+    instance
+        .borrow_mut()
+        .storage
+        .operation_begins(Operation::Write);
     let outcome = durable.await;
-    instance.borrow_mut().storage.operation_ended(false);
+    instance
+        .borrow_mut()
+        .storage
+        .operation_ended(Operation::Write);
     outcome.map_err(|_| JsErrorBox::generic("the write was not accepted"))
 }
 
