@@ -1,37 +1,16 @@
 //! What both databases' rows have in common.
 
-use std::collections::BTreeMap;
-
 use portside_core::alarm::Alarm;
 use portside_core::ids::{Epoch, ShardId, WorkerKey};
-use sqlx::{ColumnIndex, Database, Decode, Row, Type};
 
 use crate::{DueAlarm, Error, Loaded, Result};
 
-impl From<sqlx::Error> for Error {
-    fn from(error: sqlx::Error) -> Self {
-        match error {
-            sqlx::Error::PoolTimedOut => {
-                Self::Database("no connection to the database within 5 s".into())
-            }
-            other => Self::Database(other.to_string()),
-        }
-    }
-}
-
-/// Migrations that this version does not know, or knows otherwise, are another version's work.
-pub(crate) fn migration_failed(error: sqlx::migrate::MigrateError) -> Error {
-    use sqlx::migrate::MigrateError;
-    match error {
-        MigrateError::VersionMissing(number) | MigrateError::VersionMismatch(number) => {
-            Error::Incompatible(format!(
-                "the database's schema has a step {number} that this version does not know; \
-                 use the version that wrote it, or a newer one"
-            ))
-        }
-        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error.into(),
-        other => Error::Database(other.to_string()),
-    }
+/// Steps of the schema that this version does not know, or knows otherwise, are another version's work.
+pub(crate) fn unknown_step(number: i64) -> Error {
+    Error::Incompatible(format!(
+        "the database's schema has a step {number} that this version does not know; \
+         use the version that wrote it, or a newer one"
+    ))
 }
 
 pub(crate) fn check_shards(found: i64) -> Result<()> {
@@ -94,53 +73,43 @@ pub(crate) trait Columns {
     }
 }
 
-impl<R> Columns for R
-where
-    R: Row,
-    for<'c> &'c str: ColumnIndex<R>,
-    for<'r> Option<i64>: Decode<'r, R::Database> + Type<R::Database>,
-    for<'r> Option<Vec<u8>>: Decode<'r, R::Database> + Type<R::Database>,
-    R::Database: Database,
-{
-    fn int(&self, column: &str) -> Result<Option<i64>> {
-        Ok(self.try_get(column)?)
-    }
-
-    fn bytes(&self, column: &str) -> Result<Option<Vec<u8>>> {
-        Ok(self.try_get(column)?)
-    }
-}
-
 pub(crate) fn claimed(row: &impl Columns) -> Result<(ShardId, Epoch)> {
     let shard = unsigned("shard", row.int("shard")?.unwrap_or(-1))?;
     Ok((ShardId(shard), row.epoch()?))
 }
 
-/// Reads the rows of a `load` statement: none means fenced.
-pub(crate) fn loaded(rows: &[impl Columns]) -> Result<Option<Loaded>> {
-    let Some(first) = rows.first() else {
-        return Ok(None);
-    };
-    let alarm = first.alarm()?;
-    let found = first.int("found")?.unwrap_or(0);
-    let mut entries = BTreeMap::new();
-    for row in rows {
-        entries.extend(row.entry()?);
-    }
-    Ok(Some(Loaded {
-        complete: i64::try_from(entries.len()).is_ok_and(|read| read == found),
-        entries,
-        alarm,
-    }))
+/// What the rows of a `load` statement come to, read one by one.
+#[derive(Debug, Default)]
+pub(crate) struct Loading {
+    /// And how many entries the statement found. None of it before the first row.
+    loaded: Option<(Loaded, i64)>,
 }
 
-pub(crate) fn entries<T>(rows: &[impl Columns]) -> Result<T>
-where
-    T: FromIterator<(String, portside_core::write::Value)>,
-{
-    rows.iter()
-        .filter_map(|row| row.entry().transpose())
-        .collect()
+impl Loading {
+    pub fn add(&mut self, row: &impl Columns) -> Result<()> {
+        if self.loaded.is_none() {
+            let alarm = row.alarm()?;
+            let found = row.int("found")?.unwrap_or(0);
+            let loaded = Loaded {
+                alarm,
+                ..Loaded::default()
+            };
+            self.loaded = Some((loaded, found));
+        }
+        if let Some((loaded, _)) = &mut self.loaded {
+            loaded.entries.extend(row.entry()?);
+        }
+        Ok(())
+    }
+
+    /// No row means fenced.
+    pub fn end(self) -> Option<Loaded> {
+        let (loaded, found) = self.loaded?;
+        Some(Loaded {
+            complete: i64::try_from(loaded.entries.len()).is_ok_and(|read| read == found),
+            ..loaded
+        })
+    }
 }
 
 /// As `LIMIT` wants it.

@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used)] // These are tests.
 
-use portside_store::testing::PostgresServer;
+use portside_core::alarm::Alarm;
+use portside_core::ids::{PodId, SHARDS, WorkerKey};
+use portside_core::write::WriteBatch;
+use portside_store::testing::{Owner, PostgresServer};
 
 async fn refusal(url: &str) -> String {
     let refused = portside_store::open(url, "app").await;
@@ -28,11 +31,37 @@ async fn sqlite_wants_a_file_in_a_folder_that_exists() {
     let path = folder.path().join("missing/state.db");
     let message = refusal(&format!("sqlite:{}", path.display())).await;
     assert!(message.contains("missing/state.db"), "{message}");
+    assert!(message.contains("folder must exist"), "{message}");
 
     std::fs::write(folder.path().join("text"), "no database ".repeat(1000)).unwrap();
     let path = folder.path().join("text");
     let message = refusal(&format!("sqlite:{}", path.display())).await;
     assert!(message.contains("not a database"), "{message}");
+    assert!(message.contains("choose another file"), "{message}");
+}
+
+/// `files/sqlx.db` was written by a version whose driver was sqlx, and which was killed.
+#[tokio::test]
+async fn a_file_of_an_earlier_version_opens_with_its_data() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let earlier = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/files/sqlx.db");
+    std::fs::copy(earlier, &path).unwrap();
+    let store = portside_store::open(&format!("sqlite:{}", path.display()), "app").await;
+    let store = store.unwrap();
+    // Whoever wrote it is dead.
+    let pod = PodId(2);
+    store.register(pod, "a pod").await.unwrap();
+    let owner = Owner::claim(&store, pod).await;
+    assert_eq!(owner.epochs.len(), SHARDS as usize);
+    let worker = WorkerKey::new("w.js", "a").unwrap();
+    let loaded = owner.load(&worker).await.unwrap();
+    assert_eq!(&loaded.entries["key"][..], b"value");
+    assert_eq!(loaded.alarm, Some(Alarm::at(5)));
+    let mut batch = WriteBatch::default();
+    batch.write("key".into(), None);
+    owner.write(&worker, batch).await;
+    assert_eq!(owner.load(&worker).await.unwrap().entries.len(), 0);
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@
 //! comes after the takeover is refused. No clock is compared.
 
 mod arrays;
+mod convert;
 #[cfg(test)]
 mod plans;
 
@@ -133,7 +134,7 @@ async fn prepare(connection: &mut PgConnection, app: &str) -> Result<i32> {
     migrations.create_schema("portside");
     migrations.dangerous_set_table_name("portside.migration");
     let migrated = migrations.run_direct(None, connection, false).await;
-    migrated.map_err(rows::migration_failed)?;
+    migrated.map_err(convert::migration_failed)?;
 
     let mut transaction = connection.begin().await?;
     // The update makes the row ours, and returned, even if it was there.
@@ -290,7 +291,11 @@ impl Store for Postgres {
             .bind(Uuid::from_bytes(worker.0))
             .bind(rows::limit(max_keys.max(1)))
             .bind(rows::limit(max_bytes.max(1)));
-        rows::loaded(&self.rows(&self.readers, query).await?)
+        let mut loading = rows::Loading::default();
+        for row in &self.rows(&self.readers, query).await? {
+            loading.add(row)?;
+        }
+        Ok(loading.end())
     }
 
     async fn get(
@@ -305,7 +310,7 @@ impl Store for Postgres {
             .bind(shard.0.cast_signed())
             .bind(Uuid::from_bytes(worker.0))
             .bind(keys);
-        rows::entries(&self.rows(&self.readers, query).await?)
+        convert::entries(&self.rows(&self.readers, query).await?)
     }
 
     async fn list(
@@ -322,7 +327,7 @@ impl Store for Postgres {
             .bind(from)
             .bind(to)
             .bind(rows::limit(range.limit.unwrap_or(usize::MAX)));
-        rows::entries(&self.rows(&self.readers, query).await?)
+        convert::entries(&self.rows(&self.readers, query).await?)
     }
 
     async fn commit(&self, commits: &[Commit]) -> Result<Vec<Outcome>> {

@@ -1,114 +1,130 @@
 //! The transaction behind `commit`.
 
-use sqlx::SqliteConnection;
-use sqlx::sqlite::SqlitePool;
+use rusqlite::{CachedStatement, Connection, OptionalExtension, TransactionBehavior};
 
 use super::blob;
-use crate::Result;
-use crate::fold::{Folded, WorkerWrites};
+use crate::fold::{WorkerWrites, fold};
 use crate::rows::{self, Columns};
+use crate::{Commit, Outcome, Result};
 
 const HELD: &str =
-    "SELECT 1 FROM shard WHERE pool = $1 AND shard = $2 AND owner = $3 AND epoch = $4";
-const CLEAR: &str = "DELETE FROM kv WHERE pool = $1 AND shard = $2 AND worker = $3";
-const DELETE: &str = "DELETE FROM kv WHERE pool = $1 AND shard = $2 AND worker = $3 AND key = $4";
-const PUT: &str = "INSERT INTO kv (pool, shard, worker, key, value) VALUES ($1, $2, $3, $4, $5) \
+    "SELECT 1 FROM shard WHERE pool = ?1 AND shard = ?2 AND owner = ?3 AND epoch = ?4";
+const CLEAR: &str = "DELETE FROM kv WHERE pool = ?1 AND shard = ?2 AND worker = ?3";
+const DELETE: &str = "DELETE FROM kv WHERE pool = ?1 AND shard = ?2 AND worker = ?3 AND key = ?4";
+const PUT: &str = "INSERT INTO kv (pool, shard, worker, key, value) VALUES (?1, ?2, ?3, ?4, ?5) \
     ON CONFLICT DO UPDATE SET value = excluded.value";
 const FIND_WORKER: &str = "SELECT scheduled, retries, due FROM worker \
-    WHERE pool = $1 AND shard = $2 AND worker = $3";
+    WHERE pool = ?1 AND shard = ?2 AND worker = ?3";
 const KEEP_WORKER: &str = "INSERT INTO worker \
     (pool, shard, worker, script, name, scheduled, retries, due) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO UPDATE \
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO UPDATE \
     SET scheduled = excluded.scheduled, retries = excluded.retries, due = excluded.due";
-const DROP_WORKER: &str = "DELETE FROM worker WHERE pool = $1 AND shard = $2 AND worker = $3";
-const HAS_KEYS: &str = "SELECT 1 FROM kv WHERE pool = $1 AND shard = $2 AND worker = $3 LIMIT 1";
+const DROP_WORKER: &str = "DELETE FROM worker WHERE pool = ?1 AND shard = ?2 AND worker = ?3";
+const HAS_KEYS: &str = "SELECT 1 FROM kv WHERE pool = ?1 AND shard = ?2 AND worker = ?3 LIMIT 1";
 
-type Query = sqlx::query::Query<'static, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
-
-/// Writes what the fences allow, in one transaction. Says which of them held.
-pub(super) async fn write(
-    writer: &SqlitePool,
+/// Writes what the fences allow, in one transaction: one flush, however many commits.
+pub(super) fn write(
+    connection: &mut Connection,
     pool: i64,
-    folded: &Folded<'_>,
-) -> Result<Vec<bool>> {
+    commits: &[Commit],
+) -> Result<Vec<Outcome>> {
+    let commits: Vec<&Commit> = commits.iter().collect();
+    let folded = fold(&commits);
     // Immediate: nobody else can change a fence between its check and the end.
-    let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
-    let mut held = Vec::with_capacity(folded.fences.len());
-    for fence in &folded.fences {
-        let found = sqlx::query(HELD)
-            .bind(pool)
-            .bind(fence.shard.0)
-            .bind(blob(fence.pod))
-            .bind(rows::epoch(fence.epoch))
-            .fetch_optional(&mut *transaction)
-            .await?;
-        held.push(found.is_some());
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let mut outcomes = Vec::with_capacity(folded.fences.len());
+    {
+        let mut held = transaction.prepare_cached(HELD)?;
+        for fence in &folded.fences {
+            let (shard, epoch) = (fence.shard.0, rows::epoch(fence.epoch));
+            outcomes.push(match held.exists((pool, shard, blob(fence.pod), epoch))? {
+                true => Outcome::Committed,
+                false => Outcome::Fenced,
+            });
+        }
+        let mut statements = Statements::prepare(&transaction)?;
+        for worker in &folded.workers {
+            if outcomes[worker.fence] == Outcome::Committed {
+                let shard = folded.fences[worker.fence].shard.0;
+                let row = (pool, shard, worker.id.0);
+                statements.write_keys(worker, row)?;
+                statements.write_worker(worker, row)?;
+            }
+        }
     }
-    for worker in folded.workers.iter().filter(|it| held[it.fence]) {
-        let shard = folded.fences[worker.fence].shard.0;
-        let of_worker = move |sql| {
-            let query: Query = sqlx::query(sql).bind(pool).bind(shard);
-            query.bind(worker.id.0.to_vec())
-        };
-        write_keys(&mut transaction, worker, of_worker).await?;
-        write_worker(&mut transaction, worker, of_worker).await?;
-    }
-    transaction.commit().await?;
-    Ok(held)
+    transaction.commit()?;
+    Ok(folded.fence_of.iter().map(|&it| outcomes[it]).collect())
 }
 
-async fn write_keys(
-    connection: &mut SqliteConnection,
-    worker: &WorkerWrites<'_>,
-    of_worker: impl Fn(&'static str) -> Query,
-) -> Result<()> {
-    let writes = &worker.writes;
-    if writes.clear {
-        of_worker(CLEAR).execute(&mut *connection).await?;
-    }
-    for key in &writes.deletes {
-        let query = of_worker(DELETE).bind(key.as_bytes());
-        query.execute(&mut *connection).await?;
-    }
-    for (key, value) in &writes.puts {
-        let query = of_worker(PUT).bind(key.as_bytes()).bind(&value[..]);
-        query.execute(&mut *connection).await?;
-    }
-    Ok(())
+/// A worker's pool, shard and id.
+type Row = (i64, u32, [u8; 16]);
+
+/// Found once for a transaction, not for each row.
+struct Statements<'c> {
+    clear: CachedStatement<'c>,
+    delete: CachedStatement<'c>,
+    put: CachedStatement<'c>,
+    find_worker: CachedStatement<'c>,
+    keep_worker: CachedStatement<'c>,
+    drop_worker: CachedStatement<'c>,
+    has_keys: CachedStatement<'c>,
 }
 
-/// A worker has a row exactly while it has a key or an alarm.
-async fn write_worker(
-    connection: &mut SqliteConnection,
-    worker: &WorkerWrites<'_>,
-    of_worker: impl Fn(&'static str) -> Query,
-) -> Result<()> {
-    let writes = &worker.writes;
-    let row = of_worker(FIND_WORKER)
-        .fetch_optional(&mut *connection)
-        .await?;
-    let known = row.is_some();
-    let stored = row.map_or(Ok(None), |row| row.alarm())?;
-    let alarm = writes.alarm.apply(stored);
-    let kept = alarm.is_some()
-        || !writes.puts.is_empty()
-        || (!writes.clear
-            && of_worker(HAS_KEYS)
-                .fetch_optional(&mut *connection)
-                .await?
-                .is_some());
-    if !kept && known {
-        of_worker(DROP_WORKER).execute(&mut *connection).await?;
+impl<'c> Statements<'c> {
+    fn prepare(connection: &'c Connection) -> Result<Self> {
+        Ok(Self {
+            clear: connection.prepare_cached(CLEAR)?,
+            delete: connection.prepare_cached(DELETE)?,
+            put: connection.prepare_cached(PUT)?,
+            find_worker: connection.prepare_cached(FIND_WORKER)?,
+            keep_worker: connection.prepare_cached(KEEP_WORKER)?,
+            drop_worker: connection.prepare_cached(DROP_WORKER)?,
+            has_keys: connection.prepare_cached(HAS_KEYS)?,
+        })
     }
-    if kept && (!known || alarm != stored) {
-        of_worker(KEEP_WORKER)
-            .bind(worker.key.script().as_bytes())
-            .bind(worker.key.name().as_bytes())
-            .bind(alarm.map(|alarm| alarm.scheduled))
-            .bind(alarm.map(|alarm| alarm.retries))
-            .bind(alarm.map(|alarm| alarm.due))
-            .execute(&mut *connection)
-            .await?;
+
+    fn write_keys(&mut self, worker: &WorkerWrites<'_>, row: Row) -> Result<()> {
+        let (pool, shard, id) = row;
+        let writes = &worker.writes;
+        if writes.clear {
+            self.clear.execute(row)?;
+        }
+        for key in &writes.deletes {
+            self.delete.execute((pool, shard, id, key.as_bytes()))?;
+        }
+        for (key, value) in &writes.puts {
+            let entry = (pool, shard, id, key.as_bytes(), &value[..]);
+            self.put.execute(entry)?;
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// A worker has a row exactly while it has a key or an alarm.
+    fn write_worker(&mut self, worker: &WorkerWrites<'_>, row: Row) -> Result<()> {
+        let (pool, shard, id) = row;
+        let writes = &worker.writes;
+        let found = self.find_worker.query_row(row, |row| Ok(row.alarm()));
+        let found = found.optional()?.transpose()?;
+        let stored = found.flatten();
+        let alarm = writes.alarm.apply(stored);
+        let kept = alarm.is_some()
+            || !writes.puts.is_empty()
+            || (!writes.clear && self.has_keys.exists(row)?);
+        if !kept && found.is_some() {
+            self.drop_worker.execute(row)?;
+        }
+        if kept && (found.is_none() || alarm != stored) {
+            self.keep_worker.execute((
+                pool,
+                shard,
+                id,
+                worker.key.script().as_bytes(),
+                worker.key.name().as_bytes(),
+                alarm.map(|alarm| alarm.scheduled),
+                alarm.map(|alarm| alarm.retries),
+                alarm.map(|alarm| alarm.due),
+            ))?;
+        }
+        Ok(())
+    }
 }

@@ -163,11 +163,11 @@ pub async fn stored_workers(fixture: &Fixture) -> i64 {
     if fixture.url == MODEL {
         return fixture.store.count_workers().await.unwrap().cast_signed();
     }
-    if fixture.url.starts_with("sqlite:") {
+    if let Some(path) = fixture.url.strip_prefix("sqlite:") {
         let sql = "SELECT count(*) FROM worker w JOIN pool p USING (pool) WHERE p.name = $1";
-        let mut file = sqlx::SqliteConnection::connect(&fixture.url).await.unwrap();
-        let counted = sqlx::query_scalar(sql).bind(&fixture.app);
-        return counted.fetch_one(&mut file).await.unwrap();
+        let file = rusqlite::Connection::open(path).unwrap();
+        let counted = file.query_row(sql, [&fixture.app], |row| row.get(0));
+        return counted.unwrap();
     }
     let sql = "SELECT count(*) FROM portside.worker w JOIN portside.pool p USING (pool) \
         WHERE p.name = $1";

@@ -1,0 +1,49 @@
+//! The driver's errors and rows as this crate's.
+
+use sqlx::Row;
+use sqlx::migrate::MigrateError;
+use sqlx::postgres::PgRow;
+
+use crate::rows::{self, Columns};
+use crate::{Error, Result};
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::PoolTimedOut => {
+                Self::Database("no connection to the database within 5 s".into())
+            }
+            other => Self::Database(other.to_string()),
+        }
+    }
+}
+
+pub(super) fn migration_failed(error: MigrateError) -> Error {
+    match error {
+        MigrateError::VersionMissing(number) | MigrateError::VersionMismatch(number) => {
+            rows::unknown_step(number)
+        }
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error.into(),
+        other => Error::Database(other.to_string()),
+    }
+}
+
+impl Columns for PgRow {
+    fn int(&self, column: &str) -> Result<Option<i64>> {
+        Ok(self.try_get(column)?)
+    }
+
+    fn bytes(&self, column: &str) -> Result<Option<Vec<u8>>> {
+        Ok(self.try_get(column)?)
+    }
+}
+
+/// The entries of a `get` or `list`.
+pub(super) fn entries<T>(rows: &[PgRow]) -> Result<T>
+where
+    T: FromIterator<(String, portside_core::write::Value)>,
+{
+    rows.iter()
+        .filter_map(|row| row.entry().transpose())
+        .collect()
+}

@@ -1,0 +1,107 @@
+//! Opening a file.
+
+use std::ffi::OsString;
+use std::fs::{File, TryLockError};
+use std::path::Path;
+
+use portside_core::ids::SHARDS;
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use super::thread::Threads;
+use super::{PATIENCE, Sqlite, schema};
+use crate::{Error, Result, rows};
+
+const READERS: usize = 3;
+/// More than there are different statements.
+const STATEMENTS: usize = 50;
+
+impl Sqlite {
+    /// Opens the file, made if missing, and brings its schema up to date.
+    ///
+    /// # Errors
+    /// As [`crate::open()`], and [`Error::Database`] if another store has the file open.
+    pub async fn open(path: &Path, app: &str) -> Result<Self> {
+        let (path, app) = (path.to_owned(), app.to_owned());
+        let opening = tokio::task::spawn_blocking(move || open(&path, &app));
+        let opened = opening.await;
+        opened.map_err(|error| Error::Database(format!("cannot open the database: {error}")))?
+    }
+}
+
+fn open(path: &Path, app: &str) -> Result<Sqlite> {
+    if path.as_os_str().is_empty() || path.to_string_lossy().contains(":memory:") {
+        return Err(Error::Database(
+            "sqlite: needs the path of a file, for the data is to last".into(),
+        ));
+    }
+    let lock = lock(path)?;
+    let failed = |error: Error| match error {
+        Error::Database(why) => Error::Database(format!("cannot open {}: {why}", path.display())),
+        other => other,
+    };
+    let (pool, writer) = open_writer(path, app).map_err(failed)?;
+    let reader = || connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(failed);
+    let readers = (0..READERS).map(|_| reader()).collect::<Result<_>>()?;
+    Ok(Sqlite {
+        pool,
+        readers: Threads::start("sqlite reader", readers, PATIENCE)?,
+        loader: Threads::start("sqlite loader", vec![reader()?], PATIENCE)?,
+        writer: Threads::start("sqlite writer", vec![writer], PATIENCE)?,
+        _lock: lock,
+    })
+}
+
+fn open_writer(path: &Path, app: &str) -> Result<(i64, Connection)> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+    let mut writer = connect(path, flags)?;
+    writer.pragma_update(None, "journal_mode", "wal")?;
+    writer.pragma_update(None, "synchronous", "full")?;
+    writer.pragma_update(None, "foreign_keys", true)?;
+    schema::bring_up_to_date(&mut writer)?;
+    Ok((prepare(&mut writer, app)?, writer))
+}
+
+fn connect(path: &Path, flags: OpenFlags) -> Result<Connection> {
+    // Each connection stays on one thread at a time.
+    let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(PATIENCE)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(connection)
+}
+
+/// Takes the file for this process. Not by a lock on the file itself: closing any handle to it would drop SQLite's own.
+fn lock(path: &Path) -> Result<File> {
+    let mut beside = OsString::from(path);
+    beside.push(".lock");
+    let shown = path.display();
+    let failed = |error| Error::Database(format!("cannot lock {shown}: {error}"));
+    let file = File::create(&beside).map_err(|error| {
+        Error::Database(format!(
+            "cannot lock {shown}: {error}; its folder must exist, and this process must be able to write it"
+        ))
+    })?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+        Err(TryLockError::WouldBlock) => Err(Error::Database(format!(
+            "{shown} is in use by another process: stop that one, or choose another file"
+        ))),
+    }
+}
+
+/// Finds or makes the application's pool. Pods of earlier processes are dead, for the lock is ours.
+fn prepare(writer: &mut Connection, app: &str) -> Result<i64> {
+    const POOL: &str = "INSERT INTO pool (name, shards) VALUES (?1, ?2) \
+        ON CONFLICT (name) DO UPDATE SET name = excluded.name RETURNING pool, shards";
+    const FILL: &str = "WITH RECURSIVE n (shard) AS (SELECT 0 UNION ALL SELECT shard + 1 FROM n WHERE shard + 1 < ?2) \
+        INSERT INTO shard (pool, shard) SELECT ?1, shard FROM n WHERE true ON CONFLICT DO NOTHING";
+    let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    transaction.execute("DELETE FROM pod", [])?;
+    let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+    let (pool, shards) = transaction.query_row(POOL, (app, SHARDS), read)?;
+    rows::check_shards(shards)?;
+    transaction.execute(FILL, (pool, SHARDS))?;
+    transaction.commit()?;
+    Ok(pool)
+}

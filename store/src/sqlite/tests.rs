@@ -1,0 +1,161 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+
+use futures::FutureExt;
+use portside_core::ids::WorkerKey;
+use portside_core::write::WriteBatch;
+use tempfile::TempDir;
+
+use super::*;
+use crate::testing::Owner;
+
+fn worker(name: &str) -> WorkerKey {
+    WorkerKey::new("w.js", name).unwrap()
+}
+
+fn put(key: &str, value: &[u8]) -> WriteBatch {
+    let mut batch = WriteBatch::default();
+    batch.write(key.into(), Some(value.into()));
+    batch
+}
+
+/// A store and who owns all of it.
+struct Fixture {
+    store: Arc<Sqlite>,
+    owner: Owner,
+    path: PathBuf,
+    folder: TempDir,
+}
+
+impl Fixture {
+    async fn open() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        let store = Arc::new(Sqlite::open(&path, "app").await.unwrap());
+        store.register(PodId(1), "a pod").await.unwrap();
+        let owner = Owner::claim(&(store.clone() as Arc<dyn Store>), PodId(1)).await;
+        Self {
+            store,
+            owner,
+            path,
+            folder,
+        }
+    }
+
+    /// Has the writer's connection changed.
+    async fn set(&self, pragma: &'static str, value: i64) {
+        let set = move |it: &mut Connection| Ok(it.pragma_update(None, pragma, value)?);
+        self.store.writer.call(set).await.unwrap();
+    }
+
+    /// Why a commit of one key fails.
+    async fn refusal(&self, value: &[u8]) -> String {
+        let commit = self.owner.commit(&worker("a"), put("k", value));
+        let failed = self.store.commit(&[commit]).await;
+        failed.unwrap_err().to_string()
+    }
+
+    /// How many transactions are in the log.
+    fn logged(&self) -> usize {
+        let mut log = self.path.clone().into_os_string();
+        log.push("-wal");
+        let log = std::fs::read(log).unwrap();
+        let page = u32::from_be_bytes(log[8..12].try_into().unwrap());
+        // Of a transaction, the last frame alone has the number of pages then.
+        let frames = log[32..].chunks(24 + page as usize);
+        frames.filter(|frame| frame[4..8] != [0; 4]).count()
+    }
+}
+
+#[tokio::test]
+async fn a_call_is_one_transaction() {
+    let fixture = Fixture::open().await;
+    let before = fixture.logged();
+    let commits: Vec<Commit> = (0..100)
+        .map(|n| fixture.owner.commit(&worker(&n.to_string()), put("k", b"")))
+        .collect();
+    fixture.store.commit(&commits).await.unwrap();
+    assert_eq!(fixture.logged(), before + 1);
+}
+
+#[tokio::test]
+async fn long_lists_hold_up_neither_loads_nor_commits() {
+    let fixture = Fixture::open().await;
+    let (release, released) = channel::<()>();
+    let released = Arc::new(std::sync::Mutex::new(released));
+    let lists: Vec<_> = (0..10)
+        .map(|_| {
+            let released = released.clone();
+            let mut list = Box::pin(fixture.store.readers.call(move |_| {
+                let _ = released.lock().unwrap().recv();
+                Ok(())
+            }));
+            assert!(list.as_mut().now_or_never().is_none());
+            list
+        })
+        .collect();
+    fixture.owner.write(&worker("a"), put("k", b"v")).await;
+    let loaded = fixture.owner.load(&worker("a")).await.unwrap();
+    assert_eq!(loaded.entries.len(), 1);
+    drop(release);
+    for list in lists {
+        list.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_an_error_that_says_so_and_passes() {
+    let fixture = Fixture::open().await;
+    fixture.set("max_page_count", 1).await; // As many as there are.
+    let error = fixture.refusal(&vec![0; 1 << 20]).await;
+    assert!(
+        error.contains("full") && error.contains("make room"),
+        "{error}"
+    );
+    fixture.set("max_page_count", 1 << 30).await;
+    fixture.owner.write(&worker("a"), put("k", b"v")).await;
+}
+
+#[tokio::test]
+async fn a_locked_file_is_an_error_that_says_so_and_passes() {
+    let fixture = Fixture::open().await;
+    fixture.set("busy_timeout", 1).await;
+    let shell = Connection::open(&fixture.path).unwrap();
+    shell.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let error = fixture.refusal(b"v").await;
+    assert!(error.contains("locked"), "{error}");
+    assert!(error.contains("another program"), "{error}");
+    shell.execute_batch("ROLLBACK").unwrap();
+    fixture.owner.write(&worker("a"), put("k", b"v")).await;
+}
+
+#[tokio::test]
+async fn what_may_not_be_written_is_an_error_that_says_so() {
+    let fixture = Fixture::open().await;
+    fixture.set("query_only", 1).await;
+    let error = fixture.refusal(b"v").await;
+    assert!(error.contains("readonly"), "{error}");
+    assert!(error.contains("let this process write"), "{error}");
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_an_error_that_says_so() {
+    let fixture = Fixture::open().await;
+    fixture.owner.write(&worker("a"), put("k", b"v")).await;
+    let Fixture {
+        store,
+        owner,
+        path,
+        folder,
+    } = fixture;
+    drop((store, owner));
+    let mut bytes = std::fs::read(&path).unwrap();
+    // All but the first page, which has the schema.
+    bytes[4096..].fill(0xee);
+    std::fs::write(&path, bytes).unwrap();
+    let error = Sqlite::open(&path, "app").await.unwrap_err().to_string();
+    assert!(error.contains("damaged"), "{error}");
+    assert!(error.contains("state.db"), "{error}");
+    drop(folder);
+}

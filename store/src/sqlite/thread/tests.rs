@@ -1,0 +1,108 @@
+use std::sync::mpsc::{Sender, channel};
+
+use futures::FutureExt;
+
+use super::*;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A thread with a table `t` of its own.
+fn thread(patience: Duration) -> Threads {
+    let connection = Connection::open_in_memory().unwrap();
+    connection.execute_batch("CREATE TABLE t (n)").unwrap();
+    Threads::start("test", vec![connection], patience).unwrap()
+}
+
+fn insert(connection: &mut Connection) -> Result<usize> {
+    Ok(connection.execute("INSERT INTO t VALUES (1)", [])?)
+}
+
+fn count(connection: &mut Connection) -> Result<u32> {
+    Ok(connection.query_row("SELECT count(*) FROM t", [], |row| row.get(0))?)
+}
+
+/// Occupies the thread until the sender is used or dropped.
+fn occupy(threads: &Threads) -> Sender<()> {
+    let (release, released) = channel();
+    let wait = threads.call(move |_| {
+        let _ = released.recv();
+        Ok(())
+    });
+    assert!(wait.now_or_never().is_none());
+    release
+}
+
+#[tokio::test]
+async fn a_panic_is_its_callers_error_and_undone() {
+    let thread = thread(PATIENCE);
+    let panicking = thread.call::<()>(|connection| {
+        let mut transaction = connection.transaction()?;
+        transaction.set_drop_behavior(rusqlite::DropBehavior::Rollback);
+        transaction.execute("INSERT INTO t VALUES (1)", [])?;
+        panic!("in the middle");
+    });
+    let error = panicking.await.unwrap_err().to_string();
+    assert!(error.contains("panicked"), "{error}");
+    assert_eq!(thread.call(count).await.unwrap(), 0);
+    assert_eq!(thread.call(insert).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn what_was_asked_for_is_done_though_nobody_waits() {
+    let thread = thread(PATIENCE);
+    let release = occupy(&thread);
+    assert!(thread.call(insert).now_or_never().is_none());
+    drop(release);
+    assert_eq!(thread.call(count).await.unwrap(), 1);
+}
+
+/// A result that harms the thread: nobody takes it, so the thread drops it.
+struct Deadly;
+
+impl Drop for Deadly {
+    fn drop(&mut self) {
+        panic!("dropped by the thread");
+    }
+}
+
+#[tokio::test]
+async fn a_thread_that_ends_is_an_error_for_everybody() {
+    let thread = thread(PATIENCE);
+    let release = occupy(&thread);
+    assert!(thread.call(|_| Ok(Deadly)).now_or_never().is_none());
+    let mut waiting = Box::pin(thread.call(insert));
+    assert!(waiting.as_mut().now_or_never().is_none());
+    drop(release);
+    for ended in [waiting.await, thread.call(insert).await] {
+        let error = ended.unwrap_err().to_string();
+        assert!(error.contains("has ended"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn who_waits_too_long_for_a_turn_is_refused() {
+    let patience = Duration::from_millis(50);
+    let thread = thread(patience);
+    let release = occupy(&thread);
+    let mut late = Box::pin(thread.call(insert));
+    assert!(late.as_mut().now_or_never().is_none());
+    std::thread::sleep(patience * 2);
+    drop(release);
+    let error = late.await.unwrap_err().to_string();
+    assert!(error.contains("had no time"), "{error}");
+    assert_eq!(thread.call(count).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn dropping_does_first_what_was_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("t");
+    let connection = Connection::open(&path).unwrap();
+    connection.execute_batch("CREATE TABLE t (n)").unwrap();
+    let threads = Threads::start("test", vec![connection], PATIENCE).unwrap();
+    let release = occupy(&threads);
+    assert!(threads.call(insert).now_or_never().is_none());
+    drop(release);
+    drop(threads);
+    assert_eq!(count(&mut Connection::open(&path).unwrap()).unwrap(), 1);
+}
