@@ -343,6 +343,7 @@ spec:
     cpu: 250ms
     requestTimeout: 1m30s
     idle: 5s
+    awakeWorkers: 500
   concurrency:
     inputGate: true
 "#;
@@ -361,6 +362,7 @@ spec:
                 cpu: Duration::from_millis(250),
                 request: Duration::from_secs(90),
                 idle: Duration::from_secs(5),
+                awake_workers: Some(500),
                 ..Limits::default()
             }
         );

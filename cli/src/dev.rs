@@ -1,6 +1,7 @@
 //! `portside dev`
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -59,6 +60,9 @@ pub struct Args {
     trusted_proxy: Vec<IpNet>,
     #[command(flatten)]
     network: NetworkArgs,
+    /// How many workers may be awake at a time, instead of the manifest's spec.limits.awakeWorkers
+    #[arg(long, value_name = "NUMBER")]
+    awake_workers: Option<NonZeroUsize>,
     /// The main module, relative to the folder
     #[arg(long, value_name = "MODULE")]
     main: Option<String>,
@@ -78,7 +82,7 @@ impl Args {
                     .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error")),
             )
             .init();
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         self.network.choose();
         // Before there are other threads.
         let isolates = Arc::new(IsolatePool::new(cores, cores * THREADS_PER_CORE));
@@ -99,6 +103,7 @@ impl Args {
             env_file,
             trusted_proxy,
             network: _,
+            awake_workers,
             main,
             no_watch,
         } = self;
@@ -112,6 +117,7 @@ impl Args {
         let source = Source {
             provided: Provided::read(env_file.as_deref(), variables)?,
             options: Options { main },
+            awake_workers,
             dir,
         };
         // Before the files are read, or a change in between would be missed.
@@ -139,6 +145,7 @@ impl Args {
                 store,
                 servers: cores,
                 log: Box::new(move |line| console.write(line)),
+                memory: portside_sidecar::memory::of_process(),
             },
         );
         let config = DoorConfig {
@@ -174,6 +181,7 @@ struct Source {
     dir: PathBuf,
     options: Options,
     provided: Provided,
+    awake_workers: Option<NonZeroUsize>,
 }
 
 impl Source {
@@ -191,7 +199,10 @@ impl Source {
         let name = manifest
             .as_ref()
             .map_or_else(|| folder().into_owned(), |manifest| manifest.name.clone());
-        let class = class(bundle, manifest.as_ref(), env);
+        let mut class = class(bundle, manifest.as_ref(), env);
+        if let Some(workers) = self.awake_workers {
+            Arc::make_mut(&mut class.limits).awake_workers = Some(workers.get());
+        }
         Ok((class, name))
     }
 }

@@ -13,7 +13,7 @@ mod harness;
 
 use std::fs;
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
 
@@ -425,4 +425,89 @@ async fn only_a_change_of_what_runs_reloads() {
     assert_eq!(app.get("/").await.json()["version"], "two");
     assert_eq!(unwatched.get("/").await.json()["version"], "one");
     assert!(!unwatched.output().contains("reloaded"));
+}
+
+/// A control group with a limit of memory, made in that of this process; removed with this.
+struct Group(PathBuf);
+
+impl Group {
+    /// An error says why there can be none here.
+    fn with_memory(bytes: usize) -> Result<Self, String> {
+        let groups = fs::read_to_string("/proc/self/cgroup").map_err(|error| error.to_string())?;
+        let one = groups.lines().find_map(|line| line.split_once(":memory:"));
+        let two = groups.lines().find_map(|line| line.strip_prefix("0::"));
+        let (parent, limit) = match (one, two) {
+            (Some((_, path)), _) => ("/sys/fs/cgroup/memory", (path, "memory.limit_in_bytes")),
+            (None, Some(path)) => ("/sys/fs/cgroup", (path, "memory.max")),
+            (None, None) => return Err("this process is in no control group".to_owned()),
+        };
+        let (path, limit) = limit;
+        let parent = Path::new(parent).join(path.trim_start_matches('/'));
+        let group = parent.join(format!("portside-dev-{}", std::process::id()));
+        fs::create_dir(&group).map_err(|error| format!("{}: {error}", group.display()))?;
+        let group = Self(group);
+        let limited = fs::write(group.0.join(limit), bytes.to_string());
+        limited.map_err(|error| format!("no limit can be set: {error}"))?;
+        // Swapped pages would not count.
+        let _ = fs::write(group.0.join("memory.swappiness"), "0");
+        let _ = fs::write(group.0.join("memory.swap.max"), "0");
+        Ok(group)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // The process that was in it may need a moment to be gone.
+        for _ in 0..100 {
+            if fs::remove_dir(&self.0).is_ok() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_is_nearly_out_of_memory_turns_away_and_lives() {
+    const SERVER: &str = r#"export default {
+      fetch(request) {
+        const { promise, resolve } = Promise.withResolvers();
+        const { port } = new ServerlessWorker("./hungry.js", new URL(request.url).pathname);
+        port.onmessage = ({ data }) => resolve(new Response(data));
+        port.onerror = ({ error }) => resolve(new Response(error.message, { status: error.overloaded ? 503 : 500 }));
+        port.postMessage("hello");
+        return promise;
+      },
+    };"#;
+    // Each keeps 4 MiB, and stays awake.
+    const HUNGRY: &str = r#"const kept = new Uint8Array(4 << 20).fill(1);
+    waitUntil(new Promise(() => {}));
+    export default {
+      connect({ ports: [port] }) { port.onmessage = () => port.postMessage(String(kept.length)); },
+    };"#;
+    let group = match Group::with_memory(600 << 20) {
+        Ok(group) => group,
+        Err(why) => return eprintln!("skipped: {why}"),
+    };
+    let folder = folder(&[("server.js", SERVER), ("hungry.js", HUNGRY)]);
+    let options = ["--awake-workers", "100000"];
+    let app = App::serve_in(Some(&group.0), folder, &options).await;
+    let mut awake = 0;
+    let refused = loop {
+        assert!(awake < 200, "200 workers of 4 MiB do not fit into 600 MiB");
+        let reply = app.get(&format!("/{awake}")).await;
+        if reply.status != 200 {
+            break reply;
+        }
+        awake += 1;
+    };
+    assert_eq!(refused.status, 503);
+    assert_eq!(refused.text(), "the process is short of memory");
+    assert!(awake > 10, "{awake} workers were awake");
+    // More and more is asked of it, and it answers.
+    for name in 0..200 {
+        let reply = app.get(&format!("/more/{name}")).await;
+        assert!([200, 503].contains(&reply.status), "{}", reply.status);
+    }
+    assert_eq!(app.get("/0").await.text(), (4 << 20).to_string());
 }

@@ -14,6 +14,8 @@ pub const HORIZON_MS: i64 = 60_000;
 pub const PAGE: usize = 10_000;
 /// After a reading failed, the next one waits for this long. In milliseconds.
 pub const READ_RETRY_INTERVAL_MS: i64 = 1_000;
+/// An alarm for whose worker there was no room is delivered again after this time. In milliseconds.
+pub const POSTPONED_MS: i64 = 250;
 
 /// A change of a worker's alarm that was sent to the store. The numbers grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,6 +47,8 @@ pub struct Query {
 enum Phase {
     /// Waits for its time.
     Armed,
+    /// Due, and to be delivered at this time: before, there was no room for its worker.
+    Postponed(i64),
     /// Given to its worker, which has not said yet what became of it.
     Delivered,
     /// The delivery failed; how is being stored.
@@ -120,8 +124,12 @@ impl Alarms {
     }
 
     fn forget(&mut self, worker: &WorkerKey) {
-        if let Some((old, _)) = self.known.remove(worker) {
-            self.by_time.remove(&(old.due, worker.clone()));
+        if let Some((old, phase)) = self.known.remove(worker) {
+            let time = match phase {
+                Phase::Postponed(until) => until,
+                Phase::Armed | Phase::Delivered | Phase::Failed => old.due,
+            };
+            self.by_time.remove(&(time, worker.clone()));
         }
     }
 
@@ -203,6 +211,17 @@ impl Alarms {
             }
         }
         due
+    }
+
+    /// There was no room for the worker at `now`: what [`Alarms::take_due`] gave was not delivered. It is due again soon.
+    pub fn postponed(&mut self, worker: &WorkerKey, now: i64) {
+        let until = now.saturating_add(POSTPONED_MS);
+        if let Some((_, phase)) = self.known.get_mut(worker)
+            && *phase == Phase::Delivered
+        {
+            *phase = Phase::Postponed(until);
+            self.by_time.insert((until, worker.clone()));
+        }
     }
 
     /// The worker's instance ended at `now`. If it had an alarm to handle, that delivery failed: says how to store that.

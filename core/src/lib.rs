@@ -3,6 +3,7 @@
 //! Nothing here reads a clock, opens a file or spawns a task: time and randomness are arguments. Every other crate
 //! depends on this one and this one depends on none of them.
 
+pub mod admission;
 pub mod alarm;
 pub mod alarms;
 pub mod backoff;

@@ -12,7 +12,7 @@ pub const MAX_VALUE_BYTES: usize = 2 * MIB;
 /// The most keys one storage call may name (Durable Objects' limit).
 pub const MAX_KEYS_PER_CALL: usize = 128;
 
-/// What one worker, or one server instance, of a class may use.
+/// What one worker, or one server instance, of a class may use, and how many of them there may be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// JavaScript heap, in bytes. Past it the instance is ended.
@@ -43,6 +43,8 @@ pub struct Limits {
     pub socket_message_bytes: usize,
     /// Bytes waiting to be sent on one WebSocket before it is closed with 1013.
     pub socket_buffer_bytes: usize,
+    /// How many workers of a process may be awake at a time; nothing for as many as its memory allows.
+    pub awake_workers: Option<usize>,
 }
 
 impl Default for Limits {
@@ -62,6 +64,7 @@ impl Default for Limits {
             port_bytes: 16 * MIB,
             socket_message_bytes: 32 * MIB,
             socket_buffer_bytes: 16 * MIB,
+            awake_workers: None,
         }
     }
 }

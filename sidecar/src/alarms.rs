@@ -58,12 +58,13 @@ impl Alarms {
         self.changed.notify_one();
     }
 
-    /// Reads what is due soon, and hands every alarm to `deliver` when its time has come.
+    /// Reads what is due soon, and hands every alarm to `deliver` when its time has come; again a little later if that
+    /// says that there is no room for its worker.
     pub async fn run(
         self: Arc<Self>,
         store: Arc<dyn Store>,
         ownership: Arc<Ownership>,
-        deliver: impl Fn(&WorkerKey, Alarm),
+        deliver: impl Fn(&WorkerKey, Alarm) -> bool,
     ) {
         loop {
             let now = now_ms();
@@ -75,7 +76,9 @@ impl Alarms {
             }
             let due = self.lock().take_due(now_ms());
             for (worker, alarm) in due {
-                deliver(&worker, alarm);
+                if !deliver(&worker, alarm) {
+                    self.lock().postponed(&worker, now_ms());
+                }
             }
             let now = now_ms();
             let next = self.lock().next(now);
@@ -158,7 +161,7 @@ mod tests {
         let (sender, mut delivered) = mpsc::unbounded_channel();
         let alarms = Arc::new(Alarms::default());
         let running = tokio::spawn(alarms.run(store, ownership.clone(), move |worker, _| {
-            sender.send(worker.clone()).unwrap();
+            sender.send(worker.clone()).is_ok()
         }));
         let all = async {
             let mut seen = HashSet::new();

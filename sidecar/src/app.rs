@@ -20,7 +20,9 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::alarms::Alarms;
+use crate::memory::Meter;
 use crate::ownership::{Ownership, Role};
+use crate::room::{self, Room};
 use crate::servers::{self, Servers};
 use crate::workers::Workers;
 
@@ -55,6 +57,8 @@ pub struct Config {
     pub servers: usize,
     /// Its log.
     pub log: LogSink,
+    /// Tells how much memory the process uses.
+    pub memory: Meter,
 }
 
 /// A running application.
@@ -66,6 +70,7 @@ pub struct App {
     lanes: Lanes,
     alarms: Arc<Alarms>,
     workers: Workers,
+    room: Room,
     current: RwLock<(Arc<Class>, Arc<Servers>)>,
     server_count: usize,
     closing: AtomicBool,
@@ -107,6 +112,7 @@ impl App {
             ownership,
             servers,
             log,
+            memory,
         } = config;
         let class = Arc::new(class);
         let app = Arc::new_cyclic(|itself| Self {
@@ -117,6 +123,7 @@ impl App {
             ownership,
             alarms: Arc::default(),
             workers: Workers::default(),
+            room: Room::new(memory),
             current: RwLock::new((class.clone(), Arc::new(Servers::new(class, servers)))),
             server_count: servers,
             closing: AtomicBool::new(false),
@@ -129,9 +136,8 @@ impl App {
             app.store.clone(),
             app.ownership.clone(),
             move |worker, alarm| {
-                if let Some(app) = weak.upgrade().filter(|app| !app.is_closing()) {
-                    app.workers.alarm(&app, worker, alarm);
-                }
+                let app = weak.upgrade().filter(|app| !app.is_closing());
+                app.is_none_or(|app| app.workers.alarm(&app, worker, alarm))
             },
         );
         let ownership = app.ownership.clone();
@@ -139,6 +145,7 @@ impl App {
             ownership.decided().await;
             alarms.await;
         });
+        tokio::spawn(room::watch(Arc::downgrade(&app)));
         tokio::spawn(release_what_waits_for_the_lease(
             Arc::downgrade(&app),
             app.ownership.role(),
@@ -241,6 +248,11 @@ impl App {
     /// How many workers are awake.
     pub fn awake(&self) -> usize {
         self.workers.count()
+    }
+
+    /// What it has room for, and whom it refused.
+    pub(crate) fn room(&self) -> &Room {
+        &self.room
     }
 
     pub(crate) fn workers(&self) -> &Workers {

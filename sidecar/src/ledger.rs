@@ -122,6 +122,10 @@ impl Ledger for WorkerLedger {
         self.ownership.is_leased()
     }
 
+    fn loaded(&self) {
+        self.worker.has_started();
+    }
+
     fn alarm_outdated(&self, alarm: Alarm) {
         if let Some(app) = self.app.upgrade() {
             app.alarms().not_matched(&self.worker.key, alarm);

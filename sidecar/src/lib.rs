@@ -1,7 +1,7 @@
 //! One process's share of an application: its servers and the workers whose shards it owns.
 //!
 //! [`App`] is a [`portside_exchange::Application`]: a front door sends it requests. Below it, [`ownership`] says which
-//! shards this process may write, [`workers`] wakes workers and lets them sleep, [`servers`] spreads requests, [`alarms`]
+//! shards this process may write, [`workers`] wakes workers and lets them sleep, [`servers`] spreads requests, [`room`] says whether there may be more of both, [`alarms`]
 //! delivers what is due. In a cluster a [`Pod`] stands before it, which answers only while it is the active one.
 
 pub mod admin;
@@ -10,9 +10,11 @@ mod app;
 mod clock;
 mod crashes;
 mod ledger;
+pub mod memory;
 pub mod metrics;
 mod ownership;
 mod pod;
+mod room;
 mod servers;
 mod workers;
 

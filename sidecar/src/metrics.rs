@@ -4,15 +4,18 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use portside_core::admission::Shortage;
 use portside_exchange::{FetchError, Response};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::app::App;
 use crate::pod::Pod;
 
 /// Labels of a request's outcome: the class of its status (`2xx`), or `failed`, `timeout`, `overloaded`.
@@ -115,6 +118,49 @@ impl Collector for PodGauges {
             let metric = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
             gauge.encode(metric)?;
         }
-        Ok(())
+        encode_room(self.0.app(), encoder)
     }
+}
+
+/// What there is room for, and what was done when there was none.
+fn encode_room(app: &App, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+    let room = app.room();
+    let (pressure, memory) = room.last_look();
+    let mut gauges = vec![
+        (
+            "workers_awake_limit",
+            "The most workers that may be in memory",
+            None,
+            room.cap(&app.class().limits) as u64,
+        ),
+        (
+            "memory_pressure",
+            "0: none; 1: idle workers are put to sleep; 2: no worker is woken",
+            None,
+            pressure as u64,
+        ),
+    ];
+    if let Some(memory) = memory {
+        let help = "Memory in use, without what the system can take back";
+        gauges.push(("memory_used", help, Some(&Unit::Bytes), memory.used));
+        let help = "Memory that may be in use";
+        gauges.push(("memory_limit", help, Some(&Unit::Bytes), memory.limit));
+    }
+    for (name, help, unit, value) in gauges {
+        let gauge = ConstGauge::<u64>::new(value);
+        let metric = encoder.encode_descriptor(name, help, unit, gauge.metric_type())?;
+        gauge.encode(metric)?;
+    }
+    let slept = ConstCounter::new(room.count_put_to_sleep());
+    let help = "Idle workers that were put to sleep before their time to make room";
+    let metric =
+        encoder.encode_descriptor("workers_put_to_sleep", help, None, slept.metric_type())?;
+    slept.encode(metric)?;
+    let help = "Workers that were not woken, and servers not started, for want of room";
+    let mut family = encoder.encode_descriptor("wakes_shed", help, None, MetricType::Counter)?;
+    for (short, shortage) in [("workers", Shortage::Workers), ("memory", Shortage::Memory)] {
+        let count = ConstCounter::new(room.count_refused(shortage));
+        count.encode(family.encode_family(&[("short", short)])?)?;
+    }
+    Ok(())
 }

@@ -25,6 +25,10 @@ const TRIAL: Duration = Duration::from_secs(5);
 /// While all are busy with one long-running piece of JavaScript each, more are started, up to this many per core.
 const MAX_PER_CORE: usize = 4;
 
+const OVERLOADED: FetchError = FetchError::Overloaded {
+    retry_after_ms: 1_000,
+};
+
 /// The servers of one revision of the class.
 pub struct Servers {
     class: Arc<Class>,
@@ -92,7 +96,7 @@ impl Servers {
 
     fn send(&self, app: &Arc<App>, mut request: Box<Request>) -> Result<InFlight, FetchError> {
         loop {
-            let server = self.choose(app);
+            let server = self.choose(app)?;
             match Call::send(request, &server.inbox) {
                 Ok(call) => {
                     server.requests.fetch_add(1, Ordering::Relaxed);
@@ -102,11 +106,7 @@ impl Servers {
                         answered: false,
                     });
                 }
-                Err((Refused::Overloaded, _)) => {
-                    return Err(FetchError::Overloaded {
-                        retry_after_ms: 1_000,
-                    });
-                }
+                Err((Refused::Overloaded, _)) => return Err(OVERLOADED),
                 Err((Refused::Asleep, returned)) => {
                     // Another takes its place.
                     self.remove(&server);
@@ -120,13 +120,14 @@ impl Servers {
         self.lock().retain(|known| !Arc::ptr_eq(known, server));
     }
 
-    /// The server with the fewest requests among those that are not stuck; a new one if there are none.
-    fn choose(&self, app: &Arc<App>) -> Arc<Server> {
+    /// The server with the fewest requests among those that are not stuck; a new one if there are none, and room for one.
+    fn choose(&self, app: &Arc<App>) -> Result<Arc<Server>, FetchError> {
         let mut all = self.lock();
         let best = all
             .iter()
-            .min_by_key(|server| (server.is_stuck(), server.requests.load(Ordering::Relaxed)));
-        if let Some(best) = best {
+            .min_by_key(|server| (server.is_stuck(), server.requests.load(Ordering::Relaxed)))
+            .cloned();
+        if let Some(best) = &best {
             let stuck = best.is_stuck();
             let idle = best.requests.load(Ordering::Relaxed) == 0;
             let room = if stuck {
@@ -135,8 +136,11 @@ impl Servers {
                 self.usual
             };
             if (idle && !stuck) || all.len() >= room {
-                return best.clone();
+                return Ok(best.clone());
             }
+        }
+        if app.workers().make_room_for_server(app, all.len()).is_err() {
+            return best.ok_or(OVERLOADED);
         }
         let limits = &self.class.limits;
         let server = Arc::new(Server {
@@ -147,7 +151,7 @@ impl Servers {
         all.push(server.clone());
         drop(all);
         start(app, &self.class, &server);
-        server
+        Ok(server)
     }
 
     /// Returns when every request has its response.

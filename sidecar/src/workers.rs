@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use portside_core::admission::{Admission, Pressure, Shortage};
 use portside_core::alarm::{Alarm, AlarmChange};
 use portside_core::alarms::Fate;
 use portside_core::ids::{Fence, WorkerId, WorkerKey};
@@ -23,6 +24,7 @@ use tokio::sync::Notify;
 use crate::app::App;
 use crate::crashes::Crashes;
 use crate::ledger::WorkerLedger;
+use crate::room::{self, Starting};
 
 /// Keys and bytes read with a wake. A worker with less never asks the store again.
 const LOAD_KEYS: usize = 1_024;
@@ -31,7 +33,7 @@ const LOAD_BYTES: usize = 1 << 20;
 /// The workers that are awake or on their way.
 #[derive(Default)]
 pub struct Workers {
-    awake: Mutex<HashMap<WorkerKey, Arc<Worker>>>,
+    awake: Mutex<Awake>,
     crashes: Crashes,
     emptied: Notify,
 }
@@ -46,6 +48,8 @@ pub struct Worker {
     /// Commits that have no answer yet.
     commits: AtomicUsize,
     committed: Notify,
+    /// Until its module is evaluated, or cannot be.
+    starting: Mutex<Option<Starting>>,
 }
 
 /// A commit that has no answer yet. Until this is dropped no other instance of the worker is loaded.
@@ -73,6 +77,11 @@ impl Worker {
         OpenCommit(self.clone())
     }
 
+    /// Its instance has taken the memory that it needs to begin, or is gone.
+    pub fn has_started(&self) {
+        *self.starting.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     fn has_open_commits(&self) -> bool {
         self.commits.load(Ordering::Acquire) > 0
     }
@@ -90,7 +99,7 @@ impl Worker {
 }
 
 impl Workers {
-    fn lock(&self) -> MutexGuard<'_, HashMap<WorkerKey, Arc<Worker>>> {
+    fn lock(&self) -> MutexGuard<'_, Awake> {
         self.awake.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -107,8 +116,11 @@ impl Workers {
         }
         match self.deliver(app, key, Incoming::Opened(opening)) {
             Ok(inbox) => Some(inbox),
-            Err(Incoming::Opened(opening)) => {
-                let failure = "too many connections wait for the worker";
+            Err((Incoming::Opened(opening), overload)) => {
+                let failure = match overload {
+                    Overload::Inbox => "too many connections wait for the worker",
+                    Overload::Process(shortage) => room::refusal(shortage),
+                };
                 opening.end.refuse(LinkFailure::overloaded(failure));
                 None
             }
@@ -131,10 +143,10 @@ impl Workers {
         Ok(())
     }
 
-    /// Gives a worker its due alarm, waking it if need be.
-    pub fn alarm(&self, app: &Arc<App>, key: &WorkerKey, alarm: Alarm) {
-        // Alarms always fit.
-        let _ = self.deliver(app, key, Incoming::Alarm(alarm));
+    /// Gives a worker its due alarm, waking it if need be. Returns whether there was room for it.
+    pub fn alarm(&self, app: &Arc<App>, key: &WorkerKey, alarm: Alarm) -> bool {
+        // Alarms fit into every inbox.
+        self.deliver(app, key, Incoming::Alarm(alarm)).is_ok()
     }
 
     fn deliver(
@@ -142,12 +154,15 @@ impl Workers {
         app: &Arc<App>,
         key: &WorkerKey,
         mut incoming: Incoming,
-    ) -> Result<Arc<Inbox>, Incoming> {
+    ) -> Result<Arc<Inbox>, (Incoming, Overload)> {
         loop {
-            let worker = self.find_or_wake(app, key);
+            let worker = match self.find_or_wake(app, key) {
+                Ok(worker) => worker,
+                Err(shortage) => return Err((incoming, Overload::Process(shortage))),
+            };
             match worker.inbox.receive(incoming) {
                 Ok(()) => return Ok(worker.inbox.clone()),
-                Err(Rejected::Full(incoming)) => return Err(incoming),
+                Err(Rejected::Full(incoming)) => return Err((incoming, Overload::Inbox)),
                 Err(Rejected::Closed(returned)) => {
                     self.remove(&worker);
                     incoming = returned;
@@ -156,31 +171,55 @@ impl Workers {
         }
     }
 
-    fn find_or_wake(&self, app: &Arc<App>, key: &WorkerKey) -> Arc<Worker> {
+    fn find_or_wake(&self, app: &Arc<App>, key: &WorkerKey) -> Result<Arc<Worker>, Shortage> {
         let mut awake = self.lock();
         if let Some(worker) = awake.get(key) {
-            return worker.clone();
+            return Ok(worker.clone());
         }
         let limits = &app.class().limits;
+        let admission = app.room().admit_worker(awake.len(), limits);
+        make_room(&mut awake, app, admission)?;
         let worker = Arc::new(Worker {
             key: key.clone(),
             id: key.id(),
             inbox: Arc::new(Inbox::new(limits.inbox_messages, limits.inbox_bytes)),
             commits: AtomicUsize::new(0),
             committed: Notify::new(),
+            starting: Mutex::new(Some(app.room().starts())),
         });
         awake.insert(key.clone(), worker.clone());
         drop(awake);
         app.spawn(start(app.clone(), worker.clone()));
-        worker
+        Ok(worker)
+    }
+
+    /// Makes room for another server beside `running` ones.
+    ///
+    /// # Errors
+    /// There is none, for this reason.
+    pub fn make_room_for_server(&self, app: &App, running: usize) -> Result<(), Shortage> {
+        let mut awake = self.lock();
+        let admission = app.room().admit_server(awake.len() + running);
+        make_room(&mut awake, app, admission)
+    }
+
+    /// Puts idle workers to sleep as the pressure asks for, those first that have been idle for longest.
+    pub fn relieve(&self, app: &App, pressure: Pressure) {
+        let mut awake = self.lock();
+        let wanted = pressure.to_sleep(awake.len());
+        put_to_sleep(&mut awake, app, wanted);
+        if awake.is_empty() {
+            self.emptied.notify_waiters();
+        }
+    }
+
+    fn is_known(&self, worker: &Arc<Worker>) -> bool {
+        is_in(&self.lock(), worker)
     }
 
     fn remove(&self, worker: &Arc<Worker>) {
         let mut awake = self.lock();
-        if awake
-            .get(&worker.key)
-            .is_some_and(|known| Arc::ptr_eq(known, worker))
-        {
+        if is_in(&awake, worker) {
             awake.remove(&worker.key);
         }
         if awake.is_empty() {
@@ -217,6 +256,64 @@ impl Workers {
             emptied.await;
         }
     }
+}
+
+type Awake = HashMap<WorkerKey, Arc<Worker>>;
+
+/// Why something could not be delivered.
+enum Overload {
+    /// The worker's inbox is full.
+    Inbox,
+    /// The worker sleeps, and the process has no room for another one.
+    Process(Shortage),
+}
+
+fn is_in(awake: &Awake, worker: &Arc<Worker>) -> bool {
+    awake
+        .get(&worker.key)
+        .is_some_and(|known| Arc::ptr_eq(known, worker))
+}
+
+/// Does what an admission asks for.
+fn make_room(awake: &mut Awake, app: &App, admission: Admission) -> Result<(), Shortage> {
+    let short = match admission {
+        Admission::Admit => return Ok(()),
+        Admission::Replace(shortage) => {
+            // More than one of many, for looking through them takes a while.
+            let wanted = 1 + awake.len() / 64;
+            if put_to_sleep(awake, app, wanted) > 0 {
+                return Ok(());
+            }
+            shortage
+        }
+        Admission::Refuse(shortage) => shortage,
+    };
+    app.room().refused(short);
+    Err(short)
+}
+
+/// Puts up to so many workers to sleep, those first that have rested for longest; returns how many.
+///
+/// They are not awake any more from here on: whoever wakes one gets a new instance. What such a worker wrote is durable,
+/// and has its answer.
+fn put_to_sleep(awake: &mut Awake, app: &App, wanted: usize) -> usize {
+    if wanted == 0 {
+        return 0;
+    }
+    let mut resting: Vec<(u64, Arc<Worker>)> = awake
+        .values()
+        .filter(|worker| !worker.has_open_commits())
+        .filter_map(|worker| Some((worker.inbox.resting_since()?, worker.clone())))
+        .collect();
+    resting.sort_unstable_by_key(|(since, _)| *since);
+    let asleep = resting
+        .iter()
+        .filter(|(_, worker)| worker.inbox.put_to_sleep())
+        .take(wanted)
+        .map(|(_, worker)| awake.remove(&worker.key))
+        .count();
+    app.room().put_to_sleep(asleep);
+    asleep
 }
 
 /// Starts an instance of the worker.
@@ -301,6 +398,11 @@ fn run(app: Arc<App>, worker: Arc<Worker>, fence: Fence, loaded: Loaded) {
 impl Workers {
     /// An instance ended: what waits in the inbox gets a new one.
     fn ended(&self, app: &Arc<App>, worker: &Arc<Worker>, end: End) {
+        if end == End::Slept && !self.is_known(worker) {
+            // It was put to sleep while it had nothing to do. Its successor may have an alarm already.
+            return;
+        }
+        worker.has_started();
         self.retry_alarm(app, worker);
         let source = Identity::Worker(worker.key.clone());
         match end {

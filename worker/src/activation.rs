@@ -17,7 +17,7 @@ const TURNS_PER_THOROUGH_CHECK: u32 = 32;
 /// How an instance ended. Its inbox is open still, but for [`End::Slept`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
-    /// Idle for long enough; its inbox is closed and empty.
+    /// Idle for long enough, or put to sleep while it was; its inbox is closed and empty.
     Slept,
     /// It called `self.terminate()`.
     Terminated,
@@ -85,6 +85,9 @@ impl<E: Engine> Activation<E> {
 
     /// Runs one turn of the code, and says what comes next.
     pub fn poll(&mut self, cx: &mut Context<'_>, now: Duration) -> Progress {
+        if self.instance.borrow().is_put_to_sleep() {
+            return Progress::Ended(End::Slept);
+        }
         let end = match self.turn(cx) {
             Ok(turn) => self.after(&turn, cx, now),
             Err(end) => Progress::Ended(end),
@@ -229,6 +232,9 @@ impl<E: Engine> Activation<E> {
         };
         self.waiting = Some((wait, until));
         if now < until {
+            if wait == Wait::Idle {
+                instance.rests();
+            }
             return Progress::Waiting(Some(until));
         }
         if instance.close_inbox() {

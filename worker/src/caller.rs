@@ -123,7 +123,14 @@ impl Caller {
             }
             (Frame::Failed(failure), State::Waiting(_)) => {
                 if let State::Waiting(reply) = std::mem::replace(&mut *state, State::Done) {
-                    let _ = reply.send(Err(FetchError::Failed(failure.message)));
+                    let error = if failure.overloaded {
+                        FetchError::Overloaded {
+                            retry_after_ms: failure.retry_after_ms,
+                        }
+                    } else {
+                        FetchError::Failed(failure.message)
+                    };
+                    let _ = reply.send(Err(error));
                 }
             }
             (Frame::Chunk { data, place }, State::Streaming(chunks)) => {

@@ -81,6 +81,9 @@ pub trait Ledger: Send + Sync + 'static {
     /// again, [`Control::Renewed`] tells the instance.
     fn is_leased(&self) -> bool;
 
+    /// The instance's module is evaluated.
+    fn loaded(&self) {}
+
     /// An alarm that was due is not the worker's alarm any more, and was not handled.
     fn alarm_outdated(&self, alarm: Alarm);
 }

@@ -1,6 +1,7 @@
 //! A bounded queue that wakes the instance reading it.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
@@ -27,7 +28,18 @@ struct State {
     bytes: usize,
     closed: bool,
     waker: Option<Waker>,
+    rest: Option<Rest>,
 }
+
+/// An instance that has nothing to do.
+struct Rest {
+    /// Grows from one rest to the next in the process.
+    since: u64,
+    /// Not while it takes a turn, even if that turns out to have been for nothing.
+    now: bool,
+}
+
+static NEXT_REST: AtomicU64 = AtomicU64::new(0);
 
 /// What an instance finds in its inbox.
 pub enum Next {
@@ -40,6 +52,12 @@ pub enum Next {
 }
 
 impl State {
+    fn resting_since(&self) -> Option<u64> {
+        let rest = self.rest.as_ref()?;
+        let rests = rest.now && self.queue.is_empty() && self.control.is_empty();
+        rests.then_some(rest.since)
+    }
+
     fn take_first(&mut self, wanted: fn(&Incoming) -> bool) -> Option<Incoming> {
         let place = self.queue.iter().position(wanted)?;
         let incoming = self.queue.remove(place)?;
@@ -87,6 +105,42 @@ impl Inbox {
         Self::wake(state);
     }
 
+    /// The instance that reads takes a turn. Returns whether it was put to sleep, and must run nothing any more.
+    pub fn turn_begins(&self) -> bool {
+        let mut state = self.lock();
+        if let Some(rest) = &mut state.rest {
+            rest.now = false;
+        }
+        state.closed
+    }
+
+    /// The instance that reads has nothing to do: until its next turn it may be put to sleep.
+    pub fn rests(&self) {
+        let mut state = self.lock();
+        let rest = state.rest.get_or_insert_with(|| Rest {
+            since: NEXT_REST.fetch_add(1, Ordering::Relaxed),
+            now: true,
+        });
+        rest.now = true;
+    }
+
+    /// Since when its instance rests, of all in the process: the lowest has rested longest. Nothing while it does not.
+    #[must_use]
+    pub fn resting_since(&self) -> Option<u64> {
+        self.lock().resting_since()
+    }
+
+    /// Closes the inbox if its instance rests, which thereupon ends. Returns whether it did.
+    pub fn put_to_sleep(&self) -> bool {
+        let mut state = self.lock();
+        if state.closed || state.resting_since().is_none() {
+            return false;
+        }
+        state.closed = true;
+        Self::wake(state);
+        true
+    }
+
     /// Takes what comes next for the instance that reads: news first, then the oldest of what others sent that is wanted
     /// (nothing is if `wanted` is nothing). The rest keeps its order.
     pub fn next(&self, wanted: Option<fn(&Incoming) -> bool>) -> Next {
@@ -95,7 +149,10 @@ impl Inbox {
             return Next::Control(control);
         }
         match wanted.and_then(|wanted| state.take_first(wanted)) {
-            Some(incoming) => Next::Incoming(incoming),
+            Some(incoming) => {
+                state.rest = None;
+                Next::Incoming(incoming)
+            }
             None => {
                 state.stop_seen = state.stop;
                 Next::Nothing(state.stop)
@@ -145,6 +202,7 @@ impl Inbox {
         state.control.clear();
         state.stop = Stop::No;
         state.stop_seen = Stop::No;
+        state.rest = None;
     }
 
     /// Closes the inbox unless there is something to read. Returns whether it is closed now.
@@ -299,6 +357,28 @@ mod tests {
         assert!(inbox.register(Waker::noop(), |_| true));
         assert_eq!(stop(&inbox), Stop::WhenFlushed);
         assert!(!inbox.register(Waker::noop(), |_| true), "it is known now");
+    }
+
+    #[test]
+    fn only_who_rests_is_put_to_sleep() {
+        let inbox = Inbox::new(1, 1);
+        assert!(!inbox.put_to_sleep(), "it has not begun");
+        inbox.rests();
+        let since = inbox.resting_since().unwrap();
+        assert!(!inbox.turn_begins());
+        assert!(!inbox.put_to_sleep(), "it takes a turn");
+        inbox.rests();
+        assert_eq!(inbox.resting_since(), Some(since), "for nothing");
+        assert!(inbox.receive(closed(1)).is_ok());
+        assert!(!inbox.put_to_sleep(), "something waits");
+        assert!(first(&inbox, |_| true).is_some());
+        assert!(!inbox.put_to_sleep(), "it has something to do");
+        inbox.rests();
+        assert!(inbox.resting_since().unwrap() > since);
+        assert!(inbox.put_to_sleep());
+        assert!(!inbox.put_to_sleep(), "it sleeps");
+        assert!(matches!(inbox.receive(closed(1)), Err(Rejected::Closed(_))));
+        assert!(inbox.turn_begins());
     }
 
     #[test]

@@ -479,6 +479,9 @@ impl Instance {
     /// The module has its handlers: events may come.
     pub fn loaded(&mut self) {
         self.life.loading = false;
+        if let Some(ledger) = &self.ledger {
+            ledger.loaded();
+        }
     }
 
     /// A handler or a `waitUntil` promise begins, or has settled.
@@ -539,6 +542,16 @@ impl Instance {
             && self.requests.is_empty()
             && self.replay.is_empty()
             && self.is_flushed()
+    }
+
+    /// A turn begins. Returns whether it was put to sleep while it rested: then nothing of it may run.
+    pub(crate) fn is_put_to_sleep(&self) -> bool {
+        self.inbox.turn_begins()
+    }
+
+    /// It has nothing to do, and may be put to sleep before its time.
+    pub(crate) fn rests(&self) {
+        self.inbox.rests();
     }
 
     /// Closes its inbox if nothing is in it: then it may sleep. Returns whether it is closed.

@@ -326,6 +326,23 @@ fn an_idle_instance_sleeps_and_one_with_an_open_port_does_not() {
 }
 
 #[test]
+fn one_that_rests_can_be_put_to_sleep_and_runs_nothing_more() {
+    let mut test = Test::new(obedient);
+    assert!(!test.inbox.put_to_sleep(), "it loads");
+    test.settle();
+    test.send("put");
+    test.settle();
+    assert!(!test.inbox.put_to_sleep(), "a port is open");
+
+    let mut test = Test::new(obedient);
+    test.settle();
+    assert!(test.inbox.put_to_sleep());
+    let late = Incoming::Alarm(Alarm::at(5));
+    assert!(matches!(test.inbox.receive(late), Err(Rejected::Closed(_))));
+    assert_eq!(test.settle(), Progress::Ended(End::Slept));
+}
+
+#[test]
 fn one_that_is_asked_to_stop_does_so_when_it_may() {
     let mut test = Test::new(obedient);
     test.send("put");

@@ -118,6 +118,7 @@ impl Args {
                 ownership: ownership.clone(),
                 servers: cores,
                 log: Box::new(move |line| console.write(line)),
+                memory: portside_sidecar::memory::of_process(),
             },
         );
         let mut registry = Registry::with_prefix("portside_sidecar");

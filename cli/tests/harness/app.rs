@@ -1,7 +1,7 @@
 //! One `portside dev` process on a copy of an example.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 
@@ -19,6 +19,7 @@ use super::{eventually, within};
 pub struct App {
     folder: TempDir,
     options: Vec<String>,
+    group: Option<PathBuf>,
     process: Option<Child>,
     port: u16,
     output: Output,
@@ -45,9 +46,15 @@ impl App {
 
     /// Serves a folder, on a free port.
     pub async fn serve(folder: TempDir, options: &[&str]) -> Self {
+        Self::serve_in(None, folder, options).await
+    }
+
+    /// The same in that control group, whose folder this is.
+    pub async fn serve_in(group: Option<&Path>, folder: TempDir, options: &[&str]) -> Self {
         let mut app = Self {
             folder,
             options: options.iter().map(|&option| option.to_owned()).collect(),
+            group: group.map(Path::to_owned),
             process: None,
             port: 0,
             output: Output::default(),
@@ -60,7 +67,19 @@ impl App {
     pub async fn run(&mut self) {
         assert!(self.process.is_none(), "the process is still running");
         self.output = Output::default();
-        let mut process = Command::new(env!("CARGO_BIN_EXE_portside"))
+        let mut command = match &self.group {
+            // In the group before it is the program: that looks for its group when it starts.
+            Some(group) => {
+                let mut shell = Command::new("sh");
+                shell
+                    .args(["-c", "echo $$ > \"$0\" && exec \"$@\""])
+                    .arg(group.join("cgroup.procs"))
+                    .arg(env!("CARGO_BIN_EXE_portside"));
+                shell
+            }
+            None => Command::new(env!("CARGO_BIN_EXE_portside")),
+        };
+        let mut process = command
             .arg("dev")
             .arg(self.folder.path())
             .args(["--port", &self.port.to_string()])

@@ -31,6 +31,27 @@ fn due_alarms_are_taken_once_in_order() {
 }
 
 #[test]
+fn an_alarm_without_room_for_its_worker_is_due_again_soon() {
+    let mut alarms = Alarms::default();
+    let (a, b) = (worker("a"), worker("b"));
+    alarms.read(0).unwrap();
+    alarms.found(Some(vec![]), 0);
+    for one in [&a, &b] {
+        commit(&mut alarms, one, AlarmChange::Set(Alarm::at(10)), 0);
+    }
+    assert_eq!(alarms.take_due(10).len(), 2);
+    alarms.postponed(&a, 20);
+    assert_eq!(alarms.instance_ended(&a, 21), None, "none had it");
+    assert_eq!(alarms.next(21), 20 + POSTPONED_MS);
+    assert_eq!(alarms.take_due(19 + POSTPONED_MS), []);
+    let again = [(a.clone(), Alarm::at(10))];
+    assert_eq!(alarms.take_due(20 + POSTPONED_MS), again);
+    alarms.postponed(&a, 300);
+    commit(&mut alarms, &a, AlarmChange::Clear, 301);
+    assert_eq!(alarms.take_due(9_999), [], "it was disarmed meanwhile");
+}
+
+#[test]
 fn an_instance_that_ends_in_its_handler_is_retried_once() {
     let (mut alarms, a) = (Alarms::default(), worker("a"));
     commit(&mut alarms, &a, AlarmChange::Set(Alarm::at(10)), 0);

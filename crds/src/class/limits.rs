@@ -31,6 +31,10 @@ pub struct ClassLimits {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), extend("x-kubernetes-validations" = rules::schema(rules::IDLE)))]
     pub idle: Option<String>,
+    /// How many workers of one pod may be awake at a time. Default one for each 4Mi of the sidecar's memory limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub awake_workers: Option<u32>,
 }
 
 impl ClassLimits {
@@ -61,6 +65,9 @@ impl ClassLimits {
         if let Some(idle) = duration(&self.idle) {
             limits.idle = idle;
         }
+        limits.awake_workers = self
+            .awake_workers
+            .and_then(|workers| usize::try_from(workers).ok());
         limits
     }
 }

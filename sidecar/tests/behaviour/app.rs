@@ -11,6 +11,7 @@ use portside_core::limits::Limits;
 use portside_exchange::{Application, Body, FetchError, Request, Response};
 use portside_frontdoor::{Config as DoorConfig, FrontDoor};
 use portside_runtime::IsolatePool;
+use portside_sidecar::memory::{Meter, unlimited};
 use portside_sidecar::{App, Class, Config, Identity, Level, Ownership};
 use portside_store::Store;
 use tokio_util::sync::CancellationToken;
@@ -44,6 +45,8 @@ pub struct Setup {
     pub isolates: Option<Arc<IsolatePool>>,
     /// An existing store, to start a second time on the same state; else a fresh SQLite file.
     pub store: Option<Arc<dyn Store>>,
+    /// Tells how much memory is used; else there is no limit.
+    pub memory: Option<Meter>,
 }
 
 impl Setup {
@@ -66,6 +69,7 @@ impl Setup {
             servers: 2,
             isolates: None,
             store: None,
+            memory: None,
         }
     }
 
@@ -121,6 +125,7 @@ impl Setup {
                     request: line.request.map(ToOwned::to_owned),
                 });
             }),
+            memory: self.memory.unwrap_or_else(unlimited),
         };
         let app = App::start(self.isolates.unwrap_or_else(isolates), config);
         TestApp {

@@ -14,6 +14,7 @@ mod hostile;
 mod lab;
 mod platform;
 mod pods;
+mod room;
 mod surface;
 mod turns;
 
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         .chain(&[
             ("durability", durability::CASES),
             ("pods", pods::CASES),
+            ("room", room::CASES),
             ("surface", surface::CASES),
             ("turns", turns::CASES),
             ("surface::outgoing", surface::outgoing::CASES),

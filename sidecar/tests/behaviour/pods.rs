@@ -77,6 +77,7 @@ async fn pod(store: &Arc<dyn Store>, server: &str) -> Running {
         ownership: ownership.clone(),
         servers: 1,
         log: Box::new(|_| {}),
+        memory: portside_sidecar::memory::unlimited(),
     };
     let app = App::start(isolates(), config);
     let metrics = Metrics::register(&mut Registry::default());
