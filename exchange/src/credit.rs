@@ -1,10 +1,13 @@
 //! Credit: how much of what one party sends may be on its way to another.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use futures::task::AtomicWaker;
+
+use crate::budget::{Budget, Share};
 
 /// The most that may be on its way at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +32,8 @@ pub struct Credit {
 pub struct Place {
     credit: Arc<Credit>,
     bytes: usize,
+    /// Held to be dropped.
+    share: Option<Share>,
 }
 
 impl Credit {
@@ -52,7 +57,40 @@ impl Credit {
         self.messages.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         let credit = self.clone();
-        Place { credit, bytes }
+        Place {
+            credit,
+            bytes,
+            share: None,
+        }
+    }
+
+    /// Waits for a place, in the window and in the budget that senders share. A message that nothing of this sender's is
+    /// before needs none of the budget: whoever waits for others to be read must not wait for ever. For one sender.
+    pub async fn admit(self: &Arc<Self>, bytes: usize, window: Window, budget: &Budget) -> Place {
+        poll_fn(|cx| self.poll_room(bytes, window, cx)).await;
+        let share = match budget.take_if_room(bytes) {
+            Some(share) => Some(share),
+            None => tokio::select! {
+                biased;
+                () = self.empty() => None,
+                share = budget.take(bytes) => Some(share),
+            },
+        };
+        let mut place = self.take(bytes);
+        place.share = share;
+        place
+    }
+
+    /// Waits until nothing is on its way. For the sender, which waits for nothing else meanwhile.
+    pub async fn empty(&self) {
+        poll_fn(|cx| {
+            self.sender.register(cx.waker());
+            match self.messages() {
+                0 => Poll::Ready(()),
+                _ => Poll::Pending,
+            }
+        })
+        .await;
     }
 
     /// Waits for room. Of several that wait only the last is woken: for one sender.
@@ -95,6 +133,8 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
+
     use super::*;
 
     const WINDOW: Window = Window {
@@ -130,6 +170,64 @@ mod tests {
         drop(place);
         assert_eq!(wakes.load(Ordering::Relaxed), 1);
         assert!(credit.poll_room(1, WINDOW, &mut cx).is_ready());
+    }
+
+    fn admit(credit: &Arc<Credit>, bytes: usize, window: Window, budget: &Budget) -> Option<Place> {
+        credit.admit(bytes, window, budget).now_or_never()
+    }
+
+    #[test]
+    fn who_is_admitted_has_room_for_its_message_and_bytes() {
+        let (credit, budget) = (Arc::<Credit>::default(), Budget::new(1000));
+        let window = Window {
+            messages: 3,
+            bytes: 100,
+        };
+        let admit = |bytes| admit(&credit, bytes, window, &budget);
+        let first = admit(60).unwrap();
+        assert!(admit(41).is_none());
+        let second = admit(40).unwrap();
+        drop(first);
+        let places = [admit(0).unwrap(), admit(0).unwrap()];
+        assert!(admit(0).is_none(), "three messages");
+        drop((second, places));
+        let large = admit(500).expect("it is alone");
+        assert!(admit(1).is_none());
+        assert!(credit.empty().now_or_never().is_none());
+        drop(large);
+        assert!(credit.empty().now_or_never().is_some());
+    }
+
+    const SHARED: Window = Window {
+        messages: 10,
+        bytes: 90,
+    };
+
+    #[test]
+    fn senders_share_a_budget_but_each_has_its_one_message() {
+        let budget = Budget::new(100);
+        let senders: [Arc<Credit>; 3] = Default::default();
+        let admit = |sender: usize, bytes| admit(&senders[sender], bytes, SHARED, &budget);
+        let first = admit(0, 50).unwrap();
+        let second = admit(1, 50).unwrap();
+        assert!(admit(0, 10).is_none(), "the budget is spent");
+        let third = admit(2, 80).expect("it is alone");
+        assert!(admit(2, 1).is_none());
+        drop(second);
+        assert!(admit(0, 10).is_some());
+        drop((first, third));
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_the_budget_goes_on_when_its_own_is_read() {
+        let budget = Budget::new(100);
+        let (one, other) = (Arc::<Credit>::default(), Arc::<Credit>::default());
+        let _never_read = admit(&other, 60, SHARED, &budget).unwrap();
+        let first = admit(&one, 40, SHARED, &budget).unwrap();
+        let mut second = Box::pin(one.admit(40, SHARED, &budget));
+        assert!(second.as_mut().now_or_never().is_none());
+        drop(first);
+        second.await;
     }
 
     fn futures_test_waker() -> (std::task::Waker, Arc<AtomicUsize>) {

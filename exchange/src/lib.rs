@@ -2,8 +2,8 @@
 //!
 //! The front door (`frontdoor`) and the engine (`runtime`) both speak these types, so neither depends on the other.
 
+pub mod budget;
 pub mod credit;
-pub mod window;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,8 +15,11 @@ use futures::stream::Stream;
 use http::{HeaderMap, Method, StatusCode};
 use tokio::sync::mpsc;
 
-use crate::credit::{Credit, Place};
-use crate::window::{Budget, WINDOW_BYTES, Window};
+use crate::budget::Budget;
+use crate::credit::{Credit, Place, Window};
+
+/// Bytes of one socket that may wait in one direction. One message that waits alone may be longer.
+pub const WINDOW_BYTES: usize = 1 << 20;
 
 /// A request, ready for an application's `fetch`.
 pub struct Request {
@@ -195,7 +198,9 @@ impl Outgoing {
 
 /// Delivers a client's messages to the application, a bounded number of messages and bytes at a time.
 pub struct SocketSender {
+    credit: Arc<Credit>,
     window: Window,
+    budget: Budget,
     deliver: Box<dyn Fn(Delivery) + Send + Sync>,
     closed: bool,
 }
@@ -204,45 +209,36 @@ pub struct SocketSender {
 pub struct Delivery {
     /// The message.
     pub message: Message,
-    _held: Held,
-}
-
-/// What a message holds until it is taken.
-#[expect(dead_code, reason = "held to be dropped")]
-enum Held {
-    Nothing,
-    Window(Option<window::Place>),
-    Place(Place),
+    _place: Option<Place>,
 }
 
 impl Delivery {
     /// A message that takes no place in the window.
     #[must_use]
     pub fn unlimited(message: Message) -> Self {
-        let _held = Held::Nothing;
-        Self { message, _held }
+        let _place = None;
+        Self { message, _place }
     }
 
     /// A message that has its place in a credit.
     #[must_use]
     pub fn placed(message: Message, place: Place) -> Self {
-        let _held = Held::Place(place);
-        Self { message, _held }
+        let _place = Some(place);
+        Self { message, _place }
     }
 }
 
 impl SocketSender {
     /// Calls `deliver` for each message, with at most `messages` of them and [`WINDOW_BYTES`] undropped at once, of the
     /// process's [`Budget`].
-    pub fn new(messages: u32, deliver: impl Fn(Delivery) + Send + Sync + 'static) -> Self {
-        let window = Window::new(messages, WINDOW_BYTES, Budget::of_process());
-        Self::with_window(window, deliver)
-    }
-
-    /// The same with a window of one's own.
-    pub fn with_window(window: Window, deliver: impl Fn(Delivery) + Send + Sync + 'static) -> Self {
+    pub fn new(messages: usize, deliver: impl Fn(Delivery) + Send + Sync + 'static) -> Self {
         Self {
-            window,
+            credit: Arc::default(),
+            window: Window {
+                messages: messages.max(1),
+                bytes: WINDOW_BYTES,
+            },
+            budget: Budget::of_process(),
             deliver: Box::new(deliver),
             closed: false,
         }
@@ -253,18 +249,16 @@ impl SocketSender {
         if self.closed {
             return;
         }
-        let place = self.window.admit(message.len()).await;
+        let admitted = self.credit.admit(message.len(), self.window, &self.budget);
+        let place = admitted.await;
         // Only now: while this waits it may be dropped, and then the application must still see a close.
         self.closed = matches!(message, Message::Close { .. });
-        (self.deliver)(Delivery {
-            message,
-            _held: Held::Window(place),
-        });
+        (self.deliver)(Delivery::placed(message, place));
     }
 
     /// Waits until the application has taken every message that was delivered.
     pub async fn taken(&self) {
-        self.window.empty().await;
+        self.credit.empty().await;
     }
 }
 
@@ -287,6 +281,22 @@ mod tests {
     use futures::FutureExt;
 
     use super::*;
+
+    #[test]
+    fn what_an_application_does_not_take_is_bounded_in_bytes() {
+        let taken = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&taken);
+        let mut sender = SocketSender::new(100, move |delivery| log.lock().unwrap().push(delivery));
+        let mut fits = |bytes| {
+            let message = Message::Binary(vec![0; bytes].into());
+            sender.send(message).now_or_never().is_some()
+        };
+        assert!(fits(WINDOW_BYTES - 1) && fits(1));
+        assert!(!fits(1), "the window is full");
+        taken.lock().unwrap().clear();
+        assert!(fits(2 * WINDOW_BYTES), "one alone always fits");
+        assert!(!fits(1));
+    }
 
     #[test]
     fn a_close_that_was_not_delivered_in_time_becomes_a_lost_connection() {

@@ -1,5 +1,6 @@
 //! Carries WebSocket messages between the front door's end and a pod's.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -7,7 +8,8 @@ use http::{HeaderMap, Response};
 use hyper::body::Incoming;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use portside_exchange::window::{Budget, Place, Window};
+use portside_exchange::budget::Budget;
+use portside_exchange::credit::{Credit, Place, Window};
 use portside_exchange::{Delivery, Message, Outbox, Socket, SocketSender, outgoing};
 use portside_websocket::{Decoder, Encoder, Event, ReadError, Reader, Role, Writer, code};
 use tokio::io::{ReadHalf, WriteHalf};
@@ -19,9 +21,12 @@ use crate::access::Record;
 use crate::metrics::{Counted, Metrics};
 
 /// Client's messages that may wait for the pod; `SocketSender` bounds their bytes.
-const WINDOW: u32 = 4;
-/// Bytes of the pod's messages that may wait for the client; one message may be longer.
-const WINDOW_BYTES: usize = 256 << 10;
+const WINDOW: usize = 4;
+/// The pod's messages that may wait for the client; one message may be longer.
+const TO_CLIENT: Window = Window {
+    messages: usize::MAX,
+    bytes: 256 << 10,
+};
 /// A pod's pings that may wait for their answers. Of more, only these get one.
 const MAX_PINGS: usize = 4;
 /// Time for a pod to answer a closing handshake.
@@ -147,7 +152,7 @@ async fn to_client(
     ping: mpsc::Sender<Bytes>,
     bytes: &mut u64,
 ) -> End {
-    let window = Window::new(u32::MAX >> 4, WINDOW_BYTES, Budget::of_process());
+    let (credit, budget) = (Arc::<Credit>::default(), Budget::of_process());
     loop {
         let message = match reader.next().await {
             Ok(Event::Message(message)) => message,
@@ -163,37 +168,33 @@ async fn to_client(
             Err(_) => return End::Lost,
         };
         *bytes += message.len() as u64;
-        let message = match message {
-            Message::Text(payload) => windowed(payload, &window).await.map(Message::Text),
-            Message::Binary(payload) => windowed(payload, &window).await.map(Message::Binary),
-            closed @ Message::Close { .. } => return End::Closed(closed),
-        };
-        let Some(message) = message else {
-            return End::Lost;
-        };
-        outbox.send(message);
+        if matches!(message, Message::Close { .. }) {
+            return End::Closed(message);
+        }
+        let place = credit.admit(message.len(), TO_CLIENT, &budget).await;
+        outbox.send(match message {
+            Message::Text(payload) => Message::Text(placed(payload, place)),
+            Message::Binary(payload) => Message::Binary(placed(payload, place)),
+            close @ Message::Close { .. } => close,
+        });
     }
 }
 
 /// A payload that gives its place in the window back when the front door drops it, having written it.
-struct Windowed {
-    payload: Bytes,
-    _place: Place,
-}
-
-impl AsRef<[u8]> for Windowed {
-    fn as_ref(&self) -> &[u8] {
-        &self.payload
+fn placed(payload: Bytes, place: Place) -> Bytes {
+    struct Placed {
+        payload: Bytes,
+        _place: Place,
     }
-}
-
-/// Waits for room in the window.
-async fn windowed(payload: Bytes, window: &Window) -> Option<Bytes> {
-    let place = window.admit(payload.len()).await?;
-    Some(Bytes::from_owner(Windowed {
+    impl AsRef<[u8]> for Placed {
+        fn as_ref(&self) -> &[u8] {
+            &self.payload
+        }
+    }
+    Bytes::from_owner(Placed {
         payload,
         _place: place,
-    }))
+    })
 }
 
 async fn to_pod(

@@ -19,7 +19,7 @@ use crate::link::{
 };
 
 /// Messages of one client on their way to the application before the client has to wait.
-const SOCKET_WINDOW: u32 = 64;
+const SOCKET_WINDOW: usize = 64;
 
 type Answer = Result<Response, FetchError>;
 

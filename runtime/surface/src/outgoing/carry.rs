@@ -24,7 +24,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Time for a peer to answer the closing handshake, and to take anything of what was sent before it.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Messages on their way to JavaScript before the peer has to wait; [`SocketSender`] bounds their bytes.
-const WINDOW: u32 = 64;
+const WINDOW: usize = 64;
 /// A peer's pings that may wait for their answers. Of more, only these get one.
 const MAX_PINGS: usize = 4;
 
