@@ -17,7 +17,8 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
 
-use harness::{App, Socket, within};
+use harness::{App, Socket, eventually, within};
+use hyper::Method;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::process::Command;
@@ -425,6 +426,27 @@ async fn only_a_change_of_what_runs_reloads() {
     assert_eq!(app.get("/").await.json()["version"], "two");
     assert_eq!(unwatched.get("/").await.json()["version"], "one");
     assert!(!unwatched.output().contains("reloaded"));
+}
+
+#[tokio::test]
+async fn one_id_follows_a_request_from_the_front_door_to_its_commit() {
+    let app = App::serve_with(counting(), &["--trusted-proxy", "127.0.0.0/8"], "debug").await;
+    let headers = [("x-request-id", "id-of-the-test")];
+    let reply = app.request(Method::GET, "/", &headers, "").await;
+    assert_eq!(reply.status, 200);
+    for wanted in ["status=200", "runs", "durable"] {
+        let what = format!("a line of the log with {wanted} and the id");
+        eventually(&what, async || {
+            let output = app.output();
+            let mut lines = output.lines();
+            let is_it = |line: &str| line.contains(wanted) && line.contains("id-of-the-test");
+            lines.any(is_it).then_some(())
+        })
+        .await;
+    }
+    let output = app.output();
+    let durable = output.lines().find(|line| line.contains("durable"));
+    assert!(durable.unwrap().contains("counter.js#c"), "{durable:?}");
 }
 
 /// A control group with a limit of memory, made in that of this process; removed with this.

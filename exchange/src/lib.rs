@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::Stream;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, HeaderName, Method, StatusCode};
 use tokio::sync::mpsc;
 
 use crate::budget::Budget;
@@ -20,6 +20,9 @@ use crate::credit::{Credit, Place, Window};
 
 /// Bytes of one socket that may wait in one direction. One message that waits alone may be longer.
 pub const WINDOW_BYTES: usize = 1 << 20;
+
+/// The header with a request's name in logs, from the first front door on. Every front door sees to it that it is there.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// A request, ready for an application's `fetch`.
 pub struct Request {

@@ -3,7 +3,6 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use http::header::HeaderName;
 use ipnet::IpNet;
 
 /// The front door's settings. [`Config::default`] suits a public listener behind an Ingress.
@@ -11,10 +10,8 @@ use ipnet::IpNet;
 pub struct Config {
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// Whose `x-forwarded-*` and `forwarded` headers are believed.
+    /// Whose `x-forwarded-*`, `forwarded` and `x-request-id` headers are believed.
     pub trusted_proxies: TrustedProxies,
-    /// More headers that only trusted proxies may set: those of others are removed.
-    pub proxy_headers: Vec<HeaderName>,
     /// Whether clients see an application's error message; for development only.
     pub show_errors: bool,
     /// Requests in progress at once, response bodies included; more get 503.
@@ -52,7 +49,6 @@ impl Default for Config {
         Self {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080),
             trusted_proxies: TrustedProxies::None,
-            proxy_headers: Vec::new(),
             show_errors: false,
             max_requests: 16 * 1024,
             max_body_bytes: 100 << 20,

@@ -22,7 +22,7 @@ use crate::io::{Heads, Io};
 use crate::panics::{self, What};
 use crate::server::Door;
 use crate::websocket::{self, Accepted};
-use crate::{request, response};
+use crate::{request, request_id, response};
 
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Room for a usual request's head, read in one go before the protocol is known.
@@ -244,13 +244,19 @@ async fn answer(
     connection: &Connection,
     request: hyper::Request<Incoming>,
 ) -> hyper::Response<Outgoing> {
+    let id = request_id::take_or_make(request.headers(), connection.trusted);
     let (version, peer) = (request.version(), connection.peer);
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let logged = tracing::enabled!(tracing::Level::DEBUG)
         .then(|| (tokio::time::Instant::now(), method.clone(), uri.clone()));
-    let what = What::Request { method, uri, peer };
-    let answered = panics::caught(what, request::answer(connection, request)).await;
-    let response = answered.unwrap_or_else(|| response::after_a_panic(version));
+    let what = What::Request {
+        method,
+        uri,
+        peer,
+        id: id.clone(),
+    };
+    let answered = panics::caught(what, request::answer(connection, request, &id)).await;
+    let response = answered.unwrap_or_else(|| response::after_a_panic(version, &id));
     if let Some((started, method, uri)) = logged {
         tracing::debug!(
             %peer,
@@ -258,6 +264,7 @@ async fn answer(
             path = uri.path(),
             status = response.status().as_u16(),
             elapsed_us = started.elapsed().as_micros(),
+            request_id = request_id::shown(&id),
             "request"
         );
     }

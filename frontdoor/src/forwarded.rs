@@ -72,9 +72,6 @@ pub(crate) fn apply(
         }
     } else {
         remove_forwarding(headers);
-        for name in &connection.door.config.proxy_headers {
-            headers.remove(name);
-        }
     }
     headers.insert(FOR, client);
     headers.insert(PROTO, HeaderValue::from_static(origin.scheme));

@@ -12,6 +12,7 @@ mod headers;
 mod io;
 mod panics;
 mod request;
+mod request_id;
 mod response;
 mod server;
 mod websocket;

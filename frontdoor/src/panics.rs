@@ -7,7 +7,9 @@ use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 
 use futures::FutureExt;
-use http::{Method, Uri};
+use http::{HeaderValue, Method, Uri};
+
+use crate::request_id;
 
 /// What may panic, as the log names it: without a query, which may hold secrets.
 pub(crate) enum What {
@@ -18,6 +20,7 @@ pub(crate) enum What {
         method: Method,
         uri: Uri,
         peer: IpAddr,
+        id: HeaderValue,
     },
     WebSocket {
         path: Box<str>,
@@ -29,7 +32,15 @@ impl fmt::Display for What {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connection { peer } => write!(f, "the connection of {peer}"),
-            Self::Request { method, uri, peer } => write!(f, "{method} {} of {peer}", uri.path()),
+            Self::Request {
+                method,
+                uri,
+                peer,
+                id,
+            } => {
+                let (path, id) = (uri.path(), request_id::shown(id));
+                write!(f, "{method} {path} of {peer}, request {id}")
+            }
             Self::WebSocket { path, peer } => write!(f, "the WebSocket {path} of {peer}"),
         }
     }

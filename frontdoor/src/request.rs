@@ -25,6 +25,7 @@ const WHOLE_BODY: usize = 16 << 10;
 pub(crate) async fn answer(
     connection: &Connection,
     request: Request<Incoming>,
+    id: &HeaderValue,
 ) -> Response<Outgoing> {
     let (parts, incoming) = request.into_parts();
     let version = parts.version;
@@ -35,9 +36,9 @@ pub(crate) async fn answer(
             "content-length and transfer-encoding exclude each other",
         ))
     } else {
-        fetch(connection, parts, incoming).await
+        fetch(connection, parts, incoming, id).await
     };
-    let mut response = answered.unwrap_or_else(response::refuse);
+    let mut response = answered.unwrap_or_else(|refusal| response::refuse(refusal, id));
     let upgrade = response.status() == StatusCode::UPGRADE_REQUIRED;
     let headers = response.headers_mut();
     if upgrade && version == Version::HTTP_11 {
@@ -56,6 +57,7 @@ async fn fetch(
     connection: &Connection,
     mut parts: Parts,
     incoming: Incoming,
+    id: &HeaderValue,
 ) -> Result<Response<Outgoing>, Refusal> {
     let door = &*connection.door;
     let permit = Arc::clone(&door.slots)
@@ -65,6 +67,8 @@ async fn fetch(
     let host = host(connection, &parts)?;
     let handshake = websocket::handshake(&parts)?;
     remove_hop_by_hop(&mut parts.headers);
+    // Behind what a client may have named in `connection`.
+    parts.headers.insert(exchange::REQUEST_ID, id.clone());
     join_cookies(&mut parts.headers);
     parts.headers.entry(header::HOST).or_insert_with(|| {
         HeaderValue::from_str(host.as_str()).expect("a host has only visible ASCII")
@@ -95,8 +99,9 @@ async fn fetch(
     if let Some(refusal) = fault.refusal() {
         return Err(refusal);
     }
-    let answered = fetched.map_err(|error| Refusal::from_fetch(&error, door.config.show_errors))?;
-    let mut response = finish(connection, answered, handshake, head_only)?;
+    let answered =
+        fetched.map_err(|error| Refusal::from_fetch(&error, door.config.show_errors, id))?;
+    let mut response = finish(connection, answered, handshake, head_only, id)?;
     response.body_mut().hold(permit);
     Ok(response)
 }
@@ -211,6 +216,7 @@ fn finish(
     answered: exchange::Response,
     handshake: Option<Handshake>,
     head_only: bool,
+    id: &HeaderValue,
 ) -> Result<Response<Outgoing>, Refusal> {
     let show = connection.door.config.show_errors;
     let switching = answered.status == StatusCode::SWITCHING_PROTOCOLS;
@@ -218,6 +224,7 @@ fn finish(
         (None, _) if answered.status.is_informational() => Err(Refusal::application(
             "the application answered with a 1xx status but no WebSocket",
             show,
+            id,
         )),
         (None, _) => Ok(response::from_application(
             answered.status,
@@ -236,6 +243,7 @@ fn finish(
         (Some(_), _) => Err(Refusal::application(
             "the application accepted a WebSocket that the client did not offer",
             show,
+            id,
         )),
     }
 }

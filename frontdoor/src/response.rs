@@ -3,10 +3,11 @@
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Response, StatusCode, Version};
-use portside_exchange::{Body, FetchError};
+use portside_exchange::{Body, FetchError, REQUEST_ID};
 
 use crate::body::Outgoing;
 use crate::headers::{content_length, remove_hop_by_hop};
+use crate::request_id;
 
 /// Seconds after which a client may try again when the front door itself is full.
 const BUSY_SECONDS: u64 = 1;
@@ -64,8 +65,9 @@ impl Refusal {
     }
 
     /// The application broke the rules, or itself. Clients see `detail` only if `show`.
-    pub(crate) fn application(detail: &str, show: bool) -> Self {
-        tracing::warn!(detail, "the application failed");
+    pub(crate) fn application(detail: &str, show: bool, id: &HeaderValue) -> Self {
+        let request_id = request_id::shown(id);
+        tracing::warn!(detail, request_id, "the application failed");
         Self {
             text: if show {
                 Text::Shown(detail.to_owned())
@@ -76,9 +78,9 @@ impl Refusal {
         }
     }
 
-    pub(crate) fn from_fetch(error: &FetchError, show: bool) -> Self {
+    pub(crate) fn from_fetch(error: &FetchError, show: bool, id: &HeaderValue) -> Self {
         match error {
-            FetchError::Failed(detail) => Self::application(detail, show),
+            FetchError::Failed(detail) => Self::application(detail, show, id),
             FetchError::TimedOut => Self::ours(StatusCode::GATEWAY_TIMEOUT, None),
             FetchError::Overloaded { retry_after_ms } => Self::ours(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -91,8 +93,8 @@ impl Refusal {
     }
 }
 
-/// Writes a refusal as a response.
-pub(crate) fn refuse(refusal: Refusal) -> Response<Outgoing> {
+/// Writes a refusal as a response, with the request's id: whoever gets it can say which it was.
+pub(crate) fn refuse(refusal: Refusal, id: &HeaderValue) -> Response<Outgoing> {
     let text = match refusal.text {
         Text::Client(text) => Bytes::from_static(text.as_bytes()),
         Text::Ours => Bytes::from_static(
@@ -107,6 +109,7 @@ pub(crate) fn refuse(refusal: Refusal) -> Response<Outgoing> {
     let mut response = Response::new(Outgoing::whole(text));
     *response.status_mut() = refusal.status;
     let headers = response.headers_mut();
+    headers.insert(REQUEST_ID, id.clone());
     headers.insert(
         header::CONTENT_TYPE,
         HeaderValue::from_static("text/plain; charset=utf-8"),
@@ -124,8 +127,9 @@ pub(crate) fn refuse(refusal: Refusal) -> Response<Outgoing> {
 }
 
 /// The answer to a request that panicked. How much of it was read is not certain, so the connection ends with it.
-pub(crate) fn after_a_panic(version: Version) -> Response<Outgoing> {
-    let mut response = refuse(Refusal::ours(StatusCode::INTERNAL_SERVER_ERROR, None));
+pub(crate) fn after_a_panic(version: Version, id: &HeaderValue) -> Response<Outgoing> {
+    let refusal = Refusal::ours(StatusCode::INTERNAL_SERVER_ERROR, None);
+    let mut response = refuse(refusal, id);
     if version != Version::HTTP_2 {
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(header::CONNECTION, close);

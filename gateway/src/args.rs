@@ -14,7 +14,6 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{sleep, timeout};
 
 use crate::gateway::{Gateway, Settings};
-use crate::headers::REQUEST_ID;
 use crate::metrics::{Metrics, PREFIX};
 use crate::watch;
 
@@ -168,7 +167,6 @@ impl Args {
             } else {
                 TrustedProxies::Networks(self.trusted_proxy.clone())
             },
-            proxy_headers: vec![REQUEST_ID],
             shutdown_timeout: self.drain,
             ..Config::default()
         }

@@ -5,9 +5,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use http::Uri;
+use http::{HeaderValue, Uri};
 use portside_crds::routes::{ClassKey, Routes};
-use portside_exchange::{Application, Body, FetchError, Request, Response};
+use portside_exchange::{Application, Body, FetchError, REQUEST_ID, Request, Response};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -15,7 +15,6 @@ use tokio_util::task::TaskTracker;
 
 use crate::access::Record;
 use crate::class::{Class, Hold};
-use crate::headers::{self, REQUEST_ID};
 use crate::metrics::Metrics;
 use crate::refusal::Refusal;
 use crate::topology::Topology;
@@ -126,11 +125,12 @@ impl Gateway {
         class.cloned().ok_or(Refusal::NoRoute)
     }
 
-    async fn answer(&self, mut request: Request) -> Response {
+    async fn answer(&self, request: Request) -> Response {
         // The front door makes absolute URLs of what clients send.
         let target = request.url.parse::<Uri>().unwrap_or_default();
         let (host, path) = (target.host().unwrap_or_default(), target.path());
-        let id = headers::request_id(&mut request.headers);
+        let id = request.headers.get(REQUEST_ID).cloned();
+        let id = id.unwrap_or_else(|| HeaderValue::from_static("-"));
         let mut record = Record::new(
             &self.metrics,
             self.settings.access_log,
@@ -148,7 +148,7 @@ impl Gateway {
             Err(refusal) => Err((refusal, record)),
         };
         answered.unwrap_or_else(|(refusal, mut record)| {
-            let response = refusal.response(&REQUEST_ID, &id);
+            let response = refusal.response(&id);
             record.status = Some(response.status.as_u16());
             if let Body::Full(text) = &response.body {
                 record.bytes = text.len() as u64;

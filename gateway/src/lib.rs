@@ -28,7 +28,6 @@ mod websocket;
 pub use args::Args;
 pub use class::{MAX_HELD, MAX_HELD_PER_CLASS};
 pub use gateway::{Gateway, Settings};
-pub use headers::REQUEST_ID;
 pub use metrics::Metrics;
 pub use refusal::REASON;
 pub use replay::MAX_KEPT;

@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use portside_exchange::{Body, Response};
+use portside_exchange::{Body, REQUEST_ID, Response};
 
 /// Says why there is no answer of a pod's; programs may rely on its values.
 pub const REASON: HeaderName = HeaderName::from_static("portside-reason");
@@ -89,7 +89,7 @@ impl Refusal {
 
     /// As a response, with the request's id.
     #[must_use]
-    pub fn response(self, id_header: &HeaderName, id: &HeaderValue) -> Response {
+    pub fn response(self, id: &HeaderValue) -> Response {
         let (status, reason, retry_after, text) = self.parts();
         let mut headers = HeaderMap::new();
         headers.insert(
@@ -97,7 +97,7 @@ impl Refusal {
             HeaderValue::from_static("text/plain; charset=utf-8"),
         );
         headers.insert(REASON, HeaderValue::from_static(reason));
-        headers.insert(id_header, id.clone());
+        headers.insert(REQUEST_ID, id.clone());
         if let Some(seconds) = retry_after {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }

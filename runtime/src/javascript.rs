@@ -99,7 +99,7 @@ impl JavaScript {
         slot: Arc<Slot>,
     ) -> Result<Self, String> {
         let bundle = instance.borrow().bundle().clone();
-        let span = tracing::debug_span!("instance", who = ?instance.borrow().identity());
+        let span = tracing::debug_span!("instance", who = %instance.borrow().identity());
         let mut isolate = Isolate::new(bundle, limits);
         let watched = Watched::new(isolate.handle(), limits.cpu, history);
         slot.begin(&watched);
@@ -154,6 +154,12 @@ impl Engine for JavaScript {
     fn deliver(&mut self, mut event: Delivered) {
         let instance = self.instance.clone();
         self.stretch(|runtime, dispatch| {
+            let request_id = || instance.borrow().request_name(None);
+            tracing::debug!(
+                event = event.name(),
+                request_id = request_id().as_deref(),
+                "runs"
+            );
             deno_core::scope!(scope, runtime);
             dispatch.event(scope, &mut event);
             // After terminate() nothing runs any more, queued microtasks included.

@@ -52,7 +52,7 @@ impl Ledger for WorkerLedger {
         let span = tracing::debug_span!(
             "commit",
             worker = %self.worker.key,
-            request = request.as_deref(),
+            request_id = request.as_deref(),
             shard = fence.shard.0,
             epoch = fence.epoch.0,
             keys = batch.writes.len(),
@@ -77,7 +77,7 @@ impl Ledger for WorkerLedger {
                 }
                 Ok(Outcome::Fenced) => {
                     let worker = &open.worker().key;
-                    tracing::warn!(%worker, request = request.as_deref(), "a write came too late");
+                    tracing::warn!(%worker, request_id = request.as_deref(), "a write came too late");
                     app.ownership().lost(fence);
                     app.alarms().settled(worker, alarm, Fate::Refused);
                     ticket.settle(Err("another process owns the worker now".to_owned()));

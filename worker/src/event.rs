@@ -138,3 +138,20 @@ pub enum Delivered {
         delivery: Delivery,
     },
 }
+
+impl Delivered {
+    /// What it is called in logs.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Fetch { .. } => "fetch",
+            Self::FetchAborted { .. } => "client gone",
+            Self::Connected { .. } => "connect",
+            Self::Message { .. } => "message",
+            Self::PortClosed { .. } => "port closed",
+            Self::PortFailed { .. } => "port failed",
+            Self::Alarm(_) => "alarm",
+            Self::Socket { .. } => "socket message",
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! What an instance needs from its surroundings.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -20,6 +21,16 @@ pub enum Identity {
     Server,
     /// A worker.
     Worker(WorkerKey),
+}
+
+impl fmt::Display for Identity {
+    /// `the server`, or the worker's address.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Server => f.write_str("the server"),
+            Self::Worker(key) => write!(f, "{key}"),
+        }
+    }
 }
 
 /// How loud a line of the log is, as `console`'s methods have it.

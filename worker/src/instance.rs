@@ -604,7 +604,8 @@ impl Instance {
     }
 
     /// What `request` is called, else the one in whose course the present event came.
-    pub(crate) fn request_name(&self, request: Option<LinkId>) -> Option<RequestName> {
+    #[must_use]
+    pub fn request_name(&self, request: Option<LinkId>) -> Option<RequestName> {
         match request.and_then(|request| self.requests.get(&request)) {
             Some(exchange) => exchange.name.clone(),
             None => self.request.clone(),

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures::stream::Stream;
 use portside_exchange::credit::Window;
-use portside_exchange::{Body, BodyError, Delivery, Message, Request};
+use portside_exchange::{Body, BodyError, Delivery, Message, REQUEST_ID, Request};
 
 use crate::event::Incoming;
 use crate::gate::Output;
@@ -20,9 +20,6 @@ const CHUNKS: Window = Window {
     messages: 8,
     bytes: 1 << 20,
 };
-
-/// The header that carries a request's name through gateway and pod. Front doors see to it that it is there.
-pub const REQUEST_ID: &str = "x-request-id";
 
 /// A request's body as it comes.
 pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, BodyError>> + Send>>;

@@ -20,6 +20,7 @@ pub struct App {
     folder: TempDir,
     options: Vec<String>,
     group: Option<PathBuf>,
+    log: &'static str,
     process: Option<Child>,
     port: u16,
     output: Output,
@@ -49,18 +50,31 @@ impl App {
         Self::serve_in(None, folder, options).await
     }
 
+    /// The same with this much of Portside's own log.
+    pub async fn serve_with(folder: TempDir, options: &[&str], log: &'static str) -> Self {
+        let mut app = Self::new(None, folder, options);
+        app.log = log;
+        app.run().await;
+        app
+    }
+
     /// The same in that control group, whose folder this is.
     pub async fn serve_in(group: Option<&Path>, folder: TempDir, options: &[&str]) -> Self {
-        let mut app = Self {
+        let mut app = Self::new(group, folder, options);
+        app.run().await;
+        app
+    }
+
+    fn new(group: Option<&Path>, folder: TempDir, options: &[&str]) -> Self {
+        Self {
             folder,
             options: options.iter().map(|&option| option.to_owned()).collect(),
             group: group.map(Path::to_owned),
+            log: "error",
             process: None,
             port: 0,
             output: Output::default(),
-        };
-        app.run().await;
-        app
+        }
     }
 
     /// Starts the process that [`App::kill`] ended, on the same data and the same port.
@@ -84,6 +98,7 @@ impl App {
             .arg(self.folder.path())
             .args(["--port", &self.port.to_string()])
             .args(&self.options)
+            .env("PORTSIDE_LOG", self.log)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

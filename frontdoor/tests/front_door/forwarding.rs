@@ -1,5 +1,6 @@
 //! Whose word about the client's address, scheme and host counts.
 
+use portside_exchange::FetchError;
 use portside_frontdoor::{Config, TrustedProxies};
 
 use crate::support::{config, start, text};
@@ -77,26 +78,61 @@ async fn forwarding_headers_count_only_from_trusted_peers() {
     assert_eq!(status, 400);
 }
 
-#[tokio::test]
-async fn other_headers_of_proxies_count_only_from_them_too() {
-    for (trusted_proxies, expected) in [(TrustedProxies::None, "-"), (TrustedProxies::All, "id-1")]
-    {
-        let config = Config {
-            trusted_proxies,
-            proxy_headers: vec![http::HeaderName::from_static("x-request-id")],
-            ..config()
-        };
-        let server = start(config, |request| async move {
-            let id = request.headers.get("x-request-id");
-            Ok(text(
-                id.map_or("-".into(), |id| id.to_str().unwrap().to_owned()),
-            ))
-        })
+/// The ids that the application and the client got for a request with these headers.
+async fn ids(trusted_proxies: TrustedProxies, headers: &str, status: u16) -> (String, String) {
+    let config = Config {
+        trusted_proxies,
+        ..config()
+    };
+    let (sender, mut seen) = tokio::sync::mpsc::unbounded_channel();
+    let server = start(config, move |request| {
+        let ids: Vec<String> = request
+            .headers
+            .get_all("x-request-id")
+            .iter()
+            .map(|id| id.to_str().unwrap().to_owned())
+            .collect();
+        sender.send(ids.join(",")).unwrap();
+        async move {
+            match status {
+                200 => Ok(text("")),
+                _ => Err(FetchError::Failed("broken".into())),
+            }
+        }
+    })
+    .await;
+    let reply = server
+        .ask(&format!("GET / HTTP/1.1\r\nhost: a\r\n{headers}\r\n"))
         .await;
-        let reply = server
-            .ask("GET / HTTP/1.1\r\nhost: a\r\nx-request-id: id-1\r\n\r\n")
-            .await;
-        assert_eq!(reply.text(), expected);
-        server.end().await;
+    assert_eq!(reply.status, status);
+    let told = reply.header("x-request-id").unwrap_or_default().to_owned();
+    server.end().await;
+    (seen.recv().await.unwrap(), told)
+}
+
+#[tokio::test]
+async fn a_request_has_one_id_and_only_a_trusted_peer_chooses_it() {
+    let sent = "x-request-id: id-1\r\nx-request-id: id-2\r\n";
+    let (seen, told) = ids(TrustedProxies::All, sent, 500).await;
+    assert_eq!((&*seen, &*told), ("id-1", "id-1"));
+    // Naming it as a header of this hop does not take it away.
+    let hop = format!("{sent}connection: x-request-id\r\n");
+    for headers in [sent, "", &*hop] {
+        let (seen, told) = ids(TrustedProxies::None, headers, 500).await;
+        assert_eq!(seen.len(), 36, "{seen}");
+        assert_eq!(seen, told, "who is refused can say which it was");
     }
+    let (_, told) = ids(TrustedProxies::All, sent, 200).await;
+    assert_eq!(told, "", "what else is in a response is the application's");
+}
+
+#[tokio::test]
+async fn a_request_that_reaches_no_application_has_an_id_too() {
+    let server = start(config(), |_| async { Ok(text("")) }).await;
+    let reply = server
+        .ask("TRACE / HTTP/1.1\r\nhost: a\r\nx-request-id: id-1\r\n\r\n")
+        .await;
+    assert_eq!(reply.status, 405);
+    assert_eq!(reply.header("x-request-id").unwrap().len(), 36);
+    server.end().await;
 }

@@ -21,7 +21,7 @@ use portside_crds::routes::{Claim, ClassKey, Routes};
 use portside_crds::sidecar::{Ownership, STATE_HEADER, State, parse_token};
 use portside_exchange::{Application, Body, FetchError, Request, Response};
 use portside_frontdoor::{Config, FrontDoor, TrustedProxies};
-use portside_gateway::{ClassFacts, Endpoint, Gateway, Metrics, REQUEST_ID, Settings, Topology};
+use portside_gateway::{ClassFacts, Endpoint, Gateway, Metrics, Settings, Topology};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -327,7 +327,6 @@ impl Cluster {
         let config = Config {
             listen: "127.0.0.1:0".parse().unwrap(),
             trusted_proxies: trusted,
-            proxy_headers: vec![REQUEST_ID],
             ..Config::default()
         };
         let door = FrontDoor::bind(config, gateway.clone()).await.unwrap();
