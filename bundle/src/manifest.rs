@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use portside_core::limits::Limits;
-use portside_crds::class::{EnvEntry, EnvSource};
+use portside_crds::class::{EnvEntry, EnvSource, Network};
 use portside_crds::validate::{Step, validate};
 use portside_crds::{API_VERSION, KIND, ServerlessWorkerClass, ServerlessWorkerClassSpec, schema};
 use serde_json::{Value as Json, json};
@@ -26,6 +26,8 @@ pub struct Manifest {
     pub env: Vec<(String, EnvValue)>,
     /// `spec.limits` over the defaults.
     pub limits: Limits,
+    /// `spec.network`.
+    pub network: Network,
     /// `spec.concurrency.inputGate`, `false` unless set.
     pub input_gate: bool,
     /// `spec.code.main`, and what to say at its place should it be missing.
@@ -229,6 +231,7 @@ impl Reader<'_> {
                 .map(|(n, entry)| (entry.name.clone(), self.env_value(document, n, entry)))
                 .collect(),
             limits: checked.spec.limits.over_defaults(),
+            network: checked.spec.network.clone(),
             input_gate: checked.spec.concurrency.input_gate,
             main,
             inline: code.inline.clone(),
@@ -344,6 +347,8 @@ spec:
     requestTimeout: 1m30s
     idle: 5s
     awakeWorkers: 500
+  network:
+    deny: [10.0.0.0/8]
   concurrency:
     inputGate: true
 "#;
@@ -354,6 +359,7 @@ spec:
         assert_eq!(manifest.name, "chat");
         assert_eq!(manifest.main.unwrap().0, "src/server.ts");
         assert!(manifest.input_gate);
+        assert_eq!(manifest.network.deny, ["10.0.0.0/8"]);
         assert_eq!(
             manifest.limits,
             Limits {

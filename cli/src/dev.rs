@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use portside_bundle::{Bundled, Options, Problem};
+use portside_bundle::{Bundled, Manifest, Options, Problem};
 use portside_core::bundle::BundleDigest;
 use portside_core::limits::Limits;
 use portside_frontdoor::{Config as DoorConfig, FrontDoor, IpNet, TrustedProxies};
@@ -83,7 +83,6 @@ impl Args {
             )
             .init();
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        self.network.choose();
         // Before there are other threads.
         let isolates = Arc::new(IsolatePool::new(cores, cores * THREADS_PER_CORE));
         let runtime = tokio::runtime::Runtime::new()?;
@@ -102,7 +101,7 @@ impl Args {
             var,
             env_file,
             trusted_proxy,
-            network: _,
+            network,
             awake_workers,
             main,
             no_watch,
@@ -122,8 +121,11 @@ impl Args {
         };
         // Before the files are read, or a change in between would be missed.
         let watch = (!no_watch).then(|| watch(&source.dir)).flatten();
-        let (class, name) = match source.class().await {
-            Ok(loaded) => loaded,
+        let (class, name) = match source.load().await {
+            Ok((class, name, manifest)) => {
+                network.choose(manifest.as_ref());
+                (class, name)
+            }
             Err(found) => {
                 problems::print(&found);
                 return Ok(ExitCode::FAILURE);
@@ -185,8 +187,14 @@ struct Source {
 }
 
 impl Source {
-    /// The class as the files are now, and its name.
-    async fn class(&self) -> Result<(Class, String), Vec<Problem>> {
+    /// The class as the files are now.
+    async fn class(&self) -> Result<Class, Vec<Problem>> {
+        let (class, ..) = self.load().await?;
+        Ok(class)
+    }
+
+    /// The same, its name, and its manifest if there is one.
+    async fn load(&self) -> Result<(Class, String, Option<Manifest>), Vec<Problem>> {
         let Bundled {
             bundle, manifest, ..
         } = portside_bundle::bundle(&self.dir, &self.options).await?;
@@ -203,7 +211,7 @@ impl Source {
         if let Some(workers) = self.awake_workers {
             Arc::make_mut(&mut class.limits).awake_workers = Some(workers.get());
         }
-        Ok((class, name))
+        Ok((class, name, manifest))
     }
 }
 
@@ -242,7 +250,7 @@ async fn reload_on_change(mut watch: Watch, source: Source, app: Arc<App>, mut r
     loop {
         watch.changed().await;
         match source.class().await {
-            Ok((class, _)) => {
+            Ok(class) => {
                 let new = revision(&class);
                 if new == running {
                     continue; // touched, but the same

@@ -1,5 +1,6 @@
 //! Arguments for what the application may reach on the network.
 
+use portside_bundle::Manifest;
 use portside_frontdoor::IpNet;
 use portside_runtime::surface::network::NetworkRules;
 
@@ -15,11 +16,17 @@ pub struct NetworkArgs {
 }
 
 impl NetworkArgs {
-    /// Makes these the rules of this process. Before the first isolate is made.
-    pub fn choose(&self) {
+    /// Makes these and the class's the rules of this process. Before the first isolate is made.
+    pub fn choose(&self, class: Option<&Manifest>) {
+        let with = |ours: &[IpNet], theirs: fn(&Manifest) -> &Vec<String>| {
+            let theirs = class.map(theirs).into_iter().flatten();
+            // Validated: each is a network.
+            let theirs = theirs.filter_map(|network| network.parse().ok());
+            ours.iter().copied().chain(theirs).collect()
+        };
         let rules = NetworkRules {
-            deny: self.deny_network.clone(),
-            allow: self.allow_network.clone(),
+            deny: with(&self.deny_network, |class| &class.network.deny),
+            allow: with(&self.allow_network, |class| &class.network.allow),
         };
         rules.choose();
     }

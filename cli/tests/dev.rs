@@ -429,6 +429,29 @@ async fn only_a_change_of_what_runs_reloads() {
 }
 
 #[tokio::test]
+async fn a_class_says_which_networks_its_code_reaches() {
+    const SERVER: &str = r#"export default {
+      async fetch(request) {
+        const { pathname, origin } = new URL(request.url);
+        if (pathname === "/peer") return new Response("reached");
+        return fetch(`${origin}/peer`).catch(({ message }) => new Response(message));
+      },
+    };"#;
+    let class = |network: &str| {
+        format!(
+            "apiVersion: portside.dev/v1alpha1\nkind: ServerlessWorkerClass\nmetadata: {{ name: a }}\n\
+             spec: {{ code: {{}}, network: {network} }}\n"
+        )
+    };
+    for (network, reached) in [("{}", true), ("{ deny: [127.0.0.0/8] }", false)] {
+        let folder = folder(&[("server.js", SERVER), ("class.yaml", &class(network))]);
+        let app = App::serve(folder, &[]).await;
+        let answer = app.get("/").await;
+        assert_eq!(answer.text() == "reached", reached, "{}", answer.text());
+    }
+}
+
+#[tokio::test]
 async fn one_id_follows_a_request_from_the_front_door_to_its_commit() {
     let app = App::serve_with(counting(), &["--trusted-proxy", "127.0.0.0/8"], "debug").await;
     let headers = [("x-request-id", "id-of-the-test")];

@@ -3,6 +3,8 @@
 //! Each rule stands here twice, side by side: as CEL, which the API server evaluates, and as Rust, for programs that
 //! read a manifest without a cluster. A message continues the field's path: "spec.code needs exactly one of …".
 
+use std::net::IpAddr;
+
 use serde_json::{Value, json};
 
 use crate::class::{
@@ -231,6 +233,13 @@ pub(crate) const REQUEST_TIMEOUT: &[Rule<str>] = duration_rule!("10ms", "1h", "3
 /// `spec.limits.idle`
 pub(crate) const IDLE: &[Rule<str>] = duration_rule!("10ms", "24h", "10s");
 
+/// `spec.network.deny` and `allow`
+pub(crate) const NETWORKS: &[Rule<Vec<String>>] = &[Rule {
+    cel: "self.all(network, isCIDR(network))",
+    message: "must have networks, each an address and a length, such as 10.0.0.0/8 or fd00::/8",
+    holds: |networks| networks.iter().all(|network| is_network(network)),
+}];
+
 /// `spec.routes[].host`
 pub(crate) const HOST: &[Rule<str>] = &[Rule {
     cel: "self == '' || (self.matches('^([*][.])?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?([.][a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$') \
@@ -341,6 +350,21 @@ fn is_subdomain(text: &str) -> bool {
             && bytes.last().is_some_and(end)
             && bytes.iter().all(|b| end(b) || *b == b'-')
     })
+}
+
+/// As `isCIDR` has it: no zeros before the length, no IPv4 address in IPv6.
+fn is_network(text: &str) -> bool {
+    let Some((address, length)) = text.split_once('/') else {
+        return false;
+    };
+    let most = match address.parse() {
+        Ok(IpAddr::V4(_)) => 32,
+        Ok(IpAddr::V6(address)) if address.to_ipv4_mapped().is_none() => 128,
+        _ => return false,
+    };
+    length
+        .parse::<u8>()
+        .is_ok_and(|bits| bits <= most && bits.to_string() == length)
 }
 
 fn is_plain_path(path: &str) -> bool {

@@ -52,6 +52,15 @@ fn without_null(schema: &mut Value) {
     }
 }
 
+/// Networks.
+pub(crate) fn networks(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "maxItems": 64,
+        "items": {"type": "string", "maxLength": 49}
+    })
+}
+
 /// Texts by name, so many of at most such a length.
 pub(crate) fn texts<const COUNT: usize, const LENGTH: usize>(_: &mut SchemaGenerator) -> Schema {
     json_schema!({

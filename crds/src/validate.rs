@@ -105,6 +105,10 @@ fn spec(at: &mut Cursor, spec: &ServerlessWorkerClassSpec) {
         at.option("requestTimeout", request, rules::REQUEST_TIMEOUT);
         at.option("idle", spec.limits.idle.as_deref(), rules::IDLE);
     });
+    at.field("network", |at| {
+        at.option("deny", Some(&spec.network.deny), rules::NETWORKS);
+        at.option("allow", Some(&spec.network.allow), rules::NETWORKS);
+    });
     at.items("routes", &spec.routes, |at, route: &Route| {
         at.option("host", Some(&*route.host), rules::HOST);
         at.option("path", Some(&*route.path), rules::PATH);

@@ -82,7 +82,6 @@ impl Args {
         start_log();
         let log = self.common.termination_log.clone();
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        self.network.choose();
         // Before there are other threads.
         let isolates = Arc::new(IsolatePool::new(cores, cores * THREADS_PER_CORE));
         let runtime = match tokio::runtime::Runtime::new() {
@@ -108,6 +107,7 @@ impl Args {
             store,
             ownership,
         } = prepared;
+        self.network.choose(manifest.as_ref());
         let digest = class.bundle.digest().to_string();
         let console = Console::with_requests();
         let app = App::start(

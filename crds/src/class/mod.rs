@@ -15,6 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::rules;
+use crate::schema::networks;
 use crate::status::ServerlessWorkerClassStatus;
 
 mod code;
@@ -103,6 +104,9 @@ pub struct ServerlessWorkerClassSpec {
     /// What one worker may use. What is left out has a default.
     #[serde(default, skip_serializing_if = "ClassLimits::is_empty")]
     pub limits: ClassLimits,
+    /// What the code may reach over the network.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub network: Network,
     /// How a worker's events may interleave.
     #[serde(default, skip_serializing_if = "is_default")]
     pub concurrency: Concurrency,
@@ -193,6 +197,20 @@ pub enum DeletionPolicy {
     Retain,
     /// It is deleted before the class goes.
     Delete,
+}
+
+/// What the code's fetch and WebSocket may reach.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Network {
+    /// Networks out of reach, such as 10.0.0.0/8, beside link-local addresses and clouds' metadata services.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "networks", extend("x-kubernetes-validations" = rules::schema(rules::NETWORKS)))]
+    pub deny: Vec<String>,
+    /// Networks whose metadata services are in reach after all. What deny has stays out of reach.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "networks", extend("x-kubernetes-validations" = rules::schema(rules::NETWORKS)))]
+    pub allow: Vec<String>,
 }
 
 /// How a worker's events may interleave.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use portside_crds::ServerlessWorkerClass;
-use portside_crds::class::OciCode;
+use portside_crds::class::{Network, OciCode};
 use portside_crds::names::{BUNDLE_FILE, MANIFEST_FILE};
 use portside_crds::plain::Plain;
 use serde_json::json;
@@ -63,6 +63,10 @@ pub(crate) fn manifest(class: &ServerlessWorkerClass) -> String {
     if let Some(main) = &spec.code.main {
         effective["code"]["main"] = json!(main);
     }
+    // Left out where there is none, so that older sidecars read it as well.
+    if spec.network != Network::default() {
+        effective["network"] = json!(spec.network);
+    }
     let manifest = json!({
         "apiVersion": portside_crds::API_VERSION,
         "kind": portside_crds::KIND,
@@ -88,6 +92,10 @@ pub(crate) fn inputs(class: &ServerlessWorkerClass, code_digest: &str) -> String
         "concurrency": spec.concurrency,
         "pod": spec.pod,
     });
+    // Left out where there is none: the hash of classes without it stays as it was.
+    if spec.network != Network::default() {
+        wanted["network"] = json!(spec.network);
+    }
     if let Some(OciCode {
         pull_secret: Some(secret),
         ..
@@ -154,6 +162,7 @@ mod tests {
             json!({"pod": {"image": "mine"}}),
             json!({"limits": {"heap": "1Mi"}}),
             json!({"concurrency": {"inputGate": true}}),
+            json!({"network": {"deny": ["10.0.0.0/8"]}}),
             json!({"storage": {"database": {"secretKeyRef": {"name": "x"}}}}),
             json!({"code": {"oci": {"reference": "a.b/c", "pullSecret": {"name": "x"}}}}),
         ] {
