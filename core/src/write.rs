@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::alarm::AlarmChange;
+use crate::ids::{Fence, WorkerKey};
 
 /// A stored value: serialized bytes, format prefix included. Cloning is cheap.
 pub type Value = Arc<[u8]>;
@@ -36,4 +37,15 @@ impl WriteBatch {
         self.clear = true;
         self.writes.clear();
     }
+}
+
+/// One worker's batch on its way into the store.
+#[derive(Debug, Clone)]
+pub struct Commit {
+    /// The right to write.
+    pub fence: Fence,
+    /// Who writes. Its name is stored beside the id, so that a sleeping worker can be woken by its alarm.
+    pub worker: WorkerKey,
+    /// What to write.
+    pub batch: WriteBatch,
 }

@@ -28,6 +28,8 @@ pub(crate) enum Purpose {
     Advance(Number, Fence),
     ReleaseShards(Number),
     Release,
+    /// The alarms that are due soon.
+    Alarms,
     /// Of this worker.
     Load(usize, Fence),
     /// Of this lane.

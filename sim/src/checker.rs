@@ -4,9 +4,65 @@
 //! list, no answer is shorter than what anybody had seen when it was asked for, and an append's answer has its entry.
 
 use std::collections::HashSet;
+use std::fmt;
 
 /// An entry of a list: every append has its own.
 pub(crate) type Entry = u64;
+
+/// Set in the entry that an alarm appends; the rest is the entry that set the alarm.
+pub(crate) const ALARM: Entry = 1 << 63;
+/// Set in an entry that sets the alarm.
+pub(crate) const SETS_ALARM: Entry = 1 << 62;
+
+/// What kind of thing was seen that must not be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// An answer without something that had been seen before it was asked for.
+    Stale,
+    /// Two answers of which neither continues the other.
+    TwoHistories,
+    /// Something was done twice.
+    Twice,
+    /// A write was acknowledged by an answer that does not have it.
+    Unwritten,
+    /// Something that was seen is not stored.
+    Lost,
+    /// Half of a turn is stored.
+    HalfTurn,
+    /// What was stored by another was overwritten in part.
+    Overwritten,
+    /// Something that came before what is stored is missing.
+    Gap,
+    /// Two pods believe that they own the same.
+    TwoOwners,
+    /// An alarm was set, and neither came nor is still to come.
+    NoAlarm,
+    /// A client has no answer although nothing fails any more.
+    Unanswered,
+    /// The simulation itself cannot go on.
+    Broken,
+}
+
+/// Something that must not be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wrong {
+    pub kind: Kind,
+    pub what: String,
+}
+
+impl Wrong {
+    pub fn new(kind: Kind, what: impl fmt::Display) -> Self {
+        let what = what.to_string();
+        Self { kind, what }
+    }
+}
+
+macro_rules! wrong {
+    ($kind:ident, $($what:tt)*) => {
+        Wrong::new(Kind::$kind, format_args!($($what)*))
+    };
+}
+pub(crate) use wrong;
 
 /// What a client asked, and what was known when it did.
 #[derive(Debug, Clone, Copy)]
@@ -51,7 +107,7 @@ impl Checker {
     }
 
     /// A client was answered.
-    pub fn answered(&mut self, asked: Asked, list: &[Entry]) -> Result<(), String> {
+    pub fn answered(&mut self, asked: Asked, list: &[Entry]) -> Result<(), Wrong> {
         if asked.generation != self.generation {
             return Ok(());
         }
@@ -59,14 +115,16 @@ impl Checker {
         self.answers += 1;
         self.appended += u64::from(asked.appends.is_some());
         if list.len() < asked.seen {
-            return Err(format!(
+            return Err(wrong!(
+                Stale,
                 "a stale or lost answer of worker {key}: {} entries, {} had been seen before it was asked",
                 list.len(),
                 asked.seen
             ));
         }
         if let Some(entry) = asked.appends.filter(|entry| !list.contains(entry)) {
-            return Err(format!(
+            return Err(wrong!(
+                Unwritten,
                 "worker {key} acknowledged entry {entry} and does not have it"
             ));
         }
@@ -74,20 +132,25 @@ impl Checker {
     }
 
     /// Everything is known to be so from now on.
-    fn extend(&mut self, key: usize, list: &[Entry]) -> Result<(), String> {
+    fn extend(&mut self, key: usize, list: &[Entry]) -> Result<(), Wrong> {
         let seen = &mut self.lists[key];
         let shared = seen.len().min(list.len());
         if seen[..shared] != list[..shared] {
             let at = (0..shared).find(|&at| seen[at] != list[at]).unwrap_or(0);
-            return Err(format!(
+            return Err(wrong!(
+                TwoHistories,
                 "two histories of worker {key}: entry {at} was {} and is {}",
-                seen[at], list[at]
+                seen[at],
+                list[at]
             ));
         }
         if list.len() > shared {
             for &entry in &list[shared..] {
                 if !self.known.insert((key, entry)) {
-                    return Err(format!("worker {key} has entry {entry} twice: {list:?}"));
+                    return Err(wrong!(
+                        Twice,
+                        "worker {key} has entry {entry} twice: {list:?}"
+                    ));
                 }
             }
             seen.extend_from_slice(&list[shared..]);
@@ -96,15 +159,40 @@ impl Checker {
     }
 
     /// What is stored in the end has everything that anybody saw.
-    pub fn stored(&self, key: usize, list: &[Entry]) -> Result<(), String> {
+    pub fn stored(&self, key: usize, list: &[Entry]) -> Result<(), Wrong> {
         if list.starts_with(&self.lists[key]) {
             return Ok(());
         }
         let seen = self.lists[key].len();
-        Err(format!(
+        Err(wrong!(
+            Lost,
             "worker {key} has {} stored entries, {seen} had been seen: something revealed is lost",
             list.len()
         ))
+    }
+
+    /// Each alarm has come, or was replaced, or is still to come (`is_armed`).
+    pub fn alarms(key: usize, list: &[Entry], is_armed: bool) -> Result<(), Wrong> {
+        let Some(last) = list
+            .iter()
+            .rposition(|it| it & SETS_ALARM != 0 && it & ALARM == 0)
+        else {
+            return Ok(());
+        };
+        let has_come = list[last..].contains(&(list[last] | ALARM));
+        if has_come == is_armed {
+            let what = if is_armed {
+                "is still set"
+            } else {
+                "is not set"
+            };
+            return Err(wrong!(
+                NoAlarm,
+                "the alarm of entry {} of worker {key} has come: {has_come}, and it {what}",
+                list[last]
+            ));
+        }
+        Ok(())
     }
 
     /// Whether the database ever went back.
@@ -147,6 +235,17 @@ mod tests {
         let mut checker = Checker::new(1);
         let asked = checker.asks(0, Some(7));
         assert!(checker.answered(asked, &[8]).is_err());
+    }
+
+    #[test]
+    fn the_last_alarm_comes_or_is_still_to_come() {
+        let (first, second) = (SETS_ALARM | 1, SETS_ALARM | 2);
+        let check = |list: &[Entry], is_armed| Checker::alarms(0, list, is_armed).is_ok();
+        assert!(check(&[3], false));
+        assert!(check(&[first, second], true));
+        assert!(check(&[first, second, 3, second | ALARM], false));
+        assert!(!check(&[first, second, first | ALARM], false));
+        assert!(!check(&[first, first | ALARM], true));
     }
 
     #[test]

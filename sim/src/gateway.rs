@@ -9,7 +9,7 @@ use portside_core::ownership::gateway::{Claim, Gateway as Machine, Step};
 use crate::calls::Who;
 use crate::mechanism::Mechanism;
 use crate::network::{MS, Network, Node};
-use crate::worker::{Answer, Request};
+use crate::request::{Answer, Request};
 use crate::world::Happening;
 
 /// How often each pod is asked.
@@ -121,6 +121,11 @@ impl Gateway {
         for slot in step.ask {
             self.ask(net, slot);
         }
+    }
+
+    /// The client with the connection gave it up.
+    pub fn unlink(&mut self) {
+        self.linked = None;
     }
 
     /// A client asks for something.

@@ -1,22 +1,29 @@
 //! A seeded simulation of pods, gateways, clients and the store.
 //!
-//! It drives the ownership machine and the gateway's machine of `portside-core` against the model of the store, through
-//! messages that are slow or lost, statements that are carried out after their caller gave them up, crashes, restarts,
-//! pauses longer than the lease, partitions, a database that crashes or goes back to a dump, and clocks of their own speed.
+//! What runs in it is what runs in a cluster: the ownership machine, the gateway's, the alarms and the folding of
+//! `portside-core`, and the instances of `portside-worker`, with their links, inboxes, storage and output gate, and a few
+//! lines of Rust for an engine. Around them are the model of the store, messages that are slow or lost, statements that are
+//! carried out after their caller gave them up, crashes, restarts, killed turns, pauses longer than the lease, partitions, a
+//! database that crashes or goes back to a dump, and clocks of their own speed.
 //! [`run`] says whether what clients saw is what the invariants allow. Nothing but the seed decides what happens: the same
 //! seed does the same on every machine.
 
 mod calls;
 mod checker;
+mod code;
 mod gateway;
+mod host;
 mod lanes;
 mod mechanism;
 mod network;
 mod pod;
 mod random;
-mod worker;
+mod request;
+mod running;
+mod workers;
 mod world;
 
+pub use checker::Kind;
 pub use mechanism::Mechanism;
 
 /// What a run amounted to.
@@ -26,6 +33,8 @@ pub struct Summary {
     pub answers: u64,
     /// Those among them that acknowledged a write.
     pub appended: u64,
+    /// Differs if anything happened otherwise.
+    pub digest: u64,
 }
 
 /// An invariant did not hold.
@@ -33,6 +42,8 @@ pub struct Summary {
 pub struct Violation {
     /// Of this run.
     pub seed: u64,
+    /// What kind of thing was seen.
+    pub kind: Kind,
     /// What was seen.
     pub what: String,
     /// Everything that happened, if it was asked for.
@@ -65,10 +76,12 @@ fn run_traced(
         Ok(()) => Ok(Summary {
             answers: world.checker.answers,
             appended: world.checker.appended,
+            digest: world.net.digest(),
         }),
-        Err(what) => Err(Box::new(Violation {
+        Err(wrong) => Err(Box::new(Violation {
             seed,
-            what,
+            kind: wrong.kind,
+            what: wrong.what,
             trace: world.net.into_trace(),
         })),
     }

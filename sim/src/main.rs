@@ -66,8 +66,8 @@ fn main() -> ExitCode {
                 let without = without.map_or_else(String::new, |it| format!(" --without {it}"));
                 let _ = writeln!(
                     out,
-                    "seed {seed}: {}\nagain: cargo run -p portside-sim -- --seed {seed}{without}",
-                    violation.what
+                    "seed {seed}: {:?}: {}\nagain: cargo run -p portside-sim -- --seed {seed}{without}",
+                    violation.kind, violation.what
                 );
                 return ExitCode::FAILURE;
             }

@@ -47,6 +47,7 @@ pub(crate) struct Network {
     queue: BinaryHeap<Reverse<(Time, u64)>>,
     happenings: std::collections::HashMap<u64, Happening>,
     queued: u64,
+    digest: u64,
     partitions: Vec<(Node, Node, Time)>,
     trace: Option<Vec<String>>,
     pub calls: Calls,
@@ -62,6 +63,7 @@ impl Network {
             queue: BinaryHeap::new(),
             happenings: std::collections::HashMap::new(),
             queued: 0,
+            digest: 0,
             partitions: Vec::new(),
             trace: traced.then(Vec::new),
             calls: Calls::default(),
@@ -86,7 +88,14 @@ impl Network {
     pub fn next(&mut self) -> Option<Happening> {
         let Reverse((time, number)) = self.queue.pop()?;
         self.now = time;
+        // Each delay is drawn when something happens: what happens otherwise is followed by other times.
+        self.digest = (self.digest ^ time ^ number << 32).wrapping_mul(0x0000_0100_0000_01b3);
         self.happenings.remove(&number)
+    }
+
+    /// Tells what happened until now from anything else.
+    pub fn digest(&self) -> u64 {
+        self.digest
     }
 
     pub fn is_calm(&self) -> bool {
@@ -174,13 +183,19 @@ impl Clock {
         self.us(now) / MS
     }
 
-    fn us(&self, now: Time) -> u64 {
+    /// What it shows, in microseconds.
+    pub fn us(&self, now: Time) -> u64 {
         self.offset + (u128::from(now) * u128::from(self.rate) / 1_000_000) as u64
     }
 
     /// How long until it shows `ms`.
     pub fn until(&self, now: Time, ms: u64) -> Time {
-        let left = (ms * MS).saturating_sub(self.us(now));
+        self.until_us(now, ms * MS)
+    }
+
+    /// How long until it shows so many microseconds.
+    pub fn until_us(&self, now: Time, us: u64) -> Time {
+        let left = us.saturating_sub(self.us(now));
         (u128::from(left) * 1_000_000 / u128::from(self.rate)) as u64 + 1
     }
 

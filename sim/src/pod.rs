@@ -1,39 +1,67 @@
-//! One process of a pod: the ownership machine of core, workers, lanes.
+//! One process of a pod: the ownership machine of core, a server, workers, lanes.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
-use portside_core::ids::{Fence, PodId, WorkerKey};
+use portside_core::alarm::AlarmChange;
+use portside_core::alarms::{Alarms, Fate as AlarmFate};
+use portside_core::ids::{Fence, PodId, ShardId, WorkerKey};
 use portside_core::ownership::gateway::Claim;
 use portside_core::ownership::{Effect, Event, FateUnknown, Role, Settings, State};
-use portside_store_model::{Reply, Statement, Write, Written};
+use portside_exchange::Body;
+use portside_store_model::{Reply, Statement};
+use portside_worker::caller::Call;
+use portside_worker::host::Identity;
+use portside_worker::inbox::Inbox;
+use portside_worker::storage::Storage;
 
 use crate::calls::{Purpose, Who};
-use crate::lanes::{Fate, Lane, Ticket};
-use crate::mechanism::Mechanism;
+use crate::checker::Wrong;
+use crate::code::{self, answered_list};
+use crate::host::Host;
+use crate::lanes::{Lane, Ticket};
 use crate::network::{Clock, MS, Network, Node, Time};
-use crate::worker::{Answer, Instance, Phase, Request, Worker};
+use crate::random::Random;
+use crate::request::{Answer, Request};
+use crate::running::{Parts, Running};
+use crate::workers::{Open, Worker};
 use crate::world::Happening;
 
-const LANES: usize = 2;
+pub(crate) const LANES: usize = 2;
 
 /// A process that has registered itself with the store.
-#[derive(Debug)]
 pub(crate) struct Pod {
     pub who: Who,
     pub state: State,
     pub clock: Clock,
-    shards: u32,
-    keys: Vec<WorkerKey>,
-    workers: BTreeMap<usize, Worker>,
-    lanes: Vec<Lane>,
+    pub(crate) shards: u32,
+    pub(crate) keys: Vec<WorkerKey>,
+    pub(crate) host: Arc<Host>,
+    pub(crate) workers: Vec<Worker>,
+    pub(crate) server: Option<Running>,
+    /// Requests that the server has, or will have.
+    pub(crate) calls: Vec<(Request, Call)>,
+    pub(crate) lanes: Vec<Lane>,
+    pub(crate) open: BTreeMap<Ticket, Open>,
+    pub(crate) tickets: Ticket,
     /// Commits whose fate is waited for.
-    unsettled: Vec<Ticket>,
-    instances: u64,
+    pub(crate) unsettled: Vec<Ticket>,
+    pub(crate) alarms: Alarms,
+    /// Failed deliveries that are to be stored.
+    pub(crate) retries: Vec<(usize, AlarmChange)>,
+    /// Without events for this long instances sleep.
+    pub(crate) idle: Duration,
+    /// When it is woken for what it looked for last.
+    looks_at: Time,
+    /// The fences that were given when that was last looked at.
+    fences: Vec<Option<Fence>>,
+    revision: u64,
     wakings: u64,
     /// Once it drains: when it gives up waiting for what it has begun.
     drains_until: Option<Time>,
     /// The first thing it saw that must not be.
-    pub violation: Option<String>,
+    pub wrong: Option<Wrong>,
 }
 
 impl Pod {
@@ -44,28 +72,39 @@ impl Pod {
         registered_ms: u64,
         settings: Settings,
         keys: Vec<WorkerKey>,
+        random: Random,
+        idle: Duration,
     ) -> Self {
         Self {
             who,
             state: State::new(id, settings, registered_ms),
             clock,
             shards: settings.shards,
-            workers: (0..keys.len())
-                .map(|key| (key, Worker::default()))
-                .collect(),
+            host: Host::new(keys.clone(), random),
+            workers: keys.iter().map(|_| Worker::default()).collect(),
             keys,
+            server: None,
+            calls: Vec::new(),
             lanes: (0..LANES).map(|_| Lane::default()).collect(),
+            open: BTreeMap::new(),
+            tickets: 0,
             unsettled: Vec::new(),
-            instances: 0,
+            alarms: Alarms::default(),
+            retries: Vec::new(),
+            idle,
+            looks_at: 0,
+            fences: vec![None; settings.shards as usize],
+            revision: 0,
             wakings: 0,
             drains_until: None,
-            violation: None,
+            wrong: None,
         }
     }
 
     pub fn start(&mut self, net: &mut Network) {
         self.step(net, Event::Woken);
         self.step(net, Event::Wanted);
+        self.react(net);
     }
 
     /// What it says of itself.
@@ -92,18 +131,18 @@ impl Pod {
     pub fn woken(&mut self, net: &mut Network, waking: u64) {
         if waking == self.wakings {
             self.step(net, Event::Woken);
-        } else {
-            self.react(net);
         }
+        self.react(net);
     }
 
     /// Takes no new work from now on.
     pub fn drain(&mut self, net: &mut Network) {
         self.drains_until = Some(net.now + 300 * MS);
         self.step(net, Event::Drain);
+        self.react(net);
     }
 
-    fn step(&mut self, net: &mut Network, event: Event) {
+    pub(crate) fn step(&mut self, net: &mut Network, event: Event) {
         let now = self.clock.ms(net.now);
         let slot = self.who.slot;
         net.trace(|| format!("pod {slot} learns {event:?}"));
@@ -122,9 +161,16 @@ impl Pod {
             }
         }
         for fence in settled {
-            self.settled(net, fence);
+            let is_its = |ticket: &mut Ticket| {
+                self.open
+                    .get(ticket)
+                    .is_some_and(|open| open.fence == fence)
+            };
+            let tickets: Vec<Ticket> = self.unsettled.extract_if(.., is_its).collect();
+            for ticket in tickets {
+                self.settle(net, ticket, AlarmFate::Unknown);
+            }
         }
-        self.react(net);
     }
 
     fn call_for_ownership(&self, net: &mut Network, effect: Effect) {
@@ -158,8 +204,22 @@ impl Pod {
         let unknown = FateUnknown;
         let event = match purpose {
             Purpose::Register => return,
-            Purpose::Load(key, fence) => return self.loaded(net, key, fence, reply),
-            Purpose::Commit(lane) => return self.written(net, lane, reply),
+            Purpose::Load(key, fence) => {
+                self.loaded(net, key, fence, reply);
+                return self.react(net);
+            }
+            Purpose::Commit(lane) => {
+                self.written(net, lane, reply);
+                return self.react(net);
+            }
+            Purpose::Alarms => {
+                let page = match reply {
+                    Some(Reply::Alarms(page)) => Some(page),
+                    _ => None,
+                };
+                self.alarms.found(page, Self::now_ms(net));
+                return self.react(net);
+            }
             Purpose::Renew(call) => Event::Renewed(
                 call,
                 match reply {
@@ -205,6 +265,7 @@ impl Pod {
             Purpose::Release => Event::Released(reply.map(drop).ok_or(unknown)),
         };
         self.step(net, event);
+        self.react(net);
     }
 
     /// A gateway hands a request over.
@@ -212,10 +273,35 @@ impl Pod {
         if !request.on_link && !self.is_active(net) {
             return self.send(net, request, Answer::NotRun);
         }
-        if let Some(worker) = self.workers.get_mut(&request.key) {
-            worker.inbox.push_back(request);
-        }
+        let mut fetch = Box::new(request.operation.fetch());
+        let call = loop {
+            let inbox = self.server_inbox(net);
+            match Call::send(fetch, &inbox) {
+                Ok(call) => break call,
+                // It sleeps: another one is started.
+                Err((_, returned)) => {
+                    self.server = None;
+                    fetch = returned;
+                }
+            }
+        };
+        self.calls.push((request, call));
         self.react(net);
+    }
+
+    fn server_inbox(&mut self, net: &Network) -> Arc<Inbox> {
+        let start = || {
+            let parts = Parts {
+                identity: Identity::Server,
+                code: code::server(self.keys.clone()),
+                storage: Storage::default(),
+                ledger: None,
+                inbox: Arc::new(Inbox::new(10_000, 64 << 20)),
+                idle: self.idle,
+            };
+            Running::new(&self.host, parts, self.clock.us(net.now), net.without)
+        };
+        self.server.get_or_insert_with(start).inbox.clone()
     }
 
     fn send(&self, net: &mut Network, request: Request, answer: Answer) {
@@ -225,16 +311,84 @@ impl Pod {
         net.send(from, to, Happening::Answers(self.who, request, answer));
     }
 
-    /// Lets every worker go on as far as it can, and what may leave leave.
-    fn react(&mut self, net: &mut Network) {
-        for key in 0..self.keys.len() {
-            while self.pump(net, key) {}
+    /// Lets everything go on as far as it can, and what may leave leave.
+    pub(crate) fn react(&mut self, net: &mut Network) {
+        loop {
+            self.look(net);
+            let mut goes_on = self.submit();
+            for key in 0..self.keys.len() {
+                goes_on |= self.pump(net, key);
+            }
+            goes_on |= self.serve(net);
+            goes_on |= self.ring(net);
+            for lane in 0..LANES {
+                let (statement, answered) = self.lanes[lane].next(net.without);
+                goes_on |= self.sent(net, lane, statement, answered);
+            }
+            if !goes_on {
+                break;
+            }
         }
-        for lane in 0..LANES {
-            let (statement, answered) = self.lanes[lane].next(net.without);
-            self.sent(net, lane, statement, answered);
-        }
+        self.answer(net);
         self.drained(net);
+        let next = self.next_look(net);
+        if self.looks_at <= net.now || next < self.looks_at {
+            self.looks_at = next;
+            net.at(next, Happening::Wakes(self.who, 0));
+        }
+    }
+
+    /// What instances may do at this moment.
+    fn look(&mut self, net: &Network) {
+        let killed = if net.is_calm() { 0 } else { net.faults.killed };
+        let is_leased_again = self.host.is_now(net.now / MS, self.is_leased(net), killed);
+        let has_changed = self.state.revision() != self.revision;
+        if has_changed {
+            self.revision = self.state.revision();
+            let fences = (0..self.shards).map(|shard| self.state.fence(ShardId(shard)));
+            let fences: Vec<_> = fences.collect();
+            let gained = fences.iter().zip(&self.fences);
+            if gained
+                .into_iter()
+                .any(|(now, before)| now.is_some() && before.is_none())
+            {
+                self.alarms.read_again();
+            }
+            self.fences = fences;
+        }
+        if is_leased_again || has_changed {
+            self.host.tell_all();
+        }
+    }
+
+    /// Lets the server run; whether it did.
+    fn serve(&mut self, net: &Network) -> bool {
+        let Some(server) = &mut self.server else {
+            return false;
+        };
+        let (ran, end) = server.poll(self.clock.us(net.now));
+        if end.is_some() {
+            self.server = None;
+        }
+        ran
+    }
+
+    /// Sends the answers that there are.
+    fn answer(&mut self, net: &mut Network) {
+        for (request, mut call) in std::mem::take(&mut self.calls) {
+            let answer = match call.answer.try_recv() {
+                Err(tokio::sync::oneshot::error::TryRecvError::Empty) => {
+                    self.calls.push((request, call));
+                    continue;
+                }
+                Ok(Ok(response)) => match response.body {
+                    Body::Full(list) => Answer::List(answered_list(&list)),
+                    _ => Answer::List(Vec::new()),
+                },
+                Ok(Err(_)) | Err(_) => Answer::Failed,
+            };
+            self.send(net, request, answer);
+        }
     }
 
     /// Whether it has ended what it began, or waited long enough.
@@ -242,223 +396,12 @@ impl Pod {
         let Some(until) = self.drains_until else {
             return;
         };
-        let mut workers = self.workers.values();
-        let is_idle = workers.all(|it| it.inbox.is_empty() && it.open_commits == 0)
-            && self.lanes.iter().all(Lane::is_empty);
+        let is_idle = self.is_idle() && self.lanes.iter().all(Lane::is_empty);
         if is_idle || net.now >= until {
             self.drains_until = None;
             self.step(net, Event::Release);
         } else {
             net.after(20 * MS, Happening::Wakes(self.who, 0));
-        }
-    }
-
-    fn shard(&self, key: usize) -> portside_core::ids::ShardId {
-        self.keys[key].id().shard(self.shards)
-    }
-
-    /// One step of a worker; whether there may be another.
-    fn pump(&mut self, net: &mut Network, key: usize) -> bool {
-        let is_leased = self.is_leased(net);
-        let shard = self.shard(key);
-        let (fence, in_doubt) = (self.state.fence(shard), self.state.is_in_doubt(shard));
-        let Some(worker) = self.workers.get_mut(&key) else {
-            return false;
-        };
-        match &mut worker.phase {
-            Phase::Loading => false,
-            Phase::Asleep => {
-                // A successor is not loaded before all commits of its predecessors have been answered.
-                if worker.inbox.is_empty() || worker.open_commits > 0 {
-                    return false;
-                }
-                if let Some(fence) = fence {
-                    worker.phase = Phase::Loading;
-                    let load = Statement::Load {
-                        fence,
-                        worker: self.keys[key].id(),
-                        max_keys: usize::MAX,
-                        max_bytes: usize::MAX,
-                    };
-                    net.call(self.who, load, Purpose::Load(key, fence));
-                } else if !in_doubt {
-                    for request in std::mem::take(&mut worker.inbox) {
-                        self.send(net, request, Answer::NotRun);
-                    }
-                }
-                false
-            }
-            Phase::Awake(instance) => {
-                if let Some((request, answer)) = instance.release(is_leased, net.without) {
-                    self.send(net, request, answer);
-                    return true;
-                }
-                if fence != Some(instance.fence) {
-                    // What it remembers may have been changed by an owner in between.
-                    if fence.is_some() || !in_doubt {
-                        self.kill(net, key);
-                        return true;
-                    }
-                    return false;
-                }
-                match worker.inbox.pop_front() {
-                    Some(request) => {
-                        self.turn(net, key, request);
-                        true
-                    }
-                    None => {
-                        if instance.is_quiet() && net.random.chance(50) {
-                            worker.phase = Phase::Asleep;
-                        }
-                        false
-                    }
-                }
-            }
-        }
-    }
-
-    fn turn(&mut self, net: &mut Network, key: usize, request: Request) {
-        let is_leased = self.is_leased(net);
-        let killed = net.faults.killed;
-        let is_killed = net.fails(killed);
-        let Some(worker) = self.workers.get_mut(&key) else {
-            return;
-        };
-        let Phase::Awake(instance) = &mut worker.phase else {
-            return;
-        };
-        let mut batch = None;
-        if let Some(entry) = request.appends {
-            if !is_killed {
-                batch = Some(instance.append(entry));
-            } else if net.is_without(Mechanism::DiscardKilledTurn) {
-                batch = Some((0, instance.torn(entry)));
-            }
-        }
-        if let Some((seq, batch)) = batch {
-            let fence = instance.fence;
-            let ticket = Ticket {
-                key,
-                instance: instance.number,
-                seq,
-                fence,
-            };
-            worker.open_commits += 1;
-            let write = Write {
-                fence,
-                worker: self.keys[key].clone(),
-                batch,
-            };
-            self.lanes[fence.shard.0 as usize % LANES].submit(ticket, write);
-        }
-        if is_killed {
-            self.send(net, request, Answer::Failed);
-            self.kill(net, key);
-        } else if let Some((to, answer)) = instance.answer(request, is_leased, net.without) {
-            self.send(net, to, answer);
-        }
-    }
-
-    /// Ends an instance. What its gate holds never leaves.
-    fn kill(&mut self, net: &mut Network, key: usize) {
-        let Some(worker) = self.workers.get_mut(&key) else {
-            return;
-        };
-        if let Phase::Awake(instance) = std::mem::take(&mut worker.phase) {
-            let slot = self.who.slot;
-            net.trace(|| format!("pod {slot} ends worker {key}"));
-            for request in instance.into_held() {
-                self.send(net, request, Answer::Failed);
-            }
-        }
-    }
-
-    fn loaded(&mut self, net: &mut Network, key: usize, fence: Fence, reply: Option<Reply>) {
-        self.instances += 1;
-        let number = self.instances;
-        if let Some(worker) = self.workers.get_mut(&key) {
-            worker.phase = Phase::Asleep;
-            match reply {
-                Some(Reply::Loaded(Some(loaded))) => {
-                    match Instance::load(number, fence, &loaded.entries) {
-                        Ok(instance) => worker.phase = Phase::Awake(instance),
-                        Err(torn) => self.violation = Some(format!("worker {key}: {torn}")),
-                    }
-                }
-                Some(_) => return self.step(net, Event::Refused(fence)),
-                None => return net.after(20 * MS, Happening::Wakes(self.who, 0)),
-            }
-        }
-        self.react(net);
-    }
-
-    fn written(&mut self, net: &mut Network, lane: usize, reply: Option<Reply>) {
-        let written = match reply {
-            Some(Reply::Written(written)) => Some(written),
-            _ => None,
-        };
-        let (again, fates) = self.lanes[lane].answered(written, net.without);
-        self.sent(net, lane, again, fates);
-        self.react(net);
-    }
-
-    fn sent(
-        &mut self,
-        net: &mut Network,
-        lane: usize,
-        statement: Option<Statement>,
-        fates: Vec<(Ticket, Fate)>,
-    ) {
-        if let Some(statement) = statement {
-            net.call(self.who, statement, Purpose::Commit(lane));
-        }
-        for (ticket, fate) in fates {
-            match fate {
-                Some(fate) => self.answered(net, ticket, fate == Written::Committed),
-                None => {
-                    self.unsettled.push(ticket);
-                    self.step(net, Event::CommitFateUnknown(ticket.fence));
-                }
-            }
-        }
-    }
-
-    /// A commit's fate is known, or will be by loading.
-    fn answered(&mut self, net: &mut Network, ticket: Ticket, is_durable: bool) {
-        let Some(worker) = self.workers.get_mut(&ticket.key) else {
-            return;
-        };
-        worker.open_commits -= 1;
-        if let Phase::Awake(instance) = &mut worker.phase
-            && instance.number == ticket.instance
-        {
-            if is_durable {
-                instance.settle(ticket.seq);
-            } else {
-                self.kill(net, ticket.key);
-            }
-        }
-        if !is_durable {
-            self.step(net, Event::Refused(ticket.fence));
-        }
-    }
-
-    fn settled(&mut self, net: &mut Network, fence: Fence) {
-        let is_it = |ticket: &Ticket| ticket.fence == fence;
-        let (settled, rest) = std::mem::take(&mut self.unsettled)
-            .into_iter()
-            .partition(is_it);
-        self.unsettled = rest;
-        let settled: Vec<Ticket> = settled;
-        for ticket in settled {
-            let Some(worker) = self.workers.get_mut(&ticket.key) else {
-                continue;
-            };
-            worker.open_commits -= 1;
-            let is_its = matches!(&worker.phase, Phase::Awake(it) if it.number == ticket.instance);
-            if is_its {
-                self.kill(net, ticket.key);
-            }
         }
     }
 }

@@ -1,20 +1,23 @@
 //! Everything that is simulated, and the loop that runs it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use portside_core::alarm::Alarm;
 use portside_core::ids::{PodId, WorkerKey};
 use portside_core::ownership::gateway::Claim;
 use portside_core::ownership::{Mechanisms, Role, Settings, invariants};
 use portside_store_model::{Database, Dump, Progress, Reply, Statement, StatementId};
 
 use crate::calls::{Purpose, Who};
-use crate::checker::{Asked, Checker};
+use crate::checker::{Asked, Checker, Kind, SETS_ALARM, Wrong, wrong};
+use crate::code::{Operation, read_list};
 use crate::gateway::Gateway;
 use crate::mechanism::Mechanism;
 use crate::network::{Clock, Faults, MS, Network, Node, Time};
 use crate::pod::Pod;
 use crate::random::Random;
-use crate::worker::{Answer, Request, read_list};
+use crate::request::{Answer, Request};
 
 /// How long faults happen.
 const FAULTY: Time = 6_000 * MS;
@@ -22,6 +25,9 @@ const FAULTY: Time = 6_000 * MS;
 const RECOVERY: Time = 5_000 * MS;
 /// Every client must have had an answer in this last part of the run.
 const LAST: Time = 1_500 * MS;
+
+/// After so many requests in a row without an answer, the client with a connection makes a new one.
+const FAILURES_OF_A_LINK: u64 = 10;
 
 /// Something that happens at a moment.
 #[derive(Debug)]
@@ -54,6 +60,9 @@ struct Client {
     /// What it waits for, if for anything.
     asked: Option<(u64, Asked)>,
     turns: u64,
+    /// How often in a row its connection brought no answer.
+    failures: u64,
+    is_on_link: bool,
     last_answer: Time,
 }
 
@@ -76,6 +85,8 @@ pub(crate) struct World {
     dump: Option<Dump>,
     may_restore: bool,
     settings: Settings,
+    /// Without events for this long instances sleep.
+    idle: Duration,
     keys: Vec<WorkerKey>,
     machines: Vec<Machine>,
     gateways: Vec<Gateway>,
@@ -129,6 +140,8 @@ impl World {
         let clients = (0..random.within(2, 4)).map(|_| Client {
             asked: None,
             turns: 0,
+            failures: 0,
+            is_on_link: false,
             last_answer: 0,
         });
         Self {
@@ -139,6 +152,7 @@ impl World {
             dump: None,
             may_restore: random.chance(100),
             settings,
+            idle: Duration::from_millis([100, 1_000, 5_000][random.index(3)]),
             keys,
             machines,
             gateways,
@@ -149,7 +163,7 @@ impl World {
     }
 
     /// Runs to the end. An error says which invariant was violated.
-    pub fn run(&mut self) -> Result<(), String> {
+    pub fn run(&mut self) -> Result<(), Wrong> {
         for slot in 0..self.machines.len() {
             let delay = self.net.random.within(0, 50) * MS;
             self.net.after(delay, Happening::Boots(slot));
@@ -170,7 +184,7 @@ impl World {
         self.at_the_end()
     }
 
-    fn happens(&mut self, happening: Happening) -> Result<(), String> {
+    fn happens(&mut self, happening: Happening) -> Result<(), Wrong> {
         if let Some(until) = self.is_paused(&happening) {
             self.net.at(until, happening);
             return Ok(());
@@ -232,19 +246,18 @@ impl World {
         self.net.random.within(10, most)
     }
 
-    /// The statement as a store without the mechanism would understand it.
+    /// The statement as a store without the mechanism would understand it: one that does not compare pods takes what another
+    /// pod than the owner writes, one that does not compare epochs what the owner itself writes in an older one.
     fn weakened(&self, mut statement: Statement) -> Statement {
-        let (fence, epoch) = (
-            self.net.is_without(Mechanism::Fence),
-            self.net.is_without(Mechanism::Epoch),
-        );
-        if let Statement::Commit { writes } = &mut statement
-            && (fence || epoch)
-        {
+        let of_others = self.net.is_without(Mechanism::Fence);
+        let of_older_epochs = self.net.is_without(Mechanism::Epoch);
+        if let Statement::Commit { writes } = &mut statement {
             for write in writes {
-                if let Some(now) = self.database.fence(write.fence.shard)
-                    && (fence || now.pod == write.fence.pod)
-                {
+                let Some(now) = self.database.fence(write.fence.shard) else {
+                    continue;
+                };
+                let is_owners = now.pod == write.fence.pod;
+                if (of_others && !is_owners) || (of_older_epochs && is_owners) {
                     write.fence = now;
                 }
             }
@@ -302,7 +315,7 @@ impl World {
             .collect()
     }
 
-    fn stored(&mut self, key: usize) -> Result<Vec<u64>, String> {
+    fn stored(&mut self, key: usize) -> Result<Vec<u64>, Wrong> {
         let worker = self.keys[key].id();
         let list = Statement::List {
             shard: worker.shard(self.settings.shards),
@@ -311,8 +324,23 @@ impl World {
         };
         match self.database.run(list) {
             Some(Reply::Entries(entries)) => read_list(&entries.into_iter().collect()),
-            other => Err(format!("the store answered {other:?}")),
+            other => Err(wrong!(Broken, "the store answered {other:?}")),
         }
+    }
+
+    fn alarm(&mut self, key: usize) -> Option<Alarm> {
+        let worker = &self.keys[key];
+        let alarms = Statement::Alarms {
+            shards: vec![worker.id().shard(self.settings.shards)],
+            after: None,
+            until: i64::MAX,
+            limit: usize::MAX,
+        };
+        let Some(Reply::Alarms(alarms)) = self.database.run(alarms) else {
+            return None;
+        };
+        let mut alarms = alarms.into_iter();
+        alarms.find_map(|(it, alarm)| (it == *worker).then_some(alarm))
     }
 
     // Pods.
@@ -346,12 +374,14 @@ impl World {
         }
         machine.registering = None;
         let clock = machine.clock.clone();
-        let mut pod = Pod::new(who, id, clock, sent, self.settings, self.keys.clone());
+        let random = Random::new(self.net.random.next());
+        let keys = self.keys.clone();
+        let mut pod = Pod::new(who, id, clock, sent, self.settings, keys, random, self.idle);
         pod.start(&mut self.net);
         machine.pod = Some(pod);
     }
 
-    fn at_pod(&mut self, happening: Happening) -> Result<(), String> {
+    fn at_pod(&mut self, happening: Happening) -> Result<(), Wrong> {
         let (slot, start) = match &happening {
             Happening::Wakes(who, _) => (who.slot, Some(who.start)),
             Happening::Asks(slot, _) | Happening::Requests(slot, _) => (*slot, None),
@@ -395,15 +425,15 @@ impl World {
     }
 
     /// What must hold after each step of a pod; and whether it has ended.
-    fn check(&mut self, slot: usize) -> Result<(), String> {
+    fn check(&mut self, slot: usize) -> Result<(), Wrong> {
         let pods = self.machines.iter().filter_map(|it| it.pod.as_ref());
         invariants::one_owner_per_epoch(pods.map(|pod| &pod.state))
-            .map_err(|violation| violation.to_string())?;
+            .map_err(|violation| Wrong::new(Kind::TwoOwners, violation))?;
         let Some(pod) = &self.machines[slot].pod else {
             return Ok(());
         };
-        if let Some(violation) = &pod.violation {
-            return Err(violation.clone());
+        if let Some(wrong) = &pod.wrong {
+            return Err(wrong.clone());
         }
         let is_over = pod.state.role() == Role::Over;
         let is_releasing = pod.state.ended() == Some(portside_core::ownership::Ended::Released)
@@ -455,20 +485,36 @@ impl World {
         }
         self.numbers += 1;
         let random = &mut self.net.random;
+        let it = &mut self.clients[client];
+        it.failures += u64::from(it.asked.is_some() && it.is_on_link);
+        // One client keeps a connection as long as it can, the others ask anew each time.
+        let keeps_link = client == 0;
+        if keeps_link && it.failures > FAILURES_OF_A_LINK {
+            it.failures = 0;
+            self.gateways.iter_mut().for_each(Gateway::unlink);
+        }
+        let sets_alarm = random.chance(100);
+        let entry = self.numbers | if sets_alarm { SETS_ALARM } else { 0 };
         let request = Request {
             gateway: random.index(self.gateways.len()),
             number: self.numbers << 8 | client as u64,
-            key: random.index(self.keys.len()),
-            appends: random.chance(600).then_some(self.numbers),
-            // One client keeps a connection, the others ask anew each time.
-            on_link: client == 0 && random.chance(800),
+            operation: Operation {
+                key: random.index(self.keys.len()),
+                appends: random
+                    .chance(if keeps_link { 300 } else { 600 })
+                    .then_some(entry),
+                alarm_in: sets_alarm.then(|| random.within(20, 800)),
+            },
+            on_link: keeps_link && random.chance(800),
         };
-        let asked = self.checker.asks(request.key, request.appends);
-        let it = &mut self.clients[client];
+        it.is_on_link = request.on_link;
+        let operation = request.operation;
+        let asked = self.checker.asks(operation.key, operation.appends);
         it.asked = Some((request.number, asked));
         it.turns += 1;
         let patience = Happening::Thinks(client, it.turns);
-        self.net.after(1_500 * MS, patience);
+        let patience_ms = if keeps_link { 150 } else { 1_500 };
+        self.net.after(patience_ms * MS, patience);
         self.net
             .trace(|| format!("client {client} asks {request:?}"));
         let to = Node::Gateway(request.gateway);
@@ -476,7 +522,7 @@ impl World {
             .send(Node::Clients, to, Happening::AtGateway(request));
     }
 
-    fn at_client(&mut self, request: Request, answer: Answer) -> Result<(), String> {
+    fn at_client(&mut self, request: Request, answer: Answer) -> Result<(), Wrong> {
         let client = (request.number & 0xff) as usize;
         let it = &mut self.clients[client];
         let Some((_, asked)) = it.asked.filter(|(number, _)| *number == request.number) else {
@@ -490,10 +536,16 @@ impl World {
             .trace(|| format!("client {client} gets {answer:?}"));
         match answer {
             Answer::List(list) => {
+                if it.is_on_link {
+                    it.failures = 0;
+                }
                 it.last_answer = self.net.now;
                 self.checker.answered(asked, &list)
             }
-            Answer::NotRun | Answer::Failed => Ok(()),
+            Answer::NotRun | Answer::Failed => {
+                it.failures += u64::from(it.is_on_link);
+                Ok(())
+            }
         }
     }
 
@@ -509,7 +561,7 @@ impl World {
         let slot = self.net.random.index(self.machines.len());
         let span = self.net.random.within(50, 1_800) * MS;
         let until = (self.net.now + span).min(FAULTY);
-        let kinds = if self.net.faults.wild_clocks { 15 } else { 12 };
+        let kinds = if self.net.faults.wild_clocks { 16 } else { 13 };
         match self.net.random.index(kinds) {
             0..=2 => {
                 self.net
@@ -526,6 +578,7 @@ impl World {
             6 => self.store_crashes(),
             7..=9 => self.partition(slot, until),
             10 => self.gateway_restarts(),
+            11 => self.overtaken(),
             _ => self.rare_fault(slot),
         }
     }
@@ -567,8 +620,9 @@ impl World {
         self.net.cut(a, b, until);
     }
 
-    /// The active pod's machine is suspended, its clock with it, and afterwards it is cut off from the store for a while.
-    fn suspend(&mut self) {
+    /// The active pod does nothing for so long that another takes over, and does not learn of that at once: its clock stood
+    /// still meanwhile and it is cut off from the store, or a gateway cannot reach the others and goes on with it.
+    fn overtaken(&mut self) {
         let is_active = |it: &Machine| {
             let pod = it.pod.as_ref();
             pod.is_some_and(|pod| matches!(pod.state.role(), Role::Active { .. }))
@@ -576,10 +630,20 @@ impl World {
         let Some(active) = self.machines.iter().position(is_active) else {
             return;
         };
-        let until = (self.net.now + self.net.random.within(400, 1_500) * MS).min(FAULTY);
-        self.pause(active, until, true);
+        let stops = self.net.faults.wild_clocks;
+        let until = (self.net.now + self.net.random.within(700, 1_500) * MS).min(FAULTY);
+        self.net
+            .trace(|| format!("pod {active} is paused until {until} us, and overtaken"));
+        self.pause(active, until, stops);
         let cut = until + self.net.random.within(100, 800) * MS;
         self.cut(Node::Pod(active), Node::Store, cut);
+        if stops {
+            return;
+        }
+        let gateway = Node::Gateway(self.net.random.index(self.gateways.len()));
+        for slot in (0..self.machines.len()).filter(|slot| *slot != active) {
+            self.cut(gateway, Node::Pod(slot), cut);
+        }
     }
 
     fn gateway_restarts(&mut self) {
@@ -596,9 +660,7 @@ impl World {
     }
 
     fn rare_fault(&mut self, slot: usize) {
-        if self.net.faults.wild_clocks && self.net.random.chance(400) {
-            self.suspend();
-        } else if self.net.faults.wild_clocks && self.net.random.chance(500) {
+        if self.net.faults.wild_clocks && self.net.random.chance(500) {
             let by = self.net.random.within(1, 2_000) * MS;
             self.net
                 .trace(|| format!("the clock of pod {slot} jumps by {by} us"));
@@ -618,10 +680,19 @@ impl World {
         }
     }
 
-    fn at_the_end(&mut self) -> Result<(), String> {
+    fn at_the_end(&mut self) -> Result<(), Wrong> {
         for key in 0..self.keys.len() {
             let list = self.stored(key)?;
             self.checker.stored(key, &list)?;
+            let alarm = self.alarm(key);
+            Checker::alarms(key, &list, alarm.is_some())?;
+            let late = ((FAULTY + RECOVERY - LAST) / MS) as i64;
+            if let Some(alarm) = alarm.filter(|alarm| alarm.due < late) {
+                return Err(wrong!(
+                    NoAlarm,
+                    "worker {key} did not get its alarm: {alarm:?}"
+                ));
+            }
         }
         // A gateway that could not reach a pod between a restore and that pod's claim refuses it, for it cannot know which
         // came first, until another process starts there.
@@ -630,7 +701,8 @@ impl World {
         }
         let late = FAULTY + RECOVERY - LAST;
         match self.clients.iter().position(|it| it.last_answer < late) {
-            Some(client) => Err(format!(
+            Some(client) => Err(wrong!(
+                Unanswered,
                 "client {client} is not answered although nothing fails any more"
             )),
             None => Ok(()),

@@ -21,18 +21,8 @@ use async_trait::async_trait;
 use portside_core::alarm::Alarm;
 use portside_core::ids::{Epoch, Fence, PodId, ShardId, WorkerId, WorkerKey};
 use portside_core::keys::KeyRange;
-use portside_core::write::{Value, WriteBatch};
-
-/// One worker's batch on its way into the store.
-#[derive(Debug, Clone)]
-pub struct Commit {
-    /// The right to write.
-    pub fence: Fence,
-    /// Who writes. Its name is stored beside the id, so that a sleeping worker can be woken by its alarm.
-    pub worker: WorkerKey,
-    /// What to write.
-    pub batch: WriteBatch,
-}
+pub use portside_core::write::Commit;
+use portside_core::write::Value;
 
 /// What became of a [`Commit`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

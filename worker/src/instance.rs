@@ -1,6 +1,6 @@
 //! One loaded copy of a module, apart from its engine: what it has open, what it has written, and what may leave.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
@@ -60,8 +60,9 @@ pub struct Instance {
     fabric: Arc<dyn Fabric>,
     ledger: Option<Arc<dyn Ledger>>,
     log: Arc<dyn Log>,
-    pub(crate) ports: HashMap<LinkId, Port>,
-    pub(crate) requests: HashMap<LinkId, Exchange>,
+    /// By age: what ends them all does so in an order that can be repeated.
+    pub(crate) ports: BTreeMap<LinkId, Port>,
+    pub(crate) requests: BTreeMap<LinkId, Exchange>,
     /// What it knows of its keys and has written.
     pub storage: Storage,
     gate: Gate,
@@ -126,8 +127,8 @@ impl Instance {
             fabric,
             ledger,
             log,
-            ports: HashMap::new(),
-            requests: HashMap::new(),
+            ports: BTreeMap::new(),
+            requests: BTreeMap::new(),
             firing: Firing::new(storage.alarm()),
             storage,
             gate: Gate::default(),
@@ -561,7 +562,7 @@ impl Instance {
 
     /// Gives every open port, and everybody waiting to be connected, an error and a close.
     pub fn refuse_all(&mut self, failure: &Failure) {
-        for (_, port) in self.ports.drain() {
+        for port in std::mem::take(&mut self.ports).into_values() {
             port.end.refuse(failure.clone());
         }
         self.inbox.refuse_all(failure);

@@ -4,7 +4,12 @@ use portside_core::alarm::{self, Alarm, AlarmChange};
 use portside_core::ids::{Epoch, PodId, ShardId};
 use proptest::prelude::*;
 
+use portside_core::fold::Writes;
+use portside_core::ids::{Fence, WorkerKey};
+use portside_core::write::WriteBatch;
+
 use super::*;
+use crate::Commit;
 use crate::testing::{Model, batches};
 
 fn commit(shard: u32, epoch: u64, worker: &str, batch: WriteBatch) -> Commit {

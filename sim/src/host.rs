@@ -1,0 +1,195 @@
+//! What the worker crate's instances have around them in one process: inboxes, the way to the store, and the lease.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Wake, Waker};
+
+use portside_core::alarm::Alarm;
+use portside_core::ids::{Fence, WorkerKey};
+use portside_core::keys::KeyRange;
+use portside_core::write::{Value, WriteBatch};
+use portside_worker::event::{Control, Incoming};
+use portside_worker::host::{CommitTicket, Fabric, Ledger, Log, LogLine, Reading, RequestName};
+use portside_worker::inbox::Inbox;
+use portside_worker::link::{Failure, Opening, Receive, Rejected};
+
+use crate::random::Random;
+
+/// Messages and bytes of an inbox.
+const INBOX: (usize, usize) = (10_000, 64 << 20);
+
+/// Something an instance wants from the store.
+pub(crate) struct Submitted {
+    pub key: usize,
+    pub fence: Fence,
+    pub batch: WriteBatch,
+    pub ticket: CommitTicket,
+}
+
+/// What the instances of a process share.
+pub(crate) struct Host {
+    keys: Vec<WorkerKey>,
+    /// By worker: the inbox, if it is awake or on its way.
+    inboxes: Mutex<Vec<Option<Arc<Inbox>>>>,
+    submitted: Mutex<VecDeque<Submitted>>,
+    outdated: Mutex<VecDeque<(usize, Alarm)>>,
+    is_leased: AtomicBool,
+    /// Decides which turns are killed: so many of a thousand.
+    random: Mutex<Random>,
+    killed: AtomicU64,
+    now_ms: AtomicU64,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Host {
+    pub fn new(keys: Vec<WorkerKey>, random: Random) -> Arc<Self> {
+        Arc::new(Self {
+            inboxes: Mutex::new(keys.iter().map(|_| None).collect()),
+            keys,
+            submitted: Mutex::default(),
+            outdated: Mutex::default(),
+            is_leased: AtomicBool::new(false),
+            random: Mutex::new(random),
+            killed: AtomicU64::new(0),
+            now_ms: AtomicU64::new(0),
+        })
+    }
+
+    /// What holds until the next event. Says whether the lease covers the moment again.
+    pub fn is_now(&self, now_ms: u64, is_leased: bool, killed: u64) -> bool {
+        self.now_ms.store(now_ms, Ordering::Relaxed);
+        self.killed.store(killed, Ordering::Relaxed);
+        !self.is_leased.swap(is_leased, Ordering::Relaxed) && is_leased
+    }
+
+    /// The wall clock's time.
+    pub fn now_ms(&self) -> i64 {
+        self.now_ms.load(Ordering::Relaxed) as i64
+    }
+
+    /// Whether a turn is killed in the middle.
+    pub fn kills(&self) -> bool {
+        let killed = self.killed.load(Ordering::Relaxed);
+        killed > 0 && lock(&self.random).chance(killed)
+    }
+
+    pub fn next_submitted(&self) -> Option<Submitted> {
+        lock(&self.submitted).pop_front()
+    }
+
+    pub fn next_outdated(&self) -> Option<(usize, Alarm)> {
+        lock(&self.outdated).pop_front()
+    }
+
+    pub fn inbox(&self, key: usize) -> Option<Arc<Inbox>> {
+        lock(&self.inboxes)[key].clone()
+    }
+
+    /// Nobody reads there any more.
+    pub fn forget_inbox(&self, key: usize) {
+        lock(&self.inboxes)[key] = None;
+    }
+
+    /// Tells every instance to look again: what it waits for may leave, or it may be over.
+    pub fn tell_all(&self) {
+        for inbox in lock(&self.inboxes).iter().flatten() {
+            inbox.tell(Control::Renewed);
+        }
+    }
+
+    /// Gives a worker something, waking it if it sleeps.
+    pub fn deliver(&self, key: usize, mut incoming: Incoming) -> Result<Arc<Inbox>, Incoming> {
+        let mut inboxes = lock(&self.inboxes);
+        loop {
+            let new = || Arc::new(Inbox::new(INBOX.0, INBOX.1));
+            let inbox = inboxes[key].get_or_insert_with(new);
+            match inbox.receive(incoming) {
+                Ok(()) => return Ok(inbox.clone()),
+                Err(Rejected::Full(returned)) => return Err(returned),
+                Err(Rejected::Closed(returned)) => {
+                    inboxes[key] = None;
+                    incoming = returned;
+                }
+            }
+        }
+    }
+}
+
+impl Fabric for Host {
+    fn open(&self, to: &WorkerKey, opening: Opening) -> Option<Arc<dyn Receive>> {
+        let key = self.keys.iter().position(|key| key == to)?;
+        match self.deliver(key, Incoming::Opened(opening)) {
+            Ok(inbox) => Some(inbox),
+            Err(Incoming::Opened(opening)) => {
+                opening.end.refuse(Failure::overloaded("too many wait"));
+                None
+            }
+            Err(_) => None,
+        }
+    }
+}
+
+impl Log for Host {
+    fn log(&self, _: LogLine<'_>) {}
+}
+
+/// The durable state of one instance of a worker.
+pub(crate) struct Book {
+    pub host: Arc<Host>,
+    pub key: usize,
+    pub fence: Fence,
+}
+
+impl Ledger for Book {
+    fn commit(&self, batch: WriteBatch, _: Option<RequestName>, ticket: CommitTicket) {
+        let (key, fence) = (self.key, self.fence);
+        lock(&self.host.submitted).push_back(Submitted {
+            key,
+            fence,
+            batch,
+            ticket,
+        });
+    }
+
+    fn read(&self, _: Vec<String>) -> Reading<BTreeMap<String, Value>> {
+        Box::pin(async { Err("everything is loaded".to_owned()) })
+    }
+
+    fn list(&self, _: KeyRange) -> Reading<Vec<(String, Value)>> {
+        Box::pin(async { Err("everything is loaded".to_owned()) })
+    }
+
+    fn is_leased(&self) -> bool {
+        self.host.is_leased.load(Ordering::Relaxed)
+    }
+
+    fn alarm_outdated(&self, alarm: Alarm) {
+        lock(&self.host.outdated).push_back((self.key, alarm));
+    }
+}
+
+/// Says whether somebody was woken.
+#[derive(Debug, Default)]
+pub(crate) struct Woken(AtomicBool);
+
+impl Woken {
+    /// A waker, and what it sets. It is set already: nobody has looked yet.
+    pub fn new() -> (Arc<Self>, Waker) {
+        let woken = Arc::new(Self(AtomicBool::new(true)));
+        (woken.clone(), Waker::from(woken))
+    }
+
+    pub fn take(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
+    }
+}
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,379 @@
+//! The workers of a process: loaded when something is addressed to them, run by the worker crate, and their commits.
+
+use std::sync::Arc;
+
+use portside_core::alarm::AlarmChange;
+use portside_core::alarms::{self, Fate as AlarmFate};
+use portside_core::ids::{Fence, ShardId};
+use portside_core::ownership::{Event, Role};
+use portside_core::write::{Commit, WriteBatch};
+use portside_store_model::{Loaded, Reply, Statement, Written};
+use portside_worker::activation::End;
+use portside_worker::event::Incoming;
+use portside_worker::host::{CommitTicket, Identity};
+use portside_worker::link::Failure;
+use portside_worker::storage::Storage;
+
+use crate::calls::Purpose;
+use crate::code;
+use crate::host::{Book, Submitted};
+use crate::lanes::{Fate, Ticket};
+use crate::network::{MS, Network, Time};
+use crate::pod::{LANES, Pod};
+use crate::running::{Parts, Running};
+use crate::world::Happening;
+
+/// One worker in one process.
+#[derive(Default)]
+pub(crate) struct Worker {
+    phase: Phase,
+    /// Commits whose fate is not known, of this instance or an earlier one.
+    pub open_commits: usize,
+}
+
+#[derive(Default)]
+enum Phase {
+    #[default]
+    Asleep,
+    /// It is to be loaded, once everything before is settled.
+    Starting,
+    Loading,
+    Awake(Box<Running>),
+    /// It has ended, and sleeps once its commits have their answers, unless something waits for it.
+    Ended,
+}
+
+/// A commit whose fate is not known.
+pub(crate) struct Open {
+    key: usize,
+    pub fence: Fence,
+    /// The instance's; none for what the process itself writes.
+    ticket: Option<CommitTicket>,
+    alarm: Option<alarms::Ticket>,
+}
+
+impl Pod {
+    fn shard(&self, key: usize) -> ShardId {
+        self.keys[key].id().shard(self.shards)
+    }
+
+    pub(crate) fn now_ms(net: &Network) -> i64 {
+        (net.now / MS) as i64
+    }
+
+    /// Whether nothing of any worker waits for anything.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.open.is_empty() && self.retries.is_empty() && self.calls.is_empty()
+    }
+
+    /// One step of a worker; whether there may be another.
+    pub(crate) fn pump(&mut self, net: &mut Network, key: usize) -> bool {
+        let is_settled = self.workers[key].open_commits == 0;
+        match &mut self.workers[key].phase {
+            Phase::Loading => false,
+            Phase::Asleep => {
+                let waits = self.host.inbox(key).is_some_and(|it| !it.is_empty());
+                if waits {
+                    self.workers[key].phase = Phase::Starting;
+                }
+                waits
+            }
+            Phase::Ended => {
+                if is_settled {
+                    self.close_or_restart(key);
+                }
+                is_settled
+            }
+            // A successor is not loaded before all commits of its predecessors have been answered.
+            Phase::Starting => is_settled && self.load(net, key),
+            Phase::Awake(running) => {
+                let (ran, end) = running.poll(self.clock.us(net.now));
+                if let Some(end) = end {
+                    self.ended(net, key, &end);
+                }
+                ran
+            }
+        }
+    }
+
+    fn load(&mut self, net: &mut Network, key: usize) -> bool {
+        if self.state.role() == Role::Standby {
+            return false;
+        }
+        let shard = self.shard(key);
+        if let Some(fence) = self.state.fence(shard) {
+            self.workers[key].phase = Phase::Loading;
+            let load = Statement::Load {
+                fence,
+                worker: self.keys[key].id(),
+                max_keys: usize::MAX,
+                max_bytes: usize::MAX,
+            };
+            net.call(self.who, load, Purpose::Load(key, fence));
+            return false;
+        }
+        let in_doubt = self.state.is_in_doubt(shard);
+        if !in_doubt {
+            self.not_ours(key);
+        }
+        !in_doubt
+    }
+
+    fn not_ours(&mut self, key: usize) {
+        if let Some(inbox) = self.host.inbox(key) {
+            inbox.refuse_all(&Failure::failed("this process does not own the worker"));
+        }
+        self.close_or_restart(key);
+    }
+
+    fn close_or_restart(&mut self, key: usize) {
+        let Some(inbox) = self.host.inbox(key) else {
+            self.workers[key].phase = Phase::Asleep;
+            return;
+        };
+        inbox.forget_instance();
+        self.workers[key].phase = if self.workers[key].open_commits > 0 {
+            Phase::Ended
+        } else if inbox.close_if_empty() {
+            self.host.forget_inbox(key);
+            Phase::Asleep
+        } else {
+            Phase::Starting
+        };
+    }
+
+    pub(crate) fn loaded(
+        &mut self,
+        net: &mut Network,
+        key: usize,
+        fence: Fence,
+        reply: Option<Reply>,
+    ) {
+        match (reply, self.host.inbox(key)) {
+            (Some(Reply::Loaded(Some(loaded))), Some(inbox)) => {
+                if let Err(wrong) = code::read_list(&loaded.entries) {
+                    self.wrong = Some(wrong);
+                }
+                let ledger = Book {
+                    host: self.host.clone(),
+                    key,
+                    fence,
+                };
+                let Loaded {
+                    entries,
+                    complete,
+                    alarm,
+                } = loaded;
+                let parts = Parts {
+                    identity: Identity::Worker(self.keys[key].clone()),
+                    code: code::worker(self.host.clone()),
+                    storage: Storage::loaded(entries, complete, alarm),
+                    ledger: Some(Arc::new(ledger)),
+                    inbox,
+                    idle: self.idle,
+                };
+                let now = self.clock.us(net.now);
+                let running = Running::new(&self.host, parts, now, net.without);
+                self.workers[key].phase = Phase::Awake(Box::new(running));
+            }
+            (Some(_), _) => {
+                self.step(net, Event::Refused(fence));
+                self.not_ours(key);
+            }
+            (None, _) => {
+                self.workers[key].phase = Phase::Starting;
+                net.after(20 * MS, Happening::Wakes(self.who, 0));
+            }
+        }
+    }
+
+    fn ended(&mut self, net: &mut Network, key: usize, end: &End) {
+        let slot = self.who.slot;
+        net.trace(|| format!("pod {slot} ends worker {key}: {end:?}"));
+        self.workers[key].phase = Phase::Ended;
+        let retry = self
+            .alarms
+            .instance_ended(&self.keys[key], Self::now_ms(net));
+        if let Some(change) = retry {
+            self.workers[key].open_commits += 1;
+            self.retries.push((key, change));
+        }
+        if *end == End::Slept {
+            self.workers[key].phase = Phase::Asleep;
+            self.host.forget_inbox(key);
+        } else {
+            self.close_or_restart(key);
+        }
+    }
+
+    // Commits.
+
+    /// Hands what instances and ended deliveries write to the lanes; whether there was anything.
+    pub(crate) fn submit(&mut self) -> bool {
+        let mut submitted = false;
+        while let Some(next) = self.host.next_submitted() {
+            let Submitted {
+                key,
+                fence,
+                batch,
+                ticket,
+            } = next;
+            self.workers[key].open_commits += 1;
+            self.submit_one(key, fence, batch, Some(ticket));
+            submitted = true;
+        }
+        for (key, change) in std::mem::take(&mut self.retries) {
+            let shard = self.shard(key);
+            if let Some(fence) = self.state.fence(shard) {
+                let batch = WriteBatch {
+                    alarm: change,
+                    ..WriteBatch::default()
+                };
+                self.submit_one(key, fence, batch, None);
+                submitted = true;
+            } else if self.state.is_in_doubt(shard) {
+                self.retries.push((key, change));
+            } else {
+                self.alarms.retry_failed(&self.keys[key]);
+                self.workers[key].open_commits -= 1;
+                submitted = true;
+            }
+        }
+        submitted
+    }
+
+    fn submit_one(
+        &mut self,
+        key: usize,
+        fence: Fence,
+        batch: WriteBatch,
+        ticket: Option<CommitTicket>,
+    ) {
+        self.tickets += 1;
+        let alarm = match batch.alarm {
+            AlarmChange::Keep => None,
+            change => self.alarms.submitted(&self.keys[key], change),
+        };
+        let open = Open {
+            key,
+            fence,
+            ticket,
+            alarm,
+        };
+        self.open.insert(self.tickets, open);
+        let worker = self.keys[key].clone();
+        let commit = Commit {
+            fence,
+            worker,
+            batch,
+        };
+        self.lanes[fence.shard.0 as usize % LANES].submit(self.tickets, commit);
+    }
+
+    pub(crate) fn written(&mut self, net: &mut Network, lane: usize, reply: Option<Reply>) {
+        let written = match reply {
+            Some(Reply::Written(written)) => Some(written),
+            _ => None,
+        };
+        let (again, fates) = self.lanes[lane].answered(written, net.without);
+        self.sent(net, lane, again, fates);
+    }
+
+    /// Carries out what a lane wants; whether that was anything.
+    pub(crate) fn sent(
+        &mut self,
+        net: &mut Network,
+        lane: usize,
+        statement: Option<Statement>,
+        fates: Vec<(Ticket, Fate)>,
+    ) -> bool {
+        if let Some(statement) = statement {
+            net.call(self.who, statement, Purpose::Commit(lane));
+        }
+        let is_answered = !fates.is_empty();
+        for (ticket, fate) in fates {
+            let Some(fence) = self.open.get(&ticket).map(|open| open.fence) else {
+                continue;
+            };
+            match fate {
+                Some(Written::Committed) => self.settle(net, ticket, AlarmFate::Committed),
+                Some(_) => {
+                    self.step(net, Event::Refused(fence));
+                    self.settle(net, ticket, AlarmFate::Refused);
+                }
+                // Only in the next epoch does a load tell what became of it.
+                None => {
+                    self.unsettled.push(ticket);
+                    self.step(net, Event::CommitFateUnknown(fence));
+                }
+            }
+        }
+        is_answered
+    }
+
+    /// A commit's fate is known, or will be by loading.
+    pub(crate) fn settle(&mut self, net: &Network, ticket: Ticket, fate: AlarmFate) {
+        let Some(open) = self.open.remove(&ticket) else {
+            return;
+        };
+        if let Some(alarm) = open.alarm {
+            let worker = &self.keys[open.key];
+            self.alarms.settled(worker, alarm, fate, Self::now_ms(net));
+        }
+        if let Some(ticket) = open.ticket {
+            ticket.settle(match fate {
+                AlarmFate::Committed => Ok(()),
+                _ => Err("not written".to_owned()),
+            });
+        }
+        self.workers[open.key].open_commits -= 1;
+    }
+
+    // Alarms.
+
+    /// Reads the alarms that are due soon, and delivers those that are due.
+    pub(crate) fn ring(&mut self, net: &mut Network) -> bool {
+        let now = Self::now_ms(net);
+        while let Some((key, alarm)) = self.host.next_outdated() {
+            self.alarms.not_matched(&self.keys[key], alarm);
+        }
+        if let Some(query) = self.alarms.read(now) {
+            let read = Statement::Alarms {
+                shards: self.state.held().map(|(shard, _)| shard).collect(),
+                after: query.after,
+                until: query.until,
+                limit: query.limit,
+            };
+            net.call(self.who, read, Purpose::Alarms);
+        }
+        let due = self.alarms.take_due(now);
+        let rings = !due.is_empty();
+        for (worker, alarm) in due {
+            if let Some(key) = self.keys.iter().position(|key| *key == worker) {
+                let slot = self.who.slot;
+                net.trace(|| format!("pod {slot} delivers the alarm of worker {key}: {alarm:?}"));
+                // Alarms always fit.
+                let _ = self.host.deliver(key, Incoming::Alarm(alarm));
+            }
+        }
+        rings
+    }
+
+    /// When an alarm or an instance wants to be looked at, though nothing happens.
+    pub(crate) fn next_look(&self, net: &Network) -> Time {
+        let now = Self::now_ms(net);
+        let alarm = self.alarms.next(now).max(now + 1) as Time * MS;
+        let awake = self
+            .workers
+            .iter()
+            .filter_map(|worker| match &worker.phase {
+                Phase::Awake(running) => running.until,
+                _ => None,
+            });
+        let instances = awake.chain(self.server.as_ref().and_then(|server| server.until));
+        let instance = instances
+            .min()
+            .map(|us| net.now + self.clock.until_us(net.now, us));
+        instance.map_or(alarm, |at| at.min(alarm))
+    }
+}
