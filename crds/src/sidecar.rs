@@ -74,6 +74,9 @@ pub struct Ownership {
     /// versions do not say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incarnation: Option<String>,
+    /// How often the store has renewed this incarnation's lease. Pods of older versions do not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewals: Option<u64>,
 }
 
 impl Ownership {
@@ -234,6 +237,7 @@ mod tests {
             state: State::Standby,
             term: 17,
             incarnation: None,
+            renewals: None,
         };
         assert_eq!(
             serde_json::to_string(&ownership).unwrap(),
@@ -241,11 +245,12 @@ mod tests {
         );
         let started = Ownership {
             incarnation: Some("0a".into()),
+            renewals: Some(3),
             ..ownership.clone()
         };
         assert_eq!(
             serde_json::to_string(&started).unwrap(),
-            r#"{"pod":"a-1","state":"standby","term":17,"incarnation":"0a"}"#
+            r#"{"pod":"a-1","state":"standby","term":17,"incarnation":"0a","renewals":3}"#
         );
         assert_eq!(parse_token(&ownership.token()), Some((State::Standby, 17)));
         assert_eq!(parse_token("gone:1"), None);

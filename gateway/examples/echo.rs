@@ -150,6 +150,7 @@ impl Application for Admin {
                 state: State::Active,
                 term: 1,
                 incarnation: None,
+                renewals: None,
             };
             let text = serde_json::to_vec(&active)
                 .map_err(|error| FetchError::Failed(error.to_string()))?;

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use portside_core::ids::PodId;
-use portside_core::ownership::gateway::{Claim, Gateway, Step};
+use portside_core::ownership::gateway::{Claim, Gateway, Incarnation, Step};
 use portside_crds::routes::ClassKey;
 use portside_crds::sidecar::State as PodState;
 use tokio::sync::{Semaphore, oneshot};
@@ -144,7 +143,12 @@ impl Class {
     }
 
     /// A pod said what it is.
-    pub(crate) fn heard(&self, endpoint: &Endpoint, incarnation: Option<PodId>, claim: Claim) {
+    pub(crate) fn heard(
+        &self,
+        endpoint: &Endpoint,
+        incarnation: Option<Incarnation>,
+        claim: Claim,
+    ) {
         let mut state = self.state();
         let before = state.ownership.active().map(|(_, term)| term);
         let falls = state.ownership.falls();

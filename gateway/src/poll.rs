@@ -7,7 +7,7 @@ use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use portside_core::backoff::Backoff;
 use portside_core::ids::PodId;
-use portside_core::ownership::gateway::Claim;
+use portside_core::ownership::gateway::{Claim, Incarnation};
 use portside_crds::sidecar::{OWNERSHIP_PATH, Ownership, State};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -81,9 +81,12 @@ pub(crate) async fn run(class: Arc<Class>, pod: Arc<Pod>, admin: Arc<Pool>) {
     }
 }
 
-fn incarnation(ownership: &Ownership) -> Option<PodId> {
+fn incarnation(ownership: &Ownership) -> Option<Incarnation> {
     let id = u128::from_str_radix(ownership.incarnation.as_deref()?, 16);
-    id.ok().map(PodId)
+    Some(Incarnation {
+        id: PodId(id.ok()?),
+        renewals: ownership.renewals,
+    })
 }
 
 fn claim(ownership: &Ownership) -> Claim {

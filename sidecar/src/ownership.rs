@@ -312,6 +312,11 @@ impl Ownership {
         *self.role.borrow() == Role::Over
     }
 
+    /// How often the store has renewed this process's lease.
+    pub fn renewals(&self) -> u64 {
+        self.with_state(State::renewals)
+    }
+
     /// Who this process is for the store.
     pub fn pod(&self) -> PodId {
         self.pod

@@ -66,6 +66,7 @@ impl Pod {
             state,
             term,
             incarnation: Some(format!("{:032x}", self.ownership.pod().0)),
+            renewals: Some(self.ownership.renewals()),
         }
     }
 

@@ -195,11 +195,6 @@ impl Checker {
         Ok(())
     }
 
-    /// Whether the database ever went back.
-    pub fn has_gone_back(&self) -> bool {
-        self.generation > 0
-    }
-
     /// The database went back: this is what there is now.
     pub fn went_back(&mut self, lists: Vec<Vec<Entry>>) {
         self.generation += 1;

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use portside_core::ids::PodId;
 use portside_core::ownership::Mechanisms;
-use portside_core::ownership::gateway::{Claim, Gateway as Machine, Step};
+use portside_core::ownership::gateway::{Claim, Gateway as Machine, Incarnation, Step};
 
 use crate::calls::Who;
 use crate::mechanism::Mechanism;
@@ -79,7 +78,7 @@ impl Gateway {
         net: &mut Network,
         slot: usize,
         question: u64,
-        said: Option<(PodId, Claim)>,
+        said: Option<(Incarnation, Claim)>,
     ) {
         let Some(&(expected, again)) = self.asked.get(&slot) else {
             return;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use portside_core::alarm::Alarm;
 use portside_core::ids::{PodId, WorkerKey};
-use portside_core::ownership::gateway::Claim;
+use portside_core::ownership::gateway::{Claim, Incarnation};
 use portside_core::ownership::{Mechanisms, Role, Settings, invariants};
 use portside_store_model::{Database, Dump, Progress, Reply, Statement, StatementId};
 
@@ -45,7 +45,7 @@ pub(crate) enum Happening {
     AskRound(usize, u64),
     /// A gateway's question: (gateway, its start, number).
     Asks(usize, (usize, u64, u64)),
-    Says(usize, (usize, u64, u64), Option<(PodId, Claim)>),
+    Says(usize, (usize, u64, u64), Option<(Incarnation, Claim)>),
     Requests(usize, Request),
     Answers(Who, Request, Answer),
     AtGateway(Request),
@@ -406,7 +406,11 @@ impl World {
                 Happening::Requests(_, request) => pod.request(net, request),
                 Happening::Asks(_, question) => {
                     let claim = pod.claim(net);
-                    let said = (claim != Claim::Unknown).then(|| (pod.state.pod(), claim));
+                    let incarnation = Incarnation {
+                        id: pod.state.pod(),
+                        renewals: Some(pod.state.renewals()),
+                    };
+                    let said = (claim != Claim::Unknown).then_some((incarnation, claim));
                     if said.is_some() {
                         let (from, to) = (Node::Pod(slot), Node::Gateway(question.0));
                         net.send(from, to, Happening::Says(slot, question, said));
@@ -693,11 +697,6 @@ impl World {
                     "worker {key} did not get its alarm: {alarm:?}"
                 ));
             }
-        }
-        // A gateway that could not reach a pod between a restore and that pod's claim refuses it, for it cannot know which
-        // came first, until another process starts there.
-        if self.checker.has_gone_back() {
-            return Ok(());
         }
         let late = FAULTY + RECOVERY - LAST;
         match self.clients.iter().position(|it| it.last_answer < late) {

@@ -36,8 +36,18 @@ impl<P> Default for Step<P> {
     }
 }
 
+/// One start of a pod's process, as the pod says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Incarnation {
+    /// Its id in the store.
+    pub id: PodId,
+    /// How often the store has renewed its lease: see [`State::renewals`](super::State::renewals). Pods of older versions do
+    /// not say it.
+    pub renewals: Option<u64>,
+}
+
 /// The pods of one class, and their claims. `P` is where a pod is; a process that ends and is started again there has
-/// another incarnation, the id it has in the store.
+/// another [`Incarnation`].
 ///
 /// Guarantees that the terms of the pods it calls active only grow, and that it calls none active before those of lower
 /// terms have let go or are cut off. So an owner that was paused while another took over is not believed again, and nothing
@@ -45,8 +55,10 @@ impl<P> Default for Step<P> {
 ///
 /// One thing makes terms fall: an older copy of the database is restored. A lower term is believed only if every pod that
 /// claimed a higher one is gone, has said that it drains, or was started anew; and if the pod that claims the lower one is
-/// known to have become active after the higher one was claimed, for it said since then that it was a standby, or was
-/// started since then.
+/// known to have become active after the higher one was claimed: it said since then that it was a standby, or was started
+/// since then, or the store has renewed its lease since then. Whoever claims a higher term takes the shards from pods that
+/// are over for good, or that know that they gave them up; one that claims a lower term and is alive in the store is none
+/// of those.
 ///
 /// What two pods say can arrive in either order. A pod that is overtaken is therefore asked again before it is cut off:
 /// if it has let go, what it still sends was done before the other took over.
@@ -69,6 +81,8 @@ struct Member {
     is_fresh: bool,
     /// If it becomes active, it does so after the highest term was claimed.
     is_later: bool,
+    /// How often its lease had been renewed when it claimed a lower term, after the highest was claimed.
+    renewals: Option<u64>,
     /// It claims a term that is not believed.
     is_refused: bool,
 }
@@ -81,8 +95,16 @@ impl Member {
             claimed: 0,
             is_fresh: true,
             is_later: false,
+            renewals: None,
             is_refused: false,
         }
+    }
+
+    /// It claims a lower term, and said how often its lease had been renewed. Of the renewals that come after that one may
+    /// have been under way.
+    fn renewed(&mut self, renewals: u64) {
+        let from = *self.renewals.get_or_insert(renewals);
+        self.is_later |= renewals >= from + 2;
     }
 }
 
@@ -129,11 +151,14 @@ impl<P: Ord + Clone> Gateway<P> {
     }
 
     /// A pod said something. `incarnation` tells one start of it from the next, where it says so.
-    pub fn heard(&mut self, pod: &P, incarnation: Option<PodId>, claim: Claim) -> Step<P> {
+    pub fn heard(&mut self, pod: &P, incarnation: Option<Incarnation>, claim: Claim) -> Step<P> {
+        let renewals = incarnation.and_then(|it| it.renewals);
+        let incarnation = incarnation.map(|it| it.id);
         let mut step = Step::default();
         let Some(member) = self.members.get_mut(pod) else {
             return step;
         };
+        let was_fresh = member.is_fresh;
         if member.incarnation.is_some()
             && incarnation.is_some_and(|it| member.incarnation != Some(it))
         {
@@ -141,18 +166,24 @@ impl<P: Ord + Clone> Gateway<P> {
                 step.cut.push(pod.clone());
             }
             *member = Member {
-                is_later: member.is_fresh,
+                is_later: was_fresh,
                 ..Member::new(incarnation)
             };
         }
         member.incarnation = incarnation.or(member.incarnation);
-        member.is_later |= claim == Claim::Standby && member.is_fresh;
+        member.is_later |= claim == Claim::Standby && was_fresh;
+        if let (Claim::Active(term), Some(renewals)) = (claim, renewals)
+            && term < self.highest
+            && was_fresh
+        {
+            member.renewed(renewals);
+        }
         member.is_fresh = true;
         member.is_refused = false;
         let claimed = member.claimed;
         match claim {
             Claim::Active(term) if term < self.highest && !self.may_fall(pod, term) => {
-                self.refuse(pod, &mut step);
+                self.refuse(pod, renewals.is_some(), &mut step);
             }
             Claim::Active(term) => self.believe(pod, term, &mut step),
             Claim::Draining => self.set(pod, claim, 0),
@@ -169,12 +200,15 @@ impl<P: Ord + Clone> Gateway<P> {
         }
     }
 
-    /// It insists although it was overtaken.
-    fn refuse(&mut self, pod: &P, step: &mut Step<P>) {
+    /// It insists although it was overtaken. If it says how often its lease was renewed, its next answer tells more.
+    fn refuse(&mut self, pod: &P, says_renewals: bool, step: &mut Step<P>) {
         if let Some(member) = self.members.get_mut(pod) {
             member.claim = Claim::Unknown;
             member.is_refused = true;
             step.cut.push(pod.clone());
+            if says_renewals && !member.is_later {
+                step.ask.push(pod.clone());
+            }
         }
     }
 
@@ -196,6 +230,7 @@ impl<P: Ord + Clone> Gateway<P> {
             if is_new {
                 member.is_fresh = false;
                 member.is_later = false;
+                member.renewals = None;
             }
         }
     }

@@ -9,6 +9,8 @@ pub(super) struct Lease {
     lease_ms: Millis,
     /// When the last renewal that the store confirmed was sent. From then it counts, for nobody can have seen it earlier.
     confirmed: Millis,
+    /// How often the store has confirmed one.
+    renewals: u64,
     in_flight: Option<(Call, Millis)>,
     next: Millis,
 }
@@ -20,6 +22,7 @@ impl Lease {
             interval_ms: settings.renewal_interval_ms,
             lease_ms: settings.lease_ms,
             confirmed: registered,
+            renewals: 0,
             in_flight: None,
             next: registered + settings.renewal_interval_ms,
         }
@@ -28,6 +31,11 @@ impl Lease {
     /// At this time the lease has expired.
     pub(super) fn valid_until(&self) -> Millis {
         self.confirmed + self.lease_ms
+    }
+
+    /// How often it was renewed.
+    pub(super) fn renewals(&self) -> u64 {
+        self.renewals
     }
 
     /// When the next renewal is to be sent; none while one is under way.
@@ -50,7 +58,8 @@ impl Lease {
         if let Some((_, sent)) = sent {
             self.in_flight = None;
             match reply {
-                Ok(_) => {
+                Ok(is_alive) => {
+                    self.renewals += u64::from(is_alive);
                     self.confirmed = self.confirmed.max(sent);
                     self.next = now.max(sent + self.interval_ms);
                 }

@@ -108,6 +108,13 @@ impl State {
         self.lease.valid_until()
     }
 
+    /// How often the store has renewed the lease. One renewal is under way at a time: of any two that come after some moment,
+    /// the second was carried out after it.
+    #[must_use]
+    pub fn renewals(&self) -> u64 {
+        self.lease.renewals()
+    }
+
     /// Why the pod has ended for good, if it has.
     #[must_use]
     pub fn ended(&self) -> Option<Ended> {

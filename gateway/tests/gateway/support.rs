@@ -253,6 +253,7 @@ impl Application for Admin {
                 state,
                 term,
                 incarnation: None,
+                renewals: None,
             };
             Ok(text(serde_json::to_vec(&answer).unwrap()))
         })

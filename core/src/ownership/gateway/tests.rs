@@ -143,8 +143,23 @@ fn strangers_are_not_heard() {
     assert_eq!(gateway.active(), Some((&"a", 3)));
 }
 
-const ONE: PodId = PodId(1);
-const TWO: PodId = PodId(2);
+const ONE: Incarnation = start(1);
+const TWO: Incarnation = start(2);
+
+const fn start(id: u128) -> Incarnation {
+    Incarnation {
+        id: PodId(id),
+        renewals: None,
+    }
+}
+
+/// The same, having renewed its lease so often.
+const fn renewed(id: u128, renewals: u64) -> Option<Incarnation> {
+    Some(Incarnation {
+        id: PodId(id),
+        renewals: Some(renewals),
+    })
+}
 
 #[test]
 fn after_an_older_database_was_restored_a_lower_term_is_believed() {
@@ -156,18 +171,18 @@ fn after_an_older_database_was_restored_a_lower_term_is_believed() {
     gateway.heard(&"b", Some(TWO), Claim::Draining);
     gateway.lost(&"a");
     gateway.lost(&"b");
-    gateway.heard(&"a", Some(PodId(3)), Claim::Standby);
-    gateway.heard(&"b", Some(PodId(4)), Claim::Standby);
+    gateway.heard(&"a", Some(start(3)), Claim::Standby);
+    gateway.heard(&"b", Some(start(4)), Claim::Standby);
     assert_eq!(gateway.active(), None);
     assert_eq!(
-        gateway.heard(&"b", Some(PodId(4)), Claim::Active(3)),
+        gateway.heard(&"b", Some(start(4)), Claim::Active(3)),
         nothing()
     );
     assert_eq!(gateway.active(), Some((&"b", 3)));
     assert_eq!(gateway.falls(), 1);
     // And from there on as before.
     assert_eq!(
-        gateway.heard(&"a", Some(PodId(3)), Claim::Active(2)),
+        gateway.heard(&"a", Some(start(3)), Claim::Active(2)),
         cut("a")
     );
     assert_eq!(gateway.active(), Some((&"b", 3)));
@@ -220,6 +235,53 @@ fn a_pod_that_was_overtaken_is_not_believed_when_its_successor_has_gone() {
     }
 }
 
+/// Two pods, the first of which claimed a term; the other could not be reached until the database had been restored, all
+/// had been started anew, and it had claimed a lower term.
+fn restored_out_of_reach() -> Gateway<&'static str> {
+    let mut gateway = of(&["a", "b"]);
+    gateway.heard(&"b", renewed(2, 5), Claim::Standby);
+    gateway.heard(&"a", renewed(1, 5), Claim::Active(7));
+    gateway.lost(&"b");
+    gateway.lost(&"a");
+    gateway.heard(&"a", renewed(3, 0), Claim::Standby);
+    gateway
+}
+
+#[test]
+fn a_lower_term_is_believed_once_the_pod_has_renewed_its_lease_since() {
+    let mut gateway = restored_out_of_reach();
+    // Asked before the higher term was heard, it could be from any time; the next answer is not.
+    for renewals in [1, 3, 3, 4] {
+        let step = gateway.heard(&"b", renewed(4, renewals), Claim::Active(3));
+        assert_eq!(step.ask, ["b"], "asked again after {renewals}");
+        assert_eq!(gateway.active(), None);
+    }
+    // One may have been under way when it said 3. The one after that was carried out after the higher term was claimed.
+    gateway.heard(&"b", renewed(4, 5), Claim::Active(3));
+    assert_eq!(gateway.active(), Some((&"b", 3)));
+    assert_eq!(gateway.falls(), 1);
+}
+
+#[test]
+fn a_pod_that_was_overtaken_and_does_not_renew_its_lease_is_not_believed() {
+    let mut gateway = restored_out_of_reach();
+    for _ in 0..5 {
+        gateway.heard(&"b", renewed(4, 9), Claim::Active(3));
+        gateway.lost(&"b");
+        assert_eq!(gateway.active(), None);
+    }
+}
+
+#[test]
+fn renewals_do_not_help_beside_somebody_who_claimed_a_higher_term() {
+    let mut gateway = of(&["a", "b"]);
+    gateway.heard(&"a", renewed(1, 5), Claim::Active(7));
+    for renewals in [1, 3, 5, 7, 9] {
+        gateway.heard(&"b", renewed(2, renewals), Claim::Active(3));
+        assert_eq!(gateway.active(), Some((&"a", 7)));
+    }
+}
+
 #[test]
 fn a_pod_that_comes_when_no_claimant_is_left_is_believed() {
     let mut gateway = of(&["a", "b"]);
@@ -244,8 +306,17 @@ fn play(history: &[(usize, u8)], mechanisms: Mechanisms) -> Result<(), invariant
     let (mut term, mut claims) = (0, [Claim::Standby; 3]);
     // What each has said and the gateway has not heard yet: at most one answer, as a pod is asked again after that.
     let mut under_way = [None; 3];
+    // The lease of one that was overtaken is renewed no more; but what was carried out before may be confirmed after.
+    let (mut renewals, mut renews_once_more) = ([0; 3], [true; 3]);
     let mut before = None;
     for &(pod, what) in history {
+        for other in 0..3 {
+            let is_overtaken = matches!(claims[other], Claim::Active(old) if old < term);
+            if !is_overtaken || renews_once_more[other] {
+                renewals[other] += 1;
+            }
+            renews_once_more[other] = !is_overtaken;
+        }
         match what {
             0 => {
                 // Another takes over; the one before does not notice until it is told to.
@@ -259,10 +330,10 @@ fn play(history: &[(usize, u8)], mechanisms: Mechanisms) -> Result<(), invariant
             3 => {
                 gateway.lost(&names[pod]);
             }
-            4 => under_way[pod] = under_way[pod].or(Some(claims[pod])),
+            4 => under_way[pod] = under_way[pod].or(Some((claims[pod], renewals[pod]))),
             _ => {
-                if let Some(claim) = under_way[pod].take() {
-                    gateway.heard(&names[pod], Some(PodId(pod as u128)), claim);
+                if let Some((claim, renewals)) = under_way[pod].take() {
+                    gateway.heard(&names[pod], renewed(pod as u128, renewals), claim);
                 }
             }
         }
