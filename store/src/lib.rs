@@ -79,13 +79,15 @@ pub trait Store: Send + Sync + 'static {
     /// Registers a process start. Registering a pod that is already registered changes nothing.
     async fn register(&self, pod: PodId, name: &str) -> Result<()>;
 
-    /// Renews the pod's lease. `false` means that the pod was declared dead and must stop.
-    async fn renew(&self, pod: PodId) -> Result<bool>;
+    /// Renews the pod's lease, durably. `number` is greater than in every earlier call for this pod, those that failed
+    /// included. `false` means that the pod was declared dead and must stop.
+    async fn renew(&self, pod: PodId, number: u64) -> Result<bool>;
 
-    /// The live pods and how often each has renewed, for observers that judge death by an unchanged number.
+    /// The live pods and the number of each one's last renewal, 0 before the first, for observers that judge death by an
+    /// unchanged number.
     async fn observe(&self) -> Result<Vec<(PodId, u64)>>;
 
-    /// Declares a pod dead if it has not renewed since `seen`. Returns whether it is dead now. Final.
+    /// Declares a pod dead if `seen` is still the number of its last renewal. Returns whether it is dead now. Final.
     async fn declare_dead(&self, pod: PodId, seen: u64) -> Result<bool>;
 
     /// Takes up to `limit` shards that no live pod owns, each in a new epoch. None for a pod that is not live itself.

@@ -251,3 +251,33 @@ fn postgres_survives_crash_of_the_server() {
         kill(child);
     });
 }
+
+/// Otherwise somebody declares a pod dead that believes in its lease.
+#[test]
+fn postgres_forgets_no_renewal_in_a_crash() {
+    let server = PostgresServer::start();
+    if !server.is_own() {
+        return;
+    }
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let url = server.database().await;
+        let store = portside_store::open(&url, APP).await.unwrap();
+        let pod = PodId(1);
+        store.register(pod, "crash test").await.unwrap();
+        for number in 1..=7 {
+            if number == 7 {
+                // Takes all before it to the disk.
+                store.register(PodId(2), "crash test").await.unwrap();
+            }
+            assert!(store.renew(pod, number).await.unwrap());
+        }
+        let seen = store.observe().await.unwrap();
+        server.crash();
+        let again = portside_store::open(&url, APP).await.unwrap();
+        assert_eq!(again.observe().await.unwrap(), seen);
+        let seen = seen.iter().find(|(it, _)| *it == pod).unwrap().1;
+        assert!(again.renew(pod, 8).await.unwrap());
+        assert!(!again.declare_dead(pod, seen).await.unwrap());
+    });
+}

@@ -1,7 +1,9 @@
 //! Who of the pods is alive, and whose turn it is to claim.
 //!
-//! A pod's lease is a number that it raises; an observer that sees the same number for a whole lease knows that the pod's
-//! own clock has told it the same. No two machines' clocks are compared.
+//! With each renewal of its lease a pod writes a number that it never wrote before, so an observer that sees the same number
+//! for a whole lease knows that none was confirmed in between. That needs two things of the store: a number that somebody
+//! has seen is not forgotten, or else is not written again, and a renewal that was confirmed is not forgotten. No two
+//! machines' clocks are compared.
 
 use std::collections::BTreeMap;
 
@@ -91,7 +93,7 @@ mod tests {
 
     #[test]
     fn a_number_that_steps_back_is_a_sign_of_life() {
-        // A database that crashes forgets the last renewals.
+        // Something that is behind has taken the database's place.
         let mut observer = Observer::default();
         look(&mut observer, A, &[(A, 0), (B, 7)], 0);
         let members = look(&mut observer, A, &[(A, 0), (B, 5)], 4_000);

@@ -93,7 +93,7 @@ pub enum Event {
     Wanted,
     /// The result of [`Effect::Renew`]: `false` if the pod was declared dead.
     Renewed(Call, Reply<bool>),
-    /// The result of [`Effect::Observe`]: the pods alive and how often each has renewed its lease.
+    /// The result of [`Effect::Observe`]: the pods alive and the number of each one's last renewal.
     Observed(Call, Reply<Vec<(PodId, u64)>>),
     /// The result of [`Effect::DeclareDead`]: whether the pod is dead now.
     DeclaredDead(PodId, Reply<bool>),
@@ -122,11 +122,11 @@ pub enum Event {
 /// What is to be done. Every call to the store has a result, which must be reported once it is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// Renew the lease.
+    /// Renew the lease, with the call's number: it is greater than in any renewal before.
     Renew(Call),
     /// Read who is alive.
     Observe(Call),
-    /// Declare a pod dead, unless it has renewed its lease since it had done so `seen` times.
+    /// Declare a pod dead, unless the number of its last renewal is not `seen` any more.
     DeclareDead {
         /// Whom.
         pod: PodId,

@@ -120,9 +120,9 @@ impl Store for HeldStore {
         self.inner.register(pod, name).await
     }
 
-    async fn renew(&self, pod: PodId) -> Result<bool> {
+    async fn renew(&self, pod: PodId, number: u64) -> Result<bool> {
         self.alive().await;
-        self.inner.renew(pod).await
+        self.inner.renew(pod, number).await
     }
 
     async fn observe(&self) -> Result<Vec<(PodId, u64)>> {

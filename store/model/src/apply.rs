@@ -18,8 +18,7 @@ pub(crate) fn apply(
     if let Some(reply) = read(&statement, &seen) {
         return reply;
     }
-    let is_lazy = statement.is_lazy();
-    let reply = match statement {
+    match statement {
         Statement::Commit { writes } => {
             let seqs = seqs(&writes, &seen);
             // A snapshot that nobody needs any more need not be copied.
@@ -30,11 +29,7 @@ pub(crate) fn apply(
             drop(seen);
             change(Arc::make_mut(tables), &other, held)
         }
-    };
-    if !is_lazy {
-        Arc::make_mut(tables).flush();
     }
-    reply
 }
 
 /// The answer to a statement that changes nothing; `None` for the others.
@@ -46,7 +41,7 @@ fn read(statement: &Statement, seen: &Tables) -> Option<Reply> {
     Some(match statement {
         Statement::Observe => {
             let pods = seen.pods.iter();
-            Reply::Pods(pods.map(|(pod, it)| (*pod, it.renewals)).collect())
+            Reply::Pods(pods.map(|(pod, it)| (*pod, it.renewed)).collect())
         }
         Statement::Owned { pod } => {
             let owned = seen.shards_where(|it| it.owner == Some(*pod));
@@ -148,12 +143,15 @@ fn change(tables: &mut Tables, statement: &Statement, held: &[Row]) -> Reply {
             tables.pods.entry(*pod).or_default();
             Reply::Done
         }
-        Statement::Renew { pod } => {
+        Statement::Renew { pod, number } => {
             let row = tables.pods.get_mut(pod).filter(|_| !held.is_empty());
-            Reply::Is(row.map(|row| row.renewals += 1).is_some())
+            Reply::Is(
+                row.map(|row| row.renewed = row.renewed.max(*number))
+                    .is_some(),
+            )
         }
         Statement::DeclareDead { pod, seen } => {
-            let same = |row: &Pod| row.renewals == *seen && !held.is_empty();
+            let same = |row: &Pod| row.renewed == *seen && !held.is_empty();
             if tables.pods.get(pod).is_some_and(same) {
                 tables.pods.remove(pod);
             }

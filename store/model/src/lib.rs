@@ -120,7 +120,7 @@ impl Database {
         Some(Progress::Ready)
     }
 
-    /// Ends a statement: what it changes is committed, durable unless [`Statement::is_lazy`], and its locks are free.
+    /// Ends a statement: what it changes is committed and durable, and its locks are free.
     /// `None`, and nothing happens, while it waits for a lock or if it is not in flight.
     pub fn finish(&mut self, id: StatementId) -> Option<Reply> {
         if self.lock(id)? != Progress::Ready {
@@ -170,11 +170,10 @@ impl Database {
             .map(|(id, running)| (*id, &running.statement))
     }
 
-    /// The database crashes and is back: statements in flight are rolled back, renewals that nothing flushed forgotten.
+    /// The database crashes and is back: statements in flight are rolled back.
     pub fn crash(&mut self) {
         self.running.clear();
         self.locks.clear();
-        Arc::make_mut(&mut self.tables).forget_unflushed();
     }
 
     /// Everything committed by now.

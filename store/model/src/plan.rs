@@ -12,9 +12,9 @@ use crate::{Row, Statement};
 pub(crate) fn locks(statement: &Statement, seen: &Tables) -> Vec<Row> {
     let pod_row = |pod| seen.pods.contains_key(pod).then_some(Row::Pod(*pod));
     match statement {
-        Statement::Renew { pod } => pod_row(pod).into_iter().collect(),
+        Statement::Renew { pod, .. } => pod_row(pod).into_iter().collect(),
         Statement::DeclareDead { pod, seen: number } => {
-            let same = seen.pods.get(pod).is_some_and(|it| it.renewals == *number);
+            let same = seen.pods.get(pod).is_some_and(|it| it.renewed == *number);
             same.then_some(Row::Pod(*pod)).into_iter().collect()
         }
         Statement::Claim { pod, .. } if seen.pods.contains_key(pod) => seen

@@ -16,6 +16,7 @@ pub enum Statement {
     },
     Renew {
         pod: PodId,
+        number: u64,
     },
     Observe,
     DeclareDead {
@@ -82,12 +83,6 @@ impl Statement {
             _ => usize::MAX,
         }
     }
-
-    /// Whether its effect is forgotten by a crash that comes before the next durable statement.
-    #[must_use]
-    pub fn is_lazy(&self) -> bool {
-        matches!(self, Self::Renew { .. })
-    }
 }
 
 /// One worker's batch.
@@ -130,7 +125,7 @@ pub enum Reply {
     Done,
     /// To `Renew`: still alive. To `DeclareDead`: dead now. To `DeleteAll`: deleted.
     Is(bool),
-    /// To `Observe`: pods and their renewals.
+    /// To `Observe`: pods and the numbers of their last renewals.
     Pods(Vec<(PodId, u64)>),
     /// To `Claim` and `Owned`.
     Shards(Vec<(ShardId, Epoch)>),

@@ -26,9 +26,8 @@ pub(crate) struct Shard {
 
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Pod {
-    pub renewals: u64,
-    /// What a crash leaves of them.
-    pub flushed: u64,
+    /// The number of the last renewal.
+    pub renewed: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -63,19 +62,6 @@ impl Tables {
             .zip(&self.shards)
             .filter(move |(_, shard)| keep(shard))
             .map(|(id, _)| id)
-    }
-
-    /// A durable commit takes every earlier one with it to the disk.
-    pub fn flush(&mut self) {
-        for pod in self.pods.values_mut() {
-            pod.flushed = pod.renewals;
-        }
-    }
-
-    pub fn forget_unflushed(&mut self) {
-        for pod in self.pods.values_mut() {
-            pod.renewals = pod.flushed;
-        }
     }
 
     pub fn write(&mut self, shard: ShardId, key: &WorkerKey, batch: &WriteBatch) {

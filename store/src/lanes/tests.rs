@@ -62,7 +62,7 @@ impl Store for Scripted {
     async fn register(&self, _: PodId, _: &str) -> Result<()> {
         unreachable!()
     }
-    async fn renew(&self, _: PodId) -> Result<bool> {
+    async fn renew(&self, _: PodId, _: u64) -> Result<bool> {
         unreachable!()
     }
     async fn observe(&self) -> Result<Vec<(PodId, u64)>> {

@@ -31,9 +31,10 @@ const LOAD: &str = include_str!("load.sql");
 const ALARMS: &str = include_str!("alarms.sql");
 const REGISTER: &str = "INSERT INTO portside.pod (pool, pod, name) VALUES ($1, $2, $3) \
     ON CONFLICT (pod) DO NOTHING";
-/// Need not reach the disk: a database that crashes forgets renewals, and any change of the number is a sign of life.
-const RENEW: &str = "UPDATE portside.pod SET renewals = renewals + 1 \
-    FROM set_config('synchronous_commit', 'off', true) WHERE pod = $1 RETURNING renewals";
+/// Flushed as every commit is, before others see it: a renewal that a crash forgets would be a lease that its holder
+/// believes in and nobody else.
+const RENEW: &str = "UPDATE portside.pod SET renewals = greatest(renewals, $2) WHERE pod = $1 \
+    RETURNING renewals";
 const OBSERVE: &str = "SELECT pod, renewals FROM portside.pod WHERE pool = $1";
 const DECLARE_DEAD: &str = "DELETE FROM portside.pod WHERE pod = $1 AND renewals = $2";
 const IS_ALIVE: &str = "SELECT FROM portside.pod WHERE pod = $1";
@@ -214,8 +215,10 @@ impl Store for Postgres {
         Ok(())
     }
 
-    async fn renew(&self, pod: PodId) -> Result<bool> {
-        let query = sqlx::query(RENEW).bind(uuid(pod));
+    async fn renew(&self, pod: PodId, number: u64) -> Result<bool> {
+        let query = sqlx::query(RENEW)
+            .bind(uuid(pod))
+            .bind(number.cast_signed());
         Ok(!self.rows(&self.control, query).await?.is_empty())
     }
 

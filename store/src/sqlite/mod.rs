@@ -119,9 +119,11 @@ impl Store for Sqlite {
         Ok(())
     }
 
-    async fn renew(&self, pod: PodId) -> Result<bool> {
-        const SQL: &str = "UPDATE pod SET renewals = renewals + 1 WHERE pod = ?1";
-        let work = move |connection: &mut Connection| execute(connection, SQL, [blob(pod)]);
+    async fn renew(&self, pod: PodId, number: u64) -> Result<bool> {
+        const SQL: &str = "UPDATE pod SET renewals = max(renewals, ?2) WHERE pod = ?1";
+        let work = move |connection: &mut Connection| {
+            execute(connection, SQL, (blob(pod), number.cast_signed()))
+        };
         Ok(self.writer.call(work).await? == 1)
     }
 

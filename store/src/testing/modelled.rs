@@ -52,8 +52,8 @@ impl Store for Modelled {
         self.run(Statement::Register { pod }).await.map(drop)
     }
 
-    async fn renew(&self, pod: PodId) -> Result<bool> {
-        match self.run(Statement::Renew { pod }).await? {
+    async fn renew(&self, pod: PodId, number: u64) -> Result<bool> {
+        match self.run(Statement::Renew { pod, number }).await? {
             Reply::Is(alive) => Ok(alive),
             other => unexpected(other),
         }

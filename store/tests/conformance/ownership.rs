@@ -62,11 +62,11 @@ pub async fn only_live_pods_claim(kind: Kind) {
 pub async fn an_unchanged_number_is_death_and_death_is_final(kind: Kind) {
     let fixture = kind.open().await;
     let dead = fixture.owner().await;
-    assert!(fixture.store.renew(dead.pod).await.unwrap());
-    assert_eq!(fixture.store.observe().await.unwrap(), [(dead.pod, 1)]);
+    assert!(fixture.store.renew(dead.pod, 7).await.unwrap());
+    assert_eq!(fixture.store.observe().await.unwrap(), [(dead.pod, 7)]);
 
-    assert!(fixture.store.declare_dead(dead.pod, 1).await.unwrap());
-    assert!(!fixture.store.renew(dead.pod).await.unwrap());
+    assert!(fixture.store.declare_dead(dead.pod, 7).await.unwrap());
+    assert!(!fixture.store.renew(dead.pod, 8).await.unwrap());
     assert_eq!(fixture.store.observe().await.unwrap(), []);
     // Whoever says so again, with whatever number, learns the same.
     assert!(fixture.store.declare_dead(dead.pod, 99).await.unwrap());
@@ -85,9 +85,11 @@ pub async fn a_renewal_saves_from_an_old_observation(kind: Kind) {
     let fixture = kind.open().await;
     let pod = fixture.pod().await;
     let seen = fixture.store.observe().await.unwrap()[0].1;
-    assert!(fixture.store.renew(pod).await.unwrap());
+    assert!(fixture.store.renew(pod, 2).await.unwrap());
     assert!(!fixture.store.declare_dead(pod, seen).await.unwrap());
-    assert!(fixture.store.renew(pod).await.unwrap());
+    // One that was sent earlier and is carried out late brings no number back.
+    assert!(fixture.store.renew(pod, 1).await.unwrap());
+    assert_eq!(fixture.store.observe().await.unwrap(), [(pod, 2)]);
 }
 
 pub async fn released_shards_are_free_and_fenced(kind: Kind) {
@@ -95,7 +97,7 @@ pub async fn released_shards_are_free_and_fenced(kind: Kind) {
     let owner = fixture.owner().await;
     owner.write(&worker("a"), put(&["x"])).await;
     fixture.store.release(owner.pod).await.unwrap();
-    assert!(!fixture.store.renew(owner.pod).await.unwrap());
+    assert!(!fixture.store.renew(owner.pod, 1).await.unwrap());
     let late = owner.commit(&worker("a"), put(&["late"]));
     assert_eq!(
         fixture.store.commit(&[late]).await.unwrap(),
@@ -318,7 +320,10 @@ pub async fn released_shards_leave_the_rest_and_the_lease(kind: Kind) {
     let owned = fixture.store.owned(a).await.unwrap();
     assert_eq!(owned.len(), SHARDS as usize - 4);
     assert!(owned.contains(&(claimed[0].0, moved)));
-    assert!(fixture.store.renew(a).await.unwrap(), "it is still alive");
+    assert!(
+        fixture.store.renew(a, 1).await.unwrap(),
+        "it is still alive"
+    );
     let theirs = fixture.store.claim(b, SHARDS).await.unwrap();
     assert_eq!(theirs.len(), 4);
     // Carried out once more, late: nothing of b's goes.
@@ -339,7 +344,7 @@ pub async fn an_application_is_deleted_by_its_owner_only(kind: Kind) {
 
     assert!(fixture.store.delete_all(owner.pod).await.unwrap());
     assert_eq!(fixture.store.count_workers().await.unwrap(), 0);
-    assert!(!fixture.store.renew(owner.pod).await.unwrap());
+    assert!(!fixture.store.renew(owner.pod, 1).await.unwrap());
     let late = owner.commit(&worker("a"), put(&["late"]));
     assert_eq!(
         fixture.store.commit(&[late]).await.unwrap(),
