@@ -10,8 +10,13 @@ pub fn now_ms() -> i64 {
     i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Milliseconds since the machine was started, the time it was suspended included: a virtual machine that is paused and
-/// resumed finds its leases expired. Never steps back.
+/// Milliseconds since the machine was started, by a clock that goes on while the system suspends itself: a machine that
+/// sleeps and wakes finds its leases expired. Never steps back.
+///
+/// A virtual machine that its host pauses, or saves and restores, may not notice: its clock can stand still meanwhile.
+/// Then a lease seems valid that others have seen end. What it would write is refused all the same, for the shards are in
+/// other epochs, and the gateways, once they have heard of a successor, let nothing of it through. An answer without a
+/// write, on a connection to a gateway that has heard of none yet, can be old.
 pub fn boot_ms() -> u64 {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     const CLOCK: libc::clockid_t = libc::CLOCK_BOOTTIME;

@@ -116,6 +116,7 @@ impl World {
             shards: [1, 2, 4][random.index(3)],
             renewal_interval_ms: 100,
             lease_ms: 600,
+            patience_ms: 720,
             observation_interval_ms: 50,
             claim_interval_ms: 400,
             retry_interval_ms: 100,

@@ -45,7 +45,7 @@ impl State {
         self.observe_at = now + self.settings.observation_interval_ms;
         let members = self
             .observer
-            .look(self.me, alive, self.settings.lease_ms, now);
+            .look(self.me, alive, self.settings.patience_ms, now);
         let dead = members.dead.into_iter();
         effects.extend(dead.map(|(pod, seen)| Effect::DeclareDead { pod, seen }));
         if members.is_first {

@@ -44,6 +44,9 @@ pub enum Violation {
         /// What is given.
         given: Fence,
     },
+    /// See [`dead_after_its_lease`].
+    #[error("{0:?} is dead for the store although its lease is valid")]
+    DeadWithinItsLease(PodId),
     /// See [`terms_grow`].
     #[error("the active pod's term went from {from} to {to}")]
     TermFell {
@@ -131,6 +134,18 @@ pub fn settled_is_past(pod: &State, settled: Fence) -> Result<(), Violation> {
         }
         _ => Ok(()),
     }
+}
+
+/// When the store takes a pod for dead, the pod's lease has expired by its own clock, which says `now`, unless the pod is
+/// over by itself. What it says to clients until then is true.
+///
+/// # Errors
+/// The lease is valid.
+pub fn dead_after_its_lease(dead: &State, now: Millis) -> Result<(), Violation> {
+    if dead.ended().is_none() && now < dead.lease_valid_until() {
+        return Err(Violation::DeadWithinItsLease(dead.pod()));
+    }
+    Ok(())
 }
 
 /// The term of the pod that gets the requests never falls, unless the store itself went back (`reset`).

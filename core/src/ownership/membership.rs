@@ -1,7 +1,7 @@
 //! Who of the pods is alive, and whose turn it is to claim.
 //!
 //! With each renewal of its lease a pod writes a number that it never wrote before, so an observer that sees the same number
-//! for a whole lease knows that none was confirmed in between. That needs two things of the store: a number that somebody
+//! for longer than a lease knows that none was confirmed in between. That needs two things of the store: a number that somebody
 //! has seen is not forgotten, or else is not written again, and a renewal that was confirmed is not forgotten. No two
 //! machines' clocks are compared.
 
@@ -36,12 +36,12 @@ struct Seen {
 
 impl Observer {
     /// Takes the pods that are alive by the store, `me` among them, as read before `now`. A number that was unchanged for
-    /// `lease_ms` is death.
+    /// `patience_ms` is death.
     pub(super) fn look(
         &mut self,
         me: PodId,
         alive: &[(PodId, u64)],
-        lease_ms: Millis,
+        patience_ms: Millis,
         now: Millis,
     ) -> Members {
         let before: Vec<PodId> = self.seen.keys().copied().collect();
@@ -58,7 +58,7 @@ impl Observer {
         let dead = self
             .seen
             .iter()
-            .filter(|(pod, seen)| **pod != me && now.saturating_sub(seen.since) >= lease_ms)
+            .filter(|(pod, seen)| **pod != me && now.saturating_sub(seen.since) >= patience_ms)
             .map(|(pod, seen)| (*pod, seen.renewals));
         Members {
             dead: dead.collect(),
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unchanged_number_is_death_after_a_lease_and_not_before() {
+    fn an_unchanged_number_is_death_once_patience_ends_and_not_before() {
         let mut observer = Observer::default();
         let mut dead = |b, now| look(&mut observer, A, &[(A, 0), (B, b)], now).dead;
         assert_eq!(dead(7, 100), []);

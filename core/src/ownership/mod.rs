@@ -33,8 +33,13 @@ pub type Call = u64;
 
 /// A lease is renewed this often.
 pub const LEASE_RENEWAL_INTERVAL_MS: Millis = 500;
-/// A pod whose lease was not renewed for this long is declared dead. By its own clock it stops answering before that.
+/// A pod stops answering when its lease was not renewed for this long by its own clock.
 pub const LEASE_MS: Millis = 3_000;
+/// A pod whose lease was not renewed for this long by an observer's clock is declared dead. A fifth more than the lease:
+/// no two machines' clocks go equally fast. One whose time is being corrected may go 10 % too fast (NTP's daemons slew by
+/// 0.05 to 10 %) while another goes as much too slow, and both count whole milliseconds. Within this margin the holder
+/// has stopped before anybody may take over, whatever hears of whom first.
+pub const PATIENCE_MS: Millis = LEASE_MS + LEASE_MS / 5;
 /// How often a pod that waits for the shards looks who is alive.
 pub const OBSERVATION_INTERVAL_MS: Millis = 100;
 /// How often a pod whose turn it is asks for shards though nobody came or went and it got none the last time.
@@ -53,6 +58,8 @@ pub struct Settings {
     pub renewal_interval_ms: Millis,
     /// See [`LEASE_MS`].
     pub lease_ms: Millis,
+    /// See [`PATIENCE_MS`].
+    pub patience_ms: Millis,
     /// See [`OBSERVATION_INTERVAL_MS`].
     pub observation_interval_ms: Millis,
     /// See [`CLAIM_INTERVAL_MS`].
@@ -69,6 +76,7 @@ impl Default for Settings {
             shards: SHARDS,
             renewal_interval_ms: LEASE_RENEWAL_INTERVAL_MS,
             lease_ms: LEASE_MS,
+            patience_ms: PATIENCE_MS,
             observation_interval_ms: OBSERVATION_INTERVAL_MS,
             claim_interval_ms: CLAIM_INTERVAL_MS,
             retry_interval_ms: RETRY_INTERVAL_MS,

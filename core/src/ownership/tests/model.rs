@@ -133,6 +133,8 @@ struct World {
     now: Millis,
     store: Store,
     pods: Vec<State>,
+    /// By how many per mille each pod's clock is too fast.
+    fast: Vec<Millis>,
     moving: Vec<(usize, Moving)>,
     settled: BTreeSet<(PodId, ShardId, Epoch)>,
 }
@@ -183,6 +185,7 @@ impl World {
             now: 0,
             store: Store::new(),
             pods: vec![],
+            fast: vec![],
             moving: vec![],
             settled: BTreeSet::new(),
         };
@@ -198,14 +201,21 @@ impl World {
             ..Settings::default()
         };
         self.store.alive.insert(id, 0);
-        self.pods.push(State::new(id, settings, self.now));
+        self.fast.push(0);
+        let now = self.clock(self.pods.len());
+        self.pods.push(State::new(id, settings, now));
         self.tell(self.pods.len() - 1, Event::Wanted).unwrap();
+    }
+
+    fn clock(&self, pod: usize) -> Millis {
+        self.now + self.now * self.fast[pod] / 1_000
     }
 
     /// Gives a pod an event, and checks everything.
     fn tell(&mut self, pod: usize, event: Event) -> Result<(), Violation> {
         let before: Vec<_> = self.pods[pod].held().collect();
-        let effects = self.pods[pod].step(event, self.now);
+        let now = self.clock(pod);
+        let effects = self.pods[pod].step(event, now);
         for effect in effects {
             if let Effect::Settled(fence) = effect {
                 self.settled.insert((fence.pod, fence.shard, fence.epoch));
@@ -214,7 +224,7 @@ impl World {
             }
         }
         invariants::epochs_grow(before, &self.pods[pod])?;
-        invariants::holds_in(&self.pods[pod], self.now)?;
+        invariants::holds_in(&self.pods[pod], now)?;
         invariants::one_owner_per_epoch(&self.pods)?;
         for &(pod, shard, epoch) in &self.settled {
             let state = self.pods.iter().find(|it| it.pod() == pod);
@@ -239,6 +249,9 @@ impl World {
             Moving::Statement(effect, answered) => {
                 let id = self.pods[pod].pod();
                 let answer = self.store.execute(id, &effect, locked);
+                if let Some(Event::DeclaredDead(dead, Ok(true))) = &answer {
+                    self.check_dead(*dead)?;
+                }
                 if let Some(answer) = answer.filter(|_| answered) {
                     self.moving.push((pod, Moving::Answer(answer)));
                 }
@@ -246,6 +259,13 @@ impl World {
             }
             Moving::Answer(event) => self.tell(pod, event),
         }
+    }
+
+    fn check_dead(&self, dead: PodId) -> Result<(), Violation> {
+        let place = self.pods.iter().position(|it| it.pod() == dead);
+        place.map_or(Ok(()), |place| {
+            invariants::dead_after_its_lease(&self.pods[place], self.clock(place))
+        })
     }
 
     fn happen(&mut self, chance: &Chance) -> Result<(), Violation> {
@@ -441,4 +461,22 @@ fn the_number_of_a_renewal_that_was_forgotten_does_not_come_again() {
         world.store.alive[&A], seen,
         "who saw it takes the pod for dead"
     );
+}
+
+/// Each pod's clock is as exact as those of machines whose time is being corrected.
+#[test]
+fn a_fast_clock_declares_nobody_dead_whose_lease_is_valid_by_a_slow_one() {
+    for fast in [0, 50, 100, 150, 199] {
+        let mut world = World::new(2);
+        world.fast[1] = fast;
+        world.go_on(40).unwrap();
+        assert!(matches!(world.pods[0].role(), Role::Active { .. }));
+        // From now on the store hears nothing of the first.
+        while world.pods[1].role() == Role::Standby {
+            world.moving.retain(|(pod, _)| *pod == 1);
+            world
+                .go_on(1)
+                .unwrap_or_else(|violation| panic!("{fast} per mille: {violation}"));
+        }
+    }
 }
