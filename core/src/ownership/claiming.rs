@@ -46,8 +46,12 @@ impl State {
         let members = self
             .observer
             .look(self.me, alive, self.settings.patience_ms, now);
-        let dead = members.dead.into_iter();
-        effects.extend(dead.map(|(pod, seen)| Effect::DeclareDead { pod, seen }));
+        for (pod, seen) in members.dead {
+            // One call at a time: while the store does not answer, they would pile up before it.
+            if self.declaring.insert(pod) {
+                effects.push(Effect::DeclareDead { pod, seen });
+            }
+        }
         if members.is_first {
             if members.changed || now >= self.claim_at {
                 let call = self.ask(Ask::Claim);

@@ -39,6 +39,8 @@ pub struct State {
     /// What this pod owns is to be read at this time.
     pub(super) read_at: Option<Millis>,
     pub(super) observer: Observer,
+    /// Whom this pod is declaring dead.
+    pub(super) declaring: BTreeSet<PodId>,
     pub(super) observe_at: Millis,
     pub(super) claim_at: Millis,
     wake_at: Option<Millis>,
@@ -83,6 +85,7 @@ impl State {
             disturbed: false,
             read_at: None,
             observer: Observer::default(),
+            declaring: BTreeSet::new(),
             observe_at: registered,
             claim_at: registered,
             wake_at: None,
@@ -201,7 +204,8 @@ impl State {
                     self.observed(&alive, now, effects);
                 }
             }
-            Event::DeclaredDead(_, dead) => {
+            Event::DeclaredDead(pod, dead) => {
+                self.declaring.remove(&pod);
                 if dead == Ok(true) {
                     self.observe_at = now;
                     self.claim_at = now;

@@ -227,6 +227,46 @@ fn a_pod_that_has_a_part_and_is_not_first_gives_it_up() {
 }
 
 #[test]
+fn a_pod_is_declared_dead_by_one_call_at_a_time() {
+    let mut pod = State::new(ME, settings(), 0);
+    let mut effects = pod.step(Event::Wanted, 0);
+    let mut declared = 0;
+    for now in (0..10_000).step_by(50) {
+        let events: Vec<Event> = effects
+            .iter()
+            .filter_map(|effect| match *effect {
+                Effect::Observe(call) => {
+                    Some(Event::Observed(call, Ok(vec![(FIRST, 7), (ME, now)])))
+                }
+                Effect::Renew(call) => Some(Event::Renewed(call, Ok(true))),
+                Effect::ReadOwned(call) => Some(Event::Owned(call, Ok(vec![]))),
+                _ => None,
+            })
+            .collect();
+        let dead = |effect: &&Effect| matches!(effect, Effect::DeclareDead { .. });
+        declared += effects.iter().filter(dead).count();
+        effects = pod.step(Event::Woken, now);
+        for event in events {
+            effects.extend(pod.step(event, now));
+        }
+    }
+    assert_eq!(declared, 1, "the first has no answer yet");
+    let failed = Event::DeclaredDead(FIRST, Err(FateUnknown));
+    effects = pod.step(failed, 10_000);
+    effects.extend(pod.step(Event::Woken, 10_100));
+    let observing = call(&effects, observe);
+    let effects = pod.step(
+        Event::Observed(observing, Ok(vec![(FIRST, 7), (ME, 1)])),
+        10_101,
+    );
+    let again = Effect::DeclareDead {
+        pod: FIRST,
+        seen: 7,
+    };
+    assert!(effects.contains(&again), "{effects:?}");
+}
+
+#[test]
 fn an_active_pod_gives_nothing_up_while_its_lease_has_expired() {
     let mut pod = active();
     let effects = pod.step(Event::Woken, 4_000);
