@@ -17,8 +17,10 @@ use async_trait::async_trait;
 use portside_core::ids::{Epoch, Fence, PodId, SHARDS, ShardId, WorkerId};
 use portside_core::keys::KeyRange;
 use portside_core::write::Value;
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions, PgRow};
 use sqlx::{Connection, PgConnection, Row};
+use tokio::time::{Instant, timeout, timeout_at};
 use uuid::Uuid;
 
 use crate::fold::fold;
@@ -66,19 +68,27 @@ const DELETE_ALL: [&str; 5] = [
 
 /// Statements in flight for commits. Measured: two lanes and more keep the log's flush busy, more than four gain little.
 const LANES: u32 = 4;
-/// Beside the lanes, for leases and ownership: a renewal never queues behind the data.
+/// For renewals alone: whatever else is asked may wait for locks that commits hold.
+const RENEWALS: u32 = 1;
+/// For the rest of ownership, beside the lanes.
 const CONTROL: u32 = 2;
 const READERS: u32 = 8;
 /// How long a caller waits for a connection.
 const ACQUIRE: Duration = Duration::from_secs(5);
 /// How long a statement may take before its connection is given up as dead.
 const STATEMENT: Duration = Duration::from_secs(30);
+/// The same for a renewal, with the making of a connection. One whose other end is gone may be silent for ever; then a
+/// renewal on another one still comes within the lease.
+const RENEWAL: Duration = Duration::from_secs(1);
+/// The same for what else concerns ownership. A claim of all shards is the longest.
+const OWNERSHIP: Duration = Duration::from_secs(5);
 
 /// One application's data in a Postgres database. Cloning is cheap.
 #[derive(Debug, Clone)]
 pub struct Postgres {
     pool: i32,
     writers: PgPool,
+    renewals: PgPool,
     control: PgPool,
     readers: PgPool,
 }
@@ -93,7 +103,7 @@ impl Postgres {
     pub async fn open(url: &str, app: &str) -> Result<Self> {
         let options = PgConnectOptions::from_str(url)?.application_name("portside");
         // Not through a pool: it would retry a wrong address until its time is up, and hide why.
-        let mut connection = tokio::time::timeout(ACQUIRE, PgConnection::connect_with(&options))
+        let mut connection = timeout(ACQUIRE, PgConnection::connect_with(&options))
             .await
             .map_err(|_| Error::Database("the database did not answer within 5 s".into()))??;
         let pool = prepare(&mut connection, app).await?;
@@ -101,23 +111,52 @@ impl Postgres {
         Ok(Self {
             pool,
             writers: connections(&options, LANES, WRITER_SESSION),
-            control: connections(&options, CONTROL, ""),
+            renewals: connections(&options, RENEWALS, RENEWAL_SESSION),
+            control: connections(&options, CONTROL, CONTROL_SESSION),
             readers: connections(&options, READERS, ""),
         })
     }
 
     async fn rows(&self, pool: &PgPool, query: Query) -> Result<Vec<PgRow>> {
-        let mut connection = pool.acquire().await?;
-        let Ok(rows) = tokio::time::timeout(STATEMENT, query.fetch_all(&mut *connection)).await
-        else {
-            // Not back into the pool: nobody knows what its next answer would belong to.
-            drop(connection.detach());
-            return Err(Error::Database(
-                "the database did not answer within 30 s".into(),
-            ));
-        };
-        Ok(rows?)
+        fetch(pool.acquire().await?, STATEMENT, query).await
     }
+
+    async fn renewal(&self, query: Query) -> Result<Vec<PgRow>> {
+        within(RENEWAL, &self.renewals, query).await
+    }
+
+    async fn ownership(&self, query: Query) -> Result<Vec<PgRow>> {
+        within(OWNERSHIP, &self.control, query).await
+    }
+}
+
+/// With a connection that is there or must be made, all in this time.
+async fn within(limit: Duration, pool: &PgPool, query: Query) -> Result<Vec<PgRow>> {
+    let until = Instant::now() + limit;
+    let Ok(connection) = timeout_at(until, pool.acquire()).await else {
+        return Err(silent(limit));
+    };
+    fetch(connection?, until - Instant::now(), query).await
+}
+
+async fn fetch(
+    mut connection: PoolConnection<sqlx::Postgres>,
+    limit: Duration,
+    query: Query,
+) -> Result<Vec<PgRow>> {
+    let Ok(rows) = timeout(limit, query.fetch_all(&mut *connection)).await else {
+        // Not back into the pool: nobody knows what its next answer would belong to.
+        drop(connection.detach());
+        return Err(silent(limit));
+    };
+    // Dropping it would do the same without a limit: a pool asks each connection that comes back for a sign of life, and
+    // would miss for ever one that went silent at that moment.
+    tokio::spawn(timeout(limit, connection.return_to_pool()));
+    Ok(rows?)
+}
+
+fn silent(limit: Duration) -> Error {
+    Error::Database(format!("the database did not answer within {limit:.1?}"))
 }
 
 /// Checks the server's version, migrates, and finds or makes the application's pool.
@@ -172,6 +211,9 @@ const SESSION: &str = "SET plan_cache_mode = force_generic_plan; SET jit = off; 
 /// And those for commits, for the same reason: `commit.sql` joins its rows to the tables by their keys, one by one.
 const WRITER_SESSION: &str =
     "SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_material = off";
+/// For [`RENEWAL`] and [`OWNERSHIP`]: nobody waits any longer, so the server need not either.
+const RENEWAL_SESSION: &str = "SET statement_timeout = '1s'";
+const CONTROL_SESSION: &str = "SET statement_timeout = '5s'";
 
 fn connections(options: &PgConnectOptions, most: u32, session: &'static str) -> PgPool {
     /// A connection that was used this recently is taken to be alive.
@@ -210,8 +252,7 @@ impl Store for Postgres {
 
     async fn register(&self, pod: PodId, name: &str) -> Result<()> {
         let query = sqlx::query(REGISTER).bind(self.pool).bind(uuid(pod));
-        self.rows(&self.control, query.bind(name.to_owned()))
-            .await?;
+        self.ownership(query.bind(name.to_owned())).await?;
         Ok(())
     }
 
@@ -219,12 +260,12 @@ impl Store for Postgres {
         let query = sqlx::query(RENEW)
             .bind(uuid(pod))
             .bind(number.cast_signed());
-        Ok(!self.rows(&self.control, query).await?.is_empty())
+        Ok(!self.renewal(query).await?.is_empty())
     }
 
     async fn observe(&self) -> Result<Vec<(PodId, u64)>> {
         let query = sqlx::query(OBSERVE).bind(self.pool);
-        let rows = self.rows(&self.control, query).await?;
+        let rows = self.ownership(query).await?;
         rows.iter()
             .map(|row| {
                 let pod: Uuid = row.try_get("pod")?;
@@ -236,28 +277,27 @@ impl Store for Postgres {
 
     async fn declare_dead(&self, pod: PodId, seen: u64) -> Result<bool> {
         let query = sqlx::query(DECLARE_DEAD).bind(uuid(pod));
-        self.rows(&self.control, query.bind(seen.cast_signed()))
-            .await?;
+        self.ownership(query.bind(seen.cast_signed())).await?;
         let alive = sqlx::query(IS_ALIVE).bind(uuid(pod));
-        Ok(self.rows(&self.control, alive).await?.is_empty())
+        Ok(self.ownership(alive).await?.is_empty())
     }
 
     async fn claim(&self, pod: PodId, limit: u32) -> Result<Vec<(ShardId, Epoch)>> {
         let query = sqlx::query(CLAIM).bind(self.pool).bind(uuid(pod));
         let query = query.bind(i64::from(limit));
-        let claimed = self.rows(&self.control, query).await?;
+        let claimed = self.ownership(query).await?;
         claimed.iter().map(rows::claimed).collect()
     }
 
     async fn owned(&self, pod: PodId) -> Result<Vec<(ShardId, Epoch)>> {
         let query = sqlx::query(OWNED).bind(self.pool).bind(uuid(pod));
-        let owned = self.rows(&self.control, query).await?;
+        let owned = self.ownership(query).await?;
         owned.iter().map(rows::claimed).collect()
     }
 
     async fn release(&self, pod: PodId) -> Result<()> {
         let query = sqlx::query(RELEASE).bind(self.pool).bind(uuid(pod));
-        self.rows(&self.control, query).await?;
+        self.ownership(query).await?;
         Ok(())
     }
 
@@ -267,7 +307,7 @@ impl Store for Postgres {
         let epochs: Vec<i64> = fences.iter().map(|it| rows::epoch(it.epoch)).collect();
         let query = sqlx::query(RELEASE_SHARDS).bind(self.pool);
         let query = query.bind(shards).bind(owners).bind(epochs);
-        self.rows(&self.control, query).await?;
+        self.ownership(query).await?;
         Ok(())
     }
 
@@ -275,7 +315,7 @@ impl Store for Postgres {
         let query = sqlx::query(ADVANCE).bind(self.pool);
         let query = query.bind(fence.shard.0.cast_signed());
         let query = query.bind(uuid(fence.pod)).bind(rows::epoch(fence.epoch));
-        let advanced = self.rows(&self.control, query).await?;
+        let advanced = self.ownership(query).await?;
         advanced.first().map(rows::Columns::epoch).transpose()
     }
 
@@ -393,7 +433,7 @@ impl Store for Postgres {
     }
 
     async fn delete_all(&self, pod: PodId) -> Result<bool> {
-        let mut transaction = self.control.begin().await?;
+        let mut transaction = self.writers.begin().await?;
         let held = sqlx::query(HOLD_ALL).bind(self.pool).bind(uuid(pod));
         let held = held.execute(&mut *transaction).await?.rows_affected();
         if held != u64::from(SHARDS) {
