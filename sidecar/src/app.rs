@@ -21,7 +21,7 @@ use tokio::sync::watch;
 
 use crate::alarms::Alarms;
 use crate::memory::Meter;
-use crate::ownership::{Ownership, Role};
+use crate::ownership::Ownership;
 use crate::room::{self, Room};
 use crate::servers::{self, Servers};
 use crate::workers::Workers;
@@ -148,7 +148,7 @@ impl App {
         tokio::spawn(room::watch(Arc::downgrade(&app)));
         tokio::spawn(release_what_waits_for_the_lease(
             Arc::downgrade(&app),
-            app.ownership.role(),
+            app.ownership.leased_again(),
         ));
         app
     }
@@ -297,11 +297,9 @@ impl Application for App {
 }
 
 /// Tells the workers when the lease covers the moment again.
-async fn release_what_waits_for_the_lease(app: Weak<App>, mut role: watch::Receiver<Role>) {
-    while role.changed().await.is_ok() {
+async fn release_what_waits_for_the_lease(app: Weak<App>, mut again: watch::Receiver<()>) {
+    while again.changed().await.is_ok() {
         let Some(app) = app.upgrade() else { return };
-        if matches!(*role.borrow_and_update(), Role::Active { .. }) {
-            app.workers.lease_renewed();
-        }
+        app.workers.lease_renewed();
     }
 }

@@ -47,6 +47,7 @@ pub struct Ownership {
     /// Counts the changes of what is read without waiting: fences, and what is settled.
     changes: watch::Sender<u64>,
     gained: Notify,
+    leased_again: watch::Sender<()>,
 }
 
 /// What is asked per request and per output.
@@ -80,7 +81,8 @@ impl Published {
             Role::Over => (0, 0),
         };
         self.active_until.store(active, Ordering::Release);
-        self.leased_until.store(leased, Ordering::Release);
+        // Seen by all before the clock is read the next time: those who ask read it before they read this.
+        self.leased_until.swap(leased, Ordering::SeqCst);
         let revision = state.revision();
         if self.revision.swap(revision, Ordering::AcqRel) == revision {
             return false;
@@ -113,6 +115,7 @@ impl Ownership {
             wake_at: watch::Sender::new(0),
             changes: watch::Sender::new(0),
             gained: Notify::new(),
+            leased_again: watch::Sender::new(()),
         });
         tokio::spawn(ownership.clone().wake_in_time());
         ownership.tell(Event::Woken);
@@ -172,10 +175,18 @@ impl Ownership {
         }
         self.changes.send_modify(|count| *count += 1);
         for effect in effects {
-            if let Effect::WakeAt(at) = effect {
-                self.wake_at.send_replace(at);
-            } else if !matches!(effect, Effect::Settled(_)) {
-                tokio::spawn(self.clone().carry_out(effect));
+            match effect {
+                Effect::WakeAt(at) => {
+                    self.wake_at.send_replace(at);
+                }
+                // The new end is published: who found the old one passed did so before this moment.
+                Effect::LeaseExtended { expired } if boot_ms() >= expired => {
+                    self.leased_again.send_replace(());
+                }
+                Effect::LeaseExtended { .. } | Effect::Settled(_) => {}
+                call => {
+                    tokio::spawn(self.clone().carry_out(call));
+                }
             }
         }
     }
@@ -199,7 +210,7 @@ impl Ownership {
                 Event::ShardsReleased(call, known(store.release_shards(&fences).await))
             }
             Effect::Release => Event::Released(known(store.release(pod).await)),
-            Effect::WakeAt(_) | Effect::Settled(_) => return,
+            Effect::LeaseExtended { .. } | Effect::WakeAt(_) | Effect::Settled(_) => return,
         };
         self.tell(result);
     }
@@ -290,6 +301,11 @@ impl Ownership {
     /// Returns when shards became ours since this was last called.
     pub async fn gained(&self) {
         self.gained.notified().await;
+    }
+
+    /// Changes when the lease covers the moment again, after somebody may have found it expired.
+    pub fn leased_again(&self) -> watch::Receiver<()> {
+        self.leased_again.subscribe()
     }
 
     /// The store refused this fence: the shard is somebody else's, or in another epoch by now.

@@ -157,6 +157,7 @@ impl Pod {
                     net.after(delay, Happening::Wakes(self.who, self.wakings));
                 }
                 Effect::Settled(fence) => settled.push(fence),
+                Effect::LeaseExtended { .. } => {} // Every gate is looked at after every step.
                 call => self.call_for_ownership(net, call),
             }
         }
@@ -194,7 +195,7 @@ impl Pod {
                 Purpose::ReleaseShards(call),
             ),
             Effect::Release => (Statement::Release { pod }, Purpose::Release),
-            Effect::WakeAt(_) | Effect::Settled(_) => return,
+            Effect::LeaseExtended { .. } | Effect::WakeAt(_) | Effect::Settled(_) => return,
         };
         net.call(self.who, statement, purpose);
     }

@@ -156,6 +156,12 @@ pub enum Effect {
     ReleaseShards(Call, Vec<Fence>),
     /// Give up every shard and the lease.
     Release,
+    /// The lease is valid for longer; it would have ended at `expired`. If it is that late already when all can see the new
+    /// end, there may be some who found it ended and wait: they are to be told.
+    LeaseExtended {
+        /// By the clock of the steps.
+        expired: Millis,
+    },
     /// Send [`Event::Woken`] at this time. Replaces the one before.
     WakeAt(Millis),
     /// Whoever waits for the fate of commits under this fence may go on: under any fence that is given from now on, a load

@@ -194,8 +194,11 @@ impl State {
             Event::Woken => self.wake_at = None,
             Event::Wanted => self.wanted = true,
             Event::Renewed(call, reply) => {
+                let expired = self.lease.valid_until();
                 if !self.lease.renewed(call, reply, now) {
                     self.end(Ended::DeclaredDead);
+                } else if self.lease.valid_until() > expired && self.ended().is_none() {
+                    effects.push(Effect::LeaseExtended { expired });
                 }
             }
             Event::Observed(call, reply) => {

@@ -35,6 +35,8 @@ pub struct HeldStore {
     lost_advances: AtomicUsize,
     /// Answers to advances are held back while this is set.
     slow_advances: watch::Sender<bool>,
+    /// Renewals wait while this is set.
+    slow_renewals: watch::Sender<bool>,
     /// Every commit that was asked for, in order.
     asked: Mutex<Vec<Commit>>,
     _dir: tempfile::TempDir,
@@ -49,6 +51,7 @@ impl HeldStore {
             lost_claims: AtomicUsize::new(0),
             lost_advances: AtomicUsize::new(0),
             slow_advances: watch::Sender::new(false),
+            slow_renewals: watch::Sender::new(false),
             asked: Mutex::default(),
             _dir: dir,
         })
@@ -72,6 +75,11 @@ impl HeldStore {
     /// Whether the answers to advances are held back; the advances are carried out.
     pub fn hold_advances(&self, held: bool) {
         self.slow_advances.send_replace(held);
+    }
+
+    /// Whether renewals of leases wait.
+    pub fn hold_renewals(&self, held: bool) {
+        self.slow_renewals.send_replace(held);
     }
 
     /// The store without the gate.
@@ -122,6 +130,9 @@ impl Store for HeldStore {
 
     async fn renew(&self, pod: PodId, number: u64) -> Result<bool> {
         self.alive().await;
+        let mut slow = self.slow_renewals.subscribe();
+        // The sender lives as long as `self`.
+        slow.wait_for(|slow| !slow).await.unwrap();
         self.inner.renew(pod, number).await
     }
 

@@ -20,6 +20,7 @@ pub const CASES: &[Case] = cases![
     a_drained_pod_answers_what_it_has_and_its_successor_finds_all_of_it,
     a_response_that_streams_is_sent_to_its_end,
     an_expired_lease_is_no_right_to_answer_and_a_renewed_one_is,
+    an_answer_that_waits_for_the_lease_leaves_when_a_draining_pod_renews_it,
     a_pod_that_was_declared_dead_is_over_and_a_later_term_is_active,
     of_several_standbys_one_becomes_active,
     a_pod_whose_claims_answer_was_lost_is_active,
@@ -194,6 +195,30 @@ async fn an_expired_lease_is_no_right_to_answer_and_a_renewed_one_is() {
     running.becomes(State::Active).await;
     assert_eq!(running.pod.ownership().term, term, "nobody else was active");
     assert_eq!(running.add("/add").await, Ok(2));
+}
+
+async fn an_answer_that_waits_for_the_lease_leaves_when_a_draining_pod_renews_it() {
+    let store = HeldStore::new().await;
+    let running = pod(&(store.clone() as Arc<dyn Store>), SERVER).await;
+    running.becomes(State::Active).await;
+
+    store.set(Mode::Held);
+    let answer = running.add("/add");
+    let meanwhile = async {
+        store.is_asked().await;
+        store.hold_renewals(true);
+        running.ownership.drain();
+        assert!(eventually(async || !running.ownership.is_leased()).await);
+        store.set(Mode::Open);
+        // Its write is durable, and the answer held: if it is not yet, then this test proves less.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        store.hold_renewals(false);
+    };
+    let both = futures::future::join(answer, meanwhile);
+    let (answer, ()) = tokio::time::timeout(Duration::from_secs(8), both)
+        .await
+        .expect("the answer leaves when the lease is renewed");
+    assert_eq!(answer, Ok(1));
 }
 
 async fn a_pod_that_was_declared_dead_is_over_and_a_later_term_is_active() {

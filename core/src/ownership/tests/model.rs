@@ -100,7 +100,7 @@ impl Store {
                 }
                 Event::Released(Ok(()))
             }
-            Effect::WakeAt(_) | Effect::Settled(_) => return None,
+            Effect::LeaseExtended { .. } | Effect::WakeAt(_) | Effect::Settled(_) => return None,
         })
     }
 }
@@ -219,7 +219,7 @@ impl World {
         for effect in effects {
             if let Effect::Settled(fence) = effect {
                 self.settled.insert((fence.pod, fence.shard, fence.epoch));
-            } else if !matches!(effect, Effect::WakeAt(_)) {
+            } else if !matches!(effect, Effect::LeaseExtended { .. } | Effect::WakeAt(_)) {
                 self.moving.push((pod, Moving::Statement(effect, true)));
             }
         }

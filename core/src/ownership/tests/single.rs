@@ -110,6 +110,27 @@ fn a_lease_ends_by_the_pods_own_clock_and_resumes_in_the_same_term() {
     assert_eq!(pod.lease_valid_until(), 3_500, "the same answer once more");
 }
 
+/// Whether those who found the lease expired are told, in whatever role and whether or not the pod noticed that it had.
+#[test]
+fn what_waits_for_the_lease_hears_of_its_renewal() {
+    for (is_draining, notices) in [(false, false), (false, true), (true, false), (true, true)] {
+        let mut pod = active();
+        let renewal = call(&pod.step(Event::Woken, 500), renew);
+        if is_draining {
+            pod.step(Event::Drain, 600);
+        }
+        if notices {
+            pod.step(Event::Woken, 3_100);
+        }
+        let effects = pod.step(Event::Renewed(renewal, Ok(true)), 3_200);
+        let extended = Effect::LeaseExtended { expired: 3_000 };
+        assert!(effects.contains(&extended), "{effects:?}");
+        let effects = pod.step(Event::Renewed(renewal, Ok(true)), 3_201);
+        let told = |effect: &Effect| matches!(effect, Effect::LeaseExtended { .. });
+        assert!(!effects.iter().any(told), "the same answer once more");
+    }
+}
+
 #[test]
 fn a_pod_that_was_declared_dead_is_over_for_good() {
     let mut pod = active();
