@@ -194,7 +194,9 @@ impl Ownership {
     async fn carry_out(self: Arc<Self>, effect: Effect) {
         let (store, pod) = (&self.store, self.pod);
         let result = match effect {
-            Effect::Renew(call) => Event::Renewed(call, known(store.renew(pod, call).await)),
+            Effect::Renew { call, wants } => {
+                Event::Renewed(call, known(store.renew(pod, call, wants).await))
+            }
             Effect::Observe(call) => Event::Observed(call, known(store.observe().await)),
             Effect::DeclareDead { pod, seen } => {
                 Event::DeclaredDead(pod, known(store.declare_dead(pod, seen).await))

@@ -177,7 +177,11 @@ impl Pod {
     fn call_for_ownership(&self, net: &mut Network, effect: Effect) {
         let pod = self.state.pod();
         let (statement, purpose) = match effect {
-            Effect::Renew(call) => (Statement::Renew { pod, number: call }, Purpose::Renew(call)),
+            Effect::Renew { call, wants } => {
+                let number = call;
+                let renewal = Statement::Renew { pod, number, wants };
+                (renewal, Purpose::Renew(call))
+            }
             Effect::Observe(call) => (Statement::Observe, Purpose::Observe(call)),
             Effect::DeclareDead { pod, seen } => (
                 Statement::DeclareDead { pod, seen },

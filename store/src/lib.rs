@@ -21,6 +21,7 @@ use async_trait::async_trait;
 use portside_core::alarm::Alarm;
 use portside_core::ids::{Epoch, Fence, PodId, ShardId, WorkerId, WorkerKey};
 use portside_core::keys::KeyRange;
+use portside_core::ownership::Member;
 pub use portside_core::write::Commit;
 use portside_core::write::Value;
 
@@ -80,12 +81,12 @@ pub trait Store: Send + Sync + 'static {
     async fn register(&self, pod: PodId, name: &str) -> Result<()>;
 
     /// Renews the pod's lease, durably. `number` is greater than in every earlier call for this pod, those that failed
-    /// included. `false` means that the pod was declared dead and must stop.
-    async fn renew(&self, pod: PodId, number: u64) -> Result<bool>;
+    /// included. `wants` is for others to know: see [`Member::wants`]; nobody wants anything before the first renewal.
+    /// `false` means that the pod was declared dead and must stop.
+    async fn renew(&self, pod: PodId, number: u64, wants: bool) -> Result<bool>;
 
-    /// The live pods and the number of each one's last renewal, 0 before the first, for observers that judge death by an
-    /// unchanged number.
-    async fn observe(&self) -> Result<Vec<(PodId, u64)>>;
+    /// The live pods, for observers that judge death by an unchanged number.
+    async fn observe(&self) -> Result<Vec<Member>>;
 
     /// Declares a pod dead if `seen` is still the number of its last renewal. Returns whether it is dead now. Final.
     async fn declare_dead(&self, pod: PodId, seen: u64) -> Result<bool>;

@@ -81,14 +81,14 @@ async fn a_lease_outlives_connections_that_go_silent() {
     // At once: the pool asks connections that come back for a sign of life. And while nothing is under way.
     for later in [Duration::ZERO, INTERVAL / 2] {
         number += 1;
-        assert!(store.renew(POD, number).await.unwrap());
+        assert!(store.renew(POD, number, true).await.unwrap());
         let renewed = Instant::now();
         tokio::time::sleep(later).await;
         proxy.silence();
         loop {
             tokio::time::sleep(INTERVAL).await;
             number += 1;
-            match store.renew(POD, number).await {
+            match store.renew(POD, number, true).await {
                 Ok(alive) => break assert!(alive),
                 Err(_) => assert!(renewed.elapsed() < LEASE, "the lease has expired"),
             }
@@ -145,7 +145,7 @@ async fn a_renewal_waits_for_nobody_who_waits_for_a_shard() {
         < 2
     {}
     let asked = Instant::now();
-    assert!(store.renew(POD, 1).await.unwrap());
+    assert!(store.renew(POD, 1, true).await.unwrap());
     assert!(asked.elapsed() < LEASE);
     holding.rollback().await.unwrap();
     for advance in advances {

@@ -85,8 +85,8 @@ fn turn(loaded: &Loaded) -> u64 {
 /// Takes over whatever anybody owned.
 async fn take_over(url: &str) -> Owner {
     let store = portside_store::open(url, APP).await.unwrap();
-    for (other, seen) in store.observe().await.unwrap() {
-        assert!(store.declare_dead(other, seen).await.unwrap());
+    for other in store.observe().await.unwrap() {
+        assert!(store.declare_dead(other.pod, other.renewed).await.unwrap());
     }
     let pod = PodId(Uuid::new_v4().as_u128());
     store.register(pod, "crash test").await.unwrap();
@@ -270,14 +270,14 @@ fn postgres_forgets_no_renewal_in_a_crash() {
                 // Takes all before it to the disk.
                 store.register(PodId(2), "crash test").await.unwrap();
             }
-            assert!(store.renew(pod, number).await.unwrap());
+            assert!(store.renew(pod, number, true).await.unwrap());
         }
         let seen = store.observe().await.unwrap();
         server.crash();
         let again = portside_store::open(&url, APP).await.unwrap();
         assert_eq!(again.observe().await.unwrap(), seen);
-        let seen = seen.iter().find(|(it, _)| *it == pod).unwrap().1;
-        assert!(again.renew(pod, 8).await.unwrap());
+        let seen = seen.iter().find(|it| it.pod == pod).unwrap().renewed;
+        assert!(again.renew(pod, 8, true).await.unwrap());
         assert!(!again.declare_dead(pod, seen).await.unwrap());
     });
 }

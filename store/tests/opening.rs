@@ -96,9 +96,9 @@ async fn a_restarted_postgres_is_found_again() {
     server.crash();
     // The connections of before are dead, and each is found out at most once.
     let mut failures = 0;
-    while store.renew(pod, 1).await.is_err() {
+    while store.renew(pod, 1, true).await.is_err() {
         failures += 1;
         assert!(failures < 10);
     }
-    assert!(store.renew(pod, 1).await.unwrap());
+    assert!(store.renew(pod, 1, true).await.unwrap());
 }

@@ -4,8 +4,8 @@
 //! one that then sees that it is not first gives its part up, and the other's next claim gets it.
 
 use super::pod::{Ask, State};
-use super::{Effect, Millis};
-use crate::ids::{Fence, PodId};
+use super::{Effect, Member, Millis};
+use crate::ids::Fence;
 
 impl State {
     /// When the next call of [`State::plan_asking`] is due.
@@ -33,12 +33,7 @@ impl State {
     }
 
     /// These pods are alive by the store.
-    pub(super) fn observed(
-        &mut self,
-        alive: &[(PodId, u64)],
-        now: Millis,
-        effects: &mut Vec<Effect>,
-    ) {
+    pub(super) fn observed(&mut self, alive: &[Member], now: Millis, effects: &mut Vec<Effect>) {
         if !self.observes() {
             return;
         }

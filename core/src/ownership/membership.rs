@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Millis;
+use super::{Member, Millis};
 use crate::ids::PodId;
 
 /// What one look at the leases says.
@@ -15,10 +15,10 @@ use crate::ids::PodId;
 pub(super) struct Members {
     /// Pods to declare dead, each with the number that did not change.
     pub(super) dead: Vec<(PodId, u64)>,
-    /// Whether this pod comes first among those alive. Pods that see the same pods alive agree on who that is. Two that do
+    /// Whether this pod comes first among those alive that want shards. Pods that see the same pods alive agree on who that is. Two that do
     /// not may each claim a part; then the one that is not first gives its part up.
     pub(super) is_first: bool,
-    /// Whether somebody came or went since the last look.
+    /// Whether somebody came or went, or wants shards or no longer, since the last look.
     pub(super) changed: bool,
 }
 
@@ -30,7 +30,7 @@ pub(super) struct Observer {
 
 #[derive(Debug, Clone, Copy)]
 struct Seen {
-    renewals: u64,
+    member: Member,
     since: Millis,
 }
 
@@ -40,31 +40,38 @@ impl Observer {
     pub(super) fn look(
         &mut self,
         me: PodId,
-        alive: &[(PodId, u64)],
+        alive: &[Member],
         patience_ms: Millis,
         now: Millis,
     ) -> Members {
-        let before: Vec<PodId> = self.seen.keys().copied().collect();
-        let seen = alive.iter().map(|&(pod, renewals)| {
-            let known = self.seen.get(&pod).copied();
-            let same = known.filter(|known| known.renewals == renewals);
-            let fresh = Seen {
-                renewals,
-                since: now,
-            };
-            (pod, same.unwrap_or(fresh))
+        let before: Vec<(PodId, bool)> = self.wishes().collect();
+        let seen = alive.iter().map(|&member| {
+            let known = self.seen.get(&member.pod);
+            let same = known.filter(|known| known.member.renewed == member.renewed);
+            let since = same.map_or(now, |known| known.since);
+            (member.pod, Seen { member, since })
         });
         self.seen = seen.collect();
         let dead = self
             .seen
             .iter()
             .filter(|(pod, seen)| **pod != me && now.saturating_sub(seen.since) >= patience_ms)
-            .map(|(pod, seen)| (*pod, seen.renewals));
+            .map(|(pod, seen)| (*pod, seen.member.renewed));
         Members {
             dead: dead.collect(),
-            is_first: self.seen.keys().next() == Some(&me),
-            changed: !before.iter().eq(self.seen.keys()),
+            is_first: self
+                .wishes()
+                .find(|(pod, wants)| *wants || *pod == me)
+                .is_some_and(|(first, _)| first == me),
+            changed: !before.into_iter().eq(self.wishes()),
         }
+    }
+
+    /// Who is alive, in their order, and whether they want shards.
+    fn wishes(&self) -> impl Iterator<Item = (PodId, bool)> {
+        self.seen
+            .iter()
+            .map(|(pod, seen)| (*pod, seen.member.wants))
     }
 }
 
@@ -77,8 +84,17 @@ mod tests {
     const A: PodId = PodId(1);
     const B: PodId = PodId(2);
 
+    fn wanting((pod, renewed): (PodId, u64)) -> Member {
+        Member {
+            pod,
+            renewed,
+            wants: true,
+        }
+    }
+
     fn look(observer: &mut Observer, me: PodId, alive: &[(PodId, u64)], now: Millis) -> Members {
-        observer.look(me, alive, 3_000, now)
+        let alive: Vec<Member> = alive.iter().copied().map(wanting).collect();
+        observer.look(me, &alive, 3_000, now)
     }
 
     #[test]
@@ -108,6 +124,37 @@ mod tests {
         assert!(!members.changed && !members.is_first);
         let members = look(&mut observer, B, &[(B, 2)], 2);
         assert!(members.changed && members.is_first);
+    }
+
+    #[test]
+    fn who_wants_no_shards_is_not_first() {
+        let mut observer = Observer::default();
+        let wants = |wants| {
+            [
+                Member {
+                    wants,
+                    ..wanting((A, 0))
+                },
+                wanting((B, 0)),
+            ]
+        };
+        assert!(observer.look(B, &wants(false), 3_000, 0).is_first);
+        let members = observer.look(B, &wants(true), 3_000, 1);
+        assert!(!members.is_first && members.changed);
+        let members = observer.look(B, &wants(false), 3_000, 2);
+        assert!(members.is_first && members.changed);
+        // What it wants itself, it knows.
+        assert!(
+            Observer::default()
+                .look(A, &wants(false), 3_000, 0)
+                .is_first
+        );
+        assert!(
+            !observer
+                .look(B, &wants(false), 3_000, 3_000)
+                .dead
+                .is_empty()
+        );
     }
 
     proptest! {

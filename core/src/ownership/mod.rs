@@ -92,6 +92,17 @@ pub struct FateUnknown;
 /// What the store answered.
 pub type Reply<T> = Result<T, FateUnknown>;
 
+/// A pod that is alive, as the store has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Member {
+    /// Who.
+    pub pod: PodId,
+    /// The number of its last renewal; 0 before the first.
+    pub renewed: u64,
+    /// Whether it claims shards when it is its turn, as it said with that renewal.
+    pub wants: bool,
+}
+
 /// What a pod learns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
@@ -101,8 +112,8 @@ pub enum Event {
     Wanted,
     /// The result of [`Effect::Renew`]: `false` if the pod was declared dead.
     Renewed(Call, Reply<bool>),
-    /// The result of [`Effect::Observe`]: the pods alive and the number of each one's last renewal.
-    Observed(Call, Reply<Vec<(PodId, u64)>>),
+    /// The result of [`Effect::Observe`]: the pods alive.
+    Observed(Call, Reply<Vec<Member>>),
     /// The result of [`Effect::DeclareDead`]: whether the pod is dead now.
     DeclaredDead(PodId, Reply<bool>),
     /// The result of [`Effect::Claim`]: the shards it took, each in a new epoch.
@@ -130,8 +141,13 @@ pub enum Event {
 /// What is to be done. Every call to the store has a result, which must be reported once it is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// Renew the lease, with the call's number: it is greater than in any renewal before.
-    Renew(Call),
+    /// Renew the lease.
+    Renew {
+        /// To be reported with the result, and the renewal's number: greater than in any before.
+        call: Call,
+        /// What others are to know: see [`Member::wants`].
+        wants: bool,
+    },
     /// Read who is alive.
     Observe(Call),
     /// Declare a pod dead, unless the number of its last renewal is not `seen` any more.

@@ -192,7 +192,10 @@ impl State {
     fn take(&mut self, event: Event, now: Millis, effects: &mut Vec<Effect>) {
         match event {
             Event::Woken => self.wake_at = None,
-            Event::Wanted => self.wanted = true,
+            Event::Wanted => {
+                self.wanted = true;
+                self.lease.hurry(now);
+            }
             Event::Renewed(call, reply) => {
                 let expired = self.lease.valid_until();
                 if !self.lease.renewed(call, reply, now) {
@@ -228,6 +231,7 @@ impl State {
             Event::Drain => {
                 if self.phase == Phase::Waiting {
                     self.phase = Phase::Draining;
+                    self.lease.hurry(now);
                 }
             }
             Event::Release => {
@@ -397,7 +401,10 @@ impl State {
         if self.lease.next().is_some_and(|next| now >= next) {
             self.calls += 1;
             self.lease.sent(self.calls, now);
-            effects.push(Effect::Renew(self.calls));
+            effects.push(Effect::Renew {
+                call: self.calls,
+                wants: self.wanted && self.phase == Phase::Waiting,
+            });
         }
         if now >= self.advance_after {
             while let Some(fence) = self.next_to_advance() {

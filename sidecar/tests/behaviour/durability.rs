@@ -109,7 +109,7 @@ async fn a_worker_answers_when_two_settlings_of_its_shard_meet() {
     let meet = async {
         let epoch = async || {
             let pods = store.observe().await.unwrap();
-            let owned = store.owned(pods[0].0).await.unwrap();
+            let owned = store.owned(pods[0].pod).await.unwrap();
             owned
                 .into_iter()
                 .find(|(of, _)| *of == shard("a"))

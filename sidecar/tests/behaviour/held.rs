@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use portside_core::ids::{Epoch, Fence, PodId, ShardId, WorkerId};
 use portside_core::keys::KeyRange;
+use portside_core::ownership::Member;
 use portside_core::write::Value;
 use portside_store::{Commit, DueAlarm, Error, Loaded, Outcome, Result, Store};
 use tokio::sync::watch;
@@ -128,15 +129,15 @@ impl Store for HeldStore {
         self.inner.register(pod, name).await
     }
 
-    async fn renew(&self, pod: PodId, number: u64) -> Result<bool> {
+    async fn renew(&self, pod: PodId, number: u64, wants: bool) -> Result<bool> {
         self.alive().await;
         let mut slow = self.slow_renewals.subscribe();
         // The sender lives as long as `self`.
         slow.wait_for(|slow| !slow).await.unwrap();
-        self.inner.renew(pod, number).await
+        self.inner.renew(pod, number, wants).await
     }
 
-    async fn observe(&self) -> Result<Vec<(PodId, u64)>> {
+    async fn observe(&self) -> Result<Vec<Member>> {
         self.inner.observe().await
     }
 

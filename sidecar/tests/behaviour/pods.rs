@@ -22,6 +22,7 @@ pub const CASES: &[Case] = cases![
     an_expired_lease_is_no_right_to_answer_and_a_renewed_one_is,
     an_answer_that_waits_for_the_lease_leaves_when_a_draining_pod_renews_it,
     a_pod_that_was_declared_dead_is_over_and_a_later_term_is_active,
+    a_pod_that_does_not_want_the_shards_keeps_nobody_from_them,
     of_several_standbys_one_becomes_active,
     a_pod_whose_claims_answer_was_lost_is_active,
     of_two_pods_that_each_have_a_part_one_becomes_active,
@@ -219,6 +220,24 @@ async fn an_answer_that_waits_for_the_lease_leaves_when_a_draining_pod_renews_it
         .await
         .expect("the answer leaves when the lease is renewed");
     assert_eq!(answer, Ok(1));
+}
+
+async fn a_pod_that_does_not_want_the_shards_keeps_nobody_from_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    // It comes before all others, is alive, and its code is still being tried out.
+    let first = portside_core::ids::PodId(1);
+    store.register(first, "first").await.unwrap();
+    let renewing = store.clone();
+    let renewing = tokio::spawn(async move {
+        for number in 1.. {
+            assert!(renewing.renew(first, number, false).await.unwrap());
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    });
+    let second = pod(&store, SERVER).await;
+    second.becomes(State::Active).await;
+    renewing.abort();
 }
 
 async fn a_pod_that_was_declared_dead_is_over_and_a_later_term_is_active() {

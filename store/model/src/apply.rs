@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use portside_core::ids::{Epoch, Fence, PodId, ShardId, WorkerId};
+use portside_core::ownership::Member;
 
 use crate::tables::{Pod, Tables};
 use crate::{Loaded, Reply, Row, Statement, Write, Written};
@@ -41,7 +42,12 @@ fn read(statement: &Statement, seen: &Tables) -> Option<Reply> {
     Some(match statement {
         Statement::Observe => {
             let pods = seen.pods.iter();
-            Reply::Pods(pods.map(|(pod, it)| (*pod, it.renewed)).collect())
+            let member = |(pod, it): (&PodId, &Pod)| Member {
+                pod: *pod,
+                renewed: it.renewed,
+                wants: it.wants,
+            };
+            Reply::Pods(pods.map(member).collect())
         }
         Statement::Owned { pod } => {
             let owned = seen.shards_where(|it| it.owner == Some(*pod));
@@ -143,12 +149,16 @@ fn change(tables: &mut Tables, statement: &Statement, held: &[Row]) -> Reply {
             tables.pods.entry(*pod).or_default();
             Reply::Done
         }
-        Statement::Renew { pod, number } => {
+        Statement::Renew { pod, number, wants } => {
             let row = tables.pods.get_mut(pod).filter(|_| !held.is_empty());
-            Reply::Is(
-                row.map(|row| row.renewed = row.renewed.max(*number))
-                    .is_some(),
-            )
+            let is_alive = row.is_some();
+            if let Some(row) = row.filter(|row| row.renewed < *number) {
+                *row = Pod {
+                    renewed: *number,
+                    wants: *wants,
+                };
+            }
+            Reply::Is(is_alive)
         }
         Statement::DeclareDead { pod, seen } => {
             let same = |row: &Pod| row.renewed == *seen && !held.is_empty();

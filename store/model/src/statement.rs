@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use portside_core::alarm::Alarm;
 use portside_core::ids::{Epoch, Fence, PodId, ShardId, WorkerId, WorkerKey};
 use portside_core::keys::KeyRange;
+use portside_core::ownership::Member;
 use portside_core::write::{Value, WriteBatch};
 
 /// One call of the store, which is one statement. They mean what the methods of the `Store` trait do.
@@ -17,6 +18,7 @@ pub enum Statement {
     Renew {
         pod: PodId,
         number: u64,
+        wants: bool,
     },
     Observe,
     DeclareDead {
@@ -125,8 +127,8 @@ pub enum Reply {
     Done,
     /// To `Renew`: still alive. To `DeclareDead`: dead now. To `DeleteAll`: deleted.
     Is(bool),
-    /// To `Observe`: pods and the numbers of their last renewals.
-    Pods(Vec<(PodId, u64)>),
+    /// To `Observe`.
+    Pods(Vec<Member>),
     /// To `Claim` and `Owned`.
     Shards(Vec<(ShardId, Epoch)>),
     /// To `Advance`; `None` means fenced.

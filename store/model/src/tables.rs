@@ -28,6 +28,8 @@ pub(crate) struct Shard {
 pub(crate) struct Pod {
     /// The number of the last renewal.
     pub renewed: u64,
+    /// What it said with it.
+    pub wants: bool,
 }
 
 #[derive(Debug, Clone)]

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // These are tests.
 
 use portside_core::ids::{Epoch, Fence, PodId, ShardId, WorkerKey};
+use portside_core::ownership::Member;
 use portside_core::write::WriteBatch;
 use portside_store_model::{Database, Loaded, Progress, Reply, Row, Statement, Write, Written};
 
@@ -19,6 +20,14 @@ fn fence(pod: PodId, epoch: u64) -> Fence {
         pod,
         shard: SHARD,
         epoch: Epoch(epoch),
+    }
+}
+
+fn member(pod: PodId, renewed: u64) -> Member {
+    Member {
+        pod,
+        renewed,
+        wants: renewed > 0,
     }
 }
 
@@ -176,6 +185,7 @@ fn a_renewal_under_way_saves_from_being_declared_dead() {
     let renewal = database.begin(Statement::Renew {
         pod: OLD,
         number: 1,
+        wants: true,
     });
     database.lock(renewal);
     let dead = database.begin(Statement::DeclareDead { pod: OLD, seen: 0 });
@@ -191,6 +201,7 @@ fn a_crash_rolls_back_what_is_under_way_and_nothing_else() {
     let renewal = Statement::Renew {
         pod: OLD,
         number: 3,
+        wants: true,
     };
     database.run(renewal).unwrap();
     let lost = database.begin(put(fence(OLD, 1), "2"));
@@ -198,7 +209,10 @@ fn a_crash_rolls_back_what_is_under_way_and_nothing_else() {
     database.crash();
     assert_eq!(database.finish(lost), None);
     let alive = database.run(Statement::Observe);
-    assert_eq!(alive, Some(Reply::Pods(vec![(OLD, 3), (HEIR, 0)])));
+    assert_eq!(
+        alive,
+        Some(Reply::Pods(vec![member(OLD, 3), member(HEIR, 0)]))
+    );
     assert_eq!(count(database.run(load(fence(OLD, 1)))).unwrap(), "1");
 }
 

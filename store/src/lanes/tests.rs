@@ -4,6 +4,7 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 use portside_core::ids::{Fence, PodId, WorkerId, WorkerKey};
 use portside_core::keys::KeyRange;
+use portside_core::ownership::Member;
 use portside_core::write::{Value, WriteBatch};
 use tokio::sync::Semaphore;
 
@@ -62,10 +63,10 @@ impl Store for Scripted {
     async fn register(&self, _: PodId, _: &str) -> Result<()> {
         unreachable!()
     }
-    async fn renew(&self, _: PodId, _: u64) -> Result<bool> {
+    async fn renew(&self, _: PodId, _: u64, _: bool) -> Result<bool> {
         unreachable!()
     }
-    async fn observe(&self) -> Result<Vec<(PodId, u64)>> {
+    async fn observe(&self) -> Result<Vec<Member>> {
         unreachable!()
     }
     async fn declare_dead(&self, _: PodId, _: u64) -> Result<bool> {

@@ -16,6 +16,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use portside_core::ids::{Epoch, Fence, PodId, SHARDS, ShardId, WorkerId};
 use portside_core::keys::KeyRange;
+use portside_core::ownership::Member;
 use portside_core::write::Value;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions, PgRow};
@@ -35,9 +36,9 @@ const REGISTER: &str = "INSERT INTO portside.pod (pool, pod, name) VALUES ($1, $
     ON CONFLICT (pod) DO NOTHING";
 /// Flushed as every commit is, before others see it: a renewal that a crash forgets would be a lease that its holder
 /// believes in and nobody else.
-const RENEW: &str = "UPDATE portside.pod SET renewals = greatest(renewals, $2) WHERE pod = $1 \
-    RETURNING renewals";
-const OBSERVE: &str = "SELECT pod, renewals FROM portside.pod WHERE pool = $1";
+const RENEW: &str = "UPDATE portside.pod SET renewals = greatest(renewals, $2), \
+    wants = CASE WHEN renewals < $2 THEN $3 ELSE wants END WHERE pod = $1 RETURNING renewals";
+const OBSERVE: &str = "SELECT pod, renewals, wants FROM portside.pod WHERE pool = $1";
 const DECLARE_DEAD: &str = "DELETE FROM portside.pod WHERE pod = $1 AND renewals = $2";
 const IS_ALIVE: &str = "SELECT FROM portside.pod WHERE pod = $1";
 const RELEASE: &str = "WITH gone AS (DELETE FROM portside.pod WHERE pod = $2) \
@@ -256,21 +257,24 @@ impl Store for Postgres {
         Ok(())
     }
 
-    async fn renew(&self, pod: PodId, number: u64) -> Result<bool> {
-        let query = sqlx::query(RENEW)
-            .bind(uuid(pod))
-            .bind(number.cast_signed());
+    async fn renew(&self, pod: PodId, number: u64, wants: bool) -> Result<bool> {
+        let query = sqlx::query(RENEW).bind(uuid(pod));
+        let query = query.bind(number.cast_signed()).bind(wants);
         Ok(!self.renewal(query).await?.is_empty())
     }
 
-    async fn observe(&self) -> Result<Vec<(PodId, u64)>> {
+    async fn observe(&self) -> Result<Vec<Member>> {
         let query = sqlx::query(OBSERVE).bind(self.pool);
         let rows = self.ownership(query).await?;
         rows.iter()
             .map(|row| {
                 let pod: Uuid = row.try_get("pod")?;
                 let renewals: i64 = row.try_get("renewals")?;
-                Ok((PodId(pod.as_u128()), renewals.cast_unsigned()))
+                Ok(Member {
+                    pod: PodId(pod.as_u128()),
+                    renewed: renewals.cast_unsigned(),
+                    wants: row.try_get("wants")?,
+                })
             })
             .collect()
     }

@@ -20,6 +20,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use portside_core::ids::{Epoch, Fence, PodId, SHARDS, ShardId, WorkerId};
 use portside_core::keys::KeyRange;
+use portside_core::ownership::Member;
 use portside_core::write::Value;
 use rusqlite::{Connection, OptionalExtension, Params, Row, TransactionBehavior};
 
@@ -33,6 +34,8 @@ const CLAIM: &str = "UPDATE shard SET owner = ?2, epoch = epoch + 1 WHERE pool =
         SELECT s.shard FROM shard s LEFT JOIN pod p ON p.pod = s.owner \
         WHERE s.pool = ?1 AND p.pod IS NULL ORDER BY s.shard LIMIT ?3) \
     RETURNING shard, epoch";
+const RENEW: &str = "UPDATE pod SET renewals = max(renewals, ?2), \
+    wants = CASE WHEN renewals < ?2 THEN ?3 ELSE wants END WHERE pod = ?1";
 const LOAD: &str = include_str!("load.sql");
 const ALARMS: &str = "SELECT w.script, w.name, w.scheduled, w.retries, w.due \
     FROM json_each(?2) s CROSS JOIN worker w ON w.pool = ?1 AND w.shard = s.value AND w.due <= ?3 \
@@ -119,21 +122,23 @@ impl Store for Sqlite {
         Ok(())
     }
 
-    async fn renew(&self, pod: PodId, number: u64) -> Result<bool> {
-        const SQL: &str = "UPDATE pod SET renewals = max(renewals, ?2) WHERE pod = ?1";
+    async fn renew(&self, pod: PodId, number: u64, wants: bool) -> Result<bool> {
         let work = move |connection: &mut Connection| {
-            execute(connection, SQL, (blob(pod), number.cast_signed()))
+            execute(connection, RENEW, (blob(pod), number.cast_signed(), wants))
         };
         Ok(self.writer.call(work).await? == 1)
     }
 
-    async fn observe(&self) -> Result<Vec<(PodId, u64)>> {
-        const SQL: &str = "SELECT pod, renewals FROM pod WHERE pool = ?1";
+    async fn observe(&self) -> Result<Vec<Member>> {
+        const SQL: &str = "SELECT pod, renewals, wants FROM pod WHERE pool = ?1";
         let pool = self.pool;
         let read = |row: &Row<'_>| {
             let renewals: i64 = row.get("renewals")?;
-            let pod = PodId(u128::from_be_bytes(row.get("pod")?));
-            Ok(Some((pod, renewals.cast_unsigned())))
+            Ok(Some(Member {
+                pod: PodId(u128::from_be_bytes(row.get("pod")?)),
+                renewed: renewals.cast_unsigned(),
+                wants: row.get("wants")?,
+            }))
         };
         let work = move |connection: &mut Connection| fetch(connection, SQL, [pool], read);
         self.loader.call(work).await

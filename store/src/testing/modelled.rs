@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use portside_core::ids::{Epoch, Fence, PodId, SHARDS, ShardId, WorkerId};
 use portside_core::keys::KeyRange;
+use portside_core::ownership::Member;
 use portside_core::write::Value;
 use portside_store_model::{Database, Reply, Statement, Write, Written};
 
@@ -52,14 +53,14 @@ impl Store for Modelled {
         self.run(Statement::Register { pod }).await.map(drop)
     }
 
-    async fn renew(&self, pod: PodId, number: u64) -> Result<bool> {
-        match self.run(Statement::Renew { pod, number }).await? {
+    async fn renew(&self, pod: PodId, number: u64, wants: bool) -> Result<bool> {
+        match self.run(Statement::Renew { pod, number, wants }).await? {
             Reply::Is(alive) => Ok(alive),
             other => unexpected(other),
         }
     }
 
-    async fn observe(&self) -> Result<Vec<(PodId, u64)>> {
+    async fn observe(&self) -> Result<Vec<Member>> {
         match self.run(Statement::Observe).await? {
             Reply::Pods(pods) => Ok(pods),
             other => unexpected(other),

@@ -41,7 +41,7 @@ pub async fn applications_do_not_see_each_other(kind: Kind) {
         .unwrap();
     assert_eq!(due, []);
     let observed = second.store.observe().await.unwrap();
-    assert!(observed.iter().all(|(other, _)| *other != pod));
+    assert!(observed.iter().all(|other| other.pod != pod));
 }
 
 pub async fn many_may_open_at_once(kind: Kind) {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use futures::future::join_all;
 use portside_core::ids::{Epoch, Fence, PodId, SHARDS};
+use portside_core::ownership::Member;
 use portside_store::Outcome;
 use portside_store::testing::Owner;
 
@@ -51,6 +52,14 @@ pub async fn racing_claims_never_take_a_shard_twice(kind: Kind) {
     assert!(claimed.iter().all(|(_, epoch)| *epoch == Epoch(1)));
 }
 
+fn member(pod: PodId, renewed: u64, wants: bool) -> Member {
+    Member {
+        pod,
+        renewed,
+        wants,
+    }
+}
+
 pub async fn only_live_pods_claim(kind: Kind) {
     let fixture = kind.open().await;
     assert_eq!(fixture.store.claim(PodId(7), 1).await.unwrap(), []);
@@ -62,11 +71,14 @@ pub async fn only_live_pods_claim(kind: Kind) {
 pub async fn an_unchanged_number_is_death_and_death_is_final(kind: Kind) {
     let fixture = kind.open().await;
     let dead = fixture.owner().await;
-    assert!(fixture.store.renew(dead.pod, 7).await.unwrap());
-    assert_eq!(fixture.store.observe().await.unwrap(), [(dead.pod, 7)]);
+    assert!(fixture.store.renew(dead.pod, 7, true).await.unwrap());
+    assert_eq!(
+        fixture.store.observe().await.unwrap(),
+        [member(dead.pod, 7, true)]
+    );
 
     assert!(fixture.store.declare_dead(dead.pod, 7).await.unwrap());
-    assert!(!fixture.store.renew(dead.pod, 8).await.unwrap());
+    assert!(!fixture.store.renew(dead.pod, 8, true).await.unwrap());
     assert_eq!(fixture.store.observe().await.unwrap(), []);
     // Whoever says so again, with whatever number, learns the same.
     assert!(fixture.store.declare_dead(dead.pod, 99).await.unwrap());
@@ -84,12 +96,24 @@ pub async fn an_unchanged_number_is_death_and_death_is_final(kind: Kind) {
 pub async fn a_renewal_saves_from_an_old_observation(kind: Kind) {
     let fixture = kind.open().await;
     let pod = fixture.pod().await;
-    let seen = fixture.store.observe().await.unwrap()[0].1;
-    assert!(fixture.store.renew(pod, 2).await.unwrap());
+    let seen = fixture.store.observe().await.unwrap()[0].renewed;
+    assert_eq!(
+        fixture.store.observe().await.unwrap(),
+        [member(pod, 0, false)]
+    );
+    assert!(fixture.store.renew(pod, 2, true).await.unwrap());
     assert!(!fixture.store.declare_dead(pod, seen).await.unwrap());
     // One that was sent earlier and is carried out late brings no number back.
-    assert!(fixture.store.renew(pod, 1).await.unwrap());
-    assert_eq!(fixture.store.observe().await.unwrap(), [(pod, 2)]);
+    assert!(fixture.store.renew(pod, 1, false).await.unwrap());
+    assert_eq!(
+        fixture.store.observe().await.unwrap(),
+        [member(pod, 2, true)]
+    );
+    assert!(fixture.store.renew(pod, 3, false).await.unwrap());
+    assert_eq!(
+        fixture.store.observe().await.unwrap(),
+        [member(pod, 3, false)]
+    );
 }
 
 pub async fn released_shards_are_free_and_fenced(kind: Kind) {
@@ -97,7 +121,7 @@ pub async fn released_shards_are_free_and_fenced(kind: Kind) {
     let owner = fixture.owner().await;
     owner.write(&worker("a"), put(&["x"])).await;
     fixture.store.release(owner.pod).await.unwrap();
-    assert!(!fixture.store.renew(owner.pod, 1).await.unwrap());
+    assert!(!fixture.store.renew(owner.pod, 1, true).await.unwrap());
     let late = owner.commit(&worker("a"), put(&["late"]));
     assert_eq!(
         fixture.store.commit(&[late]).await.unwrap(),
@@ -208,8 +232,12 @@ pub async fn racing_pods_never_both_write(kind: Kind) {
             let mut acknowledged = vec![];
             for round in 0..12 {
                 // Everybody else is declared dead, then every free shard taken.
-                for (other, seen) in fixture.store.observe().await.unwrap() {
-                    fixture.store.declare_dead(other, seen).await.unwrap();
+                for other in fixture.store.observe().await.unwrap() {
+                    fixture
+                        .store
+                        .declare_dead(other.pod, other.renewed)
+                        .await
+                        .unwrap();
                 }
                 let pod = fixture.pod().await;
                 let owner = Owner::claim(&fixture.store, pod).await;
@@ -239,8 +267,12 @@ pub async fn racing_pods_never_both_write(kind: Kind) {
         }
     };
     let (a, b) = futures::join!(run("a"), run("b"));
-    for (other, seen) in fixture.store.observe().await.unwrap() {
-        fixture.store.declare_dead(other, seen).await.unwrap();
+    for other in fixture.store.observe().await.unwrap() {
+        fixture
+            .store
+            .declare_dead(other.pod, other.renewed)
+            .await
+            .unwrap();
     }
     let last = fixture.owner().await.load(&it).await.unwrap();
     let list = String::from_utf8(last.entries["list"].to_vec()).unwrap();
@@ -321,7 +353,7 @@ pub async fn released_shards_leave_the_rest_and_the_lease(kind: Kind) {
     assert_eq!(owned.len(), SHARDS as usize - 4);
     assert!(owned.contains(&(claimed[0].0, moved)));
     assert!(
-        fixture.store.renew(a, 1).await.unwrap(),
+        fixture.store.renew(a, 1, true).await.unwrap(),
         "it is still alive"
     );
     let theirs = fixture.store.claim(b, SHARDS).await.unwrap();
@@ -344,7 +376,7 @@ pub async fn an_application_is_deleted_by_its_owner_only(kind: Kind) {
 
     assert!(fixture.store.delete_all(owner.pod).await.unwrap());
     assert_eq!(fixture.store.count_workers().await.unwrap(), 0);
-    assert!(!fixture.store.renew(owner.pod, 1).await.unwrap());
+    assert!(!fixture.store.renew(owner.pod, 1, true).await.unwrap());
     let late = owner.commit(&worker("a"), put(&["late"]));
     assert_eq!(
         fixture.store.commit(&[late]).await.unwrap(),

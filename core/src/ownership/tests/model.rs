@@ -7,14 +7,14 @@ use proptest::prelude::*;
 
 use crate::ids::{Epoch, Fence, PodId, ShardId};
 use crate::ownership::invariants::{self, Violation};
-use crate::ownership::{Effect, Event, FateUnknown, Millis, Role, Settings, State};
+use crate::ownership::{Effect, Event, FateUnknown, Member, Millis, Role, Settings, State};
 
 const SHARDS: u32 = 4;
 
 /// The tables `pod` and `shard`.
 #[derive(Debug, Default)]
 struct Store {
-    alive: BTreeMap<PodId, u64>,
+    alive: BTreeMap<PodId, (u64, bool)>,
     shards: BTreeMap<ShardId, (Option<PodId>, u64)>,
 }
 
@@ -63,20 +63,25 @@ impl Store {
     /// Carries a statement out and gives its answer.
     fn execute(&mut self, pod: PodId, effect: &Effect, locked: u8) -> Option<Event> {
         Some(match effect {
-            Effect::Renew(call) => {
-                let renewals = self.alive.get_mut(&pod);
-                let is_alive = renewals.is_some();
-                if let Some(number) = renewals {
-                    *number = (*number).max(*call);
+            Effect::Renew { call, wants } => {
+                let row = self.alive.get_mut(&pod);
+                let is_alive = row.is_some();
+                if let Some(row) = row.filter(|row| row.0 < *call) {
+                    *row = (*call, *wants);
                 }
                 Event::Renewed(*call, Ok(is_alive))
             }
             Effect::Observe(call) => {
-                let alive = self.alive.iter().map(|(pod, seen)| (*pod, *seen));
+                let alive = self.alive.iter();
+                let alive = alive.map(|(&pod, &(renewed, wants))| Member {
+                    pod,
+                    renewed,
+                    wants,
+                });
                 Event::Observed(*call, Ok(alive.collect()))
             }
             Effect::DeclareDead { pod, seen } => {
-                if self.alive.get(pod) == Some(seen) {
+                if self.alive.get(pod).is_some_and(|row| row.0 == *seen) {
                     self.alive.remove(pod);
                 }
                 Event::DeclaredDead(*pod, Ok(!self.alive.contains_key(pod)))
@@ -200,7 +205,7 @@ impl World {
             shards: SHARDS,
             ..Settings::default()
         };
-        self.store.alive.insert(id, 0);
+        self.store.alive.insert(id, (0, false));
         self.fast.push(0);
         let now = self.clock(self.pods.len());
         self.pods.push(State::new(id, settings, now));
@@ -422,7 +427,11 @@ fn of_two_pods_with_a_part_each_one_becomes_active() {
                 // Each is told that it is alone, so that both claim.
                 if let Moving::Answer(Event::Observed(call, Ok(_))) = moving {
                     let (pod, call) = (*pod, *call);
-                    let alone = vec![(world.pods[pod].pod(), 0)];
+                    let alone = vec![Member {
+                        pod: world.pods[pod].pod(),
+                        renewed: 0,
+                        wants: true,
+                    }];
                     world.moving.swap_remove(at);
                     world.tell(pod, Event::Observed(call, Ok(alone))).unwrap();
                 } else {

@@ -3,7 +3,7 @@
 use crate::ids::{Epoch, Fence, PodId, ShardId};
 use crate::ownership::invariants::{Violation, settled_is_past};
 use crate::ownership::{
-    Call, Effect, Ended, Event, FateUnknown, Mechanisms, Millis, Role, Settings, State,
+    Call, Effect, Ended, Event, FateUnknown, Mechanisms, Member, Millis, Role, Settings, State,
 };
 
 const ME: PodId = PodId(5);
@@ -31,6 +31,15 @@ fn shards(epochs: &[(u32, u64)]) -> Vec<(ShardId, Epoch)> {
         .collect()
 }
 
+fn members(pods: &[(PodId, u64)]) -> Vec<Member> {
+    let member = |&(pod, renewed)| Member {
+        pod,
+        renewed,
+        wants: true,
+    };
+    pods.iter().map(member).collect()
+}
+
 fn call(effects: &[Effect], wanted: fn(&Effect) -> Option<Call>) -> Call {
     let found = effects.iter().find_map(wanted);
     found.unwrap_or_else(|| panic!("not asked for: {effects:?}"))
@@ -52,15 +61,15 @@ fn read(effect: &Effect) -> Option<Call> {
 }
 
 fn renew(effect: &Effect) -> Option<Call> {
-    matches!(effect, Effect::Renew(_)).then_some(())?;
+    matches!(effect, Effect::Renew { .. }).then_some(())?;
     number(effect)
 }
 
 fn number(effect: &Effect) -> Option<Call> {
     match *effect {
-        Effect::Renew(call)
-        | Effect::Observe(call)
+        Effect::Observe(call)
         | Effect::ReadOwned(call)
+        | Effect::Renew { call, .. }
         | Effect::Claim { call, .. }
         | Effect::Advance(call, _) => Some(call),
         _ => None,
@@ -79,7 +88,8 @@ fn advances(effects: &[Effect]) -> Vec<(Call, Fence)> {
 fn claiming() -> (State, Call) {
     let mut pod = State::new(ME, settings(), 0);
     let effects = pod.step(Event::Wanted, 0);
-    let observed = Event::Observed(call(&effects, observe), Ok(vec![(ME, 0)]));
+    pod.step(Event::Renewed(call(&effects, renew), Ok(true)), 0);
+    let observed = Event::Observed(call(&effects, observe), Ok(members(&[(ME, 0)])));
     let effects = pod.step(observed, 1);
     (pod, call(&effects, claim))
 }
@@ -213,7 +223,9 @@ fn a_claim_that_is_carried_out_late_is_found() {
     while !matches!(pod.role(), Role::Active { .. }) {
         for effect in &effects {
             match *effect {
-                Effect::Observe(call) => events.push(Event::Observed(call, Ok(vec![(ME, 0)]))),
+                Effect::Observe(call) => {
+                    events.push(Event::Observed(call, Ok(members(&[(ME, 0)]))))
+                }
                 Effect::Claim { call, .. } => events.push(Event::Claimed(call, Ok(vec![]))),
                 Effect::ReadOwned(call) => {
                     let all = shards(&[(0, 1), (1, 1), (2, 1), (3, 1)]);
@@ -237,7 +249,7 @@ fn a_pod_that_has_a_part_and_is_not_first_gives_it_up() {
         None => pod.step(Event::Woken, 101),
     };
     let observing = call(&effects, observe);
-    let both = vec![(FIRST, 0), (ME, 0)];
+    let both = members(&[(FIRST, 0), (ME, 0)]);
     let effects = pod.step(Event::Observed(observing, Ok(both)), 102);
     let released = effects.iter().find_map(|effect| match effect {
         Effect::ReleaseShards(_, fences) => Some(fences.clone()),
@@ -257,9 +269,9 @@ fn a_pod_is_declared_dead_by_one_call_at_a_time() {
             .iter()
             .filter_map(|effect| match *effect {
                 Effect::Observe(call) => {
-                    Some(Event::Observed(call, Ok(vec![(FIRST, 7), (ME, now)])))
+                    Some(Event::Observed(call, Ok(members(&[(FIRST, 7), (ME, now)]))))
                 }
-                Effect::Renew(call) => Some(Event::Renewed(call, Ok(true))),
+                Effect::Renew { call, .. } => Some(Event::Renewed(call, Ok(true))),
                 Effect::ReadOwned(call) => Some(Event::Owned(call, Ok(vec![]))),
                 _ => None,
             })
@@ -277,7 +289,7 @@ fn a_pod_is_declared_dead_by_one_call_at_a_time() {
     effects.extend(pod.step(Event::Woken, 10_100));
     let observing = call(&effects, observe);
     let effects = pod.step(
-        Event::Observed(observing, Ok(vec![(FIRST, 7), (ME, 1)])),
+        Event::Observed(observing, Ok(members(&[(FIRST, 7), (ME, 1)]))),
         10_101,
     );
     let again = Effect::DeclareDead {
@@ -285,6 +297,26 @@ fn a_pod_is_declared_dead_by_one_call_at_a_time() {
         seen: 7,
     };
     assert!(effects.contains(&again), "{effects:?}");
+}
+
+#[test]
+fn a_pod_says_at_once_that_it_wants_shards_and_that_it_does_not_any_more() {
+    let said = |effects: &[Effect]| {
+        effects.iter().find_map(|effect| match *effect {
+            Effect::Renew { call, wants } => Some((call, wants)),
+            _ => None,
+        })
+    };
+    let mut pod = State::new(ME, settings(), 0);
+    pod.step(Event::Woken, 0);
+    let (first, wants) = said(&pod.step(Event::Woken, 500)).unwrap();
+    assert!(!wants);
+    pod.step(Event::Renewed(first, Ok(true)), 510);
+    let (second, wants) = said(&pod.step(Event::Wanted, 520)).unwrap();
+    assert!(wants);
+    pod.step(Event::Renewed(second, Ok(true)), 530);
+    let (_, wants) = said(&pod.step(Event::Drain, 540)).unwrap();
+    assert!(!wants);
 }
 
 #[test]
@@ -343,7 +375,7 @@ fn few_advances_are_under_way_at_a_time_and_all_come_to_an_end() {
     };
     let mut pod = State::new(ME, settings, 0);
     let effects = pod.step(Event::Wanted, 0);
-    let observed = Event::Observed(call(&effects, observe), Ok(vec![(ME, 0)]));
+    let observed = Event::Observed(call(&effects, observe), Ok(members(&[(ME, 0)])));
     let claiming = call(&pod.step(observed, 1), claim);
     let all: Vec<_> = (0..64).map(|shard| (shard, 1)).collect();
     pod.step(Event::Claimed(claiming, Ok(shards(&all))), 2);
@@ -378,7 +410,7 @@ fn without_settling_a_load_comes_too_early() {
     let settle = |mechanisms| {
         let mut pod = State::new(ME, settings(mechanisms), 0);
         let effects = pod.step(Event::Wanted, 0);
-        let observed = Event::Observed(call(&effects, observe), Ok(vec![(ME, 0)]));
+        let observed = Event::Observed(call(&effects, observe), Ok(members(&[(ME, 0)])));
         let claiming = call(&pod.step(observed, 1), claim);
         pod.step(Event::Claimed(claiming, Ok(shards(&[(0, 1)]))), 2);
         let old = fence(0, 1);
