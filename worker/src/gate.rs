@@ -4,7 +4,6 @@
 use std::collections::VecDeque;
 
 use portside_core::ids::WorkerKey;
-use tokio::sync::oneshot;
 
 use crate::link::{CloseReason, Frame, LinkId};
 
@@ -31,8 +30,9 @@ pub enum Output {
         /// Why.
         reason: CloseReason,
     },
-    /// Something that others send out themselves once this is answered: an outgoing `fetch`, a WebSocket's message.
-    Permit(oneshot::Sender<()>),
+    /// What leaves by other ways than links, as the step that lets it go: an outgoing `fetch`, what a `new WebSocket(…)`
+    /// sends. The step must not use the instance. If the instance ends before, it is dropped.
+    Other(Box<dyn FnOnce()>),
 }
 
 /// Numbers the writes and holds back the outputs that follow them, in order.

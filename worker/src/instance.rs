@@ -312,8 +312,15 @@ impl Instance {
             return None;
         }
         let (sender, permitted) = oneshot::channel();
-        self.emit(Output::Permit(sender));
+        // Whoever asked may be gone.
+        self.leave(move || drop(sender.send(())));
         Some(permitted)
+    }
+
+    /// Lets something leave by another way than a link, now or when the gate opens, in order with all other outputs. Never,
+    /// if the instance ends before that. `step` must not use the instance.
+    pub fn leave(&mut self, step: impl FnOnce() + 'static) {
+        self.emit(Output::Other(Box::new(step)));
     }
 
     fn release_outputs(&mut self) {
@@ -343,8 +350,7 @@ impl Instance {
                     exchange.end.close(reason);
                 }
             }
-            // Whoever asked may be gone.
-            Output::Permit(permitted) => drop(permitted.send(())),
+            Output::Other(step) => step(),
         }
     }
 

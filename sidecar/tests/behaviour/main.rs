@@ -52,6 +52,7 @@ fn main() -> ExitCode {
             ("room", room::CASES),
             ("surface", surface::CASES),
             ("turns", turns::CASES),
+            ("surface::durable", surface::durable::CASES),
             ("surface::outgoing", surface::outgoing::CASES),
         ])
         .flat_map(|(section, cases)| cases.iter().map(move |case| (section, case)))

@@ -32,12 +32,6 @@ enum Heard {
     Delivery(Delivery),
 }
 
-/// What leaves the instance, in the order in which JavaScript says it.
-enum Departure {
-    Connect(Target),
-    Send(Message),
-}
-
 /// The connections of one isolate, by the numbers that JavaScript knows them by. Dropping it ends all of them.
 #[derive(Default)]
 pub(crate) struct Connections {
@@ -48,14 +42,28 @@ pub(crate) struct Connections {
 }
 
 struct Connection {
+    outlet: Outlet,
+    heard: Rc<Mutex<mpsc::UnboundedReceiver<Heard>>>,
+    task: Task,
+}
+
+/// The way to a connection's task.
+#[derive(Clone)]
+struct Outlet {
     messages: mpsc::UnboundedSender<Message>,
     /// Bytes of messages that are not written yet.
     buffered: Arc<AtomicUsize>,
     closing: Arc<carry::Closing>,
-    heard: Rc<Mutex<mpsc::UnboundedReceiver<Heard>>>,
-    /// What the task gets when it starts.
-    unstarted: Option<carry::Ends>,
-    task: Option<Task>,
+}
+
+impl Outlet {
+    fn send(self, message: Message) {
+        if matches!(message, Message::Close { .. }) {
+            self.closing.begun.cancel();
+        }
+        // A task that has ended has said so.
+        let _ = self.messages.send(message);
+    }
 }
 
 /// A task that ends when this is dropped.
@@ -67,42 +75,11 @@ impl Drop for Task {
     }
 }
 
-/// Lets something leave the instance. Everything that a WebSocket to others does to the world passes here: an output gate
-/// that is to hold it back belongs before [`perform`].
-fn leave(state: &mut OpState, id: u32, departure: Departure) {
-    perform(state, id, departure);
-}
-
-/// Does what JavaScript wanted, if the connection is not over.
-fn perform(state: &mut OpState, id: u32, departure: Departure) {
-    match departure {
-        Departure::Connect(target) => {
-            let limit = state
-                .borrow::<Shared>()
-                .borrow()
-                .limits()
-                .socket_message_bytes;
-            // None is made without permissions: then the task fails, as for any peer that cannot be reached.
-            let allowed = connect::is_allowed(state.borrow_mut::<PermissionsContainer>(), &target);
-            let client = deno_fetch::get_or_create_client_from_state(state);
-            let Some(connection) = state.borrow_mut::<Connections>().open.get_mut(&id) else {
-                return;
-            };
-            if let (Some(ends), true, Ok(client)) = (connection.unstarted.take(), allowed, client) {
-                let task = tokio::spawn(carry::run(client, target, limit, ends));
-                connection.task = Some(Task(task.abort_handle()));
-            }
-        }
-        Departure::Send(message) => {
-            if let Some(connection) = state.borrow::<Connections>().open.get(&id) {
-                if matches!(message, Message::Close { .. }) {
-                    connection.closing.begun.cancel();
-                }
-                // A task that has ended has said so.
-                let _ = connection.messages.send(message);
-            }
-        }
-    }
+/// Lets something leave the instance, behind the writes and the outputs before it. All that JavaScript does to the world with
+/// a WebSocket to others passes here, but for connecting, which waits for its permit in the connection's task.
+fn leave(state: &OpState, step: impl FnOnce() + 'static) {
+    let instance = state.borrow::<Shared>();
+    instance.borrow_mut().leave(step);
 }
 
 /// Starts to connect. `authorization` is a header's value, empty for none.
@@ -116,28 +93,47 @@ pub(crate) fn op_websocket_open(
 ) -> Result<u32, JsErrorBox> {
     let target = Target::new(&url, authorization, protocols)
         .map_err(|error| JsErrorBox::new("DOMExceptionSyntaxError", error.to_string()))?;
+    // The target is judged as it is now; only reaching for it waits.
+    let allowed = connect::is_allowed(state.borrow_mut::<PermissionsContainer>(), &target);
+    let client = deno_fetch::get_or_create_client_from_state(state);
+    let (permit, limit) = {
+        let mut instance = state.borrow::<Shared>().borrow_mut();
+        (instance.permit(), instance.limits().socket_message_bytes)
+    };
     let (messages, outgoing) = mpsc::unbounded_channel();
     let (sender, heard) = mpsc::unbounded_channel();
-    let buffered = Arc::<AtomicUsize>::default();
-    let closing = Arc::<carry::Closing>::default();
+    let outlet = Outlet {
+        messages,
+        buffered: Arc::default(),
+        closing: Arc::default(),
+    };
+    let ends = carry::Ends {
+        outgoing,
+        buffered: Arc::clone(&outlet.buffered),
+        closing: Arc::clone(&outlet.closing),
+        heard: sender,
+    };
+    let task = tokio::spawn(async move {
+        // An instance that ends takes its connections along.
+        if let Some(permit) = permit
+            && permit.await.is_err()
+        {
+            return;
+        }
+        // What fails here fails as a peer does that cannot be reached.
+        if let (true, Ok(client)) = (allowed, client) {
+            carry::run(client, target, limit, ends).await;
+        }
+    });
     let connections = state.borrow_mut::<Connections>();
     connections.next += 1;
     let id = connections.next;
     let connection = Connection {
-        messages,
-        buffered: Arc::clone(&buffered),
-        closing: Arc::clone(&closing),
+        outlet,
         heard: Rc::new(Mutex::new(heard)),
-        unstarted: Some(carry::Ends {
-            outgoing,
-            buffered,
-            closing,
-            heard: sender,
-        }),
-        task: None,
+        task: Task(task.abort_handle()),
     };
     connections.open.insert(id, connection);
-    leave(state, id, Departure::Connect(target));
     Ok(id)
 }
 
@@ -148,15 +144,20 @@ fn send(state: &mut OpState, id: u32, message: Message) -> u16 {
     if len > limits.socket_message_bytes {
         return code::TOO_BIG;
     }
-    if let Some(connection) = state.borrow::<Connections>().open.get(&id) {
-        let before = connection.buffered.fetch_add(len, Ordering::Relaxed);
+    if let Some(outlet) = outlet(state, id) {
+        let before = outlet.buffered.fetch_add(len, Ordering::Relaxed);
         // One that waits alone always fits.
         if before > 0 && before + len > limits.socket_buffer_bytes {
             return code::TRY_AGAIN_LATER;
         }
+        leave(state, move || outlet.send(message));
     }
-    leave(state, id, Departure::Send(message));
     0
+}
+
+fn outlet(state: &OpState, id: u32) -> Option<Outlet> {
+    let connections = state.borrow::<Connections>();
+    Some(connections.open.get(&id)?.outlet.clone())
 }
 
 /// Sends text; returns zero, or the code to fail with.
@@ -189,31 +190,32 @@ pub(crate) fn op_websocket_close(
     #[smi] code: u16,
     #[string] reason: String,
 ) {
-    let close = Message::Close { code, reason };
-    leave(state, id, Departure::Send(close));
+    if let Some(outlet) = outlet(state, id) {
+        leave(state, move || outlet.send(Message::Close { code, reason }));
+    }
 }
 
 /// Bytes of messages that are not written yet.
 #[op2(fast)]
 #[number]
 pub(crate) fn op_websocket_buffered(state: &mut OpState, #[smi] id: u32) -> usize {
-    let connections = state.borrow::<Connections>();
-    connections
-        .open
-        .get(&id)
-        .map_or(0, |open| open.buffered.load(Ordering::Relaxed))
+    outlet(state, id).map_or(0, |outlet| outlet.buffered.load(Ordering::Relaxed))
 }
 
-/// Nothing more is sent or heard. A connection that is over by itself ends in its own time, another one at once.
+/// Nothing more is sent or heard. A connection that is over by itself ends in its own time, another one at once: the peer sees
+/// that, so it passes the gate.
 #[op2(fast)]
 pub(crate) fn op_websocket_end(state: &mut OpState, #[smi] id: u32, over: bool) {
     let connections = state.borrow_mut::<Connections>();
-    let task = connections
-        .open
-        .remove(&id)
-        .and_then(|connection| connection.task);
     connections.lingering.retain(|task| !task.0.is_finished());
-    connections.lingering.extend(task.filter(|_| over));
+    let Some(connection) = connections.open.remove(&id) else {
+        return;
+    };
+    if over {
+        connections.lingering.push(connection.task);
+    } else {
+        leave(state, move || drop(connection));
+    }
 }
 
 /// What JavaScript hears of a connection.

@@ -3,6 +3,7 @@
 //! Being there proves little: scripts of the platform are compiled when they are first needed, and what they need may be
 //! missing by then. The uses are JavaScript, one for each name; a name without one fails.
 
+pub mod durable;
 pub mod outgoing;
 
 use std::collections::BTreeSet;

@@ -81,14 +81,15 @@ export default {
     ),
 ];
 
-struct Peer {
-    reader: Reader<OwnedReadHalf>,
+/// The peer of a `new WebSocket(…)`.
+pub(super) struct Peer {
+    pub(super) reader: Reader<OwnedReadHalf>,
     writer: Writer<OwnedWriteHalf>,
 }
 
 impl Peer {
-    async fn accept(listener: TcpListener) -> Self {
-        let mut stream = shake_hands(&listener, "").await;
+    pub(super) async fn accept(listener: &TcpListener) -> Self {
+        let mut stream = shake_hands(listener, "").await;
         let _ = stream.flush().await;
         let (read, write) = stream.into_split();
         Self {
@@ -184,7 +185,7 @@ async fn events_are_what_the_standard_says() {
         "listen",
         |_| {},
         |listener, url| async move {
-            let mut peer = Peer::accept(listener).await;
+            let mut peer = Peer::accept(&listener).await;
             peer.say(&*Box::leak(url.into_boxed_str())).await;
             peer.close(4000).await;
             assert_eq!(peer.closed().await, 4000);
@@ -266,7 +267,7 @@ async fn closing_does_not_wait_for_ever() {
         "leave",
         |_| {},
         |listener, _| async move {
-            let mut peer = Peer::accept(listener).await;
+            let mut peer = Peer::accept(&listener).await;
             assert_eq!(peer.closed().await, 1000);
             assert!(peer.reader.next().await.is_err(), "the connection ends");
         },
@@ -281,7 +282,7 @@ async fn nothing_is_heard_after_close() {
         "leave",
         |_| {},
         |listener, _| async move {
-            let mut peer = Peer::accept(listener).await;
+            let mut peer = Peer::accept(&listener).await;
             assert_eq!(peer.closed().await, 1000);
             peer.say("too late").await;
             peer.close(1000).await;
@@ -296,7 +297,7 @@ async fn a_connection_ends_with_its_worker() {
         "worker",
         |_| {},
         |listener, _| async move {
-            let mut peer = Peer::accept(listener).await;
+            let mut peer = Peer::accept(&listener).await;
             peer.say("end").await;
             let ended = tokio::time::timeout(Duration::from_secs(10), peer.reader.next()).await;
             assert!(ended.unwrap().is_err(), "the connection ends");
