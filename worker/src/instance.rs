@@ -312,8 +312,10 @@ impl Instance {
             return None;
         }
         let (sender, permitted) = oneshot::channel();
-        // Whoever asked may be gone.
-        self.leave(move || drop(sender.send(())));
+        self.leave(move || {
+            // Whoever asked may be gone.
+            let _ = sender.send(());
+        });
         Some(permitted)
     }
 
