@@ -5,8 +5,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use portside_core::ids::{PodId, ShardId};
+use portside_core::ids::{PodId, ShardId, WorkerKey};
 use portside_core::ownership::{LEASE_MS, LEASE_RENEWAL_INTERVAL_MS};
+use portside_core::write::WriteBatch;
 use portside_store::Store;
 use portside_store::testing::{Owner, PostgresServer};
 use sqlx::{Connection, PgConnection};
@@ -111,6 +112,41 @@ async fn a_standby_looks_and_claims_after_connections_have_gone_silent() {
     while store.observe().await.is_err() {}
     while store.claim(POD, 1).await.is_err() {}
     assert!(silent.elapsed() < Duration::from_secs(15));
+}
+
+/// A pod that stays active must not be one that cannot write.
+#[tokio::test]
+async fn data_is_not_left_to_connections_that_have_gone_silent() {
+    let Some((proxy, store)) = behind_proxy().await else {
+        return;
+    };
+    store.register(POD, "a pod").await.unwrap();
+    assert!(store.renew(POD, 1, true).await.unwrap());
+    let owner = Owner::claim(&store, POD).await;
+    let it = WorkerKey::new("w.js", "a").unwrap();
+    let commit = || {
+        let mut batch = WriteBatch::default();
+        batch.write("key".into(), Some(vec![1].into()));
+        owner.commit(&it, batch)
+    };
+    store.commit(&[commit()]).await.unwrap();
+    assert!(owner.load(&it).await.is_some());
+    proxy.silence();
+    let silent = Instant::now();
+    let renewing = async {
+        for number in 2.. {
+            tokio::time::sleep(INTERVAL).await;
+            if store.renew(POD, number, true).await.is_ok() && silent.elapsed() > INTERVAL * 8 {
+                break;
+            }
+        }
+    };
+    let commits = [commit()];
+    let (written, ()) = tokio::join!(store.commit(&commits), renewing);
+    assert!(written.is_err(), "nobody knows");
+    store.commit(&commits).await.unwrap();
+    assert!(owner.load(&it).await.is_some());
+    assert!(silent.elapsed() < Duration::from_secs(10));
 }
 
 #[tokio::test]

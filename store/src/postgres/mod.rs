@@ -21,7 +21,8 @@ use portside_core::write::Value;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions, PgRow};
 use sqlx::{Connection, PgConnection, Row};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use uuid::Uuid;
 
 use crate::fold::fold;
@@ -76,13 +77,18 @@ const CONTROL: u32 = 2;
 const READERS: u32 = 8;
 /// How long a caller waits for a connection.
 const ACQUIRE: Duration = Duration::from_secs(5);
-/// How long a statement may take before its connection is given up as dead.
+/// How long a statement may take before its connection is given up as dead, unless [`GRACE`] ends earlier.
 const STATEMENT: Duration = Duration::from_secs(30);
 /// The same for a renewal, with the making of a connection. One whose other end is gone may be silent for ever; then a
 /// renewal on another one still comes within the lease.
 const RENEWAL: Duration = Duration::from_secs(1);
 /// The same for what else concerns ownership. A claim of all shards is the longest.
 const OWNERSHIP: Duration = Duration::from_secs(5);
+/// When a connection was silent and the next renewal is answered, on another one, whatever is under way for longer has this
+/// long until its connection is given up, too. A database that merely stood still answers all of them at once.
+const GRACE: Duration = Duration::from_secs(1);
+/// How long a connection that nobody uses may take to say that it is alive.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
 
 /// One application's data in a Postgres database. Cloning is cheap.
 #[derive(Debug, Clone)]
@@ -90,6 +96,8 @@ pub struct Postgres {
     pool: i32,
     writers: PgPool,
     renewals: PgPool,
+    /// Whether a connection was found silent, and no renewal answered since.
+    is_silent: watch::Sender<bool>,
     control: PgPool,
     readers: PgPool,
 }
@@ -112,6 +120,7 @@ impl Postgres {
         Ok(Self {
             pool,
             writers: connections(&options, LANES, WRITER_SESSION),
+            is_silent: watch::Sender::new(false),
             renewals: connections(&options, RENEWALS, RENEWAL_SESSION),
             control: connections(&options, CONTROL, CONTROL_SESSION),
             readers: connections(&options, READERS, ""),
@@ -119,45 +128,74 @@ impl Postgres {
     }
 
     async fn rows(&self, pool: &PgPool, query: Query) -> Result<Vec<PgRow>> {
-        fetch(pool.acquire().await?, STATEMENT, query).await
+        let connection = pool.acquire().await?;
+        let given_up = async {
+            tokio::select! {
+                () = sleep(STATEMENT) => {}
+                () = self.is_answered_again() => sleep(GRACE).await,
+            }
+        };
+        self.fetch(connection, given_up, query).await
     }
 
     async fn renewal(&self, query: Query) -> Result<Vec<PgRow>> {
-        within(RENEWAL, &self.renewals, query).await
+        let renewed = self.within(RENEWAL, &self.renewals, query).await;
+        self.is_silent.send_replace(renewed.is_err());
+        renewed
     }
 
     async fn ownership(&self, query: Query) -> Result<Vec<PgRow>> {
-        within(OWNERSHIP, &self.control, query).await
+        self.within(OWNERSHIP, &self.control, query).await
+    }
+
+    /// Returns when a renewal is answered after the database was silent.
+    async fn is_answered_again(&self) {
+        let mut is_silent = self.is_silent.subscribe();
+        for wanted in [true, false] {
+            // The sender is ours: it does not go away.
+            let _ = is_silent.wait_for(|it| *it == wanted).await;
+        }
+    }
+
+    /// With a connection that is there or must be made, all in this time.
+    async fn within(&self, limit: Duration, pool: &PgPool, query: Query) -> Result<Vec<PgRow>> {
+        let until = Instant::now() + limit;
+        match timeout_at(until, pool.acquire()).await {
+            Ok(connection) => self.fetch(connection?, sleep_until(until), query).await,
+            Err(_) => Err(silent()),
+        }
+    }
+
+    async fn fetch(
+        &self,
+        mut connection: PoolConnection<sqlx::Postgres>,
+        given_up: impl Future<Output = ()>,
+        query: Query,
+    ) -> Result<Vec<PgRow>> {
+        let rows = tokio::select! {
+            rows = query.fetch_all(&mut *connection) => Some(rows),
+            () = given_up => None,
+        };
+        let Some(rows) = rows else {
+            // Not back into the pool: nobody knows what its next answer would belong to.
+            drop(connection.detach());
+            return Err(silent());
+        };
+        let is_silent = self.is_silent.clone();
+        // Dropping it would do the same without a limit: a pool asks each connection that comes back for a sign of life,
+        // and would miss for ever one that went silent at that moment.
+        tokio::spawn(async move {
+            let returned = timeout(SIGN_OF_LIFE, connection.return_to_pool()).await;
+            if returned.is_err() {
+                is_silent.send_replace(true);
+            }
+        });
+        Ok(rows?)
     }
 }
 
-/// With a connection that is there or must be made, all in this time.
-async fn within(limit: Duration, pool: &PgPool, query: Query) -> Result<Vec<PgRow>> {
-    let until = Instant::now() + limit;
-    let Ok(connection) = timeout_at(until, pool.acquire()).await else {
-        return Err(silent(limit));
-    };
-    fetch(connection?, until - Instant::now(), query).await
-}
-
-async fn fetch(
-    mut connection: PoolConnection<sqlx::Postgres>,
-    limit: Duration,
-    query: Query,
-) -> Result<Vec<PgRow>> {
-    let Ok(rows) = timeout(limit, query.fetch_all(&mut *connection)).await else {
-        // Not back into the pool: nobody knows what its next answer would belong to.
-        drop(connection.detach());
-        return Err(silent(limit));
-    };
-    // Dropping it would do the same without a limit: a pool asks each connection that comes back for a sign of life, and
-    // would miss for ever one that went silent at that moment.
-    tokio::spawn(timeout(limit, connection.return_to_pool()));
-    Ok(rows?)
-}
-
-fn silent(limit: Duration) -> Error {
-    Error::Database(format!("the database did not answer within {limit:.1?}"))
+fn silent() -> Error {
+    Error::Database("the database did not answer in time".into())
 }
 
 /// Checks the server's version, migrates, and finds or makes the application's pool.
@@ -226,7 +264,8 @@ fn connections(options: &PgConnectOptions, most: u32, session: &'static str) -> 
         .before_acquire(|connection, meta| {
             Box::pin(async move {
                 if meta.idle_for > FRESH {
-                    connection.ping().await?;
+                    let ping = timeout(SIGN_OF_LIFE, connection.ping());
+                    ping.await.map_err(|_| sqlx::Error::PoolTimedOut)??;
                 }
                 Ok(true)
             })
