@@ -59,11 +59,11 @@ impl Host {
         })
     }
 
-    /// What holds until the next event. Says whether the lease covers the moment again.
-    pub fn is_now(&self, now_ms: u64, is_leased: bool, killed: u64) -> bool {
+    /// What holds until the next event.
+    pub fn is_now(&self, now_ms: u64, is_leased: bool, killed: u64) {
         self.now_ms.store(now_ms, Ordering::Relaxed);
         self.killed.store(killed, Ordering::Relaxed);
-        !self.is_leased.swap(is_leased, Ordering::Relaxed) && is_leased
+        self.is_leased.store(is_leased, Ordering::Relaxed);
     }
 
     /// The wall clock's time.

@@ -119,7 +119,7 @@ impl Pod {
 
     /// Whether answers may leave: nobody else can own the shards at this moment.
     fn is_leased(&self, net: &Network) -> bool {
-        let may_answer = matches!(self.state.role(), Role::Active { .. } | Role::Draining);
+        let may_answer = self.state.role() != Role::Over;
         may_answer && self.clock.ms(net.now) < self.state.lease_valid_until()
     }
 
@@ -157,7 +157,8 @@ impl Pod {
                     net.after(delay, Happening::Wakes(self.who, self.wakings));
                 }
                 Effect::Settled(fence) => settled.push(fence),
-                Effect::LeaseExtended { .. } => {} // Every gate is looked at after every step.
+                Effect::LeaseExtended { expired } if now >= expired => self.host.tell_all(),
+                Effect::LeaseExtended { .. } => {}
                 call => self.call_for_ownership(net, call),
             }
         }
@@ -346,7 +347,7 @@ impl Pod {
     /// What instances may do at this moment.
     fn look(&mut self, net: &Network) {
         let killed = if net.is_calm() { 0 } else { net.faults.killed };
-        let is_leased_again = self.host.is_now(net.now / MS, self.is_leased(net), killed);
+        self.host.is_now(net.now / MS, self.is_leased(net), killed);
         let has_changed = self.state.revision() != self.revision;
         if has_changed {
             self.revision = self.state.revision();
@@ -361,7 +362,7 @@ impl Pod {
             }
             self.fences = fences;
         }
-        if is_leased_again || has_changed {
+        if has_changed {
             self.host.tell_all();
         }
     }
