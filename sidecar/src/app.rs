@@ -146,9 +146,9 @@ impl App {
             alarms.await;
         });
         tokio::spawn(room::watch(Arc::downgrade(&app)));
-        tokio::spawn(release_what_waits_for_the_lease(
+        tokio::spawn(let_instances_look(
             Arc::downgrade(&app),
-            app.ownership.leased_again(),
+            app.ownership.looks(),
         ));
         app
     }
@@ -296,9 +296,9 @@ impl Application for App {
     }
 }
 
-/// Tells the workers when the lease covers the moment again.
-async fn release_what_waits_for_the_lease(app: Weak<App>, mut again: watch::Receiver<()>) {
-    while again.changed().await.is_ok() {
+/// Tells the workers when the lease covers the moment again, and when one of them may be over.
+async fn let_instances_look(app: Weak<App>, mut looks: watch::Receiver<u64>) {
+    while looks.changed().await.is_ok() {
         let Some(app) = app.upgrade() else { return };
         app.workers.lease_renewed();
     }

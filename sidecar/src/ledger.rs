@@ -126,6 +126,10 @@ impl Ledger for WorkerLedger {
         self.worker.has_started();
     }
 
+    fn is_owned(&self) -> bool {
+        self.ownership.still_holds(self.fence)
+    }
+
     fn alarm_outdated(&self, alarm: Alarm) {
         if let Some(app) = self.app.upgrade() {
             app.alarms().not_matched(&self.worker.key, alarm);

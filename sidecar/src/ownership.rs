@@ -47,7 +47,17 @@ pub struct Ownership {
     /// Counts the changes of what is read without waiting: fences, and what is settled.
     changes: watch::Sender<u64>,
     gained: Notify,
-    leased_again: watch::Sender<()>,
+    /// Counts the times when instances must look again: a fence is gone, or the lease covers the moment again.
+    looks: watch::Sender<u64>,
+}
+
+/// What follows from a step for those who read what is published.
+#[derive(Default)]
+struct Changes {
+    /// A shard can be written that could not be before.
+    gained: bool,
+    /// A fence that was given is not any more.
+    lost: bool,
 }
 
 /// What is asked per request and per output.
@@ -72,8 +82,7 @@ impl Published {
         }
     }
 
-    /// Returns whether a shard can be written that could not before.
-    fn publish(&self, state: &State) -> bool {
+    fn publish(&self, state: &State) -> Changes {
         let until = state.lease_valid_until();
         let (active, leased) = match state.role() {
             Role::Active { .. } => (until, until),
@@ -82,18 +91,19 @@ impl Published {
         };
         self.active_until.store(active, Ordering::Release);
         // Seen by all before the clock is read the next time: those who ask read it before they read this.
-        self.leased_until.swap(leased, Ordering::SeqCst);
+        self.leased_until.store(leased, Ordering::SeqCst);
+        let mut changes = Changes::default();
         let revision = state.revision();
         if self.revision.swap(revision, Ordering::AcqRel) == revision {
-            return false;
+            return changes;
         }
-        let mut gained = false;
         for (slot, shard) in self.epochs.iter().zip(0..) {
             let epoch = state.fence(ShardId(shard)).map_or(0, |fence| fence.epoch.0);
             let before = slot.swap(epoch, Ordering::AcqRel);
-            gained |= before == 0 && epoch != 0;
+            changes.gained |= before == 0 && epoch != 0;
+            changes.lost |= before != 0 && before != epoch;
         }
-        gained
+        changes
     }
 }
 
@@ -115,7 +125,7 @@ impl Ownership {
             wake_at: watch::Sender::new(0),
             changes: watch::Sender::new(0),
             gained: Notify::new(),
-            leased_again: watch::Sender::new(()),
+            looks: watch::Sender::new(0),
         });
         tokio::spawn(ownership.clone().wake_in_time());
         ownership.tell(Event::Woken);
@@ -156,11 +166,11 @@ impl Ownership {
 
     /// Gives the machine an event, and does what it says.
     fn tell(self: &Arc<Self>, event: Event) {
-        let (effects, gained) = {
+        let (effects, changes) = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             let (before, ended) = (state.role(), state.ended());
             let effects = state.step(event, boot_ms());
-            let gained = self.published.publish(&state);
+            let changes = self.published.publish(&state);
             let role = state.role();
             if role != before {
                 if ended.is_none() {
@@ -168,10 +178,13 @@ impl Ownership {
                 }
                 self.role.send_replace(role);
             }
-            (effects, gained)
+            (effects, changes)
         };
-        if gained {
+        if changes.gained {
             self.gained.notify_one();
+        }
+        if changes.lost {
+            self.look();
         }
         self.changes.send_modify(|count| *count += 1);
         for effect in effects {
@@ -181,7 +194,7 @@ impl Ownership {
                 }
                 // The new end is published: who found the old one passed did so before this moment.
                 Effect::LeaseExtended { expired } if boot_ms() >= expired => {
-                    self.leased_again.send_replace(());
+                    self.look();
                 }
                 Effect::LeaseExtended { .. } | Effect::Settled(_) => {}
                 call => {
@@ -189,6 +202,11 @@ impl Ownership {
                 }
             }
         }
+    }
+
+    /// Has instances look again.
+    fn look(&self) {
+        self.looks.send_modify(|count| *count += 1);
     }
 
     async fn carry_out(self: Arc<Self>, effect: Effect) {
@@ -276,6 +294,18 @@ impl Ownership {
         })
     }
 
+    /// Whether what was loaded under this fence may live on: see [`State::still_holds`]. Takes no lock.
+    pub fn still_holds(&self, fence: Fence) -> bool {
+        let published = self.published.epochs.get(fence.shard.0 as usize);
+        let epoch = published.map_or(0, |epoch| epoch.load(Ordering::Acquire));
+        fence.pod == self.pod && fence.epoch == Epoch(epoch)
+    }
+
+    /// Changes when instances must look whether they may live on, and whether what waited for the lease may leave.
+    pub fn looks(&self) -> watch::Receiver<u64> {
+        self.looks.subscribe()
+    }
+
     /// As [`Ownership::fence`], but waits while the shard is ours and in no epoch in which it may be written: until what
     /// became of a commit is settled.
     pub async fn settled_fence(&self, worker: WorkerId) -> Option<Fence> {
@@ -303,11 +333,6 @@ impl Ownership {
     /// Returns when shards became ours since this was last called.
     pub async fn gained(&self) {
         self.gained.notified().await;
-    }
-
-    /// Changes when the lease covers the moment again, after somebody may have found it expired.
-    pub fn leased_again(&self) -> watch::Receiver<()> {
-        self.leased_again.subscribe()
     }
 
     /// The store refused this fence: the shard is somebody else's, or in another epoch by now.

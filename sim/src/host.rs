@@ -35,6 +35,8 @@ pub(crate) struct Host {
     submitted: Mutex<VecDeque<Submitted>>,
     outdated: Mutex<VecDeque<(usize, Alarm)>>,
     is_leased: AtomicBool,
+    /// By shard: the fence that is given.
+    fences: Mutex<Vec<Option<Fence>>>,
     /// Decides which turns are killed: so many of a thousand.
     random: Mutex<Random>,
     killed: AtomicU64,
@@ -53,6 +55,7 @@ impl Host {
             submitted: Mutex::default(),
             outdated: Mutex::default(),
             is_leased: AtomicBool::new(false),
+            fences: Mutex::default(),
             random: Mutex::new(random),
             killed: AtomicU64::new(0),
             now_ms: AtomicU64::new(0),
@@ -64,6 +67,11 @@ impl Host {
         self.now_ms.store(now_ms, Ordering::Relaxed);
         self.killed.store(killed, Ordering::Relaxed);
         self.is_leased.store(is_leased, Ordering::Relaxed);
+    }
+
+    /// These fences are given from now on.
+    pub fn gives(&self, fences: Vec<Option<Fence>>) {
+        *lock(&self.fences) = fences;
     }
 
     /// The wall clock's time.
@@ -165,6 +173,12 @@ impl Ledger for Book {
 
     fn is_leased(&self) -> bool {
         self.host.is_leased.load(Ordering::Relaxed)
+    }
+
+    fn is_owned(&self) -> bool {
+        let fences = lock(&self.host.fences);
+        let given = fences.get(self.fence.shard.0 as usize).copied().flatten();
+        given == Some(self.fence)
     }
 
     fn alarm_outdated(&self, alarm: Alarm) {

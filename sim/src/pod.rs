@@ -360,6 +360,7 @@ impl Pod {
             {
                 self.alarms.read_again();
             }
+            self.host.gives(fences.clone());
             self.fences = fences;
         }
         if has_changed {

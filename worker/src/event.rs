@@ -81,7 +81,8 @@ pub enum Control {
         /// Durable, or why not.
         outcome: Result<(), String>,
     },
-    /// The lease may cover this moment again: outputs that waited for it may leave.
+    /// Look again: the lease may cover this moment again, so that outputs that waited for it leave; or the right under which
+    /// the instance was loaded may be gone, so that it ends.
     Renewed,
 }
 

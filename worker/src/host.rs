@@ -95,6 +95,10 @@ pub trait Ledger: Send + Sync + 'static {
     /// The instance's module is evaluated.
     fn loaded(&self) {}
 
+    /// Whether the right under which the state was loaded still holds: nothing else is accepted from the instance, so that it
+    /// ends. Asked before each turn. When it turns false, [`Control::Renewed`] tells the instance.
+    fn is_owned(&self) -> bool;
+
     /// An alarm that was due is not the worker's alarm any more, and was not handled.
     fn alarm_outdated(&self, alarm: Alarm);
 }

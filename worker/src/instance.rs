@@ -159,6 +159,7 @@ impl Instance {
     /// it loads, only those of ports it has opened: its module may wait for an answer.
     pub fn next_event(&mut self) -> Option<Delivered> {
         self.request = None;
+        self.look_whether_it_is_owned();
         loop {
             let wanted = self.wanted();
             let incoming = match wanted.and_then(|_| self.replay.pop_front()) {
@@ -192,9 +193,20 @@ impl Instance {
         }
     }
 
+    /// Without the right under which it was loaded it is over, though no commit has told it yet.
+    fn look_whether_it_is_owned(&mut self) {
+        let is_owned = self.ledger.as_ref().is_none_or(|ledger| ledger.is_owned());
+        if !is_owned && self.life.lost.is_none() {
+            self.life.lost = Some("the worker is another process's, or begins anew".to_owned());
+        }
+    }
+
     /// Which events it takes now; `None` for none.
     fn wanted(&self) -> Option<fn(&Incoming) -> bool> {
-        if self.life.terminating || (self.input_gate && self.storage.is_busy()) {
+        if self.life.lost.is_some()
+            || self.life.terminating
+            || (self.input_gate && self.storage.is_busy())
+        {
             None
         } else if self.life.loading {
             Some(Incoming::is_of_opened_link)

@@ -54,6 +54,7 @@ struct Surroundings {
     commits: Mutex<Vec<(WriteBatch, CommitTicket)>>,
     committed_for: Mutex<Vec<Option<RequestName>>>,
     lease_ended: AtomicBool,
+    disowned: AtomicBool,
     outdated: Mutex<Vec<Alarm>>,
     opened: Mutex<Vec<Opening>>,
     peer: Arc<Peer>,
@@ -72,6 +73,9 @@ impl Ledger for Surroundings {
     }
     fn is_leased(&self) -> bool {
         !self.lease_ended.load(Ordering::Relaxed)
+    }
+    fn is_owned(&self) -> bool {
+        !self.disowned.load(Ordering::Relaxed)
     }
     fn alarm_outdated(&self, alarm: Alarm) {
         self.outdated.lock().unwrap().push(alarm);
@@ -238,6 +242,24 @@ fn an_answer_does_not_leave_when_the_lease_has_ended() {
     test.inbox.tell(Control::Renewed);
     test.settle();
     assert_eq!(test.heard(), ["hello"]);
+}
+
+#[test]
+fn an_instance_whose_right_is_gone_ends_and_leaves_what_it_has_not_read() {
+    let mut test = Test::new(obedient);
+    test.send("hello");
+    test.settle();
+    assert_eq!(test.heard(), ["hello"]);
+    test.surroundings.disowned.store(true, Ordering::Relaxed);
+    test.send("put");
+    test.inbox.tell(Control::Renewed);
+    let end = test.settle();
+    assert!(matches!(
+        end,
+        Progress::Ended(End::Failed(Failure::Lost(_)))
+    ));
+    assert_eq!((test.commits(), test.heard()), (0, vec![]));
+    assert_eq!(test.inbox.len(), 2, "its successor's");
 }
 
 #[test]

@@ -141,6 +141,14 @@ impl State {
         Some(self.fence_of(shard, epoch))
     }
 
+    /// Whether what was loaded under this fence may live on: it is the one that is given. If it is not, nothing that is
+    /// written under it is accepted any more, even where that is still to be settled: the shard is another pod's, or moves to
+    /// another epoch.
+    #[must_use]
+    pub fn still_holds(&self, fence: Fence) -> bool {
+        self.fence(fence.shard) == Some(fence)
+    }
+
     /// Whether the shard is this pod's, or may be, but in no epoch in which it may be written now.
     #[must_use]
     pub fn is_in_doubt(&self, shard: ShardId) -> bool {

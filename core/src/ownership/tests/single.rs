@@ -368,6 +368,27 @@ fn a_draining_pod_settles_and_then_releases() {
 }
 
 #[test]
+fn what_was_loaded_under_a_fence_ends_with_it() {
+    let mut pod = active();
+    assert!(pod.still_holds(fence(1, 1)));
+    pod.step(Event::Drain, 10);
+    assert!(pod.still_holds(fence(1, 1)), "it finishes what it has");
+    // Whatever comes of the commit, the shard moves on.
+    let effects = pod.step(Event::CommitFateUnknown(fence(1, 1)), 11);
+    assert!(!pod.still_holds(fence(1, 1)));
+    assert!(pod.still_holds(fence(3, 1)), "another shard");
+    let (advance, _) = advances(&effects)[0];
+    let advanced = Event::Advanced(advance, fence(1, 1), Ok(Some(Epoch(2))));
+    pod.step(advanced, 12);
+    assert!(!pod.still_holds(fence(1, 1)));
+    assert!(pod.still_holds(fence(1, 2)));
+    pod.step(Event::Refused(fence(3, 1)), 13);
+    assert!(!pod.still_holds(fence(3, 1)));
+    pod.step(Event::Renewed(1, Ok(false)), 14);
+    assert!(!pod.still_holds(fence(1, 2)), "it was declared dead");
+}
+
+#[test]
 fn few_advances_are_under_way_at_a_time_and_all_come_to_an_end() {
     let settings = Settings {
         shards: 64,
