@@ -29,6 +29,8 @@ use crate::workers::{Open, Worker};
 use crate::world::Happening;
 
 pub(crate) const LANES: usize = 2;
+/// Without events for one of these times, by the seed, instances sleep, in milliseconds.
+const IDLE_MS: [u64; 3] = [100, 1_000, 5_000];
 
 /// A process that has registered itself with the store.
 pub(crate) struct Pod {
@@ -72,9 +74,9 @@ impl Pod {
         registered_ms: u64,
         settings: Settings,
         keys: Vec<WorkerKey>,
-        random: Random,
-        idle: Duration,
+        mut random: Random,
     ) -> Self {
+        let idle = Duration::from_millis(IDLE_MS[random.index(IDLE_MS.len())]);
         Self {
             who,
             state: State::new(id, settings, registered_ms),

@@ -1,7 +1,6 @@
 //! Everything that is simulated, and the loop that runs it.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use portside_core::alarm::Alarm;
 use portside_core::ids::{PodId, WorkerKey};
@@ -85,8 +84,6 @@ pub(crate) struct World {
     dump: Option<Dump>,
     may_restore: bool,
     settings: Settings,
-    /// Without events for this long instances sleep.
-    idle: Duration,
     keys: Vec<WorkerKey>,
     machines: Vec<Machine>,
     gateways: Vec<Gateway>,
@@ -153,7 +150,6 @@ impl World {
             dump: None,
             may_restore: random.chance(100),
             settings,
-            idle: Duration::from_millis([100, 1_000, 5_000][random.index(3)]),
             keys,
             machines,
             gateways,
@@ -377,7 +373,7 @@ impl World {
         let clock = machine.clock.clone();
         let random = Random::new(self.net.random.next());
         let keys = self.keys.clone();
-        let mut pod = Pod::new(who, id, clock, sent, self.settings, keys, random, self.idle);
+        let mut pod = Pod::new(who, id, clock, sent, self.settings, keys, random);
         pod.start(&mut self.net);
         machine.pod = Some(pod);
     }
