@@ -1,6 +1,7 @@
 //! The invariants hold in every run; and the checker notices when a mechanism that keeps them is taken out.
 
 use std::io::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use portside_sim::{Kind, Mechanism, run, trace};
@@ -13,16 +14,29 @@ const MUTANT_SEEDS: u64 = 3_000;
 #[test]
 fn clients_see_what_the_invariants_allow() {
     let began = Instant::now();
-    let mut answers = 0;
-    for seed in 0..SEEDS {
-        match run(seed, None) {
-            Ok(summary) => answers += summary.answers,
-            Err(violation) => panic!(
-                "seed {seed}: {}\nmore: cargo run -p portside-sim -- --seed {seed}",
-                violation.what
-            ),
+    let next = AtomicU64::new(0);
+    let run_some = || {
+        let mut answers = 0;
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= SEEDS {
+                return answers;
+            }
+            match run(seed, None) {
+                Ok(summary) => answers += summary.answers,
+                Err(violation) => panic!(
+                    "seed {seed}: {}\nmore: cargo run -p portside-sim -- --seed {seed}",
+                    violation.what
+                ),
+            }
         }
-    }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let answers: u64 = std::thread::scope(|scope| {
+        let running: Vec<_> = (0..threads).map(|_| scope.spawn(run_some)).collect();
+        let answers = running.into_iter().map(|it| it.join());
+        answers.map(|it| it.expect("a seed failed")).sum()
+    });
     assert!(answers > 50 * SEEDS, "hardly anything was answered");
     print(&format!(
         "{SEEDS} seeds, {answers} answers, {:?}",
