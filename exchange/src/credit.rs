@@ -25,6 +25,8 @@ pub struct Credit {
     bytes: AtomicUsize,
     /// The sender, if it waits for room.
     sender: AtomicWaker,
+    /// Counts the same, with that of other senders.
+    total: Option<Arc<Credit>>,
 }
 
 /// One message's place. It is free again when this is dropped, wherever that happens.
@@ -37,6 +39,31 @@ pub struct Place {
 }
 
 impl Credit {
+    /// Nothing on its way yet; what will be counts in `total`, too.
+    #[must_use]
+    pub fn within(total: Arc<Self>) -> Self {
+        Self {
+            total: Some(total),
+            ..Self::default()
+        }
+    }
+
+    fn add(&self, bytes: usize) {
+        self.messages.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(total) = &self.total {
+            total.add(bytes);
+        }
+    }
+
+    fn remove(&self, bytes: usize) {
+        self.messages.fetch_sub(1, Ordering::Relaxed);
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        if let Some(total) = &self.total {
+            total.remove(bytes);
+        }
+    }
+
     /// Whether another `bytes` fit into the window now.
     #[must_use]
     pub fn has_room(&self, bytes: usize, window: Window) -> bool {
@@ -54,8 +81,7 @@ impl Credit {
     /// Takes a place, room or not.
     #[must_use]
     pub fn take(self: &Arc<Self>, bytes: usize) -> Place {
-        self.messages.fetch_add(1, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.add(bytes);
         let credit = self.clone();
         Place {
             credit,
@@ -125,8 +151,7 @@ impl Credit {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.credit.messages.fetch_sub(1, Ordering::Relaxed);
-        self.credit.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.credit.remove(self.bytes);
         self.credit.sender.wake();
     }
 }
@@ -158,6 +183,17 @@ mod tests {
                 .is_some(),
             "alone"
         );
+    }
+
+    #[test]
+    fn a_total_counts_what_all_its_parts_have_on_their_way() {
+        let total = Arc::new(Credit::default());
+        let [one, other] = [(); 2].map(|()| Arc::new(Credit::within(total.clone())));
+        let place = one.take(3);
+        let _stays = other.take(4);
+        assert_eq!((total.messages(), total.bytes()), (2, 7));
+        drop(place);
+        assert_eq!((total.messages(), total.bytes()), (1, 4));
     }
 
     #[test]

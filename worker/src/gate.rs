@@ -35,12 +35,26 @@ pub enum Output {
     Other(Box<dyn FnOnce()>),
 }
 
+impl Output {
+    fn size(&self) -> usize {
+        match self {
+            Self::Frame { frame, .. } => frame.size(),
+            // Those who send by other ways count what they have waiting themselves.
+            Self::Open { .. } | Self::Close { .. } | Self::Other(_) => 0,
+        }
+    }
+}
+
+/// Bytes of outputs that may wait for one instance's writes or its lease.
+pub const WAITING_BYTES: usize = 64 << 20;
+
 /// Numbers the writes and holds back the outputs that follow them, in order.
 #[derive(Default)]
 pub struct Gate {
     issued: u64,
     durable: u64,
     waiting: VecDeque<(u64, Output)>,
+    waiting_bytes: usize,
     /// Safety mechanisms that tests take out, to see that they are missed.
     #[cfg(feature = "testing")]
     pub(crate) without: crate::Without,
@@ -89,11 +103,18 @@ impl Gate {
         leased
     }
 
+    /// Whether a message of so many bytes can be sent now: it leaves at once, or there is room for it to wait.
+    #[must_use]
+    pub fn has_room(&self, bytes: usize, leased: bool) -> bool {
+        self.is_open(leased) || self.waiting_bytes + bytes <= WAITING_BYTES
+    }
+
     /// Passes an output on, or holds it back.
     pub fn admit(&mut self, output: Output, leased: bool) -> Option<Output> {
         if self.is_open(leased) {
             return Some(output);
         }
+        self.waiting_bytes += output.size();
         self.waiting.push_back((self.issued, output));
         None
     }
@@ -108,7 +129,9 @@ impl Gate {
         if !self.covers(leased) || self.waiting.front()?.0 > self.durable {
             return None;
         }
-        self.waiting.pop_front().map(|(_, output)| output)
+        let (_, output) = self.waiting.pop_front()?;
+        self.waiting_bytes -= output.size();
+        Some(output)
     }
 
     /// Whether outputs are held back.
@@ -154,6 +177,28 @@ mod tests {
         gate.settle(2);
         assert_eq!(released(&mut gate, true), [2, 3]);
         assert!(gate.admit(close(4), true).is_some());
+    }
+
+    #[test]
+    fn what_waits_is_bounded_until_it_leaves() {
+        let mut gate = Gate::default();
+        assert!(gate.has_room(WAITING_BYTES + 1, true), "it does not wait");
+        gate.write(true);
+        assert!(!gate.has_room(WAITING_BYTES + 1, true));
+        let data = vec![0; WAITING_BYTES];
+        let place = std::sync::Arc::new(portside_exchange::credit::Credit::default()).take(0);
+        let frame = Frame::Message {
+            data,
+            place,
+            request: None,
+        };
+        let link = LinkId(0);
+        assert!(gate.admit(Output::Frame { link, frame }, true).is_none());
+        assert!(!gate.has_room(1, true));
+        gate.settle(1);
+        assert!(gate.release(true).is_some());
+        gate.write(true);
+        assert!(gate.has_room(1, true));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
 use crate::event::{Control, Incoming, Stop};
@@ -26,6 +26,8 @@ struct State {
     control: VecDeque<Control>,
     queue: VecDeque<Incoming>,
     bytes: usize,
+    /// Bytes that were taken and wait for the application to listen.
+    held_bytes: usize,
     closed: bool,
     waker: Option<Waker>,
     rest: Option<Rest>,
@@ -49,6 +51,36 @@ pub enum Next {
     Incoming(Incoming),
     /// Nothing that is wanted now; and whether it was asked to end.
     Nothing(Stop),
+}
+
+/// What was taken from an inbox and goes on to count there, until it is taken from this or dropped.
+pub struct Held {
+    inbox: Arc<Inbox>,
+    size: usize,
+    incoming: Option<Incoming>,
+}
+
+impl Held {
+    /// What it is.
+    #[must_use]
+    pub fn incoming(&self) -> Option<&Incoming> {
+        self.incoming.as_ref()
+    }
+
+    /// Takes it: it counts no more.
+    ///
+    /// # Panics
+    /// Never: it is there until this is dropped.
+    #[must_use]
+    pub fn take(mut self) -> Incoming {
+        self.incoming.take().expect("it is there until it is taken")
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.inbox.lock().held_bytes -= self.size;
+    }
 }
 
 impl State {
@@ -79,6 +111,18 @@ impl Inbox {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Goes on to count what was taken from here while it waits for the application to listen.
+    #[must_use]
+    pub fn hold(self: &Arc<Self>, incoming: Incoming) -> Held {
+        let size = incoming.size();
+        self.lock().held_bytes += size;
+        Held {
+            inbox: self.clone(),
+            size,
+            incoming: Some(incoming),
+        }
     }
 
     fn wake(mut state: MutexGuard<'_, State>) {
@@ -249,7 +293,8 @@ impl Receive for Inbox {
         }
         let size = incoming.size();
         if incoming.is_limited()
-            && (state.queue.len() >= self.max_messages || state.bytes + size > self.max_bytes)
+            && (state.queue.len() >= self.max_messages
+                || state.bytes + state.held_bytes + size > self.max_bytes)
         {
             return Err(Rejected::Full(incoming));
         }
@@ -262,8 +307,6 @@ impl Receive for Inbox {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use portside_exchange::credit::Credit;
 
     use super::*;

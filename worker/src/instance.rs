@@ -233,7 +233,7 @@ impl Instance {
         match &incoming {
             Incoming::Frame { link, .. } | Incoming::Closed { link, .. } => {
                 match self.ports.get_mut(link) {
-                    Some(port) => port.admit(incoming),
+                    Some(port) => port.admit(incoming, &self.inbox),
                     None => self.requests.contains_key(link).then_some(incoming),
                 }
             }
@@ -310,6 +310,11 @@ impl Instance {
         if let Some(output) = self.gate.admit(output, leased) {
             self.perform(output);
         }
+    }
+
+    /// Whether a message of so many bytes leaves at once, or may wait for the gate.
+    pub(crate) fn gate_has_room(&self, bytes: usize) -> bool {
+        self.gate.has_room(bytes, self.is_leased())
     }
 
     /// Whether an output leaves at once.

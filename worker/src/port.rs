@@ -1,12 +1,14 @@
 //! A port as its own instance holds it.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use portside_core::ids::WorkerKey;
 use portside_exchange::credit::Window;
 
 use crate::event::Incoming;
 use crate::gate::Output;
+use crate::inbox::{Held, Inbox};
 use crate::instance::Instance;
 use crate::link::{CloseReason, Frame, LinkEnd, LinkId};
 
@@ -15,8 +17,8 @@ pub struct Port {
     /// How to send on it.
     pub end: LinkEnd,
     listener: Listener,
-    /// Messages nobody listens to yet, still counted against the sender, and the close that may follow them.
-    held: VecDeque<Incoming>,
+    /// Messages nobody listens to yet, still counted against the sender and the inbox, and the close that may follow them.
+    held: VecDeque<Held>,
 }
 
 /// Whether the application hears a port's messages.
@@ -42,8 +44,8 @@ impl Port {
     }
 
     /// Passes an event on, or keeps it until the application listens. A close waits for the messages before it, an error
-    /// for nothing.
-    pub fn admit(&mut self, incoming: Incoming) -> Option<Incoming> {
+    /// for nothing. What is kept counts in `inbox`, where it was, until somebody listens.
+    pub fn admit(&mut self, incoming: Incoming, inbox: &Arc<Inbox>) -> Option<Incoming> {
         let is_failure = matches!(
             incoming,
             Incoming::Frame {
@@ -58,7 +60,7 @@ impl Port {
             _ => is_failure,
         };
         if !passes {
-            self.held.push_back(incoming);
+            self.held.push_back(inbox.hold(incoming));
             return None;
         }
         Some(incoming)
@@ -67,7 +69,8 @@ impl Port {
     /// The application listens from now on: gives what waited.
     pub fn start(&mut self) -> VecDeque<Incoming> {
         self.listener = Listener::Started;
-        std::mem::take(&mut self.held)
+        let held = std::mem::take(&mut self.held);
+        held.into_iter().map(Held::take).collect()
     }
 
     /// The `connect` handler has settled. If nobody listens and the other side is gone, gives the close.
@@ -76,7 +79,8 @@ impl Port {
             self.listener = Listener::Missing;
         }
         self.held
-            .pop_back_if(|incoming| matches!(incoming, Incoming::Closed { .. }))
+            .pop_back_if(|held| matches!(held.incoming(), Some(Incoming::Closed { .. })))
+            .map(Held::take)
     }
 }
 
@@ -128,6 +132,9 @@ impl Instance {
             messages: self.limits.port_messages,
             bytes: self.limits.port_bytes,
         };
+        if !self.gate_has_room(data.len()) {
+            return Ok(false);
+        }
         let Some(place) = open.end.credit.take_if_room(data.len(), window) else {
             return Ok(false);
         };
@@ -163,13 +170,15 @@ impl Instance {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::inbox::Inbox;
+    use crate::link::{Receive, Rejected};
 
     fn port() -> Port {
         Port::new(LinkEnd::new(LinkId(1), Arc::new(Inbox::new(10, 100))))
+    }
+
+    fn inbox() -> Arc<Inbox> {
+        Arc::new(Inbox::new(10, 100))
     }
 
     fn message(port: &Port) -> Incoming {
@@ -192,23 +201,42 @@ mod tests {
 
     #[test]
     fn messages_wait_in_their_places_until_the_port_is_started() {
-        let mut port = port();
-        assert!(port.admit(message(&port)).is_none());
+        let (mut port, inbox) = (port(), inbox());
+        assert!(port.admit(message(&port), &inbox).is_none());
         assert_eq!(port.end.credit.messages(), 1);
         assert_eq!(port.start().len(), 1);
         assert_eq!(port.end.credit.messages(), 0);
-        assert!(port.admit(message(&port)).is_some());
+        assert!(port.admit(message(&port), &inbox).is_some());
+    }
+
+    #[test]
+    fn messages_that_wait_for_a_listener_count_in_the_inbox() {
+        let (mut port, inbox) = (port(), Arc::new(Inbox::new(10, 1)));
+        assert!(port.admit(message(&port), &inbox).is_none());
+        let refused = inbox.receive(message(&port));
+        assert!(matches!(refused, Err(Rejected::Full(_))));
+        assert_eq!(port.start().len(), 1);
+        assert!(inbox.receive(message(&port)).is_ok());
+    }
+
+    #[test]
+    fn messages_of_a_port_that_is_gone_count_no_more() {
+        let (mut port, inbox) = (port(), Arc::new(Inbox::new(10, 1)));
+        assert!(port.admit(message(&port), &inbox).is_none());
+        let another = message(&port);
+        drop(port);
+        assert!(inbox.receive(another).is_ok());
     }
 
     #[test]
     fn a_close_follows_the_messages_before_it() {
-        let mut port = port();
-        assert!(port.admit(message(&port)).is_none());
+        let (mut port, inbox) = (port(), inbox());
+        assert!(port.admit(message(&port), &inbox).is_none());
         assert!(
-            port.admit(close(&port)).is_none(),
+            port.admit(close(&port), &inbox).is_none(),
             "somebody may listen yet"
         );
         assert!(port.settle().is_some(), "nobody did");
-        assert!(port.admit(close(&port)).is_some());
+        assert!(port.admit(close(&port), &inbox).is_some());
     }
 }

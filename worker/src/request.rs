@@ -1,11 +1,12 @@
 //! A request that the application works on: its body, its answer, and the WebSocket it may become.
 
 use std::pin::Pin;
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures::stream::Stream;
-use portside_exchange::credit::Window;
+use portside_exchange::credit::{Credit, Window};
 use portside_exchange::{Body, BodyError, Delivery, Message, REQUEST_ID, Request};
 
 use crate::event::Incoming;
@@ -20,6 +21,19 @@ const CHUNKS: Window = Window {
     messages: 8,
     bytes: 1 << 20,
 };
+
+/// Bytes that may wait for all clients of this process's WebSockets together.
+const SOCKETS_BYTES: usize = 128 << 20;
+
+/// What waits for all of them.
+static SOCKETS: LazyLock<Arc<Credit>> = LazyLock::new(Arc::default);
+
+/// Whether another `bytes` may wait for a client for which `waiting` do: no more than all clients together leave. So the
+/// more there is, the less each client may let wait, those furthest behind have to go first, and some room is always left
+/// for the others.
+fn fits_with_others(bytes: usize, waiting: usize) -> bool {
+    waiting + bytes <= SOCKETS_BYTES.saturating_sub(SOCKETS.bytes())
+}
 
 /// A request's body as it comes.
 pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, BodyError>> + Send>>;
@@ -115,6 +129,9 @@ impl Instance {
             Content::Follows => Answer::Streaming,
             Content::Socket => Answer::Socket,
         };
+        if exchange.answer == Answer::Socket {
+            exchange.end.credit = Arc::new(Credit::within(SOCKETS.clone()));
+        }
         self.emit(Output::Frame {
             link: request,
             frame: Frame::Head(Box::new(head)),
@@ -179,8 +196,8 @@ impl Instance {
         }
     }
 
-    /// Sends a message on an accepted WebSocket; a close is the last. A client that does not keep up loses the connection
-    /// with 1013, and the application hears that it is over.
+    /// Sends a message on an accepted WebSocket; a close is the last. A client that does not keep up, or is further behind
+    /// than the clients of all this process's sockets together allow, loses the connection with 1013, and the application hears that it is over.
     ///
     /// # Errors
     /// The message is larger than the limit.
@@ -197,7 +214,10 @@ impl Instance {
             return Ok(());
         }
         let mut message = message;
-        if !exchange.end.credit.has_room(message.len(), window) {
+        let credit = &exchange.end.credit;
+        let fits = credit.has_room(message.len(), window)
+            && fits_with_others(message.len(), credit.bytes());
+        if !fits {
             message = close(1013, "the client does not keep up");
             let frame = Frame::Socket(Delivery::unlimited(message.clone()));
             self.replay.push_back(Incoming::Frame {

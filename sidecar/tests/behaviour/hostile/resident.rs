@@ -4,8 +4,10 @@
 use std::time::Duration;
 
 use futures::future::join_all;
+use portside_exchange::{Application, Body, Request};
 
 use super::limited;
+use crate::app::Setup;
 use crate::{Case, cases};
 
 /// These tests.
@@ -15,6 +17,9 @@ pub const CASES: &[Case] = cases![
     a_burst_of_allocation_loops,
     web_assembly_memories_that_are_filled,
     a_web_assembly_memory_that_grows_itself,
+    outputs_that_wait_for_a_write,
+    messages_that_nobody_listens_to,
+    clients_that_do_not_read,
 ];
 
 /// Set in the process that a test has for itself.
@@ -37,21 +42,33 @@ async fn stays_small(name: &str, times: usize, wanted: u16, deed: &str) {
     grows_at_most(MAX_GROWTH, name, times, wanted, deed).await;
 }
 
+/// Whether this process is the test's own; else the test has run in one, and is done.
+pub async fn is_alone(test: &str) -> bool {
+    if std::env::var_os(ALONE).is_some() {
+        return true;
+    }
+    let ran = tokio::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test])
+        .env(ALONE, "yes")
+        .output()
+        .await
+        .unwrap();
+    let said = String::from_utf8_lossy(&ran.stdout);
+    assert!(ran.status.success() && said.contains("1 passed"), "{said}");
+    false
+}
+
 async fn grows_at_most(max: usize, name: &str, times: usize, wanted: u16, deed: &str) {
-    if std::env::var_os(ALONE).is_none() {
-        let ran = tokio::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", &format!("hostile_resident::{name}")])
-            .env(ALONE, "yes")
-            .output()
-            .await
-            .unwrap();
-        let said = String::from_utf8_lossy(&ran.stdout);
-        assert!(ran.status.success() && said.contains("1 passed"), "{said}");
+    if !is_alone(&format!("hostile_resident::{name}")).await {
         return;
     }
     let mut setup = limited(&format!(
         "const kept = []; export const jobs = {{ ping: () => 'pong', async deed() {{ {deed} ; return 'done'; }} }};"
     ));
+    setup.add(
+        "deaf.js",
+        "export default { connect({ ports: [port] }) { port.postMessage('here'); } };",
+    );
     setup.limits.cpu = Duration::from_secs(50);
     setup.limits.request = Duration::from_secs(60);
     let app = setup.start().await;
@@ -109,4 +126,76 @@ async fn a_web_assembly_memory_that_grows_itself() {
     // Nothing is told of it while it runs, so that what bounds it is the largest memory that there may be.
     let name = "a_web_assembly_memory_that_grows_itself";
     grows_at_most((1 << 30) + MAX_GROWTH, name, 1, 500, deed).await;
+}
+
+async fn outputs_that_wait_for_a_write() {
+    let deed = r#"
+        const message = new Uint8Array(15 << 20);
+        storage.put("x", 1);
+        for (let i = 0; i < 100; i++) new ServerlessWorker("./deaf.js", `${i}`).port.postMessage(message);"#;
+    stays_small("outputs_that_wait_for_a_write", 1, 500, deed).await;
+}
+
+async fn messages_that_nobody_listens_to() {
+    let deed = r#"
+        const message = new Uint8Array(15 << 20);
+        for (let i = 0; i < 80; i++) {
+            const { port } = new ServerlessWorker("./deaf.js", `${i % 4}`);
+            kept.push(port);
+            await new Promise((resolve) => port.onmessage = resolve); // what came before is taken
+            port.postMessage(message);
+        }"#;
+    stays_small("messages_that_nobody_listens_to", 1, 200, deed).await;
+}
+
+async fn clients_that_do_not_read() {
+    if !is_alone("hostile_resident::clients_that_do_not_read").await {
+        return;
+    }
+    let app = Setup::new(&[(
+        "server.js",
+        r#"
+        let closed = 0;
+        export default {
+          fetch(request) {
+            if (request.url.endsWith("closed")) return new Response(`${closed}`);
+            const { 0: client, 1: socket } = new WebSocketPair();
+            socket.accept();
+            socket.onclose = ({ code }) => { closed += code === 1013; };
+            for (let i = 0; i < 15; i++) socket.send(new Uint8Array(1 << 20));
+            return new Response(null, { status: 101, webSocket: client });
+          },
+        };"#,
+    )])
+    .start()
+    .await;
+    let before = memory("VmRSS");
+    let mut sockets = vec![];
+    for _ in 0..100 {
+        let request = Request {
+            method: http::Method::GET,
+            url: "http://app.test/".to_owned(),
+            headers: http::HeaderMap::new(),
+            body: Body::Empty,
+            websocket: true,
+        };
+        sockets.push(app.app.fetch(request).await.unwrap().socket.unwrap());
+    }
+    let growth = memory("VmHWM").saturating_sub(before);
+    assert!(growth < MAX_GROWTH, "grew by {} MiB", growth >> 20);
+    let closed = crate::app::eventually(async || app.text("/closed").await != "0").await;
+    assert!(closed, "the application hears of it");
+    drop(sockets);
+    // And there is room again.
+    let before = app.text("/closed").await;
+    let one = Request {
+        method: http::Method::GET,
+        url: "http://app.test/".to_owned(),
+        headers: http::HeaderMap::new(),
+        body: Body::Empty,
+        websocket: true,
+    };
+    let _socket = app.app.fetch(one).await.unwrap().socket.unwrap();
+    assert_eq!(app.text("/closed").await, before);
+    app.stop().await;
 }
