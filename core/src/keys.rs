@@ -73,10 +73,12 @@ pub struct KeyRange {
     pub reverse: bool,
     /// At most this many.
     pub limit: Option<usize>,
+    /// The entry with which keys and values reach this many bytes is the last one.
+    pub max_bytes: Option<usize>,
 }
 
 impl KeyRange {
-    /// Whether a key is wanted, `limit` aside.
+    /// Whether a key is wanted, `limit` and `max_bytes` aside.
     #[must_use]
     pub fn contains(&self, key: &str) -> bool {
         self.prefix

@@ -185,7 +185,7 @@ fn entries() -> KeyRange {
 }
 
 fn list(instance: &Instance) -> Vec<u8> {
-    let entries = instance.storage.select(&entries(), Vec::new());
+    let entries = instance.storage.select(&entries(), None);
     entries
         .iter()
         .flat_map(|(_, value)| value.iter().copied())

@@ -456,14 +456,25 @@ impl Instance {
 
     /// Ends a turn: what it wrote goes to the store as one batch.
     pub fn end_turn(&mut self) {
-        let (Some(ledger), None) = (&self.ledger, &self.life.lost) else {
+        if self.ledger.is_none() || self.life.lost.is_some() {
             return;
+        }
+        let request = if self.storage.is_unchanged() {
+            None
+        } else {
+            self.wrote_for.take()
         };
-        let Some(batch) = self.storage.take_turn() else {
-            return;
-        };
-        let ticket = CommitTicket::new(self.inbox.clone(), self.number, self.gate.issued());
-        ledger.commit(batch, self.wrote_for.take(), ticket);
+        self.storage.end_turn(self.gate.issued(), request);
+        // After terminate() no code gets the outcome of a read any more.
+        self.commit_turns(self.life.terminating);
+    }
+
+    fn commit_turns(&mut self, anyway: bool) {
+        let Some(ledger) = &self.ledger else { return };
+        while let Some((batch, seq, request)) = self.storage.next_commit(anyway) {
+            let ticket = CommitTicket::new(self.inbox.clone(), self.number, seq);
+            ledger.commit(batch, request, ticket);
+        }
     }
 
     /// The turn was killed in the middle: nothing of what it wrote is committed, and nothing after it may run.
@@ -473,6 +484,10 @@ impl Instance {
             return self.end_turn();
         }
         self.storage.discard_turn();
+        // Those before it have ended, and no code gets the outcome of a read any more.
+        if self.life.lost.is_none() {
+            self.commit_turns(true);
+        }
     }
 
     /// A commit ended: what waited for it leaves, or the instance is lost.

@@ -16,6 +16,7 @@ pub mod inbox;
 pub mod instance;
 pub mod link;
 pub mod port;
+pub mod reads;
 pub mod request;
 pub mod storage;
 #[cfg(feature = "testing")]

@@ -1,10 +1,13 @@
 //! What an instance knows of its keys, and what it has written and is not durable yet.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use portside_core::alarm::{Alarm, AlarmChange};
 use portside_core::keys::KeyRange;
 use portside_core::write::{Value, WriteBatch};
+
+use crate::host::RequestName;
+use crate::reads::{Before, ReadNumber, Reads};
 
 /// Bytes that are remembered at most once all are durable; then the store is asked again.
 const MAX_CACHED: usize = 64 << 20;
@@ -15,6 +18,22 @@ const ENTRY_BYTES: usize = 64;
 /// Bytes of keys and values that may wait to be durable; beyond them a write is refused, for the store does not keep up.
 pub const MAX_UNDURABLE: usize = 64 << 20;
 
+/// What a turn writes.
+#[derive(Default)]
+struct Written {
+    batch: WriteBatch,
+    bytes: usize,
+    /// The reads that must not see it.
+    waits_for: BTreeSet<ReadNumber>,
+}
+
+/// A turn that has ended, and what is told of its commit.
+struct Turn {
+    written: Written,
+    seq: u64,
+    request: Option<RequestName>,
+}
+
 /// A worker's keys as far as they are known. As the only writer, the instance never has to ask twice.
 #[derive(Default)]
 pub struct Storage {
@@ -23,29 +42,22 @@ pub struct Storage {
     complete: bool,
     /// The armed alarm.
     alarm: Option<Alarm>,
-    /// This turn's writes, and their bytes.
-    pending: WriteBatch,
-    pending_bytes: usize,
+    /// What this turn has written.
+    pending: Written,
+    /// Turns that have ended and are not committed yet, in order.
+    ended: VecDeque<Turn>,
     /// Bytes put by each commit that is on its way, in order.
     in_flight: VecDeque<usize>,
-    in_flight_bytes: usize,
+    /// Bytes put by all of these.
+    undurable_bytes: usize,
     operations: Operations,
-    reads: Operations,
-    reads_before_commit: usize,
+    /// Reads, and what they are about.
+    reading: Operations,
+    reads: Reads,
 }
 
-/// Something whose outcome the application waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Operation {
-    /// The store is read.
-    Read,
-    /// The store is read as it was before this turn, whose commit waits for that.
-    ReadBeforeCommit,
-    /// A write is becoming durable.
-    Write,
-}
-
-/// Operations under way. One that has ended counts until the end of the turn, in which the application gets its outcome.
+/// Operations whose outcome the application waits for. One that has ended counts until the end of the turn, in which the
+/// application gets its outcome.
 #[derive(Default)]
 struct Operations {
     begun: usize,
@@ -76,33 +88,43 @@ impl Storage {
     /// Whether another `bytes` of keys and values may wait to be durable.
     #[must_use]
     pub fn has_room(&self, bytes: usize) -> bool {
-        self.in_flight_bytes + self.pending_bytes + bytes <= MAX_UNDURABLE
+        self.undurable_bytes + bytes <= MAX_UNDURABLE
     }
 
     /// Puts a value; part of this turn's batch.
     pub(crate) fn put(&mut self, key: String, value: Value) {
-        self.pending_bytes += key.len() + value.len();
-        self.set(key.clone(), Some(value.clone()));
-        self.pending.write(key, Some(value));
+        let bytes = key.len() + value.len();
+        self.pending.bytes += bytes;
+        self.undurable_bytes += bytes;
+        self.write(key, Some(value));
     }
 
     /// Deletes a key; part of this turn's batch.
     pub(crate) fn delete(&mut self, key: String) {
-        self.set(key.clone(), None);
-        self.pending.write(key, None);
+        self.write(key, None);
+    }
+
+    fn write(&mut self, key: String, value: Option<Value>) {
+        let known = self.known.get(&key);
+        self.reads
+            .key_changes(&key, known, &mut self.pending.waits_for);
+        self.set(key.clone(), value.clone());
+        self.pending.batch.write(key, value);
     }
 
     /// Deletes every key; part of this turn's batch.
     pub(crate) fn clear(&mut self) {
+        self.reads
+            .all_change(&self.known, &mut self.pending.waits_for);
         self.forget();
         self.complete = true;
-        self.pending.clear();
+        self.pending.batch.clear();
     }
 
     /// Arms or disarms the alarm; part of this turn's batch.
     pub(crate) fn set_alarm(&mut self, alarm: Option<Alarm>) {
         self.alarm = alarm;
-        self.pending.alarm = alarm.map_or(AlarmChange::Clear, AlarmChange::Set);
+        self.pending.batch.alarm = alarm.map_or(AlarmChange::Clear, AlarmChange::Set);
     }
 
     /// The armed alarm.
@@ -114,66 +136,99 @@ impl Storage {
     /// Whether this turn has written nothing.
     #[must_use]
     pub fn is_unchanged(&self) -> bool {
-        self.pending.is_empty()
+        self.pending.batch.is_empty()
     }
 
     /// Whether nothing is written that is not durable.
     #[must_use]
     pub fn is_durable(&self) -> bool {
-        self.pending.is_empty() && self.in_flight.is_empty()
+        self.is_unchanged() && self.ended.is_empty() && self.in_flight.is_empty()
     }
 
-    /// Ends a turn: what it wrote, to be committed. Nothing yet while a read must see the store as it was before.
-    pub(crate) fn take_turn(&mut self) -> Option<WriteBatch> {
+    /// Ends a turn, whose writes have the number `seq`. They are to be committed when [`Storage::next_commit`] gives them.
+    pub(crate) fn end_turn(&mut self, seq: u64, request: Option<RequestName>) {
         self.operations.turn_ends();
-        self.reads.turn_ends();
-        if self.reads_before_commit > 0 || self.pending.is_empty() {
+        self.reading.turn_ends();
+        if self.is_unchanged() {
             self.forget_what_is_too_much();
-            return None;
+            return;
         }
-        let bytes = std::mem::take(&mut self.pending_bytes);
-        self.in_flight.push_back(bytes);
-        self.in_flight_bytes += bytes;
-        Some(std::mem::take(&mut self.pending))
+        let written = std::mem::take(&mut self.pending);
+        self.ended.push_back(Turn {
+            written,
+            seq,
+            request,
+        });
+    }
+
+    /// The next turn to commit, with its number and the request it wrote for. None yet while a read must see the store as
+    /// it was before, unless `anyway` says that nobody waits for any read.
+    pub(crate) fn next_commit(
+        &mut self,
+        anyway: bool,
+    ) -> Option<(WriteBatch, u64, Option<RequestName>)> {
+        let turn = self
+            .ended
+            .pop_front_if(|turn| anyway || turn.written.waits_for.is_empty())?;
+        self.in_flight.push_back(turn.written.bytes);
+        Some((turn.written.batch, turn.seq, turn.request))
     }
 
     /// Forgets what this turn wrote. The rest of what is known may build on it: the instance must end.
     pub(crate) fn discard_turn(&mut self) {
-        self.pending = WriteBatch::default();
-        self.pending_bytes = 0;
+        self.undurable_bytes -= std::mem::take(&mut self.pending).bytes;
     }
 
     /// The oldest commit on its way is durable.
     pub(crate) fn committed(&mut self) {
-        self.in_flight_bytes -= self.in_flight.pop_front().unwrap_or(0);
+        self.undurable_bytes -= self.in_flight.pop_front().unwrap_or(0);
         self.forget_what_is_too_much();
     }
 
     /// A worker that knows too much forgets what the store knows as well. Not while a write is not durable, or while a read
     /// could bring back what was older.
     fn forget_what_is_too_much(&mut self) {
-        if self.known_bytes > MAX_CACHED && self.is_durable() && self.reads.begun == 0 {
+        if self.known_bytes > MAX_CACHED && self.is_durable() && self.reading.begun == 0 {
             self.forget();
             self.complete = false;
         }
     }
 
-    /// An operation begins. While there are any, an input gate lets nothing in.
-    pub fn operation_begins(&mut self, operation: Operation) {
+    /// The application begins to wait for a write. While it waits for anything, an input gate lets nothing in.
+    pub fn wait_begins(&mut self) {
         self.operations.begun += 1;
-        if operation != Operation::Write {
-            self.reads.begun += 1;
-        }
-        self.reads_before_commit += usize::from(operation == Operation::ReadBeforeCommit);
     }
 
-    /// It has ended; the application gets the outcome before the end of the turn.
-    pub fn operation_ended(&mut self, operation: Operation) {
+    /// The wait has ended; the application hears of it before the end of the turn.
+    pub fn wait_ended(&mut self) {
         self.operations.ended += 1;
-        if operation != Operation::Write {
-            self.reads.ended += 1;
+    }
+
+    /// The store is asked for keys of which nothing is known. The application waits for the answer, which is of now: what
+    /// is written of these keys from now on is not committed before the read has ended.
+    pub fn read_begins(&mut self, keys: &[String]) -> ReadNumber {
+        self.operations.begun += 1;
+        self.reading.begun += 1;
+        self.reads.of_keys(keys)
+    }
+
+    /// The store is asked for a range, in the same way.
+    pub fn list_begins(&mut self, range: &KeyRange) -> ReadNumber {
+        self.operations.begun += 1;
+        self.reading.begun += 1;
+        self.reads.of_range(range)
+    }
+
+    /// A read has ended; the application gets the outcome before the end of the turn. Gives what [`Storage::select`] wants
+    /// to know of a range.
+    pub fn read_ended(&mut self, number: ReadNumber) -> Before {
+        self.operations.ended += 1;
+        self.reading.ended += 1;
+        self.pending.waits_for.remove(&number);
+        for turn in &mut self.ended {
+            turn.written.waits_for.remove(&number);
         }
-        self.reads_before_commit -= usize::from(operation == Operation::ReadBeforeCommit);
+        self.reads.end(number)
     }
 
     /// Whether the application waits for the outcome of an operation.
@@ -233,24 +288,33 @@ impl Storage {
         }
     }
 
-    /// The wanted entries, from `stored` rows (empty when everything is known) and what is known.
+    /// The wanted entries: of `stored` rows and what is known, or `before`, where that was written since the rows were asked
+    /// for. Without rows when everything is known.
     #[must_use]
-    pub fn select(&self, range: &KeyRange, stored: Vec<(String, Value)>) -> Vec<(String, Value)> {
+    pub fn select(
+        &self,
+        range: &KeyRange,
+        stored: Option<(Vec<(String, Value)>, Before)>,
+    ) -> Vec<(String, Value)> {
         let known = self.known.range::<str, _>(range.bounds());
         let known = known.filter(|(key, _)| range.contains(key));
         let limit = range.limit.unwrap_or(usize::MAX);
         let owned = |(key, value): (&str, &Value)| (key.to_owned(), value.clone());
-        if self.complete {
+        let Some((stored, before)) = stored else {
             let there = known.filter_map(|(key, value)| Some((key.as_str(), value.as_ref()?)));
             return if range.reverse {
                 there.rev().take(limit).map(owned).collect()
             } else {
                 there.take(limit).map(owned).collect()
             };
-        }
+        };
         let mut merged: BTreeMap<&str, &Value> =
             stored.iter().map(|(k, v)| (k.as_str(), v)).collect();
-        for (key, value) in known {
+        let unchanged = known.filter(|(key, _)| !before.contains_key(*key));
+        let changed = before
+            .iter()
+            .filter_map(|(key, known)| Some((key, known.as_ref()?)));
+        for (key, value) in unchanged.chain(changed) {
             match value {
                 Some(value) => merged.insert(key, value),
                 None => merged.remove(key.as_str()),
@@ -269,7 +333,7 @@ impl Storage {
         let known = self.known.range::<str, _>(range.bounds());
         let deleted = known.filter(|(_, value)| value.is_none()).count();
         KeyRange {
-            limit: range.limit.map(|limit| limit + deleted),
+            limit: range.limit.map(|limit| limit.saturating_add(deleted)),
             ..range.clone()
         }
     }
@@ -285,6 +349,12 @@ mod tests {
 
     fn value(text: &str) -> Value {
         text.as_bytes().into()
+    }
+
+    /// Ends a turn; whether there is something to commit.
+    fn ends_turn(storage: &mut Storage) -> bool {
+        storage.end_turn(1, None);
+        storage.next_commit(false).is_some()
     }
 
     fn keys_of(entries: &[(String, Value)]) -> Vec<&str> {
@@ -317,19 +387,19 @@ mod tests {
         storage.set("a".into(), Some(large));
         for key in ["x", "y"] {
             storage.put(key.into(), value("1"));
-            assert!(storage.take_turn().is_some());
+            assert!(ends_turn(&mut storage));
         }
         storage.committed();
         assert!(storage.peek("a").is_some(), "something is on its way");
-        storage.operation_begins(Operation::Read);
+        let read = storage.read_begins(&["z".into()]);
         storage.committed();
         assert!(storage.peek("a").is_some(), "a read is under way");
-        storage.operation_ended(Operation::Read);
+        storage.read_ended(read);
         assert!(
             storage.peek("a").is_some(),
             "its outcome is not looked at yet"
         );
-        assert!(storage.take_turn().is_none());
+        assert!(!ends_turn(&mut storage));
         assert_eq!(storage.peek("a"), None, "ask the store");
         storage.set("b".into(), Some(value("b")));
         storage.set("b".into(), None);
@@ -342,11 +412,11 @@ mod tests {
         let part: Value = vec![0; MAX_CACHED / 4].into();
         for number in 0..20 {
             storage.put(format!("key-{number}"), part.clone());
-            storage.operation_begins(Operation::Write);
-            assert!(storage.take_turn().is_some());
+            storage.wait_begins();
+            assert!(ends_turn(&mut storage));
             storage.committed();
-            storage.operation_ended(Operation::Write);
-            assert!(storage.take_turn().is_none());
+            storage.wait_ended();
+            assert!(!ends_turn(&mut storage));
             assert!(storage.known_bytes <= MAX_CACHED, "{}", storage.known_bytes);
         }
     }
@@ -356,10 +426,11 @@ mod tests {
         let mut storage = Storage::loaded(BTreeMap::new(), false, None);
         let keys = 2 * MAX_CACHED / (ENTRY_BYTES + 1_000);
         for number in 0..keys {
-            storage.operation_begins(Operation::Read);
-            storage.operation_ended(Operation::Read);
-            storage.learn(vec![format!("{number:01000}")], BTreeMap::new());
-            assert!(storage.take_turn().is_none());
+            let keys = vec![format!("{number:01000}")];
+            let read = storage.read_begins(&keys);
+            storage.read_ended(read);
+            storage.learn(keys, BTreeMap::new());
+            assert!(!ends_turn(&mut storage));
         }
         assert!(storage.known_bytes <= MAX_CACHED, "{}", storage.known_bytes);
     }
@@ -379,7 +450,7 @@ mod tests {
         };
         assert_eq!(storage.widened(&range).limit, Some(4));
         assert_eq!(
-            keys_of(&storage.select(&range, stored.clone())),
+            keys_of(&storage.select(&range, Some((stored.clone(), Before::new())))),
             ["a", "c", "d"]
         );
         let reverse = KeyRange {
@@ -387,7 +458,15 @@ mod tests {
             limit: Some(2),
             ..KeyRange::default()
         };
-        assert_eq!(keys_of(&storage.select(&reverse, stored)), ["d", "c"]);
+        assert_eq!(
+            keys_of(&storage.select(&reverse, Some((stored, Before::new())))),
+            ["d", "c"]
+        );
+        let all = KeyRange {
+            limit: Some(usize::MAX),
+            ..KeyRange::default()
+        };
+        assert_eq!(storage.widened(&all).limit, Some(usize::MAX));
     }
 
     #[test]
@@ -395,7 +474,7 @@ mod tests {
         let mut storage = Storage::loaded(BTreeMap::new(), true, None);
         let half: Value = vec![0; MAX_UNDURABLE / 2].into();
         storage.put("a".into(), half.clone());
-        assert!(storage.take_turn().is_some());
+        assert!(ends_turn(&mut storage));
         assert!(storage.has_room(MAX_UNDURABLE / 2 - 1));
         assert!(!storage.has_room(MAX_UNDURABLE / 2));
         storage.committed();
@@ -403,18 +482,58 @@ mod tests {
         storage.put("b".into(), half);
         storage.discard_turn();
         assert!(storage.has_room(MAX_UNDURABLE));
-        assert!(storage.take_turn().is_none());
+        assert!(!ends_turn(&mut storage));
+    }
+
+    fn commits(storage: &mut Storage, seq: u64) -> Vec<u64> {
+        storage.end_turn(seq, None);
+        std::iter::from_fn(|| storage.next_commit(false))
+            .map(|(_, seq, _)| seq)
+            .collect()
     }
 
     #[test]
     fn a_turn_is_not_committed_before_the_reads_that_must_not_see_it() {
         let mut storage = Storage::loaded(BTreeMap::new(), false, None);
-        storage.operation_begins(Operation::ReadBeforeCommit);
+        let first = storage.read_begins(&["a".into(), "b".into()]);
+        storage.put("c".into(), value("c"));
+        assert_eq!(commits(&mut storage, 1), [1], "of another key");
         storage.delete("a".into());
-        assert!(storage.take_turn().is_none());
-        storage.operation_ended(Operation::ReadBeforeCommit);
+        assert_eq!(commits(&mut storage, 2), []);
+        let later = storage.list_begins(&KeyRange::default());
+        storage.put("d".into(), value("d"));
+        assert_eq!(commits(&mut storage, 3), [], "behind the one before");
+        storage.read_ended(first);
         assert!(storage.is_busy(), "its outcome is on its way");
-        assert!(storage.take_turn().is_some());
+        assert_eq!(commits(&mut storage, 3), [2], "no read holds others up");
+        assert!(!storage.is_durable());
+        storage.read_ended(later);
+        assert_eq!(commits(&mut storage, 3), [3]);
         assert!(!storage.is_busy());
+    }
+
+    #[test]
+    fn a_list_is_of_the_moment_when_it_was_asked_for() {
+        let mut storage = Storage::loaded(BTreeMap::new(), false, None);
+        for key in ["changed", "deleted"] {
+            storage.put(key.into(), value("old"));
+        }
+        storage.delete("missing".into());
+        let range = KeyRange::default();
+        let list = storage.list_begins(&range);
+        storage.put("changed".into(), value("new"));
+        storage.put("stored".into(), value("new"));
+        storage.clear();
+        storage.put("missing".into(), value("new"));
+        storage.put("unknown".into(), value("new"));
+        let before = storage.read_ended(list);
+        let stored = vec![
+            ("deleted".into(), value("older")),
+            ("missing".into(), value("older")),
+            ("stored".into(), value("old")),
+        ];
+        let found = storage.select(&range, Some((stored, before)));
+        assert_eq!(keys_of(&found), ["changed", "deleted", "stored"]);
+        assert!(found.iter().all(|(_, found)| *found == value("old")));
     }
 }

@@ -23,6 +23,7 @@ const {
 
 const MISSING = 0, PRESENT = 1, UNKNOWN = 2;
 const MAX_KEYS = 128;
+const MAX_LIMIT = 2 ** 31 - 1; // Durable Objects': theirs is an int
 const MAX_DATE = 8.64e15;
 
 // ---- durability: writes are numbered, and a promise waits for the number it needs
@@ -81,8 +82,8 @@ function listOptions(given) {
   }
   if (options.limit !== undefined) {
     const limit = Number(options.limit);
-    if (!Number.isInteger(limit) || limit <= 0) {
-      throw new TypeError("storage.list() needs a limit that is a positive integer");
+    if (!Number.isInteger(limit) || limit <= 0 || limit > MAX_LIMIT) {
+      throw new TypeError(`storage.list() needs a limit that is a positive integer, at most ${MAX_LIMIT}`);
     }
     wanted.limit = limit;
   }
@@ -100,23 +101,41 @@ function alarmTime(time) {
 
 // ---- reading and writing without transactions
 
+// What is read is what was there at the call, whatever is written or forgotten before it is known.
+
 async function read(key) {
-  let state = op_storage_peek(key);
-  if (state === UNKNOWN) {
-    await op_storage_load([key]);
-    state = op_storage_peek(key);
+  const state = op_storage_peek(key);
+  if (state === PRESENT) return deserialize(op_storage_value(key));
+  if (state === MISSING) return undefined;
+  const [bytes] = await op_storage_load([key]);
+  return bytes === null ? undefined : deserialize(bytes);
+}
+
+/** Adds the keys that are there to `found`: key -> bytes. */
+async function readInto(found, keys) {
+  const unknown = [];
+  for (const key of keys) {
+    const state = op_storage_peek(key);
+    if (state === UNKNOWN) unknown.push(key);
+    else if (state === PRESENT) found.set(key, op_storage_value(key));
   }
-  return state === PRESENT ? deserialize(op_storage_value(key)) : undefined;
+  if (unknown.length === 0) return;
+  const loaded = await op_storage_load(unknown);
+  unknown.forEach((key, index) => {
+    if (loaded[index] !== null) found.set(key, loaded[index]);
+  });
+}
+
+/** The values of key -> bytes, in the keys' order. */
+function inOrder(found) {
+  const entries = [...found].sort(([a], [b]) => byBytes(a, b));
+  return new Map(entries.map(([key, bytes]) => [key, deserialize(bytes)]));
 }
 
 async function readAll(keys) {
-  const unknown = keys.filter((key) => op_storage_peek(key) === UNKNOWN);
-  if (unknown.length > 0) await op_storage_load(unknown);
   const found = new Map();
-  for (const key of [...keys].sort(byBytes)) {
-    if (op_storage_peek(key) === PRESENT) found.set(key, deserialize(op_storage_value(key)));
-  }
-  return found;
+  await readInto(found, keys);
+  return inOrder(found);
 }
 
 function byBytes(a, b) {
@@ -184,6 +203,13 @@ function noteWrites(keys) {
   for (const transaction of running) transaction.conflict(keys);
 }
 
+/** Numbers a change of the alarm that `change` makes. */
+function changeAlarm(change) {
+  const seq = change();
+  for (const transaction of running) transaction.alarmChanged();
+  return seq;
+}
+
 class RolledBack extends Error {}
 
 class Transaction {
@@ -191,6 +217,7 @@ class Transaction {
   #reads = new Set();
   #ranges = [];
   #alarm;
+  #readsAlarm = false;
   #state = "open"; // or "rolled back", "done"
   conflicted = false;
 
@@ -199,48 +226,66 @@ class Transaction {
       keys.some((key) => this.#reads.has(key) || this.#ranges.some((range) => inRange(key, range)));
   }
 
+  alarmChanged() {
+    this.conflicted ||= this.#readsAlarm;
+  }
+
   #check() {
     if (this.#state === "rolled back") throw new RolledBack("the transaction was rolled back");
     if (this.#state === "done") throw new Error("the transaction is over");
   }
 
+  // What a method reads and writes is settled at its call, before it waits for anything.
+
   async get(keys) {
     this.#check();
-    if (Array.isArray(keys)) {
-      const found = new Map();
-      for (const key of checkedKeys(keys).sort(byBytes)) {
-        const value = await this.#read(key);
-        if (value !== undefined) found.set(key, value);
+    if (!Array.isArray(keys)) {
+      const key = checkedKey(keys);
+      if (!this.#writes.has(key)) {
+        this.#reads.add(key);
+        return await read(key);
       }
-      return found;
-    }
-    return await this.#read(checkedKey(keys));
-  }
-
-  async #read(key) {
-    if (this.#writes.has(key)) {
       const bytes = this.#writes.get(key);
       return bytes === undefined ? undefined : deserialize(bytes);
     }
-    this.#reads.add(key);
-    return await read(key);
+    const found = new Map(), others = [];
+    for (const key of checkedKeys(keys)) {
+      const bytes = this.#writes.get(key);
+      if (bytes !== undefined) {
+        found.set(key, bytes);
+      } else if (!this.#writes.has(key)) {
+        this.#reads.add(key);
+        others.push(key);
+      }
+    }
+    await readInto(found, others);
+    return inOrder(found);
   }
 
   async put(keyOrEntries, value) {
     this.#check();
     const entries = serializedEntries(keyOrEntries, value);
+    this.#check(); // a getter of what is put may have ended it
     for (const [key, bytes] of entries) op_storage_check(key, bytes.length);
     for (const [key, bytes] of entries) this.#writes.set(key, bytes);
   }
 
   async delete(keys) {
     this.#check();
-    const list = Array.isArray(keys) ? checkedKeys(keys) : [checkedKey(keys)];
+    const unknown = [];
     let existed = 0;
-    for (const key of list) {
-      if ((await this.#read(key)) !== undefined) existed++;
+    for (const key of Array.isArray(keys) ? checkedKeys(keys) : [checkedKey(keys)]) {
+      if (this.#writes.has(key)) {
+        if (this.#writes.get(key) !== undefined) existed++;
+      } else {
+        this.#reads.add(key);
+        const state = op_storage_peek(key);
+        if (state === PRESENT) existed++;
+        else if (state === UNKNOWN) unknown.push(key);
+      }
       this.#writes.set(key, undefined);
     }
+    if (unknown.length > 0) existed += await op_storage_exist(unknown);
     return Array.isArray(keys) ? existed : existed > 0;
   }
 
@@ -248,10 +293,13 @@ class Transaction {
     this.#check();
     const range = listOptions(options);
     this.#ranges.push(range);
-    const entries = new Map(await op_storage_list({ ...range, limit: undefined }));
-    for (const [key, bytes] of this.#writes) {
+    const written = [...this.#writes].filter(([key]) => inRange(key, range));
+    const deleted = written.filter(([, bytes]) => bytes === undefined).length;
+    const limit = range.limit === undefined ? undefined : range.limit + deleted;
+    const entries = new Map(await op_storage_list({ ...range, limit }));
+    for (const [key, bytes] of written) {
       if (bytes === undefined) entries.delete(key);
-      else if (inRange(key, range)) entries.set(key, bytes);
+      else entries.set(key, bytes);
     }
     let keys = [...entries.keys()].sort(byBytes);
     if (range.reverse) keys.reverse();
@@ -261,7 +309,9 @@ class Transaction {
 
   async getAlarm() {
     this.#check();
-    return this.#alarm === undefined ? storage.getAlarm() : this.#alarm;
+    if (this.#alarm !== undefined) return this.#alarm;
+    this.#readsAlarm = true;
+    return storage.getAlarm();
   }
 
   async setAlarm(time) {
@@ -291,10 +341,10 @@ class Transaction {
     for (const [key, bytes] of this.#writes) {
       seq = bytes === undefined ? op_storage_delete(key) : op_storage_put(key, bytes);
     }
-    if (this.#alarm !== undefined) {
-      seq = this.#alarm === null ? op_alarm_delete() : op_alarm_set(this.#alarm);
-    }
     running.delete(this);
+    if (this.#alarm !== undefined) {
+      seq = changeAlarm(() => this.#alarm === null ? op_alarm_delete() : op_alarm_set(this.#alarm));
+    }
     noteWrites([...this.#writes.keys()]);
     return seq === 0 ? undefined : durable(seq);
   }
@@ -374,11 +424,12 @@ class Storage {
   }
 
   async setAlarm(time) {
-    return durable(op_alarm_set(alarmTime(time)));
+    const at = alarmTime(time);
+    return durable(changeAlarm(() => op_alarm_set(at)));
   }
 
   async deleteAlarm() {
-    return durable(op_alarm_delete());
+    return durable(changeAlarm(op_alarm_delete));
   }
 }
 refuseClones(Storage.prototype, "Storage");
@@ -388,13 +439,14 @@ export const storage = new Storage();
 // A bad time is refused where it is given, like a bad argument of any other function.
 export function setAlarm(time) {
   const at = alarmTime(time);
-  return durable(op_alarm_set(at));
+  return durable(changeAlarm(() => op_alarm_set(at)));
 }
 
 let warnedOfAlarm = false;
 
 /** The alarm is due. */
 export async function onAlarm(handlers, scheduledTime, retryCount) {
+  changeAlarm(() => {}); // the one that fires is not armed any more
   const ready = has("alarm()", handlers, "alarm");
   let succeeded = ready !== undefined;
   if (ready) {
@@ -404,5 +456,5 @@ export async function onAlarm(handlers, scheduledTime, retryCount) {
     warnedOfAlarm = true;
     logWarning("the alarm is due, but the worker's default export has no alarm() handler");
   }
-  op_alarm_ended(succeeded);
+  changeAlarm(() => op_alarm_ended(succeeded));
 }

@@ -1,6 +1,7 @@
 //! `storage`: the operations on what the instance knows of its keys.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use deno_core::{JsBuffer, OpState, ToJsBuffer, op2};
@@ -9,11 +10,17 @@ use portside_core::alarm::Alarm;
 use portside_core::keys::{self, KeyRange};
 use portside_core::write::Value;
 use portside_worker::engine::Shared;
-use portside_worker::storage::{MAX_UNDURABLE, Operation, Storage};
+use portside_worker::host::Ledger;
+use portside_worker::storage::{MAX_UNDURABLE, Storage};
 use serde::Deserialize;
 
 /// First byte of every stored value: structured-clone bytes of V8 follow. Readers refuse what they do not know.
 const FORMAT: u8 = 1;
+
+/// Entries that are read from the store at once.
+const PAGE_ROWS: usize = 4096;
+/// Bytes of them, give or take the last entry.
+const PAGE_BYTES: usize = 16 << 20;
 
 /// Whether a range can hold anything at all.
 fn is_empty_range(range: &KeyRange) -> bool {
@@ -97,29 +104,26 @@ fn clone_bytes(value: &Value) -> Result<&[u8], JsErrorBox> {
     }
 }
 
-/// Loads keys, so that peeking them tells.
+/// The structured-clone bytes of keys of which nothing is known, in their order; none where a key is not there. They are
+/// those of the moment of the call.
 #[op2]
+#[serde]
 pub(crate) async fn op_storage_load(
     state: Rc<RefCell<OpState>>,
     #[serde] keys: Vec<String>,
-) -> Result<(), JsErrorBox> {
+) -> Result<Vec<Option<ToJsBuffer>>, JsErrorBox> {
     let instance = state.borrow().borrow::<Shared>().clone();
-    let Some(ledger) = instance.borrow().ledger() else {
-        return Ok(());
-    };
-    let reading = ledger.read(keys.clone());
-    instance
-        .borrow_mut()
-        .storage
-        .operation_begins(Operation::Read);
-    let found = reading.await;
-    let storage = &mut instance.borrow_mut().storage;
-    storage.operation_ended(Operation::Read);
-    storage.learn(keys, found.map_err(JsErrorBox::generic)?);
-    Ok(())
+    let found = read(&instance, &keys).await?;
+    let bytes = |key| found.get(key).map(clone_bytes).transpose();
+    let values = keys
+        .iter()
+        .map(|key| Ok(bytes(key)?.map(|bytes| bytes.to_vec().into())))
+        .collect();
+    instance.borrow_mut().storage.learn(keys, found);
+    values
 }
 
-/// How many of the keys exist in the store, before what this turn writes.
+/// How many of the keys, of which nothing is known, exist at the moment of the call.
 #[op2]
 #[number]
 pub(crate) async fn op_storage_exist(
@@ -127,20 +131,18 @@ pub(crate) async fn op_storage_exist(
     #[serde] keys: Vec<String>,
 ) -> Result<usize, JsErrorBox> {
     let instance = state.borrow().borrow::<Shared>().clone();
+    Ok(read(&instance, &keys).await?.len())
+}
+
+async fn read(instance: &Shared, keys: &[String]) -> Result<BTreeMap<String, Value>, JsErrorBox> {
     let Some(ledger) = instance.borrow().ledger() else {
-        return Ok(0);
+        return Ok(BTreeMap::new());
     };
-    let reading = ledger.read(keys);
-    instance
-        .borrow_mut()
-        .storage
-        .operation_begins(Operation::ReadBeforeCommit);
+    let reading = ledger.read(keys.to_vec());
+    let number = instance.borrow_mut().storage.read_begins(keys);
     let found = reading.await;
-    instance
-        .borrow_mut()
-        .storage
-        .operation_ended(Operation::ReadBeforeCommit);
-    Ok(found.map_err(JsErrorBox::generic)?.len())
+    instance.borrow_mut().storage.read_ended(number);
+    found.map_err(JsErrorBox::generic)
 }
 
 /// Options of `storage.list`, checked in JavaScript.
@@ -178,36 +180,91 @@ pub(crate) async fn op_storage_list(
         end,
         reverse,
         limit,
+        max_bytes: None,
     };
     if is_empty_range(&range) {
         return Ok(vec![]);
     }
     let instance = state.borrow().borrow::<Shared>().clone();
-    let wide = {
+    let ledger = {
         let instance = instance.borrow();
-        let storage = &instance.storage;
-        (!storage.is_complete()).then(|| storage.widened(&range))
+        let ledger = instance.ledger();
+        ledger.filter(|_| !instance.storage.is_complete())
     };
-    let ledger = instance.borrow().ledger();
-    let mut stored = vec![];
-    if let (Some(wide), Some(ledger)) = (wide, ledger) {
-        let reading = ledger.list(wide);
-        instance
-            .borrow_mut()
-            .storage
-            .operation_begins(Operation::Read);
-        let found = reading.await;
-        instance
-            .borrow_mut()
-            .storage
-            .operation_ended(Operation::Read);
-        stored = found.map_err(JsErrorBox::generic)?;
-    }
+    let stored = match ledger {
+        Some(ledger) => {
+            let (wide, number) = {
+                let storage = &mut instance.borrow_mut().storage;
+                (storage.widened(&range), storage.list_begins(&range))
+            };
+            let most = most_listed(&instance);
+            let found = read_pages(&*ledger, wide, most).await;
+            let before = instance.borrow_mut().storage.read_ended(number);
+            Some((found?, before))
+        }
+        None => None,
+    };
     let entries = instance.borrow().storage.select(&range, stored);
+    let bytes = entries.iter().map(entry_bytes).sum();
+    check_listed(bytes, most_listed(&instance))?;
     entries
         .into_iter()
         .map(|(key, value)| Ok((key, clone_bytes(&value)?.to_vec().into())))
         .collect()
+}
+
+/// Bytes of keys and values that one list may give: an instance could not hold more.
+fn most_listed(instance: &Shared) -> usize {
+    let instance = instance.borrow();
+    let limits = instance.limits();
+    limits.heap_bytes.max(limits.external_bytes)
+}
+
+fn check_listed(bytes: usize, most: usize) -> Result<(), JsErrorBox> {
+    if bytes <= most {
+        return Ok(());
+    }
+    Err(JsErrorBox::range_error(format!(
+        "storage.list() would give more than {most} bytes, more than fits into memory: ask for less at once, with limit and startAfter, or with prefix, start and end"
+    )))
+}
+
+fn entry_bytes((key, value): &(String, Value)) -> usize {
+    key.len() + value.len()
+}
+
+/// Reads a range page by page, so that never much more than `most` bytes are in memory.
+async fn read_pages(
+    ledger: &dyn Ledger,
+    mut range: KeyRange,
+    most: usize,
+) -> Result<Vec<(String, Value)>, JsErrorBox> {
+    let mut left = range.limit.unwrap_or(usize::MAX);
+    let mut found: Vec<(String, Value)> = vec![];
+    let mut bytes = 0;
+    range.max_bytes = Some(PAGE_BYTES);
+    loop {
+        let rows = left.min(PAGE_ROWS);
+        range.limit = Some(rows);
+        let page = ledger.list(range.clone()).await;
+        let page = page.map_err(JsErrorBox::generic)?;
+        let page_bytes: usize = page.iter().map(entry_bytes).sum();
+        bytes += page_bytes;
+        check_listed(bytes, most)?;
+        left -= page.len().min(left);
+        let is_last = page.len() < rows && page_bytes < PAGE_BYTES;
+        found.extend(page);
+        match found.last() {
+            Some((last, _)) if left > 0 && !is_last => {
+                if range.reverse {
+                    range.end = Some(last.clone());
+                } else {
+                    range.start_after = Some(last.clone());
+                }
+            }
+            _ => return Ok(found),
+        }
+    }
 }
 
 /// Puts structured-clone bytes; returns the write's number.
@@ -260,15 +317,9 @@ pub(crate) async fn op_storage_durable(
     let Some(durable) = instance.borrow_mut().when_durable(seq) else {
         return Ok(());
     };
-    instance
-        .borrow_mut()
-        .storage
-        .operation_begins(Operation::Write);
+    instance.borrow_mut().storage.wait_begins();
     let outcome = durable.await;
-    instance
-        .borrow_mut()
-        .storage
-        .operation_ended(Operation::Write);
+    instance.borrow_mut().storage.wait_ended();
     outcome.map_err(|_| JsErrorBox::generic("the write was not accepted"))
 }
 

@@ -14,6 +14,7 @@ mod hostile;
 mod lab;
 mod platform;
 mod pods;
+mod reads;
 mod room;
 mod surface;
 mod turns;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         .chain(&[
             ("durability", durability::CASES),
             ("pods", pods::CASES),
+            ("reads", reads::CASES),
             ("room", room::CASES),
             ("surface", surface::CASES),
             ("turns", turns::CASES),

@@ -83,6 +83,14 @@ fn read(statement: &Statement, seen: &Tables) -> Option<Reply> {
                 listed.reverse();
             }
             listed.truncate(range.limit.unwrap_or(usize::MAX));
+            let mut left = range.max_bytes.unwrap_or(usize::MAX);
+            let fit = listed.iter().take_while(|(key, value)| {
+                let fits = left > 0;
+                left = left.saturating_sub(key.len() + value.len());
+                fits
+            });
+            let fitting = fit.count();
+            listed.truncate(fitting);
             Reply::Entries(listed)
         }
         Statement::Alarms {

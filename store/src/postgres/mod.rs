@@ -31,6 +31,24 @@ use crate::{Commit, DueAlarm, Error, Loaded, Outcome, Result, Store, rows};
 
 const COMMIT: &str = include_str!("commit.sql");
 const CLAIM: &str = include_str!("claim.sql");
+/// A page of keys in order; the sum needs no values, which may be large.
+macro_rules! list_in_order {
+    ($order:literal) => {
+        concat!(
+            "SELECT k.key, k.value FROM (SELECT page.key, page.value, \
+             sum(octet_length(page.key) + octet_length(page.value)) OVER entries \
+             - octet_length(page.key) - octet_length(page.value) AS bytes_before \
+             FROM (SELECT key, value FROM portside.kv WHERE pool = $1 AND shard = $2 \
+             AND worker = $3 AND key >= $4 AND key < $5 ORDER BY key ",
+            $order,
+            " LIMIT $6) AS page WINDOW entries AS (ORDER BY page.key ",
+            $order,
+            " ROWS UNBOUNDED PRECEDING)) AS k WHERE k.bytes_before < $7 ORDER BY k.key ",
+            $order
+        )
+    };
+}
+
 const LOAD: &str = include_str!("load.sql");
 const ALARMS: &str = include_str!("alarms.sql");
 const REGISTER: &str = "INSERT INTO portside.pod (pool, pod, name) VALUES ($1, $2, $3) \
@@ -53,10 +71,8 @@ const ADVANCE: &str = "UPDATE portside.shard SET epoch = epoch + 1 \
     WHERE pool = $1 AND shard = $2 AND owner = $3 AND epoch = $4 RETURNING epoch";
 const GET: &str = "SELECT key, value FROM portside.kv \
     WHERE pool = $1 AND shard = $2 AND worker = $3 AND key = ANY ($4::bytea[])";
-const LIST: &str = "SELECT key, value FROM portside.kv WHERE pool = $1 AND shard = $2 \
-    AND worker = $3 AND key >= $4 AND key < $5 ORDER BY key LIMIT $6";
-const LIST_REVERSE: &str = "SELECT key, value FROM portside.kv WHERE pool = $1 AND shard = $2 \
-    AND worker = $3 AND key >= $4 AND key < $5 ORDER BY key DESC LIMIT $6";
+const LIST: &str = list_in_order!("");
+const LIST_REVERSE: &str = list_in_order!("DESC");
 const COUNT_WORKERS: &str = "SELECT count(*) AS workers FROM portside.worker WHERE pool = $1";
 /// Takes the lock of every fence, so that no commit is under way.
 const HOLD_ALL: &str = "UPDATE portside.shard SET seq = seq + 1 WHERE pool = $1 AND owner = $2";
@@ -412,7 +428,8 @@ impl Store for Postgres {
             .bind(Uuid::from_bytes(worker.0))
             .bind(from)
             .bind(to)
-            .bind(rows::limit(range.limit.unwrap_or(usize::MAX)));
+            .bind(rows::limit(range.limit.unwrap_or(usize::MAX)))
+            .bind(rows::limit(range.max_bytes.unwrap_or(usize::MAX)));
         convert::entries(&self.rows(&self.readers, query).await?)
     }
 

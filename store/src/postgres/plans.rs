@@ -9,8 +9,8 @@ use crate::testing::PostgresServer;
 const HOT: [(&str, &str, &str); 6] = [
     ("load_worker", LOAD, "1, 7, NULL, 1, NULL, 9, 9"),
     ("get_keys", GET, "1, 7, NULL, NULL"),
-    ("list_keys", LIST, "1, 7, NULL, NULL, NULL, 9"),
-    ("list_reverse", LIST_REVERSE, "1, 7, NULL, NULL, NULL, 9"),
+    ("list_keys", LIST, "1, 7, NULL, NULL, NULL, 9, 9"),
+    ("list_reverse", LIST_REVERSE, "1, 7, NULL, NULL, NULL, 9, 9"),
     ("due_alarms", ALARMS, "1, NULL, NULL, 9, 5, NULL"),
     (
         "commit_batch",

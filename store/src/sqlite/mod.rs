@@ -255,8 +255,22 @@ impl Store for Sqlite {
         let limit = rows::limit(range.limit.unwrap_or(usize::MAX));
         let params = (self.pool, shard.0, worker.0, from, to, limit);
         let sql = if range.reverse { LIST_REVERSE } else { LIST };
-        let read = |row: &Row<'_>| row.entry();
-        let work = move |connection: &mut Connection| fetch(connection, sql, params, read);
+        let mut left = range.max_bytes.unwrap_or(usize::MAX);
+        let work = move |connection: &mut Connection| {
+            let mut statement = connection.prepare_cached(sql)?;
+            let mut rows = statement.query(params)?;
+            let mut listed = vec![];
+            // Row by row: the database would not stop by itself where the bytes are enough.
+            while left > 0
+                && let Some(row) = rows.next()?
+            {
+                if let Some((key, value)) = row.entry()? {
+                    left = left.saturating_sub(key.len() + value.len());
+                    listed.push((key, value));
+                }
+            }
+            Ok(listed)
+        };
         self.readers.call(work).await
     }
 

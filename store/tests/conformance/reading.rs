@@ -65,12 +65,13 @@ pub async fn ranges_are_honoured(kind: Kind) {
         key(),
         any::<bool>(),
         proptest::option::of(0..16_usize),
+        proptest::option::of(1..60_usize),
     );
     let mut runner = TestRunner::new(ProptestConfig::with_cases(300));
     runner
         .run(
             &ranges,
-            |(prefix, start, start_after, end, reverse, limit)| {
+            |(prefix, start, start_after, end, reverse, limit, max_bytes)| {
                 let range = KeyRange {
                     prefix: prefix.map(Into::into),
                     start: start.map(Into::into),
@@ -78,6 +79,7 @@ pub async fn ranges_are_honoured(kind: Kind) {
                     end: end.map(Into::into),
                     reverse,
                     limit,
+                    max_bytes,
                 };
                 let mut expected: Vec<_> = SORTED
                     .into_iter()
@@ -87,6 +89,12 @@ pub async fn ranges_are_honoured(kind: Kind) {
                     expected.reverse();
                 }
                 expected.truncate(limit.unwrap_or(usize::MAX));
+                let mut left = max_bytes.unwrap_or(usize::MAX);
+                expected.retain(|key| {
+                    let fits = left > 0;
+                    left = left.saturating_sub(key.len() + value(key).len());
+                    fits
+                });
                 let got = tokio::task::block_in_place(|| {
                     tokio::runtime::Handle::current().block_on(listed(&owner, &range))
                 });
