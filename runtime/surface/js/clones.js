@@ -1,6 +1,7 @@
 // Structured clones: one way for storage, ports, MessagePort and structuredClone, and one answer to what can be cloned.
-import { core } from "ext:core/mod.js";
-import { cloneableKeys } from "ext:portside/keys.js";
+import { core, primordials } from "ext:core/mod.js";
+import { cloneWithinIsolate, cloneWithKeys, revive } from "ext:portside/keys.js";
+const { TypedArrayPrototypeSet, TypedArrayPrototypeSubarray, Uint8Array } = primordials;
 
 const { DOMException } = core.loadExtScript("ext:deno_web/01_dom_exception.js");
 const { MessagePort, structuredClone: platformClone } = core.loadExtScript("ext:deno_web/13_message_port.js");
@@ -31,7 +32,7 @@ const V8_REFUSAL = /could not be cloned\.$|^could not deserialize value$/;
 
 function cloning(clone) {
   try {
-    return cloneableKeys(clone);
+    return clone();
   } catch (error) {
     if (V8_REFUSAL.test(error?.message) && [Error, RangeError, TypeError].includes(error.constructor)) {
       dataCloneError(error.message);
@@ -40,13 +41,28 @@ function cloning(clone) {
   }
 }
 
+/** First byte of a clone that has keys beside it; V8's begin with 0xff. */
+const WITH_KEYS = 1;
+
 /** Structured-clone bytes of `value`; a `DataCloneError` where there are none. */
 export function serialize(value) {
-  return cloning(() => core.serialize(value, FORMAT, dataCloneError));
+  const { body, keys } = cloning(() => cloneWithKeys(() => core.serialize(value, FORMAT, dataCloneError)));
+  if (keys === undefined) return body;
+  const both = core.serialize({ body, keys }, FORMAT);
+  const bytes = new Uint8Array(both.length + 1);
+  bytes[0] = WITH_KEYS;
+  TypedArrayPrototypeSet(bytes, both, 1);
+  return bytes;
 }
 
 export function deserialize(bytes) {
-  return core.deserialize(bytes, FORMAT);
+  if (bytes[0] !== WITH_KEYS) return revive(undefined, () => core.deserialize(bytes, FORMAT));
+  const { body, keys } = core.deserialize(TypedArrayPrototypeSubarray(bytes, 1), FORMAT);
+  return revive(keys, () => core.deserialize(body, FORMAT));
+}
+
+function cloneHere(clone) {
+  return cloning(() => cloneWithinIsolate(clone));
 }
 
 /** The second argument of a function that clones, with its transfer list checked. What is malformed is left as it is. */
@@ -70,12 +86,12 @@ const MODULE_REFUSAL = "Wasm modules cannot be stored";
 
 export function structuredClone(value, options = undefined) {
   if (arguments.length === 0) return platformClone();
-  if (options !== undefined) return cloning(() => platformClone(value, checkedTransfer(options)));
-  if (typeof value !== "object" || value === null) return cloning(() => platformClone(value));
+  if (options !== undefined) return cloneHere(() => platformClone(value, checkedTransfer(options)));
+  if (typeof value !== "object" || value === null) return cloneHere(() => platformClone(value));
   try {
     return deserialize(serialize(value)); // deno_web's would share shared memory
   } catch (error) {
-    if (error instanceof DOMException && error.message === MODULE_REFUSAL) return cloning(() => platformClone(value));
+    if (error instanceof DOMException && error.message === MODULE_REFUSAL) return cloneHere(() => platformClone(value));
     throw error;
   }
 }
@@ -86,7 +102,7 @@ Object.defineProperty(MessagePort.prototype, "postMessage", {
   value: {
     postMessage(message, transfer = undefined) {
       const given = arguments.length < 2 ? [...arguments] : [message, checkedTransfer(transfer)];
-      return cloning(() => Reflect.apply(postMessage, this, given));
+      return cloneHere(() => Reflect.apply(postMessage, this, given));
     },
   }.postMessage,
 });

@@ -1,5 +1,7 @@
 // CryptoKeys in structured clones, in the formats of the standard's own importKey and exportKey.
-import { core } from "ext:core/mod.js";
+import { core, primordials } from "ext:core/mod.js";
+// What the application could put into prototypes would see the material of keys that are not extractable.
+const { MapPrototypeGet, ObjectGetOwnPropertyDescriptor, ReflectApply, SafeMap, SafeWeakMap } = primordials;
 
 const { CryptoKey } = core.loadExtScript("ext:deno_crypto/00_crypto.js");
 const { DOMException } = core.loadExtScript("ext:deno_web/01_dom_exception.js");
@@ -8,46 +10,113 @@ const { DOMException } = core.loadExtScript("ext:deno_web/01_dom_exception.js");
 const { exportNodeMaterial, importSync } = CryptoKey;
 for (const name of ["exportNodeMaterial", "fromCloneData", "importSync"]) delete CryptoKey[name];
 
-const FORMATS = { secret: "raw", public: "spki", private: "pkcs8" };
+const FORMATS = { __proto__: null, secret: "raw", public: "spki", private: "pkcs8" };
 
 /** The material of a key: raw bytes, SPKI or PKCS #8. Throws for a key that is none, like a point off its curve. */
 export function material(key) {
-  return exportNodeMaterial.call(CryptoKey, key).data;
+  return ReflectApply(exportNodeMaterial, CryptoKey, [key]).data;
 }
 
 /** The secret key with this material, for one algorithm by name. */
 export function secretKey(bytes, algorithm, usages) {
-  return importSync.call(CryptoKey, "raw", bytes, algorithm, false, usages);
+  return ReflectApply(importSync, CryptoKey, ["raw", bytes, algorithm, false, usages]);
 }
 
-let cloning = 0;
+// The application can run in the course of a clone, in a getter, and ask keys what V8 asks them. So they answer with a
+// number only, and what it stands for is passed on beside the clone.
 
-/** Runs `clone`, in which keys give their material away. */
-export function cloneableKeys(clone) {
-  cloning++;
+/** What clones in this isolate have in place of keys: number -> key. */
+const inIsolate = { numbers: new SafeWeakMap(), keys: new SafeMap() };
+let cloning; // gives a key's number in the clone under way
+let reviving; // number -> what a key is made of, in the clone that is read
+
+function run(numberOf, clone) {
+  const outer = cloning;
+  cloning = numberOf;
   try {
     return clone();
   } finally {
-    cloning--;
+    cloning = outer;
   }
+}
+
+/** Runs `clone`, whose result stays in this isolate. */
+export function cloneWithinIsolate(clone) {
+  return run((key, parts) => {
+    let number = inIsolate.numbers.get(key);
+    if (number === undefined) {
+      number = inIsolate.keys.size;
+      inIsolate.numbers.set(key, number);
+      inIsolate.keys.set(number, parts);
+    }
+    return number;
+  }, clone);
+}
+
+/** Runs `clone`; returns its result, and what [`revive`] needs beside it: undefined if there is no key in it. */
+export function cloneWithKeys(clone) {
+  let keys;
+  const body = run((_, parts) => {
+    keys ??= new SafeMap();
+    keys.set(keys.size, parts);
+    return keys.size - 1;
+  }, clone);
+  return { body, keys };
+}
+
+/** Runs `read`, which reads a clone that had `keys` beside it. */
+export function revive(keys, read) {
+  const outer = reviving;
+  reviving = keys ?? NO_KEYS;
+  try {
+    return read();
+  } finally {
+    reviving = outer;
+  }
+}
+const NO_KEYS = new SafeMap();
+
+const getter = (name) => ObjectGetOwnPropertyDescriptor(CryptoKey.prototype, name).get;
+const getters = {
+  __proto__: null,
+  keyType: getter("type"),
+  extractable: getter("extractable"),
+  usages: getter("usages"),
+  algorithm: getter("algorithm"),
+};
+
+function refuse(message) {
+  throw new DOMException(message, "DataCloneError");
+}
+
+function partsOf(key) {
+  const algorithm = ReflectApply(getters.algorithm, key, []);
+  let bytes;
+  try {
+    bytes = material(key);
+  } catch (error) {
+    refuse(`this ${algorithm.name} key cannot be cloned: ${error.message}`);
+  }
+  return {
+    keyType: ReflectApply(getters.keyType, key, []),
+    extractable: ReflectApply(getters.extractable, key, []),
+    usages: ReflectApply(getters.usages, key, []),
+    algorithm,
+    material: bytes,
+  };
 }
 
 Object.defineProperty(CryptoKey.prototype, core.hostObjectBrand, {
   value() {
-    const refuse = (message) => {
-      throw new DOMException(message, "DataCloneError");
-    };
-    if (cloning === 0) refuse("a key shows its material to structured clones only");
-    const { type: keyType, extractable, usages, algorithm } = this;
-    let bytes;
-    try {
-      bytes = material(this);
-    } catch (error) {
-      refuse(`this ${algorithm.name} key cannot be cloned: ${error.message}`);
-    }
-    return { type: "CryptoKey", keyType, extractable, usages, algorithm, material: bytes };
+    if (cloning === undefined) refuse("a key can be cloned by structured clones only");
+    return { type: "CryptoKey", number: cloning(this, partsOf(this)) };
   },
 });
 
-core.getCloneableDeserializers().CryptoKey = ({ keyType, extractable, usages, algorithm, material: bytes }) =>
-  importSync.call(CryptoKey, FORMATS[keyType], bytes, algorithm, extractable, usages);
+core.getCloneableDeserializers().CryptoKey = (clone) => {
+  // Earlier versions stored the parts themselves.
+  const parts = clone.number === undefined ? clone : MapPrototypeGet(reviving ?? inIsolate.keys, clone.number);
+  if (parts === undefined) refuse("there is no such key");
+  const { keyType, extractable, usages, algorithm, material: bytes } = parts;
+  return ReflectApply(importSync, CryptoKey, [FORMATS[keyType], bytes, algorithm, extractable, usages]);
+};

@@ -1,6 +1,46 @@
 //! Web Cryptography where the library behind it is lenient.
 
 crate::truths! {
+    keys_that_are_not_extractable_keep_their_material: r#"
+        const raw = utf8("0123456789abcdef");
+        const hmac = { name: "HMAC", hash: "SHA-256" };
+        const key = await crypto.subtle.importKey("raw", raw, hmac, false, ["sign"]);
+        const signature = async (by) => [...new Uint8Array(await crypto.subtle.sign("HMAC", by, raw))];
+        const brand = Object.getOwnPropertySymbols(CryptoKey.prototype).find((s) => s.description === "Deno.core.hostObject");
+        // Whatever a key shows to code that runs within a clone, and to what was put into prototypes.
+        const shown = [];
+        const shows = (value) => { shown.push(value); return value; };
+        const { call, apply } = Function.prototype;
+        const descriptors = Object.getOwnPropertyDescriptors(CryptoKey.prototype);
+        Function.prototype.call = function (...given) { shows(given); return Reflect.apply(this, given[0], given.slice(1)); };
+        Object.defineProperty(CryptoKey.prototype, "extractable", { get: () => true, configurable: true });
+        let clones;
+        try {
+            const value = { key, get again() { return shows(key[brand]()); }, short: 1 };
+            clones = [structuredClone(key), structuredClone(value).key, structuredClone(value, { transfer: [] }).key];
+            await storage.put("key", value);
+            clones.push((await storage.get("key")).key);
+        } finally {
+            Function.prototype.call = call;
+            Object.defineProperty(CryptoKey.prototype, "extractable", descriptors.extractable);
+        }
+        const { port1, port2 } = new MessageChannel();
+        const heard = next(port2, "message");
+        port2.start();
+        port1.postMessage([key, key]);
+        clones.push(...(await heard).data);
+        port1.close();
+        const all = (value, depth = 0) => depth > 5 ? [] : value instanceof Uint8Array || value instanceof ArrayBuffer ? [value]
+            : typeof value === "object" && value !== null ? Reflect.ownKeys(value).flatMap((name) => all(value[name], depth + 1)) : [];
+        equal(all(shown).length, 0);
+        equal(clones.length, 6);
+        for (const clone of clones) {
+            equal([clone.extractable, clone.type, clone.algorithm.name, clone.usages], [false, "secret", "HMAC", ["sign"]]);
+            equal(await signature(clone), await signature(key));
+            equal(await thrown(() => crypto.subtle.exportKey("raw", clone)), "InvalidAccessError");
+        }
+    "#;
+
     points_off_the_curve_are_no_keys: r#"
         for (const name of ["ECDSA", "ECDH"]) {
             for (const [namedCurve, size] of [["P-256", 32], ["P-384", 48], ["P-521", 66]]) {
