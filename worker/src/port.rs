@@ -95,7 +95,11 @@ pub struct TooLarge {
 }
 
 impl TooLarge {
-    pub(crate) fn check(size: usize, limit: usize) -> Result<(), Self> {
+    /// Checks a message's size.
+    ///
+    /// # Errors
+    /// It is larger than the limit.
+    pub fn check(size: usize, limit: usize) -> Result<(), Self> {
         if size > limit {
             return Err(Self { limit, size });
         }

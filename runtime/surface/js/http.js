@@ -93,7 +93,7 @@ function staticBody(bytes) {
   return body;
 }
 
-const running = new Map(); // request number -> its scope, and what aborts its signal
+const running = new Map(); // request number -> its scope, what aborts its signal, and the reader of its response
 
 /** Runs the server's fetch. `body` is bytes, undefined for none, or true for a stream. */
 export function onFetch(handlers, number, method, url, headers, body) {
@@ -105,7 +105,7 @@ export function onFetch(handlers, number, method, url, headers, body) {
     false,
   );
   const scope = new RequestScope(number);
-  const known = { scope, cancel: undefined };
+  const known = { scope, cancel: undefined, reader: undefined };
   running.set(number, known);
   inner.onCancel = (cancel) => known.cancel = cancel;
   const request = fromInnerRequest(inner, "immutable");
@@ -136,7 +136,13 @@ export function onFetchAborted(number) {
   const known = running.get(number);
   if (known === undefined) return;
   known.cancel?.();
+  // Its source hears of it now, not only when it has something more.
+  if (known.reader !== undefined) known.scope.enter(() => cancelBody(known.reader));
   over(known.scope, number);
+}
+
+function cancelBody(reader) {
+  reader.cancel("the client went away").catch((error) => logError("the response's body", error));
 }
 
 function fail(scope, number, error) {
@@ -185,7 +191,12 @@ function sendStatic(number, inner, headers) {
 function sendSocket(scope, number, socket, headers) {
   scope.extend();
   op_respond_socket(number, headers);
-  scope.socket = bindSocket(socket, number, () => scope.end());
+  try {
+    scope.socket = bindSocket(socket, number, () => scope.end());
+  } catch (error) {
+    scope.end();
+    throw error;
+  }
 }
 
 async function sendStream(scope, number, inner, headers) {
@@ -193,6 +204,9 @@ async function sendStream(scope, number, inner, headers) {
   try {
     if (inner.body.unusable()) throw new TypeError("fetch() returned a Response whose body was read already");
     reader = inner.body.stream.getReader();
+    const known = running.get(number);
+    if (known === undefined) cancelBody(reader); // the client went away before
+    else known.reader = reader;
     op_respond_stream(number, inner.status, headers);
   } catch (error) {
     fail(scope, number, error);
@@ -204,7 +218,7 @@ async function sendStream(scope, number, inner, headers) {
       if (done) break;
       if (!(value instanceof Uint8Array)) throw new TypeError("a response's body must be a stream of Uint8Array");
       if (value.length > 0 && !(await op_response_write(number, value))) {
-        await reader.cancel("the client went away");
+        cancelBody(reader);
         break;
       }
     }

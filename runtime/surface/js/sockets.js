@@ -2,7 +2,7 @@
 import { core } from "ext:core/mod.js";
 import { blobBytes } from "ext:portside/blobs.js";
 import { currentRequest } from "ext:portside/context.js";
-const { op_socket_binary, op_socket_close, op_socket_end, op_socket_text, op_socket_waiting } = core.ops;
+const { op_socket_binary, op_socket_check, op_socket_close, op_socket_end, op_socket_text, op_socket_waiting } = core.ops;
 
 const { CloseEvent, defineEventHandler, EventTarget, MessageEvent } = core.loadExtScript("ext:deno_web/02_event.js");
 const { Blob } = core.loadExtScript("ext:deno_web/09_file.js");
@@ -104,6 +104,8 @@ export class PairedWebSocket extends EventTarget {
     if (this.#state !== OPEN) throw new TypeError("the WebSocket is closed");
     const payload = payloadOf(data);
     const size = typeof payload === "string" ? core.byteLength(payload) : payload.length;
+    // Here, and not when the other end goes to the client: nobody could be told then.
+    if (!this.#peer.#accepted) op_socket_check(size);
     this.#buffered += size;
     this.#peer.#receive(payload, () => void (this.#buffered -= size));
   }
@@ -162,7 +164,13 @@ export class PairedWebSocket extends EventTarget {
     if (this.#state === CLOSED) return;
     this.#state = CLOSED;
     this.#hear(new CloseEvent("close", { code, reason, wasClean }));
-    this.#whenOver?.();
+    this.#connectionEnds();
+  }
+
+  #connectionEnds() {
+    const whenOver = this.#whenOver;
+    this.#whenOver = undefined;
+    whenOver?.();
   }
 
   /**
@@ -191,12 +199,12 @@ export class PairedWebSocket extends EventTarget {
   }
 
   static hearClose(application, number, code, reason) {
-    application.#deliverNow(() => {
-      // The application may answer an open close itself; the handshake is completed for it.
-      if (application.#state !== CLOSING) op_socket_close(number, code === 1006 ? 1005 : code, reason);
-      op_socket_end(number);
-      application.#over(code, reason, code !== 1006);
-    });
+    // The application may answer an open close itself; the handshake is completed for it.
+    if (application.#state !== CLOSING) op_socket_close(number, code === 1006 ? 1005 : code, reason);
+    op_socket_end(number);
+    application.#deliverNow(() => application.#over(code, reason, code !== 1006));
+    // Nobody may ever accept the end and hear of it, and the client is gone all the same.
+    if (!application.#accepted) application.#connectionEnds();
   }
 
   // From the client: listeners run in the event's own turn, not in a later microtask.

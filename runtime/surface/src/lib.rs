@@ -55,6 +55,7 @@ deno_core::extension!(
         http::op_respond_error,
         http::op_exchange_end,
         http::op_env,
+        sockets::op_socket_check,
         sockets::op_socket_text,
         sockets::op_socket_binary,
         sockets::op_socket_close,

@@ -6,12 +6,27 @@ use deno_error::JsErrorBox;
 use portside_exchange::Message;
 use portside_worker::engine::Shared;
 use portside_worker::link::LinkId;
+use portside_worker::port::TooLarge;
 
 fn send(state: &mut OpState, socket: u64, message: Message) -> Result<(), JsErrorBox> {
     let mut instance = state.borrow::<Shared>().borrow_mut();
     instance
         .send_to_client(LinkId(socket), message)
-        .map_err(|error| JsErrorBox::range_error(format!("on a WebSocket, {error}")))
+        .map_err(refuse)
+}
+
+/// Refuses a message that is too large to be sent to a client.
+#[op2(fast)]
+pub(crate) fn op_socket_check(
+    state: &mut OpState,
+    #[number] size: usize,
+) -> Result<(), JsErrorBox> {
+    let instance = state.borrow::<Shared>().borrow();
+    TooLarge::check(size, instance.limits().socket_message_bytes).map_err(refuse)
+}
+
+fn refuse(error: TooLarge) -> JsErrorBox {
+    JsErrorBox::range_error(format!("on a WebSocket, {error}"))
 }
 
 /// Sends text.
