@@ -12,6 +12,7 @@ mod durability;
 mod held;
 mod hostile;
 mod lab;
+mod leaving;
 mod platform;
 mod pods;
 mod reads;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
         .chain(platform::SECTIONS)
         .chain(&[
             ("durability", durability::CASES),
+            ("leaving", leaving::CASES),
             ("pods", pods::CASES),
             ("reads", reads::CASES),
             ("room", room::CASES),
