@@ -20,6 +20,7 @@ crate::deeds! {
     shared_array_buffers: Error "const all = []; for (;;) all.push(new SharedArrayBuffer(1 << 20))";
     web_assembly_memories: Error "const all = []; for (;;) all.push(new WebAssembly.Memory({ initial: 16 }))";
     a_web_assembly_memory_that_grows: Error "const m = new WebAssembly.Memory({ initial: 1 }); for (;;) m.grow(100)";
+    a_web_assembly_memory_behind_what_is_replaced: Error "WeakMap.prototype.get = () => ({ bytes: Infinity }); globalThis.FinalizationRegistry = class { register() {} }; const m = new WebAssembly.Memory({ initial: 1 }); m.grow(10_000)";
     blobs: Error "const all = []; for (;;) all.push(new Blob(['x'.repeat(1 << 20)]))";
     encoded_text: Error "const all = [], e = new TextEncoder(); for (;;) all.push(e.encode('x'.repeat(1 << 20)))";
     structured_clones: Error "const all = []; for (;;) all.push(structuredClone({ a: new Array(1000).fill('x') }))";
