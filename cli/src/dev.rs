@@ -84,7 +84,11 @@ impl Args {
             .init();
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         // Before there are other threads.
-        let isolates = Arc::new(IsolatePool::new(cores, cores * THREADS_PER_CORE));
+        let isolates = Arc::new(IsolatePool::new(
+            cores,
+            cores * THREADS_PER_CORE,
+            crate::unstoppable::give_up,
+        ));
         let runtime = tokio::runtime::Runtime::new()?;
         let exit = runtime.block_on(self.serve(isolates, cores));
         // Instances that did not stop in time are not waited for.

@@ -101,7 +101,8 @@ impl JavaScript {
         let bundle = instance.borrow().bundle().clone();
         let span = tracing::debug_span!("instance", who = %instance.borrow().identity());
         let mut isolate = Isolate::new(bundle, limits);
-        let watched = Watched::new(isolate.handle(), limits.cpu, history);
+        let who = instance.borrow().identity().clone();
+        let watched = Watched::new(who, isolate.handle(), limits.cpu, history);
         slot.begin(&watched);
         let shared = instance.clone();
         let loaded = isolate.with(|runtime| {

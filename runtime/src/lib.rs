@@ -17,3 +17,4 @@ mod watchdog;
 
 pub use pool::{IsolatePool, Place, Start};
 pub use portside_surface as surface;
+pub use watchdog::Unstoppable;

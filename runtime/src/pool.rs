@@ -10,7 +10,7 @@ use crate::history::Histories;
 use crate::javascript;
 use crate::thread::IsolateThread;
 use crate::trim::Trimmer;
-use crate::watchdog::Watchdog;
+use crate::watchdog::{Unstoppable, Watchdog};
 
 /// What to start.
 pub struct Start {
@@ -58,9 +58,16 @@ impl IsolatePool {
     /// A pool with one thread for each of `cores` for scripts that are known to be brief, and `others` for all others.
     /// Threads are started as they are needed.
     ///
+    /// `give_up` is called, once, when JavaScript runs on that V8 cannot end: then the process should end, for a thread and
+    /// all the instances there are lost. It must not wait for instances.
+    ///
     /// Must be called on the main thread before others run JavaScript: V8's memory protection keys are inherited.
     #[must_use]
-    pub fn new(cores: usize, others: usize) -> Self {
+    pub fn new(
+        cores: usize,
+        others: usize,
+        give_up: impl Fn(&Unstoppable) + Send + Sync + 'static,
+    ) -> Self {
         // Set before V8 starts. The per-instance limit is checked after each slice; this bounds a single memory.
         deno_core::v8::V8::set_flags_from_string("--wasm-max-mem-pages=16384");
         // The unroller also takes loops' checks for termination away, from `for (;;) new Array(1000).fill(1)` for one:
@@ -74,7 +81,7 @@ impl IsolatePool {
                 other: Group::of(others),
             }),
             histories: Histories::default(),
-            watchdog: Watchdog::start(),
+            watchdog: Watchdog::start(Box::new(give_up)),
             trimmer: Trimmer::start(),
         }
     }

@@ -1,10 +1,12 @@
-//! Ends JavaScript that runs too long without giving its thread back.
+//! Ends JavaScript that runs too long without giving its thread back, and says when it cannot be ended.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use deno_core::v8;
+use portside_worker::host::Identity;
 
 use crate::history::History;
 
@@ -13,6 +15,38 @@ const TICK: Duration = Duration::from_millis(5);
 
 /// A slice of more CPU time is long: others on its thread wait noticeably.
 const LONG: Duration = Duration::from_millis(20);
+
+/// How much CPU time a slice may use after it was ended. Some functions of V8 never look whether they shall end
+/// (`indexOf` on an array of 2^53 elements), and nothing but the end of the process stops those. Those that do look, and
+/// a collection of garbage in between, are done long before.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// JavaScript that goes on although it was ended. Its thread is lost, with all the instances there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unstoppable {
+    /// Whose it is.
+    pub who: Identity,
+    /// The limit of CPU time at which it was ended.
+    pub limit: Duration,
+}
+
+impl fmt::Display for Unstoppable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.who {
+            Identity::Server => f.write_str("the server")?,
+            Identity::Worker(key) => write!(f, "the worker {key}")?,
+        }
+        write!(
+            f,
+            " went over its limit of {:?} of CPU time inside of a function of V8 that cannot be ended (one on a huge \
+             array, or on an iterator without an end): the process has to end",
+            self.limit
+        )
+    }
+}
+
+/// Hears, once and on the watchdog's thread, of JavaScript that cannot be ended.
+pub type GiveUp = Box<dyn Fn(&Unstoppable) + Send + Sync>;
 
 /// What one thread is running, for the watchdog to see.
 pub struct Slot {
@@ -38,6 +72,7 @@ struct Seen {
 
 /// An instance, as the watchdog knows it.
 pub struct Watched {
+    who: Identity,
     handle: v8::IsolateHandle,
     limit: Duration,
     history: Arc<History>,
@@ -46,8 +81,14 @@ pub struct Watched {
 
 impl Watched {
     /// An instance whose isolate is ended by `handle` after `limit` of CPU time in one slice.
-    pub fn new(handle: v8::IsolateHandle, limit: Duration, history: Arc<History>) -> Arc<Self> {
+    pub fn new(
+        who: Identity,
+        handle: v8::IsolateHandle,
+        limit: Duration,
+        history: Arc<History>,
+    ) -> Arc<Self> {
         Arc::new(Self {
+            who,
             handle,
             limit,
             history,
@@ -110,18 +151,18 @@ impl Slot {
         self.lock().seen.is_some_and(|seen| seen.long)
     }
 
-    /// Looks at the slice.
-    fn inspect(&self) {
+    /// Looks at the slice. Says if it cannot be ended.
+    fn inspect(&self) -> Option<Unstoppable> {
         let mut state = self.lock();
         let State { running, seen } = &mut *state;
-        let Some(running) = running else { return };
+        let running = running.as_ref()?;
         let now = self.cpu_time();
         let Some(seen) = seen else {
             *seen = Some(Seen {
                 since: now,
                 long: false,
             });
-            return;
+            return None;
         };
         let used = now.saturating_sub(seen.since);
         if used > LONG && !seen.long {
@@ -131,6 +172,10 @@ impl Slot {
         if used >= running.limit {
             running.end();
         }
+        (used >= running.limit + GRACE).then(|| Unstoppable {
+            who: running.who.clone(),
+            limit: running.limit,
+        })
     }
 
     #[expect(unsafe_code, reason = "clock_gettime")]
@@ -148,15 +193,21 @@ impl Slot {
 }
 
 /// The slots of an engine's threads.
-#[derive(Default)]
 pub struct Watchdog {
     slots: Mutex<Vec<Weak<Slot>>>,
+    give_up: GiveUp,
+    gave_up: AtomicBool,
 }
 
 impl Watchdog {
-    /// Starts the thread that looks; it ends with the last reference to the watchdog.
-    pub fn start() -> Arc<Self> {
-        let watchdog = Arc::new(Self::default());
+    /// Starts the thread that looks; it ends with the last reference to the watchdog. `give_up` is called for JavaScript
+    /// that cannot be ended.
+    pub fn start(give_up: GiveUp) -> Arc<Self> {
+        let watchdog = Arc::new(Self {
+            slots: Mutex::default(),
+            give_up,
+            gave_up: AtomicBool::new(false),
+        });
         let watched = Arc::downgrade(&watchdog);
         std::thread::Builder::new()
             .name("watchdog".into())
@@ -180,13 +231,20 @@ impl Watchdog {
     }
 
     fn look(&self) {
+        let mut unstoppable = None;
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         slots.retain(|slot| match slot.upgrade() {
             Some(slot) => {
-                slot.inspect();
+                unstoppable = slot.inspect().or(unstoppable.take());
                 true
             }
             None => false,
         });
+        drop(slots);
+        if let Some(unstoppable) = unstoppable
+            && !self.gave_up.swap(true, Ordering::Relaxed)
+        {
+            (self.give_up)(&unstoppable);
+        }
     }
 }

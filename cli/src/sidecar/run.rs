@@ -83,7 +83,11 @@ impl Args {
         let log = self.common.termination_log.clone();
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         // Before there are other threads.
-        let isolates = Arc::new(IsolatePool::new(cores, cores * THREADS_PER_CORE));
+        let isolates = Arc::new(IsolatePool::new(
+            cores,
+            cores * THREADS_PER_CORE,
+            crate::unstoppable::give_up,
+        ));
         let runtime = match tokio::runtime::Runtime::new() {
             Ok(runtime) => runtime,
             Err(error) => return (Err(Failure::Lost(error.to_string())), log),

@@ -20,7 +20,12 @@ static ISOLATES: OnceLock<Arc<IsolatePool>> = OnceLock::new();
 
 /// Starts V8; the main thread does, before there are others.
 pub fn start_isolates() {
-    ISOLATES.get_or_init(|| Arc::new(IsolatePool::new(2, 64)));
+    ISOLATES.get_or_init(|| {
+        Arc::new(IsolatePool::new(2, 64, |unstoppable| {
+            println!("{unstoppable}");
+            std::process::abort();
+        }))
+    });
 }
 
 /// The engine that all tests share.

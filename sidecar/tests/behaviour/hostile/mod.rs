@@ -16,6 +16,7 @@ mod memory;
 mod resident;
 mod starts;
 mod threads;
+mod unstoppable;
 
 /// The files of this folder and their cases.
 pub const SECTIONS: &[(&str, &[Case])] = &[
@@ -27,6 +28,7 @@ pub const SECTIONS: &[(&str, &[Case])] = &[
     ("hostile_resident", resident::CASES),
     ("hostile_starts", starts::CASES),
     ("hostile_threads", threads::CASES),
+    ("hostile_unstoppable", unstoppable::CASES),
 ];
 
 /// Generous: a neighbour never waits as long as the longest loop and the noise of a busy machine together.

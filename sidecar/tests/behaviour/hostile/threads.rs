@@ -19,7 +19,7 @@ const BRIEF_THREADS: usize = 2;
 const TRIAL: usize = 200;
 
 async fn start() -> (TestApp, Arc<IsolatePool>) {
-    let isolates = Arc::new(IsolatePool::new(BRIEF_THREADS, 64));
+    let isolates = Arc::new(IsolatePool::new(BRIEF_THREADS, 64, |_| {}));
     let mut setup = lab(r#"export const jobs = {
         ping: () => "pong",
         compute() { const end = performance.now() + 1000; while (performance.now() < end); return "done"; },
