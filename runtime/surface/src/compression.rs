@@ -31,8 +31,7 @@ unsafe impl GarbageCollected for Inflate {
 
 struct State {
     format: Format,
-    /// The last chunk, and how much of it was used.
-    input: Vec<u8>,
+    /// How much of the present chunk was used.
     used: usize,
     /// Whether there is no more to come.
     ended: bool,
@@ -103,27 +102,22 @@ impl State {
     fn new(format: Format) -> Self {
         Self {
             format,
-            input: vec![],
             used: 0,
             ended: false,
             complete: false,
         }
     }
 
-    /// Takes the next chunk; what came before was used.
-    fn write(&mut self, chunk: &[u8]) {
-        self.input.clear();
-        self.input.extend_from_slice(chunk);
-        self.used = 0;
-    }
-
-    /// Fills `piece` as far as the input goes; 0 when more input is needed, or when all is done.
-    fn read(&mut self, piece: &mut [u8]) -> Result<usize, JsErrorBox> {
-        let mut filled = 0;
+    /// Fills `piece` from the present chunk, as far as that goes; 0 when more input is needed, or when all is done.
+    fn read(&mut self, chunk: &[u8], piece: &mut [u8]) -> Result<usize, JsErrorBox> {
+        let input = chunk
+            .get(self.used..)
+            .ok_or_else(|| JsErrorBox::type_error("the chunk has changed"))?;
+        let (mut filled, mut taken) = (0, 0);
         while !self.complete && filled < piece.len() {
             let step = self
                 .format
-                .step(&self.input[self.used..], &mut piece[filled..])
+                .step(&input[taken..], &mut piece[filled..])
                 .ok_or_else(|| JsErrorBox::type_error("the data is not compressed so"));
             let step = match step {
                 Ok(step) => step,
@@ -131,17 +125,18 @@ impl State {
                 Err(_) if filled > 0 => break,
                 Err(error) => return Err(error),
             };
-            self.used += step.used;
+            taken += step.used;
             filled += step.made;
             self.complete = step.complete;
             if step.used == 0 && step.made == 0 {
                 break;
             }
         }
+        self.used += taken;
         if filled > 0 {
             return Ok(filled);
         }
-        if self.complete && self.used < self.input.len() {
+        if self.complete && taken < input.len() {
             return Err(JsErrorBox::type_error(
                 "there is something behind the compressed data",
             ));
@@ -163,20 +158,22 @@ pub(crate) fn op_inflate_new(#[string] format: &str) -> Result<Inflate, JsErrorB
     Ok(Inflate(RefCell::new(State::new(format))))
 }
 
-/// Writes a chunk, once all before it was read.
-#[op2]
-pub(crate) fn op_inflate_write(#[cppgc] inflate: &Inflate, #[anybuffer] chunk: &[u8]) {
-    inflate.0.borrow_mut().write(chunk);
+/// Another chunk comes; all before it was read.
+#[op2(fast)]
+pub(crate) fn op_inflate_next(#[cppgc] inflate: &Inflate) {
+    inflate.0.borrow_mut().used = 0;
 }
 
-/// Reads into `piece`; 0 when the chunk is used up.
+/// Reads into `piece` from the chunk, which is the same each time; 0 when it is used up. Whoever calls keeps the chunk, for
+/// JavaScript counts it.
 #[op2(fast)]
 #[smi]
 pub(crate) fn op_inflate_read(
     #[cppgc] inflate: &Inflate,
+    #[buffer] chunk: &[u8],
     #[buffer] piece: &mut [u8],
 ) -> Result<u32, JsErrorBox> {
-    let filled = inflate.0.borrow_mut().read(piece)?;
+    let filled = inflate.0.borrow_mut().read(chunk, piece)?;
     u32::try_from(filled).map_err(|_| JsErrorBox::range_error("the piece is too large"))
 }
 
@@ -184,6 +181,6 @@ pub(crate) fn op_inflate_read(
 #[op2(fast)]
 pub(crate) fn op_inflate_end(#[cppgc] inflate: &Inflate) {
     let mut state = inflate.0.borrow_mut();
-    state.write(&[]);
+    state.used = 0;
     state.ended = true;
 }

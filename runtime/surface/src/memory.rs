@@ -1,9 +1,12 @@
 //! The budget for memory outside of the JavaScript heap.
 
+use std::cell::{Cell, RefCell};
+use std::ffi::CStr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use deno_core::{OpState, op2};
+use deno_core::{GarbageCollected, OpState, op2, v8};
 use deno_error::JsErrorBox;
 
 /// What one isolate may hold outside of its heap: the contents of `ArrayBuffer`s and WebAssembly memories.
@@ -44,6 +47,73 @@ impl Budget {
     }
 }
 
+/// Bytes of the instance's budget, given back when this is closed or collected.
+pub struct Account {
+    budget: Arc<Budget>,
+    bytes: Cell<usize>,
+}
+
+impl Account {
+    fn close(&self) {
+        self.budget.give(self.bytes.take());
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+#[expect(
+    unsafe_code,
+    reason = "what V8's garbage collector frees must say what it holds"
+)]
+// SAFETY: it owns plain memory and holds nothing of V8's heap.
+unsafe impl GarbageCollected for Account {
+    fn trace(&self, _visitor: &mut v8::cppgc::Visitor) {}
+
+    fn get_name(&self) -> &'static CStr {
+        c"Account"
+    }
+}
+
+/// Takes bytes of the instance's budget for as long as the account lives. Collects garbage if they are not left, for
+/// accounts may be among it.
+#[op2]
+#[cppgc]
+pub(crate) fn op_memory_account(
+    state: Rc<RefCell<OpState>>,
+    scope: &mut v8::PinScope<'_, '_>,
+    #[number] bytes: usize,
+) -> Result<Account, JsErrorBox> {
+    let budget = state.borrow().borrow::<Arc<Budget>>().clone();
+    let taken = budget.take(bytes) || {
+        if bytes <= budget.limit() {
+            scope.low_memory_notification();
+        }
+        budget.take(bytes)
+    };
+    if taken {
+        let bytes = Cell::new(bytes);
+        return Ok(Account { budget, bytes });
+    }
+    Err(exhausted(&budget))
+}
+
+/// Gives the bytes of an account back.
+#[op2(fast)]
+pub(crate) fn op_memory_close(#[cppgc] account: &Account) {
+    account.close();
+}
+
+fn exhausted(budget: &Budget) -> JsErrorBox {
+    let limit = budget.limit();
+    JsErrorBox::range_error(format!(
+        "no memory left: the limit of memory outside of the heap is {limit} bytes"
+    ))
+}
+
 /// Takes bytes of the instance's budget.
 #[op2(fast)]
 pub(crate) fn op_memory_take(
@@ -54,10 +124,7 @@ pub(crate) fn op_memory_take(
     if budget.take(bytes) {
         return Ok(());
     }
-    let limit = budget.limit();
-    Err(JsErrorBox::range_error(format!(
-        "no memory left: the limit of memory outside of the heap is {limit} bytes"
-    )))
+    Err(exhausted(budget))
 }
 
 /// Gives bytes back that were taken.
@@ -69,6 +136,20 @@ pub(crate) fn op_memory_give(state: &mut OpState, #[number] bytes: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_account_gives_back_once() {
+        let budget = Budget::new(10);
+        assert!(budget.take(6));
+        let account = Account {
+            budget: budget.clone(),
+            bytes: Cell::new(6),
+        };
+        account.close();
+        drop(account);
+        assert!(budget.take(10));
+        assert!(!budget.take(1));
+    }
 
     #[test]
     fn a_budget_is_never_overdrawn() {

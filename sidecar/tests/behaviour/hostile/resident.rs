@@ -17,6 +17,8 @@ pub const CASES: &[Case] = cases![
     a_burst_of_allocation_loops,
     web_assembly_memories_that_are_filled,
     a_web_assembly_memory_that_grows_itself,
+    chunks_that_nobody_decompresses,
+    compression_streams_count,
     outputs_that_wait_for_a_write,
     messages_that_nobody_listens_to,
     clients_that_do_not_read,
@@ -128,6 +130,26 @@ async fn a_web_assembly_memory_that_grows_itself() {
     grows_at_most((1 << 30) + MAX_GROWTH, name, 1, 500, deed).await;
 }
 
+async fn chunks_that_nobody_decompresses() {
+    let deed = r#"
+        const zeros = new Blob([new Uint8Array(1 << 20)]).stream().pipeThrough(new CompressionStream("gzip"));
+        const chunk = new Uint8Array(12 << 20);
+        chunk.set(await new Response(zeros).bytes());
+        for (let i = 0; i < 60; i++) {
+            const stream = new DecompressionStream("gzip");
+            kept.push(stream);
+            stream.writable.getWriter().write(chunk).catch(() => {});
+            await null;
+        }
+        throw new Error("it need not come to this");"#;
+    stays_small("chunks_that_nobody_decompresses", 1, 500, deed).await;
+}
+
+async fn compression_streams_count() {
+    let deed = r#"for (let i = 0; i < 4000; i++) kept.push(new CompressionStream("gzip"))"#;
+    stays_small("compression_streams_count", 1, 500, deed).await;
+}
+
 async fn outputs_that_wait_for_a_write() {
     let deed = r#"
         const message = new Uint8Array(15 << 20);
@@ -140,7 +162,7 @@ async fn messages_that_nobody_listens_to() {
     let deed = r#"
         const message = new Uint8Array(15 << 20);
         for (let i = 0; i < 80; i++) {
-            const { port } = new ServerlessWorker("./deaf.js", `${i % 4}`);
+            const { port } = new ServerlessWorker("./deaf.js", `${i % 3}`);
             kept.push(port);
             await new Promise((resolve) => port.onmessage = resolve); // what came before is taken
             port.postMessage(message);
