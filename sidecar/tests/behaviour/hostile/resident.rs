@@ -19,6 +19,8 @@ pub const CASES: &[Case] = cases![
     a_web_assembly_memory_that_grows_itself,
     chunks_that_nobody_decompresses,
     compression_streams_count,
+    argon2_has_no_more_memory_than_the_rest,
+    endless_derivations_are_refused,
     outputs_that_wait_for_a_write,
     messages_that_nobody_listens_to,
     clients_that_do_not_read,
@@ -148,6 +150,34 @@ async fn chunks_that_nobody_decompresses() {
 async fn compression_streams_count() {
     let deed = r#"for (let i = 0; i < 4000; i++) kept.push(new CompressionStream("gzip"))"#;
     stays_small("compression_streams_count", 1, 500, deed).await;
+}
+
+async fn argon2_has_no_more_memory_than_the_rest() {
+    let deed = r#"
+        const key = await crypto.subtle.importKey("raw-secret", new Uint8Array(16), "Argon2id", false, ["deriveBits"]);
+        const algorithm = { name: "Argon2id", memory: 1 << 20, passes: 1, parallelism: 1, nonce: new Uint8Array(16) };
+        await crypto.subtle.deriveBits(algorithm, key, 256).then(() => { throw "derived"; }, (error) => {
+            if (error.name !== "OperationError") throw error;
+        });"#;
+    stays_small("argon2_has_no_more_memory_than_the_rest", 1, 200, deed).await;
+}
+
+async fn endless_derivations_are_refused() {
+    // What is read of the algorithm is read once.
+    let deed = r#"
+        const key = await crypto.subtle.importKey("raw", new Uint8Array(16), "PBKDF2", false, ["deriveBits", "deriveKey"]);
+        let asked = 0;
+        const algorithm = { name: "PBKDF2", hash: "SHA-256", salt: new Uint8Array(16), get iterations() { return asked++ ? 0xffffffff : 1; } };
+        await crypto.subtle.deriveBits(algorithm, key, 256);
+        for (const derive of [
+            () => crypto.subtle.deriveBits(algorithm, key, 256),
+            () => crypto.subtle.deriveKey(algorithm, key, { name: "AES-GCM", length: 256 }, true, ["encrypt"]),
+        ]) {
+            await derive().then(() => { throw "derived"; }, (error) => {
+                if (error.name !== "OperationError") throw error;
+            });
+        }"#;
+    stays_small("endless_derivations_are_refused", 1, 200, deed).await;
 }
 
 async fn outputs_that_wait_for_a_write() {
