@@ -28,7 +28,7 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub struct Request {
     /// The method.
     pub method: Method,
-    /// The absolute URL the client asked for, as the application shall see it.
+    /// The absolute URL the client asked for, as the application shall see it, serialized as the URL standard says.
     pub url: String,
     /// The headers, hop-by-hop ones removed (but `upgrade` kept for a WebSocket handshake).
     pub headers: HeaderMap,

@@ -8,9 +8,11 @@ use http::uri::Authority;
 use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
 use portside_exchange as exchange;
+use url::{Position, Url};
 
 use crate::body::{Fault, Outgoing, Upload};
 use crate::connection::Connection;
+use crate::forwarded::Origin;
 use crate::headers::{content_length, join_cookies, remove_hop_by_hop};
 use crate::io::Framing;
 use crate::response::{self, Refusal};
@@ -70,9 +72,8 @@ async fn fetch(
     // Behind what a client may have named in `connection`.
     parts.headers.insert(exchange::REQUEST_ID, id.clone());
     join_cookies(&mut parts.headers);
-    parts.headers.entry(header::HOST).or_insert_with(|| {
-        HeaderValue::from_str(host.as_str()).expect("a host has only visible ASCII")
-    });
+    let asked = HeaderValue::from_str(host.as_str()).expect("a host has only visible ASCII");
+    parts.headers.insert(header::HOST, asked);
     if handshake.is_some() {
         parts
             .headers
@@ -80,8 +81,7 @@ async fn fetch(
     }
     let origin = forwarded::apply(connection, host, &mut parts.headers)
         .map_err(|detail| Refusal::new(StatusCode::BAD_REQUEST, detail))?;
-    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-    let url = [origin.scheme, "://", origin.host.as_str(), path].concat();
+    let url = url(&origin, &parts, &door.config)?;
 
     let fault = Fault::default();
     let body = read_body(connection, &parts, incoming, &fault).await?;
@@ -129,16 +129,8 @@ fn check_target(parts: &Parts, config: &Config) -> Result<(), Refusal> {
             "this method is not served",
         ));
     }
-    let length = parts
-        .uri
-        .path_and_query()
-        .map_or(0, |path| path.as_str().len());
-    if length > config.max_uri_bytes {
-        return Err(Refusal::new(
-            StatusCode::URI_TOO_LONG,
-            "the path and query are too long",
-        ));
-    }
+    let path = parts.uri.path_and_query();
+    check_length(path.map_or("", |path| path.as_str()), config)?;
     // HTTP/1 heads are checked while they are parsed.
     if parts.version == Version::HTTP_2 && parts.headers.len() > config.max_headers {
         return Err(Refusal::new(
@@ -147,6 +139,28 @@ fn check_target(parts: &Parts, config: &Config) -> Result<(), Refusal> {
         ));
     }
     Ok(())
+}
+
+fn check_length(path_and_query: &str, config: &Config) -> Result<(), Refusal> {
+    if path_and_query.len() > config.max_uri_bytes {
+        return Err(Refusal::new(
+            StatusCode::URI_TOO_LONG,
+            "the path and query are too long",
+        ));
+    }
+    Ok(())
+}
+
+/// The URL a client asked for, as the URL standard serializes it. Whoever looks at it, to route by it or to allow what it
+/// names, sees what `new URL()` makes of it: no dots left to resolve, one spelling of each host.
+fn url(origin: &Origin, parts: &Parts, config: &Config) -> Result<String, Refusal> {
+    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    let text = [origin.scheme, "://", origin.host.as_str(), path].concat();
+    let url = Url::parse(&text)
+        .map_err(|_| Refusal::new(StatusCode::BAD_REQUEST, "the host is invalid"))?;
+    // What has to be escaped has grown.
+    check_length(&url[Position::BeforePath..], config)?;
+    Ok(url.into())
 }
 
 /// The host a client asked for (RFC 9112 section 3.2, RFC 9113 section 8.3.1).

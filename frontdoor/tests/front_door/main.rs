@@ -9,5 +9,6 @@ mod malformed;
 mod panics;
 mod shutdown;
 mod support;
+mod urls;
 mod websocket;
 mod wire;

@@ -4,7 +4,10 @@ use http::Method;
 use portside_crds::sidecar::State;
 use portside_frontdoor::TrustedProxies;
 
-use crate::support::{Cluster, HOST, PATIENCE, Pod, full, text};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::support::{Cluster, HOST, PATIENCE, Pod, full, text, within};
 
 const SHOWN: [&str; 5] = ["host", "x-forwarded-for", "x-request-id", "expect", "x-own"];
 
@@ -73,5 +76,26 @@ async fn what_others_say_is_replaced() {
             "-",
             "own",
         ]
+    );
+}
+
+/// Nobody between the client and the application can be shown another path than the application is.
+#[tokio::test]
+async fn a_pod_is_sent_the_url_that_was_routed_by() {
+    let pod = mirror().await;
+    let cluster = Cluster::empty(PATIENCE, TrustedProxies::None).await;
+    cluster.has(&[&pod]);
+    let mut client = TcpStream::connect(cluster.address).await.unwrap();
+    let request = "GET http://CHAT.test:80/public/..\\%2e/x/../y|z?q='a HTTP/1.1\r\n\
+        host: other.test\r\nconnection: close\r\n\r\n";
+    client.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    within(client.read_to_string(&mut answer)).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    let seen: Vec<_> = body.lines().take(2).collect();
+    assert_eq!(
+        seen,
+        [&*format!("http://{HOST}/y|z?q=%27a"), "CHAT.test:80"]
     );
 }
