@@ -8,6 +8,7 @@ use http::uri::Authority;
 use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
 use portside_exchange as exchange;
+use portside_websocket::headers::tokens;
 use url::{Position, Url};
 
 use crate::body::{Fault, Outgoing, Upload};
@@ -66,6 +67,7 @@ async fn fetch(
         .try_acquire_owned()
         .map_err(|_| Refusal::busy())?;
     check_target(&parts, &door.config)?;
+    check_codings(&parts)?;
     let host = host(connection, &parts)?;
     let handshake = websocket::handshake(&parts)?;
     remove_hop_by_hop(&mut parts.headers);
@@ -149,6 +151,20 @@ fn check_length(path_and_query: &str, config: &Config) -> Result<(), Refusal> {
         ));
     }
     Ok(())
+}
+
+/// Refuses a body in another coding than chunks (RFC 9112 section 6.1): it is not decoded here, and the application would
+/// not be told of it, for the header ends at this hop.
+fn check_codings(parts: &Parts) -> Result<(), Refusal> {
+    let mut codings = tokens(&parts.headers, &header::TRANSFER_ENCODING);
+    let chunked = |coding: &str| coding.eq_ignore_ascii_case("chunked");
+    if codings.next().is_none_or(chunked) && codings.next().is_none() {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        StatusCode::NOT_IMPLEMENTED,
+        "no transfer coding but chunked is served",
+    ))
 }
 
 /// The URL a client asked for, as the URL standard serializes it. Whoever looks at it, to route by it or to allow what it
