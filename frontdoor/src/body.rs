@@ -16,7 +16,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep};
 
 use crate::Config;
-use crate::io::Heads;
+use crate::io::{Answering, Heads};
 use crate::response::Refusal;
 
 /// What was wrong with a request's body, if anything was: it decides the status when no response has begun.
@@ -176,6 +176,7 @@ impl Stream for Upload {
 pub(crate) struct Outgoing {
     content: Content,
     permit: Option<OwnedSemaphorePermit>,
+    answering: Option<Answering>,
     stall: Option<Arc<Stall>>,
 }
 
@@ -237,6 +238,7 @@ impl Outgoing {
         Self {
             content: Content::Whole(bytes),
             permit: None,
+            answering: None,
             stall: None,
         }
     }
@@ -252,6 +254,7 @@ impl Outgoing {
                     left: length,
                 },
                 permit: None,
+                answering: None,
                 stall: None,
             },
         }
@@ -260,6 +263,11 @@ impl Outgoing {
     /// Counts the request as running until the body is written or dropped.
     pub(crate) fn hold(&mut self, permit: OwnedSemaphorePermit) {
         self.permit = Some(permit);
+    }
+
+    /// The request is answered when the body is written or dropped.
+    pub(crate) fn answers(&mut self, answering: Answering) {
+        self.answering = Some(answering);
     }
 
     /// Tells when the client has no room, which is where hyper does not ask for more.

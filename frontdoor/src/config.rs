@@ -33,6 +33,9 @@ pub struct Config {
     /// How long a client may take no byte of what waits for it, on a connection or on a stream of HTTP/2; then the
     /// connection is dropped.
     pub write_timeout: Duration,
+    /// How long a client that has ended its side of a connection, but waits for an answer, may be sent nothing; then it is
+    /// taken as lost, because one that is gone looks the same. Over HTTP/2 such a client is lost at once.
+    pub half_close_timeout: Duration,
     /// Silence after which a WebSocket's peer gets a ping; it is lost after two without an answer.
     pub ping_interval: Duration,
     /// Time for a WebSocket's peer to answer a closing handshake.
@@ -60,6 +63,8 @@ impl Default for Config {
             header_timeout: Duration::from_secs(75),
             body_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(60),
+            // Longer than most answers take to begin; what was begun for a client that is gone runs on for as long.
+            half_close_timeout: Duration::from_secs(2),
             ping_interval: Duration::from_secs(20),
             close_timeout: Duration::from_secs(5),
             shutdown_timeout: Duration::from_secs(30),

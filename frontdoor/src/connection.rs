@@ -109,8 +109,7 @@ pub(crate) async fn serve(door: Arc<Door>, stream: TcpStream, peer: SocketAddr) 
         downloads: Mutex::default(),
         door,
     });
-    let patience = connection.door.config.write_timeout;
-    let io = Io::new(stream, early, Arc::clone(&heads), patience);
+    let io = Io::new(stream, early, Arc::clone(&heads), &connection.door.config);
     if http2 {
         heads.end(true);
         serve_http2(connection, io).await;
@@ -144,7 +143,13 @@ async fn serve_http1(connection: Arc<Connection>, io: Io) {
         let connection = Arc::clone(&connection);
         service_fn(move |request: hyper::Request<Incoming>| {
             let connection = Arc::clone(&connection);
-            async move { Ok::<_, Infallible>(answer(&connection, request).await) }
+            // From here on, not from the first poll: hyper looks at the connection before that.
+            let answering = connection.heads.answering();
+            async move {
+                let mut response = answer(&connection, request).await;
+                response.body_mut().answers(answering);
+                Ok::<_, Infallible>(response)
+            }
         })
     };
     let mut serving = http1::Builder::new()

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -13,8 +14,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
+use crate::Config;
+
 /// A TCP stream that replays bytes read too early, keeps a copy of request heads, and fails when the peer takes nothing of
 /// what is written for too long.
+///
+/// Its end is kept back from hyper, which ends the connection at it, while a request is answered: the client may only have
+/// ended its own side. One that is gone is known by a reset or a failed write, or by nothing having been written for long.
 pub(crate) struct Io {
     pub(crate) stream: TcpStream,
     early: Bytes,
@@ -23,23 +29,36 @@ pub(crate) struct Io {
     /// Runs while a write waits; made when one first has to.
     timer: Option<Pin<Box<Sleep>>>,
     waiting: bool,
+    half_close: Duration,
+    /// Runs from the peer's end on; made when that comes.
+    parting: Option<Pin<Box<Sleep>>>,
 }
 
 impl Io {
-    /// The peer may take nothing for as long as `patience`.
-    pub(crate) fn new(
-        stream: TcpStream,
-        early: Bytes,
-        heads: Arc<Heads>,
-        patience: Duration,
-    ) -> Self {
+    /// A stream that gives its peer the time which `config` allows.
+    pub(crate) fn new(stream: TcpStream, early: Bytes, heads: Arc<Heads>, config: &Config) -> Self {
         Self {
             stream,
             early,
             heads,
-            patience,
+            patience: config.write_timeout,
             timer: None,
             waiting: false,
+            half_close: config.half_close_timeout,
+            parting: None,
+        }
+    }
+
+    /// Ready when the peer has ended its side and nothing is left to be said to it, or nothing was for too long.
+    fn poll_parting(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let deadline = Instant::now() + self.half_close;
+        let timer = self
+            .parting
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if self.heads.is_answering() || self.waiting {
+            timer.as_mut().poll(cx)
+        } else {
+            Poll::Ready(())
         }
     }
 
@@ -51,6 +70,9 @@ impl Io {
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.waiting = false;
+            if let (Poll::Ready(Ok(_)), Some(timer)) = (&written, &mut self.parting) {
+                timer.as_mut().reset(Instant::now() + self.half_close);
+            }
             return written;
         }
         let deadline = Instant::now() + self.patience;
@@ -74,7 +96,12 @@ impl AsyncRead for Io {
     ) -> Poll<io::Result<()>> {
         let start = buf.filled().len();
         if self.early.is_empty() {
-            std::task::ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+            if self.parting.is_none() {
+                std::task::ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+            }
+            if buf.filled().len() == start && buf.remaining() > 0 {
+                return self.poll_parting(cx).map(Ok);
+            }
         } else {
             let len = self.early.len().min(buf.remaining());
             buf.put_slice(&self.early[..len]);
@@ -124,6 +151,17 @@ impl AsyncWrite for Io {
 /// that came too slowly had begun, which decides between 408 and a silent close.
 pub(crate) struct Heads {
     head: Mutex<Head>,
+    /// Requests whose answers are not written yet.
+    answering: AtomicUsize,
+}
+
+/// A request of HTTP/1 that is not answered as long as this is kept.
+pub(crate) struct Answering(Arc<Heads>);
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.answering.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 struct Head {
@@ -152,7 +190,18 @@ impl Heads {
                 recording: true,
                 limit,
             }),
+            answering: AtomicUsize::new(0),
         }
+    }
+
+    /// A request has come.
+    pub(crate) fn answering(self: &Arc<Self>) -> Answering {
+        self.answering.fetch_add(1, Ordering::Relaxed);
+        Answering(Arc::clone(self))
+    }
+
+    fn is_answering(&self) -> bool {
+        self.answering.load(Ordering::Relaxed) > 0
     }
 
     fn head(&self) -> MutexGuard<'_, Head> {

@@ -207,6 +207,8 @@ impl Args {
             listen: self.listen,
             trusted_proxies: TrustedProxies::All,
             shutdown_timeout: NOTICE,
+            // A gateway that ends its side is done with the request, and it has waited long enough itself.
+            half_close_timeout: Duration::ZERO,
             // A successor has the shards at once.
             shutdown_code: 1012,
             ..DoorConfig::default()

@@ -3,6 +3,7 @@
 
 mod bodies;
 mod forwarding;
+mod half_close;
 mod http2;
 mod limits;
 mod malformed;
