@@ -12,6 +12,8 @@ mod encode;
 pub mod headers;
 mod io;
 pub mod server;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use decode::{Decoder, Event, Violation};
 pub use deflate::Deflate;

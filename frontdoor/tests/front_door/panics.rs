@@ -4,10 +4,11 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use portside_exchange::{Body, Socket, SocketSender, outgoing};
+use portside_websocket::testing::frame;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::support::{config, respond, start, text, until};
-use crate::websocket::{HANDSHAKE, frame};
+use crate::websocket::HANDSHAKE;
 
 /// A log that a test can read. Tests run on one thread, and so does all they start.
 #[derive(Clone, Default)]

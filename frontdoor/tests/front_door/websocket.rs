@@ -10,6 +10,7 @@ use portside_exchange::{
     Body, Delivery, Message, Outbox, Request, Response, Socket, SocketSender, outgoing,
 };
 use portside_frontdoor::Config;
+use portside_websocket::testing::frame;
 use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::tungstenite;
 
@@ -127,30 +128,6 @@ async fn open(server: &Running, extensions: &str) -> Client {
         !extensions.is_empty()
     );
     client
-}
-
-pub fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mask = [1, 2, 3, 4];
-    let mut frame = vec![first];
-    match payload.len() {
-        len @ 0..126 => frame.push(0x80 | len as u8),
-        len @ 126..0x1_0000 => {
-            frame.push(0x80 | 126);
-            frame.extend((len as u16).to_be_bytes());
-        }
-        len => {
-            frame.push(0x80 | 127);
-            frame.extend((len as u64).to_be_bytes());
-        }
-    }
-    frame.extend(mask);
-    frame.extend(
-        payload
-            .iter()
-            .zip(mask.iter().cycle())
-            .map(|(byte, mask)| byte ^ mask),
-    );
-    frame
 }
 
 /// A frame of the server: its first byte and its payload.
