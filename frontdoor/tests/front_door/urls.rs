@@ -29,7 +29,7 @@ async fn a_url_is_what_a_url_parser_makes_of_it() {
         ("Example.com:81", b"/", "http://example.com:81/"),
         ("a:80", b"/", "http://a/"),
         ("0x7f.1:8080", b"/", "http://127.0.0.1:8080/"),
-        ("[0:0::1]", b"?q", "http://[::1]/?q"),
+        ("[0:0::1]", b"/?q", "http://[::1]/?q"),
     ];
     for (host, target, expected) in cases {
         let head = format!(" HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
