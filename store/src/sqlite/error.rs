@@ -10,6 +10,10 @@ impl From<rusqlite::Error> for Error {
             return Self::Database(error.to_string());
         };
         let code = failure.extended_code;
+        let error = match failure.code {
+            ErrorCode::DiskFull => "the disk is full".to_owned(),
+            _ => error.to_string(),
+        };
         let next = next_step(failure.code).map_or(String::new(), |next| format!("; {next}"));
         Self::Database(format!("{error} (SQLite's code {code}){next}"))
     }

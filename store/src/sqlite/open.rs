@@ -44,9 +44,9 @@ fn open(path: &Path, app: &str) -> Result<Sqlite> {
     let readers = (0..READERS).map(|_| reader()).collect::<Result<_>>()?;
     Ok(Sqlite {
         pool,
-        readers: Threads::start("sqlite reader", readers, PATIENCE)?,
-        loader: Threads::start("sqlite loader", vec![reader()?], PATIENCE)?,
-        writer: Threads::start("sqlite writer", vec![writer], PATIENCE)?,
+        readers: Threads::start("sqlite reader", path, readers, PATIENCE)?,
+        loader: Threads::start("sqlite loader", path, vec![reader()?], PATIENCE)?,
+        writer: Threads::start("sqlite writer", path, vec![writer], PATIENCE)?,
         _lock: lock,
     })
 }

@@ -109,12 +109,46 @@ async fn a_full_disk_is_an_error_that_says_so_and_passes() {
     let fixture = Fixture::open().await;
     fixture.set("max_page_count", 1).await; // As many as there are.
     let error = fixture.refusal(&vec![0; 1 << 20]).await;
-    assert!(
-        error.contains("full") && error.contains("make room"),
-        "{error}"
-    );
+    assert!(error.contains("the disk is full"), "{error}");
+    assert!(error.contains("make room"), "{error}");
+    assert!(error.contains("state.db"), "{error}");
     fixture.set("max_page_count", 1 << 30).await;
     fixture.owner.write(&worker("a"), put("k", b"v")).await;
+}
+
+/// Whichever statement of a transaction is the one that finds no room: nothing of it is written, and what fits is.
+#[tokio::test]
+async fn a_transaction_may_fail_anywhere() {
+    let fixture = Fixture::open().await;
+    let names: Vec<String> = (0..5).map(|n| format!("worker {n}")).collect();
+    let commits: Vec<Commit> = names
+        .iter()
+        .map(|name| fixture.owner.commit(&worker(name), put("k", &[1; 20_000])))
+        .collect();
+    let pages =
+        |it: &mut Connection| Ok(it.pragma_query_value(None, "page_count", |row| row.get(0))?);
+    let pages: i64 = fixture.store.writer.call(pages).await.unwrap();
+    let mut failures = 0;
+    for most in pages.. {
+        fixture.set("max_page_count", most).await;
+        match fixture.store.commit(&commits).await {
+            Ok(outcomes) => {
+                assert_eq!(outcomes, [Outcome::Committed; 5]);
+                break;
+            }
+            Err(error) => assert!(error.to_string().contains("full"), "{error}"),
+        }
+        failures += 1;
+        for name in &names {
+            let loaded = fixture.owner.load(&worker(name)).await.unwrap();
+            assert_eq!(loaded.entries.len(), 0);
+        }
+        fixture
+            .owner
+            .write(&worker("small"), put("k", &[most as u8]))
+            .await;
+    }
+    assert!(failures > 10, "{failures}");
 }
 
 #[tokio::test]

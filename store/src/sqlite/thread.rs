@@ -1,6 +1,7 @@
 //! Threads that own connections to SQLite, which blocks: the runtime's threads must not.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
@@ -22,11 +23,18 @@ pub(super) struct Threads {
     queue: Option<Sender<Job>>,
     threads: Vec<JoinHandle<()>>,
     patience: Duration,
+    /// Which file: errors begin with it.
+    file: Arc<str>,
 }
 
 impl Threads {
-    /// Starts a thread for each connection. What has waited for its turn longer than `patience` is refused then.
-    pub fn start(name: &str, connections: Vec<Connection>, patience: Duration) -> Result<Self> {
+    /// Starts a thread for each connection to `file`. What has waited for its turn longer than `patience` is refused then.
+    pub fn start(
+        name: &str,
+        file: &Path,
+        connections: Vec<Connection>,
+        patience: Duration,
+    ) -> Result<Self> {
         let (queue, jobs) = channel();
         let jobs = Arc::new(Mutex::new(jobs));
         let start = |connection| {
@@ -40,13 +48,14 @@ impl Threads {
             threads: connections.into_iter().map(start).collect::<Result<_>>()?,
             queue: Some(queue),
             patience,
+            file: file.display().to_string().into(),
         })
     }
 
     /// Has `work` done by the next thread that is free. Calls to a single thread are done in their order.
     ///
     /// Work that has been asked for is done even if nobody waits for its answer any more. Work that panics is an error,
-    /// and harms no other: dropping the transaction has undone it.
+    /// and harms no other. A transaction that work leaves open, however it ended, is undone.
     pub async fn call<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Connection) -> Result<T> + Send + 'static,
@@ -58,7 +67,8 @@ impl Threads {
                 Err(busy(patience))
             } else {
                 let done = catch_unwind(AssertUnwindSafe(|| work(connection)));
-                done.unwrap_or_else(|_| Err(panicked()))
+                let done = done.unwrap_or_else(|_| Err(panicked()));
+                end_transaction(connection).and(done)
             };
             // Nobody may be waiting any more.
             let _ = answer.send(result);
@@ -67,7 +77,11 @@ impl Threads {
             // A refused job is dropped, and so answered.
             let _ = queue.send(job);
         }
-        answered.await.unwrap_or_else(|_| Err(ended()))
+        let result = answered.await.unwrap_or_else(|_| Err(ended()));
+        result.map_err(|error| match error {
+            Error::Database(why) => Error::Database(format!("{}: {why}", self.file)),
+            other => other,
+        })
     }
 }
 
@@ -92,6 +106,19 @@ fn run(mut connection: Connection, jobs: &Mutex<Receiver<Job>>) {
         };
         job(&mut connection);
     }
+}
+
+/// Nothing of a transaction may be left for the next call, which would fail to begin its own.
+///
+/// What was to be written was not if it is still open; so its end is the caller's error, too.
+fn end_transaction(connection: &Connection) -> Result<()> {
+    if connection.is_autocommit() {
+        return Ok(());
+    }
+    connection.execute_batch("ROLLBACK")?;
+    Err(Error::Database(
+        "a transaction was left open, and undone: a fault of this program".into(),
+    ))
 }
 
 fn busy(patience: Duration) -> Error {

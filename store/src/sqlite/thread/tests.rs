@@ -10,7 +10,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 fn thread(patience: Duration) -> Threads {
     let connection = Connection::open_in_memory().unwrap();
     connection.execute_batch("CREATE TABLE t (n)").unwrap();
-    Threads::start("test", vec![connection], patience).unwrap()
+    Threads::start("test", Path::new("t.db"), vec![connection], patience).unwrap()
 }
 
 fn insert(connection: &mut Connection) -> Result<usize> {
@@ -43,6 +43,35 @@ async fn a_panic_is_its_callers_error_and_undone() {
     });
     let error = panicking.await.unwrap_err().to_string();
     assert!(error.contains("panicked"), "{error}");
+    assert_eq!(thread.call(count).await.unwrap(), 0);
+    assert_eq!(thread.call(insert).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_transaction_that_is_left_open_is_undone_however_the_work_ended() {
+    fn leave_open(connection: &mut Connection) -> Result<usize> {
+        connection.execute_batch("BEGIN IMMEDIATE")?;
+        insert(connection)
+    }
+    let thread = thread(PATIENCE);
+    let successful = thread.call(leave_open).await;
+    let failing = thread.call::<()>(|connection| {
+        leave_open(connection)?;
+        Err(Error::Database("in the middle".into()))
+    });
+    let failing = failing.await;
+    let panicking = thread.call::<()>(|connection| {
+        leave_open(connection)?;
+        panic!("in the middle");
+    });
+    let panicking = panicking.await;
+    for refused in [successful.err(), failing.err(), panicking.err()] {
+        let error = refused.unwrap().to_string();
+        assert!(
+            error.contains("t.db: a transaction was left open"),
+            "{error}"
+        );
+    }
     assert_eq!(thread.call(count).await.unwrap(), 0);
     assert_eq!(thread.call(insert).await.unwrap(), 1);
 }
@@ -99,7 +128,7 @@ async fn dropping_does_first_what_was_asked_for() {
     let path = folder.path().join("t");
     let connection = Connection::open(&path).unwrap();
     connection.execute_batch("CREATE TABLE t (n)").unwrap();
-    let threads = Threads::start("test", vec![connection], PATIENCE).unwrap();
+    let threads = Threads::start("test", &path, vec![connection], PATIENCE).unwrap();
     let release = occupy(&threads);
     assert!(threads.call(insert).now_or_never().is_none());
     drop(release);
