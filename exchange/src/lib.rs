@@ -42,6 +42,8 @@ pub struct Request {
 pub struct Response {
     /// The status; 101 exactly when `socket` is there.
     pub status: StatusCode,
+    /// What HTTP/1.1 says beside the status; empty for the phrase that is usual for it.
+    pub reason: Bytes,
     /// The headers.
     pub headers: HeaderMap,
     /// The body; empty for a 101.

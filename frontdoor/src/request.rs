@@ -258,6 +258,7 @@ fn finish(
         )),
         (None, _) => Ok(response::from_application(
             answered.status,
+            answered.reason,
             answered.headers,
             answered.body,
             head_only,

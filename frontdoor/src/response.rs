@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Response, StatusCode, Version};
+use hyper::ext::ReasonPhrase;
 use portside_exchange::{Body, FetchError, REQUEST_ID};
 
 use crate::body::Outgoing;
@@ -140,6 +141,7 @@ pub(crate) fn after_a_panic(version: Version, id: &HeaderValue) -> Response<Outg
 /// Makes the application's answer legal HTTP (RFC 9110 sections 6.4.1, 7.6.1 and 8.6).
 pub(crate) fn from_application(
     status: StatusCode,
+    reason: Bytes,
     mut headers: HeaderMap,
     body: Body,
     head_only: bool,
@@ -169,5 +171,11 @@ pub(crate) fn from_application(
     let mut response = Response::new(Outgoing::new(body, declared));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
+    // hyper has a phrase for statuses that are registered only, and no good one for others.
+    if !reason.is_empty() || status.canonical_reason().is_none() {
+        let reason = ReasonPhrase::try_from(reason);
+        let reason = reason.unwrap_or(const { ReasonPhrase::from_static(b"") });
+        response.extensions_mut().insert(reason);
+    }
     response
 }

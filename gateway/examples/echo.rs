@@ -162,6 +162,7 @@ impl Application for Admin {
 fn respond(status: StatusCode, body: Body, socket: Option<Socket>) -> Response {
     Response {
         status,
+        reason: bytes::Bytes::new(),
         headers: HeaderMap::new(),
         body,
         socket,

@@ -4,7 +4,9 @@ use std::future::Future;
 use std::pin::pin;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Method, StatusCode, Uri, header};
+use hyper::ext::ReasonPhrase;
 use portside_core::backoff::Backoff;
 use portside_crds::sidecar::{STATE_HEADER, State};
 use portside_exchange::{Body, Request, Response};
@@ -139,8 +141,11 @@ impl Gateway {
         if status != StatusCode::SWITCHING_PROTOCOLS {
             record.status = Some(status.as_u16());
             let headers = answer.response.headers().clone();
+            let reason = answer.response.extensions().get::<ReasonPhrase>();
+            let reason = reason.map(|reason| Bytes::copy_from_slice(reason.as_bytes()));
             return Ok(Response {
                 status,
+                reason: reason.unwrap_or_default(),
                 headers,
                 body: download::body(answer, target.overtaken, record),
                 socket: None,
@@ -160,6 +165,7 @@ impl Gateway {
         self.tasks.spawn(bridge.run());
         Ok(Response {
             status,
+            reason: Bytes::new(),
             headers,
             body: Body::Empty,
             socket: Some(socket),

@@ -1,5 +1,6 @@
 //! The gateway's own answers, where there is none of a pod's to pass on.
 
+use bytes::Bytes;
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use portside_exchange::{Body, REQUEST_ID, Response};
@@ -103,6 +104,7 @@ impl Refusal {
         }
         Response {
             status,
+            reason: Bytes::new(),
             headers,
             body: Body::Full(format!("{text}\n").into()),
             socket: None,

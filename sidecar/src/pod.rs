@@ -150,6 +150,7 @@ impl Pod {
         );
         Response {
             status: http::StatusCode::MISDIRECTED_REQUEST,
+            reason: Default::default(),
             headers,
             body: Body::Empty,
             socket: None,

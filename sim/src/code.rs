@@ -117,6 +117,7 @@ pub(crate) fn server(keys: Vec<WorkerKey>) -> Code {
 fn respond(instance: &mut Instance, link: LinkId, body: Vec<u8>) {
     let head = Head {
         status: StatusCode::OK,
+        reason: Bytes::new(),
         headers: HeaderMap::new(),
         content: Content::Full(Bytes::from(body)),
     };

@@ -154,6 +154,7 @@ impl Caller {
     fn begin(&self, head: Head) -> (State, Response) {
         let Head {
             status,
+            reason,
             headers,
             content,
         } = head;
@@ -186,6 +187,7 @@ impl Caller {
         };
         let response = Response {
             status,
+            reason,
             headers,
             body,
             socket,

@@ -110,6 +110,8 @@ impl Frame {
 pub struct Head {
     /// The status; 101 exactly for [`Content::Socket`].
     pub status: StatusCode,
+    /// Its reason phrase; empty for the usual one.
+    pub reason: Bytes,
     /// The headers.
     pub headers: HeaderMap,
     /// What comes after the headers.

@@ -129,6 +129,7 @@ pub async fn until(condition: impl Fn() -> bool) {
 pub fn respond(status: u16, body: Body) -> Response {
     Response {
         status: StatusCode::from_u16(status).unwrap(),
+        reason: Bytes::new(),
         headers: HeaderMap::new(),
         body,
         socket: None,

@@ -196,3 +196,27 @@ async fn responses_are_legal_whatever_the_application_says() {
     }
     server.end().await;
 }
+
+#[tokio::test]
+async fn a_status_has_the_applications_text_or_its_usual_one_or_none() {
+    let server = start(config(), |request| async move {
+        let (status, reason) = request.url["http://a/".len()..].split_once('/').unwrap();
+        let mut response = respond(status.parse().unwrap(), Body::Empty);
+        response.reason = reason.replace("%0D", "\r").into();
+        Ok(response)
+    })
+    .await;
+    for (path, line) in [
+        ("200/", "HTTP/1.1 200 OK\r\n"),
+        ("200/Fine", "HTTP/1.1 200 Fine\r\n"),
+        ("299/Odd", "HTTP/1.1 299 Odd\r\n"),
+        ("299/", "HTTP/1.1 299 \r\n"),
+        // What would end the line is left out.
+        ("299/a%0Db", "HTTP/1.1 299 \r\n"),
+    ] {
+        let request = format!("GET /{path} HTTP/1.1\r\nhost: a\r\n\r\n");
+        let reply = server.ask(&request).await;
+        assert!(reply.head.starts_with(line), "{path}: {reply:?}");
+    }
+    server.end().await;
+}

@@ -99,3 +99,22 @@ async fn a_pod_is_sent_the_url_that_was_routed_by() {
         [&*format!("http://{HOST}/y|z?q=%27a"), "CHAT.test:80"]
     );
 }
+
+#[tokio::test]
+async fn a_client_gets_the_pods_status_text() {
+    let pod = Pod::start("a", |_| async {
+        let mut response = text("");
+        response.reason = "Fine".into();
+        Ok(response)
+    })
+    .await;
+    pod.becomes(State::Active, 1);
+    let cluster = Cluster::empty(PATIENCE, TrustedProxies::None).await;
+    cluster.has(&[&pod]);
+    let mut client = TcpStream::connect(cluster.address).await.unwrap();
+    let request = format!("GET / HTTP/1.1\r\nhost: {HOST}\r\nconnection: close\r\n\r\n");
+    client.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    within(client.read_to_string(&mut answer)).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 Fine\r\n"), "{answer}");
+}

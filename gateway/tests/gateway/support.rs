@@ -263,6 +263,7 @@ impl Application for Admin {
 pub fn respond(status: u16, body: impl Into<Bytes>) -> Response {
     Response {
         status: StatusCode::from_u16(status).unwrap(),
+        reason: Bytes::new(),
         headers: HeaderMap::new(),
         body: Body::Full(body.into()),
         socket: None,

@@ -166,7 +166,7 @@ function send(scope, number, value) {
     if (socket !== undefined) {
       sendSocket(scope, number, socket, headers);
     } else if (inner.body === null) {
-      op_respond_text(number, inner.status, headers, "");
+      op_respond_text(number, inner.status, inner.statusMessage, headers, "");
     } else if (sendStatic(number, inner, headers)) {
       // sent
     } else {
@@ -183,8 +183,8 @@ function sendStatic(number, inner, headers) {
   const { body, consumed } = inner.body.streamOrStatic;
   if (body === undefined) return false;
   if (consumed) throw new TypeError("fetch() returned a Response whose body was read already");
-  if (typeof body === "string") op_respond_text(number, inner.status, headers, body);
-  else op_respond_bytes(number, inner.status, headers, body);
+  if (typeof body === "string") op_respond_text(number, inner.status, inner.statusMessage, headers, body);
+  else op_respond_bytes(number, inner.status, inner.statusMessage, headers, body);
   return true;
 }
 
@@ -207,7 +207,7 @@ async function sendStream(scope, number, inner, headers) {
     const known = running.get(number);
     if (known === undefined) cancelBody(reader); // the client went away before
     else known.reader = reader;
-    op_respond_stream(number, inner.status, headers);
+    op_respond_stream(number, inner.status, inner.statusMessage, headers);
   } catch (error) {
     fail(scope, number, error);
     return;

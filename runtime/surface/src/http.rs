@@ -92,14 +92,18 @@ fn respond(
     state: &mut OpState,
     id: u64,
     status: u16,
+    reason: &str,
     headers: &str,
     content: Content,
 ) -> Result<(), JsErrorBox> {
     let headers = parse_headers(headers)?;
     let status = StatusCode::from_u16(status)
         .map_err(|_| JsErrorBox::range_error(format!("{status} is not an HTTP status")))?;
+    let reason = header_value(reason)
+        .ok_or_else(|| JsErrorBox::type_error(format!("{reason:?} is not a status text")))?;
     let head = Head {
         status,
+        reason: Bytes::copy_from_slice(reason.as_bytes()),
         headers,
         content,
     };
@@ -114,10 +118,18 @@ pub(crate) fn op_respond_text(
     state: &mut OpState,
     #[number] id: u64,
     #[smi] status: u16,
+    #[string] reason: &str,
     #[string] headers: &str,
     #[string] body: String,
 ) -> Result<(), JsErrorBox> {
-    respond(state, id, status, headers, Content::Full(body.into()))
+    respond(
+        state,
+        id,
+        status,
+        reason,
+        headers,
+        Content::Full(body.into()),
+    )
 }
 
 /// Responds with bytes.
@@ -126,11 +138,12 @@ pub(crate) fn op_respond_bytes(
     state: &mut OpState,
     #[number] id: u64,
     #[smi] status: u16,
+    #[string] reason: &str,
     #[string] headers: &str,
     #[buffer] body: JsBuffer,
 ) -> Result<(), JsErrorBox> {
     let content = Content::Full(Bytes::copy_from_slice(&body));
-    respond(state, id, status, headers, content)
+    respond(state, id, status, reason, headers, content)
 }
 
 /// Responds with a body that follows in chunks.
@@ -139,9 +152,10 @@ pub(crate) fn op_respond_stream(
     state: &mut OpState,
     #[number] id: u64,
     #[smi] status: u16,
+    #[string] reason: &str,
     #[string] headers: &str,
 ) -> Result<(), JsErrorBox> {
-    respond(state, id, status, headers, Content::Follows)
+    respond(state, id, status, reason, headers, Content::Follows)
 }
 
 /// Sends a chunk when there is room. `false` means that the client went away.
@@ -185,7 +199,7 @@ pub(crate) fn op_respond_socket(
     #[string] headers: &str,
 ) -> Result<(), JsErrorBox> {
     let status = StatusCode::SWITCHING_PROTOCOLS.as_u16();
-    respond(state, id, status, headers, Content::Socket)
+    respond(state, id, status, "", headers, Content::Socket)
 }
 
 /// The application failed to respond; the message is for the log and, in development, for the client.

@@ -6,6 +6,7 @@ use crate::{Case, cases};
 /// This section's tests.
 pub const CASES: &[Case] = cases![
     r081_fetch_gets_request_and_env,
+    r081_a_response_has_its_status_text,
     r081_the_server_has_no_state_of_its_own,
     r082_a_throwing_fetch_is_an_error_and_logged,
     r082_what_is_not_a_response_is_an_error,
@@ -30,6 +31,26 @@ async fn r081_fetch_gets_request_and_env() {
         crate::app::text(response.body).await,
         "true true POST http://app.test/path?q=1 body hello"
     );
+    app.stop().await;
+}
+
+async fn r081_a_response_has_its_status_text() {
+    let server = r#"
+        const bodies = { "/none": null, "/text": "text", "/bytes": new Uint8Array(1) };
+        export default {
+          fetch(request) {
+            const path = new URL(request.url).pathname;
+            const body = path === "/stream" ? new Blob(["blob"]).stream() : bodies[path];
+            return new Response(body, { status: 299, statusText: "Caf\u00e9" });
+          },
+        };
+    "#;
+    let app = Setup::new(&[("server.js", server)]).start().await;
+    for path in ["/none", "/text", "/bytes", "/stream"] {
+        let response = app.request("GET", path, "").await.unwrap();
+        assert_eq!(response.status.as_u16(), 299);
+        assert_eq!(&response.reason[..], b"Caf\xe9", "{path}");
+    }
     app.stop().await;
 }
 
