@@ -141,6 +141,8 @@ async fn writes_fail_while_the_disk_is_full_and_work_when_it_has_room() {
     let shard = owner.fence(&a).shard;
     let listed = store.list(shard, a.id(), &range).await.unwrap();
     assert_eq!(listed.len(), acknowledged.len());
+    assert!(store.renew(PodId(1), 1, true).await.unwrap());
+    assert_eq!(store.observe().await.unwrap()[0].renewed, 1);
 
     std::fs::remove_file(other_file).unwrap();
     assert!(write(&owner, "b", "small", 10).await);
@@ -150,4 +152,32 @@ async fn writes_fail_while_the_disk_is_full_and_work_when_it_has_room() {
     acknowledged.push("last".into());
     assert_eq!(keys(&owner, "a").await, acknowledged);
     assert_eq!(keys(&owner, "b").await, ["small"]);
+}
+
+#[tokio::test]
+async fn a_file_on_a_full_disk_opens_or_the_error_says_so() {
+    let Some(disk) = disk("a_file_on_a_full_disk_opens_or_the_error_says_so") else {
+        return;
+    };
+    let store = open(&disk).await.unwrap();
+    let owner = own(&store, PodId(1)).await;
+    assert!(write(&owner, "a", "key", LARGE).await);
+    drop((store, owner));
+    fill(&disk);
+    let error = match open(&disk).await {
+        Ok(store) => {
+            store.register(PodId(2), "a pod").await.unwrap();
+            store.claim(PodId(2), 1).await.unwrap_err()
+        }
+        Err(error) => error,
+    };
+    let error = error.to_string();
+    assert!(error.contains("disk"), "{error}");
+    assert!(error.contains("room"), "{error}");
+    assert!(error.contains("state.db"), "{error}");
+
+    std::fs::remove_file(disk.join("fill")).unwrap();
+    let store = open(&disk).await.unwrap();
+    let owner = own(&store, PodId(3)).await;
+    assert_eq!(keys(&owner, "a").await, ["key"]);
 }

@@ -2,7 +2,7 @@
 //!
 //! A commit is one transaction of the only writing connection, flushed before it is acknowledged (WAL mode with
 //! `synchronous=FULL`). A second process that opens the file is refused: a lock beside it (`PATH.lock`) belongs to the
-//! process and ends with it. So every pod that is in the file at opening is dead, and its shards are free at once.
+//! process and ends with it. So at opening every pod is dead and its shards are free at once; the living ones are in memory.
 //!
 //! Each connection belongs to a thread, which is given whole calls: however many rows a call reads or writes, it costs
 //! one way there and one back. A read begins after it was asked for, and so sees all that was acknowledged before.
@@ -141,7 +141,7 @@ impl Store for Sqlite {
             }))
         };
         let work = move |connection: &mut Connection| fetch(connection, SQL, [pool], read);
-        self.loader.call(work).await
+        self.writer.call(work).await
     }
 
     async fn declare_dead(&self, pod: PodId, seen: u64) -> Result<bool> {

@@ -15,6 +15,16 @@ const READERS: usize = 3;
 /// More than there are different statements.
 const STATEMENTS: usize = 50;
 
+/// Pods are of no use to anybody after this process, so they are in its memory, where leases are renewed without a disk:
+/// one that is full takes no writes, and nothing else. Hides the file's table of the same name from this connection.
+const PODS: &str = "PRAGMA temp_store = memory; CREATE TEMP TABLE pod (
+    pod      BLOB PRIMARY KEY,
+    pool     INTEGER NOT NULL,
+    name     TEXT NOT NULL,
+    renewals INTEGER NOT NULL DEFAULT 0,
+    wants    INTEGER NOT NULL DEFAULT 0
+) STRICT, WITHOUT ROWID";
+
 impl Sqlite {
     /// Opens the file, made if missing, and brings its schema up to date.
     ///
@@ -58,6 +68,7 @@ fn open_writer(path: &Path, app: &str) -> Result<(i64, Connection)> {
     writer.pragma_update(None, "synchronous", "full")?;
     writer.pragma_update(None, "foreign_keys", true)?;
     schema::bring_up_to_date(&mut writer)?;
+    writer.execute_batch(PODS)?;
     Ok((prepare(&mut writer, app)?, writer))
 }
 
@@ -90,16 +101,19 @@ fn lock(path: &Path) -> Result<File> {
     }
 }
 
-/// Finds or makes the application's pool. Pods of earlier processes are dead, for the lock is ours.
+/// Finds or makes the application's pool. Pods that the file has are of earlier versions, and dead, for the lock is ours.
+/// Writes nothing if there is nothing to change: the disk may be full.
 fn prepare(writer: &mut Connection, app: &str) -> Result<i64> {
-    const POOL: &str = "INSERT INTO pool (name, shards) VALUES (?1, ?2) \
-        ON CONFLICT (name) DO UPDATE SET name = excluded.name RETURNING pool, shards";
+    const POOL: &str =
+        "INSERT INTO pool (name, shards) VALUES (?1, ?2) ON CONFLICT (name) DO NOTHING";
+    const FOUND: &str = "SELECT pool, shards FROM pool WHERE name = ?1";
     const FILL: &str = "WITH RECURSIVE n (shard) AS (SELECT 0 UNION ALL SELECT shard + 1 FROM n WHERE shard + 1 < ?2) \
         INSERT INTO shard (pool, shard) SELECT ?1, shard FROM n WHERE true ON CONFLICT DO NOTHING";
     let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    transaction.execute("DELETE FROM pod", [])?;
+    transaction.execute("DELETE FROM main.pod", [])?;
+    transaction.execute(POOL, (app, SHARDS))?;
     let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
-    let (pool, shards) = transaction.query_row(POOL, (app, SHARDS), read)?;
+    let (pool, shards) = transaction.query_row(FOUND, [app], read)?;
     rows::check_shards(shards)?;
     transaction.execute(FILL, (pool, SHARDS))?;
     transaction.commit()?;
