@@ -104,6 +104,38 @@ async fn long_lists_hold_up_neither_loads_nor_commits() {
     }
 }
 
+/// Only this thread's reads count, and the loader has one thread.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_load_reads_no_values_beyond_its_limit() {
+    const VALUE: usize = 1 << 20;
+    async fn bytes_read(store: &Sqlite) -> usize {
+        let read = |_: &mut Connection| {
+            let io = std::fs::read_to_string("/proc/thread-self/io").unwrap();
+            let line = io.lines().find_map(|line| line.strip_prefix("rchar: "));
+            Ok(line.unwrap().parse().unwrap())
+        };
+        store.loader.call(read).await.unwrap()
+    }
+    let fixture = Fixture::open().await;
+    let worker = worker("a");
+    for n in 10..40 {
+        let batch = put(&n.to_string(), &vec![1; VALUE]);
+        fixture.owner.write(&worker, batch).await;
+    }
+    let before = bytes_read(&fixture.store).await;
+    let fence = fixture.owner.fence(&worker);
+    let loaded = fixture
+        .store
+        .load(fence, worker.id(), 1_024, VALUE + VALUE / 2)
+        .await;
+    let loaded = loaded.unwrap().unwrap();
+    assert_eq!(loaded.entries.len(), 2);
+    assert!(!loaded.complete);
+    let read = bytes_read(&fixture.store).await - before;
+    assert!((2 * VALUE..3 * VALUE).contains(&read), "{read}");
+}
+
 #[tokio::test]
 async fn a_full_disk_is_an_error_that_says_so_and_passes() {
     let fixture = Fixture::open().await;
