@@ -117,7 +117,11 @@ impl JavaScript {
             }
         });
         slot.finish();
-        let (dispatch, id, evaluated) = loaded?;
+        // Of an evaluation that a limit ended V8 says nothing.
+        let (dispatch, id, evaluated) = loaded.map_err(|message| match isolate.exhausted() {
+            Some(memory) => format!("{memory} went over its limit"),
+            None => message,
+        })?;
         Ok(Self {
             isolate,
             dispatch: Some(dispatch),

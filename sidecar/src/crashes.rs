@@ -1,11 +1,11 @@
-//! Workers that fail again and again are started ever more slowly.
+//! What fails again and again is started ever more slowly.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use portside_core::backoff::Backoff;
-use portside_core::ids::WorkerKey;
 
 /// 0, 1, 2, 4 … 60 seconds.
 const BACKOFF: Backoff = Backoff {
@@ -13,13 +13,12 @@ const BACKOFF: Backoff = Backoff {
     max_ms: 60_000,
 };
 
-/// A worker that ran for this long after a failure has recovered from it.
+/// One that ran for this long after a failure has recovered from it.
 const RECOVERED: Duration = Duration::from_secs(60);
 
-/// The recent failures of each worker.
-#[derive(Default)]
-pub struct Crashes {
-    recent: Mutex<HashMap<WorkerKey, Recent>>,
+/// The recent failures of each, a worker or what else `K` names.
+pub struct Crashes<K> {
+    recent: Mutex<HashMap<K, Recent>>,
 }
 
 struct Recent {
@@ -28,14 +27,22 @@ struct Recent {
     until: Instant,
 }
 
-impl Crashes {
-    /// Counts a failure at `now`; returns for how long the worker is not started again.
-    pub fn record(&self, worker: &WorkerKey, now: Instant) -> Duration {
+impl<K> Default for Crashes<K> {
+    fn default() -> Self {
+        Self {
+            recent: Mutex::default(),
+        }
+    }
+}
+
+impl<K: Clone + Eq + Hash> Crashes<K> {
+    /// Counts a failure at `now`; returns for how long it is not started again.
+    pub fn record(&self, failed: &K, now: Instant) -> Duration {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         recent.retain(|_, entry| {
             now.duration_since(entry.last.max(entry.until).min(now)) < RECOVERED
         });
-        let entry = recent.entry(worker.clone()).or_insert(Recent {
+        let entry = recent.entry(failed.clone()).or_insert(Recent {
             failures: 0,
             last: now,
             until: now,
@@ -50,11 +57,11 @@ impl Crashes {
         wait
     }
 
-    /// For how long from `now` on the worker is not started; nothing if it may be.
-    pub fn waiting(&self, worker: &WorkerKey, now: Instant) -> Option<Duration> {
+    /// For how long from `now` on it is not started; nothing if it may be.
+    pub fn waiting(&self, failed: &K, now: Instant) -> Option<Duration> {
         let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         recent
-            .get(worker)?
+            .get(failed)?
             .until
             .checked_duration_since(now)
             .filter(|wait| !wait.is_zero())
@@ -71,6 +78,8 @@ impl Crashes {
 
 #[cfg(test)]
 mod tests {
+    use portside_core::ids::WorkerKey;
+
     use super::*;
 
     #[test]

@@ -2,12 +2,12 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use portside_core::limits::Limits;
 use portside_exchange::{FetchError, Request, Response};
 use portside_runtime::{Place, Start};
-use portside_worker::activation::End;
+use portside_worker::activation::{End, Failure as Ended};
 use portside_worker::caller::{Call, Refused};
 use portside_worker::event::Stop;
 use portside_worker::host::Identity;
@@ -18,6 +18,7 @@ use portside_worker::storage::Storage;
 use tokio::sync::oneshot;
 
 use crate::app::{App, Class};
+use crate::crashes::Crashes;
 
 /// How long a module that is tried out is watched. One that does nothing more has been left alone before that.
 const TRIAL: Duration = Duration::from_secs(5);
@@ -34,6 +35,37 @@ pub struct Servers {
     class: Arc<Class>,
     all: Mutex<Vec<Arc<Server>>>,
     usual: usize,
+    failures: Failures,
+}
+
+/// What keeps the servers' module from being loaded. Servers that were started together fail together: that counts once.
+#[derive(Default)]
+struct Failures {
+    count: Crashes<()>,
+    last: Mutex<Option<(Instant, String)>>,
+}
+
+impl Failures {
+    /// The module of a server that was started at `began` could not be loaded.
+    fn record(&self, began: Instant, reason: String) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if last.as_ref().is_none_or(|(failed, _)| *failed <= began) {
+            self.count.record(&(), now);
+        }
+        *last = Some((now, reason));
+    }
+
+    /// Why no server is started now; nothing if one may be.
+    fn waiting(&self) -> Option<String> {
+        let wait = self.count.waiting(&(), Instant::now())?;
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let (_, reason) = last.as_ref()?;
+        let wait = wait.as_millis();
+        Some(format!(
+            "the server failed repeatedly and is not started again for another {wait} ms: {reason}"
+        ))
+    }
 }
 
 struct Server {
@@ -75,6 +107,7 @@ impl Servers {
             class,
             all: Mutex::default(),
             usual: usual.max(1),
+            failures: Failures::default(),
         }
     }
 
@@ -83,7 +116,11 @@ impl Servers {
     }
 
     /// Runs the application's `fetch`.
-    pub async fn fetch(&self, app: &Arc<App>, request: Request) -> Result<Response, FetchError> {
+    pub async fn fetch(
+        self: &Arc<Self>,
+        app: &Arc<App>,
+        request: Request,
+    ) -> Result<Response, FetchError> {
         let mut in_flight = self.send(app, Box::new(request))?;
         let answer = tokio::time::timeout(self.class.limits.request, &mut in_flight.call.answer);
         let answer = answer.await.map_err(|_| FetchError::TimedOut)?;
@@ -94,7 +131,11 @@ impl Servers {
         })
     }
 
-    fn send(&self, app: &Arc<App>, mut request: Box<Request>) -> Result<InFlight, FetchError> {
+    fn send(
+        self: &Arc<Self>,
+        app: &Arc<App>,
+        mut request: Box<Request>,
+    ) -> Result<InFlight, FetchError> {
         loop {
             let server = self.choose(app)?;
             match Call::send(request, &server.inbox) {
@@ -121,7 +162,7 @@ impl Servers {
     }
 
     /// The server with the fewest requests among those that are not stuck; a new one if there are none, and room for one.
-    fn choose(&self, app: &Arc<App>) -> Result<Arc<Server>, FetchError> {
+    fn choose(self: &Arc<Self>, app: &Arc<App>) -> Result<Arc<Server>, FetchError> {
         let mut all = self.lock();
         let best = all
             .iter()
@@ -139,6 +180,9 @@ impl Servers {
                 return Ok(best.clone());
             }
         }
+        if let Some(reason) = self.failures.waiting() {
+            return Err(FetchError::Failed(reason));
+        }
         if app.workers().make_room_for_server(app, all.len()).is_err() {
             return best.ok_or(OVERLOADED);
         }
@@ -150,7 +194,10 @@ impl Servers {
         });
         all.push(server.clone());
         drop(all);
-        start(app, &self.class, &server);
+        if let Err(reason) = start(app, self, &server) {
+            self.remove(&server);
+            return Err(FetchError::Failed(reason));
+        }
         Ok(server)
     }
 
@@ -220,39 +267,44 @@ pub async fn try_out(app: &App) -> Result<(), String> {
     }
 }
 
-fn start(app: &Arc<App>, class: &Arc<Class>, server: &Arc<Server>) {
+/// Starts an instance of the server; the error says why there is none.
+fn start(app: &Arc<App>, servers: &Arc<Servers>, server: &Arc<Server>) -> Result<(), String> {
+    let class = &servers.class;
     let start = instance(app, class, class.limits.clone(), server.inbox.clone());
-    let (ended_app, ended_class, ended_server) = (app.clone(), class.clone(), server.clone());
+    let (ended_app, ended_servers, ended_server) = (app.clone(), servers.clone(), server.clone());
+    let began = Instant::now();
     let started = app.isolates().start(start, move |end| {
-        ended(&ended_app, &ended_class, &ended_server, &end)
+        ended(&ended_app, &ended_servers, &ended_server, began, end);
     });
-    match started {
-        Ok(place) => *server.place.lock().unwrap_or_else(PoisonError::into_inner) = Some(place),
-        Err(error) => {
-            let reason = format!("no thread could be started: {error}");
-            server.inbox.refuse_all(&Failure::failed(reason));
-        }
-    }
+    let place = started.map_err(|error| format!("no thread could be started: {error}"))?;
+    *server.place.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
+    Ok(())
 }
 
-/// A server's instance ended: the requests it had fail, those that wait get a new one.
-fn ended(app: &Arc<App>, class: &Arc<Class>, server: &Arc<Server>, end: &End) {
+/// A server's instance ended: the requests it had fail, those that wait get a new one, if one may be started.
+fn ended(app: &Arc<App>, servers: &Arc<Servers>, server: &Arc<Server>, began: Instant, end: End) {
     if let End::Failed(failure) = end {
         let text = format!("the server was ended: {failure}");
         app.log_error(&Identity::Server, &text);
+        if let Ended::Load(reason) = failure {
+            servers.failures.record(began, reason);
+        }
     }
-    let restart = match end {
-        End::Slept => false,
-        // A request may have come behind the order to stop.
-        End::Stopped => !server.inbox.close_if_empty(),
-        End::Terminated | End::Failed(_) => true,
-    };
-    if restart && !app.is_closing() {
-        let (app, class, server) = (app.clone(), class.clone(), server.clone());
-        app.clone().spawn(async move {
-            // A module that cannot be loaded is tried again when somebody asks for it.
-            server.inbox.wait_for_event().await;
-            start(&app, &class, &server);
-        });
+    server.inbox.forget_instance();
+    // Once it is closed, another takes its place when somebody asks.
+    while !server.inbox.close_if_empty() {
+        let refusal = if app.is_closing() {
+            Some("the application is shutting down".to_owned())
+        } else {
+            servers.failures.waiting()
+        };
+        let started = match refusal {
+            Some(reason) => Err(reason),
+            None => start(app, servers, server),
+        };
+        match started {
+            Ok(()) => return,
+            Err(reason) => server.inbox.refuse_all(&Failure::failed(reason)),
+        }
     }
 }

@@ -34,7 +34,7 @@ const LOAD_BYTES: usize = 1 << 20;
 #[derive(Default)]
 pub struct Workers {
     awake: Mutex<Awake>,
-    crashes: Crashes,
+    crashes: Crashes<WorkerKey>,
     emptied: Notify,
 }
 

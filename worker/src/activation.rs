@@ -130,7 +130,11 @@ impl<E: Engine> Activation<E> {
             return Ok(());
         };
         self.instance.borrow_mut().discard_turn();
-        Err(End::Failed(Failure::Limit(exceeded)))
+        // A module that does it while it is evaluated would only do it again.
+        Err(End::Failed(match self.load_deadline {
+            Some(_) => Failure::Load(exceeded),
+            None => Failure::Limit(exceeded),
+        }))
     }
 
     fn poll_load(

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Poll, Waker};
+use std::task::Waker;
 
 use crate::event::{Control, Incoming, Stop};
 use crate::link::{Failure, Receive, Rejected};
@@ -222,22 +222,6 @@ impl Inbox {
             state.waker = Some(waker.clone());
         }
         false
-    }
-
-    /// Returns when others sent something. For use while no instance reads.
-    pub async fn wait_for_event(&self) {
-        std::future::poll_fn(|cx| {
-            loop {
-                self.forget_instance();
-                if !self.register(cx.waker(), |_| true) {
-                    return Poll::Pending;
-                }
-                if !self.is_empty() {
-                    return Poll::Ready(());
-                }
-            }
-        })
-        .await;
     }
 
     /// Forgets what was meant for the instance that ended: news, and the request to stop.

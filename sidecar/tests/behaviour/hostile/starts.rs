@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use portside_core::bundle::ModuleKind;
 use tokio::time::Instant;
 
 use crate::app::Setup;
@@ -20,6 +21,10 @@ pub const CASES: &[Case] = cases![
     terminate_again_and_again,
     a_server_that_loops,
     a_server_that_leaks,
+    a_server_that_leaks_while_it_loads,
+    a_server_that_loops_while_it_loads,
+    a_server_that_imports_too_much,
+    a_server_that_cannot_be_loaded_is_tried_ever_more_slowly,
 ];
 
 const HEALTHY: &str = r#"export const jobs = {
@@ -130,4 +135,59 @@ async fn a_server_that_loops() {
 
 async fn a_server_that_leaks() {
     server("const all = []; for (;;) all.push({});").await;
+}
+
+/// A server that goes over a limit while it is loaded: whoever asks hears so soon, and it is not started again and again.
+async fn loads_never(mut setup: Setup, reason: &str) {
+    setup.limits.heap_bytes = 32 << 20;
+    setup.limits.cpu = Duration::from_secs(1);
+    setup.servers = 1;
+    let app = setup.start().await;
+    let asked = Instant::now();
+    let told = app.request("GET", "/", "").await;
+    let told = told.err().unwrap().to_string();
+    assert!(told.contains(reason), "{told}");
+    assert!(
+        asked.elapsed() < Duration::from_secs(15),
+        "{:?}",
+        asked.elapsed()
+    );
+    app.expect_log("the server was ended").await;
+    assert_eq!(app.count_logged("the server was ended"), 1);
+    app.stop().await;
+}
+
+async fn a_server_that_leaks_while_it_loads() {
+    let code = "const all = []; for (;;) all.push({});";
+    loads_never(Setup::new(&[("server.js", code)]), "heap").await;
+}
+
+async fn a_server_that_loops_while_it_loads() {
+    loads_never(Setup::new(&[("server.js", "for (;;) {}")]), "CPU").await;
+}
+
+async fn a_server_that_imports_too_much() {
+    let mut setup = Setup::new(&[(
+        "server.js",
+        "import data from './data.bin'; export default { fetch: () => new Response(String(data.length)) };",
+    )]);
+    let data = vec![0; 6 << 20];
+    setup
+        .modules
+        .push(("data.bin".to_owned(), ModuleKind::Bytes, data));
+    loads_never(setup, "heap").await;
+}
+
+async fn a_server_that_cannot_be_loaded_is_tried_ever_more_slowly() {
+    let code = "console.log('evaluated'); throw new Error('boom');";
+    let mut setup = Setup::new(&[("server.js", code)]);
+    setup.servers = 1;
+    let app = setup.start().await;
+    for _ in 0..20 {
+        let told = app.request("GET", "/", "").await.err().unwrap();
+        assert!(told.to_string().contains("boom"), "{told}");
+    }
+    let began = app.count_logged("evaluated");
+    assert!(began <= 4, "started {began} times");
+    app.stop().await;
 }
