@@ -21,6 +21,11 @@ pub const POSTPONED_MS: i64 = 250;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket(u64);
 
+/// Who takes a worker's alarms, of those that do so one after the other. An alarm that one of them took fails with it, and
+/// with none that came before or after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Receiver(pub u64);
+
 /// What became of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
@@ -49,8 +54,8 @@ enum Phase {
     Armed,
     /// Due, and to be delivered at this time: before, there was no room for its worker.
     Postponed(i64),
-    /// Given to its worker, which has not said yet what became of it.
-    Delivered,
+    /// Due, and on its way to its worker or, once that has it, with this receiver, which has not said yet what became of it.
+    Delivered(Option<Receiver>),
     /// The delivery failed; how is being stored.
     Failed,
 }
@@ -127,7 +132,7 @@ impl Alarms {
         if let Some((old, phase)) = self.known.remove(worker) {
             let time = match phase {
                 Phase::Postponed(until) => until,
-                Phase::Armed | Phase::Delivered | Phase::Failed => old.due,
+                Phase::Armed | Phase::Delivered(_) | Phase::Failed => old.due,
             };
             self.by_time.remove(&(time, worker.clone()));
         }
@@ -206,28 +211,41 @@ impl Alarms {
                 break;
             };
             if let Some((alarm, phase)) = self.known.get_mut(&worker) {
-                *phase = Phase::Delivered;
+                *phase = Phase::Delivered(None);
                 due.push((worker, *alarm));
             }
         }
         due
     }
 
+    /// What [`Alarms::take_due`] gave is with this receiver now.
+    pub fn delivered(&mut self, worker: &WorkerKey, to: Receiver) {
+        if let Some((_, phase @ Phase::Delivered(_))) = self.known.get_mut(worker) {
+            *phase = Phase::Delivered(Some(to));
+        }
+    }
+
     /// There was no room for the worker at `now`: what [`Alarms::take_due`] gave was not delivered. It is due again soon.
     pub fn postponed(&mut self, worker: &WorkerKey, now: i64) {
         let until = now.saturating_add(POSTPONED_MS);
         if let Some((_, phase)) = self.known.get_mut(worker)
-            && *phase == Phase::Delivered
+            && matches!(phase, Phase::Delivered(_))
         {
             *phase = Phase::Postponed(until);
             self.by_time.insert((until, worker.clone()));
         }
     }
 
-    /// The worker's instance ended at `now`. If it had an alarm to handle, that delivery failed: says how to store that.
-    pub fn instance_ended(&mut self, worker: &WorkerKey, now: i64) -> Option<AlarmChange> {
+    /// The worker's instance ended at `now`. If this receiver had an alarm for it to handle, that delivery failed: says how
+    /// to store that.
+    pub fn instance_ended(
+        &mut self,
+        worker: &WorkerKey,
+        receiver: Receiver,
+        now: i64,
+    ) -> Option<AlarmChange> {
         let (alarm, phase) = self.known.get_mut(worker)?;
-        if *phase != Phase::Delivered {
+        if *phase != Phase::Delivered(Some(receiver)) {
             return None;
         }
         *phase = Phase::Failed;
@@ -236,7 +254,7 @@ impl Alarms {
 
     /// The worker did not handle this alarm, for it knows of another one. If that was what is known here, it is read anew.
     pub fn not_matched(&mut self, worker: &WorkerKey, alarm: Alarm) {
-        if self.known.get(worker) == Some(&(alarm, Phase::Delivered)) {
+        if matches!(self.known.get(worker), Some((known, Phase::Delivered(_))) if *known == alarm) {
             self.forget(worker);
         }
     }

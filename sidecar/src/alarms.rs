@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use portside_core::alarm::{Alarm, AlarmChange};
-use portside_core::alarms::{Alarms as State, Fate, Query, Ticket};
+use portside_core::alarms::{Alarms as State, Fate, Query, Receiver, Ticket};
 use portside_core::ids::WorkerKey;
 use portside_store::Store;
 use tokio::sync::Notify;
@@ -41,9 +41,27 @@ impl Alarms {
         }
     }
 
-    /// The worker's instance ended. If it had an alarm to handle, that delivery failed: says how to store that.
-    pub fn instance_ended(&self, worker: &WorkerKey) -> Option<AlarmChange> {
-        self.lock().instance_ended(worker, now_ms())
+    /// Offers a due alarm of the worker to this receiver. If it takes it, the delivery is its own from that moment on:
+    /// whoever else ends knows nothing of it.
+    ///
+    /// # Errors
+    /// It did not take it, for this reason.
+    pub fn offer<E>(
+        &self,
+        worker: &WorkerKey,
+        to: Receiver,
+        take: impl FnOnce() -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut state = self.lock();
+        take()?;
+        state.delivered(worker, to);
+        Ok(())
+    }
+
+    /// The worker's instance ended. If this receiver had an alarm for it to handle, that delivery failed: says how to store
+    /// that.
+    pub fn instance_ended(&self, worker: &WorkerKey, receiver: Receiver) -> Option<AlarmChange> {
+        self.lock().instance_ended(worker, receiver, now_ms())
     }
 
     /// The worker did not handle this delivery, for it knows of another alarm.

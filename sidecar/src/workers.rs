@@ -1,13 +1,13 @@
 //! The awake workers: woken by what is addressed to them, gone when they fall asleep.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use portside_core::admission::{Admission, Pressure, Shortage};
 use portside_core::alarm::{Alarm, AlarmChange};
-use portside_core::alarms::Fate;
+use portside_core::alarms::{Fate, Receiver};
 use portside_core::ids::{Fence, WorkerId, WorkerKey};
 use portside_core::write::WriteBatch;
 use portside_runtime::Start;
@@ -45,9 +45,16 @@ pub struct Worker {
     /// The same, as the store has it.
     pub id: WorkerId,
     inbox: Arc<Inbox>,
+    /// Tells it from those that had the same address before.
+    receiver: Receiver,
+    /// The one before it, if that was still on its way out.
+    predecessor: Mutex<Option<Arc<Worker>>>,
+    /// Whether it has an instance. What that leaves behind is known once it has none.
+    runs: AtomicBool,
     /// Commits that have no answer yet.
     commits: AtomicUsize,
-    committed: Notify,
+    /// Wakes those who wait for the last commit's answer, and for the instance's end.
+    settles: Notify,
     /// Until its module is evaluated, or cannot be.
     starting: Mutex<Option<Starting>>,
 }
@@ -65,12 +72,30 @@ impl OpenCommit {
 impl Drop for OpenCommit {
     fn drop(&mut self) {
         if self.0.commits.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.committed.notify_waiters();
+            self.0.settles.notify_waiters();
         }
     }
 }
 
+static NEXT_RECEIVER: AtomicU64 = AtomicU64::new(0);
+
 impl Worker {
+    /// One that is to be started, once `predecessor` has left.
+    fn new(app: &App, key: &WorkerKey, predecessor: Option<Arc<Self>>) -> Arc<Self> {
+        let limits = &app.class().limits;
+        Arc::new(Self {
+            key: key.clone(),
+            id: key.id(),
+            inbox: Arc::new(Inbox::new(limits.inbox_messages, limits.inbox_bytes)),
+            receiver: Receiver(NEXT_RECEIVER.fetch_add(1, Ordering::Relaxed)),
+            predecessor: Mutex::new(predecessor),
+            runs: AtomicBool::new(false),
+            commits: AtomicUsize::new(0),
+            settles: Notify::new(),
+            starting: Mutex::new(Some(app.room().starts())),
+        })
+    }
+
     /// Counts a commit until it has its answer.
     pub fn commit_begins(self: &Arc<Self>) -> OpenCommit {
         self.commits.fetch_add(1, Ordering::AcqRel);
@@ -86,14 +111,39 @@ impl Worker {
         self.commits.load(Ordering::Acquire) > 0
     }
 
-    /// Returns when every commit has its answer.
+    /// Returns when its instance is gone, and every commit has its answer.
     async fn settled(&self) {
         loop {
-            let committed = self.committed.notified();
-            if !self.has_open_commits() {
+            let settles = self.settles.notified();
+            if !self.runs.load(Ordering::Acquire) && !self.has_open_commits() {
                 return;
             }
-            committed.await;
+            settles.await;
+        }
+    }
+
+    fn take_predecessor(&self) -> Option<Arc<Self>> {
+        let mut predecessor = self
+            .predecessor
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        predecessor.take()
+    }
+
+    /// Its instance is gone, and the commit that this calls for, if any, has begun.
+    fn stops_running(&self) {
+        self.has_started();
+        self.runs.store(false, Ordering::Release);
+        self.settles.notify_waiters();
+    }
+
+    fn receive(&self, app: &App, incoming: Incoming) -> Result<(), Rejected> {
+        match incoming {
+            Incoming::Alarm(_) => {
+                let take = || self.inbox.receive(incoming);
+                app.alarms().offer(&self.key, self.receiver, take)
+            }
+            incoming => self.inbox.receive(incoming),
         }
     }
 }
@@ -155,38 +205,39 @@ impl Workers {
         key: &WorkerKey,
         mut incoming: Incoming,
     ) -> Result<Arc<Inbox>, (Incoming, Overload)> {
+        let mut closed = None;
         loop {
-            let worker = match self.find_or_wake(app, key) {
+            let worker = match self.find_or_wake(app, key, closed) {
                 Ok(worker) => worker,
                 Err(shortage) => return Err((incoming, Overload::Process(shortage))),
             };
-            match worker.inbox.receive(incoming) {
+            match worker.receive(app, incoming) {
                 Ok(()) => return Ok(worker.inbox.clone()),
                 Err(Rejected::Full(incoming)) => return Err((incoming, Overload::Inbox)),
                 Err(Rejected::Closed(returned)) => {
-                    self.remove(&worker);
+                    closed = Some(worker);
                     incoming = returned;
                 }
             }
         }
     }
 
-    fn find_or_wake(&self, app: &Arc<App>, key: &WorkerKey) -> Result<Arc<Worker>, Shortage> {
+    /// The worker with this address. `closed` was it, and is on its way out: another takes its place.
+    fn find_or_wake(
+        &self,
+        app: &Arc<App>,
+        key: &WorkerKey,
+        closed: Option<Arc<Worker>>,
+    ) -> Result<Arc<Worker>, Shortage> {
         let mut awake = self.lock();
-        if let Some(worker) = awake.get(key) {
+        let closed = closed.filter(|closed| is_in(&awake, closed));
+        if let (Some(worker), None) = (awake.get(key), &closed) {
             return Ok(worker.clone());
         }
-        let limits = &app.class().limits;
-        let admission = app.room().admit_worker(awake.len(), limits);
+        let others = awake.len() - usize::from(closed.is_some());
+        let admission = app.room().admit_worker(others, &app.class().limits);
         make_room(&mut awake, app, admission)?;
-        let worker = Arc::new(Worker {
-            key: key.clone(),
-            id: key.id(),
-            inbox: Arc::new(Inbox::new(limits.inbox_messages, limits.inbox_bytes)),
-            commits: AtomicUsize::new(0),
-            committed: Notify::new(),
-            starting: Mutex::new(Some(app.room().starts())),
-        });
+        let worker = Worker::new(app, key, closed);
         awake.insert(key.clone(), worker.clone());
         drop(awake);
         app.spawn(start(app.clone(), worker.clone()));
@@ -211,10 +262,6 @@ impl Workers {
         if awake.is_empty() {
             self.emptied.notify_waiters();
         }
-    }
-
-    fn is_known(&self, worker: &Arc<Worker>) -> bool {
-        is_in(&self.lock(), worker)
     }
 
     fn remove(&self, worker: &Arc<Worker>) {
@@ -320,6 +367,9 @@ fn put_to_sleep(awake: &mut Awake, app: &App, wanted: usize) -> usize {
 async fn start(app: Arc<App>, worker: Arc<Worker>) {
     app.ownership().decided().await;
     // What an earlier instance wrote must be settled before the state is read.
+    if let Some(predecessor) = worker.take_predecessor() {
+        predecessor.settled().await;
+    }
     worker.settled().await;
     let reason = match load(&app, &worker).await {
         Ok((fence, loaded)) => return run(app, worker, fence, loaded),
@@ -385,12 +435,14 @@ fn run(app: Arc<App>, worker: Arc<Worker>, fence: Fence, loaded: Loaded) {
         options,
         module: worker.key.script().to_owned(),
     };
+    worker.runs.store(true, Ordering::Release);
     let (ended_app, ended_worker) = (app.clone(), worker.clone());
     let started = app.isolates().start(start, move |end| {
         ended_app.workers().ended(&ended_app, &ended_worker, end);
     });
     if let Err(error) = started {
         let reason = format!("no thread could be started: {error}");
+        worker.stops_running();
         app.workers().failed(&app, &worker, &reason);
     }
 }
@@ -398,21 +450,16 @@ fn run(app: Arc<App>, worker: Arc<Worker>, fence: Fence, loaded: Loaded) {
 impl Workers {
     /// An instance ended: what waits in the inbox gets a new one.
     fn ended(&self, app: &Arc<App>, worker: &Arc<Worker>, end: End) {
-        if end == End::Slept && !self.is_known(worker) {
-            // It was put to sleep while it had nothing to do. Its successor may have an alarm already.
-            return;
-        }
-        worker.has_started();
         self.retry_alarm(app, worker);
+        worker.stops_running();
         let source = Identity::Worker(worker.key.clone());
         match end {
-            End::Slept => self.remove(worker),
             End::Stopped if app.is_closing() => {
                 let failure = LinkFailure::failed("the application is shutting down");
                 worker.inbox.refuse_all(&failure);
                 self.close_or_restart(app, worker);
             }
-            End::Terminated | End::Stopped => self.close_or_restart(app, worker),
+            End::Slept | End::Terminated | End::Stopped => self.close_or_restart(app, worker),
             End::Failed(failure @ Failure::Lost(_)) => {
                 app.log_error(&source, &format!("the worker was ended: {failure}"));
                 self.close_or_restart(app, worker);
@@ -426,11 +473,11 @@ impl Workers {
 
     /// A start or a run failed. The first time, what waits gets another try at once; then it is turned away.
     fn failed(&self, app: &Arc<App>, worker: &Arc<Worker>, reason: &str) {
-        self.retry_alarm(app, worker);
         let wait = self.crashes.record(&worker.key, Instant::now());
         if !wait.is_zero() {
             worker.inbox.refuse_all(&LinkFailure::failed(reason));
         }
+        self.retry_alarm(app, worker);
         self.close_or_restart(app, worker);
     }
 
@@ -451,10 +498,13 @@ impl Workers {
         }
     }
 
-    /// If the ended instance had an alarm to handle, stores that this delivery failed. Counts as a commit of the worker:
+    /// If the ended instance had an alarm to handle, stores that this delivery failed. One that waits still is its successor's. Counts as a commit of the worker:
     /// its next instance is not loaded before, and so knows of the alarm as it is then.
     fn retry_alarm(&self, app: &Arc<App>, worker: &Arc<Worker>) {
-        let Some(change) = app.alarms().instance_ended(&worker.key) else {
+        if worker.inbox.has_alarm() {
+            return;
+        }
+        let Some(change) = app.alarms().instance_ended(&worker.key, worker.receiver) else {
             return;
         };
         let open = worker.commit_begins();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use portside_core::alarm::AlarmChange;
-use portside_core::alarms::{self, Fate as AlarmFate};
+use portside_core::alarms::{self, Fate as AlarmFate, Receiver};
 use portside_core::ids::{Fence, ShardId};
 use portside_core::ownership::{Event, Role};
 use portside_core::write::{Commit, WriteBatch};
@@ -22,6 +22,9 @@ use crate::network::{MS, Network, Time};
 use crate::pod::{LANES, Pod};
 use crate::running::{Parts, Running};
 use crate::world::Happening;
+
+/// Ends and deliveries happen one after the other here: one receiver tells them apart.
+const RECEIVER: Receiver = Receiver(0);
 
 /// One worker in one process.
 #[derive(Default)]
@@ -193,7 +196,7 @@ impl Pod {
         self.workers[key].phase = Phase::Ended;
         let retry = self
             .alarms
-            .instance_ended(&self.keys[key], Self::now_ms(net));
+            .instance_ended(&self.keys[key], RECEIVER, Self::now_ms(net));
         if let Some(change) = retry {
             self.workers[key].open_commits += 1;
             self.retries.push((key, change));
@@ -354,6 +357,7 @@ impl Pod {
                 net.trace(|| format!("pod {slot} delivers the alarm of worker {key}: {alarm:?}"));
                 // Alarms always fit.
                 let _ = self.host.deliver(key, Incoming::Alarm(alarm));
+                self.alarms.delivered(&worker, RECEIVER);
             }
         }
         rings

@@ -255,6 +255,14 @@ impl Inbox {
         }
     }
 
+    /// Whether an alarm waits.
+    #[must_use]
+    pub fn has_alarm(&self) -> bool {
+        let state = self.lock();
+        let mut waiting = state.queue.iter();
+        waiting.any(|incoming| matches!(incoming, Incoming::Alarm(_)))
+    }
+
     /// How much waits of what others sent.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -8,6 +8,17 @@ fn worker(name: &str) -> WorkerKey {
     WorkerKey::new("w.js", name).unwrap()
 }
 
+const ME: Receiver = Receiver(1);
+
+/// What is due, in the hands of [`ME`].
+fn deliver(alarms: &mut Alarms, now: i64) -> Vec<(WorkerKey, Alarm)> {
+    let due = alarms.take_due(now);
+    for (worker, _) in &due {
+        alarms.delivered(worker, ME);
+    }
+    due
+}
+
 fn commit(alarms: &mut Alarms, worker: &WorkerKey, change: AlarmChange, now: i64) {
     if let Some(ticket) = alarms.submitted(worker, change) {
         alarms.settled(worker, ticket, Fate::Committed, now);
@@ -41,7 +52,7 @@ fn an_alarm_without_room_for_its_worker_is_due_again_soon() {
     }
     assert_eq!(alarms.take_due(10).len(), 2);
     alarms.postponed(&a, 20);
-    assert_eq!(alarms.instance_ended(&a, 21), None, "none had it");
+    assert_eq!(alarms.instance_ended(&a, ME, 21), None, "none had it");
     assert_eq!(alarms.next(21), 20 + POSTPONED_MS);
     assert_eq!(alarms.take_due(19 + POSTPONED_MS), []);
     let again = [(a.clone(), Alarm::at(10))];
@@ -55,15 +66,28 @@ fn an_alarm_without_room_for_its_worker_is_due_again_soon() {
 fn an_instance_that_ends_in_its_handler_is_retried_once() {
     let (mut alarms, a) = (Alarms::default(), worker("a"));
     commit(&mut alarms, &a, AlarmChange::Set(Alarm::at(10)), 0);
-    assert_eq!(alarms.instance_ended(&a, 5), None, "not delivered yet");
-    assert_eq!(alarms.take_due(10).len(), 1);
-    let Some(change @ AlarmChange::RetryIf { next }) = alarms.instance_ended(&a, 11) else {
+    assert_eq!(alarms.instance_ended(&a, ME, 5), None, "not delivered yet");
+    assert_eq!(deliver(&mut alarms, 10).len(), 1);
+    let Some(change @ AlarmChange::RetryIf { next }) = alarms.instance_ended(&a, ME, 11) else {
         panic!("a retry")
     };
     assert_eq!((next.scheduled, next.retries), (10, 1));
-    assert_eq!(alarms.instance_ended(&a, 12), None);
+    assert_eq!(alarms.instance_ended(&a, ME, 12), None);
     commit(&mut alarms, &a, change, 13);
     assert_eq!(alarms.take_due(next.due), [(a, next)]);
+}
+
+#[test]
+fn an_alarm_fails_only_with_the_receiver_that_has_it() {
+    let (mut alarms, a) = (Alarms::default(), worker("a"));
+    commit(&mut alarms, &a, AlarmChange::Set(Alarm::at(10)), 0);
+    assert_eq!(deliver(&mut alarms, 10).len(), 1);
+    commit(&mut alarms, &a, AlarmChange::Set(Alarm::at(20)), 11);
+    assert_eq!(alarms.take_due(20).len(), 1);
+    assert_eq!(alarms.instance_ended(&a, ME, 21), None, "on its way");
+    alarms.delivered(&a, Receiver(2));
+    assert_eq!(alarms.instance_ended(&a, ME, 22), None, "its successor's");
+    assert!(alarms.instance_ended(&a, Receiver(2), 23).is_some());
 }
 
 #[test]
@@ -71,10 +95,10 @@ fn a_retry_does_not_replace_the_alarm_that_the_handler_set() {
     let (mut alarms, a) = (Alarms::default(), worker("a"));
     let (old, new) = (Alarm::at(10), Alarm::at(20));
     commit(&mut alarms, &a, AlarmChange::Set(old), 0);
-    alarms.take_due(10);
+    deliver(&mut alarms, 10);
     // The handler's turn is on its way to the store when its instance ends.
     let set = alarms.submitted(&a, AlarmChange::Set(new)).unwrap();
-    let change = alarms.instance_ended(&a, 11).unwrap();
+    let change = alarms.instance_ended(&a, ME, 11).unwrap();
     let retry = alarms.submitted(&a, change).unwrap();
     alarms.settled(&a, set, Fate::Committed, 12);
     alarms.settled(&a, retry, Fate::Committed, 12);
@@ -97,9 +121,9 @@ fn fates_that_come_in_another_order_than_the_commits_change_nothing() {
 fn a_condition_that_is_not_met_does_not_touch_a_delivery() {
     let (mut alarms, a) = (Alarms::default(), worker("a"));
     commit(&mut alarms, &a, AlarmChange::Set(Alarm::at(10)), 0);
-    alarms.take_due(10);
+    deliver(&mut alarms, 10);
     commit(&mut alarms, &a, AlarmChange::ClearIf { scheduled: 7 }, 11);
-    assert!(alarms.instance_ended(&a, 12).is_some());
+    assert!(alarms.instance_ended(&a, ME, 12).is_some());
 }
 
 #[test]
@@ -255,7 +279,7 @@ proptest! {
                 Chance::Time(by) => now += by,
                 // Its alarm is retried some time; here it only must not be forgotten.
                 Chance::Instance(at) => {
-                    if let Some(change) = alarms.instance_ended(&keys[at], now) {
+                    if let Some(change) = alarms.instance_ended(&keys[at], ME, now) {
                         stored[at] = alarm::apply(stored[at], change);
                         let ticket = alarms.submitted(&keys[at], change).unwrap();
                         under_way.push((at, ticket, Fate::Committed));
@@ -272,7 +296,7 @@ proptest! {
             alarms.found(Some(page), now);
         }
         for at in 0..3 {
-            if let Some(change) = alarms.instance_ended(&keys[at], now) {
+            if let Some(change) = alarms.instance_ended(&keys[at], ME, now) {
                 stored[at] = alarm::apply(stored[at], change);
                 commit(&mut alarms, &keys[at], change, now);
             }

@@ -13,6 +13,7 @@ use crate::{Case, cases};
 pub const CASES: &[Case] = cases![
     r062_one_alarm_replaces_another,
     r063_an_alarm_wakes_a_sleeping_worker,
+    r063_an_alarm_that_falls_due_while_its_worker_falls_asleep_has_not_failed,
     r064_an_alarm_survives_a_restart,
     r064_an_alarm_survives_the_process,
     r064_an_alarm_is_durable_with_its_turn,
@@ -78,6 +79,28 @@ async fn r063_an_alarm_wakes_a_sleeping_worker() {
     );
     app.eventually("/w/fired", "1").await;
     assert_eq!(app.text("/w/armed").await, "false");
+    app.stop().await;
+}
+
+/// Many alarms, due around the moment at which their workers have been idle for long enough.
+async fn r063_an_alarm_that_falls_due_while_its_worker_falls_asleep_has_not_failed() {
+    const WORKERS: u64 = 80;
+    let user = r#"
+        export const jobs = { async arm(after) { await setAlarm(Date.now() + Number(after)); return "armed"; } };
+        // So much that it takes a while to let go of it.
+        globalThis.kept = Array.from({ length: 200_000 }, (_, n) => ({ n }));
+        export function alarm(info) { console.log(`fired, again: ${info.isRetry}`); }
+    "#;
+    let mut setup = lab(user);
+    setup.limits.idle = Duration::from_millis(100);
+    let app = setup.start().await;
+    for worker in 0..WORKERS {
+        let path = format!("/w{worker}/arm?{}", 95 + worker);
+        assert_eq!(app.text(&path).await, "armed");
+    }
+    let fired = || app.count_logged("fired, again: ") as u64;
+    assert!(crate::app::eventually(async || fired() == WORKERS).await);
+    assert_eq!(app.count_logged("fired, again: true"), 0);
     app.stop().await;
 }
 
