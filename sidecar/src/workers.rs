@@ -180,7 +180,7 @@ impl Workers {
 
     fn may_open(&self, app: &App, key: &WorkerKey) -> Result<(), LinkFailure> {
         if app.is_closing() {
-            return Err(LinkFailure::failed("the application is shutting down"));
+            return Err(shutting_down());
         }
         if let Some(wait) = self.crashes.waiting(key, Instant::now()) {
             let wait = wait.as_millis();
@@ -363,7 +363,11 @@ fn put_to_sleep(awake: &mut Awake, app: &App, wanted: usize) -> usize {
     asleep
 }
 
-/// Starts an instance of the worker.
+fn shutting_down() -> LinkFailure {
+    LinkFailure::failed("the application is shutting down")
+}
+
+/// Starts an instance of the worker, but for a process that is closing.
 async fn start(app: Arc<App>, worker: Arc<Worker>) {
     app.ownership().decided().await;
     // What an earlier instance wrote must be settled before the state is read.
@@ -418,6 +422,11 @@ async fn load(app: &App, worker: &Worker) -> Result<(Fence, Loaded), NotLoaded> 
 }
 
 fn run(app: Arc<App>, worker: Arc<Worker>, fence: Fence, loaded: Loaded) {
+    // Who asked for a stop before this did not mean this instance. It is of the present class, or will be asked again.
+    worker.inbox.forget_instance();
+    if app.is_closing() {
+        return app.workers().close_or_restart(&app, &worker);
+    }
     let class = app.class();
     let options = InstanceOptions {
         identity: Identity::Worker(worker.key.clone()),
@@ -454,11 +463,6 @@ impl Workers {
         worker.stops_running();
         let source = Identity::Worker(worker.key.clone());
         match end {
-            End::Stopped if app.is_closing() => {
-                let failure = LinkFailure::failed("the application is shutting down");
-                worker.inbox.refuse_all(&failure);
-                self.close_or_restart(app, worker);
-            }
             End::Slept | End::Terminated | End::Stopped => self.close_or_restart(app, worker),
             End::Failed(failure @ Failure::Lost(_)) => {
                 app.log_error(&source, &format!("the worker was ended: {failure}"));
@@ -481,10 +485,14 @@ impl Workers {
         self.close_or_restart(app, worker);
     }
 
-    /// Forgets a worker whose instance is gone, unless something waits for it. Not before its commits have their
+    /// Forgets a worker whose instance is gone, unless something waits for it and the process goes on. Not before its commits have their
     /// answers: whoever wakes it next must wait for them.
     fn close_or_restart(&self, app: &Arc<App>, worker: &Arc<Worker>) {
         worker.inbox.forget_instance();
+        // Not before: a request to stop that comes after this is not forgotten.
+        if app.is_closing() {
+            worker.inbox.refuse_all(&shutting_down());
+        }
         if worker.has_open_commits() {
             let (spawner, app, worker) = (app.clone(), app.clone(), worker.clone());
             spawner.spawn(async move {

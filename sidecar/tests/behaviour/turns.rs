@@ -15,6 +15,7 @@ pub const CASES: &[Case] = cases![
     a_turn_that_exhausts_the_heap_leaves_nothing,
     events_behind_a_killed_turn_run_in_the_successor,
     short_stretches_do_not_add_up,
+    a_worker_that_dies_while_the_process_closes_is_not_started_again,
     a_successor_waits_for_the_commits_of_a_dead_instance,
     a_put_that_does_not_fit_stores_nothing,
     a_transaction_that_does_not_fit_stores_nothing,
@@ -69,6 +70,22 @@ async fn events_behind_a_killed_turn_run_in_the_successor() {
     }
     assert_eq!(app.text("/w/torn").await, "[null,null]");
     app.app.shut_down().await;
+}
+
+/// What waits for it is turned away: another instance would have to be waited for.
+async fn a_worker_that_dies_while_the_process_closes_is_not_started_again() {
+    let user = format!("console.log('born'); {TORN}");
+    let app = Arc::new(limited(&user).start().await);
+    assert_eq!(app.text("/w/ping").await, "pong");
+    let mut asked = vec![ask(&app, "/w/loop")];
+    tokio::time::sleep(Duration::from_millis(100)).await; // it loops for a second
+    asked.extend((0..5).map(|_| ask(&app, "/w/ping")));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    app.app.shut_down().await;
+    assert_eq!(app.count_logged("born"), 1);
+    for answer in asked {
+        assert_ne!(answer.await.unwrap().0, 200);
+    }
 }
 
 /// Together they take more than the limit of a second.
