@@ -249,7 +249,10 @@ fn revision(class: &Class) -> Revision {
     )
 }
 
-/// Replaces the running code whenever the files change and can be bundled; otherwise the old code goes on.
+const NOT_RELOADED: &str = "portside: not reloaded, the previous code still runs";
+
+/// Replaces the running code whenever the files change, can be bundled, and have a server that can be loaded; otherwise the
+/// old code goes on.
 async fn reload_on_change(mut watch: Watch, source: Source, app: Arc<App>, mut running: Revision) {
     loop {
         watch.changed().await;
@@ -259,13 +262,20 @@ async fn reload_on_change(mut watch: Watch, source: Source, app: Arc<App>, mut r
                 if new == running {
                     continue; // touched, but the same
                 }
-                running = new;
-                app.replace(class);
-                println_flushed("portside: reloaded");
+                match app.replace(class).await {
+                    Ok(()) => {
+                        running = new;
+                        println_flushed("portside: reloaded");
+                    }
+                    Err(why) => {
+                        eprintln!("the server cannot be loaded: {why}");
+                        eprintln!("{NOT_RELOADED}");
+                    }
+                }
             }
             Err(found) => {
                 problems::print(&found);
-                eprintln!("portside: not reloaded, the previous code still runs");
+                eprintln!("{NOT_RELOADED}");
             }
         }
     }

@@ -129,6 +129,22 @@ async fn a_broken_change_is_located_and_the_old_code_goes_on() {
 }
 
 #[tokio::test]
+async fn a_server_that_throws_while_it_loads_replaces_nothing() {
+    let app = App::serve(counting(), &[]).await;
+    assert_eq!(app.get("/").await.json()["version"], "one");
+    write(app.folder(), "counter.js", &counter("two"));
+    write(app.folder(), "server.js", "\nnull.x;\nexport default {};");
+    app.wrote("server.js:2:6").await;
+    app.wrote("portside: not reloaded, the previous code still runs")
+        .await;
+    assert_eq!(app.get("/").await.json()["version"], "one");
+
+    write(app.folder(), "server.js", SERVER);
+    app.wrote("portside: reloaded").await;
+    assert_eq!(app.get("/").await.json()["version"], "two");
+}
+
+#[tokio::test]
 async fn stack_traces_lead_to_the_sources() {
     let server = r#"import { fail } from "./lib/fail.ts";
 import twice from "twice";

@@ -1,7 +1,7 @@
 //! An application in this process: made from a class and a store, answering requests until it is shut down.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -18,8 +18,10 @@ use portside_worker::host::{Fabric, Identity, Level, Log, LogLine};
 use portside_worker::link::{Failure, Opening, Receive};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::alarms::Alarms;
+use crate::count::One;
 use crate::memory::Meter;
 use crate::ownership::Ownership;
 use crate::room::{self, Room};
@@ -28,6 +30,11 @@ use crate::workers::Workers;
 
 /// How long workers may take to finish what they are doing on shutdown.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// How long requests may take to be answered by old code, and workers after that to part from each other. All others wait
+/// meanwhile.
+const ANSWER: Duration = Duration::from_secs(5);
+const PARTING: Duration = Duration::from_millis(500);
 
 /// One revision of a class: code and configuration.
 #[derive(Debug, Clone)]
@@ -71,12 +78,39 @@ pub struct App {
     alarms: Arc<Alarms>,
     workers: Workers,
     room: Room,
-    current: RwLock<(Arc<Class>, Arc<Servers>)>,
+    current: watch::Sender<Current>,
+    /// Held by the one that changes the revision.
+    changing: tokio::sync::Mutex<()>,
     server_count: usize,
     closing: AtomicBool,
     log: LogSink,
     spawner: Handle,
     surroundings: Arc<Surroundings>,
+}
+
+/// What runs.
+struct Current {
+    class: Arc<Class>,
+    servers: Arc<Servers>,
+    /// It is about to be replaced: requests wait.
+    is_leaving: bool,
+}
+
+/// Lets the requests that wait for another revision go on when it is dropped.
+struct Waiting<'a>(&'a App);
+
+impl<'a> Waiting<'a> {
+    fn begin(app: &'a App) -> Self {
+        app.current.send_modify(|current| current.is_leaving = true);
+        Self(app)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let current = &self.0.current;
+        current.send_modify(|current| current.is_leaving = false);
+    }
 }
 
 /// An application as its instances reach it. Weak, for the application owns them.
@@ -124,7 +158,12 @@ impl App {
             alarms: Arc::default(),
             workers: Workers::default(),
             room: Room::new(memory),
-            current: RwLock::new((class.clone(), Arc::new(Servers::new(class, servers)))),
+            current: watch::Sender::new(Current {
+                servers: Arc::new(Servers::new(class.clone(), servers)),
+                class,
+                is_leaving: false,
+            }),
+            changing: tokio::sync::Mutex::default(),
             server_count: servers,
             closing: AtomicBool::new(false),
             log,
@@ -153,36 +192,46 @@ impl App {
         app
     }
 
-    /// Evaluates the server's module in an instance of its own, which serves nobody. What it says to workers waits
-    /// until this process is active, so a module that asks them something before it is done counts as sound.
+    /// Evaluates the server's module in an instance of its own, which serves nobody. If this process is not active, what
+    /// the module says to workers waits, so one that asks them something before it is done counts as sound.
     ///
     /// # Errors
     /// Why the module cannot be used, with the place.
     pub async fn try_out(&self) -> Result<(), String> {
-        match self.itself.upgrade() {
-            Some(app) => servers::try_out(&app).await,
-            None => Ok(()),
-        }
+        servers::try_out(self, &self.class()).await
     }
 
-    /// Runs another revision from now on. State and alarms stay; instances of the old one end when their requests have,
-    /// workers at once, their ports closed. Sockets of the old servers are closed with 1012 after a moment.
-    pub fn replace(&self, class: Class) {
+    /// Runs another revision from now on. State and alarms stay.
+    ///
+    /// One revision runs at a time: new requests wait until those before them are answered by the old code, for some
+    /// seconds at most; then workers are stopped, with the ports that are open still, and the new code begins. Responses
+    /// that stream, and requests that took too long, keep their servers of the old code for some seconds more. Its sockets
+    /// are closed with 1012.
+    ///
+    /// # Errors
+    /// The module of the new server cannot be loaded, for this reason. Nothing has changed then.
+    pub async fn replace(&self, class: Class) -> Result<(), String> {
         let class = Arc::new(class);
+        servers::try_out(self, &class).await?;
+        let _one_at_a_time = self.changing.lock().await;
+        let waiting = Waiting::begin(self);
+        if timeout(ANSWER, self.servers().answered()).await.is_err() {
+            tracing::warn!("some requests were not answered in time by the code before");
+        }
+        self.workers.stop_all(Stop::WhenQuiet);
+        // Open ports, and handlers that take long, do not keep a worker of old code awake for longer.
+        let _ = timeout(PARTING, self.workers.all_asleep()).await;
         let servers = Arc::new(Servers::new(class.clone(), self.server_count));
-        let (_, old) = {
-            let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(&mut *current, (class, servers))
-        };
-        self.workers.forget_crashes();
-        // Open ports do not keep a worker of old code awake.
-        self.workers.stop_all(Stop::WhenFlushed);
-        self.spawn(async move {
-            old.stop(Stop::WhenQuiet);
-            // Open sockets do not keep a server once its requests are answered.
-            let _ = tokio::time::timeout(GRACE, old.answered()).await;
-            old.stop(Stop::WhenFlushed);
+        let old = self.servers();
+        self.current.send_modify(|current| {
+            current.class = class;
+            current.servers = servers;
         });
+        self.workers.stop_all(Stop::WhenFlushed);
+        self.workers.forget_crashes();
+        drop(waiting);
+        self.spawn(async move { old.retire().await });
+        Ok(())
     }
 
     /// Ends every instance after its writes, and gives the shards up. Call when no more requests come.
@@ -190,15 +239,9 @@ impl App {
         self.closing.store(true, Ordering::Relaxed);
         self.servers().stop(Stop::WhenQuiet);
         self.workers.stop_all(Stop::WhenQuiet);
-        if tokio::time::timeout(GRACE, self.workers.all_asleep())
-            .await
-            .is_err()
-        {
+        if timeout(GRACE, self.workers.all_asleep()).await.is_err() {
             self.workers.stop_all(Stop::WhenFlushed);
-            if tokio::time::timeout(GRACE, self.workers.all_asleep())
-                .await
-                .is_err()
-            {
+            if timeout(GRACE, self.workers.all_asleep()).await.is_err() {
                 tracing::warn!(
                     workers = self.workers.count(),
                     "workers did not stop in time"
@@ -210,19 +253,26 @@ impl App {
     }
 
     pub(crate) fn class(&self) -> Arc<Class> {
-        self.current
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .0
-            .clone()
+        self.current.borrow().class.clone()
     }
 
     fn servers(&self) -> Arc<Servers> {
-        self.current
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .1
-            .clone()
+        self.current.borrow().servers.clone()
+    }
+
+    /// The servers for a request, which counts as one of theirs until it is answered.
+    async fn servers_for_request(&self) -> (Arc<Servers>, One) {
+        loop {
+            {
+                let current = self.current.borrow();
+                if !current.is_leaving {
+                    return (current.servers.clone(), current.servers.will_answer());
+                }
+            }
+            let mut changes = self.current.subscribe();
+            // The sender lives as long as `self`.
+            let _ = changes.wait_for(|current| !current.is_leaving).await;
+        }
     }
 
     pub(crate) fn isolates(&self) -> &IsolatePool {
@@ -290,7 +340,11 @@ impl Application for App {
                 .upgrade()
                 .filter(|app| !app.is_closing())
                 .ok_or(FetchError::ShuttingDown)?;
-            self.servers().fetch(&app, request).await
+            let (servers, _unanswered) = self.servers_for_request().await;
+            if app.is_closing() {
+                return Err(FetchError::ShuttingDown);
+            }
+            servers.fetch(&app, request).await
         }
         .boxed()
     }

@@ -8,6 +8,7 @@ pub mod admin;
 mod alarms;
 mod app;
 mod clock;
+mod count;
 mod crashes;
 mod ledger;
 pub mod memory;

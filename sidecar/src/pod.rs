@@ -4,14 +4,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::FutureExt;
 use futures::future::BoxFuture;
-use futures::{FutureExt, StreamExt};
 use portside_crds::sidecar::{self, State};
 use portside_exchange::{Application, Body, FetchError, Request, Response};
-use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::app::App;
+use crate::count::Count;
 use crate::metrics::Metrics;
 use crate::ownership::{Ownership, Role};
 
@@ -117,22 +117,10 @@ impl Pod {
         if let Ok(response) = &mut answer {
             // Only a pod says this of itself: the gateway would send the request again.
             response.headers.remove(sidecar::STATE_HEADER);
-            response.body = self.counted(std::mem::replace(&mut response.body, Body::Empty));
+            let body = std::mem::replace(&mut response.body, Body::Empty);
+            response.body = self.streaming.one().with(body);
         }
         answer
-    }
-
-    /// The same body, counted while it streams.
-    fn counted(&self, body: Body) -> Body {
-        match body {
-            Body::Stream(stream) => {
-                let one = self.streaming.one();
-                Body::Stream(Box::pin(stream.inspect(move |_| {
-                    let _held = &one; // and dropped with the stream
-                })))
-            }
-            body => body,
-        }
     }
 
     /// 421 (RFC 9110 section 15.5.20), with the reason for the gateway.
@@ -161,31 +149,5 @@ impl Pod {
 impl Application for Pod {
     fn fetch(&self, request: Request) -> BoxFuture<'_, Result<Response, FetchError>> {
         self.answer(request).boxed()
-    }
-}
-
-/// How many of something there are.
-#[derive(Default)]
-struct Count(Arc<watch::Sender<usize>>);
-
-impl Count {
-    /// Counts one, until it is dropped.
-    fn one(&self) -> One {
-        self.0.send_modify(|count| *count += 1);
-        One(self.0.clone())
-    }
-
-    /// Returns when there is none.
-    async fn none(&self) {
-        // The sender is ours: it does not go away.
-        let _ = self.0.subscribe().wait_for(|count| *count == 0).await;
-    }
-}
-
-struct One(Arc<watch::Sender<usize>>);
-
-impl Drop for One {
-    fn drop(&mut self) {
-        self.0.send_modify(|count| *count -= 1);
     }
 }

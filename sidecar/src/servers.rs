@@ -1,16 +1,20 @@
 //! The stateless servers: a few instances of the main module that share the requests.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use portside_core::limits::Limits;
-use portside_exchange::{FetchError, Request, Response};
+use futures::FutureExt;
+use portside_core::alarm::Alarm;
+use portside_core::keys::KeyRange;
+use portside_core::write::{Value, WriteBatch};
+use portside_exchange::{Body, FetchError, Request, Response};
 use portside_runtime::{Place, Start};
 use portside_worker::activation::{End, Failure as Ended};
 use portside_worker::caller::{Call, Refused};
 use portside_worker::event::Stop;
-use portside_worker::host::Identity;
+use portside_worker::host::{CommitTicket, Identity, Ledger, Reading, RequestName};
 use portside_worker::inbox::Inbox;
 use portside_worker::instance::InstanceOptions;
 use portside_worker::link::Failure;
@@ -18,10 +22,14 @@ use portside_worker::storage::Storage;
 use tokio::sync::oneshot;
 
 use crate::app::{App, Class};
+use crate::count::{Count, One};
 use crate::crashes::Crashes;
 
-/// How long a module that is tried out is watched. One that does nothing more has been left alone before that.
+/// How long a process that owns no workers yet waits for a module that is tried out: it may wait for one.
 const TRIAL: Duration = Duration::from_secs(5);
+
+/// How long servers of old code go on for the requests that they have.
+const RETIREMENT: Duration = Duration::from_secs(10);
 
 /// While all are busy with one long-running piece of JavaScript each, more are started, up to this many per core.
 const MAX_PER_CORE: usize = 4;
@@ -36,6 +44,7 @@ pub struct Servers {
     all: Mutex<Vec<Arc<Server>>>,
     usual: usize,
     failures: Failures,
+    unanswered: Count,
 }
 
 /// What keeps the servers' module from being loaded. Servers that were started together fail together: that counts once.
@@ -70,7 +79,10 @@ impl Failures {
 
 struct Server {
     inbox: Arc<Inbox>,
+    /// Those that have no answer yet.
     requests: AtomicUsize,
+    /// The same, and those whose answers stream still.
+    unfinished: Count,
     place: Mutex<Option<Place>>,
 }
 
@@ -89,6 +101,7 @@ struct InFlight {
     server: Arc<Server>,
     call: Call,
     answered: bool,
+    unfinished: Option<One>,
 }
 
 impl Drop for InFlight {
@@ -108,6 +121,7 @@ impl Servers {
             all: Mutex::default(),
             usual: usual.max(1),
             failures: Failures::default(),
+            unanswered: Count::default(),
         }
     }
 
@@ -125,10 +139,20 @@ impl Servers {
         let answer = tokio::time::timeout(self.class.limits.request, &mut in_flight.call.answer);
         let answer = answer.await.map_err(|_| FetchError::TimedOut)?;
         in_flight.answered = true;
-        answer.unwrap_or_else(|_| {
+        let mut answer = answer.unwrap_or_else(|_| {
             let reason = "the server's instance ended before it answered".to_owned();
             Err(FetchError::Failed(reason))
-        })
+        });
+        if let (Ok(response), Some(unfinished)) = (&mut answer, in_flight.unfinished.take()) {
+            let body = std::mem::replace(&mut response.body, Body::Empty);
+            response.body = unfinished.with(body);
+        }
+        answer
+    }
+
+    /// Counts a request until it is answered. For whoever is about to [`Servers::fetch`].
+    pub fn will_answer(&self) -> One {
+        self.unanswered.one()
     }
 
     fn send(
@@ -142,6 +166,7 @@ impl Servers {
                 Ok(call) => {
                     server.requests.fetch_add(1, Ordering::Relaxed);
                     return Ok(InFlight {
+                        unfinished: Some(server.unfinished.one()),
                         server,
                         call,
                         answered: false,
@@ -190,6 +215,7 @@ impl Servers {
         let server = Arc::new(Server {
             inbox: Arc::new(Inbox::new(limits.inbox_messages, limits.inbox_bytes)),
             requests: AtomicUsize::new(0),
+            unfinished: Count::default(),
             place: Mutex::default(),
         });
         all.push(server.clone());
@@ -203,15 +229,18 @@ impl Servers {
 
     /// Returns when every request has its response.
     pub async fn answered(&self) {
-        /// How often to look; nobody waits for this.
-        const LOOK: Duration = Duration::from_millis(50);
-        while self
-            .lock()
-            .iter()
-            .any(|server| server.requests.load(Ordering::Relaxed) > 0)
-        {
-            tokio::time::sleep(LOOK).await;
-        }
+        self.unanswered.none().await;
+    }
+
+    /// Ends each server once it has finished its requests, or when their time is up; then its sockets are closed with 1012.
+    pub async fn retire(&self) {
+        self.stop(Stop::WhenQuiet);
+        let servers = self.lock().clone();
+        let each = servers.iter().map(|server| async move {
+            let _ = tokio::time::timeout(RETIREMENT, server.unfinished.none()).await;
+            server.inbox.stop(Stop::WhenFlushed);
+        });
+        futures::future::join_all(each).await;
     }
 
     /// Asks every server to end.
@@ -223,54 +252,102 @@ impl Servers {
 }
 
 /// What an instance of the server is started with.
-fn instance(app: &App, class: &Class, limits: Arc<Limits>, inbox: Arc<Inbox>) -> Start {
+fn instance(app: &App, class: &Class, inbox: Arc<Inbox>, ledger: Option<Arc<dyn Ledger>>) -> Start {
     Start {
         options: InstanceOptions {
             identity: Identity::Server,
             bundle: class.bundle.clone(),
-            limits,
+            limits: class.limits.clone(),
             input_gate: false,
             env: class.env.clone(),
             storage: Storage::default(),
             inbox,
             fabric: app.surroundings(),
-            ledger: None,
+            ledger,
             log: app.surroundings(),
         },
         module: class.bundle.main.clone(),
     }
 }
 
-/// Evaluates the present class's module, as [`App::try_out`] says.
-pub async fn try_out(app: &App) -> Result<(), String> {
-    let class = app.class();
-    let limits = Limits {
-        // It ends as soon as it has nothing to do.
-        idle: Duration::from_millis(1),
-        ..(*class.limits).clone()
-    };
+/// Evaluates a class's main module, as [`App::try_out`] says.
+pub async fn try_out(app: &App, class: &Class) -> Result<(), String> {
+    let limits = &class.limits;
     let inbox = Arc::new(Inbox::new(limits.inbox_messages, limits.inbox_bytes));
-    let start = instance(app, &class, Arc::new(limits), inbox.clone());
+    // Whatever it has begun is not waited for.
+    let _stop = StopOnDrop(inbox.clone());
+    let (loaded, is_loaded) = oneshot::channel();
+    let trial = Trial(Mutex::new(Some(loaded)));
+    let start = instance(app, class, inbox, Some(Arc::new(trial)));
     let (ended, end) = oneshot::channel();
     let started = app.isolates().start(start, move |end| {
         let _ = ended.send(end);
     });
     started.map_err(|error| format!("no thread could be started: {error}"))?;
-    match tokio::time::timeout(TRIAL, end).await {
-        Ok(Ok(End::Failed(failure))) => Err(failure.to_string()),
-        Ok(_) => Ok(()),
-        Err(_) => {
-            // It need not wait for what it has begun.
-            inbox.stop(Stop::WhenFlushed);
-            Ok(())
+    let trial = async {
+        // The trial is dropped with the instance.
+        if is_loaded.await.is_ok() {
+            return Ok(());
         }
+        match end.await {
+            Ok(End::Failed(failure)) => Err(failure.to_string()),
+            _ => Ok(()),
+        }
+    };
+    if app.ownership().is_active() {
+        return trial.await;
+    }
+    tokio::time::timeout(TRIAL, trial).await.unwrap_or(Ok(()))
+}
+
+/// Tells when the module of a server that is tried out is evaluated.
+struct Trial(Mutex<Option<oneshot::Sender<()>>>);
+
+const NO_STORAGE: &str = "a server has no storage";
+
+impl Ledger for Trial {
+    fn commit(&self, _: WriteBatch, _: Option<RequestName>, ticket: CommitTicket) {
+        ticket.settle(Err(NO_STORAGE.to_owned()));
+    }
+
+    fn read(&self, _: Vec<String>) -> Reading<BTreeMap<String, Value>> {
+        std::future::ready(Err(NO_STORAGE.to_owned())).boxed()
+    }
+
+    fn list(&self, _: KeyRange) -> Reading<Vec<(String, Value)>> {
+        std::future::ready(Err(NO_STORAGE.to_owned())).boxed()
+    }
+
+    fn is_leased(&self) -> bool {
+        true
+    }
+
+    fn is_owned(&self) -> bool {
+        true
+    }
+
+    fn loaded(&self) {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(loaded) = waiting.take() {
+            // Nobody may be waiting any more.
+            let _ = loaded.send(());
+        }
+    }
+
+    fn alarm_outdated(&self, _: Alarm) {}
+}
+
+struct StopOnDrop(Arc<Inbox>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.stop(Stop::WhenFlushed);
     }
 }
 
 /// Starts an instance of the server; the error says why there is none.
 fn start(app: &Arc<App>, servers: &Arc<Servers>, server: &Arc<Server>) -> Result<(), String> {
-    let class = &servers.class;
-    let start = instance(app, class, class.limits.clone(), server.inbox.clone());
+    let start = instance(app, &servers.class, server.inbox.clone(), None);
     let (ended_app, ended_servers, ended_server) = (app.clone(), servers.clone(), server.clone());
     let began = Instant::now();
     let started = app.isolates().start(start, move |end| {

@@ -260,8 +260,12 @@ async fn follow_env(dir: PathBuf, manifest: Option<Manifest>, mut class: Class, 
             Ok(env) if env == *class.env => {}
             Ok(env) => {
                 class.env = Arc::new(env);
-                app.replace(class.clone());
-                tracing::info!("the env has changed: reloaded");
+                match app.replace(class.clone()).await {
+                    Ok(()) => tracing::info!("the env has changed: reloaded"),
+                    Err(why) => {
+                        tracing::error!(%why, "the server cannot be loaded with the new env: the present one stays");
+                    }
+                }
             }
             Err(_) => tracing::warn!("a value of the env is gone: the present ones stay"),
         }

@@ -239,6 +239,11 @@ impl TestApp {
         assert!(met, "no {text:?} in {:?}", self.log.lock().unwrap());
     }
 
+    /// Runs another revision.
+    pub async fn replace(&self, class: Class) -> Result<(), String> {
+        self.app.replace(class).await
+    }
+
     /// Ends it in order; gives its store for the next start.
     pub async fn stop(self) -> Arc<dyn Store> {
         self.app.shut_down().await;

@@ -16,6 +16,7 @@ mod leaving;
 mod platform;
 mod pods;
 mod reads;
+mod reloads;
 mod room;
 mod surface;
 mod turns;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
             ("leaving", leaving::CASES),
             ("pods", pods::CASES),
             ("reads", reads::CASES),
+            ("reloads", reloads::CASES),
             ("room", room::CASES),
             ("surface", surface::CASES),
             ("turns", turns::CASES),

@@ -244,7 +244,7 @@ async fn r075_new_code_takes_over() {
     let app = lab(&version(1)).start().await;
     assert_eq!(app.text("/w/version").await, "1");
     assert_eq!(app.text("/w/count").await, "1");
-    app.app.replace(lab(&version(2)).class());
+    app.replace(lab(&version(2)).class()).await.unwrap();
     recovers(&app, "/w/version", "2").await;
     assert_eq!(app.text("/w/count").await, "2");
     app.stop().await;

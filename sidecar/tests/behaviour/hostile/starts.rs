@@ -45,7 +45,7 @@ async fn top_level(code: &str) {
     let broken = broken.class();
     let app = healthy.start().await;
     assert_eq!(app.text("/victim/keep").await, "kept");
-    app.app.replace(broken);
+    app.replace(broken).await.unwrap();
     recovers(&app, "/neighbour/ping", "pong").await;
     for _ in 0..4 {
         let (status, text) = with_neighbours(&app, app.get("/victim/ping")).await;
@@ -59,7 +59,7 @@ async fn top_level(code: &str) {
         .filter(|line| line.text == "evaluated")
         .count();
     assert!(evaluated <= 8, "started {evaluated} times for 4 callers");
-    app.app.replace(repaired);
+    app.replace(repaired).await.unwrap();
     recovers(&app, "/victim/kept", "treasure").await;
     app.stop().await;
 }

@@ -1,0 +1,60 @@
+//! Counts what goes on, for those who wait until nothing does.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures::StreamExt;
+use portside_exchange::Body;
+use tokio::sync::Notify;
+
+/// How many of something there are.
+#[derive(Default)]
+pub struct Count(Arc<Counted>);
+
+#[derive(Default)]
+struct Counted {
+    count: AtomicUsize,
+    none: Notify,
+}
+
+impl Count {
+    /// Counts one, until it is dropped.
+    pub fn one(&self) -> One {
+        self.0.count.fetch_add(1, Ordering::AcqRel);
+        One(self.0.clone())
+    }
+
+    /// Returns when there is none.
+    pub async fn none(&self) {
+        loop {
+            let none = self.0.none.notified();
+            if self.0.count.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            none.await;
+        }
+    }
+}
+
+/// One that is counted.
+pub struct One(Arc<Counted>);
+
+impl One {
+    /// The same body. If it streams, this is counted until it ends.
+    pub fn with(self, body: Body) -> Body {
+        match body {
+            Body::Stream(stream) => Body::Stream(Box::pin(stream.inspect(move |_| {
+                let _held = &self; // and dropped with the stream
+            }))),
+            body => body,
+        }
+    }
+}
+
+impl Drop for One {
+    fn drop(&mut self) {
+        if self.0.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.none.notify_waiters();
+        }
+    }
+}
