@@ -78,19 +78,22 @@ impl Ledger for WorkerLedger {
                 Ok(Outcome::Fenced) => {
                     let worker = &open.worker().key;
                     tracing::warn!(%worker, request_id = request.as_deref(), "a write came too late");
+                    // Before the fence is gone, which would end the instance without a reason.
+                    ticket.settle(Err("another process owns the worker now".to_owned()));
                     app.ownership().lost(fence);
                     app.alarms().settled(worker, alarm, Fate::Refused);
-                    ticket.settle(Err("another process owns the worker now".to_owned()));
                     drop(open);
                 }
-                Err(error) => app.clone().spawn(async move {
-                    // Only in the next epoch does a load tell what became of it.
-                    app.ownership().settle(fence).await;
-                    app.alarms()
-                        .settled(&open.worker().key, alarm, Fate::Unknown);
+                Err(error) => {
                     ticket.settle(Err(error.to_string()));
-                    drop(open);
-                }),
+                    app.clone().spawn(async move {
+                        // Only in the next epoch does a load tell what became of it.
+                        app.ownership().settle(fence).await;
+                        app.alarms()
+                            .settled(&open.worker().key, alarm, Fate::Unknown);
+                        drop(open);
+                    });
+                }
             });
     }
 
