@@ -3,10 +3,38 @@ import { core } from "ext:core/mod.js";
 
 const ops = core.loadExtScript("ext:portside/platform_ops.js");
 
+/** What a failure of the network says, with our settings in place of Deno's. */
+export function explained(text) {
+  return text.replace(
+    /Requires (net access to "[^"]*"), run again with the --allow-net flag/,
+    "$1 is denied: a cloud's metadata service is unless --allow-network or spec.network.allow names it, " +
+      "and so is what --deny-network or spec.network.deny names",
+  );
+}
+
+// What is denied fails as what cannot be reached does.
+const { op_fetch } = ops;
+ops.op_fetch = (...given) => {
+  try {
+    return op_fetch(...given);
+  } catch (error) {
+    if (error?.name !== "NotCapable") throw error;
+    throw new TypeError(`fetch failed: ${explained(error.message)}`);
+  }
+};
+
+/** Why there is no response: where it was to come from, but not the path, which may hold a secret, and the cause. */
+function failure([detail, cause]) {
+  const origin = / for (?:url \()?(\w+:\/\/[^/?#\s)]+)/.exec(detail)?.[1];
+  const why = explained(cause.replace(/^error sending request (?:from \S+ )?for (?:url \(\S*\)|\S+ \(\S+\)): /, ""));
+  return new TypeError(`fetch failed: ${origin === undefined ? "" : `${origin}: `}${why}`, { cause: new Error(why) });
+}
+
 // The bytes of a Location are UTF-8, as of the URL standard; as a header of JavaScript each is a character.
 const { op_fetch_send } = ops;
 ops.op_fetch_send = async (request) => {
   const response = await op_fetch_send(request);
+  if (response.error !== null) throw failure(response.error);
   for (const header of response.headers) {
     if (/^location$/i.test(header[0])) {
       header[1] = header[1].replace(/[^\0-\x7f]/g, (byte) => `%${byte.charCodeAt(0).toString(16).toUpperCase()}`);

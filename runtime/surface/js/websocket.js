@@ -1,5 +1,7 @@
 // The WebSocket that connects to others, as the WebSockets standard wants it. Numbers of sections are that standard's.
 import { core } from "ext:core/mod.js";
+import { logWarning } from "ext:portside/handlers.js";
+import { explained } from "ext:portside/mended.js";
 const {
   op_websocket_binary,
   op_websocket_buffered,
@@ -213,10 +215,16 @@ export class WebSocket extends EventTarget {
       const news = await op_websocket_next(this.#number);
       if (this.#state === CLOSED) return;
       if (news.type === "close") this.#over(news.code, news.reason, true);
-      else if (news.type === "failed") this.#over(LOST, "", false);
+      else if (news.type === "failed") this.#failed(news.why);
       else if (news.type === "open") this.#opened(news);
       else this.#received(news.data);
     }
+  }
+
+  /** Logs why it did not open: the application is not to learn that from the event (section 9.3.4). */
+  #failed(why) {
+    if (this.#state === CONNECTING && why !== "") logWarning(`WebSocket to ${this.#url.host}: ${explained(why)}`);
+    this.#over(LOST, "", false);
   }
 
   #opened({ protocol, extensions }) {

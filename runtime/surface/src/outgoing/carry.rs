@@ -40,16 +40,18 @@ pub(super) struct Ends {
 }
 
 /// Connects, and carries messages until either side is done. Messages received are of at most `limit` bytes.
-pub(super) async fn run(client: Client, target: Target, limit: usize, ends: Ends) {
+///
+/// # Errors
+/// It did not open; the text says why.
+pub(super) async fn run(
+    client: Client,
+    target: Target,
+    limit: usize,
+    ends: Ends,
+) -> Result<(), String> {
     let connected = timeout(CONNECT_TIMEOUT, connect(&client, target)).await;
-    let (agreed, upgraded) = match connected {
-        Ok(Ok(connected)) => connected,
-        Ok(Err(error)) => {
-            tracing::debug!(%error, "a WebSocket did not open");
-            return;
-        }
-        Err(_) => return,
-    };
+    let connected = connected.map_err(|_| "nobody has answered in time".to_owned())?;
+    let (agreed, upgraded) = connected.map_err(|error| chain(&*error))?;
     let deflate = agreed.deflate;
     let heard = ends.heard.clone();
     // JavaScript that is gone needs to hear of nothing.
@@ -62,6 +64,19 @@ pub(super) async fn run(client: Client, target: Target, limit: usize, ends: Ends
     let reader = Reader::new(read, decoder);
     let writer = Writer::new(write, Encoder::new(Role::Client, deflate));
     carry(reader, writer, incoming, ends).await;
+    Ok(())
+}
+
+/// An error and what it came from.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut said = vec![error.to_string()];
+    let mut source = error.source();
+    while let Some(error) = source {
+        said.push(error.to_string());
+        source = error.source();
+    }
+    said.dedup();
+    said.join(": ")
 }
 
 /// Whether JavaScript has closed, and whether the peer still takes what was sent before.

@@ -58,10 +58,13 @@ impl Target {
 }
 
 /// Whether an isolate may connect there by its name. A name's addresses are judged when it is resolved.
-pub(super) fn is_allowed(permissions: &mut PermissionsContainer, target: &Target) -> bool {
+///
+/// # Errors
+/// It may not; the text says so.
+pub(super) fn check(permissions: &mut PermissionsContainer, target: &Target) -> Result<(), String> {
     permissions
         .check_net_url(&target.url, "new WebSocket()")
-        .is_ok()
+        .map_err(|error| error.to_string())
 }
 
 /// Connects and shakes hands. Redirects are not followed. Dropping the future ends the connection.

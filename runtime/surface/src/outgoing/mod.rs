@@ -29,6 +29,8 @@ use connect::Target;
 /// What comes from a connection's task. Its end without a close is a failure.
 enum Heard {
     Open(Agreed),
+    /// It did not open, for this reason.
+    Failed(String),
     Delivery(Delivery),
 }
 
@@ -94,7 +96,7 @@ pub(crate) fn op_websocket_open(
     let target = Target::new(&url, authorization, protocols)
         .map_err(|error| JsErrorBox::new("DOMExceptionSyntaxError", error.to_string()))?;
     // The target is judged as it is now; only reaching for it waits.
-    let allowed = connect::is_allowed(state.borrow_mut::<PermissionsContainer>(), &target);
+    let allowed = connect::check(state.borrow_mut::<PermissionsContainer>(), &target);
     let client = deno_fetch::get_or_create_client_from_state(state);
     let (permit, limit) = {
         let mut instance = state.borrow::<Shared>().borrow_mut();
@@ -121,8 +123,14 @@ pub(crate) fn op_websocket_open(
             return;
         }
         // What fails here fails as a peer does that cannot be reached.
-        if let (true, Ok(client)) = (allowed, client) {
-            carry::run(client, target, limit, ends).await;
+        let heard = ends.heard.clone();
+        let ready = allowed.and_then(|()| client.map_err(|error| error.to_string()));
+        let ran = match ready {
+            Ok(client) => carry::run(client, target, limit, ends).await,
+            Err(why) => Err(why),
+        };
+        if let Err(why) = ran {
+            let _ = heard.send(Heard::Failed(why));
         }
     });
     let connections = state.borrow_mut::<Connections>();
@@ -236,7 +244,17 @@ pub(crate) enum News {
         code: u16,
         reason: String,
     },
-    Failed,
+    Failed {
+        /// Why it did not open; empty if it did, or nobody knows.
+        why: String,
+    },
+}
+
+impl News {
+    fn lost() -> Self {
+        let why = String::new();
+        Self::Failed { why }
+    }
 }
 
 /// The next news of a connection; what comes after a close or a failure is a failure.
@@ -249,11 +267,12 @@ pub(crate) async fn op_websocket_next(state: Rc<RefCell<OpState>>, #[smi] id: u3
         connections.open.get(&id).map(|open| Rc::clone(&open.heard))
     };
     let Some(heard) = heard else {
-        return News::Failed;
+        return News::lost();
     };
     let next = heard.lock().await.recv().await;
     match next {
-        None => News::Failed,
+        None => News::lost(),
+        Some(Heard::Failed(why)) => News::Failed { why },
         Some(Heard::Open(Agreed {
             protocol,
             extensions,
@@ -271,7 +290,7 @@ pub(crate) async fn op_websocket_next(state: Rc<RefCell<OpState>>, #[smi] id: u3
             },
             Message::Close {
                 code: code::LOST, ..
-            } => News::Failed,
+            } => News::lost(),
             Message::Close { code, reason } => News::Close { code, reason },
         },
     }

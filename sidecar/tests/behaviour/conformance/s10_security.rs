@@ -53,7 +53,8 @@ async fn r078_workers_may_fetch() {
           return `${response.status} ${await response.text()}`;
         },
         denied: (url) => fetch(url).then(() => "connected", (error) => String(error)),
-        unreachable: (url) => fetch(url).then(() => "connected", (error) => error.name),
+        unreachable: (url) => fetch(url).then(() => "connected", (error) => `${error}, ${error.cause}`),
+        socket: (url) => new Promise((resolve) => new WebSocket(url).onclose = ({ code }) => resolve(code)),
     };"#;
     let app = lab(user).start().await;
     assert_eq!(
@@ -71,13 +72,26 @@ async fn r078_workers_may_fetch() {
         "168.63.129.16",
     ] {
         let denied = app.text(&format!("/w/denied?http://{metadata}/")).await;
-        assert!(denied.contains("net access"), "{metadata}: {denied}");
+        assert!(
+            denied.starts_with("TypeError: fetch failed: net access to \"")
+                && denied.contains(":80\" is denied"),
+            "{metadata}: {denied}"
+        );
+        assert!(denied.contains("--allow-network"), "{denied}");
+        assert!(denied.contains("spec.network.allow"), "{denied}");
     }
+    assert_eq!(app.text("/w/socket?ws://169.254.169.254/").await, "1006");
+    app.expect_log("WebSocket to 169.254.169.254: net access to \"169.254.169.254:80\" is denied")
+        .await;
     // Nobody listens there any more.
-    assert_eq!(
-        app.text(&format!("/w/unreachable?http://{address}/")).await,
-        "TypeError"
-    );
+    let unreachable = app
+        .text(&format!("/w/unreachable?http://{address}/secret?secret"))
+        .await;
+    let (said, cause) = unreachable.split_once(", Error: ").unwrap();
+    let why = said.strip_prefix(&format!("TypeError: fetch failed: http://{address}: "));
+    assert_eq!(why, Some(cause), "{unreachable}");
+    assert!(cause.to_lowercase().contains("refused"), "{unreachable}");
+    assert!(!unreachable.contains("secret"), "{unreachable}");
     app.stop().await;
 }
 
