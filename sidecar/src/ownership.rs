@@ -401,7 +401,9 @@ fn known<T>(result: StoreResult<T>) -> Result<T, FateUnknown> {
 fn report(before: Role, role: Role, ended: Option<Ended>) {
     match (before, role, ended) {
         (_, Role::Over, Some(Ended::DeclaredDead)) => {
-            tracing::error!("this process was declared dead: it takes no more writes");
+            tracing::error!(
+                "another process has taken over, because this one did not renew its lease: it takes no more writes and must be started anew"
+            );
         }
         (_, Role::Over, Some(Ended::StoreWentBack)) => {
             tracing::error!(

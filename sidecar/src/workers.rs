@@ -24,6 +24,7 @@ use tokio::sync::Notify;
 use crate::app::App;
 use crate::crashes::Crashes;
 use crate::ledger::WorkerLedger;
+use crate::ownership::Role;
 use crate::room::{self, Starting};
 
 /// Keys and bytes read with a wake. A worker with less never asks the store again.
@@ -379,8 +380,13 @@ async fn start(app: Arc<App>, worker: Arc<Worker>) {
         Ok((fence, loaded)) => return run(app, worker, fence, loaded),
         Err(reason) => reason,
     };
-    let source = Identity::Worker(worker.key.clone());
-    app.log_error(&source, reason.text());
+    // That this process has lost everything was said once.
+    let said =
+        matches!(reason, NotLoaded::NotOurs) && *app.ownership().role().borrow() == Role::Over;
+    if !said {
+        let source = Identity::Worker(worker.key.clone());
+        app.log_error(&source, reason.text());
+    }
     match reason {
         // Whoever owns it now is there for the next call; nothing is wrong with the worker.
         NotLoaded::NotOurs => {
