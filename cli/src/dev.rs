@@ -1,6 +1,6 @@
 //! `portside dev`
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,7 +11,7 @@ use anyhow::{Context, anyhow};
 use portside_bundle::{Bundled, Manifest, Options, Problem};
 use portside_core::bundle::BundleDigest;
 use portside_core::limits::Limits;
-use portside_frontdoor::{Config as DoorConfig, FrontDoor, IpNet, TrustedProxies};
+use portside_frontdoor::{Config as DoorConfig, FrontDoor, IpNet, TrustedProxies, network};
 use portside_runtime::IsolatePool;
 use portside_sidecar::{App, Class, Config, Ownership};
 use tokio::signal::unix::{SignalKind, signal};
@@ -38,8 +38,8 @@ pub struct Args {
     /// The port to listen on; 0 takes a free one
     #[arg(short, long, default_value_t = 8080)]
     port: u16,
-    /// The address to listen on
-    #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    /// The address to listen on, or a name of it
+    #[arg(long, value_parser = host, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     host: IpAddr,
     /// Where state is kept: sqlite:PATH or postgres://…; by default a file in DIR/.portside
     #[arg(
@@ -56,7 +56,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     env_file: Option<PathBuf>,
     /// Networks whose x-forwarded-* headers are believed; may be given more than once
-    #[arg(long, value_name = "CIDR")]
+    #[arg(long, value_parser = network, value_name = "CIDR")]
     trusted_proxy: Vec<IpNet>,
     #[command(flatten)]
     network: NetworkArgs,
@@ -219,6 +219,22 @@ impl Source {
     }
 }
 
+/// An address, or the one that a name has; the IPv4 one if it has both.
+fn host(text: &str) -> Result<IpAddr, String> {
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    let found: Vec<_> = (text, 0).to_socket_addrs().into_iter().flatten().collect();
+    let found = found
+        .iter()
+        .find(|address| address.is_ipv4())
+        .or(found.first());
+    found.map(SocketAddr::ip).ok_or_else(|| {
+        "an IP address or a name of this machine is wanted, such as 127.0.0.1, 0.0.0.0 or localhost"
+            .to_owned()
+    })
+}
+
 fn default_store(dir: &Path) -> anyhow::Result<String> {
     let state = dir.join(".portside");
     std::fs::create_dir_all(&state).with_context(|| format!("cannot make {}", state.display()))?;
@@ -308,4 +324,17 @@ fn println_flushed(line: &str) {
     let mut out = std::io::stdout().lock();
     // Nobody may be reading.
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_an_address_or_a_name() {
+        assert_eq!(host("0.0.0.0"), Ok(Ipv4Addr::UNSPECIFIED.into()));
+        assert_eq!(host("::1"), Ok("::1".parse().unwrap()));
+        assert!(host("localhost").unwrap().is_loopback());
+        assert!(host("not a name").unwrap_err().contains("is wanted"));
+    }
 }

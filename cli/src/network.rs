@@ -1,17 +1,17 @@
 //! Arguments for what the application may reach on the network.
 
 use portside_bundle::Manifest;
-use portside_frontdoor::IpNet;
+use portside_frontdoor::{IpNet, network};
 use portside_runtime::surface::network::NetworkRules;
 
 /// Networks that are out of the application's reach. The metadata services of clouds are, unless they are allowed.
 #[derive(clap::Args, Debug)]
 pub struct NetworkArgs {
     /// Networks that the application's fetch and WebSocket may not reach; may be given more than once
-    #[arg(long, value_name = "CIDR")]
+    #[arg(long, value_parser = network, value_name = "CIDR")]
     deny_network: Vec<IpNet>,
     /// Metadata services of clouds in this network are not denied; may be given more than once
-    #[arg(long, value_name = "CIDR")]
+    #[arg(long, value_parser = network, value_name = "CIDR")]
     allow_network: Vec<IpNet>,
 }
 

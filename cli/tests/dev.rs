@@ -312,6 +312,24 @@ async fn what_cannot_start_says_why() {
             1,
             "the store's URL must begin with sqlite:",
         ),
+        (
+            &none,
+            &["dev", "--host", "not a name"],
+            2,
+            "an IP address or a name of this machine is wanted, such as 127.0.0.1, 0.0.0.0 or localhost",
+        ),
+        (
+            &none,
+            &["dev", "--deny-network", "1.2.3.4/99"],
+            2,
+            "the prefix of an IPv4 network is at most 32",
+        ),
+        (
+            &none,
+            &["dev", "--trusted-proxy", "10.0.0.0"],
+            2,
+            "a network is wanted, such as 10.0.0.0/8 or fd00::/8",
+        ),
         (&none, &["dev"], 1, "no server found"),
         (&broken, &["dev"], 1, "server.js:3:2: "),
     ] {

@@ -99,3 +99,40 @@ impl TrustedProxies {
         }
     }
 }
+
+/// Reads a network as an operator writes it.
+///
+/// # Errors
+/// It is none; the text says what is wanted.
+pub fn network(text: &str) -> Result<IpNet, &'static str> {
+    text.parse().map_err(|_| {
+        let address = text.split_once('/').map(|(address, _)| address.parse());
+        match address {
+            Some(Ok(IpAddr::V4(_))) => "the prefix of an IPv4 network is at most 32",
+            Some(Ok(IpAddr::V6(_))) => "the prefix of an IPv6 network is at most 128",
+            _ => "a network is wanted, such as 10.0.0.0/8 or fd00::/8",
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_network_is_told_what_is_wrong_with_it() {
+        assert_eq!(network("10.0.0.0/8"), Ok("10.0.0.0/8".parse().unwrap()));
+        assert_eq!(network("fd00::/8"), Ok("fd00::/8".parse().unwrap()));
+        for (text, said) in [
+            ("1.2.3.4/99", "IPv4 network is at most 32"),
+            ("1.2.3.4/x", "IPv4 network is at most 32"),
+            ("fd00::/129", "IPv6 network is at most 128"),
+            ("1.2.3.4", "a network is wanted"),
+            ("local/8", "a network is wanted"),
+            ("", "a network is wanted"),
+        ] {
+            let error = network(text).unwrap_err();
+            assert!(error.contains(said), "{text}: {error}");
+        }
+    }
+}

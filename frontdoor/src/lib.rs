@@ -17,7 +17,7 @@ mod response;
 mod server;
 mod websocket;
 
-pub use config::{Config, TrustedProxies};
+pub use config::{Config, TrustedProxies, network};
 pub use ipnet::IpNet;
 pub use portside_exchange::Application;
 pub use server::FrontDoor;

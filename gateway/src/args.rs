@@ -8,7 +8,7 @@ use anyhow::Context;
 use clap::{ArgAction, Parser};
 use portside_admin::{Admin, LogArgs, Readiness, count_panics};
 use portside_crds::quantity;
-use portside_frontdoor::{Config, FrontDoor, IpNet, TrustedProxies};
+use portside_frontdoor::{Config, FrontDoor, IpNet, TrustedProxies, network};
 use prometheus_client::registry::Registry;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{sleep, timeout};
@@ -58,6 +58,7 @@ pub struct Args {
         long,
         env = "PORTSIDE_TRUSTED_PROXIES",
         value_delimiter = ',',
+        value_parser = network,
         value_name = "CIDR"
     )]
     trusted_proxy: Vec<IpNet>,
