@@ -330,6 +330,18 @@ async fn what_cannot_start_says_why() {
             2,
             "a network is wanted, such as 10.0.0.0/8 or fd00::/8",
         ),
+        (
+            &counting(),
+            &["dev", "--store", "sqlite:nowhere/x.db"],
+            1,
+            "there is no folder nowhere",
+        ),
+        (
+            &counting(),
+            &["dev", "--store", "sqlite:/tmp"],
+            1,
+            "/tmp is a folder: a file is wanted",
+        ),
         (&none, &["dev"], 1, "no server found"),
         (&broken, &["dev"], 1, "server.js:3:2: "),
     ] {

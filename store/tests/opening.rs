@@ -31,7 +31,13 @@ async fn sqlite_wants_a_file_in_a_folder_that_exists() {
     let path = folder.path().join("missing/state.db");
     let message = refusal(&format!("sqlite:{}", path.display())).await;
     assert!(message.contains("missing/state.db"), "{message}");
-    assert!(message.contains("folder must exist"), "{message}");
+    assert!(message.contains("there is no folder"), "{message}");
+    let path = folder.path().display().to_string();
+    let message = refusal(&format!("sqlite:{path}")).await;
+    assert!(
+        message.contains(&format!("{path} is a folder")),
+        "{message}"
+    );
 
     std::fs::write(folder.path().join("text"), "no database ".repeat(1000)).unwrap();
     let path = folder.path().join("text");
@@ -101,4 +107,15 @@ async fn a_restarted_postgres_is_found_again() {
         assert!(failures < 10);
     }
     assert!(store.renew(pod, 1, true).await.unwrap());
+}
+
+/// sqlx would show a line, too: of the server's source, where the error was raised.
+#[tokio::test]
+async fn a_database_that_does_not_exist_is_named_without_a_line() {
+    let server = PostgresServer::start();
+    let url = server.database().await;
+    let (place, parameters) = url.split_once('?').unwrap_or((&url, ""));
+    let (start, _) = place.rsplit_once('/').unwrap();
+    let message = refusal(&format!("{start}/nodb?{parameters}")).await;
+    assert!(message.ends_with("\"nodb\" does not exist"), "{message}");
 }

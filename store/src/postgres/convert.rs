@@ -13,6 +13,8 @@ impl From<sqlx::Error> for Error {
             sqlx::Error::PoolTimedOut => {
                 Self::Database("no connection to the database within 5 s".into())
             }
+            // Not as sqlx shows it: with the line of the server's source where the error was raised.
+            sqlx::Error::Database(error) => Self::Database(error.message().to_owned()),
             other => Self::Database(other.to_string()),
         }
     }

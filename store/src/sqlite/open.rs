@@ -86,10 +86,22 @@ fn lock(path: &Path) -> Result<File> {
     let mut beside = OsString::from(path);
     beside.push(".lock");
     let shown = path.display();
+    if path.is_dir() {
+        return Err(Error::Database(format!(
+            "{shown} is a folder: a file is wanted, which is made if it is missing"
+        )));
+    }
+    let folder = path.parent().filter(|folder| *folder != Path::new(""));
+    if let Some(folder) = folder.filter(|folder| !folder.exists()) {
+        return Err(Error::Database(format!(
+            "there is no folder {} for {shown}: make it, or choose another file",
+            folder.display()
+        )));
+    }
     let failed = |error| Error::Database(format!("cannot lock {shown}: {error}"));
     let file = File::create(&beside).map_err(|error| {
         Error::Database(format!(
-            "cannot lock {shown}: {error}; its folder must exist, and this process must be able to write it"
+            "cannot lock {shown}: {error}; this process must be able to write its folder"
         ))
     })?;
     match file.try_lock() {
