@@ -78,8 +78,9 @@ impl Args {
             .with_writer(std::io::stderr)
             .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
             .with_env_filter(
-                tracing_subscriber::EnvFilter::try_from_env("PORTSIDE_LOG")
-                    .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error")),
+                tracing_subscriber::EnvFilter::try_from_env("PORTSIDE_LOG").unwrap_or_else(|_| {
+                    tracing_subscriber::EnvFilter::new("error,portside_store::outage=warn")
+                }),
             )
             .init();
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);

@@ -232,7 +232,7 @@ impl Lane {
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(%error, commits = batch.commits.len(), "commit failed");
+                    tracing::debug!(%error, commits = batch.commits.len(), "commit failed");
                     for commit in &batch.commits {
                         let fence = commit.fence;
                         self.failed

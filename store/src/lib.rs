@@ -6,6 +6,7 @@
 mod fold;
 pub mod lanes;
 mod open;
+mod outage;
 pub mod postgres;
 mod range;
 mod rows;

@@ -11,6 +11,7 @@ mod plans;
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -26,6 +27,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use uuid::Uuid;
 
 use crate::fold::fold;
+use crate::outage::Outage;
 use crate::range::ByteRange;
 use crate::{Commit, DueAlarm, Error, Loaded, Outcome, Result, Store, rows};
 
@@ -116,6 +118,7 @@ pub struct Postgres {
     is_silent: watch::Sender<bool>,
     control: PgPool,
     readers: PgPool,
+    outage: Arc<Outage>,
 }
 
 type Query = sqlx::query::Query<'static, sqlx::Postgres, PgArguments>;
@@ -140,28 +143,31 @@ impl Postgres {
             renewals: connections(&options, RENEWALS, RENEWAL_SESSION),
             control: connections(&options, CONTROL, CONTROL_SESSION),
             readers: connections(&options, READERS, ""),
+            outage: Arc::default(),
         })
     }
 
     async fn rows(&self, pool: &PgPool, query: Query) -> Result<Vec<PgRow>> {
-        let connection = pool.acquire().await?;
+        let connection = self.outage.saw(pool.acquire().await.map_err(Into::into))?;
         let given_up = async {
             tokio::select! {
                 () = sleep(STATEMENT) => {}
                 () = self.is_answered_again() => sleep(GRACE).await,
             }
         };
-        self.fetch(connection, given_up, query).await
+        self.outage
+            .saw(self.fetch(connection, given_up, query).await)
     }
 
     async fn renewal(&self, query: Query) -> Result<Vec<PgRow>> {
         let renewed = self.within(RENEWAL, &self.renewals, query).await;
         self.is_silent.send_replace(renewed.is_err());
-        renewed
+        self.outage.saw(renewed)
     }
 
     async fn ownership(&self, query: Query) -> Result<Vec<PgRow>> {
-        self.within(OWNERSHIP, &self.control, query).await
+        self.outage
+            .saw(self.within(OWNERSHIP, &self.control, query).await)
     }
 
     /// Returns when a renewal is answered after the database was silent.

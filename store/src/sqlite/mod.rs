@@ -25,6 +25,7 @@ use portside_core::write::Value;
 use rusqlite::{Connection, OptionalExtension, Params, Row, TransactionBehavior};
 
 use self::thread::Threads;
+use crate::outage::Outage;
 use crate::range::ByteRange;
 use crate::rows::{self, Columns};
 use crate::{Commit, DueAlarm, Loaded, Outcome, Result, Store};
@@ -67,8 +68,19 @@ pub struct Sqlite {
     /// For reads that are short by their limits, so that no worker that wakes waits for another's long list.
     loader: Threads,
     writer: Threads,
+    outage: Outage,
     /// Keeps other processes out for as long as this store exists.
     _lock: File,
+}
+
+impl Sqlite {
+    /// A call that writes the file. Others say nothing of whether the disk has room.
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.outage.saw(self.writer.call(work).await)
+    }
 }
 
 fn blob(pod: PodId) -> [u8; 16] {
@@ -157,7 +169,7 @@ impl Store for Sqlite {
     async fn claim(&self, pod: PodId, limit: u32) -> Result<Vec<(ShardId, Epoch)>> {
         let params = (self.pool, blob(pod), limit);
         let work = move |connection: &mut Connection| fetch(connection, CLAIM, params, claimed);
-        self.writer.call(work).await
+        self.write(work).await
     }
 
     async fn owned(&self, pod: PodId) -> Result<Vec<(ShardId, Epoch)>> {
@@ -176,7 +188,7 @@ impl Store for Sqlite {
             execute(&transaction, RELEASE, (pool, blob(pod)))?;
             Ok(transaction.commit()?)
         };
-        self.writer.call(work).await
+        self.write(work).await
     }
 
     async fn release_shards(&self, fences: &[Fence]) -> Result<()> {
@@ -189,7 +201,7 @@ impl Store for Sqlite {
             }
             Ok(transaction.commit()?)
         };
-        self.writer.call(work).await
+        self.write(work).await
     }
 
     async fn advance(&self, fence: Fence) -> Result<Option<Epoch>> {
@@ -199,7 +211,7 @@ impl Store for Sqlite {
             let advanced: Vec<Epoch> = fetch(connection, ADVANCE, params, read)?;
             Ok(advanced.first().copied())
         };
-        self.writer.call(work).await
+        self.write(work).await
     }
 
     async fn load(
@@ -277,7 +289,7 @@ impl Store for Sqlite {
     async fn commit(&self, commits: &[Commit]) -> Result<Vec<Outcome>> {
         let (pool, commits) = (self.pool, commits.to_vec());
         let work = move |connection: &mut Connection| write::write(connection, pool, &commits);
-        self.writer.call(work).await
+        self.write(work).await
     }
 
     async fn alarms(
@@ -324,7 +336,7 @@ impl Store for Sqlite {
             transaction.commit()?;
             Ok(true)
         };
-        self.writer.call(work).await
+        self.write(work).await
     }
 }
 

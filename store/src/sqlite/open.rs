@@ -9,6 +9,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::thread::Threads;
 use super::{PATIENCE, Sqlite, schema};
+use crate::outage::Outage;
 use crate::{Error, Result, rows};
 
 const READERS: usize = 3;
@@ -57,6 +58,7 @@ fn open(path: &Path, app: &str) -> Result<Sqlite> {
         readers: Threads::start("sqlite reader", path, readers, PATIENCE)?,
         loader: Threads::start("sqlite loader", path, vec![reader()?], PATIENCE)?,
         writer: Threads::start("sqlite writer", path, vec![writer], PATIENCE)?,
+        outage: Outage::default(),
         _lock: lock,
     })
 }
