@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use portside_core::ids::{Epoch, Fence, PodId, SHARDS, ShardId, WorkerId};
 pub use portside_core::ownership::Role;
@@ -18,6 +18,9 @@ use crate::clock::boot_ms;
 
 /// How long [`Ownership::acquire`] waits for a predecessor: for its lease to end, if it ended without a word.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(6);
+
+/// How long a worker that sleeps waits for a store that fails. Longer than any of the calls that concern ownership takes.
+const PATIENCE: Duration = Duration::from_secs(6);
 
 /// The application's shards could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +52,8 @@ pub struct Ownership {
     gained: Notify,
     /// Counts the times when instances must look again: a fence is gone, or the lease covers the moment again.
     looks: watch::Sender<u64>,
+    /// The last time the store failed at something that concerns ownership, and why.
+    failure: Mutex<Option<(Instant, portside_store::Error)>>,
 }
 
 /// What follows from a step for those who read what is published.
@@ -126,6 +131,7 @@ impl Ownership {
             changes: watch::Sender::new(0),
             gained: Notify::new(),
             looks: watch::Sender::new(0),
+            failure: Mutex::new(None),
         });
         tokio::spawn(ownership.clone().wake_in_time());
         ownership.tell(Event::Woken);
@@ -139,7 +145,11 @@ impl Ownership {
     pub async fn acquire(store: Arc<dyn Store>, name: &str) -> Result<Arc<Self>, Error> {
         let ownership = Self::register(store, name).await?;
         let claimed = timeout(ACQUIRE_TIMEOUT, ownership.claim()).await;
-        match claimed.unwrap_or(Err(Error::Taken)) {
+        let late = || {
+            let failure = ownership.failure_within(ACQUIRE_TIMEOUT);
+            Err(failure.map_or(Error::Taken, Error::Store))
+        };
+        match claimed.unwrap_or_else(|_| late()) {
             Ok(()) => Ok(ownership),
             Err(error) => {
                 ownership.release().await;
@@ -213,23 +223,23 @@ impl Ownership {
         let (store, pod) = (&self.store, self.pod);
         let result = match effect {
             Effect::Renew { call, wants } => {
-                Event::Renewed(call, known(store.renew(pod, call, wants).await))
+                Event::Renewed(call, self.known(store.renew(pod, call, wants).await))
             }
-            Effect::Observe(call) => Event::Observed(call, known(store.observe().await)),
+            Effect::Observe(call) => Event::Observed(call, self.known(store.observe().await)),
             Effect::DeclareDead { pod, seen } => {
-                Event::DeclaredDead(pod, known(store.declare_dead(pod, seen).await))
+                Event::DeclaredDead(pod, self.known(store.declare_dead(pod, seen).await))
             }
             Effect::Claim { call, limit } => {
-                Event::Claimed(call, known(store.claim(pod, limit).await))
+                Event::Claimed(call, self.known(store.claim(pod, limit).await))
             }
-            Effect::ReadOwned(call) => Event::Owned(call, known(store.owned(pod).await)),
+            Effect::ReadOwned(call) => Event::Owned(call, self.known(store.owned(pod).await)),
             Effect::Advance(call, fence) => {
-                Event::Advanced(call, fence, known(store.advance(fence).await))
+                Event::Advanced(call, fence, self.known(store.advance(fence).await))
             }
             Effect::ReleaseShards(call, fences) => {
-                Event::ShardsReleased(call, known(store.release_shards(&fences).await))
+                Event::ShardsReleased(call, self.known(store.release_shards(&fences).await))
             }
-            Effect::Release => Event::Released(known(store.release(pod).await)),
+            Effect::Release => Event::Released(self.known(store.release(pod).await)),
             Effect::LeaseExtended { .. } | Effect::WakeAt(_) | Effect::Settled(_) => return,
         };
         self.tell(result);
@@ -340,13 +350,54 @@ impl Ownership {
         self.tell(Event::Refused(fence));
     }
 
-    /// After a commit of unknown fate: moves the shard to a new epoch, in which a load tells what became of it.
+    /// A commit's fate is unknown: from here on nobody gets this fence. [`Ownership::settle`] says when there is another.
+    pub fn doubt(self: &Arc<Self>, fence: Fence) {
+        self.tell(Event::CommitFateUnknown(fence));
+    }
+
+    /// After a commit of unknown fate: moves the shard to a new epoch, in which a load tells what became of it. Takes as
+    /// long as the store fails.
     pub async fn settle(self: &Arc<Self>, fence: Fence) {
         let mut changes = self.changes.subscribe();
-        self.tell(Event::CommitFateUnknown(fence));
+        self.doubt(fence);
         while !self.with_state(|state| state.is_settled(fence)) {
             if changes.changed().await.is_err() {
                 return;
+            }
+        }
+    }
+
+    /// What the machine needs to know of a failure: nothing. Those who wait do, and people, whom the store tells.
+    fn known<T>(&self, result: StoreResult<T>) -> Result<T, FateUnknown> {
+        result.map_err(|error| {
+            tracing::debug!(%error, "the store failed; asking again");
+            *self.failure.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some((Instant::now(), error));
+            FateUnknown
+        })
+    }
+
+    fn failure_within(&self, recent: Duration) -> Option<portside_store::Error> {
+        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, error) = failure.as_ref()?;
+        (at.elapsed() < recent).then(|| error.clone())
+    }
+
+    /// Waits for something that needs the store's answer, but with a store that fails no longer than [`PATIENCE`].
+    ///
+    /// # Errors
+    /// Why it fails.
+    pub async fn patiently<T>(
+        &self,
+        waiting: impl Future<Output = T>,
+    ) -> Result<T, portside_store::Error> {
+        let mut waiting = std::pin::pin!(waiting);
+        loop {
+            if let Ok(done) = timeout(PATIENCE, waiting.as_mut()).await {
+                return Ok(done);
+            }
+            if let Some(error) = self.failure_within(PATIENCE) {
+                return Err(error);
             }
         }
     }
@@ -388,14 +439,6 @@ impl Ownership {
             }
         }
     }
-}
-
-/// What the machine needs to know of a failure: nothing. People do.
-fn known<T>(result: StoreResult<T>) -> Result<T, FateUnknown> {
-    result.map_err(|error| {
-        tracing::warn!(%error, "the store failed; asking again");
-        FateUnknown
-    })
 }
 
 fn report(before: Role, role: Role, ended: Option<Ended>) {

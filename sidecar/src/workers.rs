@@ -5,13 +5,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use portside_core::admission::{Admission, Pressure, Shortage};
 use portside_core::alarm::{Alarm, AlarmChange};
 use portside_core::alarms::{Fate, Receiver};
 use portside_core::ids::{Fence, WorkerId, WorkerKey};
 use portside_core::write::WriteBatch;
 use portside_runtime::Start;
-use portside_store::{Commit, Loaded, Outcome};
+use portside_store::{Commit, Error as StoreError, Loaded, Outcome};
 use portside_worker::activation::{End, Failure};
 use portside_worker::event::{Control, Incoming, Stop};
 use portside_worker::host::Identity;
@@ -108,27 +110,34 @@ impl Worker {
         *self.starting.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
+    /// Whether a commit has no answer yet, or the one before it may still have one.
     fn has_open_commits(&self) -> bool {
-        self.commits.load(Ordering::Acquire) > 0
+        self.commits.load(Ordering::Acquire) > 0 || self.predecessor().is_some()
     }
 
-    /// Returns when its instance is gone, and every commit has its answer.
-    async fn settled(&self) {
-        loop {
-            let settles = self.settles.notified();
-            if !self.runs.load(Ordering::Acquire) && !self.has_open_commits() {
-                return;
+    /// Returns when its instance is gone, and every commit has its answer; those of the one before it first, which is known
+    /// until then: whoever gives up waiting leaves that to the next.
+    fn settled(&self) -> BoxFuture<'_, ()> {
+        let settled = async {
+            let predecessor = self.predecessor().clone();
+            if let Some(predecessor) = predecessor {
+                predecessor.settled().await;
+                *self.predecessor() = None;
             }
-            settles.await;
-        }
+            loop {
+                let settles = self.settles.notified();
+                if !self.runs.load(Ordering::Acquire) && !self.has_open_commits() {
+                    return;
+                }
+                settles.await;
+            }
+        };
+        settled.boxed()
     }
 
-    fn take_predecessor(&self) -> Option<Arc<Self>> {
-        let mut predecessor = self
-            .predecessor
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        predecessor.take()
+    fn predecessor(&self) -> MutexGuard<'_, Option<Arc<Self>>> {
+        let predecessor = self.predecessor.lock();
+        predecessor.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Its instance is gone, and the commit that this calls for, if any, has begun.
@@ -370,12 +379,14 @@ fn shutting_down() -> LinkFailure {
 
 /// Starts an instance of the worker, but for a process that is closing.
 async fn start(app: Arc<App>, worker: Arc<Worker>) {
-    app.ownership().decided().await;
     // What an earlier instance wrote must be settled before the state is read.
-    if let Some(predecessor) = worker.take_predecessor() {
-        predecessor.settled().await;
+    let until_loadable = async {
+        app.ownership().decided().await;
+        worker.settled().await;
+    };
+    if let Err(error) = app.ownership().patiently(until_loadable).await {
+        return app.workers().store_fails(&app, &worker, &error);
     }
-    worker.settled().await;
     let reason = match load(&app, &worker).await {
         Ok((fence, loaded)) => return run(app, worker, fence, loaded),
         Err(reason) => reason,
@@ -415,7 +426,9 @@ impl NotLoaded {
 
 async fn load(app: &App, worker: &Worker) -> Result<(Fence, Loaded), NotLoaded> {
     let id = worker.id;
-    let fence = app.ownership().settled_fence(id).await;
+    let settled = app.ownership().settled_fence(id);
+    let fence = app.ownership().patiently(settled).await;
+    let fence = fence.map_err(|error| NotLoaded::Failed(error.to_string()))?;
     let fence = fence.ok_or(NotLoaded::NotOurs)?;
     let loaded = app.store().load(fence, id, LOAD_KEYS, LOAD_BYTES).await;
     match loaded.map_err(|error| NotLoaded::Failed(error.to_string()))? {
@@ -491,8 +504,17 @@ impl Workers {
         self.close_or_restart(app, worker);
     }
 
-    /// Forgets a worker whose instance is gone, unless something waits for it and the process goes on. Not before its commits have their
-    /// answers: whoever wakes it next must wait for them.
+    /// Turns away what waits for a worker that cannot be loaded because the store fails: nothing is wrong with the worker.
+    /// What comes later waits anew.
+    fn store_fails(&self, app: &Arc<App>, worker: &Arc<Worker>, error: &StoreError) {
+        self.retry_alarm(app, worker);
+        let failure = LinkFailure::failed(error.to_string());
+        worker.inbox.refuse_all(&failure);
+        self.close_or_restart(app, worker);
+    }
+
+    /// Forgets a worker whose instance is gone, unless something waits for it and the process goes on. Not before its
+    /// commits have their answers: whoever wakes it next must wait for them.
     fn close_or_restart(&self, app: &Arc<App>, worker: &Arc<Worker>) {
         worker.inbox.forget_instance();
         // Not before: a request to stop that comes after this is not forgotten.
@@ -502,8 +524,10 @@ impl Workers {
         if worker.has_open_commits() {
             let (spawner, app, worker) = (app.clone(), app.clone(), worker.clone());
             spawner.spawn(async move {
-                worker.settled().await;
-                app.workers().close_or_restart(&app, &worker);
+                match app.ownership().patiently(worker.settled()).await {
+                    Ok(()) => app.workers().close_or_restart(&app, &worker),
+                    Err(error) => app.workers().store_fails(&app, &worker, &error),
+                }
             });
         } else if worker.inbox.close_if_empty() {
             self.remove(worker);
@@ -512,8 +536,9 @@ impl Workers {
         }
     }
 
-    /// If the ended instance had an alarm to handle, stores that this delivery failed. One that waits still is its successor's. Counts as a commit of the worker:
-    /// its next instance is not loaded before, and so knows of the alarm as it is then.
+    /// If the ended instance had an alarm to handle, stores that this delivery failed. One that waits still is its
+    /// successor's. Counts as a commit of the worker: its next instance is not loaded before, and so knows of the alarm as
+    /// it is then.
     fn retry_alarm(&self, app: &Arc<App>, worker: &Arc<Worker>) {
         if worker.inbox.has_alarm() {
             return;

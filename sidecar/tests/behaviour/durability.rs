@@ -1,7 +1,10 @@
 //! What the store's failures may and may not do to a worker's state.
 
+use std::time::Duration;
+
 use portside_core::ids::{SHARDS, WorkerKey};
 use portside_store::Store;
+use tokio::time::timeout;
 
 use crate::app::{Setup, eventually};
 use crate::held::{HeldStore, Mode};
@@ -10,6 +13,7 @@ use crate::{Case, cases};
 /// These tests.
 pub const CASES: &[Case] = cases![
     nothing_is_durable_on_top_of_a_failed_commit,
+    who_waits_for_a_store_that_fails_hears_of_it,
     a_worker_answers_after_the_answer_to_its_settling_was_lost,
     a_worker_answers_when_two_settlings_of_its_shard_meet,
 ];
@@ -58,6 +62,25 @@ async fn nothing_is_durable_on_top_of_a_failed_commit() {
     let (answer, ()) = tokio::join!(app.text("/write"), reopen);
     assert_eq!(answer, "lost");
     assert_eq!(app.text("/stored").await, "[null,null]");
+    app.stop().await;
+}
+
+/// However long the store fails: the writer hears it at once, and whoever asks the same worker then before long.
+async fn who_waits_for_a_store_that_fails_hears_of_it() {
+    let store = HeldStore::new().await;
+    let mut setup = Setup::new(&[("server.js", SERVER), ("worker.js", WORKER)]);
+    setup.store = Some(store.clone());
+    let app = setup.start().await;
+    assert_eq!(app.text("/stored").await, "[null,null]");
+    store.set(Mode::Full);
+    let within = Duration::from_secs(30);
+    let written = timeout(within, app.text("/write")).await;
+    assert_eq!(written.expect("the writer hears of it"), "lost");
+    let asked = timeout(within, app.text("/stored")).await;
+    assert_eq!(asked.expect("who asks hears of it"), "lost");
+    assert_eq!(app.text("/stored?name=b").await, "[null,null]");
+    store.set(Mode::Open);
+    app.eventually("/stored", "[null,null]").await;
     app.stop().await;
 }
 

@@ -23,6 +23,8 @@ pub enum Mode {
     Held,
     /// They fail and are not made.
     Failing,
+    /// They fail, and advances too, as on a full disk.
+    Full,
     /// Nothing is answered any more, as from a process that was killed.
     Dead,
 }
@@ -163,6 +165,9 @@ impl Store for HeldStore {
     }
 
     async fn advance(&self, fence: Fence) -> Result<Option<Epoch>> {
+        if *self.mode.borrow() == Mode::Full {
+            return Err(Error::Database("the test's disk is full".into()));
+        }
         let advanced = self.inner.advance(fence).await;
         let mut slow = self.slow_advances.subscribe();
         // The sender lives as long as `self`.
@@ -202,11 +207,11 @@ impl Store for HeldStore {
         self.asked.lock().unwrap().extend_from_slice(commits);
         let mut mode = self.mode.subscribe();
         let now = mode
-            .wait_for(|mode| matches!(mode, Mode::Open | Mode::Failing))
+            .wait_for(|mode| matches!(mode, Mode::Open | Mode::Failing | Mode::Full))
             .await
             .map(|mode| *mode)
             .unwrap();
-        if now == Mode::Failing {
+        if matches!(now, Mode::Failing | Mode::Full) {
             return Err(Error::Database("the test refuses commits".into()));
         }
         self.inner.commit(commits).await
