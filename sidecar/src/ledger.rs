@@ -88,10 +88,10 @@ impl Ledger for WorkerLedger {
                     // Nothing of the instance is to be believed from here on. It hears that at once: how long the store
                     // takes to answer again, nobody knows. Before its fence is gone, which would end it without a reason.
                     ticket.settle(Err(error.to_string()));
-                    app.ownership().doubt(fence);
+                    let settled = app.ownership().settle(fence);
                     app.clone().spawn(async move {
                         // Only in the next epoch does a load tell what became of it.
-                        app.ownership().settle(fence).await;
+                        settled.await;
                         app.alarms()
                             .settled(&open.worker().key, alarm, Fate::Unknown);
                         drop(open);

@@ -350,19 +350,17 @@ impl Ownership {
         self.tell(Event::Refused(fence));
     }
 
-    /// A commit's fate is unknown: from here on nobody gets this fence. [`Ownership::settle`] says when there is another.
-    pub fn doubt(self: &Arc<Self>, fence: Fence) {
-        self.tell(Event::CommitFateUnknown(fence));
-    }
-
-    /// After a commit of unknown fate: moves the shard to a new epoch, in which a load tells what became of it. Takes as
-    /// long as the store fails.
-    pub async fn settle(self: &Arc<Self>, fence: Fence) {
+    /// A commit's fate is unknown: from this call on nobody gets its fence, and the shard is moved to a new epoch, in which
+    /// a load tells what became of it. The future returns when it is; that takes as long as the store fails.
+    pub fn settle(self: &Arc<Self>, fence: Fence) -> impl Future<Output = ()> + Send + use<> {
         let mut changes = self.changes.subscribe();
-        self.doubt(fence);
-        while !self.with_state(|state| state.is_settled(fence)) {
-            if changes.changed().await.is_err() {
-                return;
+        self.tell(Event::CommitFateUnknown(fence));
+        let ownership = self.clone();
+        async move {
+            while !ownership.with_state(|state| state.is_settled(fence)) {
+                if changes.changed().await.is_err() {
+                    return;
+                }
             }
         }
     }

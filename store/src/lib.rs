@@ -3,6 +3,7 @@
 //! One trait, [`Store`]; two implementations, [`sqlite`] and [`postgres`], which [`open`] chooses by URL; one conformance
 //! suite that runs on both. Writers go through [`lanes`], which share statements and keep the order.
 
+#[cfg(test)]
 mod fold;
 pub mod lanes;
 mod open;

@@ -11,10 +11,9 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use portside_core::ids::{PodId, WorkerKey};
+use portside_core::ids::PodId;
 use portside_core::keys::KeyRange;
-use portside_core::write::WriteBatch;
-use portside_store::testing::Owner;
+use portside_store::testing::{Owner, put, worker};
 use portside_store::{Result, Store};
 use tokio::time::timeout;
 
@@ -62,16 +61,6 @@ fn disk(name: &str) -> Option<PathBuf> {
     None
 }
 
-fn worker(name: &str) -> WorkerKey {
-    WorkerKey::new("w.js", name).unwrap()
-}
-
-fn put(key: &str, value: &[u8]) -> WriteBatch {
-    let mut batch = WriteBatch::default();
-    batch.write(key.into(), Some(value.into()));
-    batch
-}
-
 /// Takes all the room there is.
 fn fill(disk: &Path) {
     let mut fill = std::fs::File::create(disk.join("fill")).unwrap();
@@ -93,7 +82,7 @@ async fn own(store: &Arc<dyn Store>, pod: PodId) -> Owner {
 
 /// Writes a value; the error says what is wrong, and which file it concerns.
 async fn write(owner: &Owner, name: &str, key: &str, bytes: usize) -> bool {
-    let commit = [owner.commit(&worker(name), put(key, &vec![1; bytes]))];
+    let commit = [owner.commit(&worker(name), put(key, vec![1; bytes]))];
     let written = timeout(BOUND, owner.store.commit(&commit)).await;
     match written.expect("a commit ends") {
         Ok(_) => true,

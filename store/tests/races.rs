@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use portside_core::ids::{Epoch, PodId, SHARDS, WorkerKey};
 use portside_core::write::WriteBatch;
-use portside_store::testing::{Owner, PostgresServer};
+use portside_store::testing::{Owner, PostgresServer, put};
 use portside_store::{Outcome, Store};
 use sqlx::{Connection, Executor, PgConnection};
 use uuid::Uuid;
@@ -74,12 +74,6 @@ async fn claim(store: &Arc<dyn Store>) -> Owner {
     let pod = PodId(Uuid::new_v4().as_u128());
     store.register(pod, "racer").await.unwrap();
     Owner::claim(store, pod).await
-}
-
-fn put(key: &str, value: &str) -> WriteBatch {
-    let mut batch = WriteBatch::default();
-    batch.write(key.into(), Some(value.as_bytes().into()));
-    batch
 }
 
 /// Pods of several processes claim shards a few at a time: whoever comes second must not take what the first just got.

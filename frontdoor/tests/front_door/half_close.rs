@@ -9,7 +9,7 @@ use portside_exchange::Body;
 use portside_frontdoor::Config;
 use tokio::io::AsyncWriteExt;
 
-use crate::support::{PATIENCE, config, respond, start, text, until};
+use crate::support::{Client, PATIENCE, Running, config, respond, start, text, until};
 
 /// Says when it is dropped.
 struct Gone(Arc<AtomicBool>);
@@ -25,6 +25,25 @@ fn patient() -> Config {
         half_close_timeout: PATIENCE,
         ..config()
     }
+}
+
+/// A server, a client whose request it does not answer, and whether that is given up.
+async fn unanswered(config: Config) -> (Running, Client, Arc<AtomicBool>) {
+    let gone = Arc::new(AtomicBool::new(false));
+    let guard = Arc::clone(&gone);
+    let server = start(config, move |_| {
+        let gone = Gone(Arc::clone(&guard));
+        async move {
+            std::future::pending::<()>().await;
+            drop(gone);
+            Ok(text(""))
+        }
+    })
+    .await;
+    let mut client = server.connect().await;
+    client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    until(|| server.calls() == 1).await;
+    (server, client, gone)
 }
 
 #[tokio::test]
@@ -98,20 +117,7 @@ async fn a_client_is_lost_when_it_was_silent_for_too_long() {
         half_close_timeout: Duration::from_millis(100),
         ..config()
     };
-    let gone = Arc::new(AtomicBool::new(false));
-    let guard = Arc::clone(&gone);
-    let server = start(impatient, move |_| {
-        let gone = Gone(Arc::clone(&guard));
-        async move {
-            std::future::pending::<()>().await;
-            drop(gone);
-            Ok(text(""))
-        }
-    })
-    .await;
-    let mut client = server.connect().await;
-    client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
-    until(|| server.calls() == 1).await;
+    let (server, mut client, gone) = unanswered(impatient).await;
     client.stream.shutdown().await.unwrap();
     assert!(client.is_closed().await);
     until(|| gone.load(Ordering::SeqCst)).await;
@@ -120,20 +126,7 @@ async fn a_client_is_lost_when_it_was_silent_for_too_long() {
 
 #[tokio::test]
 async fn a_client_that_resets_the_connection_is_lost_at_once() {
-    let gone = Arc::new(AtomicBool::new(false));
-    let guard = Arc::clone(&gone);
-    let server = start(patient(), move |_| {
-        let gone = Gone(Arc::clone(&guard));
-        async move {
-            std::future::pending::<()>().await;
-            drop(gone);
-            Ok(text(""))
-        }
-    })
-    .await;
-    let mut client = server.connect().await;
-    client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
-    until(|| server.calls() == 1).await;
+    let (server, client, gone) = unanswered(patient()).await;
     client.stream.set_zero_linger().unwrap();
     let began = std::time::Instant::now();
     drop(client);

@@ -188,6 +188,20 @@ impl TestApp {
         self.app.fetch(request).await
     }
 
+    /// Asks for a WebSocket on a path.
+    pub async fn upgrade(&self, path: &str) -> Response {
+        let mut headers = http::HeaderMap::new();
+        headers.insert("upgrade", http::HeaderValue::from_static("websocket"));
+        let request = Request {
+            method: http::Method::GET,
+            url: format!("http://app.test{path}"),
+            headers,
+            body: Body::Empty,
+            websocket: true,
+        };
+        self.app.fetch(request).await.unwrap()
+    }
+
     /// GETs a path; gives the status and the body's text. A failure of the application is a 500 with its message.
     pub async fn get(&self, path: &str) -> (u16, String) {
         match self.request("GET", path, "").await {

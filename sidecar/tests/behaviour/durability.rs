@@ -1,12 +1,13 @@
 //! What the store's failures may and may not do to a worker's state.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use portside_core::ids::{SHARDS, WorkerKey};
 use portside_store::Store;
 use tokio::time::timeout;
 
-use crate::app::{Setup, eventually};
+use crate::app::{Setup, TestApp, eventually};
 use crate::held::{HeldStore, Mode};
 use crate::{Case, cases};
 
@@ -47,31 +48,26 @@ export default {
   },
 };"#;
 
-async fn nothing_is_durable_on_top_of_a_failed_commit() {
+/// The application, its worker awake, on a store that tests hold up.
+async fn start() -> (TestApp, Arc<HeldStore>) {
     let store = HeldStore::new().await;
     let mut setup = Setup::new(&[("server.js", SERVER), ("worker.js", WORKER)]);
     setup.store = Some(store.clone());
     let app = setup.start().await;
     assert_eq!(app.text("/stored").await, "[null,null]");
-    store.take_asked();
-    store.set(Mode::Failing);
-    let reopen = async {
-        store.is_asked().await;
-        store.set(Mode::Open);
-    };
-    let (answer, ()) = tokio::join!(app.text("/write"), reopen);
-    assert_eq!(answer, "lost");
+    (app, store)
+}
+
+async fn nothing_is_durable_on_top_of_a_failed_commit() {
+    let (app, store) = start().await;
+    fail_a_commit(&app, &store).await;
     assert_eq!(app.text("/stored").await, "[null,null]");
     app.stop().await;
 }
 
 /// However long the store fails: the writer hears it at once, and whoever asks the same worker then before long.
 async fn who_waits_for_a_store_that_fails_hears_of_it() {
-    let store = HeldStore::new().await;
-    let mut setup = Setup::new(&[("server.js", SERVER), ("worker.js", WORKER)]);
-    setup.store = Some(store.clone());
-    let app = setup.start().await;
-    assert_eq!(app.text("/stored").await, "[null,null]");
+    let (app, store) = start().await;
     store.set(Mode::Full);
     let within = Duration::from_secs(30);
     let written = timeout(within, app.text("/write")).await;
@@ -85,7 +81,7 @@ async fn who_waits_for_a_store_that_fails_hears_of_it() {
 }
 
 /// Fails one commit of the worker, and lets the store go on.
-async fn fail_a_commit(app: &crate::app::TestApp, store: &HeldStore) {
+async fn fail_a_commit(app: &TestApp, store: &HeldStore) {
     store.take_asked();
     store.set(Mode::Failing);
     let reopen = async {
@@ -97,11 +93,7 @@ async fn fail_a_commit(app: &crate::app::TestApp, store: &HeldStore) {
 }
 
 async fn a_worker_answers_after_the_answer_to_its_settling_was_lost() {
-    let store = HeldStore::new().await;
-    let mut setup = Setup::new(&[("server.js", SERVER), ("worker.js", WORKER)]);
-    setup.store = Some(store.clone());
-    let app = setup.start().await;
-    assert_eq!(app.text("/stored").await, "[null,null]");
+    let (app, store) = start().await;
     store.lose(0, 1);
     fail_a_commit(&app, &store).await;
     assert_eq!(
@@ -114,11 +106,7 @@ async fn a_worker_answers_after_the_answer_to_its_settling_was_lost() {
 }
 
 async fn a_worker_answers_when_two_settlings_of_its_shard_meet() {
-    let store = HeldStore::new().await;
-    let mut setup = Setup::new(&[("server.js", SERVER), ("worker.js", WORKER)]);
-    setup.store = Some(store.clone());
-    let app = setup.start().await;
-    assert_eq!(app.text("/stored").await, "[null,null]");
+    let (app, store) = start().await;
     let shard = |name: &str| {
         let key = WorkerKey::new("worker.js", name).unwrap();
         key.id().shard(SHARDS)

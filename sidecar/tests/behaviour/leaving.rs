@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use portside_exchange::{Application, Body, Message, Request, Response};
+use portside_exchange::{Body, Message};
 use tokio::io::AsyncReadExt;
 
-use crate::app::{Setup, TestApp, eventually};
+use crate::app::{Setup, eventually};
 use crate::held::{HeldStore, Mode};
 use crate::lab::lab;
 use crate::{Case, cases};
@@ -102,19 +102,6 @@ fn setup(fetch: &str) -> Setup {
     Setup::new(&[("server.js", &server), ("worker.js", worker)])
 }
 
-async fn upgrade(app: &TestApp, path: &str) -> Response {
-    let mut headers = http::HeaderMap::new();
-    headers.insert("upgrade", http::HeaderValue::from_static("websocket"));
-    let request = Request {
-        method: http::Method::GET,
-        url: format!("http://app.test{path}"),
-        headers,
-        body: Body::Empty,
-        websocket: true,
-    };
-    app.app.fetch(request).await.unwrap()
-}
-
 async fn a_streamed_answer_hears_that_its_client_left() {
     let app = setup(
         r#"return new Response(new ReadableStream({
@@ -141,7 +128,7 @@ async fn sockets_that_nobody_accepts_end_with_their_clients() {
     );
     let app = app.start().await;
     for round in 0..4 {
-        let mut socket = upgrade(&app, "/socket").await.socket.unwrap();
+        let mut socket = app.upgrade("/socket").await.socket.unwrap();
         if round % 2 == 0 {
             let close = Message::Close {
                 code: 1000,
@@ -166,7 +153,7 @@ async fn a_message_that_is_too_large_is_refused_before_the_answer() {
     );
     setup.limits.socket_message_bytes = 1000;
     let app = setup.start().await;
-    let mut socket = upgrade(&app, "/socket").await.socket.unwrap();
+    let mut socket = app.upgrade("/socket").await.socket.unwrap();
     let mut first = None;
     let heard = eventually(async || {
         first = socket.outgoing.try_recv();

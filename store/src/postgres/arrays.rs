@@ -3,8 +3,8 @@
 use uuid::Uuid;
 
 use super::{COMMIT, Query, uuid};
-use crate::fold::{AlarmFold, Folded, WorkerWrites};
 use crate::rows;
+use portside_core::fold::{AlarmFold, Folded, WorkerWrites};
 
 /// Keys of workers, and for puts their values.
 #[derive(Default)]

@@ -26,10 +26,10 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use uuid::Uuid;
 
-use crate::fold::fold;
 use crate::outage::Outage;
 use crate::range::ByteRange;
 use crate::{Commit, DueAlarm, Error, Loaded, Outcome, Result, Store, rows};
+use portside_core::fold::fold;
 
 const COMMIT: &str = include_str!("commit.sql");
 const CLAIM: &str = include_str!("claim.sql");

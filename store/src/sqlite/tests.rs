@@ -3,22 +3,10 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 
 use futures::FutureExt;
-use portside_core::ids::WorkerKey;
-use portside_core::write::WriteBatch;
 use tempfile::TempDir;
 
 use super::*;
-use crate::testing::Owner;
-
-fn worker(name: &str) -> WorkerKey {
-    WorkerKey::new("w.js", name).unwrap()
-}
-
-fn put(key: &str, value: &[u8]) -> WriteBatch {
-    let mut batch = WriteBatch::default();
-    batch.write(key.into(), Some(value.into()));
-    batch
-}
+use crate::testing::{Owner, put, worker};
 
 /// A store and who owns all of it.
 struct Fixture {
@@ -120,7 +108,7 @@ async fn a_load_reads_no_values_beyond_its_limit() {
     let fixture = Fixture::open().await;
     let worker = worker("a");
     for n in 10..40 {
-        let batch = put(&n.to_string(), &vec![1; VALUE]);
+        let batch = put(&n.to_string(), vec![1; VALUE]);
         fixture.owner.write(&worker, batch).await;
     }
     let before = bytes_read(&fixture.store).await;
@@ -155,7 +143,7 @@ async fn a_transaction_may_fail_anywhere() {
     let names: Vec<String> = (0..5).map(|n| format!("worker {n}")).collect();
     let commits: Vec<Commit> = names
         .iter()
-        .map(|name| fixture.owner.commit(&worker(name), put("k", &[1; 20_000])))
+        .map(|name| fixture.owner.commit(&worker(name), put("k", [1; 20_000])))
         .collect();
     let pages =
         |it: &mut Connection| Ok(it.pragma_query_value(None, "page_count", |row| row.get(0))?);
@@ -177,7 +165,7 @@ async fn a_transaction_may_fail_anywhere() {
         }
         fixture
             .owner
-            .write(&worker("small"), put("k", &[most as u8]))
+            .write(&worker("small"), put("k", [most as u8]))
             .await;
     }
     assert!(failures > 10, "{failures}");

@@ -3,9 +3,9 @@
 use rusqlite::{CachedStatement, Connection, OptionalExtension, TransactionBehavior};
 
 use super::blob;
-use crate::fold::{WorkerWrites, fold};
 use crate::rows::{self, Columns};
 use crate::{Commit, Outcome, Result};
+use portside_core::fold::{WorkerWrites, fold};
 
 const HELD: &str =
     "SELECT 1 FROM shard WHERE pool = ?1 AND shard = ?2 AND owner = ?3 AND epoch = ?4";

@@ -8,5 +8,5 @@ mod server;
 
 pub use model::{Model, alarm_change, batches};
 pub use modelled::Modelled;
-pub use owner::Owner;
+pub use owner::{Owner, put, worker};
 pub use server::PostgresServer;

@@ -8,6 +8,23 @@ use portside_core::write::WriteBatch;
 
 use crate::{Commit, Loaded, Outcome, Store};
 
+/// The address of a worker.
+///
+/// # Panics
+/// If it is not a worker's name.
+#[must_use]
+pub fn worker(name: &str) -> WorkerKey {
+    WorkerKey::new("w.js", name).expect("a worker's name")
+}
+
+/// A batch that puts one key.
+#[must_use]
+pub fn put(key: &str, value: impl AsRef<[u8]>) -> WriteBatch {
+    let mut batch = WriteBatch::default();
+    batch.write(key.to_owned(), Some(value.as_ref().into()));
+    batch
+}
+
 /// A pod and the epochs of its shards.
 pub struct Owner {
     /// Where the shards are.

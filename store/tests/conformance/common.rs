@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use portside_core::alarm::{Alarm, AlarmChange};
-use portside_core::ids::{PodId, WorkerKey};
+use portside_core::ids::PodId;
 use portside_core::write::{Value, WriteBatch};
+pub use portside_store::testing::worker;
 use portside_store::testing::{Modelled, Owner, PostgresServer};
 use portside_store::{Loaded, Store};
 use tempfile::TempDir;
@@ -108,10 +109,6 @@ impl Fixture {
         let pod = self.pod().await;
         Owner::claim(&self.store, pod).await
     }
-}
-
-pub fn worker(name: &str) -> WorkerKey {
-    WorkerKey::new("w.js", name).unwrap()
 }
 
 pub fn value(text: &str) -> Value {

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use futures::future::join_all;
 use portside_core::ids::{Epoch, Fence, PodId, SHARDS};
 use portside_core::ownership::Member;
-use portside_store::Outcome;
 use portside_store::testing::Owner;
+use portside_store::{Outcome, Store};
 
 use super::common::{Kind, clear, keys, put, set_alarm, value, worker};
 
@@ -221,6 +221,12 @@ pub async fn a_takeover_sees_the_last_acknowledged_commit(kind: Kind) {
     }
 }
 
+async fn declare_all_dead(store: &dyn Store) {
+    for pod in store.observe().await.unwrap() {
+        store.declare_dead(pod.pod, pod.renewed).await.unwrap();
+    }
+}
+
 /// Two pods, each of which takes what the other has and appends. No append may be lost that was acknowledged.
 pub async fn racing_pods_never_both_write(kind: Kind) {
     let fixture = kind.open().await;
@@ -232,13 +238,7 @@ pub async fn racing_pods_never_both_write(kind: Kind) {
             let mut acknowledged = vec![];
             for round in 0..12 {
                 // Everybody else is declared dead, then every free shard taken.
-                for other in fixture.store.observe().await.unwrap() {
-                    fixture
-                        .store
-                        .declare_dead(other.pod, other.renewed)
-                        .await
-                        .unwrap();
-                }
+                declare_all_dead(&*fixture.store).await;
                 let pod = fixture.pod().await;
                 let owner = Owner::claim(&fixture.store, pod).await;
                 if !owner.epochs.contains_key(&shard) {
@@ -267,13 +267,7 @@ pub async fn racing_pods_never_both_write(kind: Kind) {
         }
     };
     let (a, b) = futures::join!(run("a"), run("b"));
-    for other in fixture.store.observe().await.unwrap() {
-        fixture
-            .store
-            .declare_dead(other.pod, other.renewed)
-            .await
-            .unwrap();
-    }
+    declare_all_dead(&*fixture.store).await;
     let last = fixture.owner().await.load(&it).await.unwrap();
     let list = String::from_utf8(last.entries["list"].to_vec()).unwrap();
     let written: Vec<&str> = list.split_inclusive(' ').collect();

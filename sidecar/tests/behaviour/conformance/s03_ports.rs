@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use portside_exchange::{Application, Body, FetchError, Message, Request, Response};
+use portside_exchange::{FetchError, Message};
 
 use super::kit::{check, setup, start};
 use crate::app::{Setup, TestApp};
@@ -375,20 +375,6 @@ async fn r030_a_request_lasts_as_long_as_its_stream_and_its_waituntil() {
     }
 }
 
-/// Opens a WebSocket on a path.
-async fn upgrade(app: &TestApp, path: &str) -> Response {
-    let mut headers = http::HeaderMap::new();
-    headers.insert("upgrade", http::HeaderValue::from_static("websocket"));
-    let request = Request {
-        method: http::Method::GET,
-        url: format!("http://app.test{path}"),
-        headers,
-        body: Body::Empty,
-        websocket: true,
-    };
-    app.app.fetch(request).await.unwrap()
-}
-
 async fn r028_r030_ports_close_with_their_websocket() {
     let routes = r#"
         async socket() {
@@ -403,7 +389,7 @@ async fn r028_r030_ports_close_with_their_websocket() {
     "#;
     for in_order in [true, false] {
         let app = start(routes, WITNESS).await;
-        let response = upgrade(&app, "/socket").await;
+        let response = app.upgrade("/socket").await;
         assert_eq!(response.status, 101);
         let mut socket = response.socket.unwrap();
         for _ in 0..5 {

@@ -1,6 +1,6 @@
 //! Section 5: module scope and globals.
 
-use portside_exchange::{Application, Body, Message, Request};
+use portside_exchange::Message;
 
 use super::kit::{check, setup, start};
 use crate::app::Setup;
@@ -139,14 +139,7 @@ async fn r040_websocket_pairs_answer_upgrades() {
     let app = start(routes, "").await;
     assert_eq!(app.text("/wrong").await, "RangeError,RangeError,TypeError");
     for ends_itself in [true, false] {
-        let request = Request {
-            method: http::Method::GET,
-            url: "http://app.test/socket".to_owned(),
-            headers: http::HeaderMap::new(),
-            body: Body::Empty,
-            websocket: true,
-        };
-        let mut socket = app.app.fetch(request).await.unwrap().socket.unwrap();
+        let mut socket = app.upgrade("/socket").await.socket.unwrap();
         socket.incoming.send(Message::Text("hi".into())).await;
         let mut next = async || std::future::poll_fn(|cx| socket.outgoing.poll_recv(cx)).await;
         assert_eq!(next().await, Some(Message::Text("echo hi".into())));

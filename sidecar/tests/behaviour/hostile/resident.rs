@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use portside_exchange::{Application, Body, Request};
 
 use super::limited;
 use crate::app::Setup;
@@ -224,14 +223,7 @@ async fn clients_that_do_not_read() {
     let before = memory("VmRSS");
     let mut sockets = vec![];
     for _ in 0..100 {
-        let request = Request {
-            method: http::Method::GET,
-            url: "http://app.test/".to_owned(),
-            headers: http::HeaderMap::new(),
-            body: Body::Empty,
-            websocket: true,
-        };
-        sockets.push(app.app.fetch(request).await.unwrap().socket.unwrap());
+        sockets.push(app.upgrade("/").await.socket.unwrap());
     }
     let growth = memory("VmHWM").saturating_sub(before);
     assert!(growth < MAX_GROWTH, "grew by {} MiB", growth >> 20);
@@ -240,14 +232,7 @@ async fn clients_that_do_not_read() {
     drop(sockets);
     // And there is room again.
     let before = app.text("/closed").await;
-    let one = Request {
-        method: http::Method::GET,
-        url: "http://app.test/".to_owned(),
-        headers: http::HeaderMap::new(),
-        body: Body::Empty,
-        websocket: true,
-    };
-    let _socket = app.app.fetch(one).await.unwrap().socket.unwrap();
+    let _socket = app.upgrade("/").await.socket.unwrap();
     assert_eq!(app.text("/closed").await, before);
     app.stop().await;
 }
