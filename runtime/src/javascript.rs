@@ -47,7 +47,6 @@ pub struct JavaScript {
     instance: Shared,
     slot: Arc<Slot>,
     watched: Arc<Watched>,
-    cpu_limit: Duration,
     /// When the present turn began.
     began: Instant,
     /// Whose code it is, for what is logged while it runs.
@@ -129,7 +128,6 @@ impl JavaScript {
             instance,
             slot,
             watched,
-            cpu_limit: limits.cpu,
             began: Instant::now(),
             span,
         })
@@ -209,7 +207,7 @@ impl Engine for JavaScript {
 
     fn exceeded(&mut self, thorough: bool) -> Option<String> {
         if self.watched.is_ended() {
-            let limit = self.cpu_limit;
+            let limit = self.watched.limit();
             return Some(format!("one event used more than {limit:?} of CPU time"));
         }
         let look = thorough || self.isolate.is_exhausted() || self.should_yield();

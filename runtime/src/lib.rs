@@ -17,4 +17,5 @@ mod watchdog;
 
 pub use pool::{IsolatePool, Place, Start};
 pub use portside_surface as surface;
+pub use trim::trim_memory;
 pub use watchdog::Unstoppable;

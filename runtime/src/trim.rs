@@ -30,7 +30,7 @@ impl Trimmer {
                 while let Some(trimmer) = watched.upgrade() {
                     if trimmer.ended.load(Ordering::Relaxed) >= WORTH {
                         trimmer.ended.store(0, Ordering::Relaxed);
-                        trim();
+                        trim_memory();
                     }
                     drop(trimmer);
                     std::thread::sleep(PERIOD);
@@ -46,12 +46,12 @@ impl Trimmer {
     }
 }
 
-/// Returns free memory of every arena. Only glibc has this, and needs it.
+/// Returns free memory of every arena to the system; takes a fraction of a second. Only glibc has this, and needs it.
 #[cfg_attr(
     target_env = "gnu",
     expect(unsafe_code, reason = "a call into the C library")
 )]
-fn trim() {
+pub fn trim_memory() {
     #[cfg(target_env = "gnu")]
     // SAFETY: may be called at any time, from any thread.
     unsafe {

@@ -96,6 +96,11 @@ impl Watched {
         })
     }
 
+    /// The CPU time that one slice may take.
+    pub fn limit(&self) -> Duration {
+        self.limit
+    }
+
     /// Whether the watchdog ended one of its slices: then the isolate must be discarded.
     pub fn is_ended(&self) -> bool {
         self.ended.load(Ordering::Relaxed)

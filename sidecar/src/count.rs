@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::StreamExt;
-use portside_exchange::Body;
+use portside_exchange::{Body, Response};
 use tokio::sync::Notify;
 
 /// How many of something there are.
@@ -40,14 +40,14 @@ impl Count {
 pub struct One(Arc<Counted>);
 
 impl One {
-    /// The same body. If it streams, this is counted until it ends.
-    pub fn with(self, body: Body) -> Body {
-        match body {
+    /// Counts until the response is sent: what streams, until it ends.
+    pub fn until_sent(self, response: &mut Response) {
+        response.body = match std::mem::replace(&mut response.body, Body::Empty) {
             Body::Stream(stream) => Body::Stream(Box::pin(stream.inspect(move |_| {
                 let _held = &self; // and dropped with the stream
             }))),
             body => body,
-        }
+        };
     }
 }
 

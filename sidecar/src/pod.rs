@@ -117,8 +117,7 @@ impl Pod {
         if let Ok(response) = &mut answer {
             // Only a pod says this of itself: the gateway would send the request again.
             response.headers.remove(sidecar::STATE_HEADER);
-            let body = std::mem::replace(&mut response.body, Body::Empty);
-            response.body = self.streaming.one().with(body);
+            self.streaming.one().until_sent(response);
         }
         answer
     }

@@ -181,21 +181,8 @@ pub async fn watch(app: Weak<App>) {
         if gave_back.is_none_or(|at| at.elapsed() > GIVE_BACK) {
             gave_back = Some(Instant::now());
             // Nothing depends on its end.
-            drop(tokio::task::spawn_blocking(give_back));
+            drop(tokio::task::spawn_blocking(portside_runtime::trim_memory));
         }
-    }
-}
-
-/// Returns free memory to the system. Only glibc keeps so much that it has to be asked.
-#[cfg_attr(
-    target_env = "gnu",
-    allow(unsafe_code, reason = "a call into the C library")
-)]
-fn give_back() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: may be called at any time, from any thread.
-    unsafe {
-        libc::malloc_trim(0);
     }
 }
 

@@ -9,7 +9,7 @@ use futures::FutureExt;
 use portside_core::alarm::Alarm;
 use portside_core::keys::KeyRange;
 use portside_core::write::{Value, WriteBatch};
-use portside_exchange::{Body, FetchError, Request, Response};
+use portside_exchange::{FetchError, Request, Response};
 use portside_runtime::{Place, Start};
 use portside_worker::activation::{End, Failure as Ended};
 use portside_worker::caller::{Call, Refused};
@@ -144,8 +144,7 @@ impl Servers {
             Err(FetchError::Failed(reason))
         });
         if let (Ok(response), Some(unfinished)) = (&mut answer, in_flight.unfinished.take()) {
-            let body = std::mem::replace(&mut response.body, Body::Empty);
-            response.body = unfinished.with(body);
+            unfinished.until_sent(response);
         }
         answer
     }
