@@ -88,17 +88,15 @@ revive.File = (data) => {
   return new File(contents(data), name, { type, lastModified });
 };
 
-/** Has deno_web make parts. Once for each isolate: its class of references is reachable through a blob only. */
-export function startBlobs() {
-  const blob = new Blob(["a part"]);
-  const parts = Object.getOwnPropertySymbols(blob).find((symbol) => symbol.description === "Parts");
-  const Reference = blob[parts][0].constructor;
-  Reference.fromUint8Array = (bytes) => new Part(bytes.slice());
-  // What an object URL names is wrapped again.
-  Reference.prototype.stream = function () {
-    return this._id.stream();
-  };
-  Reference.prototype.slice = function (start, end) {
-    return this._id.slice(start, end);
-  };
-}
+// Has deno_web make parts. Its class of references is reachable through a blob only.
+const blob = new Blob(["a part"]);
+const parts = Object.getOwnPropertySymbols(blob).find((symbol) => symbol.description === "Parts");
+const Reference = blob[parts][0].constructor;
+Reference.fromUint8Array = (bytes) => new Part(bytes.slice());
+// What an object URL names is wrapped again.
+Reference.prototype.stream = function () {
+  return this._id.stream();
+};
+Reference.prototype.slice = function (start, end) {
+  return this._id.slice(start, end);
+};

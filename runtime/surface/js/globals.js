@@ -1,6 +1,5 @@
 // The web platform's globals, from the deno_* crates.
 import { core } from "ext:core/mod.js";
-import { startBlobs } from "ext:portside/blobs.js";
 import { refuseClones, structuredClone } from "ext:portside/clones.js";
 import { DecompressionStream } from "ext:portside/compression.js";
 import "ext:portside/crypto.js";
@@ -129,10 +128,15 @@ function refusePlatformClones() {
   }
 }
 
+function startWebAssembly() {
+  countWebAssembly();
+  // Without it deno_core ends the process when somebody calls WebAssembly.compileStreaming.
+  core.setWasmStreamingCallback(fetch.handleWasmStreaming);
+}
+
 /** What each isolate needs once, after the snapshot was loaded. */
 export function startGlobals(logUncaught) {
-  startBlobs();
-  countWebAssembly();
+  if (typeof WebAssembly !== "undefined") startWebAssembly(); // it is not there while the snapshot is made
   event.setEventTargetData(globalThis);
   event.saveGlobalThisReference(globalThis);
   performance.setTimeOrigin();
@@ -152,8 +156,6 @@ export function startGlobals(logUncaught) {
     return true;
   });
   core.setHandledPromiseRejectionHandler(() => {});
-  // Without it deno_core ends the process when somebody calls WebAssembly.compileStreaming.
-  core.setWasmStreamingCallback(fetch.handleWasmStreaming);
   delete globalThis.__bootstrap;
   delete globalThis.Deno;
 }

@@ -5,7 +5,6 @@ import { RequestScope } from "ext:portside/lifecycle.js";
 import { bindSocket, isFreeSocket } from "ext:portside/sockets.js";
 const {
   op_body_read,
-  op_env,
   op_respond_bytes,
   op_respond_error,
   op_respond_socket,
@@ -50,13 +49,6 @@ Object.defineProperty(response.Response.prototype, "webSocket", {
   enumerable: true,
 });
 
-let env;
-
-/** The server's variables: one object for the life of the instance. */
-function environment() {
-  return env ??= op_env();
-}
-
 function parseHeaders(joined) {
   const parts = joined.split("\n");
   const list = [];
@@ -96,7 +88,7 @@ function staticBody(bytes) {
 const running = new Map(); // request number -> its scope, what aborts its signal, and the reader of its response
 
 /** Runs the server's fetch. `body` is bytes, undefined for none, or true for a stream. */
-export function onFetch(handlers, number, method, url, headers, body) {
+export function onFetch(handlers, env, number, method, url, headers, body) {
   const inner = newInnerRequest(
     method,
     url,
@@ -119,7 +111,7 @@ export function onFetch(handlers, number, method, url, headers, body) {
     if (typeof handlers?.fetch !== "function") {
       throw new TypeError("the server's default export has no fetch() handler");
     }
-    result = scope.enter(() => handlers.fetch(request, environment(), context));
+    result = scope.enter(() => handlers.fetch(request, env, context));
     if (result !== null && typeof result === "object" && typeof result.then === "function") {
       Promise.resolve(result).then((value) => send(scope, number, value), (error) => fail(scope, number, error));
       return;

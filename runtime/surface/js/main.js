@@ -19,7 +19,7 @@ import {
 } from "ext:portside/ports.js";
 import { onSocketClose, onSocketMessage, WebSocketPair } from "ext:portside/sockets.js";
 import { onAlarm, setAlarm, storage } from "ext:portside/storage.js";
-const { op_worker_name } = core.ops;
+const { op_env, op_worker_name } = core.ops;
 
 defineGlobals();
 
@@ -52,10 +52,10 @@ globalThis.portsideStart = () => {
   defineSurface();
   const name = op_worker_name();
   if (name !== null && name !== undefined) defineWorkerSurface(name);
-  let handlers;
+  let handlers, env; // the server's variables: one object for the life of the instance
   return {
     setHandlers: (exported) => handlers = exported,
-    fetch: (...args) => onFetch(handlers, ...args),
+    fetch: (...args) => onFetch(handlers, env ??= op_env(), ...args),
     fetchAborted: onFetchAborted,
     connect: (port) => onConnect(handlers, port),
     message: onMessage,

@@ -28,11 +28,17 @@ const MAX_DATE = 8.64e15;
 
 // ---- durability: writes are numbered, and a promise waits for the number it needs
 
-let newest = { seq: 0, promise: undefined };
+const NONE = { seq: 0, promise: undefined };
+let newest = NONE; // what is waited for; the snapshot holds no other
 
 // The writes of a turn share their number, so they share one promise too.
 function durable(seq) {
-  if (newest.seq !== seq) newest = { seq, promise: op_storage_durable(seq).then(() => undefined) };
+  if (newest.seq !== seq) {
+    const promise = op_storage_durable(seq).then(() => {
+      if (newest.promise === promise) newest = NONE;
+    });
+    newest = { seq, promise };
+  }
   return newest.promise;
 }
 

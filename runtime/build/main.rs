@@ -2,6 +2,10 @@
 //!
 //! The snapshot holds for one V8 and one list of extensions only; building it with the crate keeps all three together.
 
+#[path = "../src/dispatch.rs"]
+mod dispatch;
+mod warm;
+
 use std::path::PathBuf;
 
 use deno_core::snapshot::{CreateSnapshotOptions, create_snapshot};
@@ -13,11 +17,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         skip_op_registration: false,
         extensions: portside_surface::extensions(),
         extension_transpiler: None,
-        with_runtime_cb: None,
+        with_runtime_cb: Some(Box::new(|runtime| warm::up(runtime))),
     };
     let snapshot = create_snapshot(options, None)?;
     let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
     std::fs::write(out.join("surface.snapshot"), &snapshot.output)?;
-    println!("cargo::rerun-if-changed=surface/js");
+    for changed in ["build", "src/dispatch.rs", "surface/js"] {
+        println!("cargo::rerun-if-changed={changed}");
+    }
     Ok(())
 }
