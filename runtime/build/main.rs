@@ -23,7 +23,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
     std::fs::write(out.join("surface.snapshot"), &snapshot.output)?;
     for changed in ["build", "src/dispatch.rs", "surface/js"] {
-        println!("cargo::rerun-if-changed={changed}");
+        tell_cargo(&format!("rerun-if-changed={changed}"));
     }
     Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "cargo reads it")]
+fn tell_cargo(instruction: &str) {
+    println!("cargo::{instruction}");
 }

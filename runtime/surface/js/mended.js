@@ -1,5 +1,6 @@
 // Small mistakes of the deno_* crates, mended.
 import { core } from "ext:core/mod.js";
+import { symbolOf } from "ext:portside/events.js";
 
 const ops = core.loadExtScript("ext:portside/platform_ops.js");
 
@@ -44,31 +45,9 @@ ops.op_fetch_send = async (request) => {
 };
 
 const webidl = core.loadExtScript("ext:deno_webidl/00_webidl.js");
-const { Event } = core.loadExtScript("ext:deno_web/02_event.js");
-const { performance } = core.loadExtScript("ext:deno_web/15_performance.js");
 const { URLPattern } = core.loadExtScript("ext:deno_web/01_urlpattern.js");
 const streams = core.loadExtScript("ext:deno_web/06_streams.js");
 const { InnerBody } = core.loadExtScript("ext:deno_fetch/22_body.js");
-
-/** The symbol of an own property of deno_web's. */
-function symbolOf(object, description) {
-  return Object.getOwnPropertySymbols(object).find((symbol) => symbol.description === description);
-}
-
-/** Has events know when they were made. */
-function mendEvents() {
-  const attributes = symbolOf(new Event(""), "[[attributes]]");
-  const kept = Symbol("attributes");
-  Object.defineProperty(Event.prototype, attributes, {
-    get() {
-      return this[kept];
-    },
-    set(given) {
-      given.timeStamp = performance.now();
-      this[kept] = given;
-    },
-  });
-}
 
 /** What a pattern is matched with is `{}` by default. */
 function mendPatterns() {
@@ -113,6 +92,5 @@ function mendBodies() {
   });
 }
 
-mendEvents();
 mendPatterns();
 mendBodies();

@@ -1,6 +1,7 @@
 // ServerlessWorker and its ports.
 import { core } from "ext:core/mod.js";
 import { deserialize, refuseClones, serialize } from "ext:portside/clones.js";
+import { dispatch } from "ext:portside/events.js";
 import { has, logError, logWarning, run } from "ext:portside/handlers.js";
 import { currentRequest, requestNumber } from "ext:portside/context.js";
 const { op_port_close, op_port_open, op_port_post, op_port_settled, op_port_start, op_worker_script } = core.ops;
@@ -109,8 +110,8 @@ export class ServerlessWorkerPort extends EventTarget {
 
   /** Runs the listeners as part of the request that the port belongs to. */
   static hear(port, event) {
-    if (port.#request === undefined) port.dispatchEvent(event);
-    else port.#request.enter(() => port.dispatchEvent(event));
+    if (port.#request === undefined) dispatch(port, event);
+    else port.#request.enter(() => dispatch(port, event));
   }
 
   /** The other side closed. */
@@ -118,8 +119,11 @@ export class ServerlessWorkerPort extends EventTarget {
     const request = port.#request;
     port.#end();
     // An application that does not listen would leave its client with a socket that says nothing any more.
-    if (code !== "closed" && listenerCount(port, "close") === 0) request?.socket?.close(1012, "the worker was lost");
-    hear(port, new CloseEvent("close", { code, reason: code, wasClean: code === "closed" }));
+    if (listenerCount(port, "close") > 0) {
+      hear(port, new CloseEvent("close", { code, reason: code, wasClean: code === "closed" }));
+    } else if (code !== "closed") {
+      request?.socket?.close(1012, "the worker was lost");
+    }
   }
 }
 defineEventHandler(ServerlessWorkerPort.prototype, "message", (port) => port.start());

@@ -2,6 +2,7 @@
 import { core } from "ext:core/mod.js";
 import { blobBytes } from "ext:portside/blobs.js";
 import { currentRequest } from "ext:portside/context.js";
+import { dispatch } from "ext:portside/events.js";
 const { op_socket_binary, op_socket_check, op_socket_close, op_socket_end, op_socket_text, op_socket_waiting } = core.ops;
 
 const { CloseEvent, defineEventHandler, EventTarget, MessageEvent } = core.loadExtScript("ext:deno_web/02_event.js");
@@ -156,8 +157,8 @@ export class PairedWebSocket extends EventTarget {
   }
 
   #hear(event) {
-    if (this.#request === undefined) this.dispatchEvent(event);
-    else this.#request.enter(() => this.dispatchEvent(event));
+    if (this.#request === undefined) dispatch(this, event);
+    else this.#request.enter(() => dispatch(this, event));
   }
 
   #over(code, reason, wasClean) {

@@ -108,6 +108,7 @@ deno_core::extension!(
         "lifecycle.js",
         "websocket.js",
         "errors.js",
+        "events.js",
     ],
     // deno_fetch wants the first of deno_net; client certificates are not offered.
     lazy_loaded_js = [dir "js", "ext:deno_net/02_tls.js" = "tls_stub.js", "ext:portside/platform_ops.js" = "platform_ops.js"],
