@@ -17,7 +17,8 @@ pub const MAX_KEYS_PER_CALL: usize = 128;
 pub struct Limits {
     /// JavaScript heap, in bytes. Past it the instance is ended.
     pub heap_bytes: usize,
-    /// `ArrayBuffer`s and WebAssembly memories together, in bytes. Past it allocations throw `RangeError`.
+    /// `ArrayBuffer`s and WebAssembly memories together, in bytes. Past it allocations throw `RangeError`, or the instance is
+    /// ended.
     pub external_bytes: usize,
     /// CPU time of one uninterrupted stretch of JavaScript. Past it the instance is ended.
     pub cpu: Duration,

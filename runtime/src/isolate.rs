@@ -3,12 +3,13 @@
 use std::ffi::c_void;
 use std::mem::ManuallyDrop;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use deno_core::{CompiledWasmModuleStore, JsRuntime, RuntimeOptions, SharedArrayBufferStore, v8};
 use portside_core::bundle::Bundle;
 use portside_core::limits::Limits;
+use portside_surface::memory::external_memory;
 
 use crate::loader::BundleLoader;
 use crate::memory::ExternalMemory;
@@ -19,6 +20,15 @@ static SNAPSHOT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/surface.snaps
 /// Room for V8 to unwind in once the heap limit is reached, given once. It must hold the largest single allocation that can
 /// be under way (a two-byte string of 2^29 characters), or V8 aborts the process. Touched only then.
 const HEAP_HEADROOM: usize = 1_280 << 20;
+
+/// What may be held beyond the limit while JavaScript runs: copies that the host makes of what is stored or sent.
+const FLEETING: usize = 128 << 20;
+
+/// Bytes of a page of WebAssembly memory.
+const WASM_PAGE: usize = 1 << 16;
+
+/// The largest memory that WebAssembly's rules allow, in pages: 16 GiB.
+const WASM_MAX_PAGES: usize = 1 << 18;
 
 /// An isolate of one instance. Not entered between calls.
 ///
@@ -31,16 +41,20 @@ pub struct Isolate {
 }
 
 /// What an isolate has met of its memory limits. V8's callbacks refer to it until the isolate is dropped.
-struct Usage {
+pub struct Usage {
     handle: v8::IsolateHandle,
     external_limit: usize,
     heap: AtomicBool,
     external: AtomicBool,
+    will_look: AtomicBool,
 }
 
-/// What V8 counts: also what the host made into an `ArrayBuffer` without the allocator.
-fn external_memory(isolate: &mut v8::Isolate) -> usize {
-    isolate.get_heap_statistics().external_memory()
+/// Whether more than `limit` is held outside of the heap. Garbage does not count.
+fn is_over(isolate: &mut v8::Isolate, limit: usize) -> bool {
+    external_memory(isolate) > limit && {
+        isolate.low_memory_notification();
+        external_memory(isolate) > limit
+    }
 }
 
 impl Usage {
@@ -50,48 +64,97 @@ impl Usage {
             external_limit,
             heap: AtomicBool::new(false),
             external: AtomicBool::new(false),
+            will_look: AtomicBool::new(false),
         }
     }
 
     fn exhaust(&self, limit: &AtomicBool) {
         limit.store(true, Ordering::Relaxed);
-        self.handle.terminate_execution();
+        self.terminate();
     }
 
     fn is_exhausted(&self) -> bool {
         self.heap.load(Ordering::Relaxed) || self.external.load(Ordering::Relaxed)
     }
 
-    /// Looks after each garbage collection, which V8 makes when external memory has grown much, too. What allocates after
-    /// a limit was met is terminated once more: a termination holds for one call into JavaScript only.
+    /// Ends what it runs.
+    pub fn terminate(&self) {
+        self.handle.terminate_execution();
+    }
+
+    /// Has it look whether it holds far too much outside of its heap, as soon as what it runs can be interrupted: WebAssembly
+    /// grows its memories without asking. May be called on any thread.
     #[expect(unsafe_code, reason = "V8's callbacks are unsafe")]
-    fn watch(self: &Arc<Self>, isolate: &mut v8::Isolate) {
+    pub fn look(&self) {
+        unsafe extern "C" fn interrupted(isolate: v8::UnsafeRawIsolatePtr, usage: *mut c_void) {
+            // SAFETY: as in `collected`.
+            let (mut isolate, usage) = unsafe { of_callback(isolate, usage) };
+            if !usage.is_exhausted() && is_over(&mut isolate, usage.external_limit + FLEETING) {
+                usage.exhaust(&usage.external);
+            }
+            usage.will_look.store(false, Ordering::Relaxed);
+        }
+        // One at a time: on a busy machine looking takes longer than it takes until somebody asks again.
+        if !self.will_look.swap(true, Ordering::Relaxed) {
+            self.handle.request_interrupt(interrupted, self.as_data());
+        }
+    }
+
+    /// Looks after each garbage collection, too. What allocates after a limit was met is terminated once more: a
+    /// termination holds for one call into JavaScript only.
+    #[expect(unsafe_code, reason = "V8's callbacks are unsafe")]
+    fn watch(&self, isolate: &mut v8::Isolate) {
         unsafe extern "C" fn collected(
             isolate: v8::UnsafeRawIsolatePtr,
             _kind: v8::GCType,
             _flags: v8::GCCallbackFlags,
             usage: *mut c_void,
         ) {
-            // SAFETY: V8 passes its isolate, and what `watch` gave it; `Isolate` keeps that longer than the isolate.
-            let (mut isolate, usage) = unsafe {
-                (
-                    v8::Isolate::from_raw_isolate_ptr(isolate),
-                    &*usage.cast::<Usage>(),
-                )
-            };
+            // SAFETY: V8 passes its isolate, and what `as_data` gave it; `Isolate` keeps that longer than the isolate.
+            let (mut isolate, usage) = unsafe { of_callback(isolate, usage) };
             if usage.is_exhausted() {
-                usage.handle.terminate_execution();
-            } else if external_memory(&mut isolate) > usage.external_limit + EXTERNAL_GARBAGE {
-                usage.exhaust(&usage.external);
+                usage.terminate();
+            } else if external_memory(&mut isolate) > usage.external_limit + FLEETING {
+                usage.look(); // garbage that was found is not freed yet
             }
         }
-        let this = Arc::as_ptr(self).cast_mut().cast::<c_void>();
-        isolate.add_gc_epilogue_callback(collected, this, v8::GCType::kGCTypeAll);
+        isolate.add_gc_epilogue_callback(collected, self.as_data(), v8::GCType::kGCTypeAll);
+    }
+
+    fn as_data(&self) -> *mut c_void {
+        std::ptr::from_ref(self).cast_mut().cast()
     }
 }
 
-/// What may be counted beyond the limit while JavaScript runs: garbage that V8 lets gather, and frees on other threads.
-const EXTERNAL_GARBAGE: usize = 128 << 20;
+/// What one of V8's callbacks is given.
+///
+/// # Safety
+/// `usage` is from `Usage::as_data`, and lives as long as the isolate.
+#[expect(unsafe_code, reason = "V8's callbacks are unsafe")]
+unsafe fn of_callback<'a>(
+    isolate: v8::UnsafeRawIsolatePtr,
+    usage: *mut c_void,
+) -> (v8::Isolate, &'a Usage) {
+    // SAFETY: the caller's.
+    unsafe {
+        (
+            v8::Isolate::from_raw_isolate_ptr(isolate),
+            &*usage.cast::<Usage>(),
+        )
+    }
+}
+
+/// Has V8 refuse that one WebAssembly memory grows over the largest limit that any instance of the process has. What is
+/// over an instance's own limit is met by looking.
+fn limit_memories(bytes: usize) {
+    static LARGEST: Mutex<usize> = Mutex::new(0);
+    let mut largest = LARGEST.lock().unwrap_or_else(PoisonError::into_inner);
+    if bytes > *largest {
+        *largest = bytes;
+        let pages = (bytes / WASM_PAGE).min(WASM_MAX_PAGES);
+        v8::V8::set_flags_from_string(&format!("--wasm-max-mem-pages={pages}"));
+    }
+}
 
 struct Entered(v8::UnsafeRawIsolatePtr);
 
@@ -118,6 +181,7 @@ impl Isolate {
     /// Must be called at the top of a thread's stack, outside of any other isolate.
     #[expect(unsafe_code, reason = "V8's raw isolate pointer is unsafe")]
     pub fn new(bundle: Arc<Bundle>, limits: &Limits) -> Self {
+        limit_memories(limits.external_bytes);
         let external = ExternalMemory::new(limits.external_bytes);
         let params = v8::CreateParams::default()
             .heap_limits(0, limits.heap_bytes)
@@ -165,9 +229,9 @@ impl Isolate {
         f(&mut self.runtime)
     }
 
-    /// To end what it runs, from another thread.
-    pub fn handle(&self) -> v8::IsolateHandle {
-        self.usage.handle.clone()
+    /// To watch what it runs, from another thread.
+    pub fn usage(&self) -> Arc<Usage> {
+        self.usage.clone()
     }
 
     /// Whether a memory limit was met while JavaScript ran; then nothing of it may run any more, and the isolate must be
@@ -183,13 +247,7 @@ impl Isolate {
         }
         let limit = self.external.limit();
         let over = self.usage.external.load(Ordering::Relaxed)
-            || self.with(|runtime| {
-                let isolate = runtime.v8_isolate();
-                external_memory(isolate) > limit && {
-                    isolate.low_memory_notification(); // garbage does not count
-                    external_memory(isolate) > limit
-                }
-            });
+            || self.with(|runtime| is_over(runtime.v8_isolate(), limit));
         over.then_some("ArrayBuffers and WebAssembly memories")
     }
 }

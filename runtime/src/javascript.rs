@@ -101,7 +101,7 @@ impl JavaScript {
         let span = tracing::debug_span!("instance", who = %instance.borrow().identity());
         let mut isolate = Isolate::new(bundle, limits);
         let who = instance.borrow().identity().clone();
-        let watched = Watched::new(who, isolate.handle(), limits.cpu, history);
+        let watched = Watched::new(who, isolate.usage(), limits.cpu, history);
         slot.begin(&watched);
         let shared = instance.clone();
         let loaded = isolate.with(|runtime| {

@@ -68,8 +68,9 @@ impl IsolatePool {
         others: usize,
         give_up: impl Fn(&Unstoppable) + Send + Sync + 'static,
     ) -> Self {
-        // Set before V8 starts. The per-instance limit is checked after each slice; this bounds a single memory.
-        deno_core::v8::V8::set_flags_from_string("--wasm-max-mem-pages=16384");
+        // Set before V8 starts. How large a WebAssembly memory may be is known only once there are instances; what freezing
+        // would guard of the flags it guards against code that can write anywhere.
+        deno_core::v8::V8::set_flags_from_string("--no-freeze-flags-after-init");
         // The unroller also takes loops' checks for termination away, from `for (;;) new Array(1000).fill(1)` for one:
         // then neither the CPU limit nor the heap limit could end it.
         deno_core::v8::V8::set_flags_from_string("--no-turboshaft-loop-unrolling");

@@ -1,14 +1,15 @@
-//! Ends JavaScript that runs too long without giving its thread back, and says when it cannot be ended.
+//! Ends JavaScript that runs too long without giving its thread back, and says when it cannot be ended. Has it look at its
+//! memory meanwhile.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use deno_core::v8;
 use portside_worker::host::Identity;
 
 use crate::history::History;
+use crate::isolate::Usage;
 
 /// How often running slices are looked at; a limit is met this late at most.
 const TICK: Duration = Duration::from_millis(5);
@@ -73,23 +74,23 @@ struct Seen {
 /// An instance, as the watchdog knows it.
 pub struct Watched {
     who: Identity,
-    handle: v8::IsolateHandle,
+    usage: Arc<Usage>,
     limit: Duration,
     history: Arc<History>,
     ended: AtomicBool,
 }
 
 impl Watched {
-    /// An instance whose isolate is ended by `handle` after `limit` of CPU time in one slice.
+    /// An instance whose isolate is ended after `limit` of CPU time in one slice.
     pub fn new(
         who: Identity,
-        handle: v8::IsolateHandle,
+        usage: Arc<Usage>,
         limit: Duration,
         history: Arc<History>,
     ) -> Arc<Self> {
         Arc::new(Self {
             who,
-            handle,
+            usage,
             limit,
             history,
             ended: AtomicBool::new(false),
@@ -108,7 +109,7 @@ impl Watched {
 
     fn end(&self) {
         self.ended.store(true, Ordering::Relaxed);
-        self.handle.terminate_execution();
+        self.usage.terminate();
     }
 }
 
@@ -161,6 +162,7 @@ impl Slot {
         let mut state = self.lock();
         let State { running, seen } = &mut *state;
         let running = running.as_ref()?;
+        running.usage.look();
         let now = self.cpu_time();
         let Some(seen) = seen else {
             *seen = Some(Seen {

@@ -8,7 +8,7 @@ import { EventSource } from "ext:portside/eventsource.js";
 import "ext:portside/formdata.js";
 import { Response } from "ext:portside/http.js";
 import { requestNumber } from "ext:portside/context.js";
-import { countWebAssembly } from "ext:portside/wasm.js";
+import { limitWebAssembly } from "ext:portside/wasm.js";
 import { WebSocket } from "ext:portside/websocket.js";
 const { op_log } = core.ops;
 
@@ -129,7 +129,7 @@ function refusePlatformClones() {
 }
 
 function startWebAssembly() {
-  countWebAssembly();
+  limitWebAssembly();
   // Without it deno_core ends the process when somebody calls WebAssembly.compileStreaming.
   core.setWasmStreamingCallback(fetch.handleWasmStreaming);
 }

@@ -15,6 +15,7 @@ pub mod resolve;
 pub mod sockets;
 pub mod stack;
 pub mod storage;
+mod wasm;
 
 use deno_core::Extension;
 
@@ -67,8 +68,8 @@ deno_core::extension!(
         compression::op_inflate_end,
         memory::op_memory_account,
         memory::op_memory_close,
-        memory::op_memory_take,
-        memory::op_memory_give,
+        memory::op_memory_check,
+        wasm::op_wasm_memories,
         outgoing::op_websocket_open,
         outgoing::op_websocket_text,
         outgoing::op_websocket_binary,

@@ -88,17 +88,30 @@ pub(crate) fn op_memory_account(
     #[number] bytes: usize,
 ) -> Result<Account, JsErrorBox> {
     let budget = state.borrow().borrow::<Arc<Budget>>().clone();
-    let taken = budget.take(bytes) || {
-        if bytes <= budget.limit() {
+    with_garbage_collected(scope, &budget, bytes, |_| budget.take(bytes))?;
+    let bytes = Cell::new(bytes);
+    Ok(Account { budget, bytes })
+}
+
+/// Tries again after a collection of garbage.
+fn with_garbage_collected(
+    scope: &mut v8::PinScope<'_, '_>,
+    budget: &Budget,
+    bytes: usize,
+    fits: impl Fn(&mut v8::Isolate) -> bool,
+) -> Result<(), JsErrorBox> {
+    let limit = budget.limit();
+    let fitting = fits(scope)
+        || bytes <= limit && {
             scope.low_memory_notification();
-        }
-        budget.take(bytes)
-    };
-    if taken {
-        let bytes = Cell::new(bytes);
-        return Ok(Account { budget, bytes });
+            fits(scope)
+        };
+    if fitting {
+        return Ok(());
     }
-    Err(exhausted(&budget))
+    Err(JsErrorBox::range_error(format!(
+        "no memory left: the limit of memory outside of the heap is {limit} bytes"
+    )))
 }
 
 /// Gives the bytes of an account back.
@@ -107,30 +120,26 @@ pub(crate) fn op_memory_close(#[cppgc] account: &Account) {
     account.close();
 }
 
-fn exhausted(budget: &Budget) -> JsErrorBox {
-    let limit = budget.limit();
-    JsErrorBox::range_error(format!(
-        "no memory left: the limit of memory outside of the heap is {limit} bytes"
-    ))
+/// What V8 counts outside of its heap, in bytes: `ArrayBuffer`s, also those that the host made without the allocator,
+/// WebAssembly memories, also those that their own code has grown, and what it keeps of compiled WebAssembly.
+pub fn external_memory(isolate: &mut v8::Isolate) -> usize {
+    usize::try_from(isolate.adjust_amount_of_external_allocated_memory(0)).unwrap_or(0)
 }
 
-/// Takes bytes of the instance's budget.
-#[op2(fast)]
-pub(crate) fn op_memory_take(
-    state: &mut OpState,
+/// Asks whether the instance may have as many bytes more, before V8 allocates them and without taking them.
+#[op2(nofast)] // it collects garbage
+pub(crate) fn op_memory_check(
+    state: Rc<RefCell<OpState>>,
+    scope: &mut v8::PinScope<'_, '_>,
     #[number] bytes: usize,
 ) -> Result<(), JsErrorBox> {
-    let budget = state.borrow::<Arc<Budget>>();
-    if budget.take(bytes) {
-        return Ok(());
-    }
-    Err(exhausted(budget))
-}
-
-/// Gives bytes back that were taken.
-#[op2(fast)]
-pub(crate) fn op_memory_give(state: &mut OpState, #[number] bytes: usize) {
-    state.borrow::<Arc<Budget>>().give(bytes);
+    let budget = state.borrow().borrow::<Arc<Budget>>().clone();
+    with_garbage_collected(scope, &budget, bytes, |isolate| {
+        external_memory(isolate).saturating_add(bytes) <= budget.limit() && budget.take(bytes) && {
+            budget.give(bytes);
+            true
+        }
+    })
 }
 
 #[cfg(test)]

@@ -1,6 +1,10 @@
 //! Workers that allocate and recurse without end.
 
+use super::limited;
+use crate::app::eventually;
+
 crate::deeds! {
+    + the_log_says_which_memory_it_was;
     objects: Error "const all = []; for (;;) all.push({ a: [1, 2, 3] })";
     strings: Error "const all = []; for (let i = 0;; i++) all.push('x'.repeat(1000) + i)";
     maps: Error "const map = new Map(); for (let i = 0;; i++) map.set(i, [i])";
@@ -21,6 +25,9 @@ crate::deeds! {
     web_assembly_memories: Error "const all = []; for (;;) all.push(new WebAssembly.Memory({ initial: 16 }))";
     a_web_assembly_memory_that_grows: Error "const m = new WebAssembly.Memory({ initial: 1 }); for (;;) m.grow(100)";
     a_web_assembly_memory_behind_what_is_replaced: Error "WeakMap.prototype.get = () => ({ bytes: Infinity }); globalThis.FinalizationRegistry = class { register() {} }; const m = new WebAssembly.Memory({ initial: 1 }); m.grow(10_000)";
+    web_assembly_tables: Error "const all = []; for (;;) all.push(new WebAssembly.Table({ element: 'anyfunc', initial: 1e7 }))";
+    a_web_assembly_table_that_grows: Error "const t = new WebAssembly.Table({ element: 'externref', initial: 1 }); for (;;) t.grow(1e5, {})";
+    shared_web_assembly_memories: Error "const all = []; for (;;) all.push(new WebAssembly.Memory({ initial: 16, maximum: 16, shared: true }))";
     blobs: Error "const all = []; for (;;) all.push(new Blob(['x'.repeat(1 << 20)]))";
     encoded_text: Error "const all = [], e = new TextEncoder(); for (;;) all.push(e.encode('x'.repeat(1 << 20)))";
     structured_clones: Error "const all = []; for (;;) all.push(structuredClone({ a: new Array(1000).fill('x') }))";
@@ -38,4 +45,28 @@ crate::deeds! {
     a_deep_prototype_chain: Any "let o = {}; for (let i = 0; i < 1e6; i++) o = Object.create(o); o.missing";
     bound_functions: Any "let f = () => 1; for (let i = 0; i < 1e6; i++) f = f.bind(); f()";
     a_rope: Any "let s = ''; for (let i = 0; i < 3e5; i++) s = 'ab' + s + 'c'; /z$/.test(s)";
+}
+
+async fn the_log_says_which_memory_it_was() {
+    let mut setup = limited(
+        r#"import { grown } from "./growing.js";
+        const kept = Array.from({ length: 8 }, () => grown([[0, 0]]));
+        export const jobs = { async deed() {
+            for (const { grow } of kept) grow(400);
+        } };"#,
+    );
+    setup.add("growing.js", include_str!("../surface/growing.js"));
+    let app = setup.start().await;
+    let (status, text) = app.get("/victim/deed").await;
+    assert_eq!((status, text.as_str()), (503, "closed: lost"));
+    let said = "ArrayBuffers and WebAssembly memories went over its limit";
+    let is_said = async || {
+        app.log
+            .lock()
+            .unwrap()
+            .iter()
+            .any(|line| line.text.contains(said))
+    };
+    assert!(eventually(is_said).await, "{:?}", app.log.lock().unwrap());
+    app.stop().await;
 }

@@ -16,6 +16,7 @@ pub const CASES: &[Case] = cases![
     a_burst_of_allocation_loops,
     web_assembly_memories_that_are_filled,
     a_web_assembly_memory_that_grows_itself,
+    web_assembly_memories_that_grow_themselves,
     chunks_that_nobody_decompresses,
     compression_streams_count,
     argon2_has_no_more_memory_than_the_rest,
@@ -66,12 +67,13 @@ async fn grows_at_most(max: usize, name: &str, times: usize, wanted: u16, deed: 
         return;
     }
     let mut setup = limited(&format!(
-        "const kept = []; export const jobs = {{ ping: () => 'pong', async deed() {{ {deed} ; return 'done'; }} }};"
+        "import {{ grown }} from './growing.js'; const kept = []; export const jobs = {{ ping: () => 'pong', async deed() {{ {deed} ; return 'done'; }} }};"
     ));
     setup.add(
         "deaf.js",
         "export default { connect({ ports: [port] }) { port.postMessage('here'); } };",
     );
+    setup.add("growing.js", include_str!("../surface/growing.js"));
     setup.limits.cpu = Duration::from_secs(50);
     setup.limits.request = Duration::from_secs(60);
     let app = setup.start().await;
@@ -126,9 +128,14 @@ async fn a_web_assembly_memory_that_grows_itself() {
         const code = Uint8Array.fromHex("0061736d01000000" + "010401600000" + "03020100" + "0503010001" + "07050101660000" +
             "0a1a0118" + "00" + "0340" + "4110" + "4000" + "4110" + "74" + "4101" + "418080c000" + "fc0b00" + "0c00" + "0b0b");
         new WebAssembly.Instance(new WebAssembly.Module(code)).exports.f();"#;
-    // Nothing is told of it while it runs, so that what bounds it is the largest memory that there may be.
     let name = "a_web_assembly_memory_that_grows_itself";
-    grows_at_most((1 << 30) + MAX_GROWTH, name, 1, 500, deed).await;
+    stays_small(name, 1, 500, deed).await;
+}
+
+async fn web_assembly_memories_that_grow_themselves() {
+    let deed = "for (let i = 0; i < 60; i++) kept.push(grown([[0, 0]])); for (const { grow } of kept) grow(400)";
+    let name = "web_assembly_memories_that_grow_themselves";
+    stays_small(name, 1, 500, deed).await;
 }
 
 async fn chunks_that_nobody_decompresses() {

@@ -11,6 +11,7 @@ mod events;
 mod names;
 mod sockets;
 mod streams;
+mod wasm;
 
 /// The files of this folder and their cases.
 pub const SECTIONS: &[(&str, &[Case])] = &[
@@ -21,11 +22,12 @@ pub const SECTIONS: &[(&str, &[Case])] = &[
     ("platform_names", names::CASES),
     ("platform_sockets", sockets::CASES),
     ("platform_streams", streams::CASES),
+    ("platform_wasm", wasm::CASES),
 ];
 
 /// Tests of one truth each, the body of an async function in a worker, which throws where it does not hold; and other
-/// tests, listed first. `peer` is the URL of a server that echoes (see `SERVER`); `equal`, `thrown` and so on are those of
-/// `surface/check.js`.
+/// tests, listed first. `peer` is the URL of a server that echoes (see `SERVER`); `equal`, `thrown`, `grown` and so on are those of
+/// `surface/check.js` and `surface/growing.js`.
 #[macro_export]
 macro_rules! truths {
     ($(+ $($other:ident),*;)? $($name:ident: $code:expr;)*) => {
@@ -41,12 +43,14 @@ macro_rules! truths {
 pub fn checked(code: &str) -> Setup {
     let mut setup = lab(&format!(
         r#"import {{ equal, made, next, thrown, utf8 }} from "./check.js";
+        import {{ grown, growing }} from "./growing.js";
         export const jobs = {{
             async code(peer) {{ {code} ; return "held"; }},
             async echo(value) {{ return value; }},
         }};"#
     ));
     setup.add("check.js", include_str!("../surface/check.js"));
+    setup.add("growing.js", include_str!("../surface/growing.js"));
     setup.add("peer.js", include_str!("peer.js"));
     setup.modules[0].2 = format!(
         "{}\nimport {{ peers }} from './peer.js';",
