@@ -62,6 +62,8 @@ pub struct Instance {
     log: Arc<dyn Log>,
     /// By age: what ends them all does so in an order that can be repeated.
     pub(crate) ports: BTreeMap<LinkId, Port>,
+    /// Those that may be left, in that order; see [`Port::is_left`].
+    pub(crate) left_ports: VecDeque<LinkId>,
     pub(crate) requests: BTreeMap<LinkId, Exchange>,
     /// What it knows of its keys and has written.
     pub storage: Storage,
@@ -128,6 +130,7 @@ impl Instance {
             ledger,
             log,
             ports: BTreeMap::new(),
+            left_ports: VecDeque::new(),
             requests: BTreeMap::new(),
             firing: Firing::new(storage.alarm()),
             storage,
@@ -232,10 +235,15 @@ impl Instance {
     fn admit(&mut self, incoming: Incoming) -> Option<Incoming> {
         match &incoming {
             Incoming::Frame { link, .. } | Incoming::Closed { link, .. } => {
-                match self.ports.get_mut(link) {
-                    Some(port) => port.admit(incoming, &self.inbox),
-                    None => self.requests.contains_key(link).then_some(incoming),
+                let link = *link;
+                let Some(port) = self.ports.get_mut(&link) else {
+                    return self.requests.contains_key(&link).then_some(incoming);
+                };
+                let admitted = port.admit(incoming, &self.inbox);
+                if admitted.is_none() {
+                    self.look_whether_left(link);
                 }
+                admitted
             }
             Incoming::Opened(_) | Incoming::Alarm(_) => Some(incoming),
         }
@@ -579,7 +587,7 @@ impl Instance {
     /// The same, handlers and promises given to `waitUntil` aside.
     #[must_use]
     pub fn is_only_held(&self) -> bool {
-        self.ports.is_empty()
+        self.ports.values().all(Port::is_left)
             && self.requests.is_empty()
             && self.replay.is_empty()
             && self.is_flushed()

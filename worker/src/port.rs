@@ -12,6 +12,10 @@ use crate::inbox::{Held, Inbox};
 use crate::instance::Instance;
 use crate::link::{CloseReason, Frame, LinkEnd, LinkId};
 
+/// Ports whose callers are gone before anybody listened that an instance keeps, with their messages, for whoever listens
+/// later. An application may never listen: beyond these, the one that was left first is closed for good.
+pub const LEFT_PORTS: usize = 64;
+
 /// A port, and what nobody listens to yet.
 pub struct Port {
     /// How to send on it.
@@ -43,8 +47,8 @@ impl Port {
         }
     }
 
-    /// Passes an event on, or keeps it until the application listens. A close waits for the messages before it, an error
-    /// for nothing. What is kept counts in `inbox`, where it was, until somebody listens.
+    /// Passes an event on, or keeps it until the application listens. A close waits for the messages before it, if there
+    /// are any, an error for nothing. What is kept counts in `inbox`, where it was, until somebody listens.
     pub fn admit(&mut self, incoming: Incoming, inbox: &Arc<Inbox>) -> Option<Incoming> {
         let is_failure = matches!(
             incoming,
@@ -55,8 +59,7 @@ impl Port {
         );
         let passes = match (&incoming, self.listener) {
             (_, Listener::Started) => true,
-            (Incoming::Closed { .. }, Listener::Missing) => true,
-            (Incoming::Closed { .. }, Listener::Expected) => self.held.is_empty(),
+            (Incoming::Closed { .. }, _) => self.held.is_empty(),
             _ => is_failure,
         };
         if !passes {
@@ -73,14 +76,25 @@ impl Port {
         held.into_iter().map(Held::take).collect()
     }
 
-    /// The `connect` handler has settled. If nobody listens and the other side is gone, gives the close.
-    pub fn settle(&mut self) -> Option<Incoming> {
+    /// The `connect` handler has settled.
+    pub fn settle(&mut self) {
         if self.listener == Listener::Expected {
             self.listener = Listener::Missing;
         }
-        self.held
-            .pop_back_if(|held| matches!(held.incoming(), Some(Incoming::Closed { .. })))
-            .map(Held::take)
+    }
+
+    /// Whether the other side is gone, and nobody has listened so far though the `connect` handler has settled. Such a port
+    /// keeps no instance awake.
+    #[must_use]
+    pub fn is_left(&self) -> bool {
+        let last = self.held.back().and_then(Held::incoming);
+        self.listener == Listener::Missing && matches!(last, Some(Incoming::Closed { .. }))
+    }
+
+    /// Drops the messages that nobody has listened to; gives the close after them.
+    pub fn let_go(&mut self) -> Option<Incoming> {
+        let held = std::mem::take(&mut self.held);
+        held.into_iter().next_back().map(Held::take)
     }
 }
 
@@ -167,7 +181,25 @@ impl Instance {
     /// The `connect` handler of a port has settled.
     pub fn port_settled(&mut self, port: LinkId) {
         if let Some(open) = self.ports.get_mut(&port) {
-            self.replay.extend(open.settle());
+            open.settle();
+            self.look_whether_left(port);
+        }
+    }
+
+    /// Counts the port if it is left, and lets go of the one that was left first if there are too many.
+    pub(crate) fn look_whether_left(&mut self, port: LinkId) {
+        let ports = &self.ports;
+        let is_left = |port: &LinkId| ports.get(port).is_some_and(Port::is_left);
+        if !is_left(&port) {
+            return;
+        }
+        self.left_ports.retain(is_left);
+        self.left_ports.push_back(port);
+        if self.left_ports.len() > LEFT_PORTS
+            && let Some(first) = self.left_ports.pop_front()
+            && let Some(port) = self.ports.get_mut(&first)
+        {
+            self.replay.extend(port.let_go());
         }
     }
 }
@@ -233,14 +265,33 @@ mod tests {
     }
 
     #[test]
-    fn a_close_follows_the_messages_before_it() {
+    fn a_close_follows_the_messages_before_it_whoever_listens_when() {
         let (mut port, inbox) = (port(), inbox());
         assert!(port.admit(message(&port), &inbox).is_none());
-        assert!(
-            port.admit(close(&port), &inbox).is_none(),
-            "somebody may listen yet"
-        );
-        assert!(port.settle().is_some(), "nobody did");
+        port.settle();
+        assert!(port.admit(close(&port), &inbox).is_none());
+        let heard = port.start();
+        assert!(matches!(heard[0], Incoming::Frame { .. }));
+        assert!(matches!(heard[1], Incoming::Closed { .. }));
+    }
+
+    #[test]
+    fn a_close_without_messages_before_it_waits_for_nobody() {
+        let (mut port, inbox) = (port(), inbox());
         assert!(port.admit(close(&port), &inbox).is_some());
+        port.settle();
+        assert!(port.admit(close(&port), &inbox).is_some());
+    }
+
+    #[test]
+    fn a_port_is_left_when_its_caller_is_gone_and_nobody_listened() {
+        let (mut port, inbox) = (port(), inbox());
+        assert!(port.admit(message(&port), &inbox).is_none());
+        assert!(port.admit(close(&port), &inbox).is_none());
+        assert!(!port.is_left(), "connect may be about to listen");
+        port.settle();
+        assert!(port.is_left());
+        assert!(port.let_go().is_some());
+        assert_eq!(port.end.credit.messages(), 0);
     }
 }

@@ -26,6 +26,7 @@ use portside_worker::instance::{Instance, InstanceOptions};
 use portside_worker::link::{
     CloseReason, Frame, Kind, LinkEnd, LinkId, Opening, Receive, Rejected,
 };
+use portside_worker::port::LEFT_PORTS;
 use portside_worker::storage::Storage;
 use portside_worker::testing::{Code, Scripted};
 
@@ -151,6 +152,19 @@ impl<F: Code> Test<F> {
 
     /// Opens a port and sends a message on it.
     fn send(&self, text: &str) {
+        self.open_and_send(text);
+    }
+
+    /// The same, and closes it.
+    fn send_and_close(&self, text: &str) {
+        let link = self.open_and_send(text);
+        let reason = CloseReason::Closed;
+        let closed = Incoming::Closed { link, reason };
+        self.inbox.receive(closed).ok().unwrap();
+    }
+
+    /// Returns the worker's end.
+    fn open_and_send(&self, text: &str) -> LinkId {
         let near = LinkId::of_new_link();
         let end = LinkEnd::new(near.other(), self.surroundings.peer.clone());
         let place = end.credit.take(text.len());
@@ -171,6 +185,7 @@ impl<F: Code> Test<F> {
             .receive(Incoming::Frame { link, frame })
             .ok()
             .unwrap();
+        link
     }
 
     fn commits(&self) -> usize {
@@ -399,4 +414,53 @@ fn commits_of_one_turn_are_one() {
     assert_eq!(batch.writes["k"].as_deref(), Some(&b"put 2"[..]));
     let requests = test.surroundings.committed_for.lock().unwrap();
     assert_eq!(*requests, [Some("request 1".into())], "for logs");
+}
+
+/// Its `connect` handlers settle without having listened.
+fn deaf(instance: &Shared, event: Delivered) -> Result<(), String> {
+    if let Delivered::Connected { port } = event {
+        instance.borrow_mut().port_settled(port);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_port_that_is_left_keeps_no_worker_awake() {
+    let mut test = Test::new(deaf);
+    test.send("hello");
+    assert_eq!(test.settle(), Progress::Waiting(None), "a port is open");
+    let mut test = Test::new(deaf);
+    test.send_and_close("hello");
+    assert!(matches!(test.settle(), Progress::Waiting(Some(_))));
+    test.now += Limits::default().idle;
+    assert_eq!(test.settle(), Progress::Ended(End::Slept));
+}
+
+#[test]
+fn only_so_many_ports_that_are_left_are_kept_and_the_others_hear_of_their_close() {
+    let closed = Rc::new(RefCell::new(vec![]));
+    let heard = closed.clone();
+    let mut ports = vec![];
+    let mut test = Test::new(move |instance: &Shared, event: Delivered| {
+        match event {
+            Delivered::Connected { port } => {
+                ports.push(port);
+                instance.borrow_mut().port_settled(port);
+            }
+            Delivered::PortClosed { port, .. } => {
+                let number = ports.iter().position(|known| *known == port);
+                heard.borrow_mut().push(number.unwrap());
+            }
+            Delivered::Message { .. } => return Err("nobody listens".to_owned()),
+            _ => {}
+        }
+        Ok(())
+    });
+    for _ in 0..LEFT_PORTS + 2 {
+        test.send_and_close("hello");
+    }
+    for _ in 0..10 {
+        assert!(matches!(test.settle(), Progress::Waiting(_)));
+    }
+    assert_eq!(*closed.borrow(), [0, 1]);
 }

@@ -1,6 +1,8 @@
 //! Section 4: the `connect` event.
 
-use super::kit::{check, start};
+use std::time::Duration;
+
+use super::kit::{check, setup, start};
 use crate::{Case, cases};
 
 /// This section's tests.
@@ -10,6 +12,7 @@ pub const CASES: &[Case] = cases![
     r034_connect_may_fail_and_the_port_stays_open,
     r035_connect_waits_for_the_module,
     r036_connect_comes_first_and_close_last,
+    r024_r036_who_listens_after_the_close_hears_all_before_it,
 ];
 
 async fn r032_connect_runs_once_with_one_port() {
@@ -130,5 +133,37 @@ async fn r036_connect_comes_first_and_close_last() {
     let events = |id| format!(r#"["{id}",["connect","{id}","last","close"]]"#);
     let wanted = format!("[{},{},{}]", events("a"), events("b"), events("c"));
     app.eventually("/report", &wanted).await;
+    app.stop().await;
+}
+
+/// The caller is gone, and `connect` has settled, before anybody listens.
+async fn r024_r036_who_listens_after_the_close_hears_all_before_it() {
+    let worker = r#"
+        let first;
+        export default { connect({ ports: [port] }) {
+            if (first === undefined) {
+                first = port;
+                return;
+            }
+            const heard = [];
+            port.onmessage = () => {
+                first.onclose = ({ code }) => { heard.push(code); port.postMessage(heard); };
+                first.onmessage = ({ data }) => heard.push(data);
+            };
+        } };
+    "#;
+    let routes = r#"
+        async test() {
+            const { port } = new ServerlessWorker("./worker.js");
+            port.postMessage("a");
+            port.postMessage("b");
+            port.close();
+            return open().ask("listen to the first");
+        },
+    "#;
+    let mut setup = setup(routes, worker);
+    setup.limits.request = Duration::from_secs(10);
+    let app = setup.start().await;
+    assert_eq!(app.text("/test").await, r#"["a","b","closed"]"#);
     app.stop().await;
 }
