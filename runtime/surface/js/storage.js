@@ -52,7 +52,13 @@ export function allDurable() {
 
 function checkedKey(key) {
   if (key === undefined || key === null) throw new TypeError("a storage key must be a string");
-  return wellFormed(String(key));
+  return keyText(key);
+}
+
+/** What a key, or a bound of keys, is as text. */
+function keyText(value) {
+  if (typeof value === "symbol") throw new TypeError("a storage key cannot be a symbol");
+  return wellFormed(String(value));
 }
 
 /** Keys are stored as UTF-8, in which all lone surrogates would be the same. */
@@ -75,7 +81,7 @@ function isEntries(value) {
 function listOptions(given) {
   const options = given ?? {}; // null is an empty dictionary, as Web IDL has it
   if (typeof options !== "object") throw new TypeError("storage.list() takes an object of options");
-  const text = (name) => (options[name] === undefined ? undefined : wellFormed(String(options[name])));
+  const text = (name) => (options[name] === undefined ? undefined : keyText(options[name]));
   const wanted = {
     prefix: text("prefix"),
     start: text("start"),
@@ -96,13 +102,14 @@ function listOptions(given) {
   return wanted;
 }
 
-/** What setAlarm was given, in milliseconds since the epoch. */
+/** What setAlarm was given, in milliseconds since the epoch. As in Durable Objects nothing else is taken for a time. */
 function alarmTime(time) {
-  const at = time instanceof Date ? time.getTime() : Number(time);
-  if (!(at >= 0 && at <= MAX_DATE)) {
-    throw new TypeError("setAlarm() needs a Date or milliseconds since the epoch, not negative");
+  const given = time instanceof Date ? time.getTime() : time;
+  const at = typeof given === "number" ? Math.floor(given) : NaN;
+  if (!(at > 0 && at <= MAX_DATE)) {
+    throw new TypeError("setAlarm() needs a Date or a number of milliseconds, after 1970-01-01T00:00:00Z");
   }
-  return Math.floor(at);
+  return at;
 }
 
 // ---- reading and writing without transactions
@@ -206,17 +213,19 @@ const running = new Set();
 const MAX_ATTEMPTS = 64;
 
 function noteWrites(keys) {
-  for (const transaction of running) transaction.conflict(keys);
+  for (const transaction of running) noteConflict(transaction, keys);
 }
 
 /** Numbers a change of the alarm that `change` makes. */
 function changeAlarm(change) {
   const seq = change();
-  for (const transaction of running) transaction.alarmChanged();
+  for (const transaction of running) noteAlarmChange(transaction);
   return seq;
 }
 
-class RolledBack extends Error {}
+// What the engine does with a transaction; the application has the methods alone.
+let noteConflict, noteAlarmChange, commit, end, isConflicted, isRolledBack;
+const begin = Symbol("begin");
 
 class Transaction {
   #writes = new Map(); // key -> bytes, or undefined for a deletion
@@ -225,19 +234,28 @@ class Transaction {
   #alarm;
   #readsAlarm = false;
   #state = "open"; // or "rolled back", "done"
-  conflicted = false;
+  #conflicted = false;
 
-  conflict(keys) {
-    this.conflicted ||= keys === undefined ||
+  static {
+    noteConflict = (transaction, keys) => transaction.#noteConflict(keys);
+    noteAlarmChange = (transaction) => transaction.#conflicted ||= transaction.#readsAlarm;
+    commit = (transaction) => transaction.#commit();
+    end = (transaction) => transaction.#end();
+    isConflicted = (transaction) => transaction.#conflicted;
+    isRolledBack = (transaction) => transaction.#state === "rolled back";
+  }
+
+  constructor(key) {
+    if (key !== begin) throw new TypeError("Illegal constructor");
+  }
+
+  #noteConflict(keys) {
+    this.#conflicted ||= keys === undefined ||
       keys.some((key) => this.#reads.has(key) || this.#ranges.some((range) => inRange(key, range)));
   }
 
-  alarmChanged() {
-    this.conflicted ||= this.#readsAlarm;
-  }
-
   #check() {
-    if (this.#state === "rolled back") throw new RolledBack("the transaction was rolled back");
+    if (this.#state === "rolled back") throw new Error("Cannot perform operation on a rolled back transaction");
     if (this.#state === "done") throw new Error("the transaction is over");
   }
 
@@ -330,17 +348,15 @@ class Transaction {
     this.#alarm = null;
   }
 
+  /** More than once is no error. */
   rollback() {
+    if (this.#state === "rolled back") return;
     this.#check();
     this.#state = "rolled back";
   }
 
-  get isRolledBack() {
-    return this.#state === "rolled back";
-  }
-
   /** Applies the writes, all in this turn. */
-  commit() {
+  #commit() {
     this.#state = "done";
     checkRoom([...this.#writes].filter(([, bytes]) => bytes !== undefined));
     let seq = op_storage_undurable();
@@ -355,7 +371,7 @@ class Transaction {
     return seq === 0 ? undefined : durable(seq);
   }
 
-  end() {
+  #end() {
     this.#state = this.#state === "open" ? "done" : this.#state;
     running.delete(this);
   }
@@ -370,19 +386,16 @@ function inRange(key, { prefix, start, startAfter, end }) {
 
 async function transact(closure) {
   for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
-    const transaction = new Transaction();
+    const transaction = new Transaction(begin);
     running.add(transaction);
     try {
       const result = await closure(transaction);
-      if (transaction.isRolledBack) return result;
-      if (transaction.conflicted) continue;
-      await transaction.commit();
+      if (isRolledBack(transaction)) return result;
+      if (isConflicted(transaction)) continue;
+      await commit(transaction);
       return result;
-    } catch (error) {
-      if (transaction.isRolledBack && error instanceof RolledBack) return undefined;
-      throw error;
     } finally {
-      transaction.end();
+      end(transaction);
     }
   }
   throw new Error(`a storage transaction met conflicting writes ${MAX_ATTEMPTS} times`);

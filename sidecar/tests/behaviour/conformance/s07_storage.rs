@@ -21,6 +21,8 @@ pub const CASES: &[Case] = cases![
     r055_batches,
     r055_transactions_commit_together,
     r055_transactions_roll_back,
+    r055_a_transaction_gives_its_methods_and_nothing_else,
+    r051_keys_are_not_symbols,
     r055_transactions_retry_on_conflict,
     r055_delete_all_and_sync,
     r057_handlers_interleave_without_input_gate,
@@ -280,13 +282,62 @@ async fn r055_transactions_roll_back() {
           txn.rollback();
           await txn.put("a", 4);
         }).then(() => "ended", (error) => error.message);
+        const caught = await storage.transaction(async (txn) => {
+          txn.rollback();
+          txn.rollback();
+          const uses = [txn.get("a"), txn.get(["a"]), txn.put("a", 4), txn.delete("a"), txn.list(), txn.getAlarm(), txn.setAlarm(1),
+            txn.deleteAlarm()];
+          const ends = await Promise.allSettled(uses);
+          return ends.filter(({ status }) => status === "rejected").length;
+        });
         let escaped;
         await storage.transaction(async (txn) => { escaped = txn; });
         const late = await escaped.put("a", 5).then(() => "written", () => "refused");
-        return [thrown, after, late, await storage.get("a")];
+        return [thrown, after, caught, late, await storage.get("a")];
         "#,
     );
-    assert_eq!(result.await, r#"["mine","ended","refused",1]"#);
+    let refusal = "Cannot perform operation on a rolled back transaction";
+    let wanted = format!(r#"["mine","{refusal}",8,"refused",1]"#);
+    assert_eq!(result.await, wanted);
+}
+
+async fn r055_a_transaction_gives_its_methods_and_nothing_else() {
+    let result = result_of(
+        r#"
+        return storage.transaction(async (txn) => {
+          const names = new Set();
+          for (let object = txn; object !== Object.prototype; object = Object.getPrototypeOf(object)) {
+            for (const name of Object.getOwnPropertyNames(object)) names.add(name);
+          }
+          const made = (() => { try { return typeof new txn.constructor(); } catch (error) { return error.name; } })();
+          return [...names].sort().concat(made);
+        });
+        "#,
+    );
+    assert_eq!(
+        result.await,
+        r#"["constructor","delete","deleteAlarm","get","getAlarm","list","put","rollback","setAlarm","TypeError"]"#
+    );
+}
+
+async fn r051_keys_are_not_symbols() {
+    let result = result_of(
+        r#"
+        const key = Symbol("k");
+        const uses = [
+          () => storage.put(key, 1), () => storage.get(key), () => storage.get(["a", key]), () => storage.delete(key),
+          () => storage.delete([key]), () => storage.list({ prefix: key }), () => storage.list({ start: key }),
+          () => storage.transaction((txn) => txn.put(key, 1)),
+        ];
+        const ends = new Set();
+        for (const use of uses) ends.add(await use().then(() => "done", ({ name, message }) => `${name}: ${message}`));
+        return [[...ends], (await storage.list()).size];
+        "#,
+    );
+    assert_eq!(
+        result.await,
+        r#"[["TypeError: a storage key cannot be a symbol"],0]"#
+    );
 }
 
 async fn r055_transactions_retry_on_conflict() {

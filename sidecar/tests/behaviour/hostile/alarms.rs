@@ -50,7 +50,7 @@ async fn an_alarm_that_terminates() {
 }
 
 async fn an_alarm_that_arms_itself_at_once() {
-    let app = start("await setAlarm(0); return;").await;
+    let app = start("await setAlarm(1); return;").await;
     assert_eq!(app.text("/victim/arm").await, "armed");
     for _ in 0..20 {
         with_neighbours(&app, recovers(&app, "/victim/kept", "1")).await;

@@ -53,7 +53,7 @@ pub async fn every_handler_throws() {
         };"#;
     let worker = r#"
         let thrown = 0;
-        setAlarm(0);
+        setAlarm(1);
         export default {
           connect({ ports: [port] }) {
             port.onmessage = ({ data }) => {
