@@ -16,6 +16,10 @@ const READERS: usize = 3;
 /// More than there are different statements.
 const STATEMENTS: usize = 50;
 
+/// What the log beside the file keeps of the disk once all that it has is copied into the file. It is as large as several
+/// checkpoints, so that it does not shrink and grow with each of them; a few large commits at once may take more meanwhile.
+pub(super) const MAX_LOG_BYTES: i64 = 16 << 20;
+
 /// Pods are of no use to anybody after this process, so they are in its memory, where leases are renewed without a disk:
 /// one that is full takes no writes, and nothing else. Hides the file's table of the same name from this connection.
 const PODS: &str = "PRAGMA temp_store = memory; CREATE TEMP TABLE pod (
@@ -68,6 +72,7 @@ fn open_writer(path: &Path, app: &str) -> Result<(i64, Connection)> {
     let mut writer = connect(path, flags)?;
     writer.pragma_update(None, "journal_mode", "wal")?;
     writer.pragma_update(None, "synchronous", "full")?;
+    writer.pragma_update(None, "journal_size_limit", MAX_LOG_BYTES)?;
     writer.pragma_update(None, "foreign_keys", true)?;
     schema::bring_up_to_date(&mut writer)?;
     writer.execute_batch(PODS)?;

@@ -44,11 +44,15 @@ impl Fixture {
         failed.unwrap_err().to_string()
     }
 
-    /// How many transactions are in the log.
-    fn logged(&self) -> usize {
+    fn log(&self) -> PathBuf {
         let mut log = self.path.clone().into_os_string();
         log.push("-wal");
-        let log = std::fs::read(log).unwrap();
+        log.into()
+    }
+
+    /// How many transactions are in the log.
+    fn logged(&self) -> usize {
+        let log = std::fs::read(self.log()).unwrap();
         let page = u32::from_be_bytes(log[8..12].try_into().unwrap());
         // Of a transaction, the last frame alone has the number of pages then.
         let frames = log[32..].chunks(24 + page as usize);
@@ -65,6 +69,22 @@ async fn a_call_is_one_transaction() {
         .collect();
     fixture.store.commit(&commits).await.unwrap();
     assert_eq!(fixture.logged(), before + 1);
+}
+
+/// A commit that was large once does not take its disk for good.
+#[tokio::test]
+async fn a_log_that_grew_is_cut_down_again() {
+    let fixture = Fixture::open().await;
+    let size = || std::fs::metadata(fixture.log()).unwrap().len();
+    let limit = open::MAX_LOG_BYTES.unsigned_abs();
+    let large = vec![1; usize::try_from(limit).unwrap()];
+    fixture.owner.write(&worker("a"), put("k", large)).await;
+    assert!(size() > limit, "{}", size());
+    // The log begins anew with the commit after the one that has all of it copied into the file.
+    for _ in 0..3 {
+        fixture.owner.write(&worker("a"), put("k", b"v")).await;
+    }
+    assert!(size() <= limit, "{}", size());
 }
 
 #[tokio::test]
