@@ -259,6 +259,15 @@ impl Alarms {
         }
     }
 
+    /// This receiver had an alarm for the worker, and could not begin: nobody handles it, and nothing failed. It is read anew,
+    /// at once if shards are gained, and when everything is otherwise.
+    pub fn turned_away(&mut self, worker: &WorkerKey, receiver: Receiver) {
+        if matches!(self.known.get(worker), Some((_, Phase::Delivered(Some(it)))) if *it == receiver)
+        {
+            self.forget(worker);
+        }
+    }
+
     /// How the failed delivery is to be stored cannot be stored: what is stored is read anew.
     pub fn retry_failed(&mut self, worker: &WorkerKey) {
         self.forget(worker);

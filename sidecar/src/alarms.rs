@@ -64,6 +64,12 @@ impl Alarms {
         self.lock().instance_ended(worker, receiver, now_ms())
     }
 
+    /// This receiver could not begin to handle the alarm that it may have: it is delivered again once it is read anew.
+    pub fn turned_away(&self, worker: &WorkerKey, receiver: Receiver) {
+        self.lock().turned_away(worker, receiver);
+        self.changed.notify_one();
+    }
+
     /// The worker did not handle this delivery, for it knows of another alarm.
     pub fn not_matched(&self, worker: &WorkerKey, alarm: Alarm) {
         self.lock().not_matched(worker, alarm);

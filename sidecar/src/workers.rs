@@ -402,8 +402,7 @@ async fn start(app: Arc<App>, worker: Arc<Worker>) {
         // Whoever owns it now is there for the next call; nothing is wrong with the worker.
         NotLoaded::NotOurs => {
             let failure = LinkFailure::failed(reason.text());
-            worker.inbox.refuse_all(&failure);
-            app.workers().close_or_restart(&app, &worker);
+            app.workers().turn_away(&app, &worker, &failure);
         }
         NotLoaded::Failed(reason) => app.workers().failed(&app, &worker, &reason),
     }
@@ -504,12 +503,18 @@ impl Workers {
         self.close_or_restart(app, worker);
     }
 
-    /// Turns away what waits for a worker that cannot be loaded because the store fails: nothing is wrong with the worker.
-    /// What comes later waits anew.
+    /// Turns away what waits for a worker that cannot be loaded because the store fails. What comes later waits anew.
     fn store_fails(&self, app: &Arc<App>, worker: &Arc<Worker>, error: &StoreError) {
-        self.retry_alarm(app, worker);
         let failure = LinkFailure::failed(error.to_string());
-        worker.inbox.refuse_all(&failure);
+        self.turn_away(app, worker, &failure);
+    }
+
+    /// Turns away what waits for a worker that cannot be loaded here and now: nothing is wrong with it, and its alarm is
+    /// delivered again.
+    fn turn_away(&self, app: &Arc<App>, worker: &Arc<Worker>, failure: &LinkFailure) {
+        worker.inbox.refuse_all(failure);
+        // Not before: an alarm that came in between would be dropped, and taken for one that is being handled.
+        app.alarms().turned_away(&worker.key, worker.receiver);
         self.close_or_restart(app, worker);
     }
 

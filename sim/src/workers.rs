@@ -126,6 +126,7 @@ impl Pod {
         if let Some(inbox) = self.host.inbox(key) {
             inbox.refuse_all(&Failure::failed("this process does not own the worker"));
         }
+        self.alarms.turned_away(&self.keys[key], RECEIVER);
         self.close_or_restart(key);
     }
 

@@ -140,6 +140,27 @@ fn an_alarm_that_its_worker_did_not_know_is_read_again() {
     assert_eq!(alarms.take_due(later), [(a, Alarm::at(10))]);
 }
 
+/// Its worker could not be loaded here: nothing failed, and what is stored is delivered when it is read again.
+#[test]
+fn an_alarm_that_was_turned_away_with_its_worker_is_read_again() {
+    let (mut alarms, a) = (Alarms::default(), worker("a"));
+    let stored = || Some(vec![(worker("a"), Alarm::at(10))]);
+    assert!(alarms.read(0).is_some());
+    alarms.found(stored(), 0);
+    assert_eq!(deliver(&mut alarms, 10).len(), 1);
+    alarms.turned_away(&a, Receiver(2));
+    alarms.read_again();
+    assert!(alarms.read(11).is_some());
+    alarms.found(stored(), 11);
+    assert_eq!(alarms.take_due(11), [], "another has it");
+    alarms.turned_away(&a, ME);
+    assert_eq!(alarms.instance_ended(&a, ME, 12), None, "it did not fail");
+    alarms.read_again();
+    assert!(alarms.read(12).is_some());
+    alarms.found(stored(), 12);
+    assert_eq!(alarms.take_due(12), [(a, Alarm::at(10))]);
+}
+
 #[test]
 fn what_was_read_before_a_change_is_not_believed_after_it() {
     let (mut alarms, a, b) = (Alarms::default(), worker("a"), worker("b"));

@@ -40,6 +40,12 @@ pub struct HeldStore {
     slow_advances: watch::Sender<bool>,
     /// Renewals wait while this is set.
     slow_renewals: watch::Sender<bool>,
+    /// Lists wait while this is set.
+    slow_lists: watch::Sender<bool>,
+    /// How many lists were asked for.
+    lists: AtomicUsize,
+    /// Loads that are still to be refused, as if the shard were another pod's.
+    refused_loads: AtomicUsize,
     /// Every commit that was asked for, in order.
     asked: Mutex<Vec<Commit>>,
     _dir: tempfile::TempDir,
@@ -55,6 +61,9 @@ impl HeldStore {
             lost_advances: AtomicUsize::new(0),
             slow_advances: watch::Sender::new(false),
             slow_renewals: watch::Sender::new(false),
+            slow_lists: watch::Sender::new(false),
+            lists: AtomicUsize::new(0),
+            refused_loads: AtomicUsize::new(0),
             asked: Mutex::default(),
             _dir: dir,
         })
@@ -85,6 +94,26 @@ impl HeldStore {
         self.slow_renewals.send_replace(held);
     }
 
+    /// Whether lists wait before they read.
+    pub fn hold_lists(&self, held: bool) {
+        self.slow_lists.send_replace(held);
+    }
+
+    /// How many lists were asked for so far.
+    pub fn count_lists(&self) -> usize {
+        self.lists.load(Ordering::SeqCst)
+    }
+
+    /// Refuses so many loads, as if the shard were another pod's.
+    pub fn refuse_loads(&self, loads: usize) {
+        self.refused_loads.store(loads, Ordering::SeqCst);
+    }
+
+    /// How many loads are still to be refused.
+    pub fn loads_to_refuse(&self) -> usize {
+        self.refused_loads.load(Ordering::SeqCst)
+    }
+
     /// The store without the gate.
     pub fn inner(&self) -> Arc<dyn Store> {
         self.inner.clone()
@@ -113,12 +142,18 @@ impl HeldStore {
     }
 }
 
-fn answer_or_lose<T>(left: &AtomicUsize, answer: Result<T>) -> Result<T> {
+/// Whether one more is left to be done.
+fn take_one(left: &AtomicUsize) -> bool {
     let one_less = |left: usize| left.checked_sub(1);
-    match left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less) {
-        Ok(_) => Err(Error::Database("the test loses this answer".into())),
-        Err(_) => answer,
+    let taken = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less);
+    taken.is_ok()
+}
+
+fn answer_or_lose<T>(left: &AtomicUsize, answer: Result<T>) -> Result<T> {
+    if take_one(left) {
+        return Err(Error::Database("the test loses this answer".into()));
     }
+    answer
 }
 
 #[async_trait]
@@ -182,6 +217,9 @@ impl Store for HeldStore {
         max_keys: usize,
         max_bytes: usize,
     ) -> Result<Option<Loaded>> {
+        if take_one(&self.refused_loads) {
+            return Ok(None);
+        }
         self.inner.load(fence, worker, max_keys, max_bytes).await
     }
 
@@ -200,6 +238,10 @@ impl Store for HeldStore {
         worker: WorkerId,
         range: &KeyRange,
     ) -> Result<Vec<(String, Value)>> {
+        self.lists.fetch_add(1, Ordering::SeqCst);
+        let mut slow = self.slow_lists.subscribe();
+        // The sender lives as long as `self`.
+        slow.wait_for(|slow| !slow).await.unwrap();
         self.inner.list(shard, worker, range).await
     }
 

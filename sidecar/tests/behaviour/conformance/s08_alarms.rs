@@ -17,6 +17,8 @@ pub const CASES: &[Case] = cases![
     r064_an_alarm_survives_a_restart,
     r064_an_alarm_survives_the_process,
     r064_an_alarm_is_durable_with_its_turn,
+    r063_an_alarm_whose_worker_was_turned_away_fires_when_it_is_owned,
+    r063_an_alarm_whose_worker_waited_in_vain_for_the_store_fires_later,
     r065_a_failed_alarm_is_retried,
     r066_an_alarm_armed_in_its_handler_stays,
     r066_an_alarm_armed_in_a_handler_that_is_ended_stays,
@@ -162,6 +164,50 @@ async fn r064_an_alarm_is_durable_with_its_turn() {
     app.stop().await;
 }
 
+/// The shard was another pod's for a moment: the process has it again.
+async fn r063_an_alarm_whose_worker_was_turned_away_fires_when_it_is_owned() {
+    let store = HeldStore::new().await;
+    let mut setup = lab(COUNTER);
+    setup.store = Some(store.clone());
+    setup.limits.idle = Duration::from_millis(50);
+    let app = setup.start().await;
+    assert_eq!(app.text("/w/arm?1500").await, "armed");
+    assert!(crate::app::eventually(async || app.app.awake() == 0).await);
+    store.refuse_loads(1);
+    app.expect_log("does not own the worker").await;
+    assert_eq!(store.loads_to_refuse(), 0);
+    app.expect_log("fired").await;
+    app.eventually("/w/fired", "1").await;
+    app.stop().await;
+}
+
+/// It cannot be loaded before what became of an earlier commit is known, which the store does not say for a while.
+async fn r063_an_alarm_whose_worker_waited_in_vain_for_the_store_fires_later() {
+    let user = r#"
+        export const jobs = {
+          async arm() { await setAlarm(Date.now() + 1000); return "armed"; },
+          write() { storage.put("k", 1); return "written"; },
+          ping: () => "pong",
+        };
+        export function alarm({ retryCount }) { console.log(`fired, ${retryCount}`); }
+    "#;
+    let store = HeldStore::new().await;
+    let setup = Setup {
+        store: Some(store.clone()),
+        ..lab(user)
+    };
+    let app = setup.start().await;
+    assert_eq!(app.text("/w/arm").await, "armed");
+    store.set(Mode::Full);
+    assert_eq!(app.get("/w/write").await.0, 503);
+    tokio::time::sleep(Duration::from_millis(1500)).await; // the alarm is due
+    // Turned away as the alarm is, which waits before it.
+    assert_eq!(app.get("/w/ping").await.0, 503);
+    store.set(Mode::Open);
+    app.expect_log("fired, 0").await;
+    app.stop().await;
+}
+
 async fn r065_a_failed_alarm_is_retried() {
     let user = r#"
         export const jobs = {
@@ -296,19 +342,23 @@ async fn r067_times_past_dates_and_nonsense() {
         export const jobs = {
           async nonsense() {
             const names = [];
-            for (const time of [NaN, Infinity, -Infinity, -1, undefined, "soon", new Date(NaN), {}, 8.64e15 + 1]) {
+            const notTimes = [undefined, null, "soon", "1", 1n, true, {}, [1], { valueOf: () => 1 }, Symbol()];
+            const notLater = [0, -0, 0.5, -1, new Date(0), new Date(-1)];
+            for (const time of [NaN, Infinity, -Infinity, new Date(NaN), 8.64e15 + 1, ...notTimes, ...notLater]) {
               try {
                 setAlarm(time);
-                names.push("armed");
+                names.push(`armed for ${String(time)}`);
               } catch (error) {
                 names.push(error.name);
               }
+              names.push(await storage.setAlarm(time).then(() => `armed for ${String(time)}`, (error) => error.name));
+              names.push(await storage.transaction((txn) => txn.setAlarm(time)).then(() => "armed", (error) => error.name));
             }
             return [[...new Set(names)], await getAlarm()];
           },
           async date() { await setAlarm(new Date(Date.now() + 5e6)); return Math.round((await getAlarm() - Date.now()) / 1e6); },
           async fraction() { await setAlarm(8e12 + 0.7); return await getAlarm(); },
-          async past() { await setAlarm(0); return "armed"; },
+          async past() { await setAlarm(1); return "armed"; },
         };
         export function alarm(info) { console.log(`fired ${info.scheduledTime}`); }
     "#;
@@ -317,7 +367,7 @@ async fn r067_times_past_dates_and_nonsense() {
     assert_eq!(app.text("/w/date").await, "5");
     assert_eq!(app.text("/w/fraction").await, "8000000000000");
     assert_eq!(app.text("/w/past").await, "armed");
-    app.expect_log("fired 0").await;
+    app.expect_log("fired 1").await;
     app.stop().await;
 }
 
