@@ -17,7 +17,7 @@ use portside_worker::event::Stop;
 use portside_worker::host::{Fabric, Identity, Level, Log, LogLine};
 use portside_worker::link::{Failure, Opening, Receive};
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
 use crate::alarms::Alarms;
@@ -83,6 +83,8 @@ pub struct App {
     changing: tokio::sync::Mutex<()>,
     server_count: usize,
     closing: AtomicBool,
+    /// Wakes those who wait for that.
+    closes: Notify,
     log: LogSink,
     spawner: Handle,
     surroundings: Arc<Surroundings>,
@@ -166,6 +168,7 @@ impl App {
             changing: tokio::sync::Mutex::default(),
             server_count: servers,
             closing: AtomicBool::new(false),
+            closes: Notify::new(),
             log,
             spawner: Handle::current(),
             surroundings: Arc::new(Surroundings(itself.clone())),
@@ -235,8 +238,11 @@ impl App {
     }
 
     /// Ends every instance after its writes, and gives the shards up. Call when no more requests come.
+    ///
+    /// Workers that have not begun are turned away at once: a standby has nothing to wait for.
     pub async fn shut_down(&self) {
-        self.closing.store(true, Ordering::Relaxed);
+        self.closing.store(true, Ordering::SeqCst);
+        self.closes.notify_waiters();
         self.servers().stop(Stop::WhenQuiet);
         self.workers.stop_all(Stop::WhenQuiet);
         if timeout(GRACE, self.workers.all_asleep()).await.is_err() {
@@ -314,7 +320,15 @@ impl App {
     }
 
     pub(crate) fn is_closing(&self) -> bool {
-        self.closing.load(Ordering::Relaxed)
+        self.closing.load(Ordering::SeqCst)
+    }
+
+    /// Returns when it begins to close.
+    pub(crate) async fn closes(&self) {
+        let closes = self.closes.notified();
+        if !self.is_closing() {
+            closes.await;
+        }
     }
 
     /// A line of the application's log that this process writes about one of its parts.

@@ -384,7 +384,12 @@ async fn start(app: Arc<App>, worker: Arc<Worker>) {
         app.ownership().decided().await;
         worker.settled().await;
     };
-    if let Err(error) = app.ownership().patiently(until_loadable).await {
+    let loadable = tokio::select! {
+        loadable = app.ownership().patiently(until_loadable) => loadable,
+        // Nothing is started any more, and a standby may never own the worker.
+        () = app.closes() => return app.workers().close_or_restart(&app, &worker),
+    };
+    if let Err(error) = loadable {
         return app.workers().store_fails(&app, &worker, &error);
     }
     let reason = match load(&app, &worker).await {

@@ -27,6 +27,7 @@ pub const CASES: &[Case] = cases![
     a_pod_whose_claims_answer_was_lost_is_active,
     of_two_pods_that_each_have_a_part_one_becomes_active,
     what_a_standby_evaluates_may_wait_for_workers,
+    a_standby_that_leaves_waits_for_nothing,
     code_that_cannot_run_is_found_before_it_has_to,
 ];
 
@@ -328,6 +329,23 @@ async fn what_a_standby_evaluates_may_wait_for_workers() {
     second.becomes(State::Active).await;
     // Once for its trial, once for the instance that serves, once for the request.
     assert_eq!(second.add("/add").await, Ok(3));
+}
+
+/// Not even for what its trial has asked a worker, which never began.
+async fn a_standby_that_leaves_waits_for_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    let first = pod(&store, SERVER).await;
+    first.becomes(State::Active).await;
+    let asks = format!("{SERVER}\nawait ask('add');");
+    let second = pod(&store, &asks).await;
+    assert_eq!(second.pod.app().try_out().await, Ok(()));
+    assert_eq!(second.pod.app().awake(), 1, "it waits for the shards");
+    let app = second.pod.app();
+    let left = tokio::time::timeout(Duration::from_secs(5), app.shut_down()).await;
+    assert!(left.is_ok(), "it waited for a worker that has not begun");
+    assert_eq!(first.add("/add").await, Ok(1));
+    first.leave().await;
 }
 
 async fn code_that_cannot_run_is_found_before_it_has_to() {
