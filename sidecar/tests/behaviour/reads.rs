@@ -1,8 +1,12 @@
 //! What reads and transactions see while the worker's writes go on.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::app::{Setup, TestApp, open};
+use portside_store::Store;
+
+use crate::app::{Setup, TestApp, eventually, open};
+use crate::held::HeldStore;
 use crate::lab::lab;
 use crate::{Case, cases};
 
@@ -71,8 +75,16 @@ async fn transactions_that_read_the_alarm_run_again_when_it_changes() {
 /// A worker that knows few of its keys: it has more than are loaded when it wakes.
 async fn large(user: &str) -> TestApp {
     let dir = tempfile::tempdir().unwrap();
+    let app = large_on(open(dir.path()).await, user).await;
+    // The file is unlinked when the folder goes; the open store keeps it.
+    std::mem::forget(dir);
+    app
+}
+
+/// The same, on a store of the test's own.
+async fn large_on(store: Arc<dyn Store>, user: &str) -> TestApp {
     let first = Setup {
-        store: Some(open(dir.path()).await),
+        store: Some(store),
         ..lab(r#"export const jobs = { async fill() {
             for (let part = 0; part < 40; part++) {
                 const entries = {};
@@ -85,8 +97,6 @@ async fn large(user: &str) -> TestApp {
     let first = first.start().await;
     assert_eq!(first.text("/w/fill").await, "undefined");
     let store = first.stop().await;
-    // The file is unlinked when the folder goes; the open store keeps it.
-    std::mem::forget(dir);
     let second = Setup {
         store: Some(store),
         ..lab(user)
@@ -140,11 +150,23 @@ async fn unknown_keys_are_read_as_of_the_call() {
     app.stop().await;
 }
 
+/// The store takes its time for the first list: what is written after the call must not be there when it reads.
 async fn lists_are_as_of_the_call() {
-    let app = large(LARGE).await;
+    let store = HeldStore::new().await;
+    let app = Arc::new(large_on(store.clone(), LARGE).await);
+    assert_eq!(app.text("/w/ping").await, "pong");
+    store.take_asked();
+    store.hold_lists(true);
+    let asked = app.clone();
+    let answer = tokio::spawn(async move { asked.text("/w/list").await });
+    assert!(eventually(async || store.count_lists() > 0).await);
+    let committed = tokio::time::timeout(Duration::from_millis(500), store.is_asked()).await;
+    assert!(committed.is_err(), "what the list must not see is stored");
+    store.hold_lists(false);
     let wanted = r#"[[["k12010","old"],["k12011","old"],["k12012","old"]],[["k12010","new"],["k12012","old"],["k12012a","new"]]]"#;
-    assert_eq!(app.text("/w/list").await, wanted);
-    app.stop().await;
+    assert_eq!(answer.await.unwrap(), wanted);
+    store.is_asked().await;
+    app.app.shut_down().await;
 }
 
 async fn limits_of_lists_are_bounded() {

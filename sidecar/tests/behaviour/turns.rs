@@ -17,6 +17,7 @@ pub const CASES: &[Case] = cases![
     short_stretches_do_not_add_up,
     a_worker_that_dies_while_the_process_closes_is_not_started_again,
     a_successor_waits_for_the_commits_of_a_dead_instance,
+    who_takes_a_sleeping_workers_place_waits_for_its_commits,
     a_put_that_does_not_fit_stores_nothing,
     a_transaction_that_does_not_fit_stores_nothing,
     nobody_is_woken_by_what_is_not_durable,
@@ -123,6 +124,43 @@ async fn a_successor_waits_for_the_commits_of_a_dead_instance() {
     tokio::time::sleep(Duration::from_millis(500)).await;
     store.set(Mode::Open);
     assert_eq!(read.await.unwrap(), (200, "1".to_owned()));
+    app.app.shut_down().await;
+}
+
+/// A worker falls asleep over an alarm whose handler never ends. That this delivery failed is being stored when somebody
+/// wakes the worker anew: what takes its place must know of the alarm as it is then, or it would not handle it.
+async fn who_takes_a_sleeping_workers_place_waits_for_its_commits() {
+    let user = r#"
+        console.log("born");
+        export const jobs = {
+            async arm() { await setAlarm(Date.now() + 100); return "armed"; },
+            ping: () => "pong",
+        };
+        export function alarm({ retryCount }) {
+            console.log(`rings, ${retryCount}`);
+            if (retryCount === 0) return new Promise(() => {});
+        }"#;
+    let store = HeldStore::new().await;
+    let mut setup = crate::lab::lab(user);
+    setup.store = Some(store.clone());
+    setup.limits.wait_until = Duration::from_millis(500);
+    let app = Arc::new(setup.start().await);
+    assert_eq!(app.text("/w/arm").await, "armed");
+    app.expect_log("rings, 0").await;
+    store.take_asked();
+    store.set(Mode::Held);
+    store.is_asked().await; // it sleeps
+    assert_eq!(app.count_logged("born"), 1);
+    let woken = ask(&app, "/w/ping");
+    let early = eventually(async || app.count_logged("born") > 1);
+    let early = tokio::time::timeout(Duration::from_millis(500), early).await;
+    assert!(early.is_err(), "it was loaded from what is stored so far");
+    store.set(Mode::Open);
+    assert_eq!(woken.await.unwrap(), (200, "pong".to_owned()));
+    // It stays awake until its alarm rings again.
+    let rings = eventually(async || app.text("/w/ping").await == "pong" && app.logged("rings, 1"));
+    assert!(rings.await);
+    assert_eq!(app.count_logged("born"), 2);
     app.app.shut_down().await;
 }
 
