@@ -132,7 +132,7 @@ impl Dispatch {
             Delivered::PortFailed { port, failure } => {
                 let args = [
                     number(scope, port.0),
-                    v8::Boolean::new(scope, failure.overloaded).into(),
+                    string(scope, failure.code.as_str()),
                     string(scope, &failure.message),
                     number(scope, failure.retry_after_ms),
                 ];

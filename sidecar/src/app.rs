@@ -122,7 +122,7 @@ impl Fabric for Surroundings {
     fn open(&self, to: &WorkerKey, opening: Opening) -> Option<Arc<dyn Receive>> {
         let Some(app) = self.0.upgrade() else {
             let failure = "the application is gone";
-            opening.end.refuse(Failure::failed(failure));
+            opening.end.refuse(Failure::unavailable(failure));
             return None;
         };
         let inbox = app.workers.open(&app, to, opening)?;

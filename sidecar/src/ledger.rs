@@ -10,7 +10,7 @@ use portside_core::ids::{Fence, SHARDS};
 use portside_core::keys::KeyRange;
 use portside_core::write::{Value, WriteBatch};
 use portside_store::{Commit, Outcome};
-use portside_worker::host::{CommitTicket, Ledger, Reading, RequestName};
+use portside_worker::host::{CommitTicket, Error, Ledger, Reading, RequestName};
 
 use crate::app::App;
 use crate::ownership::Ownership;
@@ -38,15 +38,11 @@ impl WorkerLedger {
     }
 }
 
-fn app_is_gone<T>() -> Result<T, String> {
-    Err("the application is gone".to_owned())
-}
-
 impl Ledger for WorkerLedger {
     /// The batches of a worker go to the same lane, which keeps their order.
     fn commit(&self, batch: WriteBatch, request: Option<RequestName>, ticket: CommitTicket) {
         let Some(app) = self.app.upgrade() else {
-            return ticket.settle(app_is_gone());
+            return ticket.settle(Err(Error::Gone));
         };
         let (fence, alarm) = (self.fence, batch.alarm);
         let span = tracing::debug_span!(
@@ -79,7 +75,7 @@ impl Ledger for WorkerLedger {
                     let worker = &open.worker().key;
                     tracing::warn!(%worker, request_id = request.as_deref(), "a write came too late");
                     // Before the fence is gone, which would end the instance without a reason.
-                    ticket.settle(Err("another process owns the worker now".to_owned()));
+                    ticket.settle(Err(Error::Fenced));
                     app.ownership().lost(fence);
                     app.alarms().settled(worker, alarm, Fate::Refused);
                     drop(open);
@@ -87,7 +83,7 @@ impl Ledger for WorkerLedger {
                 Err(error) => {
                     // Nothing of the instance is to be believed from here on. It hears that at once: how long the store
                     // takes to answer again, nobody knows. Before its fence is gone, which would end it without a reason.
-                    ticket.settle(Err(error.to_string()));
+                    ticket.settle(Err(Error::Store(error.to_string())));
                     let settled = app.ownership().settle(fence);
                     app.clone().spawn(async move {
                         // Only in the next epoch does a load tell what became of it.
@@ -103,11 +99,9 @@ impl Ledger for WorkerLedger {
     fn read(&self, keys: Vec<String>) -> Reading<BTreeMap<String, Value>> {
         let (app, id) = (self.app.upgrade(), self.worker.id);
         async move {
-            let Some(app) = app else {
-                return app_is_gone();
-            };
+            let app = app.ok_or(Error::Gone)?;
             let found = app.store().get(id.shard(SHARDS), id, &keys).await;
-            found.map_err(|error| error.to_string())
+            found.map_err(|error| Error::Store(error.to_string()))
         }
         .boxed()
     }
@@ -115,11 +109,9 @@ impl Ledger for WorkerLedger {
     fn list(&self, range: KeyRange) -> Reading<Vec<(String, Value)>> {
         let (app, id) = (self.app.upgrade(), self.worker.id);
         async move {
-            let Some(app) = app else {
-                return app_is_gone();
-            };
+            let app = app.ok_or(Error::Gone)?;
             let found = app.store().list(id.shard(SHARDS), id, &range).await;
-            found.map_err(|error| error.to_string())
+            found.map_err(|error| Error::Store(error.to_string()))
         }
         .boxed()
     }

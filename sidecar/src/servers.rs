@@ -14,7 +14,7 @@ use portside_runtime::{Place, Start};
 use portside_worker::activation::{End, Failure as Ended};
 use portside_worker::caller::{Call, Refused};
 use portside_worker::event::Stop;
-use portside_worker::host::{CommitTicket, Identity, Ledger, Reading, RequestName};
+use portside_worker::host::{CommitTicket, Error, Identity, Ledger, Reading, RequestName};
 use portside_worker::inbox::Inbox;
 use portside_worker::instance::InstanceOptions;
 use portside_worker::link::Failure;
@@ -302,19 +302,17 @@ pub async fn try_out(app: &App, class: &Class) -> Result<(), String> {
 /// Tells when the module of a server that is tried out is evaluated.
 struct Trial(Mutex<Option<oneshot::Sender<()>>>);
 
-const NO_STORAGE: &str = "a server has no storage";
-
 impl Ledger for Trial {
     fn commit(&self, _: WriteBatch, _: Option<RequestName>, ticket: CommitTicket) {
-        ticket.settle(Err(NO_STORAGE.to_owned()));
+        ticket.settle(Err(Error::NoStorage));
     }
 
     fn read(&self, _: Vec<String>) -> Reading<BTreeMap<String, Value>> {
-        std::future::ready(Err(NO_STORAGE.to_owned())).boxed()
+        std::future::ready(Err(Error::NoStorage)).boxed()
     }
 
     fn list(&self, _: KeyRange) -> Reading<Vec<(String, Value)>> {
-        std::future::ready(Err(NO_STORAGE.to_owned())).boxed()
+        std::future::ready(Err(Error::NoStorage)).boxed()
     }
 
     fn is_leased(&self) -> bool {

@@ -374,7 +374,7 @@ fn put_to_sleep(awake: &mut Awake, app: &App, wanted: usize) -> usize {
 }
 
 fn shutting_down() -> LinkFailure {
-    LinkFailure::failed("the application is shutting down")
+    LinkFailure::unavailable("the application is shutting down")
 }
 
 /// Starts an instance of the worker, but for a process that is closing.
@@ -406,7 +406,7 @@ async fn start(app: Arc<App>, worker: Arc<Worker>) {
     match reason {
         // Whoever owns it now is there for the next call; nothing is wrong with the worker.
         NotLoaded::NotOurs => {
-            let failure = LinkFailure::failed(reason.text());
+            let failure = LinkFailure::unavailable(reason.text());
             app.workers().turn_away(&app, &worker, &failure);
         }
         NotLoaded::Failed(reason) => app.workers().failed(&app, &worker, &reason),
@@ -510,7 +510,7 @@ impl Workers {
 
     /// Turns away what waits for a worker that cannot be loaded because the store fails. What comes later waits anew.
     fn store_fails(&self, app: &Arc<App>, worker: &Arc<Worker>, error: &StoreError) {
-        let failure = LinkFailure::failed(error.to_string());
+        let failure = LinkFailure::unavailable(error.to_string());
         self.turn_away(app, worker, &failure);
     }
 

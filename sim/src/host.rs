@@ -10,7 +10,9 @@ use portside_core::ids::{Fence, WorkerKey};
 use portside_core::keys::KeyRange;
 use portside_core::write::{Value, WriteBatch};
 use portside_worker::event::{Control, Incoming};
-use portside_worker::host::{CommitTicket, Fabric, Ledger, Log, LogLine, Reading, RequestName};
+use portside_worker::host::{
+    CommitTicket, Error, Fabric, Ledger, Log, LogLine, Reading, RequestName,
+};
 use portside_worker::inbox::Inbox;
 use portside_worker::link::{Failure, Opening, Receive, Rejected};
 
@@ -164,11 +166,11 @@ impl Ledger for Book {
     }
 
     fn read(&self, _: Vec<String>) -> Reading<BTreeMap<String, Value>> {
-        Box::pin(async { Err("everything is loaded".to_owned()) })
+        Box::pin(async { Err(Error::Store("everything is loaded".to_owned())) })
     }
 
     fn list(&self, _: KeyRange) -> Reading<Vec<(String, Value)>> {
-        Box::pin(async { Err("everything is loaded".to_owned()) })
+        Box::pin(async { Err(Error::Store("everything is loaded".to_owned())) })
     }
 
     fn is_leased(&self) -> bool {

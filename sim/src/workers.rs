@@ -10,7 +10,7 @@ use portside_core::write::{Commit, WriteBatch};
 use portside_store_model::{Loaded, Reply, Statement, Written};
 use portside_worker::activation::End;
 use portside_worker::event::Incoming;
-use portside_worker::host::{CommitTicket, Identity};
+use portside_worker::host::{CommitTicket, Error, Identity};
 use portside_worker::link::Failure;
 use portside_worker::storage::Storage;
 
@@ -124,7 +124,9 @@ impl Pod {
 
     fn not_ours(&mut self, key: usize) {
         if let Some(inbox) = self.host.inbox(key) {
-            inbox.refuse_all(&Failure::failed("this process does not own the worker"));
+            inbox.refuse_all(&Failure::unavailable(
+                "this process does not own the worker",
+            ));
         }
         self.alarms.turned_away(&self.keys[key], RECEIVER);
         self.close_or_restart(key);
@@ -327,7 +329,8 @@ impl Pod {
         if let Some(ticket) = open.ticket {
             ticket.settle(match fate {
                 AlarmFate::Committed => Ok(()),
-                _ => Err("not written".to_owned()),
+                AlarmFate::Refused => Err(Error::Fenced),
+                AlarmFate::Unknown => Err(Error::Store("no answer".to_owned())),
             });
         }
         self.workers[open.key].open_commits -= 1;

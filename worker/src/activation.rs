@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::engine::{Engine, Shared, Uncaught};
 use crate::host::Level;
-use crate::instance::{Ending, Instance};
+use crate::instance::{Ending, Instance, Lost};
 use crate::link::Failure as LinkFailure;
 
 /// Events handed to the code before timers and finished operations get their turn.
@@ -37,8 +37,8 @@ pub enum Failure {
     #[error("{0}")]
     Limit(String),
     /// Its writes were not accepted.
-    #[error("{0}")]
-    Lost(String),
+    #[error(transparent)]
+    Lost(#[from] Lost),
 }
 
 /// What an instance that has nothing to do is waiting for before it sleeps.

@@ -15,7 +15,8 @@ use tokio::sync::{mpsc, oneshot};
 use crate::event::Incoming;
 use crate::inbox::Inbox;
 use crate::link::{
-    CloseReason, Content, Frame, Head, Kind, LinkEnd, LinkId, Opening, Receive, Rejected,
+    CloseReason, Content, FailureCode, Frame, Head, Kind, LinkEnd, LinkId, Opening, Receive,
+    Rejected,
 };
 
 /// Messages of one client on their way to the application before the client has to wait.
@@ -123,12 +124,13 @@ impl Caller {
             }
             (Frame::Failed(failure), State::Waiting(_)) => {
                 if let State::Waiting(reply) = std::mem::replace(&mut *state, State::Done) {
-                    let error = if failure.overloaded {
-                        FetchError::Overloaded {
+                    let error = match failure.code {
+                        FailureCode::Overloaded => FetchError::Overloaded {
                             retry_after_ms: failure.retry_after_ms,
+                        },
+                        FailureCode::Unavailable | FailureCode::Failed => {
+                            FetchError::Failed(failure.message)
                         }
-                    } else {
-                        FetchError::Failed(failure.message)
                     };
                     let _ = reply.send(Err(error));
                 }

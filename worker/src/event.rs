@@ -3,6 +3,7 @@
 use portside_core::alarm::Alarm;
 use portside_exchange::{Delivery, Request};
 
+use crate::host::Error;
 use crate::link::{CloseReason, Failure, Frame, LinkId, Opening};
 
 /// What others send to a worker or a server. It waits in the inbox until an instance takes it.
@@ -79,7 +80,7 @@ pub enum Control {
         /// The writes up to this number.
         seq: u64,
         /// Durable, or why not.
-        outcome: Result<(), String>,
+        outcome: Result<(), Error>,
     },
     /// Look again: the lease may cover this moment again, so that outputs that waited for it leave; or the right under which
     /// the instance was loaded may be gone, so that it ends.

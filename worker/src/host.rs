@@ -103,10 +103,27 @@ pub trait Ledger: Send + Sync + 'static {
     fn alarm_outdated(&self, alarm: Alarm);
 }
 
-/// A read on its way; the error is for the developer.
-pub type Reading<T> = BoxFuture<'static, Result<T, String>>;
+/// A ledger did not do what it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The worker is another process's: nothing was written.
+    #[error("another process owns the worker now")]
+    Fenced,
+    /// The store failed. What became of a commit only the store can say.
+    #[error("{0}")]
+    Store(String),
+    /// There is no store any more, for the application is gone. What became of a commit is not known.
+    #[error("the store went away")]
+    Gone,
+    /// It is not a worker's: nothing was written, and nothing is there to read.
+    #[error("a server has no storage")]
+    NoStorage,
+}
 
-/// Tells an instance how its commit ended. Dropping it unused means failure.
+/// A read on its way.
+pub type Reading<T> = BoxFuture<'static, Result<T, Error>>;
+
+/// Tells an instance how its commit ended. Dropping it unused means [`Error::Gone`].
 pub struct CommitTicket {
     inbox: Arc<Inbox>,
     instance: u64,
@@ -125,11 +142,11 @@ impl CommitTicket {
     }
 
     /// The commit is durable, or failed for this reason.
-    pub fn settle(mut self, outcome: Result<(), String>) {
+    pub fn settle(mut self, outcome: Result<(), Error>) {
         self.send(outcome);
     }
 
-    fn send(&mut self, outcome: Result<(), String>) {
+    fn send(&mut self, outcome: Result<(), Error>) {
         self.settled = true;
         self.inbox.tell(Control::Committed {
             instance: self.instance,
@@ -142,7 +159,7 @@ impl CommitTicket {
 impl Drop for CommitTicket {
     fn drop(&mut self) {
         if !self.settled {
-            self.send(Err("the store went away".to_owned()));
+            self.send(Err(Error::Gone));
         }
     }
 }

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use crate::alarm::{Due, Firing};
 use crate::event::{Control, Delivered, Incoming, Stop};
 use crate::gate::{Gate, Output};
-use crate::host::{CommitTicket, Fabric, Identity, Ledger, Level, Log, LogLine, RequestName};
+use crate::host::{self, CommitTicket, Fabric, Identity, Ledger, Level, Log, LogLine, RequestName};
 use crate::inbox::{Inbox, Next};
 use crate::link::{CloseReason, Failure, Frame, Kind, LinkEnd, LinkId, Opening, Undelivered};
 use crate::port::Port;
@@ -89,9 +89,20 @@ struct Life {
     /// `self.terminate()` was called.
     terminating: bool,
     /// Its writes are not accepted any more, for this reason.
-    lost: Option<String>,
+    lost: Option<Lost>,
     /// Whether it was asked to end.
     stop: Stop,
+}
+
+/// Why an instance's writes are not accepted any more.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Lost {
+    /// The right under which its state was loaded is gone.
+    #[error("the worker is another process's, or begins anew")]
+    NotOwned,
+    /// A commit of it was not made, or may not have been.
+    #[error(transparent)]
+    Commit(#[from] host::Error),
 }
 
 /// Why an instance that still runs must not go on.
@@ -100,7 +111,7 @@ pub enum Ending {
     /// `self.terminate()`, and everything before it is durable.
     Terminated,
     /// Its writes are not accepted any more.
-    Lost(String),
+    Lost(Lost),
 }
 
 impl Instance {
@@ -200,7 +211,7 @@ impl Instance {
     fn look_whether_it_is_owned(&mut self) {
         let is_owned = self.ledger.as_ref().is_none_or(|ledger| ledger.is_owned());
         if !is_owned && self.life.lost.is_none() {
-            self.life.lost = Some("the worker is another process's, or begins anew".to_owned());
+            self.life.lost = Some(Lost::NotOwned);
         }
     }
 
@@ -499,7 +510,7 @@ impl Instance {
     }
 
     /// A commit ended: what waited for it leaves, or the instance is lost.
-    fn committed(&mut self, seq: u64, outcome: Result<(), String>) {
+    fn committed(&mut self, seq: u64, outcome: Result<(), host::Error>) {
         self.storage.committed();
         match outcome {
             Ok(()) => {
@@ -513,7 +524,7 @@ impl Instance {
                     let _ = waiter.send(());
                 }
             }
-            Err(reason) => self.life.lost = Some(reason),
+            Err(error) => self.life.lost = Some(error.into()),
         }
     }
 

@@ -152,11 +152,36 @@ impl CloseReason {
     }
 }
 
+/// What kind of failure it was: what programs go by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureCode {
+    /// The receiver has too much to do (`ServerlessWorkerOverloadedError`).
+    Overloaded,
+    /// The receiver cannot be had now, through no fault of its code: it is another process's, the process closes, or the
+    /// store fails.
+    Unavailable,
+    /// The receiver's code failed: it threw, met a limit, or cannot be loaded.
+    Failed,
+}
+
+impl FailureCode {
+    /// As the surface hears it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Overloaded => "overloaded",
+            Self::Unavailable => "unavailable",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// Something sent on a link did not arrive, or could not be answered.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
 pub struct Failure {
-    /// Whether the receiver had too much to do (`ServerlessWorkerOverloadedError`).
-    pub overloaded: bool,
+    /// What kind it was.
+    pub code: FailureCode,
     /// A hint when to try again, in milliseconds; 0 for none.
     pub retry_after_ms: u64,
     /// For the developer.
@@ -166,19 +191,28 @@ pub struct Failure {
 impl Failure {
     /// The receiver has too much to do.
     #[must_use]
-    pub fn overloaded(message: &str) -> Self {
+    pub fn overloaded(message: impl Into<String>) -> Self {
         Self {
-            overloaded: true,
             retry_after_ms: 1_000,
-            message: message.to_owned(),
+            ..Self::new(FailureCode::Overloaded, message)
         }
     }
 
-    /// The receiver could not take it.
+    /// The receiver cannot be had now.
+    #[must_use]
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(FailureCode::Unavailable, message)
+    }
+
+    /// The receiver's code failed.
     #[must_use]
     pub fn failed(message: impl Into<String>) -> Self {
+        Self::new(FailureCode::Failed, message)
+    }
+
+    fn new(code: FailureCode, message: impl Into<String>) -> Self {
         Self {
-            overloaded: false,
+            code,
             retry_after_ms: 0,
             message: message.into(),
         }

@@ -19,7 +19,7 @@ use portside_worker::activation::{Activation, End, Failure, Progress};
 use portside_worker::engine::Shared;
 use portside_worker::event::{Control, Delivered, Incoming, Stop};
 use portside_worker::host::{
-    CommitTicket, Fabric, Identity, Ledger, Log, LogLine, Reading, RequestName,
+    CommitTicket, Error, Fabric, Identity, Ledger, Log, LogLine, Reading, RequestName,
 };
 use portside_worker::inbox::Inbox;
 use portside_worker::instance::{Instance, InstanceOptions};
@@ -192,7 +192,7 @@ impl<F: Code> Test<F> {
         self.surroundings.commits.lock().unwrap().len()
     }
 
-    fn answer_commit(&self, outcome: Result<(), String>) {
+    fn answer_commit(&self, outcome: Result<(), Error>) {
         let (_, ticket) = self.surroundings.commits.lock().unwrap().remove(0);
         ticket.settle(outcome);
     }
@@ -316,8 +316,8 @@ fn a_refused_write_ends_the_instance_and_what_waited_for_it() {
     let mut test = Test::new(obedient);
     test.send("put");
     test.settle();
-    test.answer_commit(Err("fenced".to_owned()));
-    let lost = Failure::Lost("fenced".to_owned());
+    test.answer_commit(Err(Error::Fenced));
+    let lost = Failure::Lost(Error::Fenced.into());
     assert_eq!(test.settle(), Progress::Ended(End::Failed(lost)));
     assert!(test.heard().is_empty());
 }

@@ -239,10 +239,10 @@ export function onPortClosed(number, code) {
 }
 
 /** Something sent did not arrive. */
-export function onPortFailed(number, overloaded, message, retryAfterMs) {
+export function onPortFailed(number, code, message, retryAfterMs) {
   const port = open.get(number);
   if (port === undefined) return;
-  const error = overloaded
+  const error = code === "overloaded"
     ? new ServerlessWorkerOverloadedError(message, { retryAfterMs })
     : Object.assign(new Error(message), retryAfterMs > 0 ? { retryAfterMs } : {});
   hear(port, new ErrorEvent("error", { error, message }));

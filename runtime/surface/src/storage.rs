@@ -142,7 +142,7 @@ async fn read(instance: &Shared, keys: &[String]) -> Result<BTreeMap<String, Val
     let number = instance.borrow_mut().storage.read_begins(keys);
     let found = reading.await;
     instance.borrow_mut().storage.read_ended(number);
-    found.map_err(JsErrorBox::generic)
+    found.map_err(|error| JsErrorBox::generic(error.to_string()))
 }
 
 /// Options of `storage.list`, checked in JavaScript.
@@ -247,7 +247,7 @@ async fn read_pages(
         let rows = left.min(PAGE_ROWS);
         range.limit = Some(rows);
         let page = ledger.list(range.clone()).await;
-        let page = page.map_err(JsErrorBox::generic)?;
+        let page = page.map_err(|error| JsErrorBox::generic(error.to_string()))?;
         let page_bytes: usize = page.iter().map(entry_bytes).sum();
         bytes += page_bytes;
         check_listed(bytes, most)?;
