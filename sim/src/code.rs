@@ -13,7 +13,7 @@ use portside_exchange::{Body, Request as Fetch};
 use portside_worker::engine::Shared;
 use portside_worker::event::Delivered;
 use portside_worker::instance::Instance;
-use portside_worker::link::{Content, Head, LinkId};
+use portside_worker::link::{Content, Failure, Head, LinkId};
 
 use crate::checker::{ALARM, Entry, Kind, Wrong};
 use crate::host::Host;
@@ -87,7 +87,7 @@ pub(crate) fn server(keys: Vec<WorkerKey>) -> Code {
         match event {
             Delivered::Fetch { link, request, .. } => {
                 let Some(operation) = Operation::parse(&request.url) else {
-                    instance.respond_failed(link, "not a request".to_owned());
+                    instance.respond_failed(link, Failure::failed("not a request"));
                     return Ok(());
                 };
                 let port = instance.open_port(keys[operation.key].clone());
@@ -104,7 +104,7 @@ pub(crate) fn server(keys: Vec<WorkerKey>) -> Code {
             }
             Delivered::PortFailed { port, .. } | Delivered::PortClosed { port, .. } => {
                 if let Some(link) = requests.remove(&port) {
-                    instance.respond_failed(link, "the worker went away".to_owned());
+                    instance.respond_failed(link, Failure::failed("the worker went away"));
                     instance.end_request(link);
                 }
             }

@@ -138,14 +138,14 @@ impl Instance {
         });
     }
 
-    /// The application failed to answer; the message is for the log and, in development, for the client.
-    pub fn respond_failed(&mut self, request: LinkId, message: String) {
+    /// The application failed to answer; the failure's message is for the log and, in development, for the client.
+    pub fn respond_failed(&mut self, request: LinkId, failure: Failure) {
         let Some(exchange) = self.requests.get_mut(&request) else {
             return;
         };
         if exchange.answer == Answer::Due {
             exchange.answer = Answer::Given;
-            let frame = Frame::Failed(Failure::failed(message));
+            let frame = Frame::Failed(failure);
             self.emit(Output::Frame {
                 link: request,
                 frame,

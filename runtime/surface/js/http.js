@@ -2,11 +2,13 @@
 import { core } from "ext:core/mod.js";
 import { describe, logError } from "ext:portside/handlers.js";
 import { RequestScope } from "ext:portside/lifecycle.js";
+import { ServerlessWorkerOverloadedError } from "ext:portside/ports.js";
 import { bindSocket, isFreeSocket } from "ext:portside/sockets.js";
 const {
   op_body_read,
   op_respond_bytes,
   op_respond_error,
+  op_respond_overloaded,
   op_respond_socket,
   op_respond_stream,
   op_respond_text,
@@ -139,8 +141,27 @@ function cancelBody(reader) {
 
 function fail(scope, number, error) {
   logError("fetch()", error);
-  op_respond_error(number, describe(error));
+  if (error instanceof ServerlessWorkerOverloadedError) {
+    op_respond_overloaded(number, describe(error), retryAfter(error));
+  } else {
+    op_respond_error(number, describe(error));
+  }
   over(scope, number);
+}
+
+const USUAL_RETRY_MS = 1000;
+const LAST_RETRY_MS = 24 * 3600 * 1000;
+
+/** A hint for the client, whatever the application made of the error's. */
+function retryAfter(error) {
+  let given;
+  try {
+    given = error.retryAfterMs;
+  } catch {
+    // A getter of the application's.
+  }
+  const isTime = typeof given === "number" && given > 0;
+  return isTime ? Math.min(Math.ceil(given), LAST_RETRY_MS) : USUAL_RETRY_MS;
 }
 
 function over(scope, number) {

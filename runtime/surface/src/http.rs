@@ -11,7 +11,7 @@ use deno_error::JsErrorBox;
 use futures::stream::StreamExt;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use portside_worker::engine::Shared;
-use portside_worker::link::{Content, Head, LinkId};
+use portside_worker::link::{Content, Failure, Head, LinkId};
 
 use crate::stack;
 
@@ -207,7 +207,23 @@ pub(crate) fn op_respond_socket(
 pub(crate) fn op_respond_error(state: &mut OpState, #[number] id: u64, #[string] message: &str) {
     let message = stack::readable(message).into_owned();
     let mut instance = state.borrow::<Shared>().borrow_mut();
-    instance.respond_failed(LinkId(id), message);
+    instance.respond_failed(LinkId(id), Failure::failed(message));
+}
+
+/// The application has too much to do to respond, and perhaps not in `retry_after_ms`.
+#[op2(fast)]
+pub(crate) fn op_respond_overloaded(
+    state: &mut OpState,
+    #[number] id: u64,
+    #[string] message: &str,
+    #[number] retry_after_ms: u64,
+) {
+    let failure = Failure {
+        retry_after_ms,
+        ..Failure::overloaded(stack::readable(message))
+    };
+    let mut instance = state.borrow::<Shared>().borrow_mut();
+    instance.respond_failed(LinkId(id), failure);
 }
 
 /// Nothing of a request remains to be done.

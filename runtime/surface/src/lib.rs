@@ -54,6 +54,7 @@ deno_core::extension!(
         http::op_response_abort,
         http::op_respond_socket,
         http::op_respond_error,
+        http::op_respond_overloaded,
         http::op_exchange_end,
         http::op_env,
         sockets::op_socket_check,

@@ -1,5 +1,7 @@
 //! Section 11: the fetch entry point.
 
+use portside_exchange::FetchError;
+
 use crate::app::Setup;
 use crate::{Case, cases};
 
@@ -10,6 +12,7 @@ pub const CASES: &[Case] = cases![
     r081_the_server_has_no_state_of_its_own,
     r082_a_throwing_fetch_is_an_error_and_logged,
     r082_what_is_not_a_response_is_an_error,
+    r049_r082_a_fetch_that_meets_an_overload_is_a_503_with_retry_after,
 ];
 
 async fn r081_fetch_gets_request_and_env() {
@@ -112,5 +115,38 @@ async fn r082_what_is_not_a_response_is_an_error() {
         assert!(answer.expect("no answer").is_err(), "{path} was answered");
         assert_eq!(app.text("/").await, "fine");
     }
+    app.stop().await;
+}
+
+/// The front door makes a 503 with `Retry-After` of it.
+async fn r049_r082_a_fetch_that_meets_an_overload_is_a_503_with_retry_after() {
+    let server = r#"
+        const errors = {
+            "/throw": () => new ServerlessWorkerOverloadedError("too much", { retryAfterMs: 2500 }),
+            "/reject": () => new ServerlessWorkerOverloadedError(),
+            "/nonsense": () => Object.assign(new ServerlessWorkerOverloadedError(), { retryAfterMs: "soon" }),
+            "/negative": () => new ServerlessWorkerOverloadedError("too much", { retryAfterMs: -1 }),
+        };
+        export default {
+            fetch(request) {
+                const path = new URL(request.url).pathname;
+                const error = errors[path]();
+                if (path === "/throw") throw error;
+                return Promise.reject(error);
+            },
+        };
+    "#;
+    let app = Setup::new(&[("server.js", server)]).start().await;
+    for (path, retry_after_ms) in [
+        ("/throw", 2500),
+        ("/reject", 1000),
+        ("/nonsense", 1000),
+        ("/negative", 1000),
+    ] {
+        let answer = app.request("GET", path, "").await;
+        let error = answer.err().expect("a failure");
+        assert_eq!(error, FetchError::Overloaded { retry_after_ms }, "{path}");
+    }
+    app.expect_log("too much").await;
     app.stop().await;
 }
