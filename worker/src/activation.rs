@@ -263,6 +263,11 @@ impl<E: Engine> Activation<E> {
 
 impl Instance {
     fn ended(&mut self, end: &End) {
+        let reason = match end {
+            End::Failed(Failure::Load(reason)) => Some(reason.as_str()),
+            _ => None,
+        };
+        self.log_rejections_but(reason);
         if let End::Failed(failure) = end {
             let failure_on_links = LinkFailure::failed(failure.to_string());
             self.fail_requests(&failure_on_links);

@@ -19,6 +19,7 @@ use crate::host::{self, CommitTicket, Fabric, Identity, Ledger, Level, Log, LogL
 use crate::inbox::{Inbox, Next};
 use crate::link::{CloseReason, Failure, Frame, Kind, LinkEnd, LinkId, Opening, Undelivered};
 use crate::port::Port;
+use crate::rejection::Rejection;
 use crate::request::Exchange;
 use crate::storage::Storage;
 
@@ -75,6 +76,8 @@ pub struct Instance {
     /// Who waits for which write, by rising numbers.
     durable_waiters: VecDeque<(u64, oneshot::Sender<()>)>,
     input_gate: bool,
+    /// Those that came while the module was evaluated.
+    pub(crate) rejections: Vec<Rejection>,
     /// The request in whose course the present event came, and the last one in whose course this turn wrote.
     request: Option<RequestName>,
     wrote_for: Option<RequestName>,
@@ -156,6 +159,7 @@ impl Instance {
             replay: VecDeque::new(),
             durable_waiters: VecDeque::new(),
             input_gate,
+            rejections: vec![],
             request: None,
             wrote_for: None,
         }
@@ -539,9 +543,14 @@ impl Instance {
     /// The module has its handlers: events may come.
     pub fn loaded(&mut self) {
         self.life.loading = false;
+        self.log_rejections_but(None);
         if let Some(ledger) = &self.ledger {
             ledger.loaded();
         }
+    }
+
+    pub(crate) fn is_loading(&self) -> bool {
+        self.life.loading
     }
 
     /// A handler or a `waitUntil` promise begins, or has settled.
@@ -655,11 +664,15 @@ impl Instance {
 
     /// A line of its log, written in the course of `request` if that is known.
     pub fn log(&self, level: Level, text: &str, request: Option<LinkId>) {
+        self.log_for(level, text, self.request_name(request).as_deref());
+    }
+
+    pub(crate) fn log_for(&self, level: Level, text: &str, request: Option<&str>) {
         self.log.log(LogLine {
             source: &self.identity,
             level,
             text,
-            request: self.request_name(request).as_deref(),
+            request,
         });
     }
 

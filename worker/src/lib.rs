@@ -17,6 +17,7 @@ pub mod instance;
 pub mod link;
 pub mod port;
 pub mod reads;
+pub mod rejection;
 pub mod request;
 pub mod storage;
 #[cfg(feature = "testing")]

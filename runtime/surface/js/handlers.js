@@ -2,14 +2,16 @@
 // keeps the instance awake until it settles.
 import { core } from "ext:core/mod.js";
 import { requestNumber } from "ext:portside/context.js";
-const { op_hold, op_log } = core.ops;
+const { op_hold, op_log, op_log_rejection } = core.ops;
 
 const ERROR = 3;
 const WARNING = 2;
 
 /** Logs what nobody caught, with its stack. */
 export function logError(context, error) {
-  op_log(`${context}: ${describe(error)}`, ERROR, requestNumber());
+  // That of a module's evaluation is told as why it could not be loaded.
+  if (context === "unhandled rejection") op_log_rejection(describe(error), requestNumber());
+  else op_log(`${context}: ${describe(error)}`, ERROR, requestNumber());
 }
 
 export function logWarning(text) {

@@ -81,6 +81,7 @@ deno_core::extension!(
         lifecycle::op_hold,
         lifecycle::op_terminate,
         lifecycle::op_log,
+        lifecycle::op_log_rejection,
         lifecycle::op_output_is_open,
         lifecycle::op_output_permit,
         lifecycle::op_worker_name,

@@ -42,6 +42,14 @@ pub(crate) fn op_log(
     instance.log(level, &text, request_of(request));
 }
 
+/// Logs a rejection that nobody handled, which may be that of the module's evaluation.
+#[op2(fast)]
+pub(crate) fn op_log_rejection(state: &mut OpState, #[string] error: &str, #[number] request: i64) {
+    let mut instance = state.borrow::<Shared>().borrow_mut();
+    let error = stack::readable(error.trim_end_matches('\n')).into_owned();
+    instance.log_rejection(error, request_of(request));
+}
+
 /// The worker's name; nothing for the server.
 #[op2]
 #[string]

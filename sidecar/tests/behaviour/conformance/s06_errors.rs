@@ -11,6 +11,7 @@ use crate::{Case, cases};
 pub const CASES: &[Case] = cases![
     r004_r043_errors_are_logged_and_disregarded,
     r043_errors_can_be_observed,
+    r043_an_error_while_a_module_is_evaluated_is_logged_once,
     r044_terminate_ends_the_instance_only,
     r045_terminate_keeps_writes_and_alarm,
     r045_nothing_runs_after_terminate,
@@ -104,6 +105,46 @@ async fn r043_errors_can_be_observed() {
     app.text("/fail").await;
     app.eventually("/seen", "thrown,rejected").await;
     assert!(!app.logged("rejected"), "its listener prevented that");
+    app.stop().await;
+}
+
+async fn r043_an_error_while_a_module_is_evaluated_is_logged_once() {
+    let routes =
+        r#" async test(query) { return open("", `./${query.get("script")}.js`).next(); }, "#;
+    let mut setup = setup(routes, COUNTER);
+    for (script, code) in [
+        ("throws", "throw new Error('thrown at the top');"),
+        (
+            "awaits",
+            "await new Promise((go) => setTimeout(go, 20)); throw new Error('thrown at the top');",
+        ),
+        (
+            "rejects",
+            "await Promise.reject(new Error('thrown at the top'));",
+        ),
+    ] {
+        setup.add(&format!("{script}.js"), code);
+    }
+    // Something else that nobody caught is not taken for it.
+    let both = "Promise.reject(new Error('beside it')); await new Promise((go) => setTimeout(go, 20)); throw null;";
+    setup.add("both.js", both);
+    let app = setup.start().await;
+    // Whatever the caller has sent may start it once more.
+    let starts = || app.count_logged("the worker was ended");
+    for script in ["throws", "awaits", "rejects"] {
+        let answer = app.text(&format!("/test?script={script}")).await;
+        assert!(answer.contains("thrown at the top"), "{answer}");
+        assert!(crate::app::eventually(async || app.app.awake() == 0).await);
+        let log = app.log.lock().unwrap().clone();
+        assert_eq!(app.count_logged("thrown at the top"), starts(), "{log:?}");
+    }
+    let before = starts();
+    app.text("/test?script=both").await;
+    assert!(crate::app::eventually(async || app.app.awake() == 0).await);
+    let log = app.log.lock().unwrap().clone();
+    assert!(starts() > before);
+    assert_eq!(app.count_logged("beside it"), starts() - before, "{log:?}");
+    assert_eq!(app.count_logged("null"), starts() - before, "{log:?}");
     app.stop().await;
 }
 
