@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use futures::task::AtomicWaker;
 
-use crate::budget::{Budget, Share};
+use crate::shared_window::{Share, SharedWindow};
 
 /// The most that may be on its way at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,16 +90,21 @@ impl Credit {
         }
     }
 
-    /// Waits for a place, in the window and in the budget that senders share. A message that nothing of this sender's is
-    /// before needs none of the budget: whoever waits for others to be read must not wait for ever. For one sender.
-    pub async fn admit(self: &Arc<Self>, bytes: usize, window: Window, budget: &Budget) -> Place {
+    /// Waits for a place, in the window and in the one that senders share. A message that nothing of this sender's is
+    /// before needs none of the latter: whoever waits for others to be read must not wait for ever. For one sender.
+    pub async fn admit(
+        self: &Arc<Self>,
+        bytes: usize,
+        window: Window,
+        shared: &SharedWindow,
+    ) -> Place {
         poll_fn(|cx| self.poll_room(bytes, window, cx)).await;
-        let share = match budget.take_if_room(bytes) {
+        let share = match shared.take_if_room(bytes) {
             Some(share) => Some(share),
             None => tokio::select! {
                 biased;
                 () = self.empty() => None,
-                share = budget.take(bytes) => Some(share),
+                share = shared.take(bytes) => Some(share),
             },
         };
         let mut place = self.take(bytes);
@@ -208,18 +213,23 @@ mod tests {
         assert!(credit.poll_room(1, WINDOW, &mut cx).is_ready());
     }
 
-    fn admit(credit: &Arc<Credit>, bytes: usize, window: Window, budget: &Budget) -> Option<Place> {
-        credit.admit(bytes, window, budget).now_or_never()
+    fn admit(
+        credit: &Arc<Credit>,
+        bytes: usize,
+        window: Window,
+        shared: &SharedWindow,
+    ) -> Option<Place> {
+        credit.admit(bytes, window, shared).now_or_never()
     }
 
     #[test]
     fn who_is_admitted_has_room_for_its_message_and_bytes() {
-        let (credit, budget) = (Arc::<Credit>::default(), Budget::new(1000));
+        let (credit, shared) = (Arc::<Credit>::default(), SharedWindow::new(1000));
         let window = Window {
             messages: 3,
             bytes: 100,
         };
-        let admit = |bytes| admit(&credit, bytes, window, &budget);
+        let admit = |bytes| admit(&credit, bytes, window, &shared);
         let first = admit(60).unwrap();
         assert!(admit(41).is_none());
         let second = admit(40).unwrap();
@@ -240,13 +250,13 @@ mod tests {
     };
 
     #[test]
-    fn senders_share_a_budget_but_each_has_its_one_message() {
-        let budget = Budget::new(100);
+    fn senders_share_a_window_but_each_has_its_one_message() {
+        let shared = SharedWindow::new(100);
         let senders: [Arc<Credit>; 3] = Default::default();
-        let admit = |sender: usize, bytes| admit(&senders[sender], bytes, SHARED, &budget);
+        let admit = |sender: usize, bytes| admit(&senders[sender], bytes, SHARED, &shared);
         let first = admit(0, 50).unwrap();
         let second = admit(1, 50).unwrap();
-        assert!(admit(0, 10).is_none(), "the budget is spent");
+        assert!(admit(0, 10).is_none(), "the shared window is full");
         let third = admit(2, 80).expect("it is alone");
         assert!(admit(2, 1).is_none());
         drop(second);
@@ -255,12 +265,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_waits_for_the_budget_goes_on_when_its_own_is_read() {
-        let budget = Budget::new(100);
+    async fn who_waits_for_the_shared_window_goes_on_when_its_own_is_read() {
+        let shared = SharedWindow::new(100);
         let (one, other) = (Arc::<Credit>::default(), Arc::<Credit>::default());
-        let _never_read = admit(&other, 60, SHARED, &budget).unwrap();
-        let first = admit(&one, 40, SHARED, &budget).unwrap();
-        let mut second = Box::pin(one.admit(40, SHARED, &budget));
+        let _never_read = admit(&other, 60, SHARED, &shared).unwrap();
+        let first = admit(&one, 40, SHARED, &shared).unwrap();
+        let mut second = Box::pin(one.admit(40, SHARED, &shared));
         assert!(second.as_mut().now_or_never().is_none());
         drop(first);
         second.await;

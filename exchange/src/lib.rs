@@ -2,8 +2,8 @@
 //!
 //! The front door (`frontdoor`) and the engine (`runtime`) both speak these types, so neither depends on the other.
 
-pub mod budget;
 pub mod credit;
+pub mod shared_window;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,8 +15,8 @@ use futures::stream::Stream;
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 use tokio::sync::mpsc;
 
-use crate::budget::Budget;
 use crate::credit::{Credit, Place, Window};
+use crate::shared_window::SharedWindow;
 
 /// Bytes of one socket that may wait in one direction. One message that waits alone may be longer.
 pub const WINDOW_BYTES: usize = 1 << 20;
@@ -205,7 +205,7 @@ impl Outgoing {
 pub struct SocketSender {
     credit: Arc<Credit>,
     window: Window,
-    budget: Budget,
+    shared: SharedWindow,
     deliver: Box<dyn Fn(Delivery) + Send + Sync>,
     closed: bool,
 }
@@ -235,7 +235,7 @@ impl Delivery {
 
 impl SocketSender {
     /// Calls `deliver` for each message, with at most `messages` of them and [`WINDOW_BYTES`] undropped at once, of the
-    /// process's [`Budget`].
+    /// process's [`SharedWindow`].
     pub fn new(messages: usize, deliver: impl Fn(Delivery) + Send + Sync + 'static) -> Self {
         Self {
             credit: Arc::default(),
@@ -243,7 +243,7 @@ impl SocketSender {
                 messages: messages.max(1),
                 bytes: WINDOW_BYTES,
             },
-            budget: Budget::of_process(),
+            shared: SharedWindow::of_process(),
             deliver: Box::new(deliver),
             closed: false,
         }
@@ -254,7 +254,7 @@ impl SocketSender {
         if self.closed {
             return;
         }
-        let admitted = self.credit.admit(message.len(), self.window, &self.budget);
+        let admitted = self.credit.admit(message.len(), self.window, &self.shared);
         let place = admitted.await;
         // Only now: while this waits it may be dropped, and then the application must still see a close.
         self.closed = matches!(message, Message::Close { .. });

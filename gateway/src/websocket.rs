@@ -8,8 +8,8 @@ use http::{HeaderMap, Response};
 use hyper::body::Incoming;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use portside_exchange::budget::Budget;
 use portside_exchange::credit::{Credit, Place, Window};
+use portside_exchange::shared_window::SharedWindow;
 use portside_exchange::{Delivery, Message, Outbox, Socket, SocketSender, outgoing};
 use portside_websocket::{Decoder, Encoder, Event, ReadError, Reader, Role, Writer, code};
 use tokio::io::{ReadHalf, WriteHalf};
@@ -152,7 +152,7 @@ async fn to_client(
     ping: mpsc::Sender<Bytes>,
     bytes: &mut u64,
 ) -> End {
-    let (credit, budget) = (Arc::<Credit>::default(), Budget::of_process());
+    let (credit, shared) = (Arc::<Credit>::default(), SharedWindow::of_process());
     loop {
         let message = match reader.next().await {
             Ok(Event::Message(message)) => message,
@@ -171,7 +171,7 @@ async fn to_client(
         if matches!(message, Message::Close { .. }) {
             return End::Closed(message);
         }
-        let place = credit.admit(message.len(), TO_CLIENT, &budget).await;
+        let place = credit.admit(message.len(), TO_CLIENT, &shared).await;
         outbox.send(match message {
             Message::Text(payload) => Message::Text(placed(payload, place)),
             Message::Binary(payload) => Message::Binary(placed(payload, place)),

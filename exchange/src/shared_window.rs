@@ -5,31 +5,32 @@ use std::sync::{Arc, LazyLock};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Bytes of all sockets of the process that may wait together, each socket's one message aside that waits alone.
-pub const BUDGET_BYTES: usize = 64 << 20;
+pub const SHARED_WINDOW_BYTES: usize = 64 << 20;
 
-static BUDGET: LazyLock<Budget> = LazyLock::new(|| Budget::new(BUDGET_BYTES));
+static SHARED_WINDOW: LazyLock<SharedWindow> =
+    LazyLock::new(|| SharedWindow::new(SHARED_WINDOW_BYTES));
 
 /// The bytes that many senders share.
 #[derive(Debug, Clone)]
-pub struct Budget(Arc<Semaphore>);
+pub struct SharedWindow(Arc<Semaphore>);
 
-/// Bytes of a budget. They are free again when this is dropped.
+/// Bytes of a shared window. They are free again when this is dropped.
 #[derive(Debug)]
 pub struct Share {
     _permits: OwnedSemaphorePermit,
 }
 
-impl Budget {
+impl SharedWindow {
     /// Of so many bytes.
     #[must_use]
     pub fn new(bytes: usize) -> Self {
         Self(Arc::new(Semaphore::new(bytes.min(Semaphore::MAX_PERMITS))))
     }
 
-    /// The process's, of [`BUDGET_BYTES`].
+    /// The process's, of [`SHARED_WINDOW_BYTES`].
     #[must_use]
     pub fn of_process() -> Self {
-        BUDGET.clone()
+        SHARED_WINDOW.clone()
     }
 
     /// So many bytes, if they are there and nobody waits for others.
