@@ -19,6 +19,8 @@ use crate::problem::{Place, Problem};
 pub(crate) struct Built {
     pub bundle: Bundle,
     pub inputs: BTreeSet<PathBuf>,
+    /// Why the server would answer no request.
+    pub without_fetch: Option<Problem>,
 }
 
 /// Bundles `main` and `workers`, absolute paths of files.
@@ -33,6 +35,7 @@ pub(crate) async fn build(
     let found = Arc::new(Mutex::new(Found::default()));
     let plugin = Portside {
         layout: layout.clone(),
+        main: main.to_owned(),
         found: Arc::clone(&found),
     };
     let entries = std::iter::once(main).chain(workers.iter().map(PathBuf::as_path));
@@ -86,6 +89,7 @@ pub(crate) async fn build(
     Ok(Built {
         bundle: Bundle { main, modules },
         inputs,
+        without_fetch: found.without_fetch,
     })
 }
 

@@ -21,6 +21,9 @@ use std::path::{Path, PathBuf};
 
 use portside_core::bundle::Bundle;
 
+use crate::build::Built;
+use crate::entry::Entry;
+
 mod assets;
 mod build;
 mod entry;
@@ -31,6 +34,7 @@ mod options;
 mod plugin;
 mod problem;
 mod resolve;
+mod server;
 mod structure;
 mod yaml;
 
@@ -77,8 +81,7 @@ pub struct Bundled {
 /// # Errors
 /// Every problem that was found, sorted by place.
 pub async fn bundle(dir: &Path, options: &Options) -> Result<Bundled, Vec<Problem>> {
-    let entry = entry::find(dir, options)?;
-    let built = build::build(&entry.layout, &entry.main, &entry.workers).await?;
+    let (entry, built) = build(dir, options).await?;
     let mut inputs = built.inputs;
     inputs.extend(entry.inputs);
     if entry.inline.is_some() {
@@ -90,6 +93,12 @@ pub async fn bundle(dir: &Path, options: &Options) -> Result<Bundled, Vec<Proble
         inputs: inputs.into_iter().collect(),
         manifest: entry.manifest,
     })
+}
+
+async fn build(dir: &Path, options: &Options) -> Result<(Entry, Built), Vec<Problem>> {
+    let entry = entry::find(dir, options)?;
+    let built = build::build(&entry.layout, &entry.main, &entry.workers).await?;
+    Ok((entry, built))
 }
 
 /// Bundles the application in a folder that was prepared for it, or takes the bundle it has.
@@ -129,9 +138,13 @@ fn files(dir: &Path) -> PathBuf {
     }
 }
 
-/// Every problem that keeps the application in `dir` from being bundled, sorted by place.
+/// Every problem that keeps the application in `dir` from being bundled, sorted by place. If there is none: whether its
+/// server cannot have a `fetch` handler, as far as its syntax tells. Such a one answers each request with an error.
 ///
 /// Needs a multi-threaded tokio runtime.
 pub async fn check(dir: &Path, options: &Options) -> Vec<Problem> {
-    bundle(dir, options).await.err().unwrap_or_default()
+    match build(dir, options).await {
+        Ok((_, built)) => built.without_fetch.into_iter().collect(),
+        Err(problems) => problems,
+    }
 }

@@ -19,6 +19,7 @@ use crate::inspect::{Findings, Syntax, Use, WorkerUse, inspect};
 use crate::layout::Layout;
 use crate::problem::{Place, Problem};
 use crate::resolve::{join, source_candidates};
+use crate::server::without_fetch;
 
 /// Syntax that works only if it is compiled, by the path in the bundle of its module: the source's name, and where.
 pub(crate) type NewSyntax = BTreeMap<String, (String, Vec<(Syntax, Place)>)>;
@@ -35,6 +36,8 @@ pub(crate) struct Found {
     uses: HashMap<String, HashMap<String, Vec<Use>>>,
     /// The scripts of workers that the code constructs.
     pub workers: BTreeSet<PathBuf>,
+    /// Why the server would answer no request.
+    pub without_fetch: Option<Problem>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +50,8 @@ pub(crate) struct Asset {
 #[derive(Debug)]
 pub(crate) struct Portside {
     pub layout: Layout,
+    /// The server's file.
+    pub main: PathBuf,
     pub found: Arc<Mutex<Found>>,
 }
 
@@ -281,6 +286,10 @@ impl Plugin for Portside {
     ) -> HookTransformAstReturn {
         let mut ast = args.ast;
         let name = self.name(args.id);
+        if Path::new(args.id) == self.main {
+            let program = ast.program();
+            self.found().without_fetch = without_fetch(&name, ast.source(), program);
+        }
         let findings: Findings = ast
             .program
             .with_mut(|fields| inspect(&name, fields.source, fields.allocator, fields.program));

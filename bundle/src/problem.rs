@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// One thing that keeps an application from being bundled, with its place.
+/// One thing that keeps an application from being bundled, or from answering, with its place.
 ///
 /// Sorts by path, then line, then column. Displays as `path:line:column: message`; `help` is left to the caller.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

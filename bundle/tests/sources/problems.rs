@@ -248,3 +248,68 @@ async fn decorators_are_compiled_or_refused() {
     ]);
     assert!(!crate::common::code(&app.bundle().await, "server.js").contains('@'));
 }
+
+/// Such an application is bundled, but answers no request.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_cannot_have_fetch_is_a_problem() {
+    const NONE: &str = "the server's default export has no fetch() handler";
+    const MISSING: &str = "the server has no default export";
+    for (server, problem) in [
+        ("", format!("1:1: {MISSING}")),
+        ("export function fetch() {}", format!("1:1: {MISSING}")),
+        ("import './other.js';", format!("1:1: {MISSING}")),
+        ("export * from './other.js';", format!("1:1: {MISSING}")),
+        ("\nexport default {};", format!("2:16: {NONE}")),
+        (
+            "export default ({ connect() {}, \"fetsch\": 1 } satisfies object);",
+            format!("1:17: {NONE}"),
+        ),
+        (
+            "export default () => new Response();",
+            format!("1:16: {NONE}"),
+        ),
+        ("export default [1];", format!("1:16: {NONE}")),
+        ("export default 'text';", format!("1:16: {NONE}")),
+        ("export default { fetch: 'text' };", format!("1:16: {NONE}")),
+    ] {
+        let app = App::new(&[
+            ("server.ts", server),
+            ("other.js", "export default { fetch() {} };"),
+        ]);
+        assert_eq!(app.problems().await, [format!("server.ts:{problem}")]);
+        app.bundle().await;
+    }
+}
+
+/// What only running it would tell is nobody's problem here.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_may_have_fetch_is_none() {
+    for server in [
+        "export default { fetch() { return new Response(); } };",
+        "export default { async fetch(request: Request) {} } as object;",
+        "export default { 'fetch': (request) => new Response() };",
+        "export default { get fetch() { return () => new Response(); } };",
+        "const fetch = () => new Response(); export default { fetch };",
+        "const rest = {}; export default { ...rest };",
+        "const name = 'fetch'; export default { [name]() {} };",
+        "export default { __proto__: {} };",
+        "const app = {}; app.fetch = () => {}; export default app;",
+        "const app = {}; export { app as default };",
+        "export { default } from './other.js';",
+        "export { app as default } from './other.js';",
+        "export default function handler() {} handler.fetch = () => {};",
+        "export default class { static fetch() {} }",
+        "export default Object.assign({}, {});",
+        "module.exports = { fetch() {} };",
+        "exports.default = { fetch() {} };",
+    ] {
+        let app = App::new(&[
+            ("server.ts", server),
+            (
+                "other.js",
+                "export const app = {}; export default { fetch() {} };",
+            ),
+        ]);
+        assert_eq!(app.problems().await, [] as [&str; 0], "{server}");
+    }
+}

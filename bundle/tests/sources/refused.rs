@@ -32,8 +32,8 @@ async fn what_a_cluster_refuses_is_refused_here_with_its_place() {
     for (name, text, here) in all {
         let app = App::new(&[
             ("class.yaml", &text),
-            ("server.js", ""),
-            ("src/server.js", ""),
+            ("server.js", "export default { fetch() {} };"),
+            ("src/server.js", "export default { fetch() {} };"),
         ]);
         let problems = app.problems().await;
         let as_said = match (&here, &*problems) {
