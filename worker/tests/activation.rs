@@ -22,7 +22,7 @@ use portside_worker::host::{
     CommitTicket, Error, Fabric, Identity, Ledger, Log, LogLine, Reading, RequestName,
 };
 use portside_worker::inbox::Inbox;
-use portside_worker::instance::{Instance, InstanceOptions};
+use portside_worker::instance::{Instance, InstanceOptions, Lost};
 use portside_worker::link::{
     CloseReason, Frame, Kind, LinkEnd, LinkId, Opening, Receive, Rejected,
 };
@@ -414,6 +414,26 @@ fn commits_of_one_turn_are_one() {
     assert_eq!(batch.writes["k"].as_deref(), Some(&b"put 2"[..]));
     let requests = test.surroundings.committed_for.lock().unwrap();
     assert_eq!(*requests, [Some("request 1".into())], "for logs");
+}
+
+#[test]
+fn what_became_of_a_commit_that_nobody_answers_is_not_known() {
+    let mut test = Test::new(obedient);
+    test.send("put");
+    test.settle();
+    test.surroundings.commits.lock().unwrap().clear();
+    let lost = Failure::Lost(Lost::Commit(Error::Gone));
+    assert_eq!(test.settle(), Progress::Ended(End::Failed(lost)));
+    assert!(test.heard().is_empty(), "no answer leaves");
+}
+
+#[test]
+fn who_is_not_owned_any_more_is_told_apart_from_who_was_refused() {
+    let mut test = Test::new(obedient);
+    test.settle();
+    test.surroundings.disowned.store(true, Ordering::Relaxed);
+    let lost = Failure::Lost(Lost::NotOwned);
+    assert_eq!(test.settle(), Progress::Ended(End::Failed(lost)));
 }
 
 /// Its `connect` handlers settle without having listened.
