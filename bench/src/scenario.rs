@@ -1,5 +1,6 @@
 //! What is measured.
 
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -7,10 +8,11 @@ use clap::ValueEnum;
 use hdrhistogram::Histogram;
 use portside_store::testing::PostgresServer;
 use serde::Serialize;
+use tokio::task::JoinSet;
 
 use crate::http::{Connection, Getter};
 use crate::load::{Sample, closed_loop, histogram};
-use crate::peer::{App, Peer, Programs};
+use crate::peer::{App, Peer, Programs, Server};
 use crate::report::Figure;
 use crate::socket;
 
@@ -20,6 +22,9 @@ const MANY: usize = 1_000;
 const ROOM: usize = 100;
 /// Workers that are woken, one after the other.
 const SLEEPERS: usize = 200;
+/// Workers that are woken at once, and who asks for them.
+const STORM: usize = 1_200;
+const STORM_CONNECTIONS: usize = 16;
 /// How often workers are left alone to fall asleep before the benchmark gives up.
 const NIGHTS: u32 = 3;
 
@@ -53,6 +58,8 @@ pub enum Scenario {
     Broadcast,
     /// A question to a worker that sleeps and has state
     Wake,
+    /// New workers under 16 connections, and what another that is awake suffers from them
+    WakeStorm,
     /// The memory of 1 000 workers that are awake
     Memory,
     /// From the start of the process to the first answer
@@ -76,6 +83,7 @@ impl Scenario {
             Self::Echo => "WebSocket echo",
             Self::Broadcast => "WebSocket broadcast to 100",
             Self::Wake => "wake of a sleeping worker",
+            Self::WakeStorm => "1 200 new workers at once",
             Self::Memory => "memory of 1 000 awake workers",
             Self::Start => "process start",
         }
@@ -133,6 +141,7 @@ impl Scenario {
             }
             Self::Broadcast => rates("deliveries", &socket::broadcast(&server, plan, ROOM).await?),
             Self::Wake => wake(peer, &mut Connection::open(address).await?).await?,
+            Self::WakeStorm => wake_storm(&server).await?,
             Self::Memory => {
                 let mut connection = Connection::open(address).await?;
                 connection.get("/add?first").await?; // what the first worker alone costs is not per worker
@@ -222,4 +231,42 @@ async fn wake(peer: Peer, connection: &mut Connection) -> Result<Vec<Figure>> {
         }
     }
     bail!("after {NIGHTS} times {night:?} most workers are still awake")
+}
+
+/// Asks for new workers, each once, while one that is awake is asked all the time.
+async fn wake_storm(server: &Server) -> Result<Vec<Figure>> {
+    let mut neighbour = Connection::open(server.address).await?;
+    neighbour.get("/ping?neighbour").await?;
+    let names = Arc::new(Mutex::new(names("/add", STORM).into_iter()));
+    let mut clients = JoinSet::<Result<()>>::new();
+    let (began, cpu) = (Instant::now(), server.cpu_time()?);
+    for _ in 0..STORM_CONNECTIONS {
+        let (names, mut connection) = (names.clone(), Connection::open(server.address).await?);
+        clients.spawn(async move {
+            loop {
+                let name = names.lock().expect("taking a name does not panic").next();
+                let Some(name) = name else { return Ok(()) };
+                connection.get(&name).await?;
+            }
+        });
+    }
+    let mut latency = histogram();
+    while !clients.is_empty() {
+        let asked = Instant::now();
+        neighbour.get("/ping?neighbour").await?;
+        latency.saturating_record(u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX));
+        while let Some(ended) = clients.try_join_next() {
+            ended??;
+        }
+    }
+    let (took, cpu) = (began.elapsed(), server.cpu_time()?.saturating_sub(cpu));
+    let each = 1e3 / STORM as f64;
+    Ok(vec![
+        Figure::more("wakes/s", STORM as f64 / took.as_secs_f64()),
+        Figure::less("CPU ms a wake", cpu.as_secs_f64() * each),
+        Figure::less(
+            "neighbour's p99 ms",
+            latency.value_at_quantile(0.99) as f64 / 1e3,
+        ),
+    ])
 }
