@@ -1,10 +1,6 @@
 //! What is known of a script: whether its instances give their thread back soon.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-
-use portside_core::bundle::Bundle;
 
 /// Short stretches of JavaScript, of all its instances together, after which a script is trusted.
 const FIRST_TRIAL: u64 = 128;
@@ -56,43 +52,8 @@ impl History {
     }
 }
 
-/// The histories of all scripts. New code begins a history of its own.
-#[derive(Default)]
-pub struct Histories(Mutex<Vec<OfBundle>>);
-
-struct OfBundle {
-    /// Its memory is not used for another bundle as long as this refers to it.
-    bundle: Weak<Bundle>,
-    modules: HashMap<String, Arc<History>>,
-}
-
-impl Histories {
-    /// That of one script, a module of the bundle.
-    pub fn of(&self, bundle: &Arc<Bundle>, module: &str) -> Arc<History> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = all
-            .iter()
-            .position(|known| known.bundle.as_ptr() == Arc::as_ptr(bundle));
-        let place = known.unwrap_or_else(|| {
-            all.retain(|known| known.bundle.strong_count() > 0);
-            all.push(OfBundle {
-                bundle: Arc::downgrade(bundle),
-                modules: HashMap::new(),
-            });
-            all.len() - 1
-        });
-        let modules = &mut all[place].modules;
-        if let Some(known) = modules.get(module) {
-            return known.clone();
-        }
-        modules.entry(module.to_owned()).or_default().clone()
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     fn runs(history: &History, stretches: u64) {
@@ -129,24 +90,5 @@ mod tests {
         let history = History::default();
         (0..100).for_each(|_| history.long_stretch());
         assert!(!history.is_brief());
-    }
-
-    #[test]
-    fn each_script_has_a_history_of_its_own_and_new_code_another() {
-        let bundle = || {
-            Arc::new(Bundle {
-                main: "server.js".to_owned(),
-                modules: BTreeMap::new(),
-            })
-        };
-        let all = Histories::default();
-        let (old, new) = (bundle(), bundle());
-        runs(&all.of(&old, "room.js"), FIRST_TRIAL);
-        assert!(all.of(&old, "room.js").is_brief());
-        assert!(!all.of(&old, "report.js").is_brief());
-        assert!(!all.of(&new, "room.js").is_brief());
-        drop(old);
-        assert!(!all.of(&bundle(), "room.js").is_brief());
-        assert_eq!(all.0.lock().unwrap().len(), 2);
     }
 }

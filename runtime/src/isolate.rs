@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use deno_core::{CompiledWasmModuleStore, JsRuntime, RuntimeOptions, SharedArrayBufferStore, v8};
-use portside_core::bundle::Bundle;
 use portside_core::limits::Limits;
 use portside_surface::memory::external_memory;
 
@@ -180,14 +179,14 @@ impl Isolate {
     ///
     /// Must be called at the top of a thread's stack, outside of any other isolate.
     #[expect(unsafe_code, reason = "V8's raw isolate pointer is unsafe")]
-    pub fn new(bundle: Arc<Bundle>, limits: &Limits) -> Self {
+    pub fn new(loader: Rc<BundleLoader>, limits: &Limits) -> Self {
         limit_memories(limits.external_bytes);
         let external = ExternalMemory::new(limits.external_bytes);
         let params = v8::CreateParams::default()
             .heap_limits(0, limits.heap_bytes)
             .array_buffer_allocator(external.allocator());
         let mut runtime = JsRuntime::new(RuntimeOptions {
-            module_loader: Some(Rc::new(BundleLoader::new(bundle))),
+            module_loader: Some(loader),
             extensions: portside_surface::extensions(),
             startup_snapshot: Some(SNAPSHOT),
             skip_op_registration: true, // the snapshot has them bound

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -17,11 +18,12 @@ use portside_worker::instance::Instance;
 use portside_worker::link::Failure as LinkFailure;
 use tokio::time::Instant;
 
+use crate::code::EVENTS_OF_MOST_CODE;
 use crate::dispatch::Dispatch;
-use crate::history::History;
 use crate::isolate::Isolate;
 use crate::loader::BundleLoader;
 use crate::pool::Start;
+use crate::script::Script;
 use crate::watchdog::{Slot, Watched};
 
 /// After a stretch of JavaScript of this length others on its thread have their turn, and memory outside of the heap is
@@ -42,6 +44,10 @@ enum Evaluation {
 /// An isolate with one module in it.
 pub struct JavaScript {
     isolate: Isolate,
+    loader: Rc<BundleLoader>,
+    script: Arc<Script>,
+    /// How many it has run.
+    events: usize,
     dispatch: Option<Dispatch>,
     evaluation: Evaluation,
     instance: Shared,
@@ -54,12 +60,12 @@ pub struct JavaScript {
 }
 
 /// Runs an instance to its end.
-pub async fn run(start: Start, history: Arc<History>, slot: Arc<Slot>) -> End {
+pub async fn run(start: Start, script: Arc<Script>, slot: Arc<Slot>) -> End {
     let Start { options, module } = start;
     let limits = options.limits.clone();
     let instance = Shared::new(Instance::new(options).into());
     let origin = Instant::now();
-    let engine = match JavaScript::start(instance.clone(), &limits, &module, history, slot) {
+    let engine = match JavaScript::start(instance.clone(), &limits, &module, script, slot) {
         Ok(engine) => engine,
         Err(message) => {
             let failure = LinkFailure::failed(message.clone());
@@ -94,14 +100,15 @@ impl JavaScript {
         instance: Shared,
         limits: &Limits,
         module: &str,
-        history: Arc<History>,
+        script: Arc<Script>,
         slot: Arc<Slot>,
     ) -> Result<Self, String> {
         let bundle = instance.borrow().bundle().clone();
         let span = tracing::debug_span!("instance", who = %instance.borrow().identity());
-        let mut isolate = Isolate::new(bundle, limits);
+        let loader = Rc::new(BundleLoader::new(bundle, script.clone()));
+        let mut isolate = Isolate::new(loader.clone(), limits);
         let who = instance.borrow().identity().clone();
-        let watched = Watched::new(who, isolate.usage(), limits.cpu, history);
+        let watched = Watched::new(who, isolate.usage(), limits.cpu, script.clone());
         slot.begin(&watched);
         let shared = instance.clone();
         let loaded = isolate.with(|runtime| {
@@ -123,6 +130,9 @@ impl JavaScript {
         })?;
         Ok(Self {
             isolate,
+            loader,
+            script,
+            events: 0,
             dispatch: Some(dispatch),
             evaluation: Evaluation::Running(id, Box::pin(evaluated)),
             instance,
@@ -143,8 +153,22 @@ impl JavaScript {
         Some(result)
     }
 
+    /// Gives away what is compiled, for instances that come, if that is worth it.
+    fn keep_code(&mut self, ends: bool) {
+        // What a limit ended may compile nothing any more.
+        let was_ended = self.isolate.is_exhausted() || self.watched.is_ended();
+        if !was_ended && self.script.code.is_wanted_of(self.events, ends) {
+            let loader = self.loader.clone();
+            self.isolate.with(|runtime| {
+                deno_core::scope!(scope, runtime);
+                loader.keep_code(scope);
+            });
+        }
+    }
+
     /// Lets go of everything that holds on to the isolate, and then of the isolate.
     fn discard(mut self) {
+        self.keep_code(true);
         let (dispatch, evaluation) = (
             self.dispatch.take(),
             std::mem::replace(&mut self.evaluation, Evaluation::Done),
@@ -170,6 +194,10 @@ impl Engine for JavaScript {
                 scope.perform_microtask_checkpoint();
             }
         });
+        self.events += 1;
+        if self.events == EVENTS_OF_MOST_CODE {
+            self.keep_code(false);
+        }
     }
 
     fn run(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Uncaught>> {

@@ -4,6 +4,7 @@
 //! polled: the [`Engine`](portside_worker::engine::Engine) of a [`portside_worker`] instance. This is the only crate, with
 //! `surface` below it, that links V8.
 
+mod code;
 mod dispatch;
 mod history;
 mod isolate;
@@ -11,6 +12,7 @@ mod javascript;
 mod loader;
 mod memory;
 mod pool;
+mod script;
 mod thread;
 mod trim;
 mod watchdog;

@@ -1,25 +1,47 @@
 //! Modules from a bundle.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use deno_core::{
     ModuleLoadOptions, ModuleLoadReferrer, ModuleLoadResponse, ModuleLoader, ModuleSource,
-    ModuleSourceCode, ModuleSpecifier, ModuleType, ResolutionKind, resolve_import,
+    ModuleSourceCode, ModuleSpecifier, ModuleType, ResolutionKind, SourceCodeCacheInfo,
+    resolve_import, v8,
 };
 use deno_error::JsErrorBox;
 use portside_core::bundle::{Bundle, Module, ModuleKind};
 use portside_surface::resolve;
 
-/// Serves a bundle's modules under `file:///`.
+use crate::script::Script;
+
+/// Serves a bundle's modules under `file:///`, with what is compiled of them.
 pub struct BundleLoader {
     bundle: Arc<Bundle>,
+    script: Arc<Script>,
+    loaded: RefCell<BTreeSet<ModuleSpecifier>>,
 }
 
 impl BundleLoader {
-    /// A loader of this bundle's modules and nothing else.
-    pub fn new(bundle: Arc<Bundle>) -> Self {
-        Self { bundle }
+    /// A loader of this bundle's modules and nothing else, for an instance of `script`.
+    pub fn new(bundle: Arc<Bundle>, script: Arc<Script>) -> Self {
+        Self {
+            bundle,
+            script,
+            loaded: RefCell::default(),
+        }
+    }
+
+    /// Gives away what is compiled of the loaded modules.
+    pub fn keep_code(&self, scope: &mut v8::PinScope<'_, '_>) {
+        let loaded = self.loaded.borrow();
+        let modules = loaded.iter().filter_map(|url| {
+            let source = as_javascript(self.module(url)?).ok()?;
+            Some((url.as_str(), source))
+        });
+        self.script.code.keep(scope, modules);
     }
 
     /// The URL of a module.
@@ -28,9 +50,8 @@ impl BundleLoader {
             .ok_or_else(|| JsErrorBox::type_error(format!("{path:?} is not the path of a module")))
     }
 
-    fn module(&self, url: &str) -> Option<&Module> {
-        let url = ModuleSpecifier::parse(url).ok()?;
-        self.bundle.modules.get(&resolve::path_of(&url)?)
+    fn module(&self, url: &ModuleSpecifier) -> Option<&Module> {
+        self.bundle.modules.get(&resolve::path_of(url)?)
     }
 }
 
@@ -51,24 +72,41 @@ impl ModuleLoader for BundleLoader {
         _referrer: Option<&ModuleLoadReferrer>,
         _options: ModuleLoadOptions,
     ) -> ModuleLoadResponse {
-        let Some(module) = self.module(specifier.as_str()) else {
+        let Some(module) = self.module(specifier) else {
             return ModuleLoadResponse::Sync(Err(JsErrorBox::type_error(format!(
                 "the application has no module {:?}",
                 resolve::path_of(specifier).unwrap_or_else(|| specifier.to_string())
             ))));
         };
         ModuleLoadResponse::Sync(as_javascript(module).map(|code| {
+            self.loaded.borrow_mut().insert(specifier.clone());
+            let compiled = self.script.code.of(specifier.as_str());
             ModuleSource::new(
                 ModuleType::JavaScript,
                 ModuleSourceCode::String(code.into()),
                 specifier,
-                None,
+                compiled.map(|compiled| SourceCodeCacheInfo {
+                    hash: 0, // for files, of which there are none
+                    data: Some(Cow::Owned(compiled.to_vec())),
+                }),
             )
         }))
     }
 
+    /// Called when V8 refused what it was given, with what it compiled anew.
+    fn code_cache_ready(
+        &self,
+        url: ModuleSpecifier,
+        _hash: u64,
+        _compiled: &[u8],
+    ) -> Pin<Box<dyn Future<Output = ()>>> {
+        tracing::warn!(%url, "V8 refused the code that it had compiled itself");
+        self.script.code.forget(url.as_str());
+        Box::pin(async {})
+    }
+
     fn get_source_map(&self, file_name: &str) -> Option<Cow<'_, [u8]>> {
-        self.module(file_name)?
+        self.module(&ModuleSpecifier::parse(file_name).ok()?)?
             .source_map
             .as_deref()
             .map(Cow::Borrowed)

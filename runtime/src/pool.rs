@@ -6,8 +6,8 @@ use deno_core::JsRuntime;
 use portside_worker::activation::End;
 use portside_worker::instance::InstanceOptions;
 
-use crate::history::Histories;
 use crate::javascript;
+use crate::script::Scripts;
 use crate::thread::IsolateThread;
 use crate::trim::Trimmer;
 use crate::watchdog::{Unstoppable, Watchdog};
@@ -41,7 +41,7 @@ struct Group {
 /// The process's isolates and their threads.
 pub struct IsolatePool {
     groups: Mutex<Groups>,
-    histories: Histories,
+    scripts: Scripts,
     watchdog: Arc<Watchdog>,
     trimmer: Arc<Trimmer>,
 }
@@ -81,7 +81,7 @@ impl IsolatePool {
                 brief: Group::of(cores),
                 other: Group::of(others),
             }),
-            histories: Histories::default(),
+            scripts: Scripts::default(),
             watchdog: Watchdog::start(Box::new(give_up)),
             trimmer: Trimmer::start(),
         }
@@ -96,11 +96,11 @@ impl IsolatePool {
         start: Start,
         ended: impl FnOnce(End) + Send + 'static,
     ) -> std::io::Result<Place> {
-        let history = self.histories.of(&start.options.bundle, &start.module);
-        let thread = self.choose(history.is_brief())?;
+        let script = self.scripts.of(&start.options.bundle, &start.module);
+        let thread = self.choose(script.history.is_brief())?;
         let trimmer = self.trimmer.clone();
         thread.spawn(move |slot| async move {
-            let end = javascript::run(start, history, slot).await;
+            let end = javascript::run(start, script, slot).await;
             trimmer.ended();
             ended(end);
         });
@@ -112,6 +112,12 @@ impl IsolatePool {
     pub fn threads(&self) -> usize {
         let groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
         groups.brief.threads.len() + groups.other.threads.len()
+    }
+
+    /// Bytes of compiled code that it keeps for instances that come.
+    #[must_use]
+    pub fn code_bytes(&self) -> usize {
+        self.scripts.code_bytes()
     }
 
     fn choose(&self, brief: bool) -> std::io::Result<Arc<IsolateThread>> {

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use portside_worker::host::Identity;
 
-use crate::history::History;
 use crate::isolate::Usage;
+use crate::script::Script;
 
 /// How often running slices are looked at; a limit is met this late at most.
 const TICK: Duration = Duration::from_millis(5);
@@ -76,7 +76,7 @@ pub struct Watched {
     who: Identity,
     usage: Arc<Usage>,
     limit: Duration,
-    history: Arc<History>,
+    script: Arc<Script>,
     ended: AtomicBool,
 }
 
@@ -86,13 +86,13 @@ impl Watched {
         who: Identity,
         usage: Arc<Usage>,
         limit: Duration,
-        history: Arc<History>,
+        script: Arc<Script>,
     ) -> Arc<Self> {
         Arc::new(Self {
             who,
             usage,
             limit,
-            history,
+            script,
             ended: AtomicBool::new(false),
         })
     }
@@ -147,7 +147,7 @@ impl Slot {
         if let Some(running) = running
             && !seen.is_some_and(|seen| seen.long)
         {
-            running.history.short_stretch();
+            running.script.history.short_stretch();
         }
     }
 
@@ -174,7 +174,7 @@ impl Slot {
         let used = now.saturating_sub(seen.since);
         if used > LONG && !seen.long {
             seen.long = true;
-            running.history.long_stretch();
+            running.script.history.long_stretch();
         }
         if used >= running.limit {
             running.end();
