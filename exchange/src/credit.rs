@@ -1,10 +1,12 @@
 //! Credit: how much of what one party sends may be on its way to another.
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
+use futures::future::{Either, select};
 use futures::task::AtomicWaker;
 
 use crate::shared_window::{Share, SharedWindow};
@@ -101,10 +103,9 @@ impl Credit {
         poll_fn(|cx| self.poll_room(bytes, window, cx)).await;
         let share = match shared.take_if_room(bytes) {
             Some(share) => Some(share),
-            None => tokio::select! {
-                biased;
-                () = self.empty() => None,
-                share = shared.take(bytes) => Some(share),
+            None => match select(pin!(self.empty()), pin!(shared.take(bytes))).await {
+                Either::Left(((), _)) => None,
+                Either::Right((share, _)) => Some(share),
             },
         };
         let mut place = self.take(bytes);

@@ -44,8 +44,11 @@ pub(crate) struct Network {
     pub random: Random,
     pub faults: Faults,
     pub without: Option<Mechanism>,
-    queue: BinaryHeap<Reverse<(Time, u64)>>,
-    happenings: std::collections::HashMap<u64, Happening>,
+    /// When, its number, and where it is among the `happenings`.
+    queue: BinaryHeap<Reverse<(Time, u64, usize)>>,
+    happenings: Vec<Option<Happening>>,
+    /// Places there that are free.
+    free: Vec<usize>,
     queued: u64,
     digest: u64,
     partitions: Vec<(Node, Node, Time)>,
@@ -61,7 +64,8 @@ impl Network {
             faults,
             without,
             queue: BinaryHeap::new(),
-            happenings: std::collections::HashMap::new(),
+            happenings: Vec::new(),
+            free: Vec::new(),
             queued: 0,
             digest: 0,
             partitions: Vec::new(),
@@ -76,8 +80,13 @@ impl Network {
 
     pub fn at(&mut self, time: Time, happening: Happening) {
         self.queued += 1;
-        self.queue.push(Reverse((time.max(self.now), self.queued)));
-        self.happenings.insert(self.queued, happening);
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.happenings.push(None);
+            self.happenings.len() - 1
+        });
+        self.happenings[place] = Some(happening);
+        let time = time.max(self.now);
+        self.queue.push(Reverse((time, self.queued, place)));
     }
 
     pub fn after(&mut self, delay: Time, happening: Happening) {
@@ -86,11 +95,12 @@ impl Network {
 
     /// What happens next; time goes on to it.
     pub fn next(&mut self) -> Option<Happening> {
-        let Reverse((time, number)) = self.queue.pop()?;
+        let Reverse((time, number, place)) = self.queue.pop()?;
         self.now = time;
         // Each delay is drawn when something happens: what happens otherwise is followed by other times.
         self.digest = (self.digest ^ time ^ number << 32).wrapping_mul(0x0000_0100_0000_01b3);
-        self.happenings.remove(&number)
+        self.free.push(place);
+        self.happenings[place].take()
     }
 
     /// Tells what happened until now from anything else.
