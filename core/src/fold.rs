@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::alarm::{Alarm, AlarmChange};
 use crate::ids::{Fence, WorkerId, WorkerKey};
-use crate::write::{Commit, Value, WriteBatch};
+use crate::write::{Commit, Outcome, Value, WriteBatch};
 
 /// What a call comes to.
 #[derive(Debug)]
@@ -176,5 +176,100 @@ fn fold_with<'a>(
         fences,
         fence_of,
         workers: workers.filter(|worker| !worker.writes.is_empty()).collect(),
+    }
+}
+
+/// What a statement did with a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// It is durable.
+    Committed,
+    /// The fence does not hold: nothing was written.
+    Fenced,
+    /// The fence holds, but another commit of the shard came in between: nothing was written, and it is to be sent again.
+    Again,
+}
+
+/// A call's commits, which one statement writes, unless other calls wrote the same shards at the same time: what those made
+/// stale is sent again, until each commit has its outcome.
+#[derive(Debug)]
+pub struct Rounds {
+    outcomes: Vec<Outcome>,
+    /// Those without an outcome.
+    left: Vec<usize>,
+}
+
+impl Rounds {
+    /// For a call with so many commits.
+    #[must_use]
+    pub fn new(commits: usize) -> Self {
+        Self {
+            outcomes: vec![Outcome::Fenced; commits],
+            left: (0..commits).collect(),
+        }
+    }
+
+    /// What the next statement writes, of all `commits` of the call; nothing once all have their outcome.
+    #[must_use]
+    pub fn left<'a>(&self, commits: &'a [Commit]) -> Vec<&'a Commit> {
+        self.left.iter().map(|&index| &commits[index]).collect()
+    }
+
+    /// The statement did this, in the order of what was left.
+    pub fn written(&mut self, written: impl IntoIterator<Item = Written>) {
+        let mut written = written.into_iter();
+        self.left.retain(|&index| match written.next() {
+            Some(Written::Again) => true,
+            Some(Written::Committed) => {
+                self.outcomes[index] = Outcome::Committed;
+                false
+            }
+            Some(Written::Fenced) | None => false,
+        });
+    }
+
+    /// The outcome of each commit; what has none yet was not written.
+    #[must_use]
+    pub fn outcomes(self) -> Vec<Outcome> {
+        self.outcomes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{Epoch, PodId, ShardId};
+
+    fn commit(shard: u32) -> Commit {
+        Commit {
+            fence: Fence {
+                pod: PodId(1),
+                shard: ShardId(shard),
+                epoch: Epoch(1),
+            },
+            worker: WorkerKey::new("w.js", "").expect("short name"),
+            batch: WriteBatch::default(),
+        }
+    }
+
+    #[test]
+    fn what_others_made_stale_is_sent_again() {
+        let commits = [commit(0), commit(1), commit(2), commit(3)];
+        let mut rounds = Rounds::new(commits.len());
+        let shards = |rounds: &Rounds| -> Vec<u32> {
+            let left = rounds.left(&commits).into_iter();
+            left.map(|it| it.fence.shard.0).collect()
+        };
+        use Written::{Again, Committed, Fenced};
+        assert_eq!(shards(&rounds), [0, 1, 2, 3]);
+        rounds.written([Again, Committed, Fenced, Again]);
+        assert_eq!(shards(&rounds), [0, 3]);
+        rounds.written([Fenced, Again]);
+        assert_eq!(shards(&rounds), [3]);
+        rounds.written([Committed]);
+        assert!(shards(&rounds).is_empty());
+        let fenced = Outcome::Fenced;
+        let committed = Outcome::Committed;
+        assert_eq!(rounds.outcomes(), [fenced, committed, fenced, committed]);
     }
 }

@@ -11,6 +11,7 @@ pub mod bundle;
 pub mod fold;
 pub mod ids;
 pub mod keys;
+pub mod lane;
 pub mod limits;
 pub mod ownership;
 pub mod write;

@@ -27,6 +27,15 @@ impl WriteBatch {
         !self.clear && self.writes.is_empty() && self.alarm == AlarmChange::Keep
     }
 
+    /// How many bytes of keys and values it has.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let writes = self.writes.iter();
+        writes
+            .map(|(key, value)| key.len() + value.as_ref().map_or(0, |value| value.len()))
+            .sum()
+    }
+
     /// Adds one put or delete.
     pub fn write(&mut self, key: String, value: Option<Value>) {
         self.writes.insert(key, value);
@@ -48,4 +57,13 @@ pub struct Commit {
     pub worker: WorkerKey,
     /// What to write.
     pub batch: WriteBatch,
+}
+
+/// What became of a [`Commit`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Durable.
+    Committed,
+    /// Refused: the fence no longer holds. Nothing of it was written.
+    Fenced,
 }

@@ -1,104 +1,106 @@
-//! Group commit, as `store/src/lanes.rs` does it: one statement in flight per lane, what queues meanwhile is the next.
+//! Group commit: core's lane, the queue before it, and its statements to the model of the store.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use portside_core::alarm::AlarmChange;
-use portside_core::fold::{self, AlarmFold, Folded, Writes};
-use portside_core::ids::{Epoch, ShardId};
-use portside_core::write::{Commit, WriteBatch};
-use portside_store_model::{Statement, Write, Written};
+use portside_core::fold::{self, AlarmFold, Folded, Rounds, Writes, Written};
+use portside_core::lane;
+use portside_core::ownership::{FateUnknown, Mechanisms};
+use portside_core::write::{Commit, Outcome, WriteBatch};
+use portside_store_model::Statement;
 
 use crate::mechanism::Mechanism;
 
 /// Tells a commit from others.
 pub(crate) type Ticket = u64;
 
-/// What became of it; `None` means that nobody knows.
-pub(crate) type Fate = Option<Written>;
+/// What became of it.
+pub(crate) type Fate = Result<Outcome, FateUnknown>;
 
-#[derive(Debug, Default)]
 pub(crate) struct Lane {
     queue: VecDeque<(Ticket, Commit)>,
-    in_flight: Vec<(Ticket, Commit)>,
-    failed: BTreeMap<ShardId, Epoch>,
+    lane: lane::Lane<Ticket, FateUnknown>,
+    /// The call in flight.
+    call: Option<Rounds>,
+    without: Option<Mechanism>,
 }
 
 impl Lane {
+    pub fn new(mechanisms: Mechanisms, without: Option<Mechanism>) -> Self {
+        Self {
+            queue: VecDeque::new(),
+            lane: lane::Lane::new(mechanisms),
+            call: None,
+            without,
+        }
+    }
+
     pub fn submit(&mut self, ticket: Ticket, commit: Commit) {
         self.queue.push_back((ticket, commit));
     }
 
     pub fn is_empty(&self) -> bool {
-        self.queue.is_empty() && self.in_flight.is_empty()
+        self.queue.is_empty() && self.call.is_none()
     }
 
     /// The next statement, if none is in flight and there is something to send; and what need not be sent any more.
-    pub fn next(&mut self, without: Option<Mechanism>) -> (Option<Statement>, Vec<(Ticket, Fate)>) {
+    pub fn next(&mut self) -> (Option<Statement>, Vec<(Ticket, Fate)>) {
         let mut answered = Vec::new();
-        if !self.in_flight.is_empty() {
+        if self.call.is_some() {
             return (None, answered);
         }
-        for (ticket, commit) in self.queue.drain(..) {
-            let fence = commit.fence;
-            match self.failed.get(&fence.shard) {
-                Some(epoch) if fence.epoch <= *epoch => answered.push((ticket, None)),
-                _ => self.in_flight.push((ticket, commit)),
+        while self.lane.has_room()
+            && let Some((ticket, commit)) = self.queue.pop_front()
+        {
+            if let Err((ticket, unknown)) = self.lane.add(commit, ticket) {
+                answered.push((ticket, Err(unknown)));
             }
         }
-        let statement = (!self.in_flight.is_empty()).then(|| self.statement(without));
+        let rounds = Rounds::new(self.lane.commits().len());
+        let statement = self.statement(&rounds);
+        self.call = statement.is_some().then_some(rounds);
         (statement, answered)
     }
 
-    fn statement(&self, without: Option<Mechanism>) -> Statement {
-        let commits: Vec<&Commit> = self.in_flight.iter().map(|(_, it)| it).collect();
-        let folded = if without == Some(Mechanism::Folding) {
+    fn statement(&self, rounds: &Rounds) -> Option<Statement> {
+        let commits = rounds.left(self.lane.commits());
+        let folded = if self.without == Some(Mechanism::Folding) {
             fold::without_folding(&commits)
         } else {
             fold::fold(&commits)
         };
-        let writes = written(&commits, &folded);
-        Statement::Commit { writes }
+        let commits = by_commit(&commits, &folded);
+        (!commits.is_empty()).then_some(Statement::Commit { commits })
     }
 
     /// The statement in flight was answered. What is to be sent again is sent again at once.
     pub fn answered(
         &mut self,
         written: Option<Vec<Written>>,
-        without: Option<Mechanism>,
     ) -> (Option<Statement>, Vec<(Ticket, Fate)>) {
-        let sent = std::mem::take(&mut self.in_flight);
-        let Some(written) = written else {
-            for (_, Commit { fence, .. }) in &sent {
-                // Without settling, the next commit is taken to be as good as any.
-                if without != Some(Mechanism::SettleBeforeLoad) {
-                    self.failed.insert(fence.shard, fence.epoch);
+        let answer = match (self.call.take(), written) {
+            (Some(mut rounds), Some(written)) => {
+                rounds.written(written);
+                if let Some(again) = self.statement(&rounds) {
+                    self.call = Some(rounds);
+                    return (Some(again), Vec::new());
                 }
+                Ok(rounds.outcomes())
             }
-            return (
-                None,
-                sent.into_iter().map(|(ticket, _)| (ticket, None)).collect(),
-            );
+            _ => Err(FateUnknown),
         };
-        let mut fates = Vec::new();
-        for ((ticket, commit), written) in sent.into_iter().zip(written) {
-            match written {
-                Written::Again => self.in_flight.push((ticket, commit)),
-                fate => fates.push((ticket, Some(fate))),
-            }
-        }
-        let again = (!self.in_flight.is_empty()).then(|| self.statement(without));
-        (again, fates)
+        (None, self.lane.answered(answer).collect())
     }
 }
 
-/// A write for each commit, with all that its worker's commits come to in one of them: the model answers by commit.
-fn written(commits: &[&Commit], folded: &Folded<'_>) -> Vec<Write> {
-    let empty = |commit: &&Commit| Write {
+/// For each commit another, with all that its worker's commits come to in one of them: the model answers by commit.
+fn by_commit(commits: &[&Commit], folded: &Folded<'_>) -> Vec<Commit> {
+    let empty = |commit: &&Commit| Commit {
         fence: commit.fence,
         worker: commit.worker.clone(),
         batch: WriteBatch::default(),
     };
-    let mut writes: Vec<Write> = commits.iter().map(empty).collect();
+    let mut writes: Vec<Commit> = commits.iter().map(empty).collect();
     for worker in &folded.workers {
         let (first, alarms) = batches(&worker.writes);
         let its = commits.iter().zip(&folded.fence_of).zip(&mut writes);

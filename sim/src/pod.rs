@@ -74,8 +74,10 @@ impl Pod {
         registered_ms: u64,
         settings: Settings,
         keys: Vec<WorkerKey>,
-        mut random: Random,
+        net: &mut Network,
     ) -> Self {
+        let mut random = Random::new(net.random.next());
+        let lanes = (0..LANES).map(|_| Lane::new(settings.mechanisms, net.without));
         let idle = Duration::from_millis(IDLE_MS[random.index(IDLE_MS.len())]);
         Self {
             who,
@@ -87,7 +89,7 @@ impl Pod {
             keys,
             server: None,
             calls: Vec::new(),
-            lanes: (0..LANES).map(|_| Lane::default()).collect(),
+            lanes: lanes.collect(),
             open: BTreeMap::new(),
             tickets: 0,
             unsettled: Vec::new(),
@@ -330,7 +332,7 @@ impl Pod {
             goes_on |= self.serve(net);
             goes_on |= self.ring(net);
             for lane in 0..LANES {
-                let (statement, answered) = self.lanes[lane].next(net.without);
+                let (statement, answered) = self.lanes[lane].next();
                 goes_on |= self.sent(net, lane, statement, answered);
             }
             if !goes_on {

@@ -6,8 +6,8 @@ use portside_core::alarm::AlarmChange;
 use portside_core::alarms::{self, Fate as AlarmFate, Receiver};
 use portside_core::ids::{Fence, ShardId};
 use portside_core::ownership::{Event, Role};
-use portside_core::write::{Commit, WriteBatch};
-use portside_store_model::{Loaded, Reply, Statement, Written};
+use portside_core::write::{Commit, Outcome, WriteBatch};
+use portside_store_model::{Loaded, Reply, Statement};
 use portside_worker::activation::End;
 use portside_worker::event::Incoming;
 use portside_worker::host::{CommitTicket, Error, Identity};
@@ -281,7 +281,7 @@ impl Pod {
             Some(Reply::Written(written)) => Some(written),
             _ => None,
         };
-        let (again, fates) = self.lanes[lane].answered(written, net.without);
+        let (again, fates) = self.lanes[lane].answered(written);
         self.sent(net, lane, again, fates);
     }
 
@@ -302,13 +302,13 @@ impl Pod {
                 continue;
             };
             match fate {
-                Some(Written::Committed) => self.settle(net, ticket, AlarmFate::Committed),
-                Some(_) => {
+                Ok(Outcome::Committed) => self.settle(net, ticket, AlarmFate::Committed),
+                Ok(Outcome::Fenced) => {
                     self.step(net, Event::Refused(fence));
                     self.settle(net, ticket, AlarmFate::Refused);
                 }
                 // Only in the next epoch does a load tell what became of it.
-                None => {
+                Err(_) => {
                     self.unsettled.push(ticket);
                     self.step(net, Event::CommitFateUnknown(fence));
                 }

@@ -248,14 +248,14 @@ impl World {
     fn weakened(&self, mut statement: Statement) -> Statement {
         let of_others = self.net.is_without(Mechanism::Fence);
         let of_older_epochs = self.net.is_without(Mechanism::Epoch);
-        if let Statement::Commit { writes } = &mut statement {
-            for write in writes {
-                let Some(now) = self.database.fence(write.fence.shard) else {
+        if let Statement::Commit { commits } = &mut statement {
+            for commit in commits {
+                let Some(now) = self.database.fence(commit.fence.shard) else {
                     continue;
                 };
-                let is_owners = now.pod == write.fence.pod;
+                let is_owners = now.pod == commit.fence.pod;
                 if (of_others && !is_owners) || (of_older_epochs && is_owners) {
-                    write.fence = now;
+                    commit.fence = now;
                 }
             }
         }
@@ -371,9 +371,8 @@ impl World {
         }
         machine.registering = None;
         let clock = machine.clock.clone();
-        let random = Random::new(self.net.random.next());
         let keys = self.keys.clone();
-        let mut pod = Pod::new(who, id, clock, sent, self.settings, keys, random);
+        let mut pod = Pod::new(who, id, clock, sent, self.settings, keys, &mut self.net);
         pod.start(&mut self.net);
         machine.pod = Some(pod);
     }

@@ -1,11 +1,10 @@
 //! Group commit: what queues while a statement is in flight becomes the next statement.
 //!
-//! Each lane has one statement in flight, and a shard always uses the same lane. So the commits of a shard become durable
-//! in the order of their submission, and a batch is as large as the database is slow; there are no timers.
+//! What a statement takes and what its answer means is decided by core's [`Lane`]; here are the queues before it, and the
+//! store. A batch is as large as the database is slow; there are no timers.
 //!
 //! A commit's answer is a closure that the lane calls: nobody needs a task, a channel or a future to hear it.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -13,15 +12,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
-use portside_core::ids::{Epoch, ShardId};
+use portside_core::lane::Lane;
+use portside_core::ownership::Mechanisms;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{Commit, Error, Outcome, Result, Store};
-
-/// A statement takes no more commits than this,
-const MAX_COMMITS: usize = 1_000;
-/// and is closed once it holds this many bytes of keys and values.
-const MAX_BYTES: usize = 8 << 20;
 
 /// The lanes of one process. Dropping it ends them once they are empty.
 #[derive(Debug)]
@@ -31,13 +26,15 @@ pub struct Lanes {
 }
 
 enum Item {
-    Commit {
-        commit: Commit,
-        bytes: usize,
-        answer: Answer,
-    },
+    Commit(Commit, Waiting),
     /// Answered when all that came before is.
     Flush(oneshot::Sender<()>),
+}
+
+/// Who waits for a commit's outcome.
+struct Waiting {
+    bytes: usize,
+    answer: Answer,
 }
 
 /// Called exactly once: at the latest when it is dropped, by a runtime that ends.
@@ -89,13 +86,13 @@ impl Lanes {
         let waiting_bytes = Arc::new(AtomicUsize::new(0));
         let start = |_| {
             let (queue, items) = mpsc::unbounded_channel();
-            let lane = Lane {
+            let driver = Driver {
                 store: store.clone(),
                 items,
                 waiting_bytes: waiting_bytes.clone(),
-                failed: HashMap::new(),
+                lane: Lane::new(Mechanisms::default()),
             };
-            tokio::spawn(lane.run());
+            tokio::spawn(driver.run());
             queue
         };
         Self {
@@ -129,14 +126,10 @@ impl Lanes {
         answer: impl FnOnce(Result<Outcome>) + Send + 'static,
     ) {
         let lane = commit.fence.shard.0 as usize % self.lanes.len();
-        let bytes = size(&commit);
+        let bytes = commit.batch.bytes();
         self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
         let answer = Answer(Some(Box::new(answer)));
-        let item = Item::Commit {
-            commit,
-            bytes,
-            answer,
-        };
+        let item = Item::Commit(commit, Waiting { bytes, answer });
         if self.lanes[lane].send(item).is_err() {
             // The refused item is dropped, and so answered.
             self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
@@ -165,96 +158,61 @@ impl Lanes {
     }
 }
 
-struct Lane {
+/// Drives a lane.
+struct Driver {
     store: Arc<dyn Store>,
     items: mpsc::UnboundedReceiver<Item>,
     waiting_bytes: Arc<AtomicUsize>,
-    /// Shards with a commit of unknown fate, and the epoch of that commit.
-    failed: HashMap<ShardId, (Epoch, Error)>,
+    lane: Lane<Waiting, Error>,
 }
 
-/// What one statement takes along.
-#[derive(Default)]
-struct Batch {
-    commits: Vec<Commit>,
-    answers: Vec<Answer>,
-    flushes: Vec<oneshot::Sender<()>>,
-    bytes: usize,
-}
-
-impl Lane {
+impl Driver {
     async fn run(mut self) {
         while let Some(first) = self.items.recv().await {
-            let mut batch = Batch::default();
-            self.take(&mut batch, first);
-            while batch.commits.len() < MAX_COMMITS && batch.bytes < MAX_BYTES {
-                let Ok(item) = self.items.try_recv() else {
-                    break;
-                };
-                self.take(&mut batch, item);
+            let mut flushes = Vec::new();
+            self.take(first, &mut flushes);
+            while self.lane.has_room()
+                && let Ok(item) = self.items.try_recv()
+            {
+                self.take(item, &mut flushes);
             }
-            self.send(batch).await;
+            self.send().await;
+            for done in flushes {
+                let _ = done.send(());
+            }
         }
     }
 
-    fn take(&mut self, batch: &mut Batch, item: Item) {
+    fn take(&mut self, item: Item, flushes: &mut Vec<oneshot::Sender<()>>) {
         match item {
-            Item::Flush(done) => batch.flushes.push(done),
-            Item::Commit {
-                commit,
-                bytes,
-                mut answer,
-            } => {
-                let fence = commit.fence;
-                if let Some((epoch, error)) = self.failed.get(&fence.shard) {
-                    if fence.epoch <= *epoch {
-                        self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
-                        answer.call(Err(error.clone()));
-                        return;
-                    }
-                    self.failed.remove(&fence.shard);
+            Item::Flush(done) => flushes.push(done),
+            Item::Commit(commit, waiting) => {
+                if let Err((waiting, error)) = self.lane.add(commit, waiting) {
+                    self.tell(waiting, Err(error));
                 }
-                batch.bytes += bytes;
-                batch.commits.push(commit);
-                batch.answers.push(answer);
             }
         }
     }
 
-    async fn send(&mut self, batch: Batch) {
-        if !batch.commits.is_empty() {
-            let result = self.store.commit(&batch.commits).await;
-            self.waiting_bytes.fetch_sub(batch.bytes, Ordering::Relaxed);
-            match result {
-                Ok(outcomes) => {
-                    for (mut answer, outcome) in batch.answers.into_iter().zip(outcomes) {
-                        answer.call(Ok(outcome));
-                    }
-                }
-                Err(error) => {
-                    tracing::debug!(%error, commits = batch.commits.len(), "commit failed");
-                    for commit in &batch.commits {
-                        let fence = commit.fence;
-                        self.failed
-                            .insert(fence.shard, (fence.epoch, error.clone()));
-                    }
-                    for mut answer in batch.answers {
-                        answer.call(Err(error.clone()));
-                    }
-                }
-            }
+    async fn send(&mut self) {
+        let commits = self.lane.commits();
+        if commits.is_empty() {
+            return;
         }
-        for done in batch.flushes {
-            let _ = done.send(());
+        let result = self.store.commit(commits).await;
+        if let Err(error) = &result {
+            tracing::debug!(%error, commits = commits.len(), "commit failed");
+        }
+        for (waiting, result) in self.lane.answered(result) {
+            self.tell(waiting, result);
         }
     }
-}
 
-fn size(commit: &Commit) -> usize {
-    let writes = commit.batch.writes.iter();
-    writes
-        .map(|(key, value)| key.len() + value.as_ref().map_or(0, |value| value.len()))
-        .sum()
+    fn tell(&self, mut waiting: Waiting, result: Result<Outcome>) {
+        self.waiting_bytes
+            .fetch_sub(waiting.bytes, Ordering::Relaxed);
+        waiting.answer.call(result);
+    }
 }
 
 #[cfg(test)]

@@ -24,17 +24,8 @@ use portside_core::alarm::Alarm;
 use portside_core::ids::{Epoch, Fence, PodId, ShardId, WorkerId, WorkerKey};
 use portside_core::keys::KeyRange;
 use portside_core::ownership::Member;
-pub use portside_core::write::Commit;
 use portside_core::write::Value;
-
-/// What became of a [`Commit`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// Durable.
-    Committed,
-    /// Refused: the fence no longer holds. Nothing of it was written.
-    Fenced,
-}
+pub use portside_core::write::{Commit, Outcome};
 
 /// A worker's state as found on wake.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

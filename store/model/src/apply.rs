@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use portside_core::fold::Written;
 use portside_core::ids::{Epoch, Fence, PodId, ShardId, WorkerId};
 use portside_core::ownership::Member;
+use portside_core::write::Commit;
 
 use crate::tables::{Pod, Tables};
-use crate::{Loaded, Reply, Row, Statement, Write, Written};
+use crate::{Loaded, Reply, Row, Statement};
 
 /// Reads come from `seen`, the tables as of the statement's start; locked rows are looked at as they are now.
 pub(crate) fn apply(
@@ -20,11 +22,11 @@ pub(crate) fn apply(
         return reply;
     }
     match statement {
-        Statement::Commit { writes } => {
-            let seqs = seqs(&writes, &seen);
+        Statement::Commit { commits } => {
+            let seqs = seqs(&commits, &seen);
             // A snapshot that nobody needs any more need not be copied.
             drop(seen);
-            commit(Arc::make_mut(tables), &writes, &seqs, held)
+            commit(Arc::make_mut(tables), &commits, &seqs, held)
         }
         other => {
             drop(seen);
@@ -239,27 +241,27 @@ fn delete_all(tables: &mut Tables, pod: PodId, held: &[Row]) -> bool {
     is_owner
 }
 
-/// How many commits each write's shard had seen at the statement's start.
-fn seqs(writes: &[Write], seen: &Tables) -> Vec<u64> {
-    let of = |write: &Write| seen.shard(write.fence.shard).map_or(0, |it| it.seq);
-    writes.iter().map(of).collect()
+/// How many commits each commit's shard had seen at the statement's start.
+fn seqs(commits: &[Commit], seen: &Tables) -> Vec<u64> {
+    let of = |it: &Commit| seen.shard(it.fence.shard).map_or(0, |it| it.seq);
+    commits.iter().map(of).collect()
 }
 
-fn commit(tables: &mut Tables, writes: &[Write], seqs: &[u64], held: &[Row]) -> Reply {
-    let judge = |(write, seq): (&Write, &u64)| {
-        if !held.contains(&Row::Shard(write.fence.shard)) || !tables.holds(write.fence) {
+fn commit(tables: &mut Tables, commits: &[Commit], seqs: &[u64], held: &[Row]) -> Reply {
+    let judge = |(it, seq): (&Commit, &u64)| {
+        if !held.contains(&Row::Shard(it.fence.shard)) || !tables.holds(it.fence) {
             return Written::Fenced;
         }
-        match tables.shard(write.fence.shard) {
+        match tables.shard(it.fence.shard) {
             Some(shard) if shard.seq == *seq => Written::Committed,
             _ => Written::Again,
         }
     };
-    let written: Vec<Written> = writes.iter().zip(seqs).map(judge).collect();
+    let written: Vec<Written> = commits.iter().zip(seqs).map(judge).collect();
     for_each_shard(tables, held, |_, shard| shard.seq += 1);
-    for (write, written) in writes.iter().zip(&written) {
+    for (it, written) in commits.iter().zip(&written) {
         if *written == Written::Committed {
-            tables.write(write.fence.shard, &write.worker, &write.batch);
+            tables.write(it.fence.shard, &it.worker, &it.batch);
         }
     }
     Reply::Written(written)

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use portside_core::ids::{Epoch, Fence, PodId, ShardId};
 
-pub use statement::{Loaded, Reply, Statement, Write, Written};
+pub use statement::{Loaded, Reply, Statement};
 use tables::Tables;
 
 /// A row that statements lock.

@@ -31,7 +31,7 @@ pub(crate) fn locks(statement: &Statement, seen: &Tables) -> Vec<Row> {
             .map(Row::Shard)
             .collect(),
         Statement::Advance { fence } if seen.holds(*fence) => vec![Row::Shard(fence.shard)],
-        Statement::Commit { writes } => fence_rows(writes.iter().map(|write| write.fence), seen),
+        Statement::Commit { commits } => fence_rows(commits.iter().map(|it| it.fence), seen),
         Statement::ReleaseShards { fences } => fence_rows(fences.iter().copied(), seen),
         _ => Vec::new(),
     }

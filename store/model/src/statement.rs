@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use portside_core::alarm::Alarm;
+use portside_core::fold::Written;
 use portside_core::ids::{Epoch, Fence, PodId, ShardId, WorkerId, WorkerKey};
 use portside_core::keys::KeyRange;
 use portside_core::ownership::Member;
-use portside_core::write::{Value, WriteBatch};
+use portside_core::write::{Commit, Value};
 
 /// One call of the store, which is one statement. They mean what the methods of the `Store` trait do.
 #[derive(Debug, Clone)]
@@ -58,7 +59,7 @@ pub enum Statement {
         range: KeyRange,
     },
     Commit {
-        writes: Vec<Write>,
+        commits: Vec<Commit>,
     },
     Alarms {
         shards: Vec<ShardId>,
@@ -85,28 +86,6 @@ impl Statement {
             _ => usize::MAX,
         }
     }
-}
-
-/// One worker's batch.
-#[derive(Debug, Clone)]
-pub struct Write {
-    /// The right to write.
-    pub fence: Fence,
-    /// Who writes.
-    pub worker: WorkerKey,
-    /// What.
-    pub batch: WriteBatch,
-}
-
-/// What became of a [`Write`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Written {
-    /// It is durable.
-    Committed,
-    /// The fence did not hold; nothing of it was written.
-    Fenced,
-    /// Another commit got between the statement's start and its lock: nothing of it was written, it is to be sent again.
-    Again,
 }
 
 /// A worker's state.
@@ -137,7 +116,7 @@ pub enum Reply {
     Loaded(Option<Loaded>),
     /// To `Get` and `List`.
     Entries(Vec<(String, Value)>),
-    /// To `Commit`, in the order of its writes.
+    /// To `Commit`, in its order.
     Written(Vec<Written>),
     /// To `Alarms`.
     Alarms(Vec<(WorkerKey, Alarm)>),

@@ -2,10 +2,11 @@
 
 #![allow(clippy::unwrap_used)] // These are tests.
 
+use portside_core::fold::Written;
 use portside_core::ids::{Epoch, Fence, PodId, ShardId, WorkerKey};
 use portside_core::ownership::Member;
-use portside_core::write::WriteBatch;
-use portside_store_model::{Database, Loaded, Progress, Reply, Row, Statement, Write, Written};
+use portside_core::write::{Commit, WriteBatch};
+use portside_store_model::{Database, Loaded, Progress, Reply, Row, Statement};
 
 const OLD: PodId = PodId(1);
 const HEIR: PodId = PodId(2);
@@ -35,7 +36,7 @@ fn put(fence: Fence, value: &str) -> Statement {
     let mut batch = WriteBatch::default();
     batch.write("count".into(), Some(value.as_bytes().into()));
     Statement::Commit {
-        writes: vec![Write {
+        commits: vec![Commit {
             fence,
             worker: worker(),
             batch,

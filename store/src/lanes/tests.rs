@@ -2,8 +2,9 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use async_trait::async_trait;
-use portside_core::ids::{Fence, PodId, WorkerId, WorkerKey};
+use portside_core::ids::{Epoch, Fence, PodId, ShardId, WorkerId, WorkerKey};
 use portside_core::keys::KeyRange;
+use portside_core::lane::{MAX_BYTES, MAX_COMMITS};
 use portside_core::ownership::Member;
 use portside_core::write::{Value, WriteBatch};
 use tokio::sync::Semaphore;

@@ -29,7 +29,7 @@ use uuid::Uuid;
 use crate::outage::Outage;
 use crate::range::ByteRange;
 use crate::{Commit, DueAlarm, Error, Loaded, Outcome, Result, Store, rows};
-use portside_core::fold::fold;
+use portside_core::fold::{Rounds, Written, fold};
 
 const COMMIT: &str = include_str!("commit.sql");
 const CLAIM: &str = include_str!("claim.sql");
@@ -440,34 +440,29 @@ impl Store for Postgres {
     }
 
     async fn commit(&self, commits: &[Commit]) -> Result<Vec<Outcome>> {
-        let mut outcomes = vec![Outcome::Fenced; commits.len()];
-        let mut left: Vec<usize> = (0..commits.len()).collect();
-        // Once, unless other calls wrote the same shards at the same time.
-        while !left.is_empty() {
-            let batch: Vec<&Commit> = left.iter().map(|&index| &commits[index]).collect();
+        let mut rounds = Rounds::new(commits.len());
+        loop {
+            let batch = rounds.left(commits);
+            if batch.is_empty() {
+                return Ok(rounds.outcomes());
+            }
             let folded = fold(&batch);
             let held = self
                 .rows(&self.writers, arrays::commit(self.pool, &folded))
                 .await?;
-            let mut fresh: Vec<Option<bool>> = vec![None; folded.fences.len()];
+            let mut written = vec![Written::Fenced; folded.fences.len()];
             for row in &held {
                 let place: i64 = row.try_get("place")?;
                 let place = usize::try_from(place - 1).unwrap_or(usize::MAX);
-                if let Some(slot) = fresh.get_mut(place) {
-                    *slot = Some(row.try_get("fresh")?);
+                if let Some(written) = written.get_mut(place) {
+                    *written = match row.try_get("fresh")? {
+                        true => Written::Committed,
+                        false => Written::Again,
+                    };
                 }
             }
-            let mut again = vec![];
-            for (&index, &fence) in left.iter().zip(&folded.fence_of) {
-                match fresh[fence] {
-                    Some(true) => outcomes[index] = Outcome::Committed,
-                    Some(false) => again.push(index),
-                    None => {}
-                }
-            }
-            left = again;
+            rounds.written(folded.fence_of.iter().map(|&fence| written[fence]));
         }
-        Ok(outcomes)
     }
 
     async fn alarms(

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use portside_core::fold::Written;
 use portside_core::ids::{Epoch, Fence, PodId, SHARDS, ShardId, WorkerId};
 use portside_core::keys::KeyRange;
 use portside_core::ownership::Member;
 use portside_core::write::Value;
-use portside_store_model::{Database, Reply, Statement, Write, Written};
+use portside_store_model::{Database, Reply, Statement};
 
 use crate::{Commit, DueAlarm, Error, Loaded, Outcome, Result, Store};
 
@@ -169,13 +170,8 @@ impl Store for Modelled {
     }
 
     async fn commit(&self, commits: &[Commit]) -> Result<Vec<Outcome>> {
-        let write = |commit: &Commit| Write {
-            fence: commit.fence,
-            worker: commit.worker.clone(),
-            batch: commit.batch.clone(),
-        };
-        let writes = commits.iter().map(write).collect();
-        let written = match self.run(Statement::Commit { writes }).await? {
+        let commits = commits.to_vec();
+        let written = match self.run(Statement::Commit { commits }).await? {
             Reply::Written(written) => written,
             other => return unexpected(other),
         };
