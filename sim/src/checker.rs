@@ -35,6 +35,8 @@ pub enum Kind {
     Gap,
     /// Two pods believe that they own the same.
     TwoOwners,
+    /// The store takes a pod for dead that may still answer by its own clock.
+    DeadWithinItsLease,
     /// An alarm was set, and neither came nor is still to come.
     NoAlarm,
     /// A client has no answer although nothing fails any more.

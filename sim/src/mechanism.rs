@@ -16,6 +16,10 @@ pub enum Mechanism {
     OutputGate,
     /// Answers leave only while the lease is valid.
     LeaseInGate,
+    /// A pod's lease ends by its own clock: it does not act on when it cannot have it renewed.
+    Lease,
+    /// Who declares others dead waits longer than their lease, for clocks go unequally fast.
+    Patience,
     /// The gateway believes no lower term after a higher one, and cuts off a pod that was overtaken.
     GatewayFilter,
     /// Several batches of one worker in a statement are made one.
@@ -26,12 +30,14 @@ pub enum Mechanism {
 
 impl Mechanism {
     /// Every one of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Fence,
         Self::Epoch,
         Self::SettleBeforeLoad,
         Self::OutputGate,
         Self::LeaseInGate,
+        Self::Lease,
+        Self::Patience,
         Self::GatewayFilter,
         Self::Folding,
         Self::DiscardKilledTurn,
@@ -46,6 +52,8 @@ impl fmt::Display for Mechanism {
             Self::SettleBeforeLoad => "settle-before-load",
             Self::OutputGate => "output-gate",
             Self::LeaseInGate => "lease-in-gate",
+            Self::Lease => "lease",
+            Self::Patience => "patience",
             Self::GatewayFilter => "gateway-filter",
             Self::Folding => "folding",
             Self::DiscardKilledTurn => "discard-killed-turn",

@@ -168,6 +168,17 @@ impl Network {
     }
 }
 
+/// How fast the clocks of a run go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Speed {
+    /// As quartz does: 200 ppm too fast or too slow at most.
+    Honest,
+    /// As clocks whose time is being corrected: up to a tenth too fast or too slow.
+    Corrected,
+    /// As nothing that anybody should rely on.
+    Wild,
+}
+
 /// A machine's clock: whoever reads it never sees it step back, and it goes at its own speed.
 #[derive(Debug, Clone)]
 pub(crate) struct Clock {
@@ -177,10 +188,15 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    pub fn new(random: &mut Random, wild: bool) -> Self {
-        let rate = match wild {
-            true => [250_000, 1_000_000, 2_000_000][random.index(3)],
-            false => random.within(999_800, 1_000_200),
+    pub fn new(random: &mut Random, speed: Speed) -> Self {
+        let rate = match speed {
+            Speed::Honest => random.within(999_800, 1_000_200),
+            Speed::Corrected => match random.index(4) {
+                0 => 900_000,
+                1 => 1_100_000,
+                _ => random.within(900_000, 1_100_000),
+            },
+            Speed::Wild => [250_000, 1_000_000, 2_000_000][random.index(3)],
         };
         Self {
             offset: random.within(100_000 * MS, 1_000_000 * MS),

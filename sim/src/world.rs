@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use portside_core::alarm::Alarm;
 use portside_core::ids::{PodId, WorkerKey};
 use portside_core::ownership::gateway::{Claim, Incarnation};
-use portside_core::ownership::{Mechanisms, Role, Settings, invariants};
+use portside_core::ownership::{LEASE_MS, Mechanisms, PATIENCE_MS, Role, Settings, invariants};
 use portside_store_model::{Database, Dump, Progress, Reply, Statement, StatementId};
 
 use crate::calls::{Purpose, Who};
@@ -13,11 +13,13 @@ use crate::checker::{Asked, Checker, Kind, SETS_ALARM, Wrong, wrong};
 use crate::code::{Operation, read_list};
 use crate::gateway::Gateway;
 use crate::mechanism::Mechanism;
-use crate::network::{Clock, Faults, MS, Network, Node, Time};
+use crate::network::{Clock, Faults, MS, Network, Node, Speed, Time};
 use crate::pod::Pod;
 use crate::random::Random;
 use crate::request::{Answer, Request};
 
+/// Leases are shorter here than in a cluster by this factor.
+const SCALE: u64 = 5;
 /// How long faults happen.
 const FAULTY: Time = 6_000 * MS;
 /// How long the run goes on after the last fault.
@@ -75,11 +77,18 @@ struct Machine {
     paused_until: Time,
 }
 
+/// A statement that runs.
+struct Running {
+    call: u64,
+    /// Whom it declares dead.
+    declares: Option<PodId>,
+}
+
 pub(crate) struct World {
     pub net: Network,
     pub checker: Checker,
     database: Database,
-    running: BTreeMap<StatementId, u64>,
+    running: BTreeMap<StatementId, Running>,
     store_is_down: bool,
     dump: Option<Dump>,
     may_restore: bool,
@@ -94,7 +103,12 @@ pub(crate) struct World {
 impl World {
     pub fn new(seed: u64, without: Option<Mechanism>, traced: bool) -> Self {
         let mut random = Random::new(seed);
-        let wild_clocks = random.chance(300);
+        let speed = match random.index(10) {
+            0..=2 => Speed::Wild,
+            3..=6 => Speed::Corrected,
+            _ => Speed::Honest,
+        };
+        let wild_clocks = speed == Speed::Wild;
         let faults = Faults {
             slow: random.within(0, 30),
             lost: random.within(0, 15),
@@ -106,21 +120,26 @@ impl World {
         let mut mechanisms = Mechanisms::default();
         match without {
             Some(Mechanism::SettleBeforeLoad) => mechanisms = mechanisms.without_settling(),
+            Some(Mechanism::Lease) => mechanisms = mechanisms.without_lease(),
             Some(Mechanism::GatewayFilter) => mechanisms = mechanisms.without_gateway_filter(),
             _ => {}
         }
+        let lease_ms = LEASE_MS / SCALE;
         let settings = Settings {
             shards: [1, 2, 4][random.index(3)],
             renewal_interval_ms: 100,
-            lease_ms: 600,
-            patience_ms: 720,
+            lease_ms,
+            patience_ms: match without {
+                Some(Mechanism::Patience) => lease_ms,
+                _ => PATIENCE_MS / SCALE,
+            },
             observation_interval_ms: 50,
             claim_interval_ms: 400,
             retry_interval_ms: 100,
             mechanisms,
         };
         let machines = (0..random.within(2, 3)).map(|_| Machine {
-            clock: Clock::new(&mut random, wild_clocks),
+            clock: Clock::new(&mut random, speed),
             pod: None,
             starts: 0,
             registering: None,
@@ -190,7 +209,7 @@ impl World {
             Happening::Boots(slot) => self.boot(slot),
             Happening::Arrives(call, statement) => self.arrives(call, statement),
             Happening::Locks(call, statement) => self.locks(call, statement),
-            Happening::Ends(call, statement) => self.ends(call, statement),
+            Happening::Ends(call, statement) => return self.ends(call, statement),
             Happening::StoreIsBack => self.store_is_down = false,
             Happening::AskRound(..)
             | Happening::Says(..)
@@ -232,8 +251,12 @@ impl World {
         let statement = self.weakened(statement);
         self.net
             .trace(|| format!("the store begins call {call}: {statement:?}"));
+        let declares = match &statement {
+            Statement::DeclareDead { pod, .. } => Some(*pod),
+            _ => None,
+        };
         let id = self.database.begin(statement);
-        self.running.insert(id, call);
+        self.running.insert(id, Running { call, declares });
         let delay = self.statement_delay();
         self.net.after(delay, Happening::Locks(call, id));
     }
@@ -271,11 +294,14 @@ impl World {
         }
     }
 
-    fn ends(&mut self, call: u64, id: StatementId) {
+    fn ends(&mut self, call: u64, id: StatementId) -> Result<(), Wrong> {
         let Some(reply) = self.database.finish(id) else {
-            return;
+            return Ok(());
         };
-        self.running.remove(&id);
+        let dead = self.running.remove(&id).and_then(|it| it.declares);
+        if let Some(dead) = dead.filter(|_| reply == Reply::Is(true)) {
+            self.is_dead(dead)?;
+        }
         self.net
             .trace(|| format!("the store ends call {call}: {reply:?}"));
         if let Some(who) = self.net.caller(call)
@@ -283,6 +309,17 @@ impl World {
         {
             self.net.after(delay, Happening::Replies(call, Some(reply)));
         }
+        Ok(())
+    }
+
+    /// The store takes a pod for dead. No clock says when that may be if they go as they like.
+    fn is_dead(&self, dead: PodId) -> Result<(), Wrong> {
+        let it = self.machines.iter().filter_map(|it| it.pod.as_ref());
+        let mut it = it.filter(|it| it.state.pod() == dead && !self.net.faults.wild_clocks);
+        it.try_for_each(|it| {
+            invariants::dead_after_its_lease(&it.state, it.clock.ms(self.net.now))
+                .map_err(|violation| Wrong::new(Kind::DeadWithinItsLease, violation))
+        })
     }
 
     /// Statements in flight are lost; their connections break.
@@ -290,7 +327,7 @@ impl World {
         self.net.trace(|| "the store crashes".into());
         self.database.crash();
         self.store_is_down = true;
-        for (_, call) in std::mem::take(&mut self.running) {
+        for (_, Running { call, .. }) in std::mem::take(&mut self.running) {
             let delay = self.net.random.within(200, 20 * MS);
             self.net.after(delay, Happening::Replies(call, None));
         }
@@ -578,7 +615,7 @@ impl World {
             6 => self.store_crashes(),
             7..=9 => self.partition(slot, until),
             10 => self.gateway_restarts(),
-            11 => self.overtaken(),
+            11 | 13 => self.overtaken(),
             _ => self.rare_fault(slot),
         }
     }

@@ -103,6 +103,16 @@ fn the_lease_in_the_gate_is_missed() {
 }
 
 #[test]
+fn the_lease_is_missed() {
+    is_missed(Mechanism::Lease, &[Kind::DeadWithinItsLease], &[]);
+}
+
+#[test]
+fn patience_with_slow_clocks_is_missed() {
+    is_missed(Mechanism::Patience, &[Kind::DeadWithinItsLease], &[]);
+}
+
+#[test]
 fn the_gateways_filter_is_missed() {
     is_missed(Mechanism::GatewayFilter, &[Kind::Stale], &[]);
 }

@@ -7,6 +7,7 @@ use super::{Call, FateUnknown, Millis, Reply, Settings};
 pub(super) struct Lease {
     interval_ms: Millis,
     lease_ms: Millis,
+    ends: bool,
     /// When the last renewal that the store confirmed was sent. From then it counts, for nobody can have seen it earlier.
     confirmed: Millis,
     /// How often the store has confirmed one.
@@ -21,6 +22,7 @@ impl Lease {
         Self {
             interval_ms: settings.renewal_interval_ms,
             lease_ms: settings.lease_ms,
+            ends: settings.mechanisms.ends_leases(),
             confirmed: registered,
             renewals: 0,
             in_flight: None,
@@ -30,7 +32,10 @@ impl Lease {
 
     /// At this time the lease has expired.
     pub(super) fn valid_until(&self) -> Millis {
-        self.confirmed + self.lease_ms
+        match self.ends {
+            true => self.confirmed + self.lease_ms,
+            false => self.confirmed + 1_000 * self.lease_ms,
+        }
     }
 
     /// How often it was renewed.

@@ -5,6 +5,7 @@
 pub struct Mechanisms {
     settle_before_load: bool,
     gateway_filter: bool,
+    lease: bool,
 }
 
 impl Default for Mechanisms {
@@ -12,6 +13,7 @@ impl Default for Mechanisms {
         Self {
             settle_before_load: true,
             gateway_filter: true,
+            lease: true,
         }
     }
 }
@@ -27,6 +29,12 @@ impl Mechanisms {
     #[must_use]
     pub fn filters_terms(self) -> bool {
         self.gateway_filter
+    }
+
+    /// A pod's lease ends by its own clock, unless it is renewed.
+    #[must_use]
+    pub fn ends_leases(self) -> bool {
+        self.lease
     }
 
     /// Without [`Mechanisms::settles_before_load`].
@@ -45,6 +53,15 @@ impl Mechanisms {
     pub fn without_gateway_filter(self) -> Self {
         Self {
             gateway_filter: false,
+            ..self
+        }
+    }
+    /// Without [`Mechanisms::ends_leases`].
+    #[cfg(any(test, feature = "mutants"))]
+    #[must_use]
+    pub fn without_lease(self) -> Self {
+        Self {
+            lease: false,
             ..self
         }
     }

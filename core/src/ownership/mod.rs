@@ -35,11 +35,11 @@ pub type Call = u64;
 pub const LEASE_RENEWAL_INTERVAL_MS: Millis = 500;
 /// A pod stops answering when its lease was not renewed for this long by its own clock.
 pub const LEASE_MS: Millis = 3_000;
-/// A pod whose lease was not renewed for this long by an observer's clock is declared dead. A fifth more than the lease:
+/// A pod whose lease was not renewed for this long by an observer's clock is declared dead. A quarter more than the lease:
 /// no two machines' clocks go equally fast. One whose time is being corrected may go 10 % too fast (NTP's daemons slew by
-/// 0.05 to 10 %) while another goes as much too slow, and both count whole milliseconds. Within this margin the holder
-/// has stopped before anybody may take over, whatever hears of whom first.
-pub const PATIENCE_MS: Millis = LEASE_MS + LEASE_MS / 5;
+/// 0.05 to 10 %) while another goes as much too slow, 1.1 / 0.9 = 1.22 times as fast, and both count whole milliseconds.
+/// Within this margin the holder has stopped before anybody may take over, whatever hears of whom first.
+pub const PATIENCE_MS: Millis = LEASE_MS + LEASE_MS / 4;
 /// How often a pod that waits for the shards looks who is alive.
 pub const OBSERVATION_INTERVAL_MS: Millis = 100;
 /// How often a pod whose turn it is asks for shards though nobody came or went and it got none the last time.
