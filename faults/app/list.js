@@ -5,15 +5,25 @@ const VERSION = 1;
 const LIE = "";
 
 const instance = crypto.randomUUID().slice(0, 8);
-const stored = await storage.get(["first", "second", "pending"]);
+const KEYS = ["first", "second", "pending", "sets", "fired"];
+const stored = await storage.get(KEYS);
 const first = stored.get("first") ?? [];
 const second = stored.get("second") ?? [];
 // Values that an alarm is to append.
 let pending = stored.get("pending") ?? [];
+// The times for which the alarm was set, each later than the one before, and those at which it came.
+const sets = stored.get("sets") ?? [];
+const fired = stored.get("fired") ?? [];
 let previous = contents();
 
 function contents() {
-  return { first: [...first], second: [...second], pending: pending.map(({ value }) => value) };
+  return {
+    first: [...first],
+    second: [...second],
+    pending: pending.map(({ value }) => value),
+    sets: [...sets],
+    fired: [...fired],
+  };
 }
 
 function lies(kind, value) {
@@ -44,7 +54,10 @@ function half(value, memory) {
 function later(value, after, spins) {
   pending.push({ value, spins });
   storage.put("pending", pending);
-  if (pending.length === 1 && LIE !== "no-alarm") setAlarm(Date.now() + after);
+  if (pending.length !== 1 || LIE === "no-alarm") return;
+  sets.push(Math.max(Date.now() + after, (sets.at(-1) ?? 0) + 1));
+  storage.put("sets", sets);
+  setAlarm(sets.at(-1));
 }
 
 /** Appends, and tells another worker: first by opening a port alone, then by a message. */
@@ -60,11 +73,13 @@ function relay(value) {
 async function read(from) {
   if (LIE === "stale") return previous;
   if (from === "memory") return contents();
-  const now = await storage.get(["first", "second", "pending"]);
+  const now = await storage.get(KEYS);
   return {
     first: now.get("first") ?? [],
     second: now.get("second") ?? [],
     pending: (now.get("pending") ?? []).map(({ value }) => value),
+    sets: now.get("sets") ?? [],
+    fired: now.get("fired") ?? [],
   };
 }
 
@@ -94,8 +109,11 @@ export default {
       }
     };
   },
-  alarm({ isRetry }) {
+  alarm({ isRetry, scheduledTime }) {
     if (!isRetry && pending.some(({ spins }) => spins)) half(pending[0].value);
+    fired.push([scheduledTime, isRetry]);
+    if (LIE === "alarm-twice") fired.push([scheduledTime, isRetry]);
+    storage.put("fired", fired);
     for (const { value } of pending) append(value);
     pending = [];
     storage.put("pending", pending);

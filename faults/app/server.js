@@ -1,5 +1,5 @@
-// Hands operations to a list or a mirror, over HTTP and over WebSockets.
-//   POST /list/NAME     an operation as JSON
+// Hands operations to a list, a book or a mirror, over HTTP and over WebSockets.
+//   POST /list/NAME     an operation as JSON; the same for /book/NAME
 //   GET  /list/NAME     the same in ?operation=
 //   GET  /list/NAME     with an upgrade: a WebSocket, a message for each operation
 const VERSION = 1;
@@ -7,6 +7,7 @@ const VERSION = 1;
 function open(pathname) {
   const [, script, name] = pathname.split("/").map(decodeURIComponent);
   if (script === "list") return new ServerlessWorker("./list.js", name).port;
+  if (script === "book") return new ServerlessWorker("./book.js", name).port;
   if (script === "mirror") return new ServerlessWorker("./mirror.js", name).port;
   throw new Error(`no script ${script}`);
 }

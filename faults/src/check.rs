@@ -30,6 +30,8 @@ pub enum Kind {
     Leaked,
     /// An alarm that was set did not come.
     NoAlarm,
+    /// An alarm came that nobody had set, or once more for one setting, though not as a retry.
+    WrongAlarm,
     /// The worker did not answer although others did.
     Unanswered,
 }
@@ -45,6 +47,7 @@ impl fmt::Display for Kind {
             Self::TwoOwners => "two owners",
             Self::Leaked => "leaked",
             Self::NoAlarm => "no alarm",
+            Self::WrongAlarm => "wrong alarm",
             Self::Unanswered => "unanswered",
         })
     }
@@ -100,6 +103,7 @@ pub fn check(history: &History) -> Vec<Violation> {
     check_presence(history, &reads, last, truth, &mut found);
     check_order(history, truth, &mut found);
     check_owners(history, truth, &mut found);
+    check_alarms(truth, last.completed, &mut found);
     for Mirrored { value, told } in &history.mirrored {
         if !truth.first.iter().any(|entry| entry.value == *value) {
             let what = if *told {
@@ -153,7 +157,19 @@ fn check_read(read: &Operation, contents: &Contents, truth: &Contents, found: &m
         first,
         second,
         pending,
+        marks,
+        ..
     } = contents;
+    if let Some(marks) = marks
+        && !marks.iter().copied().eq(first.len().checked_sub(1))
+    {
+        found.add(Kind::Torn, None, at, || {
+            format!(
+                "of {} entries the marks {marks:?} are there, and each deletes that of the one before",
+                first.len()
+            )
+        });
+    }
     if let Some(place) =
         (0..first.len().max(second.len())).find(|i| first.get(*i) != second.get(*i))
     {
@@ -387,6 +403,30 @@ pub fn value(action: Action) -> Option<u32> {
         | Action::Later(value)
         | Action::Half(value) => Some(value),
         Action::Read => None,
+    }
+}
+
+/// Each setting of the alarm has come, unless it is still to come, and once, unless it was tried again.
+fn check_alarms(truth: &Contents, at: Micros, found: &mut Found) {
+    let mut come = BTreeSet::new();
+    for (time, is_retry) in &truth.fired {
+        if !come.insert(time) && !is_retry {
+            found.add(Kind::WrongAlarm, None, at, || {
+                format!("the alarm for {time} came twice, and not as a retry")
+            });
+        }
+        if !truth.sets.contains(time) {
+            found.add(Kind::WrongAlarm, None, at, || {
+                format!("an alarm for {time} came, and was never set")
+            });
+        }
+    }
+    // The last one may still come for those that wait.
+    let due = truth.sets.len() - usize::from(!truth.sets.is_empty() && !truth.pending.is_empty());
+    if let Some(time) = truth.sets[..due].iter().find(|time| !come.contains(time)) {
+        found.add(Kind::NoAlarm, None, at, || {
+            format!("the alarm for {time} never came")
+        });
     }
 }
 

@@ -35,7 +35,7 @@ pub enum Action {
 }
 
 /// What a read told.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Contents {
     /// The list.
     pub first: Vec<Entry>,
@@ -43,6 +43,12 @@ pub struct Contents {
     pub second: Vec<Entry>,
     /// Values that wait for an alarm.
     pub pending: Vec<u32>,
+    /// The times for which the alarm was set, each once.
+    pub sets: Vec<u64>,
+    /// The times at which it came, and whether that was a retry.
+    pub fired: Vec<(u64, bool)>,
+    /// Of a book: the marks of entries, of which each append deletes the one before.
+    pub marks: Option<Vec<usize>>,
 }
 
 /// A client's answer.
@@ -145,14 +151,24 @@ impl Instances {
                     let entries = entries.as_array()?.iter();
                     entries.map(|entry| instances.entry(entry)).collect()
                 };
-                let pending = reply["pending"].as_array().ok_or_else(malformed)?.iter();
+                let numbers = |name: &str| -> Option<Vec<u64>> {
+                    let numbers = reply[name].as_array()?.iter();
+                    numbers.map(Value::as_u64).collect()
+                };
+                let fired = reply["fired"].as_array().ok_or_else(malformed)?.iter();
+                let small = |numbers: Vec<u64>| numbers.into_iter().map(u32::try_from).collect();
+                let pending: Result<_, _> = small(numbers("pending").ok_or_else(malformed)?);
                 Answer::Contents(Contents {
                     first: list(&reply["first"], self).ok_or_else(malformed)?,
                     second: list(&reply["second"], self).ok_or_else(malformed)?,
-                    pending: pending
-                        .map(|value| u32::try_from(value.as_u64()?).ok())
+                    pending: pending.map_err(|_| malformed())?,
+                    sets: numbers("sets").ok_or_else(malformed)?,
+                    fired: fired
+                        .map(|it| Some((it[0].as_u64()?, it[1].as_bool()?)))
                         .collect::<Option<_>>()
                         .ok_or_else(malformed)?,
+                    marks: numbers("marks")
+                        .map(|marks| marks.into_iter().map(|mark| mark as usize).collect()),
                 })
             }
         };

@@ -26,6 +26,8 @@ const DIRECT_CLIENTS: u32 = 3;
 const POD_PATIENCE: Duration = Duration::from_secs(3);
 /// Workers that are asked at any time.
 const WORKERS: usize = 10;
+/// One worker in so many is a book.
+const BOOK_IN: u32 = 3;
 /// Appends after which another worker takes a worker's place.
 const APPENDS_PER_WORKER: u32 = 150;
 /// When a client gives up.
@@ -42,6 +44,8 @@ pub enum Part {
     Later,
     /// Workers that tell others.
     Relay,
+    /// Books: lists whose entries are read from the store, appended in transactions, and that delete keys.
+    Books,
     /// WebSockets.
     Sockets,
     /// Requests to pods without the gateway, one after another until one does not say 421.
@@ -215,7 +219,12 @@ impl Shared {
     pub fn newest(&self) -> String {
         let places = lock(&self.places);
         let newest = places.iter().min_by_key(|place| place.appends);
-        format!("list-{}", newest.map_or(0, |place| place.worker))
+        self.name(newest.map_or(0, |place| place.worker))
+    }
+
+    fn name(&self, worker: u32) -> String {
+        let is_book = worker % BOOK_IN == 1 && !self.without.contains(&Part::Books);
+        format!("{}-{worker}", if is_book { "book" } else { "list" })
     }
 
     /// Whether clients are to end.
@@ -238,8 +247,12 @@ impl Shared {
             };
         }
         let place = &mut places[index];
-        let worker = format!("list-{}", place.worker);
-        let dice = random.u32(..1000);
+        let worker = self.name(place.worker);
+        // A book's appends and reads are its only operations.
+        let dice = match is_book(&worker) {
+            true => random.u32(..2) * 999,
+            false => random.u32(..1000),
+        };
         let has = |part| !self.without.contains(&part);
         let from = if random.bool() { "memory" } else { "storage" };
         if dice < 450 {
@@ -299,7 +312,7 @@ impl Shared {
         let place = &mut lock(&self.places)[index];
         place.appends += 1;
         Wanted {
-            worker: format!("list-{}", place.worker),
+            worker: self.name(place.worker),
             action: Action::Append(value),
             message: json!({"operation": "append", "value": value}),
         }
@@ -308,7 +321,7 @@ impl Shared {
     /// Asks over HTTP and remembers it.
     async fn ask(&self, client: u32, wanted: &Wanted, get: bool) -> Operation {
         let invoked = self.now();
-        let path = format!("/list/{}", wanted.worker);
+        let path = path(&wanted.worker);
         let reply = if self.pods(client).is_empty() {
             self.request(&path, &wanted.message, get).await
         } else {
@@ -379,6 +392,19 @@ impl Shared {
             .push(operation.clone());
         operation
     }
+}
+
+/// Whether a worker of this name is a book.
+#[must_use]
+pub fn is_book(worker: &str) -> bool {
+    worker.starts_with("book-")
+}
+
+/// Where a worker is.
+#[must_use]
+pub fn path(worker: &str) -> String {
+    let script = if is_book(worker) { "book" } else { "list" };
+    format!("/{script}/{worker}")
 }
 
 /// A pod's refusal of a request that it has not run.

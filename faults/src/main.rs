@@ -278,7 +278,7 @@ fn again(out: &mut impl Write, args: &Args, lab: Lab, seed: u64, logs: &Path) ->
 }
 
 /// What is made wrong with the application, and how that is to be found.
-const LIES: [(&str, Kind); 7] = [
+const LIES: [(&str, Kind); 9] = [
     ("lost", Kind::Lost),
     ("torn", Kind::Torn),
     ("twice", Kind::Twice),
@@ -286,6 +286,8 @@ const LIES: [(&str, Kind); 7] = [
     ("two-owners", Kind::TwoOwners),
     ("leaked", Kind::Leaked),
     ("no-alarm", Kind::NoAlarm),
+    ("alarm-twice", Kind::WrongAlarm),
+    ("undeleted", Kind::Torn),
 ];
 
 /// Each lie must be found, as what it is, in an application that is otherwise the same.

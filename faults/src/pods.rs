@@ -446,6 +446,12 @@ impl System for Pods {
                 self.pods[active].proxy.set(Mode::Pass);
                 rest
             }
+            Fault::Silence => {
+                self.pods[active].proxy.silence();
+                let rest = self.rest(schedule.time(4000..9000)).await;
+                self.pods[active].proxy.cut();
+                rest
+            }
             Fault::Refuse => {
                 self.network(active, Mode::Refuse, schedule.time(300..5000))
                     .await

@@ -35,6 +35,8 @@ struct State {
     mode: Mode,
     /// Connections of earlier generations are cut.
     generation: u64,
+    /// Nothing that comes over connections of before the last silence arrives any more.
+    silences: u64,
 }
 
 /// A TCP port before a Unix socket.
@@ -56,6 +58,7 @@ impl Proxy {
         let (state, seen) = watch::channel(State {
             mode,
             generation: 0,
+            silences: 0,
         });
         let task = tokio::spawn(accept(listener, socket, seen));
         Ok(Self { state, task })
@@ -64,6 +67,12 @@ impl Proxy {
     /// From now on.
     pub fn set(&self, mode: Mode) {
         self.state.send_modify(|state| state.mode = mode);
+    }
+
+    /// From now on nothing arrives over the connections that there are, and none of them ends: as when whatever is in between
+    /// has forgotten them. New ones work.
+    pub fn silence(&self) {
+        self.state.send_modify(|state| state.silences += 1);
     }
 
     /// Cuts all connections that there are.
@@ -122,6 +131,12 @@ async fn until_cut(mut state: watch::Receiver<State>, generation: u64) {
     let _ = state.wait_for(is_over).await;
 }
 
+/// Returns when there was one more silence than so many.
+async fn until_silenced(mut state: watch::Receiver<State>, silences: u64) {
+    // The lab is over if the sender is gone.
+    let _ = state.wait_for(|it| it.silences != silences).await;
+}
+
 /// Returns when nothing is held, with how it is now.
 async fn held(state: &mut watch::Receiver<State>) -> Mode {
     let passing = state.wait_for(|state| state.mode != Mode::Hold).await;
@@ -134,10 +149,27 @@ enum Direction {
     Reply,
 }
 
-/// Copies until either side ends, or the connection is to be cut.
+/// Copies until either side ends. Once it is silenced it does nothing, and says nothing of it.
 async fn copy(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
+    direction: Direction,
+    state: watch::Receiver<State>,
+    count: &AtomicU64,
+) {
+    let silences = state.borrow().silences;
+    let silenced = until_silenced(state.clone(), silences);
+    let copying = copy_all(&mut from, &mut to, direction, state, count);
+    tokio::select! {
+        biased;
+        () = silenced => std::future::pending().await,
+        () = copying => {}
+    }
+}
+
+async fn copy_all(
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
     direction: Direction,
     mut state: watch::Receiver<State>,
     count: &AtomicU64,
@@ -246,6 +278,23 @@ mod tests {
         let mut stream = TcpStream::connect(address).await.unwrap();
         assert_eq!(echo(&mut stream, 2).await, Some(2));
         assert_eq!(told.recv().await, Some(2), "1 was lost");
+    }
+
+    #[tokio::test]
+    async fn connections_of_before_a_silence_hang_and_new_ones_work() {
+        let (proxy, address, mut told, _folder) = proxied().await;
+        let mut before = TcpStream::connect(address).await.unwrap();
+        assert_eq!(echo(&mut before, 1).await, Some(1));
+        told.recv().await;
+        proxy.silence();
+        before.write_u8(2).await.unwrap();
+        let mut after = TcpStream::connect(address).await.unwrap();
+        assert_eq!(echo(&mut after, 3).await, Some(3));
+        assert_eq!(told.recv().await, Some(3), "2 does not arrive");
+        let heard = timeout(Duration::from_millis(50), before.read_u8()).await;
+        assert!(heard.is_err(), "it neither answers nor ends");
+        proxy.cut();
+        assert!(before.read_u8().await.is_err());
     }
 
     #[tokio::test]

@@ -297,11 +297,7 @@ mod tests {
     const SECOND: Micros = 1_000_000;
 
     fn read(second: Micros, well: bool) -> Operation {
-        let contents = Contents {
-            first: vec![],
-            second: vec![],
-            pending: vec![],
-        };
+        let contents = Contents::default();
         Operation {
             client: 1,
             at_pod: false,

@@ -41,6 +41,8 @@ pub enum Fault {
     Hold,
     /// Nothing arrives for longer than the lease, and then the connections are cut.
     Partition,
+    /// Connections to Postgres hang without an error, and new ones work.
+    Silence,
     /// Postgres cannot be connected to.
     Refuse,
     /// The code changes, and is loaded while it runs.
@@ -69,6 +71,7 @@ impl Fault {
         Self::Delay,
         Self::Hold,
         Self::Partition,
+        Self::Silence,
         Self::Refuse,
     ];
     /// What can happen to `portside dev` on SQLite.

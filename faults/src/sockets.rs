@@ -8,7 +8,7 @@ use tokio::time::{Instant, interval, timeout};
 
 use crate::check::value;
 use crate::history::{Action, Micros};
-use crate::load::{PATIENCE, Shared, Wanted, rest};
+use crate::load::{PATIENCE, Shared, Wanted, is_book, path, rest};
 
 const OPERATIONS_PER_SOCKET: usize = 30;
 /// Of 100 appends over a socket, how many are followed by others without waiting, and how many they are together.
@@ -23,7 +23,7 @@ pub async fn one_by_one(shared: &Shared, client: u32, mut random: fastrand::Rng)
     while !shared.stopped() {
         let (index, wanted) = shared.choose(&mut random, None);
         let worker = wanted.worker.clone();
-        let path = format!("/list/{worker}");
+        let path = path(&worker);
         let Some(mut socket) = open(shared, client, &path).await else {
             rest(&mut random, false).await;
             continue;
@@ -35,7 +35,9 @@ pub async fn one_by_one(shared: &Shared, client: u32, mut random: fastrand::Rng)
                 None => shared.choose(&mut random, Some(index)).1,
             };
             let mut burst = vec![wanted];
-            if matches!(burst[0].action, Action::Append(_)) && random.u32(..100) < BURSTS {
+            // Transactions at the same time have no order.
+            let may_burst = matches!(burst[0].action, Action::Append(_)) && !is_book(&worker);
+            if may_burst && random.u32(..100) < BURSTS {
                 burst.extend((1..BURST).map(|_| shared.append(index)));
             }
             if shared.stopped() || burst.iter().any(|wanted| wanted.worker != worker) {
@@ -152,7 +154,7 @@ async fn exchange(
 pub async fn watch(shared: &Shared, client: u32, mut random: fastrand::Rng) {
     while !shared.stopped() {
         let worker = shared.newest();
-        let Some(mut socket) = open(shared, client, &format!("/list/{worker}")).await else {
+        let Some(mut socket) = open(shared, client, &path(&worker)).await else {
             rest(&mut random, false).await;
             continue;
         };

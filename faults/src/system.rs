@@ -84,9 +84,10 @@ pub trait System {
 }
 
 /// The application's files, as text of the lab's program: it needs no source tree.
-const APP: [(&str, &str); 4] = [
+const APP: [(&str, &str); 5] = [
     ("class.yaml", include_str!("../app/class.yaml")),
     ("server.js", include_str!("../app/server.js")),
+    ("book.js", include_str!("../app/book.js")),
     ("list.js", include_str!("../app/list.js")),
     ("mirror.js", include_str!("../app/mirror.js")),
 ];

@@ -57,7 +57,7 @@ fn contents(values: &[u32]) -> Contents {
     Contents {
         first: entries(values),
         second: entries(values),
-        pending: vec![],
+        ..Contents::default()
     }
 }
 
@@ -375,4 +375,61 @@ fn a_violation_says_when_and_of_what() {
         found[0].message,
         "2 was answered, and is not there in the end"
     );
+}
+
+/// A read of one entry, with these alarms and marks beside it.
+fn with(change: impl FnOnce(&mut Contents)) -> Vec<Kind> {
+    let mut read = read(&[1], 20, 30);
+    if let Ok((_, Answer::Contents(contents))) = &mut read.outcome {
+        change(contents);
+    }
+    kinds(vec![append(1, 0, 10, 0), read])
+}
+
+#[test]
+fn a_mark_that_was_deleted_is_not_there_and_the_last_one_is() {
+    assert_eq!(with(|it| it.marks = Some(vec![0])), []);
+    assert_eq!(with(|it| it.marks = Some(vec![])), [Kind::Torn]);
+    assert_eq!(with(|it| it.marks = Some(vec![0, 1])), [Kind::Torn]);
+    let empty = |marks| {
+        let mut contents = contents(&[]);
+        contents.marks = Some(marks);
+        let read = operation(Action::Read, 20, 30, Answer::Contents(contents));
+        kinds(vec![read])
+    };
+    assert_eq!(empty(vec![]), []);
+    assert_eq!(empty(vec![0]), [Kind::Torn]);
+}
+
+#[test]
+fn each_setting_of_the_alarm_comes() {
+    let alarms = |sets: &[u64], fired: &[(u64, bool)]| {
+        with(|it| {
+            it.sets = sets.to_vec();
+            it.fired = fired.to_vec();
+        })
+    };
+    assert_eq!(alarms(&[5, 9], &[(5, false), (9, true)]), []);
+    assert_eq!(alarms(&[5, 9], &[(9, false)]), [Kind::NoAlarm]);
+    assert_eq!(alarms(&[5, 9], &[(5, false)]), [Kind::NoAlarm]);
+    // Somebody waits for the last one: whether it comes in time is seen elsewhere.
+    let waits = with(|it| {
+        it.sets = vec![5, 9];
+        it.fired = vec![(5, false)];
+        it.pending = vec![2];
+    });
+    assert_eq!(waits, []);
+}
+
+#[test]
+fn an_alarm_comes_once_for_a_setting_unless_it_is_tried_again() {
+    let fired = |fired: &[(u64, bool)]| {
+        with(|it| {
+            it.sets = vec![5];
+            it.fired = fired.to_vec();
+        })
+    };
+    assert_eq!(fired(&[(5, false), (5, false)]), [Kind::WrongAlarm]);
+    assert_eq!(fired(&[(5, false), (5, true)]), []);
+    assert_eq!(fired(&[(5, false), (7, false)]), [Kind::WrongAlarm]);
 }
