@@ -122,16 +122,51 @@ async fn who_waits_too_long_for_a_turn_is_refused() {
     assert_eq!(thread.call(count).await.unwrap(), 0);
 }
 
-#[tokio::test]
-async fn dropping_does_first_what_was_asked_for() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("t");
-    let connection = Connection::open(&path).unwrap();
-    connection.execute_batch("CREATE TABLE t (n)").unwrap();
-    let threads = Threads::start("test", &path, vec![connection], PATIENCE).unwrap();
+#[test]
+fn dropping_does_first_what_was_asked_for() {
+    let threads = thread(PATIENCE);
     let release = occupy(&threads);
-    assert!(threads.call(insert).now_or_never().is_none());
+    let (insert_done, inserted) = channel();
+    let asked = threads.call(move |connection| {
+        let rows = insert(connection)?;
+        let _ = insert_done.send(rows);
+        Ok(())
+    });
+    assert!(asked.now_or_never().is_none());
+    let dropping = std::thread::spawn(move || drop(threads));
+    // One that did not wait would be done with it by now.
+    std::thread::sleep(Duration::from_millis(20));
+    assert!(!dropping.is_finished());
     drop(release);
+    dropping.join().unwrap();
+    assert_eq!(inserted.try_recv(), Ok(1), "before the drop was over");
+}
+
+#[test]
+fn a_thread_that_has_the_last_use_of_them_can_drop_them() {
+    let threads = Arc::new(thread(PATIENCE));
+    let release = occupy(&threads);
+    let (dropped, told) = channel();
+    let last = threads.clone();
+    let asked = threads.call(move |_| {
+        let drop = catch_unwind(AssertUnwindSafe(|| drop(last)));
+        let _ = dropped.send(drop.is_ok());
+        Ok(())
+    });
+    assert!(asked.now_or_never().is_none());
     drop(threads);
-    assert_eq!(count(&mut Connection::open(&path).unwrap()).unwrap(), 1);
+    drop(release);
+    let told = told.recv_timeout(PATIENCE);
+    assert_eq!(told, Ok(true), "it waits for itself");
+}
+
+#[tokio::test]
+async fn a_busy_thread_keeps_no_other_from_working() {
+    let connections = (0..2).map(|_| Connection::open_in_memory().unwrap());
+    let connections = connections.collect();
+    let threads = Threads::start("test", Path::new("t.db"), connections, PATIENCE).unwrap();
+    let _release = occupy(&threads);
+    let other = threads.call(|_| Ok("done"));
+    let done = tokio::time::timeout(Duration::from_secs(20), other).await;
+    assert_eq!(done.expect("it waits for the busy one").unwrap(), "done");
 }
