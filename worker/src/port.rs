@@ -32,6 +32,8 @@ enum Listener {
     Expected,
     /// Not when its `connect` handler had settled.
     Missing,
+    /// Neither, but it hears when the other side closes: it wants to know who is there, not what they say.
+    CloseOnly,
     /// From now on.
     Started,
 }
@@ -48,7 +50,7 @@ impl Port {
     }
 
     /// Passes an event on, or keeps it until the application listens. A close waits for the messages before it, if there
-    /// are any, an error for nothing. What is kept counts in `inbox`, where it was, until somebody listens.
+    /// are any and anybody may listen to them yet, an error for nothing. What is kept counts in `inbox`, where it was, until somebody listens.
     pub fn admit(&mut self, incoming: Incoming, inbox: &Arc<Inbox>) -> Option<Incoming> {
         let is_failure = matches!(
             incoming,
@@ -59,6 +61,10 @@ impl Port {
         );
         let passes = match (&incoming, self.listener) {
             (_, Listener::Started) => true,
+            (Incoming::Closed { .. }, Listener::CloseOnly) => {
+                self.held.clear();
+                true
+            }
             (Incoming::Closed { .. }, _) => self.held.is_empty(),
             _ => is_failure,
         };
@@ -76,19 +82,30 @@ impl Port {
         held.into_iter().map(Held::take).collect()
     }
 
-    /// The `connect` handler has settled.
-    pub fn settle(&mut self) {
-        if self.listener == Listener::Expected {
-            self.listener = Listener::Missing;
+    /// The `connect` handler has settled; whether the application hears a close by then. Gives the close that is heard now.
+    pub fn settle(&mut self, hears_close: bool) -> Option<Incoming> {
+        if self.listener != Listener::Expected {
+            return None;
         }
+        if !hears_close {
+            self.listener = Listener::Missing;
+            return None;
+        }
+        self.listener = Listener::CloseOnly;
+        self.is_closed().then(|| self.let_go()).flatten()
+    }
+
+    /// Whether the close is here, behind messages that nobody has listened to.
+    fn is_closed(&self) -> bool {
+        let last = self.held.back().and_then(Held::incoming);
+        matches!(last, Some(Incoming::Closed { .. }))
     }
 
     /// Whether the other side is gone, and nobody has listened so far though the `connect` handler has settled. Such a port
     /// keeps no instance awake.
     #[must_use]
     pub fn is_left(&self) -> bool {
-        let last = self.held.back().and_then(Held::incoming);
-        self.listener == Listener::Missing && matches!(last, Some(Incoming::Closed { .. }))
+        self.listener == Listener::Missing && self.is_closed()
     }
 
     /// Drops the messages that nobody has listened to; gives the close after them.
@@ -178,10 +195,10 @@ impl Instance {
         }
     }
 
-    /// The `connect` handler of a port has settled.
-    pub fn port_settled(&mut self, port: LinkId) {
+    /// The `connect` handler of a port has settled; whether the application hears its close by then.
+    pub fn port_settled(&mut self, port: LinkId, hears_close: bool) {
         if let Some(open) = self.ports.get_mut(&port) {
-            open.settle();
+            self.replay.extend(open.settle(hears_close));
             self.look_whether_left(port);
         }
     }
@@ -268,7 +285,7 @@ mod tests {
     fn a_close_follows_the_messages_before_it_whoever_listens_when() {
         let (mut port, inbox) = (port(), inbox());
         assert!(port.admit(message(&port), &inbox).is_none());
-        port.settle();
+        assert!(port.settle(false).is_none());
         assert!(port.admit(close(&port), &inbox).is_none());
         let heard = port.start();
         assert!(matches!(heard[0], Incoming::Frame { .. }));
@@ -276,10 +293,24 @@ mod tests {
     }
 
     #[test]
+    fn who_hears_the_close_alone_hears_it_at_once() {
+        let (mut port, inbox) = (self::port(), inbox());
+        assert!(port.admit(message(&port), &inbox).is_none());
+        assert!(port.settle(true).is_none(), "it is open");
+        assert!(port.admit(close(&port), &inbox).is_some());
+        assert_eq!(port.end.credit.messages(), 0);
+
+        let mut port = self::port();
+        assert!(port.admit(message(&port), &inbox).is_none());
+        assert!(port.admit(close(&port), &inbox).is_none());
+        assert!(matches!(port.settle(true), Some(Incoming::Closed { .. })));
+    }
+
+    #[test]
     fn a_close_without_messages_before_it_waits_for_nobody() {
         let (mut port, inbox) = (port(), inbox());
         assert!(port.admit(close(&port), &inbox).is_some());
-        port.settle();
+        assert!(port.settle(false).is_none());
         assert!(port.admit(close(&port), &inbox).is_some());
     }
 
@@ -289,7 +320,7 @@ mod tests {
         assert!(port.admit(message(&port), &inbox).is_none());
         assert!(port.admit(close(&port), &inbox).is_none());
         assert!(!port.is_left(), "connect may be about to listen");
-        port.settle();
+        assert!(port.settle(false).is_none());
         assert!(port.is_left());
         assert!(port.let_go().is_some());
         assert_eq!(port.end.credit.messages(), 0);

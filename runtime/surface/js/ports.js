@@ -205,10 +205,11 @@ export function onConnect(handlers, number) {
   const port = ServerlessWorkerPort[make](number);
   const connectable = has("connect()", handlers, "connect");
   if (connectable) {
-    run("connect()", handlers, "connect", new ConnectEvent(port)).then(() => op_port_settled(number));
+    const settled = () => op_port_settled(number, listenerCount(port, "close") > 0);
+    run("connect()", handlers, "connect", new ConnectEvent(port)).then(settled);
     return;
   }
-  op_port_settled(number);
+  op_port_settled(number, false);
   if (connectable === false && !warnedOfConnect) {
     warnedOfConnect = true;
     logWarning("a connection was made, but the worker's default export has no connect() handler");

@@ -67,9 +67,9 @@ pub(crate) fn op_port_start(state: &mut OpState, #[number] port: u64) {
     instance.start_port(LinkId(port));
 }
 
-/// The `connect` handler of a port has settled.
+/// The `connect` handler of a port has settled; whether anybody listens for its close by then.
 #[op2(fast)]
-pub(crate) fn op_port_settled(state: &mut OpState, #[number] port: u64) {
+pub(crate) fn op_port_settled(state: &mut OpState, #[number] port: u64, hears_close: bool) {
     let mut instance = state.borrow::<Shared>().borrow_mut();
-    instance.port_settled(LinkId(port));
+    instance.port_settled(LinkId(port), hears_close);
 }

@@ -13,6 +13,7 @@ pub const CASES: &[Case] = cases![
     r035_connect_waits_for_the_module,
     r036_connect_comes_first_and_close_last,
     r024_r036_who_listens_after_the_close_hears_all_before_it,
+    r036_who_listens_for_the_close_alone_hears_it,
 ];
 
 async fn r032_connect_runs_once_with_one_port() {
@@ -165,5 +166,30 @@ async fn r024_r036_who_listens_after_the_close_hears_all_before_it() {
     setup.limits.request = Duration::from_secs(10);
     let app = setup.start().await;
     assert_eq!(app.text("/test").await, r#"["a","b","closed"]"#);
+    app.stop().await;
+}
+
+/// It counts who is there, and does not care for what they say.
+async fn r036_who_listens_for_the_close_alone_hears_it() {
+    let worker = r#"
+        let gone = 0;
+        export default { connect({ ports: [port] }) {
+            port.addEventListener("close", () => gone++);
+            port.postMessage(gone);
+        } };
+    "#;
+    let routes = r#"
+        async test() {
+            const gone = () => open().next();
+            const { port } = new ServerlessWorker("./worker.js");
+            port.postMessage("hello");
+            port.close();
+            for (;;) if (await gone() > 0) return "heard";
+        },
+    "#;
+    let mut setup = setup(routes, worker);
+    setup.limits.request = Duration::from_secs(10);
+    let app = setup.start().await;
+    assert_eq!(app.text("/test").await, "heard");
     app.stop().await;
 }
