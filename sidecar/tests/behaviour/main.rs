@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 mod app;
+mod compiled;
 mod conformance;
 mod durability;
 mod held;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         .chain(hostile::SECTIONS)
         .chain(platform::SECTIONS)
         .chain(&[
+            ("compiled", compiled::CASES),
             ("durability", durability::CASES),
             ("leaving", leaving::CASES),
             ("pods", pods::CASES),
