@@ -76,8 +76,8 @@ pub struct Instance {
     /// Who waits for which write, by rising numbers.
     durable_waiters: VecDeque<(u64, oneshot::Sender<()>)>,
     input_gate: bool,
-    /// Those that came while the module was evaluated.
-    pub(crate) rejections: Vec<Rejection>,
+    /// Those that came while the module was evaluated, the last few.
+    pub(crate) rejections: VecDeque<Rejection>,
     /// The request in whose course the present event came, and the last one in whose course this turn wrote.
     request: Option<RequestName>,
     wrote_for: Option<RequestName>,
@@ -159,7 +159,7 @@ impl Instance {
             replay: VecDeque::new(),
             durable_waiters: VecDeque::new(),
             input_gate,
-            rejections: vec![],
+            rejections: VecDeque::new(),
             request: None,
             wrote_for: None,
         }

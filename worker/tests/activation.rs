@@ -59,6 +59,7 @@ struct Surroundings {
     outdated: Mutex<Vec<Alarm>>,
     opened: Mutex<Vec<Opening>>,
     peer: Arc<Peer>,
+    logged: Mutex<Vec<String>>,
 }
 
 impl Ledger for Surroundings {
@@ -91,11 +92,14 @@ impl Fabric for Surroundings {
 }
 
 impl Log for Surroundings {
-    fn log(&self, _: LogLine<'_>) {}
+    fn log(&self, line: LogLine<'_>) {
+        self.logged.lock().unwrap().push(line.text.to_owned());
+    }
 }
 
 struct Test<F: Code> {
     activation: Activation<Scripted<F>>,
+    instance: Shared,
     surroundings: Arc<Surroundings>,
     inbox: Arc<Inbox>,
     now: Duration,
@@ -128,7 +132,8 @@ impl<F: Code> Test<F> {
         })));
         let engine = Scripted::new(instance.clone(), code);
         Self {
-            activation: Activation::new(instance, engine, Duration::ZERO),
+            activation: Activation::new(instance.clone(), engine, Duration::ZERO),
+            instance,
             surroundings,
             inbox,
             now: Duration::ZERO,
@@ -483,4 +488,26 @@ fn only_so_many_ports_that_are_left_are_kept_and_the_others_hear_of_their_close(
         assert!(matches!(test.settle(), Progress::Waiting(_)));
     }
     assert_eq!(*closed.borrow(), [0, 1]);
+}
+
+#[test]
+fn rejections_while_a_module_is_evaluated_are_few_and_short_until_they_are_logged() {
+    const MANY: usize = 100;
+    let mut test = Test::new(obedient);
+    let text = |number| format!("Error: {number}\n{}", "x".repeat(1 << 20));
+    for number in 0..MANY {
+        let mut instance = test.instance.borrow_mut();
+        instance.log_rejection(&text(number), None);
+    }
+    let at_once = test.surroundings.logged.lock().unwrap().len();
+    assert!(at_once >= MANY - 10, "{at_once} were logged");
+    test.settle();
+    let logged = test.surroundings.logged.lock().unwrap();
+    assert_eq!(logged.len(), MANY);
+    for (number, line) in logged.iter().enumerate() {
+        let first = line.lines().next().unwrap();
+        assert_eq!(first, format!("unhandled rejection: Error: {number}"));
+    }
+    let last: usize = logged[at_once..].iter().map(String::len).sum();
+    assert!(last < 100_000, "{last} bytes were kept");
 }

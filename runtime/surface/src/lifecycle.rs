@@ -46,8 +46,8 @@ pub(crate) fn op_log(
 #[op2(fast)]
 pub(crate) fn op_log_rejection(state: &mut OpState, #[string] error: &str, #[number] request: i64) {
     let mut instance = state.borrow::<Shared>().borrow_mut();
-    let error = stack::readable(error.trim_end_matches('\n')).into_owned();
-    instance.log_rejection(error, request_of(request));
+    let error = stack::readable(error.trim_end_matches('\n'));
+    instance.log_rejection(&error, request_of(request));
 }
 
 /// The worker's name; nothing for the server.
