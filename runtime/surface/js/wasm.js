@@ -7,9 +7,13 @@ const {
   MathFloor,
   Number,
   NumberIsInteger,
+  Promise,
+  PromisePrototypeThen,
+  Proxy,
   RangeError,
   ReflectApply,
   ReflectConstruct,
+  TypeError,
 } = primordials;
 
 /** Bytes of a page. */
@@ -43,10 +47,13 @@ export function limitWebAssembly() {
   const { imports: importsOf } = Module;
   const { grow } = Memory.prototype;
 
-  /** Throws a RangeError if there is no room for a module's memories. */
+  /**
+   * Throws a RangeError if there is no room for a module's memories, and a TypeError for what is no module: V8 would compile
+   * and instantiate bytes as they are.
+   */
   function checkMemories(module) {
     const declared = op_wasm_memories(module);
-    if (declared === null) return; // it is no module, as V8 will say
+    if (declared === null) throw new TypeError("not a WebAssembly.Module");
     let pages = 0;
     let memories = declared.length;
     for (let i = 0; i < declared.length; i++) pages += declared[i];
@@ -56,31 +63,48 @@ export function limitWebAssembly() {
     checkRoom(pages);
   }
 
-  async function instantiateModule(module, imports) {
-    checkMemories(module);
-    return instantiate(module, imports);
+  // Neither is an async function: `await` asks a promise for its constructor and for then().
+
+  function instantiateModule(module, imports) {
+    return new Promise((resolve) => {
+      checkMemories(module);
+      resolve(instantiate(module, imports));
+    });
   }
 
-  async function instantiateCompiled(compiling, imports) {
-    const module = await compiling;
-    return { module, instance: await instantiateModule(module, imports) };
+  function instantiateCompiled(compiling, imports) {
+    return new Promise((resolve, reject) => {
+      PromisePrototypeThen(compiling, (module) => {
+        const made = (instance) => resolve({ module, instance });
+        // A module that has a then() was asked for what it stands for, which is checked as it comes.
+        PromisePrototypeThen(instantiateModule(module, imports), made, reject);
+      }, reject);
+    });
   }
+
+  // What handlers of proxies do not have is looked up in their prototypes: there, it would be given the originals.
 
   replaced(WebAssembly, "Memory", new Proxy(Memory, {
+    __proto__: null,
     construct(target, args, newTarget) {
       // Before it is made, for V8 would collect garbage for long to find room for it.
       checkRoom(args[0]?.initial ?? args[0]?.minimum);
-      return ReflectConstruct(target, args, newTarget);
+      const memory = ReflectConstruct(target, args, newTarget);
+      op_memory_check(0); // what the application says of its size may have changed since
+      return memory;
     },
   }));
   Memory.prototype.constructor = WebAssembly.Memory;
   replacedFunction(Memory.prototype, "grow", {
     grow(delta) {
-      checkRoom(delta);
-      return ReflectApply(grow, this, arguments);
+      // An object of the application's may say another number each time that it is asked.
+      const pages = delta !== null && (typeof delta === "object" || typeof delta === "function") ? Number(delta) : delta;
+      checkRoom(pages);
+      return ReflectApply(grow, this, [pages]);
     },
   }.grow);
   replaced(WebAssembly, "Instance", new Proxy(Instance, {
+    __proto__: null,
     construct(target, args, newTarget) {
       checkMemories(args[0]);
       return ReflectConstruct(target, args, newTarget);

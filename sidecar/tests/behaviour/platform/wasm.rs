@@ -37,6 +37,47 @@ crate::truths! {
             const streamed = () => WebAssembly.instantiateStreaming(new Response(code, { headers }), m);
             equal(await thrown(streamed), "RangeError");
         }"#;
+    a_module_cannot_become_another_on_its_way: r#"
+        const code = growing(Array(5).fill([0, 1])), harmless = growing([[0, 1]]);
+        const { then, constructor: Original } = Promise.prototype;
+        const outcome = (promise) => new Original((resolve) => {
+            Reflect.apply(then, promise, [() => resolve("made"), ({ name }) => resolve(name)]);
+        });
+        const swapped = (value) => value instanceof WebAssembly.Module ? code.slice() : value;
+        const headers = { "content-type": "application/wasm" };
+        const instantiated = [
+            () => WebAssembly.instantiate(code.slice()),
+            () => WebAssembly.instantiateStreaming(new Response(code, { headers })),
+        ];
+        for (const instantiate of instantiated) {
+            Promise.prototype.constructor = Object;
+            Promise.prototype.then = function (done, failed) {
+                return Reflect.apply(then, this, [(value) => done(swapped(value)), failed]);
+            };
+            const seen = await outcome(instantiate());
+            Promise.prototype.constructor = Original;
+            Promise.prototype.then = then;
+            equal(seen, "RangeError");
+        }
+        // A module with a then() is asked for what it stands for.
+        WebAssembly.Module.prototype.then = (done) => done(code.slice());
+        const seen = await outcome(WebAssembly.instantiate(harmless.slice()));
+        delete WebAssembly.Module.prototype.then;
+        equal(seen, "TypeError");"#;
+    what_is_replaced_does_not_lead_around_the_limit: r#"
+        const originals = [];
+        Object.prototype.get = (target, key) => { originals.push(target); return target[key]; };
+        WebAssembly.Instance.prototype;
+        WebAssembly.Memory.prototype;
+        delete Object.prototype.get;
+        equal(originals.length, 0);
+        const kept = new WebAssembly.Memory({ initial: 1500 });
+        let asked = 0;
+        const initial = { valueOf: () => asked++ === 0 ? 0 : 1500 };
+        equal(await thrown(() => new WebAssembly.Memory({ initial })), "RangeError");
+        asked = 0;
+        kept.grow(initial);
+        equal(kept.buffer.byteLength, 1500 * 65536);"#;
     nothing_of_it_is_seen: r#"
         const memory = new WebAssembly.Memory({ initial: 1 });
         const code = growing([[0, 1]], 1);
