@@ -67,6 +67,12 @@ impl Held {
         self.incoming.as_ref()
     }
 
+    /// Its bytes, as the inbox counts them.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
     /// Takes it: it counts no more.
     ///
     /// # Panics

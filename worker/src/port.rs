@@ -16,6 +16,9 @@ use crate::link::{CloseReason, Frame, LinkEnd, LinkId};
 /// later. An application may never listen: beyond these, the one that was left first is closed for good.
 pub const LEFT_PORTS: usize = 64;
 
+/// What an inbox's limit of bytes is divided by for their messages together: the rest has room for those of others.
+const LEFT_DIVISOR: usize = 2;
+
 /// A port, and what nobody listens to yet.
 pub struct Port {
     /// How to send on it.
@@ -23,6 +26,7 @@ pub struct Port {
     listener: Listener,
     /// Messages nobody listens to yet, still counted against the sender and the inbox, and the close that may follow them.
     held: VecDeque<Held>,
+    held_bytes: usize,
 }
 
 /// Whether the application hears a port's messages.
@@ -46,6 +50,7 @@ impl Port {
             end,
             listener: Listener::Expected,
             held: VecDeque::new(),
+            held_bytes: 0,
         }
     }
 
@@ -62,14 +67,16 @@ impl Port {
         let passes = match (&incoming, self.listener) {
             (_, Listener::Started) => true,
             (Incoming::Closed { .. }, Listener::CloseOnly) => {
-                self.held.clear();
+                drop(self.take_held());
                 true
             }
             (Incoming::Closed { .. }, _) => self.held.is_empty(),
             _ => is_failure,
         };
         if !passes {
-            self.held.push_back(inbox.hold(incoming));
+            let held = inbox.hold(incoming);
+            self.held_bytes += held.size();
+            self.held.push_back(held);
             return None;
         }
         Some(incoming)
@@ -78,8 +85,7 @@ impl Port {
     /// The application listens from now on: gives what waited.
     pub fn start(&mut self) -> VecDeque<Incoming> {
         self.listener = Listener::Started;
-        let held = std::mem::take(&mut self.held);
-        held.into_iter().map(Held::take).collect()
+        self.take_held().map(Held::take).collect()
     }
 
     /// The `connect` handler has settled; whether the application hears a close by then. Gives the close that is heard now.
@@ -110,8 +116,12 @@ impl Port {
 
     /// Drops the messages that nobody has listened to; gives the close after them.
     pub fn let_go(&mut self) -> Option<Incoming> {
-        let held = std::mem::take(&mut self.held);
-        held.into_iter().next_back().map(Held::take)
+        self.take_held().next_back().map(Held::take)
+    }
+
+    fn take_held(&mut self) -> impl DoubleEndedIterator<Item = Held> + use<> {
+        self.held_bytes = 0;
+        std::mem::take(&mut self.held).into_iter()
     }
 }
 
@@ -203,7 +213,8 @@ impl Instance {
         }
     }
 
-    /// Counts the port if it is left, and lets go of the one that was left first if there are too many.
+    /// Counts the port if it is left, and lets go of those that were left first while there are too many, or too many bytes
+    /// of messages in them.
     pub(crate) fn look_whether_left(&mut self, port: LinkId) {
         let ports = &self.ports;
         let is_left = |port: &LinkId| ports.get(port).is_some_and(Port::is_left);
@@ -212,11 +223,16 @@ impl Instance {
         }
         self.left_ports.retain(is_left);
         self.left_ports.push_back(port);
-        if self.left_ports.len() > LEFT_PORTS
+        let sizes = self.left_ports.iter().filter_map(|port| ports.get(port));
+        let mut bytes: usize = sizes.map(|port| port.held_bytes).sum();
+        let max_bytes = self.limits.inbox_bytes / LEFT_DIVISOR;
+        while (self.left_ports.len() > LEFT_PORTS || bytes > max_bytes)
             && let Some(first) = self.left_ports.pop_front()
-            && let Some(port) = self.ports.get_mut(&first)
         {
-            self.replay.extend(port.let_go());
+            if let Some(port) = self.ports.get_mut(&first) {
+                bytes -= port.held_bytes;
+                self.replay.extend(port.let_go());
+            }
         }
     }
 }

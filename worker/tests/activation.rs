@@ -491,6 +491,26 @@ fn only_so_many_ports_that_are_left_are_kept_and_the_others_hear_of_their_close(
 }
 
 #[test]
+fn ports_that_are_left_do_not_fill_the_inbox() {
+    let closed = Rc::new(RefCell::new(0));
+    let heard = closed.clone();
+    let mut test = Test::new(move |instance: &Shared, event: Delivered| {
+        if matches!(event, Delivered::PortClosed { .. }) {
+            *heard.borrow_mut() += 1;
+        }
+        deaf(instance, event)
+    });
+    let limits = Limits::default();
+    let large = "x".repeat(limits.inbox_bytes / 5);
+    for _ in 0..8 {
+        test.send_and_close(&large);
+        test.settle();
+    }
+    assert_eq!(*closed.borrow(), 6, "half of the inbox is for two");
+    test.send(&"x".repeat(limits.message_bytes)); // there is room for the largest
+}
+
+#[test]
 fn rejections_while_a_module_is_evaluated_are_few_and_short_until_they_are_logged() {
     const MANY: usize = 100;
     let mut test = Test::new(obedient);
