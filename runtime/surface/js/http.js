@@ -2,7 +2,7 @@
 import { core } from "ext:core/mod.js";
 import { describe, logError } from "ext:portside/handlers.js";
 import { RequestScope } from "ext:portside/lifecycle.js";
-import { ServerlessWorkerOverloadedError } from "ext:portside/ports.js";
+import { isOverloaded } from "ext:portside/ports.js";
 import { bindSocket, isFreeSocket } from "ext:portside/sockets.js";
 const {
   op_body_read,
@@ -141,12 +141,12 @@ function cancelBody(reader) {
 
 function fail(scope, number, error) {
   logError("fetch()", error);
-  if (error instanceof ServerlessWorkerOverloadedError) {
-    op_respond_overloaded(number, describe(error), retryAfter(error));
-  } else {
-    op_respond_error(number, describe(error));
+  try {
+    if (isOverloaded(error)) op_respond_overloaded(number, describe(error), retryAfter(error));
+    else op_respond_error(number, describe(error));
+  } finally {
+    over(scope, number);
   }
-  over(scope, number);
 }
 
 const USUAL_RETRY_MS = 1000;

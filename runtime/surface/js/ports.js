@@ -14,12 +14,23 @@ const { DOMException } = core.loadExtScript("ext:deno_web/01_dom_exception.js");
 
 /** Raised where the other side has too much to do already. `overloaded` is Durable Objects' flag. */
 export class ServerlessWorkerOverloadedError extends Error {
+  #brand;
+
   constructor(message = "the worker is overloaded", { retryAfterMs = 1000 } = {}) {
     super(message);
     this.overloaded = true;
     this.retryAfterMs = retryAfterMs;
   }
+
+  /** Asks nothing of the application's: `instanceof` may run its code, and throw. */
+  static isOverloaded(value) {
+    return typeof value === "object" && value !== null && #brand in value;
+  }
 }
+const { isOverloaded } = ServerlessWorkerOverloadedError;
+delete ServerlessWorkerOverloadedError.isOverloaded;
+export { isOverloaded };
+
 Object.defineProperty(ServerlessWorkerOverloadedError.prototype, "name", {
   value: "ServerlessWorkerOverloadedError",
   writable: true,

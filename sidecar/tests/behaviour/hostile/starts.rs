@@ -19,6 +19,7 @@ pub const CASES: &[Case] = cases![
     a_top_level_await_without_end,
     a_top_level_terminate,
     terminate_again_and_again,
+    a_server_that_throws_what_nobody_can_look_at,
     a_server_that_loops,
     a_server_that_leaks,
     a_server_that_leaks_while_it_loads,
@@ -97,6 +98,25 @@ async fn terminate_again_and_again() {
         assert_eq!((status, text.as_str()), (503, "closed: terminated"));
     }
     recovers(&app, "/victim/kept", "treasure").await;
+    app.stop().await;
+}
+
+async fn a_server_that_throws_what_nobody_can_look_at() {
+    let server = r#"
+        export default { fetch(request) {
+            const { proxy, revoke } = Proxy.revocable({}, {});
+            revoke();
+            if (request.url.endsWith("/throws")) throw proxy;
+            return Promise.reject(proxy);
+        } };"#;
+    let mut setup = Setup::new(&[("server.js", server)]);
+    setup.limits.request = Duration::from_secs(5);
+    let app = setup.start().await;
+    for path in ["/throws", "/rejects"] {
+        let told = app.request("GET", path, "").await.err().unwrap();
+        let told = told.to_string();
+        assert!(told.contains("an error that cannot be shown"), "{told}");
+    }
     app.stop().await;
 }
 
