@@ -24,6 +24,7 @@ functions! {
     Connect = "connect",
     Message = "message",
     PortClosed = "portClosed",
+    PortLeft = "portLeft",
     PortFailed = "portFailed",
     Alarm = "alarm",
     SocketMessage = "socketMessage",
@@ -128,6 +129,10 @@ impl Dispatch {
             Delivered::PortClosed { port, reason } => {
                 let args = [number(scope, port.0), string(scope, reason.code())];
                 self.call(scope, Function::PortClosed, &args);
+            }
+            Delivered::PortLeft { port } => {
+                let args = [number(scope, port.0)];
+                self.call(scope, Function::PortLeft, &args);
             }
             Delivered::PortFailed { port, failure } => {
                 let args = [

@@ -122,6 +122,13 @@ pub enum Delivered {
         /// Why.
         reason: CloseReason,
     },
+    /// The other side of a port is gone, behind messages that nobody has listened to, nor is a `connect` handler about to.
+    /// That it is closed is delivered when somebody does, or when the engine lets go of them with
+    /// [`let_port_go`](crate::instance::Instance::let_port_go).
+    PortLeft {
+        /// The receiving end.
+        port: LinkId,
+    },
     /// Something sent on a port did not arrive.
     PortFailed {
         /// The end that sent it.
@@ -151,6 +158,7 @@ impl Delivered {
             Self::Connected { .. } => "connect",
             Self::Message { .. } => "message",
             Self::PortClosed { .. } => "port closed",
+            Self::PortLeft { .. } => "port left",
             Self::PortFailed { .. } => "port failed",
             Self::Alarm(_) => "alarm",
             Self::Socket { .. } => "socket message",

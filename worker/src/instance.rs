@@ -180,25 +180,22 @@ impl Instance {
         self.look_whether_it_is_owned();
         loop {
             let wanted = self.wanted();
-            let incoming = match wanted.and_then(|_| self.replay.pop_front()) {
-                Some(incoming) => incoming,
+            let event = match wanted.and_then(|_| self.replay.pop_front()) {
+                Some(incoming) => self.deliver(incoming),
                 None => match self.inbox.next(wanted) {
                     Next::Control(control) => {
                         self.hear(control);
-                        continue;
+                        None
                     }
-                    Next::Incoming(incoming) => match self.admit(incoming) {
-                        Some(incoming) => incoming,
-                        None => continue,
-                    },
+                    Next::Incoming(incoming) => self.admit(incoming),
                     Next::Nothing(stop) => {
                         self.life.stop = stop;
                         return None;
                     }
                 },
             };
-            if let Some(event) = self.deliver(incoming) {
-                return Some(event);
+            if event.is_some() {
+                return event;
             }
         }
     }
@@ -247,20 +244,22 @@ impl Instance {
 
     /// Keeps back what the application does not listen to yet. Of a port that an earlier instance had, or that was closed
     /// here, nobody hears; one that could not be opened fails at once.
-    fn admit(&mut self, incoming: Incoming) -> Option<Incoming> {
+    fn admit(&mut self, incoming: Incoming) -> Option<Delivered> {
         match &incoming {
             Incoming::Frame { link, .. } | Incoming::Closed { link, .. } => {
                 let link = *link;
                 let Some(port) = self.ports.get_mut(&link) else {
-                    return self.requests.contains_key(&link).then_some(incoming);
+                    let is_of_request = self.requests.contains_key(&link);
+                    return is_of_request.then(|| self.deliver(incoming)).flatten();
                 };
-                let admitted = port.admit(incoming, &self.inbox);
-                if admitted.is_none() {
-                    self.look_whether_left(link);
+                match port.admit(incoming, &self.inbox) {
+                    Some(incoming) => self.deliver(incoming),
+                    None => self
+                        .look_whether_left(link)
+                        .then_some(Delivered::PortLeft { port: link }),
                 }
-                admitted
             }
-            Incoming::Opened(_) | Incoming::Alarm(_) => Some(incoming),
+            Incoming::Opened(_) | Incoming::Alarm(_) => self.deliver(incoming),
         }
     }
 

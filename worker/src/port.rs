@@ -32,18 +32,16 @@ pub struct Port {
 /// Whether the application hears a port's messages.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Listener {
-    /// Not yet; its handler may still be about to.
+    /// Not yet; its `connect` handler may still be about to.
     Expected,
-    /// Not when its `connect` handler had settled.
+    /// Not yet, and no handler is about to: it has settled, or the application opened the port itself.
     Missing,
-    /// Neither, but it hears when the other side closes: it wants to know who is there, not what they say.
-    CloseOnly,
     /// From now on.
     Started,
 }
 
 impl Port {
-    /// A port nobody listens on yet.
+    /// A port that others opened, nobody listens on yet, and a `connect` handler is to be told of.
     #[must_use]
     pub fn new(end: LinkEnd) -> Self {
         Self {
@@ -54,8 +52,17 @@ impl Port {
         }
     }
 
+    /// A port that the application opened itself, and listens on if it likes.
+    #[must_use]
+    pub fn opened_here(end: LinkEnd) -> Self {
+        Self {
+            listener: Listener::Missing,
+            ..Self::new(end)
+        }
+    }
+
     /// Passes an event on, or keeps it until the application listens. A close waits for the messages before it, if there
-    /// are any and anybody may listen to them yet, an error for nothing. What is kept counts in `inbox`, where it was, until somebody listens.
+    /// are any, an error for nothing. What is kept counts in `inbox`, where it was, until somebody listens.
     pub fn admit(&mut self, incoming: Incoming, inbox: &Arc<Inbox>) -> Option<Incoming> {
         let is_failure = matches!(
             incoming,
@@ -66,10 +73,6 @@ impl Port {
         );
         let passes = match (&incoming, self.listener) {
             (_, Listener::Started) => true,
-            (Incoming::Closed { .. }, Listener::CloseOnly) => {
-                drop(self.take_held());
-                true
-            }
             (Incoming::Closed { .. }, _) => self.held.is_empty(),
             _ => is_failure,
         };
@@ -88,17 +91,16 @@ impl Port {
         self.take_held().map(Held::take).collect()
     }
 
-    /// The `connect` handler has settled; whether the application hears a close by then. Gives the close that is heard now.
+    /// The `connect` handler has settled; whether the application hears a close by then. Gives the close that is heard now,
+    /// whatever was said before it: some want to know who is there, not what they say.
     pub fn settle(&mut self, hears_close: bool) -> Option<Incoming> {
         if self.listener != Listener::Expected {
             return None;
         }
-        if !hears_close {
-            self.listener = Listener::Missing;
-            return None;
-        }
-        self.listener = Listener::CloseOnly;
-        self.is_closed().then(|| self.let_go()).flatten()
+        self.listener = Listener::Missing;
+        (hears_close && self.is_closed())
+            .then(|| self.let_go())
+            .flatten()
     }
 
     /// Whether the close is here, behind messages that nobody has listened to.
@@ -107,8 +109,8 @@ impl Port {
         matches!(last, Some(Incoming::Closed { .. }))
     }
 
-    /// Whether the other side is gone, and nobody has listened so far though the `connect` handler has settled. Such a port
-    /// keeps no instance awake.
+    /// Whether the other side is gone, and nobody has listened to what it said before, nor is a `connect` handler about to.
+    /// Such a port keeps no instance awake.
     #[must_use]
     pub fn is_left(&self) -> bool {
         self.listener == Listener::Missing && self.is_closed()
@@ -153,7 +155,7 @@ impl Instance {
     pub fn open_port(&mut self, to: WorkerKey) -> LinkId {
         let end = LinkEnd::unopened();
         let link = end.id;
-        self.ports.insert(link, Port::new(end));
+        self.ports.insert(link, Port::opened_here(end));
         self.emit(Output::Open { link, to });
         link
     }
@@ -213,13 +215,22 @@ impl Instance {
         }
     }
 
+    /// Drops the messages of a port that is left: its close is heard.
+    pub fn let_port_go(&mut self, port: LinkId) {
+        if let Some(open) = self.ports.get_mut(&port)
+            && open.is_left()
+        {
+            self.replay.extend(open.let_go());
+        }
+    }
+
     /// Counts the port if it is left, and lets go of those that were left first while there are too many, or too many bytes
-    /// of messages in them.
-    pub(crate) fn look_whether_left(&mut self, port: LinkId) {
+    /// of messages in them. Returns whether it is left, and was not let go of.
+    pub(crate) fn look_whether_left(&mut self, port: LinkId) -> bool {
         let ports = &self.ports;
         let is_left = |port: &LinkId| ports.get(port).is_some_and(Port::is_left);
         if !is_left(&port) {
-            return;
+            return false;
         }
         self.left_ports.retain(is_left);
         self.left_ports.push_back(port);
@@ -234,6 +245,7 @@ impl Instance {
                 self.replay.extend(port.let_go());
             }
         }
+        self.left_ports.back() == Some(&port)
     }
 }
 
@@ -313,7 +325,9 @@ mod tests {
         let (mut port, inbox) = (self::port(), inbox());
         assert!(port.admit(message(&port), &inbox).is_none());
         assert!(port.settle(true).is_none(), "it is open");
-        assert!(port.admit(close(&port), &inbox).is_some());
+        assert!(port.admit(close(&port), &inbox).is_none());
+        assert!(port.is_left(), "it can be let go of");
+        assert!(matches!(port.let_go(), Some(Incoming::Closed { .. })));
         assert_eq!(port.end.credit.messages(), 0);
 
         let mut port = self::port();

@@ -511,6 +511,33 @@ fn ports_that_are_left_do_not_fill_the_inbox() {
 }
 
 #[test]
+fn a_port_that_it_opened_and_that_is_left_keeps_no_worker_awake() {
+    let mut test = Test::new(|instance: &Shared, event: Delivered| {
+        if let Delivered::Connected { port } = event {
+            let mut instance = instance.borrow_mut();
+            let other = instance.open_port(key());
+            instance.post(other, b"hello", None).unwrap();
+            instance.close_port(port);
+        }
+        Ok(())
+    });
+    test.send("open");
+    assert_eq!(test.settle(), Progress::Waiting(None), "a port is open");
+    let opened = test.surroundings.opened.lock().unwrap().pop().unwrap();
+    let place = opened.end.credit.take(1);
+    let frame = Frame::Message {
+        data: vec![1],
+        place,
+        request: None,
+    };
+    opened.end.send(frame).unwrap();
+    opened.end.close(CloseReason::Closed);
+    assert!(matches!(test.settle(), Progress::Waiting(Some(_))));
+    test.now += Limits::default().idle;
+    assert_eq!(test.settle(), Progress::Ended(End::Slept));
+}
+
+#[test]
 fn rejections_while_a_module_is_evaluated_are_few_and_short_until_they_are_logged() {
     const MANY: usize = 100;
     let mut test = Test::new(obedient);

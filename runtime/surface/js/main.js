@@ -14,6 +14,7 @@ import {
   onMessage,
   onPortClosed,
   onPortFailed,
+  onPortLeft,
   ServerlessWorker,
   ServerlessWorkerOverloadedError,
 } from "ext:portside/ports.js";
@@ -60,6 +61,7 @@ globalThis.portsideStart = () => {
     connect: (port) => onConnect(handlers, port),
     message: onMessage,
     portClosed: onPortClosed,
+    portLeft: onPortLeft,
     portFailed: onPortFailed,
     alarm: (scheduled, retries) => onAlarm(handlers, scheduled, retries),
     socketMessage: onSocketMessage,

@@ -4,7 +4,8 @@ import { deserialize, refuseClones, serialize } from "ext:portside/clones.js";
 import { dispatch } from "ext:portside/events.js";
 import { has, logError, logWarning, run } from "ext:portside/handlers.js";
 import { currentRequest, requestNumber } from "ext:portside/context.js";
-const { op_port_close, op_port_open, op_port_post, op_port_settled, op_port_start, op_worker_script } = core.ops;
+const { op_port_close, op_port_let_go, op_port_open, op_port_post, op_port_settled, op_port_start, op_worker_script } = core
+  .ops;
 
 const { CloseEvent, defineEventHandler, ErrorEvent, Event, EventTarget, listenerCount, MessageEvent } = core
   .loadExtScript(
@@ -248,6 +249,12 @@ export function onMessage(number, bytes) {
 export function onPortClosed(number, code) {
   const port = open.get(number);
   if (port !== undefined) ended(port, code);
+}
+
+/** The other side is gone, behind messages that nobody has listened to: who listens for the close alone hears it now. */
+export function onPortLeft(number) {
+  const port = open.get(number);
+  if (port !== undefined && listenerCount(port, "close") > 0) op_port_let_go(number);
 }
 
 /** Something sent did not arrive. */

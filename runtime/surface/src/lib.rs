@@ -29,6 +29,7 @@ deno_core::extension!(
         ports::op_port_close,
         ports::op_port_start,
         ports::op_port_settled,
+        ports::op_port_let_go,
         storage::op_storage_check,
         storage::op_storage_check_room,
         storage::op_storage_peek,

@@ -73,3 +73,10 @@ pub(crate) fn op_port_settled(state: &mut OpState, #[number] port: u64, hears_cl
     let mut instance = state.borrow::<Shared>().borrow_mut();
     instance.port_settled(LinkId(port), hears_close);
 }
+
+/// Drops what a port was sent and nobody listened to: its close, which came behind that, is heard.
+#[op2(fast)]
+pub(crate) fn op_port_let_go(state: &mut OpState, #[number] port: u64) {
+    let mut instance = state.borrow::<Shared>().borrow_mut();
+    instance.let_port_go(LinkId(port));
+}

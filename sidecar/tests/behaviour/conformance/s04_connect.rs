@@ -14,6 +14,8 @@ pub const CASES: &[Case] = cases![
     r036_connect_comes_first_and_close_last,
     r024_r036_who_listens_after_the_close_hears_all_before_it,
     r036_who_listens_for_the_close_alone_hears_it,
+    r036_who_opened_and_listens_for_the_close_alone_hears_it,
+    r024_r036_who_opened_and_listens_after_the_close_hears_all_before_it,
 ];
 
 async fn r032_connect_runs_once_with_one_port() {
@@ -193,3 +195,52 @@ async fn r036_who_listens_for_the_close_alone_hears_it() {
     assert_eq!(app.text("/test").await, "heard");
     app.stop().await;
 }
+
+/// It listens for the close only after the port is open, and never for messages.
+async fn r036_who_opened_and_listens_for_the_close_alone_hears_it() {
+    let routes = r#"
+        async test() {
+            const { port } = new ServerlessWorker("./worker.js");
+            port.postMessage("leave");
+            const { code } = await new Promise((resolve) => port.addEventListener("close", resolve));
+            return code;
+        },
+    "#;
+    let mut setup = setup(routes, LEAVING);
+    setup.limits.request = Duration::from_secs(10);
+    let app = setup.start().await;
+    assert_eq!(app.text("/test").await, "closed");
+    app.stop().await;
+}
+
+async fn r024_r036_who_opened_and_listens_after_the_close_hears_all_before_it() {
+    let routes = r#"
+        async test() {
+            const { port } = new ServerlessWorker("./worker.js");
+            port.postMessage("leave");
+            const other = open();
+            // What it says comes behind the close of the first.
+            while (await other.ask("have you left?") !== true);
+            const { next } = caller(port);
+            return [await next(), await next()];
+        },
+    "#;
+    let mut setup = setup(routes, LEAVING);
+    setup.limits.request = Duration::from_secs(10);
+    let app = setup.start().await;
+    assert_eq!(app.text("/test").await, r#"["farewell","close: closed"]"#);
+    app.stop().await;
+}
+
+/// Says farewell and closes, when it is asked to leave.
+const LEAVING: &str = r#"
+    let hasLeft = false;
+    export default { connect({ ports: [port] }) {
+        port.onmessage = ({ data }) => {
+            if (data !== "leave") return port.postMessage(hasLeft);
+            hasLeft = true;
+            port.postMessage("farewell");
+            port.close();
+        };
+    } };
+"#;
