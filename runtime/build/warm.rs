@@ -49,6 +49,7 @@ const PUT_GLOBALS_BACK: &str = "{
   const kept = globalThis.kept;
   for (const key of Reflect.ownKeys(globalThis)) if (!Object.hasOwn(kept, key)) delete globalThis[key];
   for (const key of Reflect.ownKeys(kept)) if (kept[key].configurable) Object.defineProperty(globalThis, key, kept[key]);
+  /(?:)/.exec(''); // RegExp has the last match, for all code to see
 }";
 
 /// Runs it all.

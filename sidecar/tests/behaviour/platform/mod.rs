@@ -11,6 +11,7 @@ mod events;
 mod names;
 mod sockets;
 mod streams;
+mod traces;
 mod wasm;
 
 /// The files of this folder and their cases.
@@ -22,6 +23,7 @@ pub const SECTIONS: &[(&str, &[Case])] = &[
     ("platform_names", names::CASES),
     ("platform_sockets", sockets::CASES),
     ("platform_streams", streams::CASES),
+    ("platform_traces", traces::CASES),
     ("platform_wasm", wasm::CASES),
 ];
 
