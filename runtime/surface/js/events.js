@@ -1,8 +1,17 @@
 // Events of this surface's own objects. deno_web dispatches for trees of nodes; without a tree there is little to do.
 import { core, primordials } from "ext:core/mod.js";
+import { logError } from "ext:portside/handlers.js";
 const { op_now } = core.ops;
 // The application could replace what it finds in prototypes.
-const { ArrayPrototypeIncludes, ArrayPrototypeIndexOf, ArrayPrototypeSlice, ArrayPrototypeSplice, FunctionPrototypeCall } = primordials;
+const {
+  ArrayPrototypeIncludes,
+  ArrayPrototypeIndexOf,
+  ArrayPrototypeSlice,
+  ArrayPrototypeSplice,
+  FunctionPrototypeCall,
+  ReflectSet,
+  TypeError,
+} = primordials;
 
 const { Event, eventTargetData, reportException, setTarget } = core.loadExtScript("ext:deno_web/02_event.js");
 
@@ -24,7 +33,10 @@ const [attributesOf, isDispatched, isPassive, isStopped, isStoppedAtOnce, isTrus
 
 const { AT_TARGET, NONE } = Event;
 
-/** Dispatches an event that was just made at `target`, which has no parent, as the DOM standard has it. */
+/**
+ * Dispatches an event of the platform's that was just made at `target`, which has no parent, as the DOM standard has it.
+ * Throws nothing: what listeners throw is reported.
+ */
 export function dispatch(target, event) {
   const attributes = event[attributesOf];
   const listeners = target[eventTargetData]?.listeners;
@@ -33,39 +45,77 @@ export function dispatch(target, event) {
     setTarget(event, target);
     return;
   }
-  event[isDispatched] = true;
+  event[isTrusted] = event[isDispatched] = true;
   event[pathOf] = [{ item: target, target, rootOfClosedTree: false, slotInClosedTree: false }];
   attributes.target = attributes.currentTarget = target;
   attributes.eventPhase = AT_TARGET;
-  // The list can change meanwhile: those that are removed do not hear of it any more, those that are added not yet.
-  const present = list.length === 1 ? list : ArrayPrototypeSlice(list);
-  for (let i = 0, length = present.length; i < length && !event[isStoppedAtOnce]; i++) {
-    const listener = present[i];
-    if (i > 0 && !ArrayPrototypeIncludes(list, listener)) continue;
-    if (listener.options.once) remove(list, listener);
-    if (listener.options.passive) event[isPassive] = true;
-    call(listener.callback, target, event);
-    event[isPassive] = false;
+  try {
+    if (list.length === 1 && !list[0].options.capture) {
+      call(list, list[0], target, event);
+    } else {
+      if (haveCapture(list)) callAll(list, true, target, event);
+      if (!event[isStopped]) callAll(list, false, target, event);
+    }
+  } catch (error) {
+    report(error); // the application has replaced what arrays ask for
   }
   attributes.eventPhase = NONE;
   attributes.currentTarget = null;
-  event[pathOf] = [];
-  event[isDispatched] = event[isStopped] = event[isStoppedAtOnce] = false;
+  try {
+    event[pathOf] = [];
+    event[isDispatched] = event[isStopped] = event[isStoppedAtOnce] = false;
+  } catch {
+    // A listener has frozen it.
+  }
 }
 
-function call(callback, target, event) {
+function haveCapture(list) {
+  for (let i = 0; i < list.length; i++) if (list[i].options.capture) return true;
+  return false;
+}
+
+/** Calls those that capture, or those that do not: with no tree both hear at the target, but those that capture first. */
+function callAll(list, capture, target, event) {
+  // The list can change meanwhile: those that are removed do not hear of it any more, those that are added not yet.
+  const present = ArrayPrototypeSlice(list);
+  for (let i = 0, length = present.length; i < length && !event[isStoppedAtOnce]; i++) {
+    const listener = present[i];
+    if (listener.options.capture !== capture || i > 0 && !ArrayPrototypeIncludes(list, listener)) continue;
+    call(list, listener, target, event);
+  }
+}
+
+function call(list, listener, target, event) {
+  const { callback, options } = listener;
+  if (options.once) remove(list, listener);
+  // That of an event that a listener has frozen stays as it is.
+  if (options.passive) ReflectSet(event, isPassive, true);
   try {
     if (typeof callback === "function") FunctionPrototypeCall(callback, target, event);
     else if (typeof callback.handleEvent === "function") callback.handleEvent(event);
   } catch (error) {
+    report(error);
+  }
+  if (options.passive) ReflectSet(event, isPassive, false);
+}
+
+/** Reports what a listener threw; logs it at least, where the application has replaced what it is reported with. */
+function report(error) {
+  try {
     reportException(error);
+  } catch {
+    logError("uncaught error", error);
   }
 }
 
 function remove(list, listener) {
   ArrayPrototypeSplice(list, ArrayPrototypeIndexOf(list, listener), 1);
   if (listener.abortListener === undefined) return;
-  listener.signal.removeEventListener("abort", listener.abortListener);
+  try {
+    listener.signal.removeEventListener("abort", listener.abortListener); // maybe the application's own
+  } catch (error) {
+    report(error);
+  }
   listener.signal = listener.abortListener = undefined;
 }
 
@@ -90,6 +140,8 @@ Object.defineProperty(Event.prototype, isTrusted, {
 Object.defineProperty(Event.prototype, "timeStamp", {
   ...Object.getOwnPropertyDescriptor(Event.prototype, "timeStamp"),
   get() {
-    return this[madeAt];
+    const at = this[madeAt];
+    if (at === undefined) throw new TypeError("Illegal invocation");
+    return at;
   },
 });

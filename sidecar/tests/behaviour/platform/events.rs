@@ -10,6 +10,79 @@ crate::truths! {
         equal([event.timeStamp === timeStamp, new Event("b").timeStamp > timeStamp], [true, true]);
         class Mine extends Event {}
         equal(new Mine("m").timeStamp > timeStamp, true);
+        equal(await thrown(() => Event.prototype.timeStamp), "TypeError");
+    "#;
+
+    listeners_are_called_as_the_standard_has_it: r#"
+        const heard = async (listen) => {
+            const { 0: one, 1: two } = new WebSocketPair(), heard = [];
+            one.accept();
+            two.accept();
+            listen((listener, options) => two.addEventListener("message", listener, options), heard, two);
+            one.send("x");
+            await new Promise((resolve) => setTimeout(resolve));
+            return heard.join();
+        };
+        equal(await heard((on, heard) => {
+            on(() => heard.push("a"));
+            on((event) => heard.push(`captured ${event.eventPhase}`), true);
+            on((event) => heard.push(`b ${event.eventPhase}`));
+        }), "captured 2,a,b 2");
+        equal(await heard((on, heard) => {
+            on(() => heard.push("a"));
+            for (const name of ["b", "c"]) on((event) => { heard.push(name); event.stopPropagation(); }, { capture: true });
+        }), "b,c");
+        equal(await heard((on, heard) => {
+            for (const name of ["a", "b"]) on((event) => { heard.push(name); event.stopPropagation(); });
+        }), "a,b");
+        for (const capture of [true, false]) {
+            equal(await heard((on, heard) => {
+                on((event) => { heard.push("a"); event.stopImmediatePropagation(); }, { capture });
+                on(() => heard.push("b"), { capture });
+                on(() => heard.push("c"));
+            }), "a");
+        }
+        equal(await heard((on, heard) => {
+            on(() => { heard.push("captured"); on(() => heard.push("in time")); on(() => heard.push("too late"), true); }, true);
+        }), "captured,in time");
+        equal(await heard((on, heard, two) => {
+            const gone = () => heard.push("gone");
+            on(() => { heard.push("a"); two.removeEventListener("message", gone); }, { once: true });
+            on(gone);
+            on((event) => heard.push([event.isTrusted, event.target === two, event.currentTarget === two]));
+        }), "a,true,true,true");
+    "#;
+
+    no_listener_keeps_others_from_hearing: r#"
+        const reported = [];
+        addEventListener("error", ({ message }) => reported.push(message));
+        const { 0: one, 1: two } = new WebSocketPair(), heard = [];
+        one.accept();
+        two.accept();
+        const on = (name, options, f) => two.addEventListener("message", (event) => { heard.push(name); f?.(event); }, options);
+        const { signal } = new AbortController();
+        signal.removeEventListener = () => { throw new Error("not removed"); };
+        on("captured", true, (event) => Object.freeze(event));
+        on("a");
+        on("passive", { passive: true });
+        on("once", { once: true, signal });
+        on("throws", {}, () => { throw new Error("thrown"); });
+        on("last");
+        one.send("x");
+        await new Promise((resolve) => setTimeout(resolve));
+        equal(heard, ["captured", "a", "passive", "once", "throws", "last"]);
+        equal(reported.map((text) => text.replace("Uncaught Error: ", "")), ["not removed", "thrown"]);
+    "#;
+
+    events_of_ports_are_trusted: r#"
+        const { port } = new ServerlessWorker("./worker.js", "another");
+        const heard = next(port, "message");
+        port.start();
+        port.postMessage({ job: "echo", argument: "x" });
+        const { data, isTrusted } = await heard;
+        equal([data.text, isTrusted], ["x", true]);
+        port.close();
+        equal(new MessageEvent("message").isTrusted, false);
     "#;
 
     event_streams_may_end_lines_with_cr: r#"
