@@ -548,7 +548,9 @@ impl Instance {
         }
     }
 
-    pub(crate) fn is_loading(&self) -> bool {
+    /// Whether its module is being evaluated.
+    #[must_use]
+    pub fn is_loading(&self) -> bool {
         self.life.loading
     }
 

@@ -15,16 +15,23 @@ const MAX_TEXT: usize = 4096;
 /// One that came while the module was evaluated.
 pub(crate) struct Rejection {
     error: String,
+    thrown: String,
     request: Option<Arc<str>>,
 }
 
 impl Rejection {
-    /// Whether this is why the module could not be loaded, as the engine has it: that names an error as this does, but for
-    /// what is no error, before which it says so.
+    /// Whether this is why the module could not be loaded: that begins as an error does, or with what the engine calls
+    /// something that is none.
     fn is(&self, failure: &str) -> bool {
-        let failure = failure.strip_prefix("Uncaught ").unwrap_or(failure);
-        self.error.lines().next() == beginning(failure).lines().next()
+        let first = |text| without_prefix(text).lines().next();
+        let failure = first(beginning(failure));
+        failure == first(&self.error) || failure == first(&self.thrown)
     }
+}
+
+/// Before what is no error the engine says that nobody caught it.
+fn without_prefix(text: &str) -> &str {
+    text.strip_prefix("Uncaught ").unwrap_or(text)
 }
 
 /// As much of a text as is kept.
@@ -34,16 +41,19 @@ fn beginning(text: &str) -> &str {
 
 impl Instance {
     /// Logs a rejection that nobody handled, that of `error`, in the course of `request` if that is known. While the module
-    /// is evaluated the last few wait, cut to some KiB, until that is done; one that its evaluation failed with is not logged
-    /// at all: that is told once.
-    pub fn log_rejection(&mut self, error: &str, request: Option<LinkId>) {
+    /// is evaluated ([`is_loading`](Self::is_loading)) the last few wait, cut to some KiB, until that is done; one that its
+    /// evaluation failed with is not logged at all: that is told once. `thrown` is what the engine calls it, of use until then.
+    pub fn log_rejection(&mut self, error: &str, thrown: &str, request: Option<LinkId>) {
         let request = self.request_name(request);
         if !self.is_loading() {
             self.log_one(error, request.as_deref());
             return;
         }
-        let error = beginning(error).to_owned();
-        self.rejections.push_back(Rejection { error, request });
+        self.rejections.push_back(Rejection {
+            error: beginning(error).to_owned(),
+            thrown: beginning(thrown).to_owned(),
+            request,
+        });
         if self.rejections.len() > MAX_KEPT
             && let Some(first) = self.rejections.pop_front()
         {

@@ -544,7 +544,7 @@ fn rejections_while_a_module_is_evaluated_are_few_and_short_until_they_are_logge
     let text = |number| format!("Error: {number}\n{}", "x".repeat(1 << 20));
     for number in 0..MANY {
         let mut instance = test.instance.borrow_mut();
-        instance.log_rejection(&text(number), None);
+        instance.log_rejection(&text(number), "", None);
     }
     let at_once = test.surroundings.logged.lock().unwrap().len();
     assert!(at_once >= MANY - 10, "{at_once} were logged");

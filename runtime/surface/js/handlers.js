@@ -10,7 +10,7 @@ const WARNING = 2;
 /** Logs what nobody caught, with its stack. */
 export function logError(context, error) {
   // That of a module's evaluation is told as why it could not be loaded.
-  if (context === "unhandled rejection") op_log_rejection(describe(error), requestNumber());
+  if (context === "unhandled rejection") op_log_rejection(error, describe(error), requestNumber());
   else op_log(`${context}: ${describe(error)}`, ERROR, requestNumber());
 }
 

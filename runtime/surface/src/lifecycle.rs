@@ -44,10 +44,23 @@ pub(crate) fn op_log(
 
 /// Logs a rejection that nobody handled, which may be that of the module's evaluation.
 #[op2(fast)]
-pub(crate) fn op_log_rejection(state: &mut OpState, #[string] error: &str, #[number] request: i64) {
+pub(crate) fn op_log_rejection(
+    state: &mut OpState,
+    scope: &mut v8::PinScope<'_, '_>,
+    reason: v8::Local<'_, v8::Value>,
+    #[string] error: &str,
+    #[number] request: i64,
+) {
+    let is_loading = state.borrow::<Shared>().borrow().is_loading();
+    let thrown = if is_loading {
+        let message = v8::Exception::create_message(scope, reason).get(scope);
+        message.to_rust_string_lossy(scope)
+    } else {
+        String::new()
+    };
     let mut instance = state.borrow::<Shared>().borrow_mut();
     let error = stack::readable(error.trim_end_matches('\n'));
-    instance.log_rejection(&error, request_of(request));
+    instance.log_rejection(&error, &thrown, request_of(request));
 }
 
 /// The worker's name; nothing for the server.

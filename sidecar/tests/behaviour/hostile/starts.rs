@@ -19,6 +19,7 @@ pub const CASES: &[Case] = cases![
     a_top_level_await_without_end,
     a_top_level_terminate,
     terminate_again_and_again,
+    what_a_module_throws_is_told_once,
     a_server_that_throws_what_nobody_can_look_at,
     a_server_that_loops,
     a_server_that_leaks,
@@ -99,6 +100,30 @@ async fn terminate_again_and_again() {
     }
     recovers(&app, "/victim/kept", "treasure").await;
     app.stop().await;
+}
+
+async fn what_a_module_throws_is_told_once() {
+    for thrown in [
+        "new Error('one\\ntwo')",
+        "Object.assign(new Error('renamed'), { name: 'Weird' })",
+        "{ a: 1 }",
+        "new (class Mine {})()",
+        "{ toString: () => 'mine' }",
+        "[1, 2]",
+        "() => 1",
+        "Symbol('one')",
+        "null",
+        "'text'",
+        "'x'.repeat(1e5)",
+    ] {
+        let mut setup = Setup::new(&[("server.js", &format!("throw {thrown};"))]);
+        setup.servers = 1;
+        let app = setup.start().await;
+        app.request("GET", "/", "").await.err().unwrap();
+        app.expect_log("the server was ended").await;
+        assert!(!app.logged("unhandled rejection"), "{thrown}");
+        app.stop().await;
+    }
 }
 
 async fn a_server_that_throws_what_nobody_can_look_at() {
