@@ -136,7 +136,8 @@ for (const name of ["digest", "encrypt", "sign", "verify"]) countData(name);
 
 /** The members that an algorithm has, each read once: a getter could give the platform others. */
 function members(algorithm, ...names) {
-  const copy = { name: String(algorithm.name) };
+  const { name } = algorithm;
+  const copy = name === undefined ? {} : { name: String(name) };
   for (const name of names) {
     const value = algorithm[name];
     if (value === undefined) continue;

@@ -96,6 +96,8 @@ crate::truths! {
             equal(await thrown(() => crypto.subtle.generateKey(algorithm, true, usages)), "OperationError");
         }
         equal(performance.now() - began < 2000, true);
+        const nameless = await crypto.subtle.generateKey({}, false, ["sign"]).catch((error) => error.name);
+        equal(nameless, "TypeError");
         const made = await crypto.subtle.generateKey({ name: "RSA-PSS", modulusLength: 1024, publicExponent: new Uint8Array([1, 0, 1]), hash: "SHA-256" }, true, ["sign", "verify"]);
         equal(made.publicKey.algorithm.modulusLength, 1024);
     "#;
