@@ -264,5 +264,5 @@ export function onPortFailed(number, code, message, retryAfterMs) {
   const error = code === "overloaded"
     ? new ServerlessWorkerOverloadedError(message, { retryAfterMs })
     : Object.assign(new Error(message), retryAfterMs > 0 ? { retryAfterMs } : {});
-  hear(port, new ErrorEvent("error", { error, message }));
+  hear(port, new ErrorEvent("error", { error: Object.assign(error, { code }), message }));
 }

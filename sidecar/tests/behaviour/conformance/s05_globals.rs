@@ -248,10 +248,17 @@ async fn r042_ending_while_loading_is_a_failure_to_load() {
     let worker = "console.log('evaluated'); self.terminate(); export default {};";
     let routes = r#"
         async test() { const worker = open(); return [await worker.ask("anybody?"), await worker.next()].join(); },
+        async code() {
+            const { port } = new ServerlessWorker("./worker.js");
+            const failed = new Promise((resolve) => port.onerror = resolve);
+            port.start();
+            return (await failed).error.code;
+        },
     "#;
     let app = start(routes, worker).await;
     let heard = app.text("/test").await;
     assert!(heard.contains("terminate"), "{heard}");
     assert!(app.count_logged("evaluated") <= 2, "no endless restarts");
+    assert_eq!(app.text("/code").await, "failed");
     app.stop().await;
 }

@@ -318,7 +318,7 @@ async fn r047_r048_a_full_inbox_is_an_error_event() {
             const answers = caller(port);
             let first;
             do first = await answers.next(); while (String(first).startsWith("error: "));
-            return [error instanceof ServerlessWorkerOverloadedError, error.overloaded, error.retryAfterMs > 0, first].join();
+            return [error instanceof ServerlessWorkerOverloadedError, error.overloaded, error.code, error.retryAfterMs > 0, first].join();
         },
         connections: async () => {
             const errors = [];
@@ -335,7 +335,7 @@ async fn r047_r048_a_full_inbox_is_an_error_event() {
     let mut setup = setup(routes, worker);
     setup.limits.inbox_messages = 20;
     let app = setup.start().await;
-    assert_eq!(app.text("/test").await, "true,true,true,0");
+    assert_eq!(app.text("/test").await, "true,true,overloaded,true,0");
     assert_eq!(app.text("/connections").await, "true,true,close");
     app.stop().await;
 }
