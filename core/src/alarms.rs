@@ -6,6 +6,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
 use crate::alarm::{self, Alarm, AlarmChange};
+use crate::backoff::Backoff;
 use crate::ids::{WorkerId, WorkerKey};
 
 /// Alarms due within this time are in memory; the store is read twice in it. In milliseconds.
@@ -16,6 +17,12 @@ pub const PAGE: usize = 10_000;
 pub const READ_RETRY_INTERVAL_MS: i64 = 1_000;
 /// An alarm for whose worker there was no room is delivered again after this time. In milliseconds.
 pub const POSTPONED_MS: i64 = 250;
+/// An alarm is delivered again after so long if the store fails at its worker: longer each time in a row, but soon enough
+/// for a store that answers again.
+pub const STORE_FAILS: Backoff = Backoff {
+    first_ms: POSTPONED_MS.unsigned_abs(),
+    max_ms: 4_000,
+};
 
 /// A change of a worker's alarm that was sent to the store. The numbers grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,7 +59,7 @@ pub struct Query {
 enum Phase {
     /// Waits for its time.
     Armed,
-    /// Due, and to be delivered at this time: before, there was no room for its worker.
+    /// To be delivered at this time: before, there was no room for its worker, or the store failed.
     Postponed(i64),
     /// Due, and on its way to its worker or, once that has it, with this receiver, which has not said yet what became of it.
     Delivered(Option<Receiver>),
@@ -65,6 +72,14 @@ struct Change {
     ticket: Ticket,
     change: AlarmChange,
     fate: Option<Fate>,
+}
+
+/// The store fails at a worker: its alarm waits.
+#[derive(Debug, Clone, Copy)]
+struct Wait {
+    /// In a row, one at most for each delivery.
+    failures: u32,
+    until: i64,
 }
 
 /// The reading of everything within the horizon, page by page.
@@ -87,6 +102,7 @@ pub struct Alarms {
     page: usize,
     known: HashMap<WorkerKey, (Alarm, Phase)>,
     by_time: BTreeSet<(i64, WorkerKey)>,
+    waits: HashMap<WorkerKey, Wait>,
     changes: HashMap<WorkerKey, VecDeque<Change>>,
     tickets: u64,
     pass: Option<Pass>,
@@ -112,6 +128,7 @@ impl Alarms {
             page: page.max(1),
             known: HashMap::new(),
             by_time: BTreeSet::new(),
+            waits: HashMap::new(),
             changes: HashMap::new(),
             tickets: 0,
             pass: None,
@@ -124,8 +141,26 @@ impl Alarms {
 
     fn arm(&mut self, worker: &WorkerKey, alarm: Alarm) {
         self.forget(worker);
-        self.by_time.insert((alarm.due, worker.clone()));
-        self.known.insert(worker.clone(), (alarm, Phase::Armed));
+        let wait = self.waits.get(worker).map(|wait| wait.until);
+        let (time, phase) = match wait.filter(|until| *until > alarm.due) {
+            Some(until) => (until, Phase::Postponed(until)),
+            None => (alarm.due, Phase::Armed),
+        };
+        self.by_time.insert((time, worker.clone()));
+        self.known.insert(worker.clone(), (alarm, phase));
+    }
+
+    /// The store failed at the worker: until the time that this returns it gets no alarm.
+    fn wait(&mut self, worker: &WorkerKey, now: i64) -> i64 {
+        let (failures, until) = (0, i64::MIN);
+        let new = Wait { failures, until };
+        let wait = self.waits.entry(worker.clone()).or_insert(new);
+        if wait.until <= now {
+            let delay = STORE_FAILS.delay_ms(wait.failures);
+            wait.until = now.saturating_add(i64::try_from(delay).unwrap_or(i64::MAX));
+            wait.failures += 1;
+        }
+        wait.until
     }
 
     fn forget(&mut self, worker: &WorkerKey) {
@@ -182,6 +217,15 @@ impl Alarms {
         if self.is_reading {
             self.changed_meanwhile.insert(worker.clone());
         }
+        match fate {
+            Fate::Committed => {
+                self.waits.remove(worker);
+            }
+            Fate::Unknown => {
+                self.wait(worker, now);
+            }
+            Fate::Refused => {}
+        }
         let known = self.known.get(worker).copied();
         let is_conditional = matches!(
             change,
@@ -227,7 +271,10 @@ impl Alarms {
 
     /// There was no room for the worker at `now`: what [`Alarms::take_due`] gave was not delivered. It is due again soon.
     pub fn postponed(&mut self, worker: &WorkerKey, now: i64) {
-        let until = now.saturating_add(POSTPONED_MS);
+        self.postpone(worker, now.saturating_add(POSTPONED_MS));
+    }
+
+    fn postpone(&mut self, worker: &WorkerKey, until: i64) {
         if let Some((_, phase)) = self.known.get_mut(worker)
             && matches!(phase, Phase::Delivered(_))
         {
@@ -265,6 +312,16 @@ impl Alarms {
         if matches!(self.known.get(worker), Some((_, Phase::Delivered(Some(it)))) if *it == receiver)
         {
             self.forget(worker);
+        }
+    }
+
+    /// This receiver had an alarm for the worker, and could not begin at `now` because the store failed: nobody handles it, and
+    /// nothing of the worker's failed. It is due again as [`STORE_FAILS`] says.
+    pub fn store_failed(&mut self, worker: &WorkerKey, receiver: Receiver, now: i64) {
+        if matches!(self.known.get(worker), Some((_, Phase::Delivered(Some(it)))) if *it == receiver)
+        {
+            let until = self.wait(worker, now);
+            self.postpone(worker, until);
         }
     }
 
@@ -339,6 +396,11 @@ impl Alarms {
         };
         if let Some(pass) = &mut self.pass {
             pass.is_complete = page.len() < self.page;
+            if pass.is_complete {
+                // Those that recovered without another alarm, or are another process's.
+                self.waits
+                    .retain(|_, wait| wait.until.saturating_add(HORIZON_MS) > now);
+            }
             pass.after = page.last().map(|(worker, alarm)| (alarm.due, worker.id()));
         }
         for (worker, alarm) in page {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use portside_core::alarm::{Alarm, AlarmChange};
 use portside_core::alarms::{Alarms as State, Fate, Query, Receiver, Ticket};
 use portside_core::ids::WorkerKey;
-use portside_store::Store;
+use portside_store::{Error as StoreError, Store};
 use tokio::sync::Notify;
 
 use crate::clock::now_ms;
@@ -67,6 +67,13 @@ impl Alarms {
     /// This receiver could not begin to handle the alarm that it may have: it is delivered again once it is read anew.
     pub fn turned_away(&self, worker: &WorkerKey, receiver: Receiver) {
         self.lock().turned_away(worker, receiver);
+        self.changed.notify_one();
+    }
+
+    /// This receiver could not begin to handle the alarm that it may have, because the store failed: it is delivered again
+    /// after a while.
+    pub fn store_failed(&self, worker: &WorkerKey, receiver: Receiver) {
+        self.lock().store_failed(worker, receiver, now_ms());
         self.changed.notify_one();
     }
 
@@ -134,10 +141,12 @@ async fn read(
                 .map(|due| (due.worker, due.alarm))
                 .collect(),
         ),
-        Err(error) => {
-            tracing::warn!(%error, "alarms could not be read; trying again");
+        Err(StoreError::Incompatible(error)) => {
+            tracing::warn!(error, "alarms could not be read; trying again");
             None
         }
+        // The store says it, once.
+        Err(StoreError::Database(_)) => None,
     }
 }
 

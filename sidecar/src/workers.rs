@@ -396,46 +396,41 @@ async fn start(app: Arc<App>, worker: Arc<Worker>) {
         Ok((fence, loaded)) => return run(app, worker, fence, loaded),
         Err(reason) => reason,
     };
-    // That this process has lost everything was said once.
-    let said =
-        matches!(reason, NotLoaded::NotOurs) && *app.ownership().role().borrow() == Role::Over;
-    if !said {
-        let source = Identity::Worker(worker.key.clone());
-        app.log_error(&source, reason.text());
-    }
+    let source = Identity::Worker(worker.key.clone());
     match reason {
-        // Whoever owns it now is there for the next call; nothing is wrong with the worker.
         NotLoaded::NotOurs => {
-            let failure = LinkFailure::unavailable(reason.text());
-            app.workers().turn_away(&app, &worker, &failure);
+            // That this process has lost everything was said once.
+            if *app.ownership().role().borrow() != Role::Over {
+                app.log_error(&source, NOT_OURS);
+            }
+            app.workers().not_ours(&app, &worker);
         }
-        NotLoaded::Failed(reason) => app.workers().failed(&app, &worker, &reason),
+        NotLoaded::Store(error) => {
+            // What fails for more than this worker the store says, once.
+            if matches!(error, StoreError::Incompatible(_)) {
+                app.log_error(&source, &error.to_string());
+            }
+            app.workers().store_fails(&app, &worker, &error);
+        }
     }
 }
 
-/// Why a worker's state could not be loaded.
+const NOT_OURS: &str = "this process does not own the worker";
+
+/// Why a worker's state could not be loaded. Neither is the worker's fault.
 enum NotLoaded {
     NotOurs,
-    Failed(String),
-}
-
-impl NotLoaded {
-    fn text(&self) -> &str {
-        match self {
-            Self::NotOurs => "this process does not own the worker",
-            Self::Failed(reason) => reason,
-        }
-    }
+    Store(StoreError),
 }
 
 async fn load(app: &App, worker: &Worker) -> Result<(Fence, Loaded), NotLoaded> {
     let id = worker.id;
     let settled = app.ownership().settled_fence(id);
     let fence = app.ownership().patiently(settled).await;
-    let fence = fence.map_err(|error| NotLoaded::Failed(error.to_string()))?;
+    let fence = fence.map_err(NotLoaded::Store)?;
     let fence = fence.ok_or(NotLoaded::NotOurs)?;
     let loaded = app.store().load(fence, id, LOAD_KEYS, LOAD_BYTES).await;
-    match loaded.map_err(|error| NotLoaded::Failed(error.to_string()))? {
+    match loaded.map_err(NotLoaded::Store)? {
         Some(loaded) => Ok((fence, loaded)),
         None => {
             app.ownership().lost(fence);
@@ -508,17 +503,22 @@ impl Workers {
         self.close_or_restart(app, worker);
     }
 
-    /// Turns away what waits for a worker that cannot be loaded because the store fails. What comes later waits anew.
+    /// Turns away what waits for a worker that cannot be loaded because the store fails: nothing is wrong with it, and its
+    /// alarm is delivered again before long. What comes later waits anew.
     fn store_fails(&self, app: &Arc<App>, worker: &Arc<Worker>, error: &StoreError) {
         let failure = LinkFailure::unavailable(error.to_string());
-        self.turn_away(app, worker, &failure);
+        worker.inbox.refuse_all(&failure);
+        // Not before: an alarm that came in between would be dropped, and taken for one that is being handled.
+        app.alarms().store_failed(&worker.key, worker.receiver);
+        self.close_or_restart(app, worker);
     }
 
-    /// Turns away what waits for a worker that cannot be loaded here and now: nothing is wrong with it, and its alarm is
-    /// delivered again.
-    fn turn_away(&self, app: &Arc<App>, worker: &Arc<Worker>, failure: &LinkFailure) {
-        worker.inbox.refuse_all(failure);
-        // Not before: an alarm that came in between would be dropped, and taken for one that is being handled.
+    /// Turns away what waits for a worker that this process does not own. Whoever owns it is there for the next call, and
+    /// delivers its alarm.
+    fn not_ours(&self, app: &Arc<App>, worker: &Arc<Worker>) {
+        let failure = LinkFailure::unavailable(NOT_OURS);
+        worker.inbox.refuse_all(&failure);
+        // Not before, as above.
         app.alarms().turned_away(&worker.key, worker.receiver);
         self.close_or_restart(app, worker);
     }

@@ -37,6 +37,11 @@ impl Outage {
         result
     }
 
+    #[cfg(test)]
+    pub fn is_failing(&self) -> bool {
+        self.0.lock().unwrap().is_some()
+    }
+
     fn change<T>(&self, result: &Result<T>, now: Instant) -> Option<Change> {
         let mut failing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match (result, failing.as_mut()) {

@@ -161,6 +161,71 @@ fn an_alarm_that_was_turned_away_with_its_worker_is_read_again() {
     assert_eq!(alarms.take_due(12), [(a, Alarm::at(10))]);
 }
 
+/// How long each delivery waits after the one before, while `fail` says that the store failed at it.
+fn waits(alarms: &mut Alarms, count: usize, fail: impl Fn(&mut Alarms, i64)) -> Vec<i64> {
+    let (mut now, mut waits) = (10, vec![]);
+    assert_eq!(deliver(alarms, now).len(), 1);
+    for _ in 0..count {
+        fail(alarms, now);
+        let failed = now;
+        while deliver(alarms, now).is_empty() {
+            if alarms.read(now).is_some() {
+                alarms.found(Some(vec![(worker("a"), Alarm::at(10))]), now);
+            }
+            now = alarms.next(now);
+        }
+        waits.push(now - failed);
+    }
+    waits
+}
+
+#[test]
+fn an_alarm_whose_worker_the_store_does_not_load_waits_ever_longer_and_fails_not() {
+    let (mut alarms, a) = (Alarms::default(), worker("a"));
+    commit(&mut alarms, &a, AlarmChange::Set(Alarm::at(10)), 0);
+    let fail = |alarms: &mut Alarms, now: i64| {
+        alarms.store_failed(&worker("a"), Receiver(2), now);
+        assert_eq!(alarms.take_due(now + HORIZON_MS), [], "another has it");
+        alarms.store_failed(&worker("a"), ME, now);
+        assert_eq!(alarms.instance_ended(&worker("a"), ME, now), None);
+    };
+    let waited = waits(&mut alarms, 6, fail);
+    assert_eq!(waited, [250, 500, 1_000, 2_000, 4_000, 4_000]);
+    // It recovered: the next outage is a new one.
+    commit(&mut alarms, &a, AlarmChange::Set(Alarm::at(10)), 0);
+    assert_eq!(waits(&mut alarms, 2, fail), [250, 500]);
+}
+
+#[test]
+fn an_alarm_whose_retry_may_not_be_stored_is_read_at_once_and_waits_ever_longer() {
+    let (mut alarms, a) = (Alarms::default(), worker("a"));
+    commit(&mut alarms, &a, AlarmChange::Set(Alarm::at(10)), 0);
+    let fail = |alarms: &mut Alarms, now: i64| {
+        let change = alarms.instance_ended(&worker("a"), ME, now).unwrap();
+        let retry = alarms.submitted(&worker("a"), change).unwrap();
+        let same = alarms.submitted(&worker("a"), change).unwrap();
+        alarms.settled(&worker("a"), retry, Fate::Unknown, now);
+        alarms.settled(&worker("a"), same, Fate::Unknown, now);
+        assert_eq!(alarms.next(now), now, "it is read");
+    };
+    let waited = waits(&mut alarms, 6, fail);
+    assert_eq!(waited, [250, 500, 1_000, 2_000, 4_000, 4_000]);
+}
+
+/// What is due later than that is not put off, and whoever is put off delays nobody else.
+#[test]
+fn a_failing_store_delays_no_alarm_that_is_due_later() {
+    let (mut alarms, a, b) = (Alarms::default(), worker("a"), worker("b"));
+    let set = AlarmChange::Set(Alarm::at(1_000));
+    let unknown = alarms.submitted(&a, set).unwrap();
+    alarms.settled(&a, unknown, Fate::Unknown, 0);
+    assert!(alarms.read(0).is_some());
+    let page = vec![(b.clone(), Alarm::at(0)), (a.clone(), Alarm::at(1_000))];
+    alarms.found(Some(page), 0);
+    assert_eq!(alarms.take_due(0), [(b, Alarm::at(0))]);
+    assert_eq!(alarms.take_due(1_000), [(a, Alarm::at(1_000))]);
+}
+
 #[test]
 fn what_was_read_before_a_change_is_not_believed_after_it() {
     let (mut alarms, a, b) = (Alarms::default(), worker("a"), worker("b"));
@@ -237,6 +302,7 @@ enum Chance {
     Answer(bool),
     Time(i64),
     Instance(usize),
+    StoreFails(usize),
 }
 
 fn chance() -> impl Strategy<Value = Chance> {
@@ -247,6 +313,7 @@ fn chance() -> impl Strategy<Value = Chance> {
         3 => any::<bool>().prop_map(Chance::Answer),
         3 => (0..20_000_i64).prop_map(Chance::Time),
         1 => (0..3_usize).prop_map(Chance::Instance),
+        1 => (0..3_usize).prop_map(Chance::StoreFails),
     ]
 }
 
@@ -277,8 +344,12 @@ proptest! {
                     };
                     let ticket = alarms.submitted(&keys[at], change).unwrap();
                     // Durable at once; the answer comes when it comes. What is refused by chance has no effect.
-                    let fate = if time % 7 == 3 { Fate::Refused } else { Fate::Committed };
-                    if fate == Fate::Committed {
+                    let fate = match time % 7 {
+                        3 => Fate::Refused,
+                        4 | 5 => Fate::Unknown,
+                        _ => Fate::Committed,
+                    };
+                    if fate == Fate::Committed || time % 7 == 4 {
                         stored[at] = alarm::apply(stored[at], change);
                     }
                     under_way.push((at, ticket, fate));
@@ -305,6 +376,12 @@ proptest! {
                         let ticket = alarms.submitted(&keys[at], change).unwrap();
                         under_way.push((at, ticket, Fate::Committed));
                     }
+                }
+                Chance::StoreFails(at) => {
+                    for (key, _) in deliver(&mut alarms, now) {
+                        alarms.store_failed(&key, ME, now);
+                    }
+                    alarms.store_failed(&keys[at], ME, now);
                 }
                 Chance::Settle(_) => {}
             }

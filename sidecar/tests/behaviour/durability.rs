@@ -15,6 +15,7 @@ use crate::{Case, cases};
 pub const CASES: &[Case] = cases![
     nothing_is_durable_on_top_of_a_failed_commit,
     who_waits_for_a_store_that_fails_hears_of_it,
+    a_store_that_does_not_load_a_worker_fails_only_who_asks_then,
     a_worker_answers_after_the_answer_to_its_settling_was_lost,
     a_worker_answers_when_two_settlings_of_its_shard_meet,
 ];
@@ -25,8 +26,10 @@ export default {
     const { pathname, searchParams } = new URL(request.url);
     const { port } = new ServerlessWorker("./worker.js", searchParams.get("name") ?? "a");
     return new Promise((resolve, reject) => {
+      let failed = "";
       port.onmessage = (event) => resolve(new Response(String(event.data)));
-      port.onclose = (event) => resolve(new Response(event.code));
+      if (pathname === "/error") port.onerror = ({ error }) => failed = `${error.code}: ${error.message}, then `;
+      port.onclose = (event) => resolve(new Response(failed + event.code));
       port.postMessage(pathname);
     });
   },
@@ -77,6 +80,21 @@ async fn who_waits_for_a_store_that_fails_hears_of_it() {
     assert_eq!(app.text("/stored?name=b").await, "[null,null]");
     store.set(Mode::Open);
     app.eventually("/stored", "[null,null]").await;
+    app.stop().await;
+}
+
+/// The worker is not taken for one that failed: who asks once the store answers is not turned away.
+async fn a_store_that_does_not_load_a_worker_fails_only_who_asks_then() {
+    let (app, store) = start().await;
+    store.fail_loads(usize::MAX);
+    for _ in 0..3 {
+        let unavailable = "unavailable: storage: the test fails this load, then lost";
+        assert_eq!(app.text("/error?name=b").await, unavailable);
+    }
+    // What it was sent after it was turned away is turned away as well.
+    assert!(eventually(async || app.app.awake() <= 1).await);
+    store.fail_loads(0);
+    assert_eq!(app.text("/stored?name=b").await, "[null,null]");
     app.stop().await;
 }
 

@@ -46,6 +46,8 @@ pub struct HeldStore {
     lists: AtomicUsize,
     /// Loads that are still to be refused, as if the shard were another pod's.
     refused_loads: AtomicUsize,
+    /// Loads that are still to fail.
+    failing_loads: AtomicUsize,
     /// Every commit that was asked for, in order.
     asked: Mutex<Vec<Commit>>,
     _dir: tempfile::TempDir,
@@ -64,6 +66,7 @@ impl HeldStore {
             slow_lists: watch::Sender::new(false),
             lists: AtomicUsize::new(0),
             refused_loads: AtomicUsize::new(0),
+            failing_loads: AtomicUsize::new(0),
             asked: Mutex::default(),
             _dir: dir,
         })
@@ -112,6 +115,16 @@ impl HeldStore {
     /// How many loads are still to be refused.
     pub fn loads_to_refuse(&self) -> usize {
         self.refused_loads.load(Ordering::SeqCst)
+    }
+
+    /// Fails so many loads, as on a disk with a fault.
+    pub fn fail_loads(&self, loads: usize) {
+        self.failing_loads.store(loads, Ordering::SeqCst);
+    }
+
+    /// How many loads are still to fail.
+    pub fn loads_to_fail(&self) -> usize {
+        self.failing_loads.load(Ordering::SeqCst)
     }
 
     /// The store without the gate.
@@ -219,6 +232,9 @@ impl Store for HeldStore {
     ) -> Result<Option<Loaded>> {
         if take_one(&self.refused_loads) {
             return Ok(None);
+        }
+        if take_one(&self.failing_loads) {
+            return Err(Error::Database("the test fails this load".into()));
         }
         self.inner.load(fence, worker, max_keys, max_bytes).await
     }

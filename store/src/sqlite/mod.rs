@@ -68,13 +68,24 @@ pub struct Sqlite {
     /// For reads that are short by their limits, so that no worker that wakes waits for another's long list.
     loader: Threads,
     writer: Threads,
+    /// Of writes, and of reads: these say nothing of whether the disk has room.
     outage: Outage,
+    read_outage: Outage,
     /// Keeps other processes out for as long as this store exists.
     _lock: File,
 }
 
 impl Sqlite {
-    /// A call that writes the file. Others say nothing of whether the disk has room.
+    /// A call that reads the file.
+    async fn read<T: Send + 'static>(
+        &self,
+        threads: &Threads,
+        work: impl FnOnce(&mut Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.read_outage.saw(threads.call(work).await)
+    }
+
+    /// A call that writes the file.
     async fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Connection) -> Result<T> + Send + 'static,
@@ -176,7 +187,7 @@ impl Store for Sqlite {
         const SQL: &str = "SELECT shard, epoch FROM shard WHERE pool = ?1 AND owner = ?2";
         let params = (self.pool, blob(pod));
         let work = move |connection: &mut Connection| fetch(connection, SQL, params, claimed);
-        self.loader.call(work).await
+        self.read(&self.loader, work).await
     }
 
     async fn release(&self, pod: PodId) -> Result<()> {
@@ -233,7 +244,7 @@ impl Store for Sqlite {
             }
             Ok(loading.end())
         };
-        self.loader.call(work).await
+        self.read(&self.loader, work).await
     }
 
     async fn get(
@@ -254,7 +265,7 @@ impl Store for Sqlite {
             }
             Ok(found)
         };
-        self.readers.call(work).await
+        self.read(&self.readers, work).await
     }
 
     async fn list(
@@ -283,7 +294,7 @@ impl Store for Sqlite {
             }
             Ok(listed)
         };
-        self.readers.call(work).await
+        self.read(&self.readers, work).await
     }
 
     async fn commit(&self, commits: &[Commit]) -> Result<Vec<Outcome>> {
@@ -306,7 +317,7 @@ impl Store for Sqlite {
         let params = (self.pool, shards, until, limit, after_due, after_worker.0);
         let read = |row: &Row<'_>| row.due_alarm();
         let work = move |connection: &mut Connection| fetch(connection, ALARMS, params, read);
-        self.loader.call(work).await
+        self.read(&self.loader, work).await
     }
 
     async fn count_workers(&self) -> Result<u64> {
@@ -316,7 +327,7 @@ impl Store for Sqlite {
             let mut statement = connection.prepare_cached(SQL)?;
             Ok(statement.query_row([pool], |row| row.get::<_, i64>(0))?)
         };
-        Ok(self.readers.call(count).await?.cast_unsigned())
+        Ok(self.read(&self.readers, count).await?.cast_unsigned())
     }
 
     async fn delete_all(&self, pod: PodId) -> Result<bool> {

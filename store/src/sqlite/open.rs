@@ -63,6 +63,7 @@ fn open(path: &Path, app: &str) -> Result<Sqlite> {
         loader: Threads::start("sqlite loader", path, vec![reader()?], PATIENCE)?,
         writer: Threads::start("sqlite writer", path, vec![writer], PATIENCE)?,
         outage: Outage::default(),
+        read_outage: Outage::default(),
         _lock: lock,
     })
 }

@@ -112,6 +112,21 @@ async fn long_lists_hold_up_neither_loads_nor_commits() {
     }
 }
 
+/// So that it is said once, however many workers are woken.
+#[tokio::test]
+async fn reads_that_fail_are_an_outage_which_writes_do_not_end() {
+    let fixture = Fixture::open().await;
+    let rename = |it: &mut Connection| Ok(it.execute_batch("ALTER TABLE kv RENAME TO gone")?);
+    fixture.store.writer.call(rename).await.unwrap();
+    let (store, owner) = (&fixture.store, &fixture.owner);
+    let key = worker("a");
+    let fence = owner.commit(&key, put("k", b"v")).fence;
+    let loaded = store.load(fence, key.id(), 1, 1).await;
+    assert!(loaded.is_err() && store.read_outage.is_failing());
+    assert!(store.renew(PodId(1), 1, false).await.unwrap());
+    assert!(store.read_outage.is_failing() && !store.outage.is_failing());
+}
+
 /// Only this thread's reads count, and the loader has one thread.
 #[cfg(target_os = "linux")]
 #[tokio::test]

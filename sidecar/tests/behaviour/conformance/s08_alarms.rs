@@ -1,6 +1,6 @@
 //! Section 8: scheduling.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use portside_store::Store;
 
@@ -18,6 +18,7 @@ pub const CASES: &[Case] = cases![
     r064_an_alarm_survives_the_process,
     r064_an_alarm_is_durable_with_its_turn,
     r063_an_alarm_whose_worker_was_turned_away_fires_when_it_is_owned,
+    r063_an_alarm_whose_worker_cannot_be_loaded_waits_for_the_store,
     r063_an_alarm_whose_worker_waited_in_vain_for_the_store_fires_later,
     r065_a_failed_alarm_is_retried,
     r066_an_alarm_armed_in_its_handler_stays,
@@ -205,6 +206,30 @@ async fn r063_an_alarm_whose_worker_waited_in_vain_for_the_store_fires_later() {
     assert_eq!(app.get("/w/ping").await.0, 503);
     store.set(Mode::Open);
     app.expect_log("fired, 0").await;
+    app.stop().await;
+}
+
+/// A store that fails uses up none of the alarm's retries, and is asked ever less often.
+async fn r063_an_alarm_whose_worker_cannot_be_loaded_waits_for_the_store() {
+    let user = r#"
+        export const jobs = {
+          async arm() { await setAlarm(Date.now() + 1500); return "armed"; },
+        };
+        export function alarm({ retryCount }) { console.log(`fired, ${retryCount}`); }
+    "#;
+    let store = HeldStore::new().await;
+    let mut setup = lab(user);
+    setup.store = Some(store.clone());
+    setup.limits.idle = Duration::from_millis(50);
+    let app = setup.start().await;
+    assert_eq!(app.text("/w/arm").await, "armed");
+    assert!(crate::app::eventually(async || app.app.awake() == 0).await);
+    let began = Instant::now();
+    store.fail_loads(4);
+    assert!(crate::app::eventually(async || store.loads_to_fail() == 0).await);
+    assert!(began.elapsed() > Duration::from_millis(250 + 500 + 1_000));
+    app.expect_log("fired, 0").await;
+    assert_eq!(app.count_logged("the test fails"), 0, "the store says it");
     app.stop().await;
 }
 
