@@ -91,7 +91,10 @@ pub enum FetchError {
         /// A hint for the client, in milliseconds.
         retry_after_ms: u64,
     },
-    /// Shutting down: 503.
+    /// It cannot be reached now, through no fault of its code, which has not run: 503 with `Retry-After`.
+    #[error("{0}")]
+    Unavailable(String),
+    /// Shutting down: 503 with `Retry-After`.
     #[error("the application is shutting down")]
     ShuttingDown,
 }

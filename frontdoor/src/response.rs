@@ -87,7 +87,7 @@ impl Refusal {
                 StatusCode::SERVICE_UNAVAILABLE,
                 Some(retry_after_ms.div_ceil(1000)),
             ),
-            FetchError::ShuttingDown => {
+            FetchError::Unavailable(_) | FetchError::ShuttingDown => {
                 Self::ours(StatusCode::SERVICE_UNAVAILABLE, Some(BUSY_SECONDS))
             }
         }

@@ -72,7 +72,11 @@ impl Metrics {
             },
             Err(FetchError::Failed(_)) => "failed",
             Err(FetchError::TimedOut) => "timeout",
-            Err(FetchError::Overloaded { .. } | FetchError::ShuttingDown) => "overloaded",
+            Err(
+                FetchError::Overloaded { .. }
+                | FetchError::Unavailable(_)
+                | FetchError::ShuttingDown,
+            ) => "overloaded",
         };
         self.requests.get_or_create(&Outcome { outcome }).inc();
         self.duration.observe(took.as_secs_f64());

@@ -367,12 +367,12 @@ fn ended(app: &Arc<App>, servers: &Arc<Servers>, server: &Arc<Server>, began: In
     server.inbox.forget_instance();
     // Once it is closed, another takes its place when somebody asks.
     while !server.inbox.close_if_empty() {
-        let refusal = if app.is_closing() {
-            Some("the application is shutting down".to_owned())
-        } else {
-            servers.failures.waiting()
-        };
-        let started = match refusal {
+        if app.is_closing() {
+            let closes = "the application is shutting down";
+            server.inbox.refuse_all(&Failure::unavailable(closes));
+            continue;
+        }
+        let started = match servers.failures.waiting() {
             Some(reason) => Err(reason),
             None => start(app, servers, server),
         };

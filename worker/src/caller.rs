@@ -128,9 +128,8 @@ impl Caller {
                         FailureCode::Overloaded => FetchError::Overloaded {
                             retry_after_ms: failure.retry_after_ms,
                         },
-                        FailureCode::Unavailable | FailureCode::Failed => {
-                            FetchError::Failed(failure.message)
-                        }
+                        FailureCode::Unavailable => FetchError::Unavailable(failure.message),
+                        FailureCode::Failed => FetchError::Failed(failure.message),
                     };
                     let _ = reply.send(Err(error));
                 }
@@ -243,5 +242,37 @@ impl Drop for Chunks {
                 reason: CloseReason::Closed,
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::Failure;
+
+    #[test]
+    fn who_is_refused_hears_what_kind_of_failure_it_was() {
+        let heard = |failure: &Failure| {
+            let inbox = Arc::new(Inbox::new(1, 1));
+            let request = Request {
+                method: http::Method::GET,
+                url: "http://a/".to_owned(),
+                headers: http::HeaderMap::new(),
+                body: Body::Empty,
+                websocket: false,
+            };
+            let call = Call::send(Box::new(request), &inbox);
+            let mut call = call.ok().expect("there is room");
+            inbox.refuse_all(failure);
+            call.answer.try_recv().unwrap().err().unwrap()
+        };
+        let failed = FetchError::Failed("it throws".into());
+        assert_eq!(heard(&Failure::failed("it throws")), failed);
+        let unavailable = FetchError::Unavailable("it closes".into());
+        assert_eq!(heard(&Failure::unavailable("it closes")), unavailable);
+        let overloaded = FetchError::Overloaded {
+            retry_after_ms: 1_000,
+        };
+        assert_eq!(heard(&Failure::overloaded("it is full")), overloaded);
     }
 }

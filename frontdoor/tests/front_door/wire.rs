@@ -95,6 +95,7 @@ async fn failures_have_their_statuses_and_say_nothing_more() {
             "full" => FetchError::Overloaded {
                 retry_after_ms: 1500,
             },
+            "away" => FetchError::Unavailable("secret detail".into()),
             _ => FetchError::ShuttingDown,
         })
     };
@@ -103,6 +104,7 @@ async fn failures_have_their_statuses_and_say_nothing_more() {
         ("failed", 500, "Internal Server Error", None),
         ("slow", 504, "Gateway Timeout", None),
         ("full", 503, "Service Unavailable", Some("2")),
+        ("away", 503, "Service Unavailable", Some("1")),
         ("ending", 503, "Service Unavailable", Some("1")),
     ] {
         let reply = server
