@@ -1,4 +1,5 @@
-//! The hot statements find their rows by index, whatever the tables held when they were planned.
+//! The hot statements find their rows by index, whatever the tables held when they were planned, and read no more of them
+//! than they need.
 
 use sqlx::{AssertSqlSafe, Executor, Row};
 
@@ -71,4 +72,38 @@ async fn hot_statements_use_indexes_before_and_after_there_is_data() {
     assert_indexed(&store, "filled").await;
     store.writers.execute("ANALYZE").await.unwrap();
     assert_indexed(&store, "analyzed").await;
+}
+
+/// The sizes of values are known without them: of those that are large a wake reads what it takes, and no more.
+#[tokio::test]
+async fn a_load_reads_no_values_beyond_its_limit() {
+    let server = PostgresServer::start();
+    let store = Postgres::open(&server.database().await, "sizes")
+        .await
+        .unwrap();
+    // Not compressible, and so in more than a hundred blocks each.
+    let fill = "INSERT INTO portside.shard VALUES (1, 7, md5('me')::uuid, 1, 0) ON CONFLICT (pool, shard)
+            DO UPDATE SET owner = excluded.owner, epoch = excluded.epoch;
+        INSERT INTO portside.kv
+            SELECT 1, 7, md5('a')::uuid, convert_to('key' || i, 'UTF8'),
+                (SELECT string_agg(decode(md5((i * 1000000 + j)::text), 'hex'), '') FROM generate_series(1, 65536) j)
+            FROM generate_series(10, 39) i";
+    store.writers.execute(fill).await.unwrap();
+    let mut session = store.readers.acquire().await.unwrap();
+    let prepare = format!("PREPARE sized AS {LOAD}");
+    session.execute(AssertSqlSafe(prepare)).await.unwrap();
+    // What is returned is read later: of the values themselves this counts those that it looked into.
+    let explain = "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON)
+        EXECUTE sized(1, 7, md5('me')::uuid, 1, md5('a')::uuid, 1024, 1500000)";
+    let plan: String = {
+        let row = session.fetch_one(explain).await.unwrap();
+        row.get_unchecked(0)
+    };
+    let number = |name: &str| -> u64 {
+        let (_, rest) = plan.split_once(&format!("\"{name}\": ")).unwrap();
+        rest.split([',', '\n']).next().unwrap().parse().unwrap()
+    };
+    assert_eq!(number("Actual Rows"), 2, "{plan}");
+    let blocks = number("Shared Hit Blocks") + number("Shared Read Blocks");
+    assert!(blocks < 100, "{blocks} blocks: {plan}");
 }
