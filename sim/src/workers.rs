@@ -21,7 +21,6 @@ use crate::lanes::{Fate, Ticket};
 use crate::network::{MS, Network, Time};
 use crate::pod::{LANES, Pod};
 use crate::running::{Parts, Running};
-use crate::world::Happening;
 
 /// Ends and deliveries happen one after the other here: one receiver tells them apart.
 const RECEIVER: Receiver = Receiver(0);
@@ -186,9 +185,13 @@ impl Pod {
                 self.step(net, Event::Refused(fence));
                 self.not_ours(key);
             }
-            (None, _) => {
-                self.workers[key].phase = Phase::Starting;
-                net.after(20 * MS, Happening::Wakes(self.who, 0));
+            (None, inbox) => {
+                if let Some(inbox) = inbox {
+                    inbox.refuse_all(&Failure::unavailable("the store fails"));
+                }
+                let now = Self::now_ms(net);
+                self.alarms.store_failed(&self.keys[key], RECEIVER, now);
+                self.close_or_restart(key);
             }
         }
     }
