@@ -132,17 +132,17 @@ async fn a_worker_answers_when_two_settlings_of_its_shard_meet() {
         .unwrap();
     // The winner's answer is under way when a neighbour is to be loaded, whose epoch is over by then.
     store.hold_advances(true);
+    let epoch = async || {
+        let pods = store.observe().await.unwrap();
+        let owned = store.owned(pods[0].pod).await.unwrap();
+        owned
+            .into_iter()
+            .find(|(of, _)| *of == shard("a"))
+            .unwrap()
+            .1
+    };
+    let before = epoch().await;
     let meet = async {
-        let epoch = async || {
-            let pods = store.observe().await.unwrap();
-            let owned = store.owned(pods[0].pod).await.unwrap();
-            owned
-                .into_iter()
-                .find(|(of, _)| *of == shard("a"))
-                .unwrap()
-                .1
-        };
-        let before = epoch().await;
         let moved = eventually(async || epoch().await > before).await;
         assert!(moved, "the shard was not moved on");
         let path = format!("/stored?name={neighbour}");
