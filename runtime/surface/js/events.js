@@ -6,6 +6,7 @@ const { op_now } = core.ops;
 const {
   ArrayPrototypeIncludes,
   ArrayPrototypeIndexOf,
+  ArrayPrototypePush,
   ArrayPrototypeSlice,
   ArrayPrototypeSplice,
   FunctionPrototypeCall,
@@ -13,7 +14,7 @@ const {
   TypeError,
 } = primordials;
 
-const { Event, eventTargetData, reportException, setTarget } = core.loadExtScript("ext:deno_web/02_event.js");
+const { Event, eventTargetData, reportException, setEventTargetData, setTarget } = core.loadExtScript("ext:deno_web/02_event.js");
 
 /** The symbol of an own property of deno_web's. */
 export function symbolOf(object, description) {
@@ -117,6 +118,46 @@ function remove(list, listener) {
     report(error);
   }
   listener.signal = listener.abortListener = undefined;
+}
+
+/** What an event handler attribute has among the listeners, at the place where it was first set. */
+class Handler {
+  constructor(handler) {
+    this.handler = handler;
+  }
+
+  handleEvent(event) {
+    if (typeof this.handler === "function") FunctionPrototypeCall(this.handler, event.currentTarget, event);
+  }
+}
+
+/** Defines an event handler attribute, `on` and the type, as HTML has it; `started` is called when one is first set. */
+export function defineHandler(prototype, type, started) {
+  const kept = Symbol(type);
+  Object.defineProperty(prototype, `on${type}`, {
+    get() {
+      return this[kept]?.handler ?? null;
+    },
+    set(given) {
+      const handler = typeof given === "function" || typeof given === "object" ? given : null;
+      const known = this[kept];
+      if (known !== undefined) {
+        known.handler = handler;
+      } else if (handler !== null) {
+        listen(this, type, this[kept] = new Handler(handler));
+        started?.(this);
+      }
+    },
+    configurable: true,
+    enumerable: true,
+  });
+}
+
+function listen(target, type, callback) {
+  if (target[eventTargetData] === undefined) setEventTargetData(target);
+  const { listeners } = target[eventTargetData];
+  const options = { capture: false, once: false, passive: false };
+  ArrayPrototypePush(listeners[type] ??= [], { callback, options, signal: undefined, abortListener: undefined });
 }
 
 // deno_web's events do not know when they were made. This property is set when they are made, and hardly read.

@@ -1,13 +1,13 @@
 // ServerlessWorker and its ports.
 import { core } from "ext:core/mod.js";
 import { deserialize, refuseClones, serialize } from "ext:portside/clones.js";
-import { dispatch } from "ext:portside/events.js";
+import { defineHandler, dispatch } from "ext:portside/events.js";
 import { has, logError, logWarning, run } from "ext:portside/handlers.js";
 import { currentRequest, requestNumber } from "ext:portside/context.js";
 const { op_port_close, op_port_let_go, op_port_open, op_port_post, op_port_settled, op_port_start, op_worker_script } = core
   .ops;
 
-const { CloseEvent, defineEventHandler, ErrorEvent, Event, EventTarget, listenerCount, MessageEvent } = core
+const { CloseEvent, ErrorEvent, Event, EventTarget, listenerCount, MessageEvent } = core
   .loadExtScript(
   "ext:deno_web/02_event.js",
 );
@@ -138,10 +138,10 @@ export class ServerlessWorkerPort extends EventTarget {
     }
   }
 }
-defineEventHandler(ServerlessWorkerPort.prototype, "message", (port) => port.start());
-defineEventHandler(ServerlessWorkerPort.prototype, "close");
-defineEventHandler(ServerlessWorkerPort.prototype, "error");
-defineEventHandler(ServerlessWorkerPort.prototype, "messageerror");
+defineHandler(ServerlessWorkerPort.prototype, "message", (port) => port.start());
+defineHandler(ServerlessWorkerPort.prototype, "close");
+defineHandler(ServerlessWorkerPort.prototype, "error");
+defineHandler(ServerlessWorkerPort.prototype, "messageerror");
 
 const { ended, hear } = ServerlessWorkerPort;
 delete ServerlessWorkerPort.ended;

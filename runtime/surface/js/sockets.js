@@ -2,10 +2,10 @@
 import { core } from "ext:core/mod.js";
 import { blobBytes } from "ext:portside/blobs.js";
 import { currentRequest } from "ext:portside/context.js";
-import { dispatch } from "ext:portside/events.js";
+import { defineHandler, dispatch } from "ext:portside/events.js";
 const { op_socket_binary, op_socket_check, op_socket_close, op_socket_end, op_socket_text, op_socket_waiting } = core.ops;
 
-const { CloseEvent, defineEventHandler, EventTarget, MessageEvent } = core.loadExtScript("ext:deno_web/02_event.js");
+const { CloseEvent, EventTarget, MessageEvent } = core.loadExtScript("ext:deno_web/02_event.js");
 const { Blob } = core.loadExtScript("ext:deno_web/09_file.js");
 const { DOMException } = core.loadExtScript("ext:deno_web/01_dom_exception.js");
 
@@ -223,9 +223,9 @@ for (const name of ["READY_STATE_CONNECTING", "READY_STATE_OPEN", "READY_STATE_C
   Object.defineProperty(PairedWebSocket, name, { value, enumerable: true });
 }
 Object.defineProperty(PairedWebSocket, "name", { value: "WebSocket" });
-defineEventHandler(PairedWebSocket.prototype, "message");
-defineEventHandler(PairedWebSocket.prototype, "close");
-defineEventHandler(PairedWebSocket.prototype, "error");
+defineHandler(PairedWebSocket.prototype, "message");
+defineHandler(PairedWebSocket.prototype, "close");
+defineHandler(PairedWebSocket.prototype, "error");
 
 const { bind, isFree, hear, hearClose, join } = PairedWebSocket;
 for (const name of ["bind", "isFree", "hear", "hearClose", "join"]) delete PairedWebSocket[name];

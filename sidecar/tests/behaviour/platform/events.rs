@@ -53,6 +53,39 @@ crate::truths! {
         }), "a,true,true,true");
     "#;
 
+    a_handler_has_its_place_among_the_listeners: r#"
+        const { 0: one, 1: two } = new WebSocketPair();
+        one.accept();
+        two.accept();
+        let heard;
+        const said = async () => {
+            heard = [];
+            one.send("x");
+            await new Promise((resolve) => setTimeout(resolve));
+            return heard.join();
+        };
+        equal(two.onmessage, null);
+        two.onmessage = null;
+        two.addEventListener("message", () => heard.push("a"));
+        two.onmessage = function (event) { heard.push(this === two && event.data); };
+        two.addEventListener("message", () => heard.push("b"));
+        equal(await said(), "a,x,b");
+        const another = () => heard.push("another");
+        two.onmessage = another;
+        equal([await said(), two.onmessage === another, one.onmessage], ["a,another,b", true, null]);
+        for (const none of [null, undefined, 1, "text"]) {
+            two.onmessage = none;
+            equal([await said(), two.onmessage], ["a,b", null]);
+        }
+        const object = { handleEvent: () => heard.push("not called") };
+        two.onmessage = object;
+        equal([await said(), two.onmessage === object], ["a,b", true]);
+        two.onmessage = another;
+        equal(await said(), "a,another,b");
+        two.onmessage = () => { throw new Error("thrown"); };
+        equal(await said(), "a,b");
+    "#;
+
     no_listener_keeps_others_from_hearing: r#"
         const reported = [];
         addEventListener("error", ({ message }) => reported.push(message));
