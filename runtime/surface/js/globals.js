@@ -6,6 +6,7 @@ import "ext:portside/crypto.js";
 import { registerErrors } from "ext:portside/errors.js";
 import { EventSource } from "ext:portside/eventsource.js";
 import "ext:portside/formdata.js";
+import { logError, logRejection } from "ext:portside/handlers.js";
 import { Response } from "ext:portside/http.js";
 import { requestNumber } from "ext:portside/context.js";
 import { limitWebAssembly } from "ext:portside/wasm.js";
@@ -135,7 +136,7 @@ function startWebAssembly() {
 }
 
 /** What each isolate needs once, after the snapshot was loaded. */
-export function startGlobals(logUncaught) {
+export function startGlobals() {
   if (typeof WebAssembly !== "undefined") startWebAssembly(); // it is not there while the snapshot is made
   event.setEventTargetData(globalThis);
   event.saveGlobalThisReference(globalThis);
@@ -143,7 +144,7 @@ export function startGlobals(logUncaught) {
   // Errors that event listeners and timers let out are logged and disregarded.
   globalThis.addEventListener("error", (uncaught) => {
     uncaught.preventDefault();
-    logUncaught("uncaught error", uncaught.error);
+    logError("uncaught error", uncaught.error);
   });
   core.setUnhandledPromiseRejectionHandler((promise, reason) => {
     const rejection = new event.PromiseRejectionEvent("unhandledrejection", {
@@ -152,7 +153,7 @@ export function startGlobals(logUncaught) {
       cancelable: true,
     });
     globalThis.dispatchEvent(rejection);
-    if (!rejection.defaultPrevented) logUncaught("unhandled rejection", reason);
+    if (!rejection.defaultPrevented) logRejection(reason);
     return true;
   });
   core.setHandledPromiseRejectionHandler(() => {});

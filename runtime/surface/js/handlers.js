@@ -9,9 +9,12 @@ const WARNING = 2;
 
 /** Logs what nobody caught, with its stack. */
 export function logError(context, error) {
-  // That of a module's evaluation is told as why it could not be loaded.
-  if (context === "unhandled rejection") op_log_rejection(error, describe(error), requestNumber());
-  else op_log(`${context}: ${describe(error)}`, ERROR, requestNumber());
+  op_log(`${context}: ${describe(error)}`, ERROR, requestNumber());
+}
+
+/** The same for a rejection, but for that of a module's evaluation: it is told as why that could not be loaded. */
+export function logRejection(reason) {
+  op_log_rejection(reason, describe(reason), requestNumber());
 }
 
 export function logWarning(text) {

@@ -6,7 +6,6 @@ import "ext:portside/blobs.js";
 import "ext:portside/mended.js";
 import { core } from "ext:core/mod.js";
 import { defineGlobals, startGlobals } from "ext:portside/globals.js";
-import { logError } from "ext:portside/handlers.js";
 import { onFetch, onFetchAborted } from "ext:portside/http.js";
 import { terminate, waitUntil } from "ext:portside/lifecycle.js";
 import {
@@ -49,7 +48,7 @@ function defineWorkerSurface(name) {
 // Called by the engine, which then holds the only way in: the functions it dispatches events with.
 globalThis.portsideStart = () => {
   delete globalThis.portsideStart;
-  startGlobals(logError);
+  startGlobals();
   defineSurface();
   const name = op_worker_name();
   if (name !== null && name !== undefined) defineWorkerSurface(name);
