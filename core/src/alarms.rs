@@ -283,6 +283,12 @@ impl Alarms {
         }
     }
 
+    /// Whether this receiver has an alarm for the worker to handle.
+    fn is_with(&self, worker: &WorkerKey, receiver: Receiver) -> bool {
+        let known = self.known.get(worker);
+        known.is_some_and(|(_, phase)| *phase == Phase::Delivered(Some(receiver)))
+    }
+
     /// The worker's instance ended at `now`. If this receiver had an alarm for it to handle, that delivery failed: says how
     /// to store that.
     pub fn instance_ended(
@@ -309,8 +315,7 @@ impl Alarms {
     /// This receiver had an alarm for the worker, and could not begin: nobody handles it, and nothing failed. It is read anew,
     /// at once if shards are gained, and when everything is otherwise.
     pub fn turned_away(&mut self, worker: &WorkerKey, receiver: Receiver) {
-        if matches!(self.known.get(worker), Some((_, Phase::Delivered(Some(it)))) if *it == receiver)
-        {
+        if self.is_with(worker, receiver) {
             self.forget(worker);
         }
     }
@@ -318,8 +323,7 @@ impl Alarms {
     /// This receiver had an alarm for the worker, and could not begin at `now` because the store failed: nobody handles it, and
     /// nothing of the worker's failed. It is due again as [`STORE_FAILS`] says.
     pub fn store_failed(&mut self, worker: &WorkerKey, receiver: Receiver, now: i64) {
-        if matches!(self.known.get(worker), Some((_, Phase::Delivered(Some(it)))) if *it == receiver)
-        {
+        if self.is_with(worker, receiver) {
             let until = self.wait(worker, now);
             self.postpone(worker, until);
         }

@@ -23,6 +23,7 @@ use portside_worker::link::{Failure as LinkFailure, Opening, Receive, Rejected};
 use portside_worker::storage::Storage;
 use tokio::sync::Notify;
 
+use crate::alarms::Alarms;
 use crate::app::App;
 use crate::crashes::Crashes;
 use crate::ledger::WorkerLedger;
@@ -506,20 +507,28 @@ impl Workers {
     /// Turns away what waits for a worker that cannot be loaded because the store fails: nothing is wrong with it, and its
     /// alarm is delivered again before long. What comes later waits anew.
     fn store_fails(&self, app: &Arc<App>, worker: &Arc<Worker>, error: &StoreError) {
-        let failure = LinkFailure::unavailable(error.to_string());
-        worker.inbox.refuse_all(&failure);
-        // Not before: an alarm that came in between would be dropped, and taken for one that is being handled.
-        app.alarms().store_failed(&worker.key, worker.receiver);
-        self.close_or_restart(app, worker);
+        let again = |alarms: &Alarms| alarms.store_failed(&worker.key, worker.receiver);
+        self.turn_away(app, worker, error.to_string(), again);
     }
 
     /// Turns away what waits for a worker that this process does not own. Whoever owns it is there for the next call, and
     /// delivers its alarm.
     fn not_ours(&self, app: &Arc<App>, worker: &Arc<Worker>) {
-        let failure = LinkFailure::unavailable(NOT_OURS);
-        worker.inbox.refuse_all(&failure);
-        // Not before, as above.
-        app.alarms().turned_away(&worker.key, worker.receiver);
+        let again = |alarms: &Alarms| alarms.turned_away(&worker.key, worker.receiver);
+        self.turn_away(app, worker, NOT_OURS.to_owned(), again);
+    }
+
+    /// Tells all that waits for a worker that it cannot be had for this reason; `again` sees to its alarm.
+    fn turn_away(
+        &self,
+        app: &Arc<App>,
+        worker: &Arc<Worker>,
+        reason: String,
+        again: impl FnOnce(&Alarms),
+    ) {
+        worker.inbox.refuse_all(&LinkFailure::unavailable(reason));
+        // Not before: an alarm that came in between would be dropped, and taken for one that is being handled.
+        again(app.alarms());
         self.close_or_restart(app, worker);
     }
 
