@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use deno_core::v8;
 
@@ -23,11 +23,7 @@ pub struct Code {
 impl Code {
     /// That of a module, if it is known.
     pub fn of(&self, url: &str) -> Option<Arc<[u8]>> {
-        let modules = self.modules.lock();
-        modules
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(url)
-            .cloned()
+        self.lock().get(url).cloned()
     }
 
     /// Whether an instance that has run so many events, and may run more, shall give what is compiled in it.
@@ -39,14 +35,12 @@ impl Code {
 
     /// V8 did not take the code of this module.
     pub fn forget(&self, url: &str) {
-        let mut modules = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
-        modules.remove(url);
+        self.lock().remove(url);
     }
 
     /// Bytes of all of it.
     pub fn size(&self) -> usize {
-        let modules = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
-        modules.values().map(|code| code.len()).sum()
+        self.lock().values().map(|code| code.len()).sum()
     }
 
     /// Keeps what is compiled of these modules, URL and source, in the isolate of `scope`.
@@ -58,7 +52,11 @@ impl Code {
         let compiled: Modules = modules
             .filter_map(|(url, source)| Some((url.to_owned(), compiled(scope, url, &source)?)))
             .collect();
-        *self.modules.lock().unwrap_or_else(PoisonError::into_inner) = compiled;
+        *self.lock() = compiled;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Modules> {
+        self.modules.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
