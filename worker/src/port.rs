@@ -91,29 +91,19 @@ impl Port {
         self.take_held().map(Held::take).collect()
     }
 
-    /// The `connect` handler has settled; whether the application hears a close by then. Gives the close that is heard now,
-    /// whatever was said before it: some want to know who is there, not what they say.
-    pub fn settle(&mut self, hears_close: bool) -> Option<Incoming> {
-        if self.listener != Listener::Expected {
-            return None;
+    /// The `connect` handler has settled.
+    pub fn settle(&mut self) {
+        if self.listener == Listener::Expected {
+            self.listener = Listener::Missing;
         }
-        self.listener = Listener::Missing;
-        (hears_close && self.is_closed())
-            .then(|| self.let_go())
-            .flatten()
-    }
-
-    /// Whether the close is here, behind messages that nobody has listened to.
-    fn is_closed(&self) -> bool {
-        let last = self.held.back().and_then(Held::incoming);
-        matches!(last, Some(Incoming::Closed { .. }))
     }
 
     /// Whether the other side is gone, and nobody has listened to what it said before, nor is a `connect` handler about to.
     /// Such a port keeps no instance awake.
     #[must_use]
     pub fn is_left(&self) -> bool {
-        self.listener == Listener::Missing && self.is_closed()
+        let last = self.held.back().and_then(Held::incoming);
+        self.listener == Listener::Missing && matches!(last, Some(Incoming::Closed { .. }))
     }
 
     /// Drops the messages that nobody has listened to; gives the close after them.
@@ -207,12 +197,13 @@ impl Instance {
         }
     }
 
-    /// The `connect` handler of a port has settled; whether the application hears its close by then.
-    pub fn port_settled(&mut self, port: LinkId, hears_close: bool) {
+    /// The `connect` handler of a port has settled. Returns whether the port is left: who listens for its close alone is to
+    /// [let go](Self::let_port_go) of it.
+    pub fn port_settled(&mut self, port: LinkId) -> bool {
         if let Some(open) = self.ports.get_mut(&port) {
-            self.replay.extend(open.settle(hears_close));
-            self.look_whether_left(port);
+            open.settle();
         }
+        self.look_whether_left(port)
     }
 
     /// Drops the messages of a port that is left: its close is heard.
@@ -313,7 +304,7 @@ mod tests {
     fn a_close_follows_the_messages_before_it_whoever_listens_when() {
         let (mut port, inbox) = (port(), inbox());
         assert!(port.admit(message(&port), &inbox).is_none());
-        assert!(port.settle(false).is_none());
+        port.settle();
         assert!(port.admit(close(&port), &inbox).is_none());
         let heard = port.start();
         assert!(matches!(heard[0], Incoming::Frame { .. }));
@@ -324,7 +315,8 @@ mod tests {
     fn who_hears_the_close_alone_hears_it_at_once() {
         let (mut port, inbox) = (self::port(), inbox());
         assert!(port.admit(message(&port), &inbox).is_none());
-        assert!(port.settle(true).is_none(), "it is open");
+        port.settle();
+        assert!(!port.is_left(), "it is open");
         assert!(port.admit(close(&port), &inbox).is_none());
         assert!(port.is_left(), "it can be let go of");
         assert!(matches!(port.let_go(), Some(Incoming::Closed { .. })));
@@ -333,14 +325,16 @@ mod tests {
         let mut port = self::port();
         assert!(port.admit(message(&port), &inbox).is_none());
         assert!(port.admit(close(&port), &inbox).is_none());
-        assert!(matches!(port.settle(true), Some(Incoming::Closed { .. })));
+        port.settle();
+        assert!(port.is_left(), "it can be let go of");
+        assert!(matches!(port.let_go(), Some(Incoming::Closed { .. })));
     }
 
     #[test]
     fn a_close_without_messages_before_it_waits_for_nobody() {
         let (mut port, inbox) = (port(), inbox());
         assert!(port.admit(close(&port), &inbox).is_some());
-        assert!(port.settle(false).is_none());
+        port.settle();
         assert!(port.admit(close(&port), &inbox).is_some());
     }
 
@@ -350,7 +344,7 @@ mod tests {
         assert!(port.admit(message(&port), &inbox).is_none());
         assert!(port.admit(close(&port), &inbox).is_none());
         assert!(!port.is_left(), "connect may be about to listen");
-        assert!(port.settle(false).is_none());
+        port.settle();
         assert!(port.is_left());
         assert!(port.let_go().is_some());
         assert_eq!(port.end.credit.messages(), 0);

@@ -444,7 +444,7 @@ fn who_is_not_owned_any_more_is_told_apart_from_who_was_refused() {
 /// Its `connect` handlers settle without having listened.
 fn deaf(instance: &Shared, event: Delivered) -> Result<(), String> {
     if let Delivered::Connected { port } = event {
-        instance.borrow_mut().port_settled(port, false);
+        instance.borrow_mut().port_settled(port);
     }
     Ok(())
 }
@@ -470,7 +470,7 @@ fn only_so_many_ports_that_are_left_are_kept_and_the_others_hear_of_their_close(
         match event {
             Delivered::Connected { port } => {
                 ports.push(port);
-                instance.borrow_mut().port_settled(port, false);
+                instance.borrow_mut().port_settled(port);
             }
             Delivered::PortClosed { port, .. } => {
                 let number = ports.iter().position(|known| *known == port);

@@ -217,15 +217,19 @@ export function onConnect(handlers, number) {
   const port = ServerlessWorkerPort[make](number);
   const connectable = has("connect()", handlers, "connect");
   if (connectable) {
-    const settled = () => op_port_settled(number, listenerCount(port, "close") > 0);
-    run("connect()", handlers, "connect", new ConnectEvent(port)).then(settled);
+    run("connect()", handlers, "connect", new ConnectEvent(port)).then(() => settled(number));
     return;
   }
-  op_port_settled(number, false);
+  settled(number);
   if (connectable === false && !warnedOfConnect) {
     warnedOfConnect = true;
     logWarning("a connection was made, but the worker's default export has no connect() handler");
   }
+}
+
+/** The connect handler of a port has settled. */
+function settled(number) {
+  if (op_port_settled(number)) onPortLeft(number);
 }
 
 /** A message arrived. */

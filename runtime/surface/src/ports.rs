@@ -67,11 +67,11 @@ pub(crate) fn op_port_start(state: &mut OpState, #[number] port: u64) {
     instance.start_port(LinkId(port));
 }
 
-/// The `connect` handler of a port has settled; whether anybody listens for its close by then.
+/// The `connect` handler of a port has settled; returns whether the port is left.
 #[op2(fast)]
-pub(crate) fn op_port_settled(state: &mut OpState, #[number] port: u64, hears_close: bool) {
+pub(crate) fn op_port_settled(state: &mut OpState, #[number] port: u64) -> bool {
     let mut instance = state.borrow::<Shared>().borrow_mut();
-    instance.port_settled(LinkId(port), hears_close);
+    instance.port_settled(LinkId(port))
 }
 
 /// Drops what a port was sent and nobody listened to: its close, which came behind that, is heard.
