@@ -1,12 +1,13 @@
 // A list that is never kept in memory. Each entry has two keys of its own, written in a transaction that also deletes the mark of
 // the entry before. In the order of keys there are more before them than a wake loads: all of it is read from the store.
+import { answer, instance } from "./answer.js";
+
 const VERSION = 1;
 // What is wrong with this application, for the lab to see whether it notices.
 const LIE = "";
 // A wake loads 1024 keys, and as many are written at a time as one call takes.
 const PADDING = 1100, KEYS_PER_PUT = 100;
 
-const instance = crypto.randomUUID().slice(0, 8);
 const key = (kind, index) => `${kind}/${String(index).padStart(6, "0")}`;
 
 if ((await storage.get("length")) === undefined) {
@@ -46,13 +47,5 @@ async function perform({ operation, value }) {
 }
 
 export default {
-  connect({ ports: [port] }) {
-    port.onmessage = async ({ data }) => {
-      try {
-        port.postMessage({ id: data.id, instance, ...(await perform(data)) });
-      } catch (error) {
-        port.postMessage({ id: data.id, instance, error: String(error) });
-      }
-    };
-  },
+  connect: (event) => answer(event, perform),
 };

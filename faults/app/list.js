@@ -1,10 +1,11 @@
 // A list of values, kept twice, under two keys that are always written in one turn. Each entry says which instance
 // appended it.
+import { answer, instance } from "./answer.js";
+
 const VERSION = 1;
 // What is wrong with this application, for the lab to see whether it notices.
 const LIE = "";
 
-const instance = crypto.randomUUID().slice(0, 8);
 const KEYS = ["first", "second", "pending", "sets", "fired"];
 const stored = await storage.get(KEYS);
 const first = stored.get("first") ?? [];
@@ -100,15 +101,7 @@ async function perform({ operation, value, after, spins, memory, from }) {
 }
 
 export default {
-  connect({ ports: [port] }) {
-    port.onmessage = async ({ data }) => {
-      try {
-        port.postMessage({ id: data.id, instance, ...(await perform(data)) });
-      } catch (error) {
-        port.postMessage({ id: data.id, instance, error: String(error) });
-      }
-    };
-  },
+  connect: (event) => answer(event, perform),
   alarm({ isRetry, scheduledTime }) {
     if (!isRetry && pending.some(({ spins }) => spins)) half(pending[0].value);
     fired.push([scheduledTime, isRetry]);

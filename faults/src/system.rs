@@ -84,7 +84,8 @@ pub trait System {
 }
 
 /// The application's files, as text of the lab's program: it needs no source tree.
-const APP: [(&str, &str); 5] = [
+const APP: [(&str, &str); 6] = [
+    ("answer.js", include_str!("../app/answer.js")),
     ("class.yaml", include_str!("../app/class.yaml")),
     ("server.js", include_str!("../app/server.js")),
     ("book.js", include_str!("../app/book.js")),
