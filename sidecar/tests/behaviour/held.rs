@@ -12,7 +12,8 @@ use portside_core::write::Value;
 use portside_store::{Commit, DueAlarm, Error, Loaded, Outcome, Result, Store};
 use tokio::sync::watch;
 
-use crate::app::{eventually, open};
+use crate::app::{Setup, TestApp, eventually, open};
+use crate::lab::lab;
 
 /// What happens to commits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +52,16 @@ pub struct HeldStore {
     /// Every commit that was asked for, in order.
     asked: Mutex<Vec<Commit>>,
     _dir: tempfile::TempDir,
+}
+
+/// An application whose workers do the jobs of `user`, on a store that is held up.
+pub async fn start_held(user: &str) -> (TestApp, Arc<HeldStore>) {
+    let store = HeldStore::new().await;
+    let setup = Setup {
+        store: Some(store.clone()),
+        ..lab(user)
+    };
+    (setup.start().await, store)
 }
 
 impl HeldStore {

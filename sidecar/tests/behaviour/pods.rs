@@ -317,14 +317,20 @@ async fn of_two_pods_that_each_have_a_part_one_becomes_active() {
     }
 }
 
-async fn what_a_standby_evaluates_may_wait_for_workers() {
-    let dir = tempfile::tempdir().unwrap();
+/// A pod that is active, and a standby whose server asked a worker when it was tried out.
+async fn with_a_standby_that_asks(dir: &tempfile::TempDir) -> (Running, Running) {
     let store = open(dir.path()).await;
     let first = pod(&store, SERVER).await;
     first.becomes(State::Active).await;
     let asks = format!("{SERVER}\nawait ask('add');");
     let second = pod(&store, &asks).await;
     assert_eq!(second.pod.app().try_out().await, Ok(()));
+    (first, second)
+}
+
+async fn what_a_standby_evaluates_may_wait_for_workers() {
+    let dir = tempfile::tempdir().unwrap();
+    let (first, second) = with_a_standby_that_asks(&dir).await;
     assert_eq!(second.state(), State::Standby);
     first.leave().await;
     second.becomes(State::Active).await;
@@ -335,12 +341,7 @@ async fn what_a_standby_evaluates_may_wait_for_workers() {
 /// Not even for what its trial has asked a worker, which never began.
 async fn a_standby_that_leaves_waits_for_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path()).await;
-    let first = pod(&store, SERVER).await;
-    first.becomes(State::Active).await;
-    let asks = format!("{SERVER}\nawait ask('add');");
-    let second = pod(&store, &asks).await;
-    assert_eq!(second.pod.app().try_out().await, Ok(()));
+    let (first, second) = with_a_standby_that_asks(&dir).await;
     assert_eq!(second.pod.app().awake(), 1, "it waits for the shards");
     let app = second.pod.app();
     let left = tokio::time::timeout(Duration::from_secs(5), app.shut_down()).await;

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use portside_store::Store;
 
-use crate::app::{Setup, TestApp};
-use crate::held::{HeldStore, Mode};
+use crate::app::Setup;
+use crate::held::{HeldStore, Mode, start_held};
 use crate::lab::{is_replaced, lab, recovers};
 use crate::{Case, cases};
 
@@ -123,12 +123,7 @@ async fn r064_an_alarm_survives_a_restart() {
 }
 
 async fn r064_an_alarm_survives_the_process() {
-    let store = HeldStore::new().await;
-    let setup = Setup {
-        store: Some(store.clone()),
-        ..lab(COUNTER)
-    };
-    let app = setup.start().await;
+    let (app, store) = start_held(COUNTER).await;
     assert_eq!(app.text("/w/arm?1000").await, "armed");
     store.set(Mode::Dead);
     let setup = Setup {
@@ -149,12 +144,7 @@ async fn r064_an_alarm_is_durable_with_its_turn() {
         };
         export function alarm() { console.log("fired"); }
     "#;
-    let store = HeldStore::new().await;
-    let setup = Setup {
-        store: Some(store.clone()),
-        ..lab(user)
-    };
-    let app = setup.start().await;
+    let (app, store) = start_held(user).await;
     store.set(Mode::Failing);
     assert_eq!(app.get("/w/turn").await.0, 503);
     store.set(Mode::Open);
@@ -192,12 +182,7 @@ async fn r063_an_alarm_whose_worker_waited_in_vain_for_the_store_fires_later() {
         };
         export function alarm({ retryCount }) { console.log(`fired, ${retryCount}`); }
     "#;
-    let store = HeldStore::new().await;
-    let setup = Setup {
-        store: Some(store.clone()),
-        ..lab(user)
-    };
-    let app = setup.start().await;
+    let (app, store) = start_held(user).await;
     assert_eq!(app.text("/w/arm").await, "armed");
     store.set(Mode::Full);
     assert_eq!(app.get("/w/write").await.0, 503);
@@ -441,12 +426,7 @@ async fn r069_set_alarm_returns_a_promise() {
           async armed() { return await getAlarm() !== null; },
         };
     "#;
-    let store = HeldStore::new().await;
-    let setup = Setup {
-        store: Some(store.clone()),
-        ..lab(user)
-    };
-    let app: TestApp = setup.start().await;
+    let (app, store) = start_held(user).await;
     assert_eq!(app.text("/w/arm").await, "[true,true]");
     store.set(Mode::Failing);
     assert_eq!(app.get("/x/failing").await.0, 503, "it counts as a write");
