@@ -1,5 +1,6 @@
 // The web platform's globals, from the deno_* crates.
 import { core } from "ext:core/mod.js";
+import { limitBuffers } from "ext:portside/buffers.js";
 import { refuseClones, structuredClone } from "ext:portside/clones.js";
 import { DecompressionStream } from "ext:portside/compression.js";
 import "ext:portside/crypto.js";
@@ -39,6 +40,7 @@ const crypto = load("ext:deno_crypto/00_crypto.js");
 const { propNonEnumerable: hidden, propWritable: writable, propGetterOnly: getter } = core;
 
 export function defineGlobals() {
+  limitBuffers("ArrayBuffer");
   Object.setPrototypeOf(globalThis, event.EventTarget.prototype);
   event.defineEventHandler(globalThis, "error", undefined, true);
   event.defineEventHandler(globalThis, "unhandledrejection");
@@ -137,7 +139,10 @@ function startWebAssembly() {
 
 /** What each isolate needs once, after the snapshot was loaded. */
 export function startGlobals() {
-  if (typeof WebAssembly !== "undefined") startWebAssembly(); // it is not there while the snapshot is made
+  if (typeof WebAssembly !== "undefined") { // neither is there while the snapshot is made
+    startWebAssembly();
+    limitBuffers("SharedArrayBuffer");
+  }
   event.setEventTargetData(globalThis);
   event.saveGlobalThisReference(globalThis);
   performance.setTimeOrigin();

@@ -1,12 +1,15 @@
 // V8 counts WebAssembly memories as memory outside of the heap, but never refuses one. What JavaScript asks for is checked
 // here beforehand, so that it fails with an error; what their own code grows is met when V8's count is looked at.
 import { core, primordials } from "ext:core/mod.js";
+import { accountFor, charged } from "ext:portside/buffers.js";
 const { op_memory_check, op_wasm_memories } = core.ops;
 // The application could replace what it finds in prototypes, and so get around the limit.
 const {
   MathFloor,
   Number,
   NumberIsInteger,
+  ObjectKeys,
+  ObjectPrototypeIsPrototypeOf,
   Promise,
   PromisePrototypeThen,
   Proxy,
@@ -45,13 +48,15 @@ function replacedFunction(target, name, value) {
 export function limitWebAssembly() {
   const { compile, compileStreaming, instantiate, Instance, Memory, Module } = WebAssembly;
   const { imports: importsOf } = Module;
-  const { grow } = Memory.prototype;
+  const MemoryPrototype = Memory.prototype;
+  const { grow } = MemoryPrototype;
+  const { get: exportsOf } = Object.getOwnPropertyDescriptor(Instance.prototype, "exports");
 
   /**
-   * Throws a RangeError if there is no room for a module's memories, and a TypeError for what is no module: V8 would compile
-   * and instantiate bytes as they are.
+   * An account for a module's memories. Throws a RangeError if there is no room for them, and a TypeError for what is no
+   * module: V8 would compile and instantiate bytes as they are.
    */
-  function checkMemories(module) {
+  function accountForMemories(module) {
     const declared = op_wasm_memories(module);
     if (declared === null) throw new TypeError("not a WebAssembly.Module");
     let pages = 0;
@@ -61,14 +66,26 @@ export function limitWebAssembly() {
     for (let i = 0; i < imports.length; i++) memories += imports[i].kind === "memory" ? 1 : 0;
     if (memories > MAX_MEMORIES) throw new RangeError(`a WebAssembly module may have at most ${MAX_MEMORIES} memories`);
     checkRoom(pages);
+    return accountFor(declared.length);
+  }
+
+  /** Has the account last as long as an instance, and as the memories that it exports: they outlive it. */
+  function chargedInstance(account, instance) {
+    const exported = ReflectApply(exportsOf, instance, []);
+    const names = ObjectKeys(exported);
+    for (let i = 0; i < names.length; i++) {
+      const value = exported[names[i]];
+      if (ObjectPrototypeIsPrototypeOf(MemoryPrototype, value)) charged(account, value);
+    }
+    return charged(account, instance);
   }
 
   // Neither is an async function: `await` asks a promise for its constructor and for then().
 
   function instantiateModule(module, imports) {
     return new Promise((resolve) => {
-      checkMemories(module);
-      resolve(instantiate(module, imports));
+      const account = accountForMemories(module);
+      resolve(PromisePrototypeThen(instantiate(module, imports), (instance) => chargedInstance(account, instance)));
     });
   }
 
@@ -89,13 +106,13 @@ export function limitWebAssembly() {
     construct(target, args, newTarget) {
       // Before it is made, for V8 would collect garbage for long to find room for it.
       checkRoom(args[0]?.initial ?? args[0]?.minimum);
-      const memory = ReflectConstruct(target, args, newTarget);
+      const memory = charged(accountFor(1), ReflectConstruct(target, args, newTarget));
       op_memory_check(0); // what the application says of its size may have changed since
       return memory;
     },
   }));
-  Memory.prototype.constructor = WebAssembly.Memory;
-  replacedFunction(Memory.prototype, "grow", {
+  MemoryPrototype.constructor = WebAssembly.Memory;
+  replacedFunction(MemoryPrototype, "grow", {
     grow(delta) {
       // An object of the application's may say another number each time that it is asked.
       const pages = delta !== null && (typeof delta === "object" || typeof delta === "function") ? Number(delta) : delta;
@@ -106,8 +123,7 @@ export function limitWebAssembly() {
   replaced(WebAssembly, "Instance", new Proxy(Instance, {
     __proto__: null,
     construct(target, args, newTarget) {
-      checkMemories(args[0]);
-      return ReflectConstruct(target, args, newTarget);
+      return chargedInstance(accountForMemories(args[0]), ReflectConstruct(target, args, newTarget));
     },
   }));
   Instance.prototype.constructor = WebAssembly.Instance;

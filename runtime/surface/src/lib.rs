@@ -95,6 +95,7 @@ deno_core::extension!(
         "outputs.js",
         "context.js",
         "blobs.js",
+        "buffers.js",
         "clones.js",
         "compression.js",
         "crypto.js",

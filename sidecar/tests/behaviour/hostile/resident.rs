@@ -14,6 +14,7 @@ pub const CASES: &[Case] = cases![
     blobs_count,
     a_bomb_is_read_in_pieces,
     a_burst_of_allocation_loops,
+    resizable_buffers_that_are_filled,
     web_assembly_memories_that_are_filled,
     a_web_assembly_memory_that_grows_itself,
     web_assembly_memories_that_grow_themselves,
@@ -114,6 +115,11 @@ async fn a_bomb_is_read_in_pieces() {
 async fn a_burst_of_allocation_loops() {
     let deed = "for (;;) kept.push({ a: [1, 2, 3] })";
     stays_small("a_burst_of_allocation_loops", 64, 500, deed).await;
+}
+
+async fn resizable_buffers_that_are_filled() {
+    let deed = "for (let i = 0;; i++) { const buffer = new ArrayBuffer(0, { maxByteLength: 2 ** 32 }); buffer.resize(2 ** (20 + i % 13)); new Uint8Array(buffer).fill(1); kept.push(buffer); }";
+    stays_small("resizable_buffers_that_are_filled", 1, 500, deed).await;
 }
 
 async fn web_assembly_memories_that_are_filled() {

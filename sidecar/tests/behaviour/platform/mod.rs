@@ -5,6 +5,7 @@ use crate::app::{Peered, Setup};
 use crate::lab::lab;
 
 mod bodies;
+mod buffers;
 mod clones;
 mod crypto;
 mod events;
@@ -17,6 +18,7 @@ mod wasm;
 /// The files of this folder and their cases.
 pub const SECTIONS: &[(&str, &[Case])] = &[
     ("platform_bodies", bodies::CASES),
+    ("platform_buffers", buffers::CASES),
     ("platform_clones", clones::CASES),
     ("platform_crypto", crypto::CASES),
     ("platform_events", events::CASES),
