@@ -1,4 +1,4 @@
-//! Bakes the JavaScript surface into a startup snapshot.
+//! Bakes the JavaScript surface into a startup snapshot, but for the parts of it that are loaded when they are first used.
 //!
 //! The snapshot holds for one V8 and one list of extensions only; building it with the crate keeps all three together.
 
@@ -6,9 +6,11 @@
 mod dispatch;
 mod warm;
 
-use std::path::PathBuf;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
 
 use deno_core::snapshot::{CreateSnapshotOptions, create_snapshot};
+use deno_core::wrap_lazy_ext_script;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let options = CreateSnapshotOptions {
@@ -22,9 +24,33 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let snapshot = create_snapshot(options, None)?;
     let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
     std::fs::write(out.join("surface.snapshot"), &snapshot.output)?;
+    write_parts(&out, &snapshot.consumed_lazy_specifiers)?;
     for changed in ["build", "src/dispatch.rs", "surface/js"] {
         tell_cargo(&format!("rerun-if-changed={changed}"));
     }
+    Ok(())
+}
+
+/// Writes the sources of all parts that are not in the snapshot, as a table for [`portside_surface::parts`].
+fn write_parts(out: &Path, in_snapshot: &[String]) -> Result<(), Box<dyn std::error::Error>> {
+    let mut table = String::from("&[\n");
+    for file in portside_surface::extensions()
+        .iter()
+        .flat_map(|extension| extension.lazy_loaded_js_files.iter())
+        .filter(|file| !in_snapshot.iter().any(|name| name == file.specifier))
+    {
+        let source = wrap_lazy_ext_script(file.load()?.as_str());
+        let name = file.specifier.replace([':', '/'], "_");
+        std::fs::write(out.join(&name), source)?;
+        let part = format!("include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{name}\"))");
+        writeln!(
+            table,
+            "    ({:?}, deno_core::v8::String::create_external_onebyte_const({part})),",
+            file.specifier
+        )?;
+    }
+    table.push_str("]\n");
+    std::fs::write(out.join("parts.rs"), table)?;
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! Warms the snapshot up: runs what wakes, requests, messages, writes and alarms run, by the worker crate's own instances, so
+//! Warms the snapshot up: runs what wakes, messages, writes and alarms of workers run, by the worker crate's own instances, so
 //! that the functions they need are compiled in it. Without, each isolate would compile them anew.
 //!
 //! What the code has left behind on the global object is taken away again. The surface itself keeps nothing of an instance
@@ -11,18 +11,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::Bytes;
 use deno_core::{JsRuntime, PollEventLoopOptions, v8};
-use http::{HeaderMap, Method};
 use portside_core::alarm::Alarm;
 use portside_core::bundle::{Bundle, Module, ModuleKind};
 use portside_core::ids::WorkerKey;
 use portside_core::keys::KeyRange;
 use portside_core::limits::Limits;
 use portside_core::write::{Value, WriteBatch};
-use portside_exchange::{Body, Message, Request};
+use portside_surface::parts::Lookup;
 use portside_worker::activation::{Activation, Progress};
-use portside_worker::caller::Call;
 use portside_worker::engine::{Engine, Shared, Uncaught};
 use portside_worker::event::{Delivered, Incoming};
 use portside_worker::host::{
@@ -43,12 +40,17 @@ const POLLS: usize = 20;
 /// How often everything is run: some functions are first needed the second time.
 const ROUNDS: usize = 2;
 
-const KEEP_GLOBALS: &str = "globalThis.kept = Object.getOwnPropertyDescriptors(globalThis)";
+// What starting takes away is kept; of others the name only: looking at one loads its part.
+const KEEP_GLOBALS: &str = "{
+  const taken = {};
+  for (const name of ['Deno', '__bootstrap', 'portsideStart']) taken[name] = Object.getOwnPropertyDescriptor(globalThis, name);
+  globalThis.kept = { names: Reflect.ownKeys(globalThis), taken };
+}";
 
 const PUT_GLOBALS_BACK: &str = "{
-  const kept = globalThis.kept;
-  for (const key of Reflect.ownKeys(globalThis)) if (!Object.hasOwn(kept, key)) delete globalThis[key];
-  for (const key of Reflect.ownKeys(kept)) if (kept[key].configurable) Object.defineProperty(globalThis, key, kept[key]);
+  const { names, taken } = globalThis.kept;
+  for (const name of Reflect.ownKeys(globalThis)) if (!names.includes(name)) delete globalThis[name];
+  Object.defineProperties(globalThis, taken);
   /(?:)/.exec(''); // RegExp has the last match, for all code to see
 }";
 
@@ -58,8 +60,6 @@ const PUT_GLOBALS_BACK: &str = "{
 /// Something of it failed: then there is no snapshot.
 pub fn up(runtime: &mut JsRuntime) {
     for _ in 0..ROUNDS {
-        let server = include_str!("server.js");
-        run(runtime, Identity::Server, server, requests);
         let key = WorkerKey::new("worker.js", "a").expect("a worker's key");
         let worker = include_str!("worker.js");
         run(runtime, Identity::Worker(key), worker, messages);
@@ -120,7 +120,8 @@ fn run(
     drive(&mut warming);
     let Warm { runtime, .. } = warming.activation.into_engine();
     let instance = runtime.op_state().borrow_mut().try_take::<Shared>();
-    drop(instance);
+    let lookup = runtime.op_state().borrow_mut().try_take::<Lookup>();
+    drop((instance, lookup));
     script(runtime, PUT_GLOBALS_BACK);
 }
 
@@ -138,38 +139,6 @@ fn bundle() -> Arc<Bundle> {
         main: "server.js".into(),
         modules: ["server.js", "worker.js"].map(module).into(),
     })
-}
-
-/// What clients ask of a server.
-fn requests(warming: &mut Warming<'_>) {
-    let body = || Body::Full(Bytes::from_static(b"{\"a\": [1, 2]}"));
-    for (path, method, body) in [
-        ("/ask?name=a", Method::GET, Body::Empty),
-        ("/body", Method::POST, body()),
-        ("/stream", Method::POST, body()),
-        ("/none", Method::GET, Body::Empty),
-    ] {
-        let call = warming.call(path, method, body, false);
-        drop(call);
-    }
-    let mut call = warming.call("/socket", Method::GET, Body::Empty, true);
-    let response = call.answer.try_recv().expect("an answer").ok();
-    let mut socket = response
-        .and_then(|response| response.socket)
-        .expect("a WebSocket");
-    let mut cx = Context::from_waker(Waker::noop());
-    for message in [
-        Message::Text(Bytes::from_static(b"hello")),
-        Message::Binary(Bytes::from_static(b"hello")),
-        Message::Close {
-            code: 1000,
-            reason: String::new(),
-        },
-    ] {
-        let sent = std::pin::pin!(socket.incoming.send(message)).poll(&mut cx);
-        assert!(sent.is_ready(), "there is room for a message");
-        warming.settle();
-    }
 }
 
 /// What others ask of a worker.
@@ -212,23 +181,6 @@ impl Warming<'_> {
         let told = self.inbox.receive(incoming);
         assert!(told.is_ok(), "the inbox has room");
         self.settle();
-    }
-
-    fn call(&mut self, path: &str, method: Method, body: Body, websocket: bool) -> Call {
-        let request = Box::new(Request {
-            method,
-            url: format!("http://localhost{path}"),
-            headers: HeaderMap::from_iter([(
-                http::header::HOST,
-                http::HeaderValue::from_static("localhost"),
-            )]),
-            body,
-            websocket,
-        });
-        let call = Call::send(request, &self.inbox);
-        let call = call.unwrap_or_else(|_| panic!("the inbox has room"));
-        self.settle();
-        call
     }
 }
 

@@ -5,9 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use deno_core::v8;
+use portside_surface::parts::EVENTS_OF_MOST_CODE;
 
-/// After this many events an instance has run most of what instances like it run: what is compiled in it is worth keeping.
-pub const EVENTS_OF_MOST_CODE: usize = 16;
+/// Whether an instance that has run so many events, and may run more, shall give what is compiled in it.
+pub fn has_run_enough(events: usize, ends: bool) -> bool {
+    events >= if ends { 1 } else { EVENTS_OF_MOST_CODE }
+}
 
 type Modules = HashMap<String, Arc<[u8]>>;
 
@@ -26,11 +29,10 @@ impl Code {
         self.lock().get(url).cloned()
     }
 
-    /// Whether an instance that has run so many events, and may run more, shall give what is compiled in it.
-    pub fn is_wanted_of(&self, events: usize, ends: bool) -> bool {
-        let enough = if ends { 1 } else { EVENTS_OF_MOST_CODE };
+    /// Whether what an instance that has run so many events has compiled is better than what is known.
+    pub fn is_wanted_of(&self, events: usize) -> bool {
         let events = events.min(EVENTS_OF_MOST_CODE);
-        events >= enough && self.events.fetch_max(events, Ordering::Relaxed) < events
+        self.events.fetch_max(events, Ordering::Relaxed) < events
     }
 
     /// V8 did not take the code of this module.
@@ -83,11 +85,13 @@ mod tests {
     #[test]
     fn the_code_of_whoever_has_run_most_is_kept() {
         let code = Code::default();
-        assert!(!code.is_wanted_of(0, true), "it has run nothing");
-        assert!(!code.is_wanted_of(3, false), "it may run more");
-        assert!(code.is_wanted_of(3, true));
-        assert!(!code.is_wanted_of(3, true), "no better");
-        assert!(code.is_wanted_of(EVENTS_OF_MOST_CODE, false));
-        assert!(!code.is_wanted_of(EVENTS_OF_MOST_CODE + 1, true));
+        assert!(!has_run_enough(0, true), "it has run nothing");
+        assert!(!has_run_enough(3, false), "it may run more");
+        assert!(has_run_enough(3, true));
+        assert!(has_run_enough(EVENTS_OF_MOST_CODE, false));
+        assert!(code.is_wanted_of(3));
+        assert!(!code.is_wanted_of(3), "no better");
+        assert!(code.is_wanted_of(EVENTS_OF_MOST_CODE));
+        assert!(!code.is_wanted_of(EVENTS_OF_MOST_CODE + 1));
     }
 }

@@ -9,12 +9,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use deno_core::{CompiledWasmModuleStore, JsRuntime, RuntimeOptions, SharedArrayBufferStore, v8};
 use portside_core::limits::Limits;
 use portside_surface::memory::external_memory;
+use portside_surface::parts::{CompiledParts, Parts, Sources};
 
 use crate::loader::BundleLoader;
 use crate::memory::ExternalMemory;
 
 /// The JavaScript surface; made by the build script.
 static SNAPSHOT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/surface.snapshot"));
+
+/// The parts of the surface that are not in the snapshot; made by the build script, too.
+static PARTS: Sources = include!(concat!(env!("OUT_DIR"), "/parts.rs"));
 
 /// Room for V8 to unwind in once the heap limit is reached, given once. It must hold the largest single allocation that can
 /// be under way (a two-byte string of 2^29 characters), or V8 aborts the process. Touched only then.
@@ -179,7 +183,7 @@ impl Isolate {
     ///
     /// Must be called at the top of a thread's stack, outside of any other isolate.
     #[expect(unsafe_code, reason = "V8's raw isolate pointer is unsafe")]
-    pub fn new(loader: Rc<BundleLoader>, limits: &Limits) -> Self {
+    pub fn new(loader: Rc<BundleLoader>, limits: &Limits, compiled: Arc<CompiledParts>) -> Self {
         limit_memories(limits.external_bytes);
         let external = ExternalMemory::new(limits.external_bytes);
         let params = v8::CreateParams::default()
@@ -198,6 +202,8 @@ impl Isolate {
             ..Default::default()
         });
         runtime.op_state().borrow_mut().put(external.budget());
+        let parts = Parts::new(PARTS, compiled);
+        runtime.op_state().borrow_mut().put(parts);
         let isolate = runtime.v8_isolate();
         let handle = isolate.thread_safe_handle();
         isolate.set_allow_atomics_wait(false); // it would block the thread

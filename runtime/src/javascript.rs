@@ -10,6 +10,7 @@ use std::time::Duration;
 use deno_core::error::CoreError;
 use deno_core::{JsRuntime, ModuleId, PollEventLoopOptions};
 use portside_core::limits::Limits;
+use portside_surface::parts::{EVENTS_OF_MOST_CODE, Parts};
 use portside_surface::stack;
 use portside_worker::activation::{Activation, End, Failure, Progress};
 use portside_worker::engine::{Engine, Shared, Uncaught};
@@ -18,7 +19,7 @@ use portside_worker::instance::Instance;
 use portside_worker::link::Failure as LinkFailure;
 use tokio::time::Instant;
 
-use crate::code::EVENTS_OF_MOST_CODE;
+use crate::code::has_run_enough;
 use crate::dispatch::Dispatch;
 use crate::isolate::Isolate;
 use crate::loader::BundleLoader;
@@ -106,7 +107,7 @@ impl JavaScript {
         let bundle = instance.borrow().bundle().clone();
         let span = tracing::debug_span!("instance", who = %instance.borrow().identity());
         let loader = Rc::new(BundleLoader::new(bundle, script.clone()));
-        let mut isolate = Isolate::new(loader.clone(), limits);
+        let mut isolate = Isolate::new(loader.clone(), limits, script.parts.clone());
         let who = instance.borrow().identity().clone();
         let watched = Watched::new(who, isolate.usage(), limits.cpu, script.clone());
         slot.begin(&watched);
@@ -157,13 +158,25 @@ impl JavaScript {
     fn keep_code(&mut self, ends: bool) {
         // What a limit ended may compile nothing any more.
         let was_ended = self.isolate.is_exhausted() || self.watched.is_ended();
-        if !was_ended && self.script.code.is_wanted_of(self.events, ends) {
-            let loader = self.loader.clone();
-            self.isolate.with(|runtime| {
-                deno_core::scope!(scope, runtime);
-                loader.keep_code(scope);
-            });
+        if was_ended || !has_run_enough(self.events, ends) {
+            return;
         }
+        let events = self.events;
+        let loader = self
+            .script
+            .code
+            .is_wanted_of(events)
+            .then(|| self.loader.clone());
+        self.isolate.with(|runtime| {
+            let state = runtime.op_state();
+            deno_core::scope!(scope, runtime);
+            if let Some(loader) = loader {
+                loader.keep_code(scope);
+            }
+            if let Some(parts) = state.borrow().try_borrow::<Parts>() {
+                parts.keep_code(scope, events);
+            }
+        });
     }
 
     /// Lets go of everything that holds on to the isolate, and then of the isolate.

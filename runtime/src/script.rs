@@ -4,22 +4,27 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use portside_core::bundle::Bundle;
+use portside_surface::parts::CompiledParts;
 
 use crate::code::Code;
 use crate::history::History;
 
 /// A script of which there are instances, or were.
-#[derive(Default)]
 pub struct Script {
     /// Whether its instances are brief.
     pub history: History,
     /// What is compiled of it.
     pub code: Code,
+    /// What is compiled of the surface.
+    pub parts: Arc<CompiledParts>,
 }
 
 /// All scripts of all applications. New code has scripts of its own.
 #[derive(Default)]
-pub struct Scripts(Mutex<Vec<OfBundle>>);
+pub struct Scripts {
+    bundles: Mutex<Vec<OfBundle>>,
+    parts: Arc<CompiledParts>,
+}
 
 struct OfBundle {
     /// Its memory is not used for another bundle as long as this refers to it.
@@ -30,7 +35,7 @@ struct OfBundle {
 impl Scripts {
     /// One script, a module of the bundle.
     pub fn of(&self, bundle: &Arc<Bundle>, module: &str) -> Arc<Script> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.bundles.lock().unwrap_or_else(PoisonError::into_inner);
         let known = all
             .iter()
             .position(|known| known.bundle.as_ptr() == Arc::as_ptr(bundle));
@@ -46,14 +51,21 @@ impl Scripts {
         if let Some(known) = modules.get(module) {
             return known.clone();
         }
-        modules.entry(module.to_owned()).or_default().clone()
+        let script = Arc::new(Script {
+            history: History::default(),
+            code: Code::default(),
+            parts: self.parts.clone(),
+        });
+        modules.insert(module.to_owned(), script.clone());
+        script
     }
 
     /// Bytes of compiled code that are kept.
     pub fn code_bytes(&self) -> usize {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.bundles.lock().unwrap_or_else(PoisonError::into_inner);
         let scripts = all.iter().flat_map(|known| known.modules.values());
-        scripts.map(|script| script.code.size()).sum()
+        let own: usize = scripts.map(|script| script.code.size()).sum();
+        own + self.parts.size()
     }
 }
 
@@ -74,12 +86,12 @@ mod tests {
         let all = Scripts::default();
         let (old, new) = (bundle(), bundle());
         let known = all.of(&old, "room.js");
-        assert!(known.code.is_wanted_of(1, true));
-        assert!(!all.of(&old, "room.js").code.is_wanted_of(1, true));
-        assert!(all.of(&old, "report.js").code.is_wanted_of(1, true));
-        assert!(all.of(&new, "room.js").code.is_wanted_of(1, true));
+        assert!(known.code.is_wanted_of(1));
+        assert!(!all.of(&old, "room.js").code.is_wanted_of(1));
+        assert!(all.of(&old, "report.js").code.is_wanted_of(1));
+        assert!(all.of(&new, "room.js").code.is_wanted_of(1));
         drop(old);
-        assert!(all.of(&bundle(), "room.js").code.is_wanted_of(1, true));
-        assert_eq!(all.0.lock().unwrap().len(), 2);
+        assert!(all.of(&bundle(), "room.js").code.is_wanted_of(1));
+        assert_eq!(all.bundles.lock().unwrap().len(), 2);
     }
 }

@@ -1,7 +1,8 @@
 // The errors that the host side of the platform throws. deno_core throws `undefined` for a class that nobody registered.
 import { core } from "ext:core/mod.js";
+import { load } from "ext:portside/parts.js";
 
-const { DOMException, QuotaExceededError } = core.loadExtScript("ext:deno_web/01_dom_exception.js");
+const { DOMException, QuotaExceededError } = load("ext:deno_web/01_dom_exception.js");
 
 // Web IDL, "DOMException names", but for QuotaExceededError, which is an interface of its own.
 const DOM_EXCEPTIONS = [

@@ -1,6 +1,7 @@
 // Events of this surface's own objects. deno_web dispatches for trees of nodes; without a tree there is little to do.
 import { core, primordials } from "ext:core/mod.js";
 import { logError } from "ext:portside/handlers.js";
+import { load } from "ext:portside/parts.js";
 const { op_now } = core.ops;
 // The application could replace what it finds in prototypes.
 const {
@@ -10,15 +11,20 @@ const {
   ArrayPrototypeSlice,
   ArrayPrototypeSplice,
   FunctionPrototypeCall,
+  ObjectDefineProperty,
+  ObjectGetOwnPropertySymbols,
   ReflectSet,
+  SymbolPrototypeGetDescription,
   TypeError,
 } = primordials;
 
-const { Event, eventTargetData, reportException, setEventTargetData, setTarget } = core.loadExtScript("ext:deno_web/02_event.js");
+const { Event, eventTargetData, reportException, setEventTargetData, setTarget } = load("ext:deno_web/02_event.js");
 
 /** The symbol of an own property of deno_web's. */
 export function symbolOf(object, description) {
-  return Object.getOwnPropertySymbols(object).find((symbol) => symbol.description === description);
+  const symbols = ObjectGetOwnPropertySymbols(object);
+  for (let i = 0; i < symbols.length; i++) if (SymbolPrototypeGetDescription(symbols[i]) === description) return symbols[i];
+  return undefined;
 }
 
 const sample = new Event("");
@@ -134,7 +140,8 @@ class Handler {
 /** Defines an event handler attribute, `on` and the type, as HTML has it; `started` is called when one is first set. */
 export function defineHandler(prototype, type, started) {
   const kept = Symbol(type);
-  Object.defineProperty(prototype, `on${type}`, {
+  ObjectDefineProperty(prototype, `on${type}`, {
+    __proto__: null,
     get() {
       return this[kept]?.handler ?? null;
     },

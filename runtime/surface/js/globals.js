@@ -1,43 +1,85 @@
-// The web platform's globals, from the deno_* crates.
+// The web platform's globals, most of them from the deno_* crates.
 import { core } from "ext:core/mod.js";
 import { limitBuffers } from "ext:portside/buffers.js";
-import { refuseClones, structuredClone } from "ext:portside/clones.js";
-import { DecompressionStream } from "ext:portside/compression.js";
-import "ext:portside/crypto.js";
-import { registerErrors } from "ext:portside/errors.js";
-import { EventSource } from "ext:portside/eventsource.js";
-import "ext:portside/formdata.js";
-import { logError, logRejection } from "ext:portside/handlers.js";
-import { Response } from "ext:portside/http.js";
 import { requestNumber } from "ext:portside/context.js";
+import { registerErrors } from "ext:portside/errors.js";
+import { logError, logRejection } from "ext:portside/handlers.js";
+import { load } from "ext:portside/parts.js";
 import { limitWebAssembly } from "ext:portside/wasm.js";
-import { WebSocket } from "ext:portside/websocket.js";
-const { op_log } = core.ops;
+const { op_define_lazily, op_log, op_when_looked_at } = core.ops;
 
-const load = core.loadExtScript;
 const webidl = load("ext:deno_webidl/00_webidl.js");
 const { DOMException, QuotaExceededError } = load("ext:deno_web/01_dom_exception.js");
 const event = load("ext:deno_web/02_event.js");
 const timers = load("ext:deno_web/02_timers.js");
-const abort = load("ext:deno_web/03_abort_signal.js");
-const url = load("ext:deno_web/00_url.js");
-const urlPattern = load("ext:deno_web/01_urlpattern.js");
-const base64 = load("ext:deno_web/05_base64.js");
-const streams = load("ext:deno_web/06_streams.js");
-const encoding = load("ext:deno_web/08_text_encoding.js");
-const file = load("ext:deno_web/09_file.js");
-const fileReader = load("ext:deno_web/10_filereader.js");
-const port = load("ext:deno_web/13_message_port.js");
-const compression = load("ext:deno_web/14_compression.js");
-const performance = load("ext:deno_web/15_performance.js");
-const console_ = load("ext:deno_web/01_console.js");
-const headers = load("ext:deno_fetch/20_headers.js");
-const formData = load("ext:deno_fetch/21_formdata.js");
-const request = load("ext:deno_fetch/23_request.js");
-const fetch = load("ext:deno_fetch/26_fetch.js");
-const crypto = load("ext:deno_crypto/00_crypto.js");
 
 const { propNonEnumerable: hidden, propWritable: writable, propGetterOnly: getter } = core;
+
+const CRYPTO = "ext:deno_crypto/00_crypto.js";
+const ENCODING = "ext:deno_web/08_text_encoding.js";
+const FILES = "ext:deno_web/09_file.js";
+const MESSAGES = "ext:deno_web/13_message_port.js";
+const STREAMS = "ext:deno_web/06_streams.js";
+
+/** Interfaces that come from parts: each part is loaded when one of its interfaces is first looked at. */
+const INTERFACES = {
+  __proto__: null,
+  AbortController: "ext:deno_web/03_abort_signal.js",
+  AbortSignal: "ext:deno_web/03_abort_signal.js",
+  Blob: FILES,
+  ByteLengthQueuingStrategy: STREAMS,
+  CompressionStream: "ext:deno_web/14_compression.js",
+  CountQueuingStrategy: STREAMS,
+  Crypto: CRYPTO,
+  CryptoKey: CRYPTO,
+  DecompressionStream: "ext:deno_web/14_compression.js",
+  EventSource: "ext:portside/parts/eventsource.js",
+  File: FILES,
+  FileReader: "ext:deno_web/10_filereader.js",
+  FormData: "ext:deno_fetch/21_formdata.js",
+  Headers: "ext:deno_fetch/20_headers.js",
+  MessageChannel: MESSAGES,
+  MessagePort: MESSAGES,
+  Performance: "ext:deno_web/15_performance.js",
+  ReadableByteStreamController: STREAMS,
+  ReadableStream: STREAMS,
+  ReadableStreamBYOBReader: STREAMS,
+  ReadableStreamBYOBRequest: STREAMS,
+  ReadableStreamDefaultController: STREAMS,
+  ReadableStreamDefaultReader: STREAMS,
+  Request: "ext:deno_fetch/23_request.js",
+  Response: "ext:deno_fetch/23_response.js",
+  SubtleCrypto: CRYPTO,
+  TextDecoder: ENCODING,
+  TextDecoderStream: ENCODING,
+  TextEncoder: ENCODING,
+  TextEncoderStream: ENCODING,
+  TransformStream: STREAMS,
+  TransformStreamDefaultController: STREAMS,
+  URL: "ext:deno_web/00_url.js",
+  URLPattern: "ext:deno_web/01_urlpattern.js",
+  URLSearchParams: "ext:deno_web/00_url.js",
+  WebSocket: "ext:portside/parts/websocket.js",
+  WebSocketPair: "ext:portside/parts/sockets.js",
+  WritableStream: STREAMS,
+  WritableStreamDefaultController: STREAMS,
+  WritableStreamDefaultWriter: STREAMS,
+};
+
+/** Functions and objects that come from parts. */
+const FUNCTIONS = {
+  __proto__: null,
+  atob: "ext:deno_web/05_base64.js",
+  btoa: "ext:deno_web/05_base64.js",
+  fetch: "ext:deno_fetch/26_fetch.js",
+  performance: "ext:deno_web/15_performance.js",
+  structuredClone: MESSAGES,
+};
+
+function newConsole() {
+  const { Console } = load("ext:deno_web/01_console.js");
+  return new Console((text, level) => op_log(text, level, requestNumber()));
+}
 
 export function defineGlobals() {
   limitBuffers("ArrayBuffer");
@@ -46,106 +88,54 @@ export function defineGlobals() {
   event.defineEventHandler(globalThis, "unhandledrejection");
   event.defineEventHandler(globalThis, "rejectionhandled");
   core.defineGlobalProperties(globalThis, {
-    AbortController: hidden(abort.AbortController),
-    AbortSignal: hidden(abort.AbortSignal),
-    Blob: hidden(file.Blob),
-    ByteLengthQueuingStrategy: hidden(streams.ByteLengthQueuingStrategy),
     CloseEvent: hidden(event.CloseEvent),
-    CompressionStream: hidden(compression.CompressionStream),
-    CountQueuingStrategy: hidden(streams.CountQueuingStrategy),
-    Crypto: hidden(crypto.Crypto),
-    CryptoKey: hidden(crypto.CryptoKey),
     CustomEvent: hidden(event.CustomEvent),
     DOMException: hidden(DOMException),
-    DecompressionStream: hidden(DecompressionStream),
     ErrorEvent: hidden(event.ErrorEvent),
     Event: hidden(event.Event),
-    EventSource: hidden(EventSource),
     EventTarget: hidden(event.EventTarget),
-    File: hidden(file.File),
-    FileReader: hidden(fileReader.FileReader),
-    FormData: hidden(formData.FormData),
-    Headers: hidden(headers.Headers),
-    MessageChannel: hidden(port.MessageChannel),
     MessageEvent: hidden(event.MessageEvent),
-    MessagePort: hidden(port.MessagePort),
-    Performance: hidden(performance.Performance),
     ProgressEvent: hidden(event.ProgressEvent),
     PromiseRejectionEvent: hidden(event.PromiseRejectionEvent),
     QuotaExceededError: hidden(QuotaExceededError),
-    ReadableByteStreamController: hidden(streams.ReadableByteStreamController),
-    ReadableStream: hidden(streams.ReadableStream),
-    ReadableStreamBYOBReader: hidden(streams.ReadableStreamBYOBReader),
-    ReadableStreamBYOBRequest: hidden(streams.ReadableStreamBYOBRequest),
-    ReadableStreamDefaultController: hidden(streams.ReadableStreamDefaultController),
-    ReadableStreamDefaultReader: hidden(streams.ReadableStreamDefaultReader),
-    Request: hidden(request.Request),
-    Response: hidden(Response),
-    SubtleCrypto: hidden(crypto.SubtleCrypto),
-    TextDecoder: hidden(encoding.TextDecoder),
-    TextDecoderStream: hidden(encoding.TextDecoderStream),
-    TextEncoder: hidden(encoding.TextEncoder),
-    TextEncoderStream: hidden(encoding.TextEncoderStream),
-    TransformStream: hidden(streams.TransformStream),
-    TransformStreamDefaultController: hidden(streams.TransformStreamDefaultController),
-    URL: hidden(url.URL),
-    URLPattern: hidden(urlPattern.URLPattern),
-    URLSearchParams: hidden(url.URLSearchParams),
-    WebSocket: hidden(WebSocket),
-    WritableStream: hidden(streams.WritableStream),
-    WritableStreamDefaultController: hidden(streams.WritableStreamDefaultController),
-    WritableStreamDefaultWriter: hidden(streams.WritableStreamDefaultWriter),
-    atob: writable(base64.atob),
-    btoa: writable(base64.btoa),
     clearInterval: writable(timers.clearInterval),
     clearTimeout: writable(timers.clearTimeout),
-    console: hidden(new console_.Console((text, level) => op_log(text, level, requestNumber()))),
-    crypto: getter(() => crypto.crypto),
-    fetch: writable(fetch.fetch),
+    crypto: getter(() => load(CRYPTO).crypto),
     navigator: hidden(Object.freeze({ userAgent: "Portside" })),
-    performance: writable(performance.performance),
     reportError: writable(event.reportError),
     self: writable(globalThis),
     setInterval: writable(timers.setInterval),
     setTimeout: writable(timers.setTimeout),
-    structuredClone: writable(structuredClone),
     [webidl.brand]: hidden(webidl.brand),
   });
-  refusePlatformClones();
+  for (const name of Object.keys(INTERFACES)) op_define_lazily(name, false);
+  for (const name of Object.keys(FUNCTIONS)) op_define_lazily(name, true);
+  op_define_lazily("console", false);
   registerErrors();
   core.setReportExceptionCallback(event.reportException);
-  console_.setNoColorFns(() => true, () => true); // a log is read by programs too
-}
-
-/** What the standards call serializable. */
-const CLONEABLE = new Set(["Blob", "CryptoKey", "DOMException", "File", "QuotaExceededError"]);
-
-function refusePlatformClones() {
-  const interfaces = [event, timers, abort, url, urlPattern, streams, encoding, file, fileReader, port, compression, performance,
-    console_, headers, formData, request, crypto, { DecompressionStream, EventSource, Response, WebSocket }];
-  for (const exported of interfaces) {
-    for (const [name, { value }] of Object.entries(Object.getOwnPropertyDescriptors(exported))) {
-      const isInterface = typeof value === "function" && /^[A-Z]/.test(name) && typeof value.prototype === "object";
-      if (isInterface && !CLONEABLE.has(name)) refuseClones(value.prototype, name);
-    }
-  }
 }
 
 function startWebAssembly() {
   limitWebAssembly();
   // Without it deno_core ends the process when somebody calls WebAssembly.compileStreaming.
-  core.setWasmStreamingCallback(fetch.handleWasmStreaming);
+  core.setWasmStreamingCallback((...given) => load("ext:deno_fetch/26_fetch.js").handleWasmStreaming(...given));
+}
+
+/** The value of a global that comes from a part. */
+function lookUp(name) {
+  if (name === "console") return newConsole();
+  return load(INTERFACES[name] ?? FUNCTIONS[name])[name];
 }
 
 /** What each isolate needs once, after the snapshot was loaded. */
 export function startGlobals() {
+  op_when_looked_at(lookUp);
   if (typeof WebAssembly !== "undefined") { // neither is there while the snapshot is made
     startWebAssembly();
     limitBuffers("SharedArrayBuffer");
   }
   event.setEventTargetData(globalThis);
   event.saveGlobalThisReference(globalThis);
-  performance.setTimeOrigin();
   // Errors that event listeners and timers let out are logged and disregarded.
   globalThis.addEventListener("error", (uncaught) => {
     uncaught.preventDefault();

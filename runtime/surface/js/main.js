@@ -1,36 +1,37 @@
 // Entry of the surface: runs once, while the snapshot is made. Each isolate then calls `portsideStart` once.
-// Before anything that loads the platform's scripts.
+// Before anything that loads parts.
 import "ext:portside/telemetry_stub.js";
 import "ext:portside/outputs.js";
-import "ext:portside/blobs.js";
-import "ext:portside/mended.js";
 import { core } from "ext:core/mod.js";
+import * as clones from "ext:portside/clones.js";
+import * as context from "ext:portside/context.js";
+import * as events from "ext:portside/events.js";
 import { defineGlobals, startGlobals } from "ext:portside/globals.js";
-import { onFetch, onFetchAborted } from "ext:portside/http.js";
-import { terminate, waitUntil } from "ext:portside/lifecycle.js";
-import {
-  onConnect,
-  onMessage,
-  onPortClosed,
-  onPortFailed,
-  onPortLeft,
-  ServerlessWorker,
-  ServerlessWorkerOverloadedError,
-} from "ext:portside/ports.js";
-import { onSocketClose, onSocketMessage, WebSocketPair } from "ext:portside/sockets.js";
+import * as handlers from "ext:portside/handlers.js";
+import * as lifecycle from "ext:portside/lifecycle.js";
+import * as parts from "ext:portside/parts.js";
+import * as ports from "ext:portside/ports.js";
 import { onAlarm, setAlarm, storage } from "ext:portside/storage.js";
 const { op_env, op_worker_name } = core.ops;
 
+parts.provide({
+  "ext:portside/clones.js": clones,
+  "ext:portside/context.js": context,
+  "ext:portside/events.js": events,
+  "ext:portside/handlers.js": handlers,
+  "ext:portside/lifecycle.js": lifecycle,
+  "ext:portside/parts.js": parts,
+  "ext:portside/ports.js": ports,
+});
 defineGlobals();
 
 const { propNonEnumerable: hidden, propWritable: writable } = core;
 
 function defineSurface() {
   core.defineGlobalProperties(globalThis, {
-    ServerlessWorker: hidden(ServerlessWorker),
-    ServerlessWorkerOverloadedError: hidden(ServerlessWorkerOverloadedError),
-    WebSocketPair: hidden(WebSocketPair),
-    waitUntil: writable(waitUntil),
+    ServerlessWorker: hidden(ports.ServerlessWorker),
+    ServerlessWorkerOverloadedError: hidden(ports.ServerlessWorkerOverloadedError),
+    waitUntil: writable(lifecycle.waitUntil),
   });
 }
 
@@ -41,7 +42,7 @@ function defineWorkerSurface(name) {
     name: writable(name),
     setAlarm: writable(setAlarm),
     storage: writable(storage),
-    terminate: writable(terminate),
+    terminate: writable(lifecycle.terminate),
   });
 }
 
@@ -52,18 +53,20 @@ globalThis.portsideStart = () => {
   defineSurface();
   const name = op_worker_name();
   if (name !== null && name !== undefined) defineWorkerSurface(name);
-  let handlers, env; // the server's variables: one object for the life of the instance
+  let exported, env; // the server's variables: one object for the life of the instance
+  const http = () => parts.load("ext:portside/parts/http.js");
+  const sockets = () => parts.load("ext:portside/parts/sockets.js");
   return {
-    setHandlers: (exported) => handlers = exported,
-    fetch: (...args) => onFetch(handlers, env ??= op_env(), ...args),
-    fetchAborted: onFetchAborted,
-    connect: (port) => onConnect(handlers, port),
-    message: onMessage,
-    portClosed: onPortClosed,
-    portLeft: onPortLeft,
-    portFailed: onPortFailed,
-    alarm: (scheduled, retries) => onAlarm(handlers, scheduled, retries),
-    socketMessage: onSocketMessage,
-    socketClose: onSocketClose,
+    setHandlers: (given) => exported = given,
+    fetch: (...args) => http().onFetch(exported, env ??= op_env(), ...args),
+    fetchAborted: (number) => http().onFetchAborted(number),
+    connect: (port) => ports.onConnect(exported, port),
+    message: ports.onMessage,
+    portClosed: ports.onPortClosed,
+    portLeft: ports.onPortLeft,
+    portFailed: ports.onPortFailed,
+    alarm: (scheduled, retries) => onAlarm(exported, scheduled, retries),
+    socketMessage: (number, data) => sockets().onSocketMessage(number, data),
+    socketClose: (number, code, reason) => sockets().onSocketClose(number, code, reason),
   };
 };

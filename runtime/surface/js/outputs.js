@@ -1,11 +1,11 @@
 // What leaves an instance by other ways than its links passes the output gate here: `fetch`, with each chunk of what it
-// sends, and `EventSource`, which uses it. Runs before the platform's scripts take hold of the functions that send.
+// sends, and `EventSource`, which uses it. Runs before any part takes hold of the functions that send.
 import { core, primordials } from "ext:core/mod.js";
+import { ops } from "ext:portside/parts.js";
 const { op_output_is_open, op_output_permit } = core.ops;
 // The application could replace what it finds in prototypes, and so get around the gate.
 const { PromisePrototypeThen, SafeWeakMap, TypedArrayPrototypeSlice } = primordials;
 
-const ops = core.loadExtScript("ext:portside/platform_ops.js");
 const {
   op_fetch_send,
   op_readable_stream_resource_close,

@@ -1,17 +1,15 @@
 // ServerlessWorker and its ports.
 import { core } from "ext:core/mod.js";
-import { deserialize, refuseClones, serialize } from "ext:portside/clones.js";
+import { deserialize, serialize } from "ext:portside/clones.js";
 import { defineHandler, dispatch } from "ext:portside/events.js";
 import { has, logError, logWarning, run } from "ext:portside/handlers.js";
 import { currentRequest, requestNumber } from "ext:portside/context.js";
+import { load, refuseClones } from "ext:portside/parts.js";
 const { op_port_close, op_port_let_go, op_port_open, op_port_post, op_port_settled, op_port_start, op_worker_script } = core
   .ops;
 
-const { CloseEvent, ErrorEvent, Event, EventTarget, listenerCount, MessageEvent } = core
-  .loadExtScript(
-  "ext:deno_web/02_event.js",
-);
-const { DOMException } = core.loadExtScript("ext:deno_web/01_dom_exception.js");
+const { CloseEvent, ErrorEvent, Event, EventTarget, listenerCount, MessageEvent } = load("ext:deno_web/02_event.js");
+const { DOMException } = load("ext:deno_web/01_dom_exception.js");
 
 /** Raised where the other side has too much to do already. `overloaded` is Durable Objects' flag. */
 export class ServerlessWorkerOverloadedError extends Error {

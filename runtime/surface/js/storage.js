@@ -1,7 +1,8 @@
 // storage and the alarm.
 import { core } from "ext:core/mod.js";
-import { deserialize, refuseClones, serialize } from "ext:portside/clones.js";
+import { deserialize, serialize } from "ext:portside/clones.js";
 import { has, logWarning, run } from "ext:portside/handlers.js";
+import { refuseClones } from "ext:portside/parts.js";
 const {
   op_alarm_delete,
   op_alarm_ended,

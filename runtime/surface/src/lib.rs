@@ -10,6 +10,7 @@ pub mod lifecycle;
 pub mod memory;
 pub mod network;
 mod outgoing;
+pub mod parts;
 pub mod ports;
 pub mod resolve;
 pub mod sockets;
@@ -68,6 +69,9 @@ deno_core::extension!(
         compression::op_inflate_next,
         compression::op_inflate_read,
         compression::op_inflate_end,
+        parts::op_part,
+        parts::op_define_lazily,
+        parts::op_when_looked_at,
         memory::op_memory_account,
         memory::op_memory_close,
         memory::op_memory_check,
@@ -90,33 +94,45 @@ deno_core::extension!(
     esm_entry_point = "ext:portside/main.js",
     esm = [
         dir "js",
-        "main.js",
-        "telemetry_stub.js",
-        "outputs.js",
-        "context.js",
-        "blobs.js",
         "buffers.js",
         "clones.js",
-        "compression.js",
-        "crypto.js",
-        "eventsource.js",
-        "formdata.js",
-        "keys.js",
-        "mended.js",
-        "wasm.js",
-        "globals.js",
-        "handlers.js",
-        "ports.js",
-        "storage.js",
-        "http.js",
-        "sockets.js",
-        "lifecycle.js",
-        "websocket.js",
+        "context.js",
         "errors.js",
         "events.js",
+        "globals.js",
+        "handlers.js",
+        "lifecycle.js",
+        "main.js",
+        "outputs.js",
+        "parts.js",
+        "ports.js",
+        "storage.js",
+        "telemetry_stub.js",
+        "wasm.js",
     ],
-    // deno_fetch wants the first of deno_net; client certificates are not offered.
-    lazy_loaded_js = [dir "js", "ext:deno_net/02_tls.js" = "tls_stub.js", "ext:portside/platform_ops.js" = "platform_ops.js"],
+    lazy_loaded_js = [
+        dir "js",
+        "bootstrap.js",
+        "parts/blobs.js",
+        "parts/bodies.js",
+        "parts/compression.js",
+        "parts/console.js",
+        "parts/crypto.js",
+        "parts/eventsource.js",
+        "parts/fetch.js",
+        "parts/formdata.js",
+        "parts/http.js",
+        "parts/keys.js",
+        "parts/messages.js",
+        "parts/network.js",
+        "parts/performance.js",
+        "parts/response.js",
+        "parts/sockets.js",
+        "ext:deno_net/02_tls.js" = "parts/tls.js",
+        "parts/url.js",
+        "parts/urlpattern.js",
+        "parts/websocket.js",
+    ],
     state = |state| {
         state.put(network::permissions());
         state.put(outgoing::Connections::default());
@@ -131,6 +147,8 @@ pub fn extensions() -> Vec<Extension> {
         user_agent: "Portside".into(),
         ..Default::default()
     };
+    let mut portside = portside::init();
+    portside.external_references = parts::external_references().into();
     vec![
         deno_webidl::deno_webidl::init(),
         deno_web::deno_web::init(
@@ -141,7 +159,7 @@ pub fn extensions() -> Vec<Extension> {
         ),
         deno_fetch::deno_fetch::init(fetch),
         deno_crypto::deno_crypto::init(None),
-        portside::init(),
+        portside,
     ]
 }
 

@@ -10,6 +10,7 @@ mod clones;
 mod crypto;
 mod events;
 mod names;
+mod parts;
 mod sockets;
 mod streams;
 mod traces;
@@ -23,6 +24,7 @@ pub const SECTIONS: &[(&str, &[Case])] = &[
     ("platform_crypto", crypto::CASES),
     ("platform_events", events::CASES),
     ("platform_names", names::CASES),
+    ("platform_parts", parts::CASES),
     ("platform_sockets", sockets::CASES),
     ("platform_streams", streams::CASES),
     ("platform_traces", traces::CASES),
@@ -46,7 +48,7 @@ macro_rules! truths {
 /// Workers that run `code`, an async function's body.
 pub fn checked(code: &str) -> Setup {
     let mut setup = lab(&format!(
-        r#"import {{ equal, made, next, thrown, utf8 }} from "./check.js";
+        r#"import {{ equal, LAZY, made, next, thrown, utf8 }} from "./check.js";
         import {{ grown, growing }} from "./growing.js";
         export const jobs = {{
             async code(peer) {{ {code} ; return "held"; }},

@@ -39,3 +39,11 @@ export function next(target, type) {
 }
 
 export const utf8 = (text) => new TextEncoder().encode(text);
+
+/** Globals that come from a part which is loaded when they are first looked at, and that are not enumerable. */
+export const LAZY = ["console", ...`AbortController AbortSignal Blob ByteLengthQueuingStrategy CompressionStream
+  CountQueuingStrategy Crypto CryptoKey DecompressionStream EventSource File FileReader FormData Headers MessageChannel
+  MessagePort Performance ReadableByteStreamController ReadableStream ReadableStreamBYOBReader ReadableStreamBYOBRequest
+  ReadableStreamDefaultController ReadableStreamDefaultReader Request Response SubtleCrypto TextDecoder TextDecoderStream
+  TextEncoder TextEncoderStream TransformStream TransformStreamDefaultController URL URLPattern URLSearchParams WebSocket
+  WebSocketPair WritableStream WritableStreamDefaultController WritableStreamDefaultWriter`.split(/\s+/)];

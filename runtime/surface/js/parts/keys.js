@@ -1,24 +1,27 @@
 // CryptoKeys in structured clones, in the formats of the standard's own importKey and exportKey.
-import { core, primordials } from "ext:core/mod.js";
+(function () {
+const { core, primordials } = __bootstrap;
 // What the application could put into prototypes would see the material of keys that are not extractable.
-const { MapPrototypeGet, ObjectGetOwnPropertyDescriptor, ReflectApply, SafeMap, SafeWeakMap } = primordials;
+const { MapPrototypeGet, ObjectDefineProperty, ObjectGetOwnPropertyDescriptor, ReflectApply, SafeMap, SafeWeakMap } = primordials;
 
-const { CryptoKey } = core.loadExtScript("ext:deno_crypto/00_crypto.js");
+const { CryptoKey } = core.loadUnmended("ext:deno_crypto/00_crypto.js");
 const { DOMException } = core.loadExtScript("ext:deno_web/01_dom_exception.js");
 
 // Made for Node.js' compatibility, and a way around `extractable`: nobody else may have them.
 const { exportNodeMaterial, importSync } = CryptoKey;
-for (const name of ["exportNodeMaterial", "fromCloneData", "importSync"]) delete CryptoKey[name];
+delete CryptoKey.exportNodeMaterial;
+delete CryptoKey.fromCloneData;
+delete CryptoKey.importSync;
 
 const FORMATS = { __proto__: null, secret: "raw", public: "spki", private: "pkcs8" };
 
 /** The material of a key: raw bytes, SPKI or PKCS #8. Throws for a key that is none, like a point off its curve. */
-export function material(key) {
+function material(key) {
   return ReflectApply(exportNodeMaterial, CryptoKey, [key]).data;
 }
 
 /** The secret key with this material, for one algorithm by name. */
-export function secretKey(bytes, algorithm, usages) {
+function secretKey(bytes, algorithm, usages) {
   return ReflectApply(importSync, CryptoKey, ["raw", bytes, algorithm, false, usages]);
 }
 
@@ -41,7 +44,7 @@ function run(numberOf, clone) {
 }
 
 /** Runs `clone`, whose result stays in this isolate. */
-export function cloneWithinIsolate(clone) {
+function cloneWithinIsolate(clone) {
   return run((key, parts) => {
     let number = inIsolate.numbers.get(key);
     if (number === undefined) {
@@ -54,7 +57,7 @@ export function cloneWithinIsolate(clone) {
 }
 
 /** Runs `clone`; returns its result, and what [`revive`] needs beside it: undefined if there is no key in it. */
-export function cloneWithKeys(clone) {
+function cloneWithKeys(clone) {
   let keys;
   const body = run((_, parts) => {
     keys ??= new SafeMap();
@@ -65,7 +68,7 @@ export function cloneWithKeys(clone) {
 }
 
 /** Runs `read`, which reads a clone that had `keys` beside it. */
-export function revive(keys, read) {
+function revive(keys, read) {
   const outer = reviving;
   reviving = keys ?? NO_KEYS;
   try {
@@ -106,7 +109,8 @@ function partsOf(key) {
   };
 }
 
-Object.defineProperty(CryptoKey.prototype, core.hostObjectBrand, {
+ObjectDefineProperty(CryptoKey.prototype, core.hostObjectBrand, {
+  __proto__: null,
   value() {
     if (cloning === undefined) refuse("a key can be cloned by structured clones only");
     return { type: "CryptoKey", number: cloning(this, partsOf(this)) };
@@ -120,3 +124,6 @@ core.getCloneableDeserializers().CryptoKey = (clone) => {
   const { keyType, extractable, usages, algorithm, material: bytes } = parts;
   return ReflectApply(importSync, CryptoKey, [FORMATS[keyType], bytes, algorithm, extractable, usages]);
 };
+
+return { material, secretKey, cloneWithinIsolate, cloneWithKeys, revive };
+})();

@@ -1,5 +1,7 @@
 // DecompressionStream: as fast as its reader, and with all that could be decompressed before an error.
-import { core } from "ext:core/mod.js";
+(function () {
+const { core, primordials } = __bootstrap;
+const { SafeWeakMap, Uint8Array } = primordials;
 const { op_inflate_end, op_inflate_new, op_inflate_next, op_inflate_read, op_memory_account, op_memory_close } = core.ops;
 
 /** What a stream holds outside of the heap, in bytes: zlib at its largest window, Brotli at the platform's level. */
@@ -7,10 +9,10 @@ const COMPRESSOR = { "deflate": 320 << 10, "deflate-raw": 320 << 10, "gzip": 320
 /** The same for decompression, but for Brotli's window, which the data choose. */
 const DECOMPRESSOR = { "deflate": 48 << 10, "deflate-raw": 48 << 10, "gzip": 48 << 10, "brotli": 256 << 10 };
 
-// CompressionStream's own operations, so that it counts, too. Before deno_web's script is loaded.
-const ops = core.loadExtScript("ext:portside/platform_ops.js");
+// CompressionStream's own operations, so that it counts, too.
+const { ops } = core;
 const { op_compression_finish, op_compression_new } = ops;
-const accounts = new WeakMap(); // compressor -> what it holds
+const accounts = new SafeWeakMap(); // compressor -> what it holds
 ops.op_compression_new = (format, isDecoder) => {
   const account = op_memory_account(COMPRESSOR[format]);
   const compressor = op_compression_new(format, isDecoder);
@@ -27,7 +29,7 @@ ops.op_compression_finish = (compressor, report) => {
 
 const webidl = core.loadExtScript("ext:deno_webidl/00_webidl.js");
 const { ReadableStream, WritableStream } = core.loadExtScript("ext:deno_web/06_streams.js");
-core.loadExtScript("ext:deno_web/14_compression.js"); // it defines the formats
+const { CompressionStream } = core.loadUnmended("ext:deno_web/14_compression.js"); // it defines the formats, too
 
 /** The most that is decompressed before somebody must want it, in bytes. */
 const PIECE = 1 << 16;
@@ -48,7 +50,7 @@ function brotliWindow(first) {
   return 1 << (small === 0 ? 17 : 8 + small);
 }
 
-export class DecompressionStream {
+class DecompressionStream {
   #inflate;
   #accounts; // what it holds outside of the heap, until it is collected
   #windowIsKnown;
@@ -145,3 +147,6 @@ export class DecompressionStream {
 }
 webidl.configureInterface(DecompressionStream);
 const DecompressionStreamPrototype = DecompressionStream.prototype;
+
+return { CompressionStream, DecompressionStream };
+})();

@@ -1,10 +1,12 @@
 // Blobs whose bytes are ArrayBuffers: counted and collected as these are, and cloned with what is in them.
 //
 // deno_web keeps them in a table of the process and clones references into it. The operations it does that with are
-// replaced here, so this must be imported before anything that loads deno_web's script.
-import { core } from "ext:core/mod.js";
-
-const ops = core.loadExtScript("ext:portside/platform_ops.js");
+// replaced here.
+(function () {
+const { core, primordials } = __bootstrap;
+const { ObjectAssign, ObjectDefineProperty, ObjectGetOwnPropertyDescriptors, SafeMap, StringPrototypeSplit, Uint8Array } = primordials;
+const { symbolOf } = core.loadExtScript("ext:portside/events.js");
+const { ops } = core;
 
 /** How much of a blob its stream gives at once, in bytes. */
 const PIECE = 1 << 16;
@@ -42,15 +44,17 @@ class Part {
   }
 }
 
-const urls = new Map(); // object URL -> { mediaType, parts }
+const urls = new SafeMap(); // object URL -> { mediaType, parts }
 
 function withoutFragment(url) {
-  return url.split("#", 1)[0];
+  return StringPrototypeSplit(url, "#", 1)[0];
 }
 
-Object.assign(ops, {
+ObjectAssign(ops, {
+  __proto__: null,
   op_blob_clone_part: (part) => ({ uuid: part.copy(), size: part.size }),
   op_blob_create_object_url(mediaType, parts) {
+    const { crypto } = core.loadExtScript("ext:deno_crypto/00_crypto.js");
     const url = `blob:null/${crypto.randomUUID()}`;
     urls.set(url, { mediaType, parts: parts.map((part) => ({ uuid: part, size: part.size })) });
     return url;
@@ -61,10 +65,22 @@ Object.assign(ops, {
   op_blob_remove_part() {},
 });
 
-const { Blob, File, getParts } = core.loadExtScript("ext:deno_web/09_file.js");
+// It gives URL two functions of its own. Ours stay, or what the application has put in their place.
+const { URL } = core.loadExtScript("ext:deno_web/00_url.js");
+const ours = ObjectGetOwnPropertyDescriptors(URL);
+const file = core.loadUnmended("ext:deno_web/09_file.js");
+const { createObjectURL, revokeObjectURL } = URL;
+putBack("createObjectURL");
+putBack("revokeObjectURL");
+const { Blob, File, getParts } = file;
+
+function putBack(name) {
+  if (ours[name] === undefined) delete URL[name];
+  else ObjectDefineProperty(URL, name, { __proto__: null, ...ours[name] });
+}
 
 /** All bytes of a blob, at once. */
-export function blobBytes(blob) {
+function blobBytes(blob) {
   const bytes = new Uint8Array(blob.size);
   let at = 0;
   for (const part of getParts(blob)) {
@@ -89,9 +105,11 @@ revive.File = (data) => {
 };
 
 // Has deno_web make parts. Its class of references is reachable through a blob only.
-const blob = new Blob(["a part"]);
-const parts = Object.getOwnPropertySymbols(blob).find((symbol) => symbol.description === "Parts");
-const Reference = blob[parts][0].constructor;
+const sample = "a sample";
+urls.set(sample, { mediaType: "", parts: [{ uuid: new Part(new Uint8Array(1)), size: 1 }] });
+const blob = file.blobFromObjectUrl(sample);
+urls.delete(sample);
+const Reference = blob[symbolOf(blob, "Parts")][0].constructor;
 Reference.fromUint8Array = (bytes) => new Part(bytes.slice());
 // What an object URL names is wrapped again.
 Reference.prototype.stream = function () {
@@ -100,3 +118,6 @@ Reference.prototype.stream = function () {
 Reference.prototype.slice = function (start, end) {
   return this._id.slice(start, end);
 };
+
+return { ...file, blobBytes, createObjectURL, revokeObjectURL };
+})();

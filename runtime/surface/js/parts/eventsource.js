@@ -1,5 +1,7 @@
 // EventSource (HTML standard, 9.2). deno_fetch's waits for what follows a CR before it takes the line for ended.
-import { core } from "ext:core/mod.js";
+(function () {
+const { core, primordials } = __bootstrap;
+const { ObjectDefineProperty } = primordials;
 
 const webidl = core.loadExtScript("ext:deno_webidl/00_webidl.js");
 const { DOMException } = core.loadExtScript("ext:deno_web/01_dom_exception.js");
@@ -30,7 +32,7 @@ class Lines {
   }
 }
 
-export class EventSource extends EventTarget {
+class EventSource extends EventTarget {
   #url;
   #withCredentials;
   #state = CONNECTING;
@@ -158,11 +160,19 @@ function bytesOf(text) {
   return String.fromCharCode(...core.encode(text));
 }
 
-for (const [name, value] of Object.entries({ CONNECTING, OPEN, CLOSED })) {
-  const constant = { value, enumerable: true };
-  Object.defineProperty(EventSource, name, constant);
-  Object.defineProperty(EventSource.prototype, name, constant);
+function defineConstant(name, value) {
+  const constant = { __proto__: null, value, enumerable: true };
+  ObjectDefineProperty(EventSource, name, constant);
+  ObjectDefineProperty(EventSource.prototype, name, constant);
 }
-for (const name of ["open", "message", "error"]) defineEventHandler(EventSource.prototype, name);
+defineConstant("CONNECTING", CONNECTING);
+defineConstant("OPEN", OPEN);
+defineConstant("CLOSED", CLOSED);
+defineEventHandler(EventSource.prototype, "open");
+defineEventHandler(EventSource.prototype, "message");
+defineEventHandler(EventSource.prototype, "error");
 webidl.configureInterface(EventSource);
 const EventSourcePrototype = EventSource.prototype;
+
+return { EventSource };
+})();

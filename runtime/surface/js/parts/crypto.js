@@ -1,9 +1,12 @@
 // Web Cryptography, where deno_crypto is lenient or leaves something out.
-import { core } from "ext:core/mod.js";
+(function () {
+const { core, primordials } = __bootstrap;
+const { ObjectDefineProperty, ObjectGetOwnPropertyDescriptor, ObjectGetPrototypeOf } = primordials;
 const { op_memory_account, op_memory_close } = core.ops;
-import { material, secretKey } from "ext:portside/keys.js";
+const { material, secretKey } = core.loadExtScript("ext:portside/parts/keys.js");
 
-const { CryptoKey, SubtleCrypto } = core.loadExtScript("ext:deno_crypto/00_crypto.js");
+const crypto = core.loadUnmended("ext:deno_crypto/00_crypto.js");
+const { CryptoKey, SubtleCrypto } = crypto;
 const { DOMException } = core.loadExtScript("ext:deno_web/01_dom_exception.js");
 
 /** Making a longer RSA key takes minutes of a core, and nothing can stop it. */
@@ -22,7 +25,7 @@ const MAX_SLOW_JOBS = 4;
 /** Data of more bytes count while they are worked on: the platform copies them. */
 const SMALL = 1 << 16;
 
-const platform = {};
+const platform = { __proto__: null };
 
 let slowJobs = 0;
 const waiting = [];
@@ -42,10 +45,10 @@ async function slowly(work) {
 
 /** Puts `method`, of the same name and length, before the platform's. */
 function replace(method) {
-  const descriptor = Object.getOwnPropertyDescriptor(SubtleCrypto.prototype, method.name);
+  const descriptor = ObjectGetOwnPropertyDescriptor(SubtleCrypto.prototype, method.name);
   platform[method.name] = descriptor.value;
-  Object.defineProperty(method, "length", { value: descriptor.value.length });
-  Object.defineProperty(SubtleCrypto.prototype, method.name, { ...descriptor, value: method });
+  ObjectDefineProperty(method, "length", { __proto__: null, value: descriptor.value.length });
+  ObjectDefineProperty(SubtleCrypto.prototype, method.name, { __proto__: null, ...descriptor, value: method });
 }
 
 function operationError(message) {
@@ -94,9 +97,10 @@ async function openShortTag(subtle, algorithm, key, data) {
 }
 
 function getter(prototype) {
-  return Object.getOwnPropertyDescriptor(prototype, "byteLength").get;
+  return ObjectGetOwnPropertyDescriptor(prototype, "byteLength").get;
 }
-const lengthOf = [Object.getPrototypeOf(Uint8Array.prototype), DataView.prototype].map(getter);
+const { ArrayBuffer, DataView, Uint8Array } = primordials;
+const lengthOf = [getter(ObjectGetPrototypeOf(Uint8Array.prototype)), getter(DataView.prototype)];
 const lengthOfBuffer = [getter(ArrayBuffer.prototype)];
 
 /** Bytes of a BufferSource, whatever it says of itself; 0 for all else. */
@@ -132,7 +136,10 @@ function countData(name) {
   }[name]);
 }
 
-for (const name of ["digest", "encrypt", "sign", "verify"]) countData(name);
+countData("digest");
+countData("encrypt");
+countData("sign");
+countData("verify");
 
 /** The members that an algorithm has, each read once: a getter could give the platform others. */
 function members(algorithm, ...names) {
@@ -244,3 +251,6 @@ replace(async function generateKey(...given) {
   }
   return await slowly(() => platform.generateKey.apply(this, given));
 });
+
+return crypto;
+})();

@@ -1,16 +1,17 @@
 // WebSocketPair: two joined ends, one for the application and one for the client's connection.
-import { core } from "ext:core/mod.js";
-import { blobBytes } from "ext:portside/blobs.js";
-import { currentRequest } from "ext:portside/context.js";
-import { defineHandler, dispatch } from "ext:portside/events.js";
+(function () {
+const { core, primordials } = __bootstrap;
+const { ObjectDefineProperty, SafeMap } = primordials;
+const { currentRequest } = core.loadExtScript("ext:portside/context.js");
+const { defineHandler, dispatch } = core.loadExtScript("ext:portside/events.js");
 const { op_socket_binary, op_socket_check, op_socket_close, op_socket_end, op_socket_text, op_socket_waiting } = core.ops;
 
 const { CloseEvent, EventTarget, MessageEvent } = core.loadExtScript("ext:deno_web/02_event.js");
-const { Blob } = core.loadExtScript("ext:deno_web/09_file.js");
+const { Blob, blobBytes } = core.loadExtScript("ext:deno_web/09_file.js");
 const { DOMException } = core.loadExtScript("ext:deno_web/01_dom_exception.js");
 
 const CONNECTING = 0, OPEN = 1, CLOSING = 2, CLOSED = 3;
-const bound = new Map(); // socket number -> the application's end
+const bound = new SafeMap(); // socket number -> the application's end
 const make = Symbol("make");
 
 function checkClose(code, reason) {
@@ -36,7 +37,7 @@ function payloadOf(data) {
 }
 
 /** One end of a WebSocketPair. */
-export class PairedWebSocket extends EventTarget {
+class PairedWebSocket extends EventTarget {
   #peer;
   #accepted = false;
   #state = CONNECTING;
@@ -214,30 +215,35 @@ export class PairedWebSocket extends EventTarget {
     else this.#queue.push(event);
   }
 }
-for (const [name, value] of Object.entries({ CONNECTING, OPEN, CLOSING, CLOSED })) {
-  Object.defineProperty(PairedWebSocket, name, { value, enumerable: true });
-  Object.defineProperty(PairedWebSocket.prototype, name, { value, enumerable: true });
+function defineState(name, value) {
+  const constant = { __proto__: null, value, enumerable: true };
+  ObjectDefineProperty(PairedWebSocket, name, constant);
+  ObjectDefineProperty(PairedWebSocket.prototype, name, constant);
+  ObjectDefineProperty(PairedWebSocket, `READY_STATE_${name}`, constant);
 }
-for (const name of ["READY_STATE_CONNECTING", "READY_STATE_OPEN", "READY_STATE_CLOSING", "READY_STATE_CLOSED"]) {
-  const value = { CONNECTING, OPEN, CLOSING, CLOSED }[name.slice("READY_STATE_".length)];
-  Object.defineProperty(PairedWebSocket, name, { value, enumerable: true });
-}
-Object.defineProperty(PairedWebSocket, "name", { value: "WebSocket" });
+defineState("CONNECTING", CONNECTING);
+defineState("OPEN", OPEN);
+defineState("CLOSING", CLOSING);
+defineState("CLOSED", CLOSED);
+ObjectDefineProperty(PairedWebSocket, "name", { __proto__: null, value: "WebSocket" });
 defineHandler(PairedWebSocket.prototype, "message");
 defineHandler(PairedWebSocket.prototype, "close");
 defineHandler(PairedWebSocket.prototype, "error");
 
 const { bind, isFree, hear, hearClose, join } = PairedWebSocket;
-for (const name of ["bind", "isFree", "hear", "hearClose", "join"]) delete PairedWebSocket[name];
-export { bind as bindSocket };
+delete PairedWebSocket.bind;
+delete PairedWebSocket.isFree;
+delete PairedWebSocket.hear;
+delete PairedWebSocket.hearClose;
+delete PairedWebSocket.join;
 
 /** Whether `value` is an end of a pair that can go into a Response. */
-export function isFreeSocket(value) {
+function isFreeSocket(value) {
   return typeof value === "object" && value !== null && isFree(value);
 }
 
 /** Two joined WebSockets, `pair[0]` and `pair[1]`. */
-export class WebSocketPair {
+class WebSocketPair {
   constructor() {
     [this[0], this[1]] = join();
   }
@@ -249,15 +255,18 @@ export class WebSocketPair {
 }
 
 /** A client's message. */
-export function onSocketMessage(number, data) {
+function onSocketMessage(number, data) {
   const application = bound.get(number);
   if (application !== undefined) hear(application, typeof data === "string" ? data : data.buffer);
 }
 
 /** The client closed, or is lost (1006). */
-export function onSocketClose(number, code, reason) {
+function onSocketClose(number, code, reason) {
   const application = bound.get(number);
   if (application === undefined) return;
   bound.delete(number);
   hearClose(application, number, code, reason);
 }
+
+return { bindSocket: bind, isFreeSocket, onSocketClose, onSocketMessage, WebSocketPair };
+})();

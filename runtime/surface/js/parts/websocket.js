@@ -1,7 +1,9 @@
 // The WebSocket that connects to others, as the WebSockets standard wants it. Numbers of sections are that standard's.
-import { core } from "ext:core/mod.js";
-import { logWarning } from "ext:portside/handlers.js";
-import { explained } from "ext:portside/mended.js";
+(function () {
+const { core, primordials } = __bootstrap;
+const { ArrayBuffer, ObjectDefineProperty, ObjectGetOwnPropertyDescriptor } = primordials;
+const { logWarning } = core.loadExtScript("ext:portside/handlers.js");
+const { explained } = core.loadExtScript("ext:portside/parts/network.js");
 const {
   op_websocket_binary,
   op_websocket_buffered,
@@ -28,7 +30,7 @@ const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 // What the peer does not get because it is too much, by the code that says so.
 const FULL = { 1009: "the message is too big", 1013: "the peer does not keep up" };
 
-const { byteLength: bufferLength } = Object.getOwnPropertyDescriptors(ArrayBuffer.prototype);
+const bufferLength = ObjectGetOwnPropertyDescriptor(ArrayBuffer.prototype, "byteLength");
 
 function isArrayBuffer(value) {
   try {
@@ -75,7 +77,7 @@ function checkProtocols(protocols) {
 }
 
 /** Section 3.1. */
-export class WebSocket extends EventTarget {
+class WebSocket extends EventTarget {
   #number;
   #url;
   #state = CONNECTING;
@@ -260,8 +262,20 @@ export class WebSocket extends EventTarget {
   }
 }
 
-for (const [name, value] of Object.entries({ CONNECTING, OPEN, CLOSING, CLOSED })) {
-  for (const object of [WebSocket, WebSocket.prototype]) Object.defineProperty(object, name, { value, enumerable: true });
+function defineConstant(name, value) {
+  const constant = { __proto__: null, value, enumerable: true };
+  ObjectDefineProperty(WebSocket, name, constant);
+  ObjectDefineProperty(WebSocket.prototype, name, constant);
 }
-for (const type of ["open", "error", "close", "message"]) defineEventHandler(WebSocket.prototype, type);
+defineConstant("CONNECTING", CONNECTING);
+defineConstant("OPEN", OPEN);
+defineConstant("CLOSING", CLOSING);
+defineConstant("CLOSED", CLOSED);
+defineEventHandler(WebSocket.prototype, "open");
+defineEventHandler(WebSocket.prototype, "error");
+defineEventHandler(WebSocket.prototype, "close");
+defineEventHandler(WebSocket.prototype, "message");
 webidl.configureInterface(WebSocket);
+
+return { WebSocket };
+})();

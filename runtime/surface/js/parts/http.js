@@ -1,9 +1,11 @@
 // The server's fetch handler: a Request in, a Response out.
-import { core } from "ext:core/mod.js";
-import { describe, logError } from "ext:portside/handlers.js";
-import { RequestScope } from "ext:portside/lifecycle.js";
-import { isOverloaded } from "ext:portside/ports.js";
-import { bindSocket, isFreeSocket } from "ext:portside/sockets.js";
+(function () {
+const { core, primordials } = __bootstrap;
+const { SafeMap } = primordials;
+const { describe, logError } = core.loadExtScript("ext:portside/handlers.js");
+const { RequestScope } = core.loadExtScript("ext:portside/lifecycle.js");
+const { isOverloaded } = core.loadExtScript("ext:portside/ports.js");
+const { bindSocket } = core.loadExtScript("ext:portside/parts/sockets.js");
 const {
   op_body_read,
   op_respond_bytes,
@@ -20,36 +22,7 @@ const {
 const { ReadableStream } = core.loadExtScript("ext:deno_web/06_streams.js");
 const { InnerBody } = core.loadExtScript("ext:deno_fetch/22_body.js");
 const { fromInnerRequest, newInnerRequest } = core.loadExtScript("ext:deno_fetch/23_request.js");
-const response = core.loadExtScript("ext:deno_fetch/23_response.js");
-const { toInnerResponse } = response;
-
-const sockets = new WeakMap(); // Response -> the client's end of a pair
-
-/** The platform's Response, which may also carry a WebSocket with status 101. */
-export const Response = new Proxy(response.Response, {
-  construct(target, [body, init], newTarget) {
-    const socket = init?.webSocket;
-    if (socket === undefined || socket === null) {
-      if (Number(init?.status) === 101) throw new RangeError("a Response with status 101 needs a webSocket");
-      return Reflect.construct(target, [body, init], newTarget);
-    }
-    if (!isFreeSocket(socket)) {
-      throw new TypeError("webSocket must be an end of a WebSocketPair that is neither accepted nor in use");
-    }
-    if (init.status !== 101) throw new RangeError("a Response with a webSocket needs status 101");
-    const made = Reflect.construct(target, [body, init], newTarget);
-    sockets.set(made, socket);
-    return made;
-  },
-});
-response.Response.prototype.constructor = Response;
-Object.defineProperty(response.Response.prototype, "webSocket", {
-  get() {
-    return sockets.get(this) ?? null;
-  },
-  configurable: true,
-  enumerable: true,
-});
+const { isResponse, socketOf, toInnerResponse } = core.loadExtScript("ext:deno_fetch/23_response.js");
 
 function parseHeaders(joined) {
   const parts = joined.split("\n");
@@ -87,10 +60,10 @@ function staticBody(bytes) {
   return body;
 }
 
-const running = new Map(); // request number -> its scope, what aborts its signal, and the reader of its response
+const running = new SafeMap(); // request number -> its scope, what aborts its signal, and the reader of its response
 
 /** Runs the server's fetch. `body` is bytes, undefined for none, or true for a stream. */
-export function onFetch(handlers, env, number, method, url, headers, body) {
+function onFetch(handlers, env, number, method, url, headers, body) {
   const inner = newInnerRequest(
     method,
     url,
@@ -126,7 +99,7 @@ export function onFetch(handlers, env, number, method, url, headers, body) {
 }
 
 /** The client went away before the response. What its handler began goes on, but only `waitUntil` keeps its ports. */
-export function onFetchAborted(number) {
+function onFetchAborted(number) {
   const known = running.get(number);
   if (known === undefined) return;
   known.cancel?.();
@@ -171,11 +144,11 @@ function over(scope, number) {
 
 function send(scope, number, value) {
   try {
-    const inner = value instanceof response.Response ? toInnerResponse(value) : undefined;
+    const inner = isResponse(value) ? toInnerResponse(value) : undefined;
     if (inner === undefined) throw new TypeError("fetch() did not return a Response");
     if (inner.type === "error") throw new TypeError("fetch() returned Response.error()");
     const headers = joinHeaders(inner.headerList);
-    const socket = sockets.get(value);
+    const socket = socketOf(value);
     if (socket !== undefined) {
       sendSocket(scope, number, socket, headers);
     } else if (inner.body === null) {
@@ -242,3 +215,6 @@ async function sendStream(scope, number, inner, headers) {
   }
   over(scope, number);
 }
+
+return { onFetch, onFetchAborted };
+})();

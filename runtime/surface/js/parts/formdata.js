@@ -1,9 +1,9 @@
 // Reading multipart/form-data, as the fetch and HTML standards have it written and RFC 7578 has it read.
-import { core } from "ext:core/mod.js";
+(function () {
+const { core, primordials } = __bootstrap;
+const { ObjectDefineProperty, ObjectGetOwnPropertyDescriptor } = primordials;
 
 const { FormData } = core.loadExtScript("ext:deno_fetch/21_formdata.js");
-const { Request } = core.loadExtScript("ext:deno_fetch/23_request.js");
-const { Response } = core.loadExtScript("ext:deno_fetch/23_response.js");
 const { essence, parseMimeType } = core.loadExtScript("ext:deno_web/01_mimesniff.js");
 const { File } = core.loadExtScript("ext:deno_web/09_file.js");
 
@@ -120,23 +120,25 @@ function typeOf(message) {
   }
 }
 
-for (const { prototype } of [Request, Response]) {
-  const descriptor = Object.getOwnPropertyDescriptor(prototype, "formData");
+/** Has a prototype with the methods of bodies read forms as they are meant to be. */
+function mendFormData(prototype) {
+  const descriptor = ObjectGetOwnPropertyDescriptor(prototype, "formData");
   const { value: platform } = descriptor;
   const { bytes } = prototype;
-  Object.defineProperty(prototype, "formData", {
-    ...descriptor,
-    value: {
-      // Not async: what is rejected at once is seen to be, without a turn in between.
-      formData() {
-        const type = typeOf(this);
-        if (type === null || essence(type) !== "multipart/form-data") return platform.call(this);
-        const boundary = type.parameters.get("boundary");
-        return bytes.call(this).then((body) => {
-          if (boundary === undefined) malformed("its type names no boundary");
-          return parse(body, boundary);
-        });
-      },
-    }.formData,
-  });
+  const mended = {
+    // Not async: what is rejected at once is seen to be, without a turn in between.
+    formData() {
+      const type = typeOf(this);
+      if (type === null || essence(type) !== "multipart/form-data") return platform.call(this);
+      const boundary = type.parameters.get("boundary");
+      return bytes.call(this).then((body) => {
+        if (boundary === undefined) malformed("its type names no boundary");
+        return parse(body, boundary);
+      });
+    },
+  };
+  ObjectDefineProperty(prototype, "formData", { __proto__: null, ...descriptor, value: mended.formData });
 }
+
+return { mendFormData };
+})();

@@ -1,0 +1,96 @@
+// Parts of the surface, which are loaded when they are first used: most instances use few of them, and each costs memory.
+//
+// A part is a script whose value has its exports: one of deno_*'s, one of ours, or one of ours in place of deno_*'s, whose
+// mistakes it mends. The application may have run before, and may have changed what all code finds in prototypes: what a part
+// does while it is loaded uses primordials only.
+import { core, primordials } from "ext:core/mod.js";
+const { op_part } = core.ops;
+const { ObjectKeys, ReflectApply, StringPrototypeCharCodeAt } = primordials;
+
+const bootstrap = core.loadExtScript("ext:portside/bootstrap.js");
+
+/** The operations that parts see. Who replaces one must do so before whoever uses it is loaded. */
+export const { ops } = bootstrap.core;
+
+/** Which of our scripts stand in for deno_*'s. They get these by `core.loadUnmended`. */
+const MENDED = {
+  __proto__: null,
+  "ext:deno_crypto/00_crypto.js": "ext:portside/parts/crypto.js",
+  "ext:deno_fetch/22_body.js": "ext:portside/parts/bodies.js",
+  "ext:deno_fetch/23_response.js": "ext:portside/parts/response.js",
+  "ext:deno_fetch/26_fetch.js": "ext:portside/parts/fetch.js",
+  "ext:deno_web/00_url.js": "ext:portside/parts/url.js",
+  "ext:deno_web/01_console.js": "ext:portside/parts/console.js",
+  "ext:deno_web/01_urlpattern.js": "ext:portside/parts/urlpattern.js",
+  "ext:deno_web/09_file.js": "ext:portside/parts/blobs.js",
+  "ext:deno_web/13_message_port.js": "ext:portside/parts/messages.js",
+  "ext:deno_web/14_compression.js": "ext:portside/parts/compression.js",
+  "ext:deno_web/15_performance.js": "ext:portside/parts/performance.js",
+};
+
+/** What the standards call serializable. */
+const CLONEABLE = {
+  __proto__: null,
+  Blob: true,
+  CryptoKey: true,
+  DOMException: true,
+  File: true,
+  QuotaExceededError: true,
+};
+
+const unmended = { __proto__: null };
+const loaded = { __proto__: null };
+
+/** The exports of a part. */
+export function load(specifier) {
+  return loaded[specifier] ??= loadUnmended(MENDED[specifier] ?? specifier);
+}
+
+/** Whether a part is loaded; what only it can make does not exist before. */
+export function isLoaded(specifier) {
+  return specifier in loaded;
+}
+
+/** Has parts find modules' exports, by their specifiers, as those of parts. */
+export function provide(modules) {
+  const specifiers = ObjectKeys(modules);
+  for (let i = 0; i < specifiers.length; i++) loaded[specifiers[i]] = modules[specifiers[i]];
+}
+
+function loadUnmended(specifier) {
+  return unmended[specifier] ??= run(specifier);
+}
+
+function run(specifier) {
+  const part = op_part(specifier);
+  // What is loaded while the snapshot is made is in it.
+  const exports = part === null ? core.loadExtScript(specifier) : ReflectApply(part, undefined, [bootstrap]);
+  refuseClonesOf(exports);
+  return exports;
+}
+
+/**
+ * Makes objects with this prototype, and those that inherit from it, uncloneable. V8 takes an object of the platform for a
+ * plain one, unless it has this brand.
+ */
+export function refuseClones(prototype, name) {
+  if (core.hostObjectBrand in prototype) return;
+  // Writable, for deno_web's MessagePort assigns its own.
+  const brand = { __proto__: null, value: name, writable: true, configurable: true };
+  primordials.ObjectDefineProperty(prototype, core.hostObjectBrand, brand);
+}
+
+const [A, Z] = [65, 90];
+
+/** The same for all interfaces of a part, but for those that the standards call serializable. */
+function refuseClonesOf(exports) {
+  const names = ObjectKeys(exports);
+  for (let i = 0; i < names.length; i++) {
+    const name = names[i], first = StringPrototypeCharCodeAt(name, 0), value = exports[name];
+    const isInterface = first >= A && first <= Z && typeof value === "function" && typeof value.prototype === "object";
+    if (isInterface && !CLONEABLE[name]) refuseClones(value.prototype, name);
+  }
+}
+
+bootstrap.core.loadExtScript = load;
+bootstrap.core.loadUnmended = loadUnmended;

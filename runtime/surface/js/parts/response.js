@@ -1,0 +1,50 @@
+// Response, which may also carry a WebSocket.
+(function () {
+const { core, primordials } = __bootstrap;
+const { ObjectDefineProperty, Proxy, SafeWeakMap } = primordials;
+const { isFreeSocket } = core.loadExtScript("ext:portside/parts/sockets.js");
+
+const response = core.loadUnmended("ext:deno_fetch/23_response.js");
+
+const sockets = new SafeWeakMap(); // Response -> the client's end of a pair
+
+/** The platform's Response, which may also carry a WebSocket with status 101. */
+const Response = new Proxy(response.Response, {
+  __proto__: null, // what it does not have is looked up there
+  construct(target, [body, init], newTarget) {
+    const socket = init?.webSocket;
+    if (socket === undefined || socket === null) {
+      if (Number(init?.status) === 101) throw new RangeError("a Response with status 101 needs a webSocket");
+      return Reflect.construct(target, [body, init], newTarget);
+    }
+    if (!isFreeSocket(socket)) {
+      throw new TypeError("webSocket must be an end of a WebSocketPair that is neither accepted nor in use");
+    }
+    if (init.status !== 101) throw new RangeError("a Response with a webSocket needs status 101");
+    const made = Reflect.construct(target, [body, init], newTarget);
+    sockets.set(made, socket);
+    return made;
+  },
+});
+response.Response.prototype.constructor = Response;
+ObjectDefineProperty(response.Response.prototype, "webSocket", {
+  __proto__: null,
+  get() {
+    return sockets.get(this) ?? null;
+  },
+  configurable: true,
+  enumerable: true,
+});
+
+/** Whether it is one, whatever the application has made of the name. */
+function isResponse(value) {
+  return value instanceof response.Response;
+}
+
+/** The client's end of a pair that a response carries, if any. */
+function socketOf(made) {
+  return sockets.get(made);
+}
+
+return { ...response, isResponse, Response, socketOf };
+})();

@@ -1,0 +1,96 @@
+//! Parts of the surface that are loaded when they are first used: nobody sees that they were not there before.
+
+crate::truths! {
+    + a_clone_may_be_the_first_to_need_a_part;
+    globals_are_data_properties_before_they_are_looked_at: r#"
+        const enumerable = ["atob", "btoa", "fetch", "performance", "structuredClone"];
+        for (const name of [...LAZY, ...enumerable]) {
+            equal(name in globalThis && Object.hasOwn(globalThis, name), true);
+            const descriptor = Object.getOwnPropertyDescriptor(globalThis, name);
+            equal(Object.keys(descriptor), ["value", "writable", "enumerable", "configurable"]);
+            const { writable, configurable } = descriptor;
+            equal([name, writable, descriptor.enumerable, configurable], [name, true, enumerable.includes(name), true]);
+            equal(descriptor.value === globalThis[name], true);
+        }"#;
+    globals_can_be_replaced_before_they_are_looked_at: r#"
+        globalThis.Headers = "mine";
+        equal(Headers, "mine");
+        Object.defineProperty(globalThis, "FormData", { get: () => "got" });
+        equal(FormData, "got");
+        equal(delete globalThis.FileReader, true);
+        equal(typeof FileReader, "undefined");
+        made(new Response("", { headers: { a: "b" } }).headers, Object);"#;
+    parts_use_nothing_that_the_application_replaced: r#"
+        const { call } = Function.prototype, { ownKeys, getOwnPropertyDescriptor, defineProperty, apply } = Reflect;
+        const names = [...LAZY, "atob", "btoa", "fetch", "performance", "structuredClone"], text = String;
+        const ruined = [Object, Reflect, Array, String, Promise, Object.prototype, Array.prototype, String.prototype, RegExp.prototype,
+            Map.prototype, Set.prototype, WeakMap.prototype, Function.prototype, Promise.prototype, Symbol.prototype];
+        const kept = [];
+        for (const object of ruined) {
+            for (const name of ownKeys(object)) {
+                const descriptor = getOwnPropertyDescriptor(object, name);
+                if (name === Symbol.iterator || name === "constructor" || name === "prototype" || !descriptor.configurable || typeof descriptor.value !== "function") continue;
+                kept.push([object, name, descriptor]);
+            }
+        }
+        for (const name of ["value", "writable", "enumerable"]) kept.push([Object.prototype, name, undefined]);
+        const ruin = (name) => () => { throw name; };
+        for (let i = 0; i < kept.length; i++) {
+            const value = kept[i][2] === undefined ? "polluted" : ruin(kept[i][1]);
+            defineProperty(kept[i][0], kept[i][1], { __proto__: null, value, writable: true, configurable: true });
+        }
+        let seen = 0, failed;
+        for (let i = 0; i < names.length && failed === undefined; i++) {
+            try {
+                if (globalThis[names[i]] !== undefined) seen++;
+            } catch (name) {
+                failed = [names[i], name];
+            }
+        }
+        for (let i = kept.length - 1; i >= 0; i--) {
+            if (kept[i][2] === undefined) delete kept[i][0][kept[i][1]];
+            else defineProperty(kept[i][0], kept[i][1], kept[i][2]);
+        }
+        equal([failed?.map(text), seen], [undefined, names.length]);
+        equal(await new Response(new Blob([new URL("http://a/b").href]).stream()).text(), "http://a/b");"#;
+    a_part_that_the_stack_had_no_room_for_is_loaded_later: r#"
+        const deepest = () => {
+            try { deepest(); } catch { for (const name of LAZY) { try { globalThis[name]; } catch {} } }
+        };
+        deepest();
+        for (const name of LAZY) equal(typeof globalThis[name], name === "console" ? "object" : "function");
+        const form = new FormData();
+        form.append("file", new File(["text"], "name"));
+        equal(await (await new Response(form).formData()).get("file").text(), "text");
+        const key = await crypto.subtle.generateKey({ name: "HMAC", hash: "SHA-256" }, true, ["sign"]);
+        made(structuredClone([key, new Blob(["a"])])[0], CryptoKey);
+        const { readable } = new CompressionStream("gzip");
+        made(structuredClone(readable, { transfer: [readable] }), ReadableStream);"#;
+}
+
+async fn a_clone_may_be_the_first_to_need_a_part() {
+    let worker = r#"
+        export const jobs = {
+            async put() {
+                const key = await crypto.subtle.importKey("raw", new Uint8Array(16), "AES-GCM", false, ["encrypt"]);
+                await storage.put({ blob: new Blob(["of text"]), key, file: new File(["of a file"], "name") });
+                return "stored";
+            },
+            blob: async () => (await storage.get("blob")).text(),
+            file: async () => (await storage.get("file")).name,
+            key: async () => { const key = await storage.get("key"); return `${key.algorithm.name} ${key instanceof CryptoKey}`; },
+        };"#;
+    for (part, wanted) in [
+        ("blob", "of text"),
+        ("file", "name"),
+        ("key", "AES-GCM true"),
+    ] {
+        let setup = crate::lab::lab(worker);
+        let class = setup.class();
+        let app = setup.start().await;
+        assert_eq!(app.text("/one/put").await, "stored");
+        app.replace(class).await.unwrap(); // another isolate
+        assert_eq!(app.text(&format!("/one/{part}")).await, wanted);
+        app.stop().await;
+    }
+}
