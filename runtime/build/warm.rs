@@ -59,20 +59,20 @@ const PUT_GLOBALS_BACK: &str = "{
 /// # Panics
 /// Something of it failed: then there is no snapshot.
 pub fn up(runtime: &mut JsRuntime) {
-    for _ in 0..ROUNDS {
-        let key = WorkerKey::new("worker.js", "a").expect("a worker's key");
-        let worker = include_str!("worker.js");
-        run(runtime, Identity::Worker(key), worker, messages);
-    }
+    // Operations that take long are tasks of it.
+    let tokio = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("the system has room for an event loop");
+    tokio.block_on(async {
+        for _ in 0..ROUNDS {
+            run(runtime, include_str!("worker.js")).await;
+        }
+    });
 }
 
-/// Runs one instance of `code`, an expression whose value has the module's default export, with what `drive` sends it.
-fn run(
-    runtime: &mut JsRuntime,
-    identity: Identity,
-    code: &'static str,
-    drive: fn(&mut Warming<'_>),
-) {
+/// Runs one worker of `code`, an expression whose value has the module's default export.
+async fn run(runtime: &mut JsRuntime, code: &'static str) {
+    let key = WorkerKey::new("worker.js", "a").expect("a worker's key");
     let script = |runtime: &mut JsRuntime, text: &'static str| {
         let name = "file:///server.js"; // workers' scripts are looked for beside it
         runtime.execute_script(name, text).expect("the script runs")
@@ -81,14 +81,13 @@ fn run(
     let surroundings = Arc::<Surroundings>::default();
     let limits = Limits::default();
     let inbox = Arc::new(Inbox::new(limits.inbox_messages, limits.inbox_bytes));
-    let alarm = Some(Alarm::at(0)).filter(|_| identity != Identity::Server);
     let instance: Shared = Rc::new(RefCell::new(Instance::new(InstanceOptions {
-        identity,
+        identity: Identity::Worker(key),
         bundle: bundle(),
         limits: Arc::new(limits),
         input_gate: false,
         env: Arc::new(vec![("NAME".to_owned(), "value".to_owned())]),
-        storage: Storage::loaded(BTreeMap::new(), true, alarm),
+        storage: Storage::loaded(BTreeMap::new(), true, Some(Alarm::at(0))),
         inbox: inbox.clone(),
         fabric: surroundings.clone(),
         ledger: Some(surroundings.clone()),
@@ -116,8 +115,8 @@ fn run(
         inbox,
         surroundings,
     };
-    warming.settle();
-    drive(&mut warming);
+    warming.settle().await;
+    messages(&mut warming).await;
     let Warm { runtime, .. } = warming.activation.into_engine();
     let instance = runtime.op_state().borrow_mut().try_take::<Shared>();
     let lookup = runtime.op_state().borrow_mut().try_take::<Lookup>();
@@ -142,8 +141,8 @@ fn bundle() -> Arc<Bundle> {
 }
 
 /// What others ask of a worker.
-fn messages(warming: &mut Warming<'_>) {
-    warming.tell(Incoming::Alarm(Alarm::at(0)));
+async fn messages(warming: &mut Warming<'_>) {
+    warming.tell(Incoming::Alarm(Alarm::at(0))).await;
     // Serialized strings, as of V8's format: its version, then a one-byte string.
     for text in ["count", "many", "alarm", "other"] {
         let length = u8::try_from(text.len()).expect("a short text");
@@ -152,10 +151,10 @@ fn messages(warming: &mut Warming<'_>) {
         let end = LinkEnd::new(link, warming.surroundings.echo.clone());
         let frame = message(&end, data);
         let kind = Kind::Port;
-        warming.tell(Incoming::Opened(Opening { kind, end }));
-        warming.tell(Incoming::Frame { link, frame });
+        warming.tell(Incoming::Opened(Opening { kind, end })).await;
+        warming.tell(Incoming::Frame { link, frame }).await;
         let reason = CloseReason::Closed;
-        warming.tell(Incoming::Closed { link, reason });
+        warming.tell(Incoming::Closed { link, reason }).await;
     }
 }
 
@@ -168,19 +167,20 @@ struct Warming<'a> {
 
 impl Warming<'_> {
     /// Lets the instance do all there is to do.
-    fn settle(&mut self) {
+    async fn settle(&mut self) {
         let mut cx = Context::from_waker(Waker::noop());
         for _ in 0..POLLS {
             let progress = self.activation.poll(&mut cx, Duration::ZERO);
             assert!(matches!(progress, Progress::Waiting(_)), "{progress:?}");
             self.surroundings.answer();
+            tokio::task::yield_now().await;
         }
     }
 
-    fn tell(&mut self, incoming: Incoming) {
+    async fn tell(&mut self, incoming: Incoming) {
         let told = self.inbox.receive(incoming);
         assert!(told.is_ok(), "the inbox has room");
-        self.settle();
+        self.settle().await;
     }
 }
 

@@ -267,3 +267,53 @@ impl Drop for Isolate {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use portside_core::bundle::Bundle;
+
+    use super::*;
+    use crate::pool::IsolatePool;
+    use crate::script::Scripts;
+
+    /// What V8 counts in a heap snapshot, by the name of the count.
+    fn count(runtime: &mut JsRuntime, name: &str) -> usize {
+        let mut snapshot = Vec::new();
+        let isolate = runtime.v8_isolate();
+        isolate.take_heap_snapshot(|part| {
+            snapshot.extend_from_slice(part);
+            true
+        });
+        let text = String::from_utf8_lossy(&snapshot);
+        let (_, after) = text.split_once(name).unwrap();
+        let (digits, _) = after.split_once(',').unwrap();
+        digits.parse().unwrap()
+    }
+
+    #[test]
+    fn a_new_isolate_is_small() {
+        let tokio = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let _entered = tokio.enter();
+        let _flags = IsolatePool::new(1, 1, |_| {});
+        let bundle = Arc::new(Bundle {
+            main: "server.js".to_owned(),
+            modules: BTreeMap::new(),
+        });
+        let script = Scripts::default().of(&bundle, "server.js");
+        let loader = Rc::new(BundleLoader::new(bundle, script));
+        let mut isolate = Isolate::new(loader, &Limits::default(), Arc::default());
+        let (bytes, objects) = isolate.with(|runtime| {
+            runtime.v8_isolate().low_memory_notification();
+            let bytes = runtime.v8_isolate().get_heap_statistics().used_heap_size();
+            (bytes, count(runtime, "\"node_count\":"))
+        });
+        // Some per cent above what it is. Each worker pays for more, awake and when it wakes.
+        assert!(bytes < 1_190_000, "{bytes} bytes");
+        assert!(objects < 27_000, "{objects} objects");
+    }
+}

@@ -31,9 +31,8 @@ export function charged(account, object) {
   return object;
 }
 
-/** Puts the limit before one of the two constructors of buffers. A resizable buffer counts as it may become. */
-export function limitBuffers(name) {
-  const Buffer = globalThis[name];
+/** What stands for a constructor of buffers, with the limit before it. A resizable buffer counts as it may become. */
+export function limitedBuffer(Buffer) {
   const proxy = new Proxy(Buffer, {
     __proto__: null, // what it does not have is looked up there
     construct(target, args, newTarget) {
@@ -53,5 +52,5 @@ export function limitBuffers(name) {
     },
   });
   Buffer.prototype.constructor = proxy;
-  core.defineGlobalProperties(globalThis, { [name]: core.propNonEnumerable(proxy) });
+  return proxy;
 }

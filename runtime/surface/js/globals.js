@@ -1,11 +1,10 @@
 // The web platform's globals, most of them from the deno_* crates.
 import { core } from "ext:core/mod.js";
-import { limitBuffers } from "ext:portside/buffers.js";
+import { limitedBuffer } from "ext:portside/buffers.js";
 import { requestNumber } from "ext:portside/context.js";
 import { registerErrors } from "ext:portside/errors.js";
 import { logError, logRejection } from "ext:portside/handlers.js";
 import { load } from "ext:portside/parts.js";
-import { limitWebAssembly } from "ext:portside/wasm.js";
 const { op_define_lazily, op_log, op_when_looked_at } = core.ops;
 
 const webidl = load("ext:deno_webidl/00_webidl.js");
@@ -82,12 +81,12 @@ function newConsole() {
 }
 
 export function defineGlobals() {
-  limitBuffers("ArrayBuffer");
   Object.setPrototypeOf(globalThis, event.EventTarget.prototype);
   event.defineEventHandler(globalThis, "error", undefined, true);
   event.defineEventHandler(globalThis, "unhandledrejection");
   event.defineEventHandler(globalThis, "rejectionhandled");
   core.defineGlobalProperties(globalThis, {
+    ArrayBuffer: hidden(limitedBuffer(ArrayBuffer)),
     CloseEvent: hidden(event.CloseEvent),
     CustomEvent: hidden(event.CustomEvent),
     DOMException: hidden(DOMException),
@@ -115,25 +114,47 @@ export function defineGlobals() {
   core.setReportExceptionCallback(event.reportException);
 }
 
-function startWebAssembly() {
-  limitWebAssembly();
-  // Without it deno_core ends the process when somebody calls WebAssembly.compileStreaming.
-  core.setWasmStreamingCallback((...given) => load("ext:deno_fetch/26_fetch.js").handleWasmStreaming(...given));
+/** The value of a global that is looked at for the first time. */
+function lookUp(name) {
+  switch (name) {
+    case "console":
+      return newConsole();
+    case "SharedArrayBuffer":
+    case "WebAssembly":
+      return limitedNatives()[name];
+    default:
+      return load(INTERFACES[name] ?? FUNCTIONS[name])[name];
+  }
 }
 
-/** The value of a global that comes from a part. */
-function lookUp(name) {
-  if (name === "console") return newConsole();
-  return load(INTERFACES[name] ?? FUNCTIONS[name])[name];
+// V8 gives these to each context, but not while the snapshot is made. What limits them is put before them when one of them
+// is first looked at: few instances do.
+
+let natives;
+let areLimited = false;
+
+function keepNatives() {
+  if (typeof WebAssembly === "undefined") return;
+  natives = { SharedArrayBuffer, WebAssembly };
+  op_define_lazily("SharedArrayBuffer", false);
+  op_define_lazily("WebAssembly", false);
+}
+
+function limitedNatives() {
+  if (!areLimited) {
+    natives.SharedArrayBuffer = limitedBuffer(natives.SharedArrayBuffer);
+    load("ext:portside/parts/wasm.js").limitWebAssembly(natives.WebAssembly);
+    // Without it deno_core ends the process when somebody calls WebAssembly.compileStreaming.
+    core.setWasmStreamingCallback((...given) => load("ext:deno_fetch/26_fetch.js").handleWasmStreaming(...given));
+    areLimited = true;
+  }
+  return natives;
 }
 
 /** What each isolate needs once, after the snapshot was loaded. */
 export function startGlobals() {
   op_when_looked_at(lookUp);
-  if (typeof WebAssembly !== "undefined") { // neither is there while the snapshot is made
-    startWebAssembly();
-    limitBuffers("SharedArrayBuffer");
-  }
+  keepNatives();
   event.setEventTargetData(globalThis);
   event.saveGlobalThisReference(globalThis);
   // Errors that event listeners and timers let out are logged and disregarded.

@@ -3,6 +3,7 @@
 import "ext:portside/telemetry_stub.js";
 import "ext:portside/outputs.js";
 import { core } from "ext:core/mod.js";
+import * as buffers from "ext:portside/buffers.js";
 import * as clones from "ext:portside/clones.js";
 import * as context from "ext:portside/context.js";
 import * as events from "ext:portside/events.js";
@@ -15,6 +16,7 @@ import { onAlarm, setAlarm, storage } from "ext:portside/storage.js";
 const { op_env, op_worker_name } = core.ops;
 
 parts.provide({
+  "ext:portside/buffers.js": buffers,
   "ext:portside/clones.js": clones,
   "ext:portside/context.js": context,
   "ext:portside/events.js": events,

@@ -108,7 +108,6 @@ deno_core::extension!(
         "ports.js",
         "storage.js",
         "telemetry_stub.js",
-        "wasm.js",
     ],
     lazy_loaded_js = [
         dir "js",
@@ -131,6 +130,7 @@ deno_core::extension!(
         "ext:deno_net/02_tls.js" = "parts/tls.js",
         "parts/url.js",
         "parts/urlpattern.js",
+        "parts/wasm.js",
         "parts/websocket.js",
     ],
     state = |state| {
@@ -147,20 +147,36 @@ pub fn extensions() -> Vec<Extension> {
         user_agent: "Portside".into(),
         ..Default::default()
     };
+    let mut web = deno_web::deno_web::init(
+        deno_web::BlobStore::default_arc(),
+        None,
+        false,
+        deno_web::InMemoryBroadcastChannel::default(),
+    );
+    // Each would cost about a kilobyte of every isolate.
+    web.ops.to_mut().retain(|op| !is_unused(op.name));
+    web.objects
+        .to_mut()
+        .retain(|object| !is_unused(object.name.0));
     let mut portside = portside::init();
     portside.external_references = parts::external_references().into();
     vec![
         deno_webidl::deno_webidl::init(),
-        deno_web::deno_web::init(
-            deno_web::BlobStore::default_arc(),
-            None,
-            false,
-            deno_web::InMemoryBroadcastChannel::default(),
-        ),
+        web,
         deno_fetch::deno_fetch::init(fetch),
         deno_crypto::deno_crypto::init(None),
         portside,
     ]
+}
+
+/// Whether an operation or a class of `deno_web`'s is one that only scripts need which are never loaded.
+fn is_unused(name: &str) -> bool {
+    ["op_broadcast_", "op_geometry_", "op_lock_manager_"]
+        .iter()
+        .any(|group| name.starts_with(group))
+        || ["CSS", "DOM", "ImageData"]
+            .iter()
+            .any(|group| name.starts_with(group))
 }
 
 /// Chooses the cryptography of `fetch` and `WebSocket` for this process; their first use would abort it otherwise. A choice

@@ -1,13 +1,17 @@
 // V8 counts WebAssembly memories as memory outside of the heap, but never refuses one. What JavaScript asks for is checked
 // here beforehand, so that it fails with an error; what their own code grows is met when V8's count is looked at.
-import { core, primordials } from "ext:core/mod.js";
-import { accountFor, charged } from "ext:portside/buffers.js";
+(function () {
+const { core, primordials } = __bootstrap;
+const { accountFor, charged } = core.loadExtScript("ext:portside/buffers.js");
 const { op_memory_check, op_wasm_memories } = core.ops;
 // The application could replace what it finds in prototypes, and so get around the limit.
 const {
   MathFloor,
   Number,
   NumberIsInteger,
+  ObjectDefineProperty,
+  ObjectGetOwnPropertyDescriptor,
+  ObjectGetOwnPropertyDescriptors,
   ObjectKeys,
   ObjectPrototypeIsPrototypeOf,
   Promise,
@@ -35,22 +39,24 @@ function checkRoom(pages) {
 }
 
 function replaced(target, name, value) {
-  const descriptor = Object.getOwnPropertyDescriptor(target, name);
-  Object.defineProperty(target, name, { ...descriptor, value });
+  ObjectDefineProperty(target, name, { __proto__: null, ...ObjectGetOwnPropertyDescriptor(target, name), value });
 }
 
 /** For a function: what replaces it looks like it. */
 function replacedFunction(target, name, value) {
-  replaced(target, name, Object.defineProperties(value, Object.getOwnPropertyDescriptors(target[name])));
+  const { length, name: own } = ObjectGetOwnPropertyDescriptors(target[name]);
+  ObjectDefineProperty(value, "length", { __proto__: null, ...length });
+  ObjectDefineProperty(value, "name", { __proto__: null, ...own });
+  replaced(target, name, value);
 }
 
 /** Puts the checks before WebAssembly's own functions. */
-export function limitWebAssembly() {
+function limitWebAssembly(WebAssembly) {
   const { compile, compileStreaming, instantiate, Instance, Memory, Module } = WebAssembly;
   const { imports: importsOf } = Module;
   const MemoryPrototype = Memory.prototype;
   const { grow } = MemoryPrototype;
-  const { get: exportsOf } = Object.getOwnPropertyDescriptor(Instance.prototype, "exports");
+  const { get: exportsOf } = ObjectGetOwnPropertyDescriptor(Instance.prototype, "exports");
 
   /**
    * An account for a module's memories. Throws a RangeError if there is no room for them, and a TypeError for what is no
@@ -134,3 +140,6 @@ export function limitWebAssembly() {
   replacedFunction(WebAssembly, "instantiateStreaming", (source, imports, options) =>
     instantiateCompiled(compileStreaming(source, options), imports));
 }
+
+return { limitWebAssembly };
+})();
