@@ -52,9 +52,8 @@ impl Recorder {
     pub fn record(&self, asked: Instant) {
         let now = Instant::now();
         if now >= self.begin && now < self.end {
-            let micros = u64::try_from((now - asked).as_micros()).unwrap_or(u64::MAX);
             let mut latency = self.latency.lock().expect("recording does not panic");
-            latency.saturating_record(micros);
+            latency.saturating_record(micros(now - asked));
         }
     }
 
@@ -85,6 +84,11 @@ impl Recorder {
             latency,
         })
     }
+}
+
+/// In microseconds, as latencies are recorded.
+pub fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Latencies from a microsecond to a minute, to three digits.

@@ -13,6 +13,7 @@ mod process;
 mod report;
 mod scenario;
 mod socket;
+mod storm;
 
 use std::path::PathBuf;
 use std::time::Duration;

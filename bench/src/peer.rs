@@ -38,6 +38,15 @@ impl Peer {
             Self::Workerd => "workerd",
         }
     }
+
+    /// Left alone for so long, workers of [`App::Sleepers`] sleep.
+    pub fn night(self) -> Duration {
+        // workerd ends an object 10 s after its last request; Portside's class sets 1 s. Both look only so often.
+        Duration::from_secs(match self {
+            Self::Portside => 3,
+            Self::Workerd => 12,
+        })
+    }
 }
 
 /// The applications that are served, each by its folder's name.

@@ -1,6 +1,5 @@
 //! What is measured.
 
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -8,13 +7,12 @@ use clap::ValueEnum;
 use hdrhistogram::Histogram;
 use portside_store::testing::PostgresServer;
 use serde::Serialize;
-use tokio::task::JoinSet;
 
 use crate::http::{Connection, Getter};
-use crate::load::{Sample, closed_loop, histogram};
-use crate::peer::{App, Peer, Programs, Server};
+use crate::load::{Sample, closed_loop, histogram, micros};
+use crate::peer::{App, Peer, Programs};
 use crate::report::Figure;
-use crate::socket;
+use crate::{socket, storm};
 
 /// Workers of the loads that go to many.
 const MANY: usize = 1_000;
@@ -22,9 +20,6 @@ const MANY: usize = 1_000;
 const ROOM: usize = 100;
 /// Workers that are woken, one after the other.
 const SLEEPERS: usize = 200;
-/// Workers that are woken at once, and who asks for them.
-const STORM: usize = 1_200;
-const STORM_CONNECTIONS: usize = 16;
 /// How often workers are left alone to fall asleep before the benchmark gives up.
 const NIGHTS: u32 = 3;
 
@@ -141,7 +136,7 @@ impl Scenario {
             }
             Self::Broadcast => rates("deliveries", &socket::broadcast(&server, plan, ROOM).await?),
             Self::Wake => wake(peer, &mut Connection::open(address).await?).await?,
-            Self::WakeStorm => wake_storm(&server).await?,
+            Self::WakeStorm => storm::wake_storm(&server).await?,
             Self::Memory => {
                 let mut connection = Connection::open(address).await?;
                 connection.get("/add?first").await?; // what the first worker alone costs is not per worker
@@ -164,7 +159,7 @@ impl Scenario {
 }
 
 /// Paths that differ in the worker's name.
-fn names(path: &str, count: usize) -> Vec<String> {
+pub fn names(path: &str, count: usize) -> Vec<String> {
     (0..count)
         .map(|number| format!("{path}?worker-{number}"))
         .collect()
@@ -205,11 +200,7 @@ fn latencies(latency: &Histogram<u64>) -> [Figure; 2] {
 /// Leaves workers alone until they sleep, then asks each for what it has stored. Their answers say which of
 /// them have been asleep; only those count.
 async fn wake(peer: Peer, connection: &mut Connection) -> Result<Vec<Figure>> {
-    // workerd ends an object 10 s after its last request; Portside's class sets 1 s. Both look only so often.
-    let night = Duration::from_secs(match peer {
-        Peer::Portside => 3,
-        Peer::Workerd => 12,
-    });
+    let night = peer.night();
     ask_all(connection, &names("/add", SLEEPERS)).await?;
     for _ in 0..NIGHTS {
         tokio::time::sleep(night).await;
@@ -220,7 +211,7 @@ async fn wake(peer: Peer, connection: &mut Connection) -> Result<Vec<Figure>> {
             let took = asked.elapsed();
             match answer.as_ref() {
                 b"1 woken" => {
-                    latency.saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+                    latency.saturating_record(micros(took));
                 }
                 b"1 awake" => {}
                 other => bail!("{path} answers {}", String::from_utf8_lossy(other)),
@@ -231,42 +222,4 @@ async fn wake(peer: Peer, connection: &mut Connection) -> Result<Vec<Figure>> {
         }
     }
     bail!("after {NIGHTS} times {night:?} most workers are still awake")
-}
-
-/// Asks for new workers, each once, while one that is awake is asked all the time.
-async fn wake_storm(server: &Server) -> Result<Vec<Figure>> {
-    let mut neighbour = Connection::open(server.address).await?;
-    neighbour.get("/ping?neighbour").await?;
-    let names = Arc::new(Mutex::new(names("/add", STORM).into_iter()));
-    let mut clients = JoinSet::<Result<()>>::new();
-    let (began, cpu) = (Instant::now(), server.cpu_time()?);
-    for _ in 0..STORM_CONNECTIONS {
-        let (names, mut connection) = (names.clone(), Connection::open(server.address).await?);
-        clients.spawn(async move {
-            loop {
-                let name = names.lock().expect("taking a name does not panic").next();
-                let Some(name) = name else { return Ok(()) };
-                connection.get(&name).await?;
-            }
-        });
-    }
-    let mut latency = histogram();
-    while !clients.is_empty() {
-        let asked = Instant::now();
-        neighbour.get("/ping?neighbour").await?;
-        latency.saturating_record(u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX));
-        while let Some(ended) = clients.try_join_next() {
-            ended??;
-        }
-    }
-    let (took, cpu) = (began.elapsed(), server.cpu_time()?.saturating_sub(cpu));
-    let each = 1e3 / STORM as f64;
-    Ok(vec![
-        Figure::more("wakes/s", STORM as f64 / took.as_secs_f64()),
-        Figure::less("CPU ms a wake", cpu.as_secs_f64() * each),
-        Figure::less(
-            "neighbour's p99 ms",
-            latency.value_at_quantile(0.99) as f64 / 1e3,
-        ),
-    ])
 }
