@@ -6,6 +6,7 @@
 //! well; the requests per second of the server's CPU time are not, and are the figure to compare.
 #![cfg(target_os = "linux")] // the server's CPU time and memory come from /proc
 
+mod alarms;
 mod http;
 mod load;
 mod peer;
@@ -26,6 +27,9 @@ use crate::peer::{Peer, Programs};
 use crate::report::Report;
 use crate::scenario::{Plan, Scenario};
 
+/// Alarms due at one instant: some times what two cores can deliver in a second.
+const ALARMS: u32 = 3_000;
+
 /// Measures Portside beside workerd.
 #[derive(Parser)]
 struct Args {
@@ -38,6 +42,9 @@ struct Args {
     /// Connections of the loads that are not about their number.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
     connections: u16,
+    /// Workers whose alarms are due at one instant.
+    #[arg(long, default_value_t = ALARMS, value_parser = clap::value_parser!(u32).range(1..))]
+    alarms: u32,
     /// Measures only this; may be given several times.
     #[arg(long, value_enum)]
     only: Vec<Scenario>,
@@ -72,6 +79,7 @@ async fn run(args: Args) -> Result<()> {
         rounds,
         seconds,
         connections,
+        alarms,
         only,
         peer,
         portside,
@@ -91,6 +99,7 @@ async fn run(args: Args) -> Result<()> {
         connections: connections.into(),
         warm_up: duration / 4,
         duration,
+        alarms: alarms.try_into()?,
     };
 
     let mut report = Report::new(rounds, &plan)?;

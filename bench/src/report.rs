@@ -46,6 +46,7 @@ pub struct Report {
     rounds: u32,
     seconds: f64,
     connections: usize,
+    alarms: usize,
     readings: Vec<Reading>,
 }
 
@@ -94,6 +95,7 @@ impl Report {
             rounds,
             seconds,
             connections,
+            alarms: plan.alarms,
             readings: Vec::new(),
         })
     }
@@ -167,8 +169,8 @@ impl Report {
         writeln!(
             out,
             "{cpus} CPUs, Linux {kernel}, load before {load_before}. Medians of {} rounds of {} s, {} \
-             connections. A ratio over 1: Portside is better.\n",
-            self.rounds, self.seconds, self.connections
+             connections, {} alarms. A ratio over 1: Portside is better.\n",
+            self.rounds, self.seconds, self.connections, self.alarms
         )?;
         writeln!(out, "| | measure | portside | workerd | ratio |")?;
         writeln!(out, "|---|---|---:|---:|---:|")?;
@@ -258,6 +260,7 @@ mod tests {
             rounds: 3,
             seconds: 4.0,
             connections: 64,
+            alarms: 3_000,
             readings: Vec::new(),
         };
         for (round, peer, figure) in readings {

@@ -12,7 +12,7 @@ use crate::http::{Connection, Getter};
 use crate::load::{Sample, closed_loop, histogram, micros};
 use crate::peer::{App, Peer, Programs};
 use crate::report::Figure;
-use crate::{socket, storm};
+use crate::{alarms, socket, storm};
 
 /// Workers of the loads that go to many.
 const MANY: usize = 1_000;
@@ -31,6 +31,8 @@ pub struct Plan {
     pub warm_up: Duration,
     /// The measured time.
     pub duration: Duration,
+    /// Alarms that are due at one instant.
+    pub alarms: usize,
 }
 
 /// One thing that is measured.
@@ -55,6 +57,8 @@ pub enum Scenario {
     Wake,
     /// New workers under 16 connections, and what another that is awake suffers from them
     WakeStorm,
+    /// Alarms of sleeping workers, all due at one instant
+    Alarms,
     /// The memory of 1 000 workers that are awake
     Memory,
     /// From the start of the process to the first answer
@@ -79,6 +83,7 @@ impl Scenario {
             Self::Broadcast => "WebSocket broadcast to 100",
             Self::Wake => "wake of a sleeping worker",
             Self::WakeStorm => "1 200 new workers at once",
+            Self::Alarms => "alarms due at one instant",
             Self::Memory => "memory of 1 000 awake workers",
             Self::Start => "process start",
         }
@@ -98,7 +103,7 @@ impl Scenario {
     ) -> Result<Vec<Figure>> {
         let app = match self {
             Self::Hello | Self::Start => App::Hello,
-            Self::Wake => App::Sleepers,
+            Self::Wake | Self::Alarms => App::Sleepers,
             _ => App::Workers,
         };
         let postgres = match self {
@@ -137,6 +142,7 @@ impl Scenario {
             Self::Broadcast => rates("deliveries", &socket::broadcast(&server, plan, ROOM).await?),
             Self::Wake => wake(peer, &mut Connection::open(address).await?).await?,
             Self::WakeStorm => storm::wake_storm(&server).await?,
+            Self::Alarms => alarms::alarms(peer, &server, plan.alarms).await?,
             Self::Memory => {
                 let mut connection = Connection::open(address).await?;
                 connection.get("/add?first").await?; // what the first worker alone costs is not per worker

@@ -11,6 +11,12 @@ export default {
         return ask(new ServerlessWorker("./counter.js", name), "add");
       case "/read":
         return ask(new ServerlessWorker("./counter.js", name), "read");
+      case "/arm": {
+        const [worker, time] = name.split("&");
+        return ask(new ServerlessWorker("./alarm.js", worker), Number(time));
+      }
+      case "/tally":
+        return ask(new ServerlessWorker("./tally.js", "tally"), "read");
       case "/echo":
         return echo();
       case "/room":

@@ -15,12 +15,16 @@ const workers :Workerd.Worker = (
   durableObjectNamespaces = [
     (className = "Ping", uniqueKey = "ping", enableSql = true),
     (className = "Counter", uniqueKey = "counter", enableSql = true),
+    (className = "Alarm", uniqueKey = "alarm", enableSql = true),
+    (className = "Tally", uniqueKey = "tally", enableSql = true),
     (className = "Room", uniqueKey = "room", enableSql = true),
   ],
   durableObjectStorage = (localDisk = "storage"),
   bindings = [
     (name = "PING", durableObjectNamespace = "Ping"),
     (name = "COUNTER", durableObjectNamespace = "Counter"),
+    (name = "ALARM", durableObjectNamespace = "Alarm"),
+    (name = "TALLY", durableObjectNamespace = "Tally"),
     (name = "ROOM", durableObjectNamespace = "Room"),
   ],
 );

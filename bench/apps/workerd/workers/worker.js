@@ -13,6 +13,12 @@ export default {
         return env.COUNTER.getByName(name).fetch("http://object/add");
       case "/read":
         return env.COUNTER.getByName(name).fetch("http://object/read");
+      case "/arm": {
+        const [object, time] = name.split("&");
+        return env.ALARM.getByName(object).fetch(`http://object/${time}`);
+      }
+      case "/tally":
+        return env.TALLY.getByName("tally").fetch("http://object/read");
       case "/echo":
         return echo();
       case "/room":
@@ -52,6 +58,43 @@ export class Counter extends DurableObject {
     const response = new Response(`${this.count} ${this.state}`);
     this.state = "awake";
     return response;
+  }
+}
+
+export class Alarm extends DurableObject {
+  // Whether this is the first event since the object woke.
+  woken = true;
+
+  async fetch(request) {
+    this.woken = false;
+    const time = Number(new URL(request.url).pathname.slice(1));
+    await Promise.all([this.ctx.storage.put("armed", time), this.ctx.storage.setAlarm(time)]);
+    return new Response("armed");
+  }
+
+  async alarm() {
+    const { id, storage } = this.ctx;
+    storage.put("fired", Date.now());
+    // It leaves when the write is durable.
+    const told = this.env.TALLY.getByName("tally").fetch(`http://object/${id}/${this.woken}`);
+    this.woken = false;
+    await told;
+  }
+}
+
+export class Tally extends DurableObject {
+  // Whose alarms were handled.
+  heard = new Set();
+  // Of those, how many had been asleep.
+  woken = 0;
+
+  async fetch(request) {
+    const { pathname } = new URL(request.url);
+    if (pathname === "/read") return new Response(`${this.heard.size} ${this.woken}`);
+    const [, id, woken] = pathname.split("/");
+    if (woken === "true" && !this.heard.has(id)) this.woken += 1;
+    this.heard.add(id);
+    return new Response();
   }
 }
 
