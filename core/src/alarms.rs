@@ -247,19 +247,16 @@ impl Alarms {
         }
     }
 
-    /// What is due at `now`. Each is delivered once, until its worker's delivery has an outcome.
-    pub fn take_due(&mut self, now: i64) -> Vec<(WorkerKey, Alarm)> {
-        let mut due = vec![];
+    /// One that is due at `now`, the earliest. Each is delivered once, until its worker's delivery has an outcome.
+    pub fn take_due(&mut self, now: i64) -> Option<(WorkerKey, Alarm)> {
         while self.by_time.first().is_some_and(|(time, _)| *time <= now) {
-            let Some((_, worker)) = self.by_time.pop_first() else {
-                break;
-            };
+            let (_, worker) = self.by_time.pop_first()?;
             if let Some((alarm, phase)) = self.known.get_mut(&worker) {
                 *phase = Phase::Delivered(None);
-                due.push((worker, *alarm));
+                return Some((worker, *alarm));
             }
         }
-        due
+        None
     }
 
     /// What [`Alarms::take_due`] gave is with this receiver now.

@@ -60,13 +60,15 @@ pub struct JavaScript {
     span: tracing::Span,
 }
 
-/// Runs an instance to its end.
-pub async fn run(start: Start, script: Arc<Script>, slot: Arc<Slot>) -> End {
+/// Runs an instance to its end. `begun` is called once it has its isolate, or cannot have one.
+pub async fn run(start: Start, script: Arc<Script>, slot: Arc<Slot>, begun: impl FnOnce()) -> End {
     let Start { options, module } = start;
     let limits = options.limits.clone();
     let instance = Shared::new(Instance::new(options).into());
     let origin = Instant::now();
-    let engine = match JavaScript::start(instance.clone(), &limits, &module, script, slot) {
+    let started = JavaScript::start(instance.clone(), &limits, &module, script, slot);
+    begun();
+    let engine = match started {
         Ok(engine) => engine,
         Err(message) => {
             let failure = LinkFailure::failed(message.clone());

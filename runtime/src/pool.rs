@@ -90,20 +90,21 @@ impl IsolatePool {
         }
     }
 
-    /// Starts an instance; `ended` is called once, on its thread, after the isolate is gone.
+    /// Starts an instance; `begun` is called on its thread once the isolate is made, and `ended` once after it is gone.
     ///
     /// # Errors
     /// The system has no room for another thread.
     pub fn start(
         &self,
         start: Start,
+        begun: impl FnOnce() + Send + 'static,
         ended: impl FnOnce(End) + Send + 'static,
     ) -> std::io::Result<Place> {
         let script = self.scripts.of(&start.options.bundle, &start.module);
         let thread = self.choose(script.history.is_brief())?;
         let trimmer = self.trimmer.clone();
         thread.spawn(move |slot| async move {
-            let end = javascript::run(start, script, slot).await;
+            let end = javascript::run(start, script, slot, begun).await;
             trimmer.ended();
             ended(end);
         });

@@ -41,6 +41,8 @@ impl IsolateThread {
                 local.block_on(&runtime, async move {
                     while let Some(job) = incoming.recv().await {
                         tokio::task::spawn_local(job(slot.clone()));
+                        // Making an isolate takes milliseconds: the next one comes after what the others have to do.
+                        tokio::task::yield_now().await;
                     }
                 });
                 // Instances that still run go on to their end.

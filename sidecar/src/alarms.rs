@@ -1,5 +1,6 @@
 //! Delivers alarms when they are due. What is due, and what is read when, core's [`portside_core::alarms`] decides.
 
+use std::num::NonZero;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -7,16 +8,34 @@ use portside_core::alarm::{Alarm, AlarmChange};
 use portside_core::alarms::{Alarms as State, Fate, Query, Receiver, Ticket};
 use portside_core::ids::WorkerKey;
 use portside_store::{Error as StoreError, Store};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::clock::now_ms;
 use crate::ownership::Ownership;
 
+/// How many workers that alarms wake may be on their way to an isolate, for each core. Each wake is some milliseconds of a
+/// core: with more, a worker that a request wakes would wait for them.
+const WAKES_PER_CORE: usize = 4;
+
 /// The alarms of this process's workers that are due soon.
-#[derive(Default)]
 pub struct Alarms {
     state: Mutex<State>,
     changed: Notify,
+    wakes: Arc<Semaphore>,
+}
+
+/// An alarm's turn to wake its worker. Others wait for its end.
+pub type Turn = OwnedSemaphorePermit;
+
+impl Default for Alarms {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        Self {
+            state: Mutex::default(),
+            changed: Notify::default(),
+            wakes: Arc::new(Semaphore::new(WAKES_PER_CORE * cores)),
+        }
+    }
 }
 
 impl Alarms {
@@ -89,13 +108,13 @@ impl Alarms {
         self.changed.notify_one();
     }
 
-    /// Reads what is due soon, and hands every alarm to `deliver` when its time has come; again a little later if that
-    /// says that there is no room for its worker.
+    /// Reads what is due soon, and hands every alarm to `deliver` when its time and its turn have come; again a little later
+    /// if that says that there is no room for its worker.
     pub async fn run(
         self: Arc<Self>,
         store: Arc<dyn Store>,
         ownership: Arc<Ownership>,
-        deliver: impl Fn(&WorkerKey, Alarm) -> bool,
+        deliver: impl Fn(&WorkerKey, Alarm, Turn) -> bool,
     ) {
         loop {
             let now = now_ms();
@@ -105,9 +124,11 @@ impl Alarms {
                 let page = reading.await;
                 self.lock().found(page, now_ms());
             }
-            let due = self.lock().take_due(now_ms());
-            for (worker, alarm) in due {
-                if !deliver(&worker, alarm) {
+            // Nobody closes the semaphore.
+            while let Ok(turn) = self.wakes.clone().acquire_owned().await {
+                let due = self.lock().take_due(now_ms());
+                let Some((worker, alarm)) = due else { break };
+                if !deliver(&worker, alarm, turn) {
                     self.lock().postponed(&worker, now_ms());
                 }
             }
@@ -161,14 +182,13 @@ mod tests {
 
     use super::*;
 
-    /// More than a page of them, none of whose handlers ends.
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn every_due_alarm_is_delivered_however_many_there_are() {
+    /// A store with so many alarms that are due, and who owns their workers.
+    async fn with_due(count: usize) -> (tempfile::TempDir, Arc<dyn Store>, Arc<Ownership>) {
         let dir = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", dir.path().join("state.sqlite").display());
         let store = portside_store::open(&url, "test").await.unwrap();
         let ownership = Ownership::acquire(store.clone(), "test").await.unwrap();
-        let commits: Vec<Commit> = (0..=PAGE)
+        let commits: Vec<Commit> = (0..count)
             .map(|n| {
                 let worker = WorkerKey::new("w.js", &n.to_string()).unwrap();
                 let fence = ownership.fence(worker.id()).unwrap();
@@ -190,10 +210,16 @@ mod tests {
                 .iter()
                 .all(|outcome| *outcome == Outcome::Committed)
         );
+        (dir, store, ownership)
+    }
 
+    /// More than a page of them, none of whose handlers ends.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn every_due_alarm_is_delivered_however_many_there_are() {
+        let (_dir, store, ownership) = with_due(PAGE + 1).await;
         let (sender, mut delivered) = mpsc::unbounded_channel();
         let alarms = Arc::new(Alarms::default());
-        let running = tokio::spawn(alarms.run(store, ownership.clone(), move |worker, _| {
+        let running = tokio::spawn(alarms.run(store, ownership.clone(), move |worker, _, _| {
             sender.send(worker.clone()).is_ok()
         }));
         let all = async {
@@ -205,6 +231,34 @@ mod tests {
         // Less than until the next reading of everything.
         let waited = tokio::time::timeout(Duration::from_secs(20), all).await;
         assert!(waited.is_ok(), "some were not delivered");
+        running.abort();
+        ownership.release().await;
+    }
+
+    #[tokio::test]
+    async fn alarms_take_turns_to_wake_their_workers() {
+        let alarms = Arc::new(Alarms::default());
+        let at_once = alarms.wakes.available_permits();
+        let (_dir, store, ownership) = with_due(3 * at_once).await;
+        let (sender, mut delivered) = mpsc::unbounded_channel();
+        let running = tokio::spawn(alarms.run(store, ownership.clone(), move |_, _, turn| {
+            sender.send(turn).is_ok()
+        }));
+        let mut turns = vec![];
+        for _ in 0..at_once {
+            turns.push(delivered.recv().await.unwrap());
+        }
+        for _ in 0..at_once {
+            // There is but one thread: it would have gone on before.
+            tokio::task::yield_now().await;
+            assert!(delivered.try_recv().is_err(), "more than their turn");
+            turns.pop();
+            turns.push(delivered.recv().await.unwrap());
+        }
+        drop(turns);
+        for _ in 0..at_once {
+            drop(delivered.recv().await.unwrap());
+        }
         running.abort();
         ownership.release().await;
     }

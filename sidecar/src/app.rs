@@ -177,9 +177,9 @@ impl App {
         let alarms = app.alarms.clone().run(
             app.store.clone(),
             app.ownership.clone(),
-            move |worker, alarm| {
+            move |worker, alarm, turn| {
                 let app = weak.upgrade().filter(|app| !app.is_closing());
-                app.is_none_or(|app| app.workers.alarm(&app, worker, alarm))
+                app.is_none_or(|app| app.workers.alarm(&app, worker, alarm, turn))
             },
         );
         let ownership = app.ownership.clone();

@@ -279,9 +279,13 @@ pub async fn try_out(app: &App, class: &Class) -> Result<(), String> {
     let trial = Trial(Mutex::new(Some(loaded)));
     let start = instance(app, class, inbox, Some(Arc::new(trial)));
     let (ended, end) = oneshot::channel();
-    let started = app.isolates().start(start, move |end| {
-        let _ = ended.send(end);
-    });
+    let started = app.isolates().start(
+        start,
+        || {},
+        move |end| {
+            let _ = ended.send(end);
+        },
+    );
     started.map_err(|error| format!("no thread could be started: {error}"))?;
     let trial = async {
         // The trial is dropped with the instance.
@@ -347,9 +351,13 @@ fn start(app: &Arc<App>, servers: &Arc<Servers>, server: &Arc<Server>) -> Result
     let start = instance(app, &servers.class, server.inbox.clone(), None);
     let (ended_app, ended_servers, ended_server) = (app.clone(), servers.clone(), server.clone());
     let began = Instant::now();
-    let started = app.isolates().start(start, move |end| {
-        ended(&ended_app, &ended_servers, &ended_server, began, end);
-    });
+    let started = app.isolates().start(
+        start,
+        || {},
+        move |end| {
+            ended(&ended_app, &ended_servers, &ended_server, began, end);
+        },
+    );
     let place = started.map_err(|error| format!("no thread could be started: {error}"))?;
     *server.place.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
     Ok(())

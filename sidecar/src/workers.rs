@@ -23,7 +23,7 @@ use portside_worker::link::{Failure as LinkFailure, Opening, Receive, Rejected};
 use portside_worker::storage::Storage;
 use tokio::sync::Notify;
 
-use crate::alarms::Alarms;
+use crate::alarms::{Alarms, Turn};
 use crate::app::App;
 use crate::crashes::Crashes;
 use crate::ledger::WorkerLedger;
@@ -61,6 +61,8 @@ pub struct Worker {
     settles: Notify,
     /// Until its module is evaluated, or cannot be.
     starting: Mutex<Option<Starting>>,
+    /// The turn of the alarm that woke it, until it has an isolate.
+    turn: Mutex<Option<Turn>>,
 }
 
 /// A commit that has no answer yet. Until this is dropped no other instance of the worker is loaded.
@@ -97,6 +99,7 @@ impl Worker {
             commits: AtomicUsize::new(0),
             settles: Notify::new(),
             starting: Mutex::new(Some(app.room().starts())),
+            turn: Mutex::default(),
         })
     }
 
@@ -109,6 +112,11 @@ impl Worker {
     /// Its instance has taken the memory that it needs to begin, or is gone.
     pub fn has_started(&self) {
         *self.starting.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Others that alarms wake may have their turn.
+    fn ends_turn(&self) {
+        *self.turn.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Whether a commit has no answer yet, or the one before it may still have one.
@@ -144,6 +152,7 @@ impl Worker {
     /// Its instance is gone, and the commit that this calls for, if any, has begun.
     fn stops_running(&self) {
         self.has_started();
+        self.ends_turn();
         self.runs.store(false, Ordering::Release);
         self.settles.notify_waiters();
     }
@@ -175,7 +184,7 @@ impl Workers {
             opening.end.refuse(failure);
             return None;
         }
-        match self.deliver(app, key, Incoming::Opened(opening)) {
+        match self.deliver(app, key, Incoming::Opened(opening), None) {
             Ok(inbox) => Some(inbox),
             Err((Incoming::Opened(opening), overload)) => {
                 let failure = match overload {
@@ -205,20 +214,23 @@ impl Workers {
     }
 
     /// Gives a worker its due alarm, waking it if need be. Returns whether there was room for it.
-    pub fn alarm(&self, app: &Arc<App>, key: &WorkerKey, alarm: Alarm) -> bool {
+    pub fn alarm(&self, app: &Arc<App>, key: &WorkerKey, alarm: Alarm, turn: Turn) -> bool {
         // Alarms fit into every inbox.
-        self.deliver(app, key, Incoming::Alarm(alarm)).is_ok()
+        let delivered = self.deliver(app, key, Incoming::Alarm(alarm), Some(turn));
+        delivered.is_ok()
     }
 
+    /// `turn` is that of the alarm, and ends with the delivery if the worker is awake.
     fn deliver(
         &self,
         app: &Arc<App>,
         key: &WorkerKey,
         mut incoming: Incoming,
+        mut turn: Option<Turn>,
     ) -> Result<Arc<Inbox>, (Incoming, Overload)> {
         let mut closed = None;
         loop {
-            let worker = match self.find_or_wake(app, key, closed) {
+            let worker = match self.find_or_wake(app, key, closed, &mut turn) {
                 Ok(worker) => worker,
                 Err(shortage) => return Err((incoming, Overload::Process(shortage))),
             };
@@ -239,6 +251,7 @@ impl Workers {
         app: &Arc<App>,
         key: &WorkerKey,
         closed: Option<Arc<Worker>>,
+        turn: &mut Option<Turn>,
     ) -> Result<Arc<Worker>, Shortage> {
         let mut awake = self.lock();
         let closed = closed.filter(|closed| is_in(&awake, closed));
@@ -249,6 +262,7 @@ impl Workers {
         let admission = app.room().admit_worker(others, &app.class().limits);
         make_room(&mut awake, app, admission)?;
         let worker = Worker::new(app, key, closed);
+        *worker.turn.lock().unwrap_or_else(PoisonError::into_inner) = turn.take();
         awake.insert(key.clone(), worker.clone());
         drop(awake);
         app.spawn(start(app.clone(), worker.clone()));
@@ -465,7 +479,11 @@ fn run(app: Arc<App>, worker: Arc<Worker>, fence: Fence, loaded: Loaded) {
     };
     worker.runs.store(true, Ordering::Release);
     let (ended_app, ended_worker) = (app.clone(), worker.clone());
-    let started = app.isolates().start(start, move |end| {
+    let begun = {
+        let worker = worker.clone();
+        move || worker.ends_turn()
+    };
+    let started = app.isolates().start(start, begun, move |end| {
         ended_app.workers().ended(&ended_app, &ended_worker, end);
     });
     if let Err(error) = started {
@@ -526,6 +544,7 @@ impl Workers {
         reason: String,
         again: impl FnOnce(&Alarms),
     ) {
+        worker.ends_turn();
         worker.inbox.refuse_all(&LinkFailure::unavailable(reason));
         // Not before: an alarm that came in between would be dropped, and taken for one that is being handled.
         again(app.alarms());

@@ -356,9 +356,9 @@ impl Pod {
             };
             net.call(self.who, read, Purpose::Alarms);
         }
-        let due = self.alarms.take_due(now);
-        let rings = !due.is_empty();
-        for (worker, alarm) in due {
+        let mut rings = false;
+        while let Some((worker, alarm)) = self.alarms.take_due(now) {
+            rings = true;
             if let Some(key) = self.keys.iter().position(|key| *key == worker) {
                 let slot = self.who.slot;
                 net.trace(|| format!("pod {slot} delivers the alarm of worker {key}: {alarm:?}"));

@@ -10,9 +10,14 @@ fn worker(name: &str) -> WorkerKey {
 
 const ME: Receiver = Receiver(1);
 
-/// What is due, in the hands of [`ME`].
+/// All that is due.
+fn take_due(alarms: &mut Alarms, now: i64) -> Vec<(WorkerKey, Alarm)> {
+    std::iter::from_fn(|| alarms.take_due(now)).collect()
+}
+
+/// The same, in the hands of [`ME`].
 fn deliver(alarms: &mut Alarms, now: i64) -> Vec<(WorkerKey, Alarm)> {
-    let due = alarms.take_due(now);
+    let due = take_due(alarms, now);
     for (worker, _) in &due {
         alarms.delivered(worker, ME);
     }
@@ -37,8 +42,8 @@ fn due_alarms_are_taken_once_in_order() {
         );
     }
     let due = [(worker("a"), Alarm::at(10)), (worker("b"), Alarm::at(20))];
-    assert_eq!(alarms.take_due(30), due);
-    assert_eq!(alarms.take_due(30), []);
+    assert_eq!(take_due(&mut alarms, 30), due);
+    assert_eq!(take_due(&mut alarms, 30), []);
 }
 
 #[test]
@@ -50,16 +55,20 @@ fn an_alarm_without_room_for_its_worker_is_due_again_soon() {
     for one in [&a, &b] {
         commit(&mut alarms, one, AlarmChange::Set(Alarm::at(10)), 0);
     }
-    assert_eq!(alarms.take_due(10).len(), 2);
+    assert_eq!(take_due(&mut alarms, 10).len(), 2);
     alarms.postponed(&a, 20);
     assert_eq!(alarms.instance_ended(&a, ME, 21), None, "none had it");
     assert_eq!(alarms.next(21), 20 + POSTPONED_MS);
-    assert_eq!(alarms.take_due(19 + POSTPONED_MS), []);
+    assert_eq!(take_due(&mut alarms, 19 + POSTPONED_MS), []);
     let again = [(a.clone(), Alarm::at(10))];
-    assert_eq!(alarms.take_due(20 + POSTPONED_MS), again);
+    assert_eq!(take_due(&mut alarms, 20 + POSTPONED_MS), again);
     alarms.postponed(&a, 300);
     commit(&mut alarms, &a, AlarmChange::Clear, 301);
-    assert_eq!(alarms.take_due(9_999), [], "it was disarmed meanwhile");
+    assert_eq!(
+        take_due(&mut alarms, 9_999),
+        [],
+        "it was disarmed meanwhile"
+    );
 }
 
 #[test]
@@ -74,7 +83,7 @@ fn an_instance_that_ends_in_its_handler_is_retried_once() {
     assert_eq!((next.scheduled, next.retries), (10, 1));
     assert_eq!(alarms.instance_ended(&a, ME, 12), None);
     commit(&mut alarms, &a, change, 13);
-    assert_eq!(alarms.take_due(next.due), [(a, next)]);
+    assert_eq!(take_due(&mut alarms, next.due), [(a, next)]);
 }
 
 #[test]
@@ -83,7 +92,7 @@ fn an_alarm_fails_only_with_the_receiver_that_has_it() {
     commit(&mut alarms, &a, AlarmChange::Set(Alarm::at(10)), 0);
     assert_eq!(deliver(&mut alarms, 10).len(), 1);
     commit(&mut alarms, &a, AlarmChange::Set(Alarm::at(20)), 11);
-    assert_eq!(alarms.take_due(20).len(), 1);
+    assert_eq!(take_due(&mut alarms, 20).len(), 1);
     assert_eq!(alarms.instance_ended(&a, ME, 21), None, "on its way");
     alarms.delivered(&a, Receiver(2));
     assert_eq!(alarms.instance_ended(&a, ME, 22), None, "its successor's");
@@ -102,7 +111,7 @@ fn a_retry_does_not_replace_the_alarm_that_the_handler_set() {
     let retry = alarms.submitted(&a, change).unwrap();
     alarms.settled(&a, set, Fate::Committed, 12);
     alarms.settled(&a, retry, Fate::Committed, 12);
-    assert_eq!(alarms.take_due(20), [(a, new)]);
+    assert_eq!(take_due(&mut alarms, 20), [(a, new)]);
 }
 
 #[test]
@@ -114,7 +123,7 @@ fn fates_that_come_in_another_order_than_the_commits_change_nothing() {
     let second = alarms.submitted(&a, AlarmChange::Clear).unwrap();
     alarms.settled(&a, second, Fate::Committed, 0);
     alarms.settled(&a, first, Fate::Committed, 0);
-    assert_eq!(alarms.take_due(99), []);
+    assert_eq!(take_due(&mut alarms, 99), []);
 }
 
 #[test]
@@ -132,12 +141,12 @@ fn an_alarm_that_its_worker_did_not_know_is_read_again() {
     commit(&mut alarms, &a, AlarmChange::Set(Alarm::at(10)), 0);
     assert!(alarms.read(0).is_some());
     alarms.found(Some(vec![]), 0);
-    alarms.take_due(10);
+    take_due(&mut alarms, 10);
     alarms.not_matched(&a, Alarm::at(10));
     let later = HORIZON_MS / 2 + 1;
     assert!(alarms.read(later).is_some());
     alarms.found(Some(vec![(a.clone(), Alarm::at(10))]), later);
-    assert_eq!(alarms.take_due(later), [(a, Alarm::at(10))]);
+    assert_eq!(take_due(&mut alarms, later), [(a, Alarm::at(10))]);
 }
 
 /// Its worker could not be loaded here: nothing failed, and what is stored is delivered when it is read again.
@@ -152,13 +161,13 @@ fn an_alarm_that_was_turned_away_with_its_worker_is_read_again() {
     alarms.read_again();
     assert!(alarms.read(11).is_some());
     alarms.found(stored(), 11);
-    assert_eq!(alarms.take_due(11), [], "another has it");
+    assert_eq!(take_due(&mut alarms, 11), [], "another has it");
     alarms.turned_away(&a, ME);
     assert_eq!(alarms.instance_ended(&a, ME, 12), None, "it did not fail");
     alarms.read_again();
     assert!(alarms.read(12).is_some());
     alarms.found(stored(), 12);
-    assert_eq!(alarms.take_due(12), [(a, Alarm::at(10))]);
+    assert_eq!(take_due(&mut alarms, 12), [(a, Alarm::at(10))]);
 }
 
 /// How long each delivery waits after the one before, while `fail` says that the store failed at it.
@@ -185,7 +194,7 @@ fn an_alarm_whose_worker_the_store_does_not_load_waits_ever_longer_and_fails_not
     commit(&mut alarms, &a, AlarmChange::Set(Alarm::at(10)), 0);
     let fail = |alarms: &mut Alarms, now: i64| {
         alarms.store_failed(&worker("a"), Receiver(2), now);
-        assert_eq!(alarms.take_due(now + HORIZON_MS), [], "another has it");
+        assert_eq!(take_due(alarms, now + HORIZON_MS), [], "another has it");
         alarms.store_failed(&worker("a"), ME, now);
         assert_eq!(alarms.instance_ended(&worker("a"), ME, now), None);
     };
@@ -222,8 +231,8 @@ fn a_failing_store_delays_no_alarm_that_is_due_later() {
     assert!(alarms.read(0).is_some());
     let page = vec![(b.clone(), Alarm::at(0)), (a.clone(), Alarm::at(1_000))];
     alarms.found(Some(page), 0);
-    assert_eq!(alarms.take_due(0), [(b, Alarm::at(0))]);
-    assert_eq!(alarms.take_due(1_000), [(a, Alarm::at(1_000))]);
+    assert_eq!(take_due(&mut alarms, 0), [(b, Alarm::at(0))]);
+    assert_eq!(take_due(&mut alarms, 1_000), [(a, Alarm::at(1_000))]);
 }
 
 #[test]
@@ -234,9 +243,9 @@ fn what_was_read_before_a_change_is_not_believed_after_it() {
     let pending = alarms.submitted(&b, AlarmChange::Clear).unwrap();
     let older = vec![(a, Alarm::at(5)), (b.clone(), Alarm::at(5))];
     alarms.found(Some(older), 2);
-    assert_eq!(alarms.take_due(9), []);
+    assert_eq!(take_due(&mut alarms, 9), []);
     alarms.settled(&b, pending, Fate::Committed, 9);
-    assert_eq!(alarms.take_due(9), []);
+    assert_eq!(take_due(&mut alarms, 9), []);
 }
 
 /// The store: what `Store::alarms` would find.
@@ -266,7 +275,11 @@ fn more_than_a_page_of_due_alarms_is_delivered_at_once_behind_handlers_that_take
     // No handler ends, and no time passes: the clock counts the pages.
     while let Some(query) = alarms.read(10) {
         alarms.found(Some(page(&stored, query)), 10);
-        delivered.extend(alarms.take_due(10).into_iter().map(|(worker, _)| worker));
+        delivered.extend(
+            take_due(&mut alarms, 10)
+                .into_iter()
+                .map(|(worker, _)| worker),
+        );
         now += 1;
     }
     assert_eq!(delivered.len(), count);
@@ -405,7 +418,7 @@ proptest! {
                 let page = page(&rows(&stored), query);
                 alarms.found(Some(page), now);
             }
-            for (key, alarm) in alarms.take_due(now) {
+            for (key, alarm) in take_due(&mut alarms, now) {
                 let at = keys.iter().position(|it| *it == key).unwrap();
                 prop_assert_eq!(stored[at], Some(alarm), "not what is stored");
                 prop_assert!(alarm.due <= now);
