@@ -4,7 +4,7 @@ import { limitedBuffer } from "ext:portside/buffers.js";
 import { requestNumber } from "ext:portside/context.js";
 import { registerErrors } from "ext:portside/errors.js";
 import { logError, logRejection } from "ext:portside/handlers.js";
-import { load } from "ext:portside/parts.js";
+import { hide, load, whole } from "ext:portside/parts.js";
 const { op_define_lazily, op_log, op_when_looked_at } = core.ops;
 
 const webidl = load("ext:deno_webidl/00_webidl.js");
@@ -81,6 +81,7 @@ function newConsole() {
 }
 
 export function defineGlobals() {
+  hide(webidl.converters);
   Object.setPrototypeOf(globalThis, event.EventTarget.prototype);
   event.defineEventHandler(globalThis, "error", undefined, true);
   event.defineEventHandler(globalThis, "unhandledrejection");
@@ -141,14 +142,17 @@ function keepNatives() {
 }
 
 function limitedNatives() {
-  if (!areLimited) {
-    natives.SharedArrayBuffer = limitedBuffer(natives.SharedArrayBuffer);
-    load("ext:portside/parts/wasm.js").limitWebAssembly(natives.WebAssembly);
-    // Without it deno_core ends the process when somebody calls WebAssembly.compileStreaming.
-    core.setWasmStreamingCallback((...given) => load("ext:deno_fetch/26_fetch.js").handleWasmStreaming(...given));
-    areLimited = true;
-  }
+  if (!areLimited) whole(limitNatives);
   return natives;
+}
+
+function limitNatives() {
+  const { limitWebAssembly } = load("ext:portside/parts/wasm.js");
+  natives.SharedArrayBuffer = limitedBuffer(natives.SharedArrayBuffer);
+  limitWebAssembly(natives.WebAssembly);
+  // Without it deno_core ends the process when somebody calls WebAssembly.compileStreaming.
+  core.setWasmStreamingCallback((source, id) => load("ext:deno_fetch/26_fetch.js").handleWasmStreaming(source, id));
+  areLimited = true;
 }
 
 /** What each isolate needs once, after the snapshot was loaded. */

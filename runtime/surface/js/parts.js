@@ -5,7 +5,7 @@
 // does while it is loaded uses primordials only.
 import { core, primordials } from "ext:core/mod.js";
 const { op_part } = core.ops;
-const { ObjectKeys, ReflectApply, StringPrototypeCharCodeAt } = primordials;
+const { ObjectKeys, ObjectSetPrototypeOf, ReflectApply, StringPrototypeCharCodeAt } = primordials;
 
 const bootstrap = core.loadExtScript("ext:portside/bootstrap.js");
 
@@ -57,16 +57,45 @@ export function provide(modules) {
   for (let i = 0; i < specifiers.length; i++) loaded[specifiers[i]] = modules[specifiers[i]];
 }
 
-function loadUnmended(specifier) {
-  return unmended[specifier] ??= run(specifier);
+/** The exports of deno_*'s own script, which is given those that are named here in place of what it loads. */
+function loadUnmended(specifier, others = undefined) {
+  return unmended[specifier] ??= run(specifier, others === undefined ? bootstrap : { __proto__: bootstrap, core: withOthers(others) });
 }
 
-function run(specifier) {
-  const part = op_part(specifier);
-  // What is loaded while the snapshot is made is in it.
-  const exports = part === null ? core.loadExtScript(specifier) : ReflectApply(part, undefined, [bootstrap]);
-  refuseClonesOf(exports);
-  return exports;
+function withOthers(others) {
+  return { __proto__: bootstrap.core, loadExtScript: (specifier) => others[specifier] ?? load(specifier) };
+}
+
+function run(specifier, given) {
+  return whole(() => {
+    const part = op_part(specifier);
+    // What is loaded while the snapshot is made is in it.
+    const exports = part === null ? core.loadExtScript(specifier) : ReflectApply(part, undefined, [given]);
+    refuseClonesOf(exports);
+    return exports;
+  });
+}
+
+/** Stack that loading a part may need, with all that it needs: arguments of one call, and calls within each other. */
+const CALL_ARGUMENTS = 1024, CALLS = 32;
+
+let isWhole = false;
+
+/** Does what must not stop halfway: throws a RangeError before it begins if the stack has no room for it. */
+export function whole(work) {
+  if (isWhole) return work();
+  reach(CALLS);
+  isWhole = true;
+  try {
+    return work();
+  } finally {
+    isWhole = false;
+  }
+}
+
+/** Uses as much stack, whatever V8 has made of this code. */
+function reach(calls) {
+  if (calls > 0) ReflectApply(reach, undefined, { __proto__: null, 0: calls - 1, length: CALL_ARGUMENTS });
 }
 
 /**
@@ -94,3 +123,19 @@ function refuseClonesOf(exports) {
 
 bootstrap.core.loadExtScript = load;
 bootstrap.core.loadUnmended = loadUnmended;
+
+// What parts register. deno_core's own functions refuse what is registered again by a part whose loading failed before.
+const transferable = { __proto__: null };
+bootstrap.core.registerTransferableResource = (name, send, receive) => {
+  transferable[name] = { __proto__: null, send, receive };
+};
+bootstrap.core.getTransferableResource = (name) => transferable[name];
+bootstrap.core.registerCloneableResource = (name, deserialize) => {
+  core.getCloneableDeserializers()[name] = deserialize;
+};
+
+/** Has what parts add to an object of theirs pass by the application, which can have setters in Object.prototype. */
+export function hide(object) {
+  ObjectSetPrototypeOf(object, null);
+}
+hide(bootstrap.internals);

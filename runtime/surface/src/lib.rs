@@ -112,6 +112,7 @@ deno_core::extension!(
     lazy_loaded_js = [
         dir "js",
         "bootstrap.js",
+        "parts/blob_parts.js",
         "parts/blobs.js",
         "parts/bodies.js",
         "parts/compression.js",

@@ -4,80 +4,14 @@
 // replaced here.
 (function () {
 const { core, primordials } = __bootstrap;
-const { ObjectAssign, ObjectDefineProperty, ObjectGetOwnPropertyDescriptors, SafeMap, StringPrototypeSplit, Uint8Array } = primordials;
+const { Uint8Array } = primordials;
 const { symbolOf } = core.loadExtScript("ext:portside/events.js");
-const { ops } = core;
+const { given, Part, urls } = core.loadExtScript("ext:portside/parts/blob_parts.js");
 
-/** How much of a blob its stream gives at once, in bytes. */
-const PIECE = 1 << 16;
-
-/** Bytes that nobody changes. Stands where deno_web has a reference into its table, and is its own name there. */
-class Part {
-  #bytes;
-
-  constructor(bytes) {
-    this.#bytes = bytes;
-  }
-
-  get _id() {
-    return this;
-  }
-
-  get size() {
-    return this.#bytes.length;
-  }
-
-  copy() {
-    return this.#bytes.slice();
-  }
-
-  copyInto(target, at) {
-    target.set(this.#bytes, at);
-  }
-
-  slice(start, end) {
-    return new Part(this.#bytes.subarray(start, end));
-  }
-
-  async *stream() {
-    for (let at = 0; at < this.#bytes.length; at += PIECE) yield this.#bytes.slice(at, at + PIECE);
-  }
-}
-
-const urls = new SafeMap(); // object URL -> { mediaType, parts }
-
-function withoutFragment(url) {
-  return StringPrototypeSplit(url, "#", 1)[0];
-}
-
-ObjectAssign(ops, {
-  __proto__: null,
-  op_blob_clone_part: (part) => ({ uuid: part.copy(), size: part.size }),
-  op_blob_create_object_url(mediaType, parts) {
-    const { crypto } = core.loadExtScript("ext:deno_crypto/00_crypto.js");
-    const url = `blob:null/${crypto.randomUUID()}`;
-    urls.set(url, { mediaType, parts: parts.map((part) => ({ uuid: part, size: part.size })) });
-    return url;
-  },
-  op_blob_from_object_url: (url) => urls.get(withoutFragment(url)) ?? null,
-  op_blob_revoke_object_url: (url) => void urls.delete(url),
-  op_blob_create_part: (bytes) => new Part(bytes.slice()),
-  op_blob_remove_part() {},
-});
-
-// It gives URL two functions of its own. Ours stay, or what the application has put in their place.
-const { URL } = core.loadExtScript("ext:deno_web/00_url.js");
-const ours = ObjectGetOwnPropertyDescriptors(URL);
-const file = core.loadUnmended("ext:deno_web/09_file.js");
-const { createObjectURL, revokeObjectURL } = URL;
-putBack("createObjectURL");
-putBack("revokeObjectURL");
+// It gives URL two functions of its own. By then that is the application's, which may have frozen it.
+const file = core.loadUnmended("ext:deno_web/09_file.js", { __proto__: null, "ext:deno_web/00_url.js": { URL: given } });
+const { createObjectURL, revokeObjectURL } = given;
 const { Blob, File, getParts } = file;
-
-function putBack(name) {
-  if (ours[name] === undefined) delete URL[name];
-  else ObjectDefineProperty(URL, name, { __proto__: null, ...ours[name] });
-}
 
 /** All bytes of a blob, at once. */
 function blobBytes(blob) {

@@ -66,6 +66,79 @@ crate::truths! {
         made(structuredClone([key, new Blob(["a"])])[0], CryptoKey);
         const { readable } = new CompressionStream("gzip");
         made(structuredClone(readable, { transfer: [readable] }), ReadableStream);"#;
+    a_part_is_loaded_however_little_stack_there_was_before: r#"
+        for (const name of ["console", "URL", "Blob", "ReadableStream", "CompressionStream", "Crypto", "WebSocket", "Request", "fetch", "WebAssembly"]) {
+            let frames = 0, value, failed = "";
+            const dive = () => {
+                try { dive(); } catch {}
+                if (value !== undefined || ++frames > 6000 || frames % 5 !== 0) return;
+                try { value = globalThis[name]; } catch (error) { failed = error.message; }
+            };
+            dive();
+            if (failed !== "" && failed !== "Maximum call stack size exceeded") throw new Error(`${name}: ${failed}`);
+            equal([name, value !== undefined], [name, true]);
+        }
+        const url = URL.createObjectURL(new Blob(["text"]));
+        equal(await (await fetch(url)).text(), "text");
+        const key = await crypto.subtle.generateKey({ name: "HMAC", hash: "SHA-256" }, false, ["sign"]);
+        made(structuredClone([key])[0], CryptoKey);
+        const { readable } = new CompressionStream("gzip");
+        made(structuredClone(readable, { transfer: [readable] }), ReadableStream);
+        new WebAssembly.Memory({ initial: 1 }).grow(1);"#;
+    a_part_that_the_application_kept_from_being_loaded_is_loaded_later: r#"
+        for (const name of [...LAZY, "fetch", "structuredClone"]) {
+            const { prototype } = Object, { iterator } = Symbol, { [iterator]: values } = Array.prototype;
+            const polluted = ["get", "set", "value", "required", "defaultValue"];
+            for (let at = 0; at < 40; at++) {
+                let steps = 0;
+                const stop = () => { if (steps++ === at) throw new RangeError("stopped"); };
+                for (const key of polluted) {
+                    Object.defineProperty(prototype, key, {
+                        __proto__: null,
+                        configurable: true,
+                        get() { stop(); },
+                        set(value) { Object.defineProperty(this, key, { __proto__: null, value, writable: true, enumerable: true, configurable: true }); },
+                    });
+                }
+                Array.prototype[iterator] = function () { stop(); return values.call(this); };
+                try { globalThis[name]; } catch {}
+                Array.prototype[iterator] = values;
+                for (const key of polluted) delete prototype[key];
+                if (steps <= at) break;
+            }
+            equal([name, globalThis[name] === undefined], [name, false]);
+        }
+        const url = URL.createObjectURL(new Blob(["text"]));
+        equal(await (await fetch(url)).text(), "text");
+        const key = await crypto.subtle.generateKey({ name: "HMAC", hash: "SHA-256" }, false, ["sign"]);
+        made(structuredClone([key])[0], CryptoKey);
+        const { readable } = new CompressionStream("gzip");
+        made(structuredClone(readable, { transfer: [readable] }), ReadableStream);"#;
+    what_the_application_froze_keeps_no_part_from_being_loaded: r#"
+        for (const object of [EventTarget, EventTarget.prototype, Event, Event.prototype, URL, URL.prototype, ArrayBuffer.prototype]) Object.freeze(object);
+        for (const name of LAZY) globalThis[name];
+        const url = URL.createObjectURL(new Blob(["text"]));
+        equal(await (await fetch(url)).text(), "text");
+        URL.revokeObjectURL(url);
+        equal(await thrown(() => fetch(url)), "TypeError");"#;
+    nothing_of_the_platform_passes_by_the_application_as_a_part_is_loaded: r#"
+        const seen = new Set(), { defineProperty } = Object;
+        const names = ["Console", "inspectArgs", "MessagePort", "ReadableStream", "Blob", "BlobPart", "URLSearchParams", "StructuredSerializeOptions"];
+        for (const name of names) {
+            defineProperty(Object.prototype, name, {
+                __proto__: null,
+                configurable: true,
+                get() { seen.add(`get ${name}`); },
+                set(value) {
+                    seen.add(`set ${name}`);
+                    defineProperty(this, name, { __proto__: null, value, writable: true, enumerable: true, configurable: true });
+                },
+            });
+        }
+        const [first] = LAZY.map((name) => globalThis[name]);
+        for (const name of names) delete Object.prototype[name];
+        equal(first === console, true);
+        equal([...seen], []);"#;
 }
 
 async fn a_clone_may_be_the_first_to_need_a_part() {
