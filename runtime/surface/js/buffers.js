@@ -4,13 +4,29 @@ import { core, primordials } from "ext:core/mod.js";
 const { op_memory_account } = core.ops;
 // The application could replace what it finds in prototypes, and so get around the limit.
 const {
+  ArrayBufferIsView,
+  DataViewPrototypeGetBuffer,
+  MapPrototypeForEach,
   MathMax,
   MathTrunc,
   NumberIsSafeInteger,
   NumberMAX_SAFE_INTEGER,
+  ObjectDefineProperty,
+  ObjectGetOwnPropertyDescriptor,
+  ObjectKeys,
+  ObjectPrototypeIsPrototypeOf,
   Proxy,
+  ReflectApply,
   ReflectConstruct,
+  SafeSet,
   SafeWeakMap,
+  SetPrototypeAdd,
+  SetPrototypeForEach,
+  SetPrototypeHas,
+  TypedArrayPrototypeGetBuffer,
+  TypedArrayPrototypeGetSymbolToStringTag,
+  WeakMapPrototypeDelete,
+  WeakMapPrototypeGet,
   WeakMapPrototypeSet,
 } = primordials;
 
@@ -19,9 +35,11 @@ const MAPPING = 1 << 20;
 
 /** What objects count as, while they live. */
 const accounts = new SafeWeakMap();
+let haveCounted = false; // an isolate that has made none of these objects has none to clone
 
 /** Takes what so many mappings count as. Throws a RangeError if it is not left. */
 export function accountFor(mappings, bytes = 0) {
+  haveCounted = true;
   return op_memory_account(MathMax(mappings * MAPPING, bytes));
 }
 
@@ -53,4 +71,130 @@ export function limitedBuffer(Buffer) {
   });
   Buffer.prototype.constructor = proxy;
   return proxy;
+}
+
+/** What V8 has made of a resizable buffer that it took the memory of counts as that did. */
+export function limitTransfer() {
+  const { prototype } = ArrayBuffer;
+  const descriptor = ObjectGetOwnPropertyDescriptor(prototype, "transfer");
+  const transfer = new Proxy(descriptor.value, {
+    __proto__: null,
+    apply(target, buffer, args) {
+      const made = ReflectApply(target, buffer, args);
+      const account = WeakMapPrototypeGet(accounts, buffer);
+      if (account === undefined) return made;
+      WeakMapPrototypeDelete(accounts, buffer);
+      return charged(account, made);
+    },
+  });
+  ObjectDefineProperty(prototype, "transfer", { __proto__: null, ...descriptor, value: transfer });
+}
+
+// Clones: V8 makes the buffers in them. They are found afterwards, in what nobody else has seen yet.
+
+const getter = (prototype, name) => ObjectGetOwnPropertyDescriptor(prototype, name).get;
+const maximumOf = getter(ArrayBuffer.prototype, "maxByteLength");
+const isResizable = getter(ArrayBuffer.prototype, "resizable");
+const { indexOf } = Uint8Array.prototype;
+
+/** What a resizable buffer begins with in the bytes of a clone. */
+const RESIZABLE = 0x7e;
+
+// V8 has these in no context that is for a snapshot.
+let maximumOfShared, MemoryPrototype;
+
+/** Is told of what can share memory before anybody else is. */
+export function knowNatives({ SharedArrayBuffer, WebAssembly }) {
+  maximumOfShared = getter(SharedArrayBuffer.prototype, "maxByteLength");
+  MemoryPrototype = WebAssembly.Memory.prototype;
+}
+
+// Lists here have no prototype: there, the application could have setters that are given what is put into the list.
+
+let moving; // what buffers that the clone under way transfers count as: { account, max }
+
+/** Has the buffers count that V8 has made for a clone of these bytes, which it returns. */
+export function countedClone(bytes, clone) {
+  if (ReflectApply(indexOf, bytes, [RESIZABLE]) !== -1) countIn(clone);
+  return clone;
+}
+
+/** The same for a clone that may share memory, or have taken it over. */
+export function countedHere(clone) {
+  if (haveCounted) countIn(clone);
+  return clone;
+}
+
+/** Runs `clone`: what these buffers count as passes on to those that stand for them in its result. */
+export function transferring(items, clone) {
+  const outer = moving;
+  moving = { __proto__: null };
+  for (let i = 0; i < items.length; i++) {
+    const account = core.isArrayBuffer(items[i]) ? WeakMapPrototypeGet(accounts, items[i]) : undefined;
+    if (account !== undefined) moving[i] = { account, max: ReflectApply(maximumOf, items[i], []) };
+  }
+  try {
+    const result = clone();
+    for (let i = 0; i < items.length; i++) if (core.isArrayBuffer(items[i])) WeakMapPrototypeDelete(accounts, items[i]);
+    return result;
+  } finally {
+    moving = outer;
+  }
+}
+
+/** The account of a transferred buffer of this maximum, once. */
+function movedAccount(max) {
+  if (moving === undefined) return undefined;
+  const keys = ObjectKeys(moving);
+  for (let i = 0; i < keys.length; i++) {
+    const known = moving[keys[i]];
+    if (known.max !== max) continue;
+    delete moving[keys[i]];
+    return known.account;
+  }
+  return undefined;
+}
+
+function countIn(clone) {
+  const seen = new SafeSet(), rest = { __proto__: null };
+  let length = 0;
+  const add = (value) => {
+    if (value === null || typeof value !== "object" || SetPrototypeHas(seen, value)) return;
+    SetPrototypeAdd(seen, value);
+    rest[length++] = value;
+  };
+  add(clone);
+  while (length > 0) {
+    const value = rest[--length];
+    if (ArrayBufferIsView(value)) {
+      const isTyped = TypedArrayPrototypeGetSymbolToStringTag(value) !== undefined;
+      add(isTyped ? TypedArrayPrototypeGetBuffer(value) : DataViewPrototypeGetBuffer(value));
+    } else if (core.isAnyArrayBuffer(value)) countBuffer(value);
+    else if (core.isMap(value)) {
+      MapPrototypeForEach(value, (item, key) => {
+        add(key);
+        add(item);
+      });
+    } else if (core.isSet(value)) SetPrototypeForEach(value, add);
+    else if (MemoryPrototype !== undefined && ObjectPrototypeIsPrototypeOf(MemoryPrototype, value)) {
+      if (WeakMapPrototypeGet(accounts, value) === undefined) charged(accountFor(1), value);
+    } else if (core.isNativeError(value)) add(ObjectGetOwnPropertyDescriptor(value, "cause")?.value);
+    else {
+      // Objects of the platform have setters and getters in their prototypes only.
+      const keys = ObjectKeys(value);
+      for (let i = 0; i < keys.length; i++) add(value[keys[i]]);
+    }
+  }
+}
+
+function countBuffer(buffer) {
+  if (WeakMapPrototypeGet(accounts, buffer) !== undefined) return;
+  if (core.isArrayBuffer(buffer)) {
+    if (!ReflectApply(isResizable, buffer, [])) return;
+    const max = ReflectApply(maximumOf, buffer, []);
+    charged(movedAccount(max) ?? accountFor(1, max), buffer);
+  } else {
+    // Shared memory outlives what it was made by.
+    charged(accountFor(1, ReflectApply(maximumOfShared, buffer, [])), buffer);
+  }
 }

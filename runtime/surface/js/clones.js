@@ -1,5 +1,6 @@
 // Structured clones: one way for storage, ports, MessagePort and structuredClone, and one answer to what can be cloned.
 import { core, primordials } from "ext:core/mod.js";
+import { countedClone } from "ext:portside/buffers.js";
 import { isLoaded, load } from "ext:portside/parts.js";
 const { TypedArrayPrototypeSet, TypedArrayPrototypeSubarray, Uint8Array } = primordials;
 
@@ -69,7 +70,7 @@ export function serialize(value) {
 }
 
 export function deserialize(bytes) {
-  if (bytes[0] !== WITH_KEYS) return revive(undefined, () => core.deserialize(bytes, FORMAT));
+  if (bytes[0] !== WITH_KEYS) return revive(undefined, () => countedClone(bytes, core.deserialize(bytes, FORMAT)));
   const { body, keys } = core.deserialize(TypedArrayPrototypeSubarray(bytes, 1), FORMAT);
-  return revive(keys, () => core.deserialize(body, FORMAT));
+  return revive(keys, () => countedClone(body, core.deserialize(body, FORMAT)));
 }

@@ -1,6 +1,6 @@
 // The web platform's globals, most of them from the deno_* crates.
 import { core } from "ext:core/mod.js";
-import { limitedBuffer } from "ext:portside/buffers.js";
+import { knowNatives, limitedBuffer, limitTransfer } from "ext:portside/buffers.js";
 import { requestNumber } from "ext:portside/context.js";
 import { registerErrors } from "ext:portside/errors.js";
 import { logError, logRejection } from "ext:portside/handlers.js";
@@ -82,6 +82,7 @@ function newConsole() {
 
 export function defineGlobals() {
   hide(webidl.converters);
+  limitTransfer();
   Object.setPrototypeOf(globalThis, event.EventTarget.prototype);
   event.defineEventHandler(globalThis, "error", undefined, true);
   event.defineEventHandler(globalThis, "unhandledrejection");
@@ -148,6 +149,7 @@ function limitedNatives() {
 
 function limitNatives() {
   const { limitWebAssembly } = load("ext:portside/parts/wasm.js");
+  knowNatives(natives);
   natives.SharedArrayBuffer = limitedBuffer(natives.SharedArrayBuffer);
   limitWebAssembly(natives.WebAssembly);
   // Without it deno_core ends the process when somebody calls WebAssembly.compileStreaming.

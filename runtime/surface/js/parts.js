@@ -4,6 +4,7 @@
 // mistakes it mends. The application may have run before, and may have changed what all code finds in prototypes: what a part
 // does while it is loaded uses primordials only.
 import { core, primordials } from "ext:core/mod.js";
+import { countedHere } from "ext:portside/buffers.js";
 const { op_part } = core.ops;
 const { ObjectKeys, ObjectSetPrototypeOf, ReflectApply, StringPrototypeCharCodeAt } = primordials;
 
@@ -133,6 +134,8 @@ bootstrap.core.getTransferableResource = (name) => transferable[name];
 bootstrap.core.registerCloneableResource = (name, deserialize) => {
   core.getCloneableDeserializers()[name] = deserialize;
 };
+bootstrap.core.deserialize = (bytes, options) => countedHere(core.deserialize(bytes, options));
+bootstrap.core.structuredClone = (value, deserializers) => countedHere(core.structuredClone(value, deserializers));
 
 /** Has what parts add to an object of theirs pass by the application, which can have setters in Object.prototype. */
 export function hide(object) {

@@ -1,7 +1,8 @@
 // structuredClone and MessagePort, which refuse what cannot be cloned or transferred as all other clones do.
 (function () {
 const { core, primordials } = __bootstrap;
-const { ArrayBuffer, ObjectDefineProperty, ObjectGetOwnPropertyDescriptor, ReflectApply } = primordials;
+const { ArrayBuffer, ArrayIsArray, ObjectDefineProperty, ObjectGetOwnPropertyDescriptor, ReflectApply } = primordials;
+const { transferring } = core.loadExtScript("ext:portside/buffers.js");
 const { cloning, dataCloneError, deserialize, serialize } = core.loadExtScript("ext:portside/clones.js");
 const { isLoaded } = core.loadExtScript("ext:portside/parts.js");
 const { DOMException } = core.loadExtScript("ext:deno_web/01_dom_exception.js");
@@ -44,7 +45,11 @@ const MODULE_REFUSAL = "Wasm modules cannot be stored";
 
 function structuredClone(value, options = undefined) {
   if (arguments.length === 0) return platformClone();
-  if (options !== undefined) return cloneHere(() => platformClone(value, checkedTransfer(options)));
+  if (options !== undefined) {
+    const checked = checkedTransfer(options);
+    const items = ArrayIsArray(checked?.transfer) ? checked.transfer : [];
+    return transferring(items, () => cloneHere(() => platformClone(value, checked)));
+  }
   if (typeof value !== "object" || value === null) return cloneHere(() => platformClone(value));
   try {
     return deserialize(serialize(value)); // deno_web's would share shared memory

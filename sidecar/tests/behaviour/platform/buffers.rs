@@ -27,6 +27,9 @@ crate::truths! {
             () => new WebAssembly.Instance(exporting).exports.m,
             () => WebAssembly.instantiate(module),
             () => WebAssembly.instantiate(empty),
+            () => structuredClone(new ArrayBuffer(1, { maxByteLength: 8192 })),
+            () => structuredClone(new SharedArrayBuffer(1), {}),
+            () => structuredClone(new WebAssembly.Memory({ initial: 0, maximum: 1, shared: true }), {}),
         ];
         for (const make of makers) {
             const few = [];
@@ -39,6 +42,66 @@ crate::truths! {
             await new Promise((resolve) => setTimeout(resolve));
         }
         for (let i = 0; i < 1000; i++) new ArrayBuffer(0, { maxByteLength: 10 });"#;
+    buffers_that_stand_for_others_count_as_well: r#"
+        const SIZE = 100 * 2 ** 20;
+        const turn = () => new Promise((resolve) => setTimeout(resolve)); // what one has seen is kept until its end
+        const make = () => new ArrayBuffer(0, { maxByteLength: SIZE });
+        const moved = (buffer) => structuredClone(buffer, { transfer: [buffer] });
+        const stored = async (clone) => {
+            if (clone) await storage.put("buffer", [new Map([["key", new Set([new Uint8Array(make())])]])]);
+            await turn();
+            return (await storage.get("buffer"))[0];
+        };
+        const buffer = new ArrayBuffer(1, { maxByteLength: SIZE });
+        const made = moved(buffer).transfer();
+        equal([made.byteLength, made.maxByteLength, made.resizable, buffer.detached], [1, SIZE, true, true]);
+        equal([ArrayBuffer.prototype.transfer.name, ArrayBuffer.prototype.transfer.length], ["transfer", 0]);
+        made.transfer();
+        await turn();
+        const few = structuredClone([new ArrayBuffer(1, { maxByteLength: 2 }), new SharedArrayBuffer(1, { maxByteLength: 2 })], {});
+        equal([few[0].maxByteLength, few[1].maxByteLength], [2, 2]);
+        await stored(true);
+        await turn();
+        const makers = {
+            transferred: () => make().transfer(),
+            twice: () => make().transfer().transfer(5),
+            moved: () => moved(make()),
+            cloned: () => structuredClone(make()),
+            clonedHere: () => structuredClone({ of: [new DataView(make())] }, {}),
+            inACause: () => structuredClone(new Error("", { cause: make() })).cause,
+            unseen() {
+                const swallowed = { __proto__: null, set() {}, configurable: true };
+                for (const index of [0, 1]) Object.defineProperty(Array.prototype, index, swallowed);
+                try {
+                    return structuredClone(make());
+                } finally {
+                    for (const index of [0, 1]) delete Array.prototype[index];
+                }
+            },
+            stored,
+            sent: async () => {
+                const { port1, port2 } = new MessageChannel(), buffer = make();
+                port1.postMessage(buffer, [buffer]);
+                const event = await new Promise((resolve) => port2.onmessage = port2.onmessageerror = resolve);
+                port1.close();
+                if (event.type === "messageerror") throw new RangeError();
+                return event.data;
+            },
+            shared: () => structuredClone(new SharedArrayBuffer(0, { maxByteLength: SIZE }), {}),
+        };
+        for (const [name, maker] of Object.entries(makers)) {
+            for (let i = 0; i < 3; i++) { // what is gone does not count
+                try { if (i > 0 || name === "transferred" || name === "moved") await maker(); } catch {}
+                await turn();
+            }
+            const kept = [];
+            let error;
+            for (let i = 0; i < 5; i++) {
+                try { kept.push(await maker()); } catch (thrown) { error = thrown; }
+                await turn();
+            }
+            equal([name, error?.name, kept.length < 2], [name, "RangeError", true]);
+        }"#;
     nothing_of_the_count_is_seen: r#"
         for (const Buffer of [ArrayBuffer, SharedArrayBuffer]) {
             equal([Buffer.name, Buffer.length], [Buffer === ArrayBuffer ? "ArrayBuffer" : "SharedArrayBuffer", 1]);
