@@ -44,7 +44,7 @@ const loaded = { __proto__: null };
 
 /** The exports of a part. */
 export function load(specifier) {
-  return loaded[specifier] ??= loadUnmended(MENDED[specifier] ?? specifier);
+  return kept(loaded, specifier, () => loadUnmended(MENDED[specifier] ?? specifier));
 }
 
 /** Whether a part is loaded; what only it can make does not exist before. */
@@ -58,9 +58,17 @@ export function provide(modules) {
   for (let i = 0; i < specifiers.length; i++) loaded[specifiers[i]] = modules[specifiers[i]];
 }
 
+/** What is kept, or else made and kept. Code of the application's that runs meanwhile may have it made before: that stays. */
+function kept(all, specifier, make) {
+  if (all[specifier] !== undefined) return all[specifier];
+  const made = make();
+  return all[specifier] ??= made;
+}
+
 /** The exports of deno_*'s own script, which is given those that are named here in place of what it loads. */
 function loadUnmended(specifier, others = undefined) {
-  return unmended[specifier] ??= run(specifier, others === undefined ? bootstrap : { __proto__: bootstrap, core: withOthers(others) });
+  const given = others === undefined ? bootstrap : { __proto__: bootstrap, core: withOthers(others) };
+  return kept(unmended, specifier, () => run(specifier, given));
 }
 
 function withOthers(others) {

@@ -165,27 +165,34 @@ pub(crate) fn op_define_lazily(
     #[string] name: &str,
     enumerable: bool,
 ) -> Result<(), JsErrorBox> {
-    let global = scope.get_current_context().global(scope);
     let attributes = if enumerable {
         v8::PropertyAttribute::NONE
     } else {
         v8::PropertyAttribute::DONT_ENUM
     };
-    let defined = v8::String::new(scope, name).and_then(|name| {
-        global.set_lazy_data_property_with_data(
-            scope,
-            name.into(),
-            look,
-            name.into(), // not used, and in a snapshot no object may be here
-            attributes,
-            v8::SideEffectType::HasSideEffect,
-            v8::SideEffectType::HasSideEffect,
-        )
-    });
-    match defined {
+    let key = v8::String::new(scope, name);
+    match key.and_then(|key| define_lazily(scope, key.into(), attributes)) {
         Some(true) => Ok(()),
         _ => Err(JsErrorBox::generic(format!("{name} cannot be defined"))),
     }
+}
+
+/// False if there is a property of this name that cannot be configured.
+fn define_lazily<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    name: v8::Local<'s, v8::Name>,
+    attributes: v8::PropertyAttribute,
+) -> Option<bool> {
+    let global = scope.get_current_context().global(scope);
+    global.set_lazy_data_property_with_data(
+        scope,
+        name,
+        look,
+        name.into(), // not used, and in a snapshot no object may be here
+        attributes,
+        v8::SideEffectType::HasSideEffect,
+        v8::SideEffectType::HasSideEffect,
+    )
 }
 
 /// Gives values of lazy properties, by their names.
@@ -212,8 +219,20 @@ fn look<'s>(
     let Some(lookup) = lookup else { return };
     let undefined = v8::undefined(scope).into();
     // What it throws is thrown where somebody looked.
-    if let Some(got) = v8::Local::new(scope, lookup).call(scope, undefined, &[name.into()]) {
+    let Some(got) = v8::Local::new(scope, lookup).call(scope, undefined, &[name.into()]) else {
+        return;
+    };
+    // V8 gives the value to the lazy property, and ends the process if there is none any more: the application may have run
+    // meanwhile, and have looked at it, too, or have replaced or deleted it.
+    let global = scope.get_current_context().global(scope);
+    let attributes = global
+        .get_real_named_property_attributes(scope, name)
+        .unwrap_or(v8::PropertyAttribute::DONT_ENUM);
+    if define_lazily(scope, name, attributes) == Some(true) {
         value.set(got);
+    } else if let Some(message) = v8::String::new(scope, "the global was defined meanwhile") {
+        let error = v8::Exception::type_error(scope, message);
+        scope.throw_exception(error);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Parts of the surface that are loaded when they are first used: nobody sees that they were not there before.
 
 crate::truths! {
-    + a_clone_may_be_the_first_to_need_a_part;
+    + a_clone_may_be_the_first_to_need_a_part, a_global_may_change_while_its_part_is_loaded;
     globals_are_data_properties_before_they_are_looked_at: r#"
         const enumerable = ["atob", "btoa", "fetch", "performance", "structuredClone"];
         for (const name of [...LAZY, ...enumerable]) {
@@ -121,6 +121,23 @@ crate::truths! {
         equal(await (await fetch(url)).text(), "text");
         URL.revokeObjectURL(url);
         equal(await thrown(() => fetch(url)), "TypeError");"#;
+    a_part_that_is_looked_at_while_it_is_loaded_is_one: r#"
+        let inner, depth = 0;
+        Object.defineProperty(Object.prototype, "required", {
+            __proto__: null,
+            configurable: true,
+            get() {
+                if (depth++ === 0) inner = [Blob, ReadableStream, Headers, Request, Response, URL, FormData];
+            },
+        });
+        const outer = [Response, Request, Headers, ReadableStream, Blob, URL, FormData];
+        delete Object.prototype.required;
+        equal(depth > 0, true);
+        for (const type of inner) equal([type.name, outer.includes(type)], [type.name, true]);
+        equal([Blob, ReadableStream, Headers, Request, Response, URL, FormData].every((type, index) => type === inner[index]), true);
+        made(await new Response("text").blob(), Blob);
+        made(new Response("text").body, ReadableStream);
+        made(new Request("http://a/", { headers: { a: "b" } }).headers, Headers);"#;
     nothing_of_the_platform_passes_by_the_application_as_a_part_is_loaded: r#"
         const seen = new Set(), { defineProperty } = Object;
         const names = ["Console", "inspectArgs", "MessagePort", "ReadableStream", "Blob", "BlobPart", "URLSearchParams", "StructuredSerializeOptions"];
@@ -165,5 +182,31 @@ async fn a_clone_may_be_the_first_to_need_a_part() {
         app.replace(class).await.unwrap(); // another isolate
         assert_eq!(app.text(&format!("/one/{part}")).await, wanted);
         app.stop().await;
+    }
+}
+
+async fn a_global_may_change_while_its_part_is_loaded() {
+    let changes = [
+        "Blob",
+        "delete globalThis.Blob",
+        "globalThis.Blob = 5",
+        "defineProperty(globalThis, 'Blob', { get: () => 5 })",
+        "defineProperty(globalThis, 'Blob', { value: 5, writable: false, configurable: false })",
+        "Object.freeze(globalThis)",
+    ];
+    for change in changes {
+        let code = format!(
+            r#"const {{ defineProperty }} = Object;
+            let depth = 0;
+            const change = () => {{ if (depth++ === 0) {{ {change}; }} }};
+            for (const key of ["required", "defaultValue"]) {{
+                defineProperty(Object.prototype, key, {{ __proto__: null, configurable: true, get: change, set() {{}} }});
+            }}
+            let seen;
+            try {{ seen = typeof globalThis.Blob; }} catch (error) {{ seen = error.name; }}
+            for (const key of ["required", "defaultValue"]) delete Object.prototype[key];
+            equal([depth > 0, /^function$|^TypeError$/.test(seen)], [true, true]);"#
+        );
+        crate::platform::holds(&code).await;
     }
 }
