@@ -25,6 +25,7 @@ const {
   SetPrototypeHas,
   TypedArrayPrototypeGetBuffer,
   TypedArrayPrototypeGetSymbolToStringTag,
+  TypedArrayPrototypeIndexOf,
   WeakMapPrototypeDelete,
   WeakMapPrototypeGet,
   WeakMapPrototypeSet,
@@ -95,7 +96,6 @@ export function limitTransfer() {
 const getter = (prototype, name) => ObjectGetOwnPropertyDescriptor(prototype, name).get;
 const maximumOf = getter(ArrayBuffer.prototype, "maxByteLength");
 const isResizable = getter(ArrayBuffer.prototype, "resizable");
-const { indexOf } = Uint8Array.prototype;
 
 /** What a resizable buffer begins with in the bytes of a clone. */
 const RESIZABLE = 0x7e;
@@ -115,7 +115,7 @@ let moving; // what buffers that the clone under way transfers count as: { accou
 
 /** Has the buffers count that V8 has made for a clone of these bytes, which it returns. */
 export function countedClone(bytes, clone) {
-  if (ReflectApply(indexOf, bytes, [RESIZABLE]) !== -1) countIn(clone);
+  if (TypedArrayPrototypeIndexOf(bytes, RESIZABLE) !== -1) countIn(clone);
   return clone;
 }
 
