@@ -1,6 +1,7 @@
 // Memory that V8 maps for one object alone, without asking the allocator for it: resizable buffers and WebAssembly memories.
 // It counts from here until the object is collected, the more so since a process may have only so many mappings.
 import { core, primordials } from "ext:core/mod.js";
+import { getterOf, replaceValue } from "ext:portside/properties.js";
 const { op_memory_account } = core.ops;
 // The application could replace what it finds in prototypes, and so get around the limit.
 const {
@@ -11,7 +12,6 @@ const {
   MathTrunc,
   NumberIsSafeInteger,
   NumberMAX_SAFE_INTEGER,
-  ObjectDefineProperty,
   ObjectGetOwnPropertyDescriptor,
   ObjectKeys,
   ObjectPrototypeIsPrototypeOf,
@@ -77,8 +77,7 @@ export function limitedBuffer(Buffer) {
 /** What V8 has made of a resizable buffer that it took the memory of counts as that did. */
 export function limitTransfer() {
   const { prototype } = ArrayBuffer;
-  const descriptor = ObjectGetOwnPropertyDescriptor(prototype, "transfer");
-  const transfer = new Proxy(descriptor.value, {
+  const transfer = new Proxy(prototype.transfer, {
     __proto__: null,
     apply(target, buffer, args) {
       const made = ReflectApply(target, buffer, args);
@@ -88,14 +87,13 @@ export function limitTransfer() {
       return charged(account, made);
     },
   });
-  ObjectDefineProperty(prototype, "transfer", { __proto__: null, ...descriptor, value: transfer });
+  replaceValue(prototype, "transfer", transfer);
 }
 
 // Clones: V8 makes the buffers in them. They are found afterwards, in what nobody else has seen yet.
 
-const getter = (prototype, name) => ObjectGetOwnPropertyDescriptor(prototype, name).get;
-const maximumOf = getter(ArrayBuffer.prototype, "maxByteLength");
-const isResizable = getter(ArrayBuffer.prototype, "resizable");
+const maximumOf = getterOf(ArrayBuffer.prototype, "maxByteLength");
+const isResizable = getterOf(ArrayBuffer.prototype, "resizable");
 
 /** What a resizable buffer begins with in the bytes of a clone. */
 const RESIZABLE = 0x7e;
@@ -105,7 +103,7 @@ let maximumOfShared, MemoryPrototype;
 
 /** Is told of what can share memory before anybody else is. */
 export function knowNatives({ SharedArrayBuffer, WebAssembly }) {
-  maximumOfShared = getter(SharedArrayBuffer.prototype, "maxByteLength");
+  maximumOfShared = getterOf(SharedArrayBuffer.prototype, "maxByteLength");
   MemoryPrototype = WebAssembly.Memory.prototype;
 }
 

@@ -35,7 +35,7 @@ export function dataCloneError(message) {
 const V8_REFUSAL = /could not be cloned\.$|^could not deserialize value$/;
 
 /** Runs `clone`, with one kind of error for all that cannot be cloned. */
-export function cloning(clone) {
+function cloning(clone) {
   try {
     return clone();
   } catch (error) {
@@ -52,6 +52,11 @@ const WITH_KEYS = 1;
 /** The clone, and the keys in it: there are none before what makes them is loaded. */
 function cloneWithKeys(clone) {
   return isLoaded(KEYS) ? load(KEYS).cloneWithKeys(clone) : { body: clone(), keys: undefined };
+}
+
+/** Runs `clone`, whose result stays in this isolate. */
+export function cloneHere(clone) {
+  return cloning(isLoaded(KEYS) ? () => load(KEYS).cloneWithinIsolate(clone) : clone);
 }
 
 function revive(keys, read) {

@@ -12,6 +12,7 @@ import * as handlers from "ext:portside/handlers.js";
 import * as lifecycle from "ext:portside/lifecycle.js";
 import * as parts from "ext:portside/parts.js";
 import * as ports from "ext:portside/ports.js";
+import * as properties from "ext:portside/properties.js";
 import { onAlarm, setAlarm, storage } from "ext:portside/storage.js";
 const { op_env, op_worker_name } = core.ops;
 
@@ -24,6 +25,7 @@ parts.provide({
   "ext:portside/lifecycle.js": lifecycle,
   "ext:portside/parts.js": parts,
   "ext:portside/ports.js": ports,
+  "ext:portside/properties.js": properties,
 });
 defineGlobals();
 

@@ -1,6 +1,6 @@
 // ServerlessWorker and its ports.
 import { core } from "ext:core/mod.js";
-import { deserialize, serialize } from "ext:portside/clones.js";
+import { dataCloneError, deserialize, serialize } from "ext:portside/clones.js";
 import { defineHandler, dispatch } from "ext:portside/events.js";
 import { has, logError, logWarning, run } from "ext:portside/handlers.js";
 import { currentRequest, requestNumber } from "ext:portside/context.js";
@@ -9,7 +9,6 @@ const { op_port_close, op_port_let_go, op_port_open, op_port_post, op_port_settl
   .ops;
 
 const { CloseEvent, ErrorEvent, Event, EventTarget, listenerCount, MessageEvent } = load("ext:deno_web/02_event.js");
-const { DOMException } = load("ext:deno_web/01_dom_exception.js");
 
 /** Raised where the other side has too much to do already. `overloaded` is Durable Objects' flag. */
 export class ServerlessWorkerOverloadedError extends Error {
@@ -37,10 +36,6 @@ Object.defineProperty(ServerlessWorkerOverloadedError.prototype, "name", {
 });
 
 core.registerErrorBuilder("ServerlessWorkerOverloadedError", (m) => new ServerlessWorkerOverloadedError(m));
-
-function dataCloneError(message) {
-  throw new DOMException(message, "DataCloneError");
-}
 
 function transferList(options) {
   const list = Array.isArray(options) ? options : options?.transfer;

@@ -106,6 +106,7 @@ deno_core::extension!(
         "outputs.js",
         "parts.js",
         "ports.js",
+        "properties.js",
         "storage.js",
         "telemetry_stub.js",
     ],

@@ -68,8 +68,8 @@ impl Parts {
     /// Gives away what is compiled of the loaded parts in an instance that has run so many events, where that is better than
     /// what is known: each part has the functions of whoever ran most.
     pub fn keep_code(&self, scope: &mut Scope<'_, '_>, events: usize) {
+        let events = events.min(EVENTS_OF_MOST_CODE);
         for (specifier, function) in &self.loaded {
-            let events = events.min(EVENTS_OF_MOST_CODE);
             if !self.compiled.is_wanted(specifier, events) {
                 continue;
             }

@@ -1,7 +1,8 @@
 // Bodies of requests and responses: those of text or bytes are byte streams, too, and forms are read as they are meant to be.
 (function () {
 const { core, primordials } = __bootstrap;
-const { ObjectDefineProperty, ObjectGetOwnPropertyDescriptor } = primordials;
+const { ObjectDefineProperty } = primordials;
+const { getterOf } = core.loadExtScript("ext:portside/properties.js");
 const { symbolOf } = core.loadExtScript("ext:portside/events.js");
 const { mendFormData } = core.loadExtScript("ext:portside/parts/formdata.js");
 const webidl = core.loadExtScript("ext:deno_webidl/00_webidl.js");
@@ -16,7 +17,7 @@ function mendStreams() {
   const controller = symbolOf(sample, "[[controller]]");
   const owner = symbolOf(sample[controller], "[[stream]]");
   const none = new streams.ReadableStream({ start: (it) => it.close() });
-  const { get } = ObjectGetOwnPropertyDescriptor(InnerBody.prototype, "stream");
+  const get = getterOf(InnerBody.prototype, "stream");
   ObjectDefineProperty(InnerBody.prototype, "stream", {
     __proto__: null,
     get() {

@@ -1,7 +1,8 @@
 // Web Cryptography, where deno_crypto is lenient or leaves something out.
 (function () {
 const { core, primordials } = __bootstrap;
-const { ObjectDefineProperty, ObjectGetOwnPropertyDescriptor, ObjectGetPrototypeOf } = primordials;
+const { ArrayBuffer, DataView, ObjectDefineProperty, ObjectGetPrototypeOf, Uint8Array } = primordials;
+const { getterOf, replaceValue } = core.loadExtScript("ext:portside/properties.js");
 const { op_memory_account, op_memory_close } = core.ops;
 const { material, secretKey } = core.loadExtScript("ext:portside/parts/keys.js");
 
@@ -45,10 +46,10 @@ async function slowly(work) {
 
 /** Puts `method`, of the same name and length, before the platform's. */
 function replace(method) {
-  const descriptor = ObjectGetOwnPropertyDescriptor(SubtleCrypto.prototype, method.name);
-  platform[method.name] = descriptor.value;
-  ObjectDefineProperty(method, "length", { __proto__: null, value: descriptor.value.length });
-  ObjectDefineProperty(SubtleCrypto.prototype, method.name, { __proto__: null, ...descriptor, value: method });
+  const { name } = method, { prototype } = SubtleCrypto;
+  platform[name] = prototype[name];
+  ObjectDefineProperty(method, "length", { __proto__: null, value: platform[name].length });
+  replaceValue(prototype, name, method);
 }
 
 function operationError(message) {
@@ -96,12 +97,9 @@ async function openShortTag(subtle, algorithm, key, data) {
   return opened.buffer;
 }
 
-function getter(prototype) {
-  return ObjectGetOwnPropertyDescriptor(prototype, "byteLength").get;
-}
-const { ArrayBuffer, DataView, Uint8Array } = primordials;
-const lengthOf = [getter(ObjectGetPrototypeOf(Uint8Array.prototype)), getter(DataView.prototype)];
-const lengthOfBuffer = [getter(ArrayBuffer.prototype)];
+const byteLengthOf = (prototype) => getterOf(prototype, "byteLength");
+const lengthOf = [byteLengthOf(ObjectGetPrototypeOf(Uint8Array.prototype)), byteLengthOf(DataView.prototype)];
+const lengthOfBuffer = [byteLengthOf(ArrayBuffer.prototype)];
 
 /** Bytes of a BufferSource, whatever it says of itself; 0 for all else. */
 function sizeOf(data) {

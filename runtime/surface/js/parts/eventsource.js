@@ -1,7 +1,7 @@
 // EventSource (HTML standard, 9.2). deno_fetch's waits for what follows a CR before it takes the line for ended.
 (function () {
-const { core, primordials } = __bootstrap;
-const { ObjectDefineProperty } = primordials;
+const { core } = __bootstrap;
+const { defineConstant } = core.loadExtScript("ext:portside/properties.js");
 
 const webidl = core.loadExtScript("ext:deno_webidl/00_webidl.js");
 const { DOMException } = core.loadExtScript("ext:deno_web/01_dom_exception.js");
@@ -160,14 +160,9 @@ function bytesOf(text) {
   return String.fromCharCode(...core.encode(text));
 }
 
-function defineConstant(name, value) {
-  const constant = { __proto__: null, value, enumerable: true };
-  ObjectDefineProperty(EventSource, name, constant);
-  ObjectDefineProperty(EventSource.prototype, name, constant);
-}
-defineConstant("CONNECTING", CONNECTING);
-defineConstant("OPEN", OPEN);
-defineConstant("CLOSED", CLOSED);
+defineConstant(EventSource, "CONNECTING", CONNECTING);
+defineConstant(EventSource, "OPEN", OPEN);
+defineConstant(EventSource, "CLOSED", CLOSED);
 defineEventHandler(EventSource.prototype, "open");
 defineEventHandler(EventSource.prototype, "message");
 defineEventHandler(EventSource.prototype, "error");

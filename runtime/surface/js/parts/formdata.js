@@ -1,7 +1,7 @@
 // Reading multipart/form-data, as the fetch and HTML standards have it written and RFC 7578 has it read.
 (function () {
-const { core, primordials } = __bootstrap;
-const { ObjectDefineProperty, ObjectGetOwnPropertyDescriptor } = primordials;
+const { core } = __bootstrap;
+const { replaceValue } = core.loadExtScript("ext:portside/properties.js");
 
 const { FormData } = core.loadExtScript("ext:deno_fetch/21_formdata.js");
 const { essence, parseMimeType } = core.loadExtScript("ext:deno_web/01_mimesniff.js");
@@ -122,9 +122,7 @@ function typeOf(message) {
 
 /** Has a prototype with the methods of bodies read forms as they are meant to be. */
 function mendFormData(prototype) {
-  const descriptor = ObjectGetOwnPropertyDescriptor(prototype, "formData");
-  const { value: platform } = descriptor;
-  const { bytes } = prototype;
+  const { bytes, formData: platform } = prototype;
   const mended = {
     // Not async: what is rejected at once is seen to be, without a turn in between.
     formData() {
@@ -137,7 +135,7 @@ function mendFormData(prototype) {
       });
     },
   };
-  ObjectDefineProperty(prototype, "formData", { __proto__: null, ...descriptor, value: mended.formData });
+  replaceValue(prototype, "formData", mended.formData);
 }
 
 return { mendFormData };

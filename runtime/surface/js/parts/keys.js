@@ -2,8 +2,9 @@
 (function () {
 const { core, primordials } = __bootstrap;
 // What the application could put into prototypes would see the material of keys that are not extractable.
-const { MapPrototypeGet, ObjectDefineProperty, ObjectGetOwnPropertyDescriptor, ReflectApply, SafeMap, SafeWeakMap } = primordials;
+const { MapPrototypeGet, ObjectDefineProperty, ReflectApply, SafeMap, SafeWeakMap } = primordials;
 
+const { getterOf } = core.loadExtScript("ext:portside/properties.js");
 const { CryptoKey } = core.loadUnmended("ext:deno_crypto/00_crypto.js");
 const { DOMException } = core.loadExtScript("ext:deno_web/01_dom_exception.js");
 
@@ -79,7 +80,7 @@ function revive(keys, read) {
 }
 const NO_KEYS = new SafeMap();
 
-const getter = (name) => ObjectGetOwnPropertyDescriptor(CryptoKey.prototype, name).get;
+const getter = (name) => getterOf(CryptoKey.prototype, name);
 const getters = {
   __proto__: null,
   keyType: getter("type"),

@@ -1,21 +1,17 @@
 // structuredClone and MessagePort, which refuse what cannot be cloned or transferred as all other clones do.
 (function () {
 const { core, primordials } = __bootstrap;
-const { ArrayBuffer, ArrayIsArray, ObjectDefineProperty, ObjectGetOwnPropertyDescriptor, ReflectApply } = primordials;
+const { ArrayBuffer, ArrayIsArray, ReflectApply } = primordials;
 const { transferring } = core.loadExtScript("ext:portside/buffers.js");
-const { cloning, dataCloneError, deserialize, serialize } = core.loadExtScript("ext:portside/clones.js");
+const { cloneHere, dataCloneError, deserialize, serialize } = core.loadExtScript("ext:portside/clones.js");
 const { isLoaded } = core.loadExtScript("ext:portside/parts.js");
+const { replaceValue } = core.loadExtScript("ext:portside/properties.js");
 const { DOMException } = core.loadExtScript("ext:deno_web/01_dom_exception.js");
 
 const messages = core.loadUnmended("ext:deno_web/13_message_port.js");
 const { MessagePort, structuredClone: platformClone } = messages;
 
-const KEYS = "ext:portside/parts/keys.js";
 const STREAMS = "ext:deno_web/06_streams.js";
-
-function cloneHere(clone) {
-  return cloning(isLoaded(KEYS) ? () => core.loadExtScript(KEYS).cloneWithinIsolate(clone) : clone);
-}
 
 function isTransferable(object) {
   if (object instanceof ArrayBuffer || object instanceof MessagePort) return true;
@@ -66,8 +62,7 @@ const mended = {
     return cloneHere(() => ReflectApply(postMessage, this, given));
   },
 };
-const descriptor = ObjectGetOwnPropertyDescriptor(MessagePort.prototype, "postMessage");
-ObjectDefineProperty(MessagePort.prototype, "postMessage", { __proto__: null, ...descriptor, value: mended.postMessage });
+replaceValue(MessagePort.prototype, "postMessage", mended.postMessage);
 
 return { ...messages, structuredClone };
 })();

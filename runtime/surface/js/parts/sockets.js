@@ -2,6 +2,7 @@
 (function () {
 const { core, primordials } = __bootstrap;
 const { ObjectDefineProperty, SafeMap } = primordials;
+const { defineConstant } = core.loadExtScript("ext:portside/properties.js");
 const { currentRequest } = core.loadExtScript("ext:portside/context.js");
 const { defineHandler, dispatch } = core.loadExtScript("ext:portside/events.js");
 const { op_socket_binary, op_socket_check, op_socket_close, op_socket_end, op_socket_text, op_socket_waiting } = core.ops;
@@ -216,10 +217,8 @@ class PairedWebSocket extends EventTarget {
   }
 }
 function defineState(name, value) {
-  const constant = { __proto__: null, value, enumerable: true };
-  ObjectDefineProperty(PairedWebSocket, name, constant);
-  ObjectDefineProperty(PairedWebSocket.prototype, name, constant);
-  ObjectDefineProperty(PairedWebSocket, `READY_STATE_${name}`, constant);
+  defineConstant(PairedWebSocket, name, value);
+  ObjectDefineProperty(PairedWebSocket, `READY_STATE_${name}`, { __proto__: null, value, enumerable: true });
 }
 defineState("CONNECTING", CONNECTING);
 defineState("OPEN", OPEN);

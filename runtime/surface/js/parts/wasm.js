@@ -3,6 +3,7 @@
 (function () {
 const { core, primordials } = __bootstrap;
 const { accountFor, charged } = core.loadExtScript("ext:portside/buffers.js");
+const { getterOf, replaceValue } = core.loadExtScript("ext:portside/properties.js");
 const { op_memory_check, op_wasm_memories } = core.ops;
 // The application could replace what it finds in prototypes, and so get around the limit.
 const {
@@ -10,7 +11,6 @@ const {
   Number,
   NumberIsInteger,
   ObjectDefineProperty,
-  ObjectGetOwnPropertyDescriptor,
   ObjectGetOwnPropertyDescriptors,
   ObjectKeys,
   ObjectPrototypeIsPrototypeOf,
@@ -38,16 +38,12 @@ function checkRoom(pages) {
   if (NumberIsInteger(more) && more > 0) op_memory_check(more * PAGE);
 }
 
-function replaced(target, name, value) {
-  ObjectDefineProperty(target, name, { __proto__: null, ...ObjectGetOwnPropertyDescriptor(target, name), value });
-}
-
 /** For a function: what replaces it looks like it. */
 function replacedFunction(target, name, value) {
   const { length, name: own } = ObjectGetOwnPropertyDescriptors(target[name]);
   ObjectDefineProperty(value, "length", { __proto__: null, ...length });
   ObjectDefineProperty(value, "name", { __proto__: null, ...own });
-  replaced(target, name, value);
+  replaceValue(target, name, value);
 }
 
 /** Puts the checks before WebAssembly's own functions. */
@@ -56,7 +52,7 @@ function limitWebAssembly(WebAssembly) {
   const { imports: importsOf } = Module;
   const MemoryPrototype = Memory.prototype;
   const { grow } = MemoryPrototype;
-  const { get: exportsOf } = ObjectGetOwnPropertyDescriptor(Instance.prototype, "exports");
+  const exportsOf = getterOf(Instance.prototype, "exports");
 
   /**
    * An account for a module's memories. Throws a RangeError if there is no room for them, and a TypeError for what is no
@@ -107,7 +103,7 @@ function limitWebAssembly(WebAssembly) {
 
   // What handlers of proxies do not have is looked up in their prototypes: there, it would be given the originals.
 
-  replaced(WebAssembly, "Memory", new Proxy(Memory, {
+  replaceValue(WebAssembly, "Memory", new Proxy(Memory, {
     __proto__: null,
     construct(target, args, newTarget) {
       // Before it is made, for V8 would collect garbage for long to find room for it.
@@ -126,7 +122,7 @@ function limitWebAssembly(WebAssembly) {
       return ReflectApply(grow, this, [pages]);
     },
   }.grow);
-  replaced(WebAssembly, "Instance", new Proxy(Instance, {
+  replaceValue(WebAssembly, "Instance", new Proxy(Instance, {
     __proto__: null,
     construct(target, args, newTarget) {
       return chargedInstance(accountForMemories(args[0]), ReflectConstruct(target, args, newTarget));

@@ -1,7 +1,8 @@
 // The WebSocket that connects to others, as the WebSockets standard wants it. Numbers of sections are that standard's.
 (function () {
 const { core, primordials } = __bootstrap;
-const { ArrayBuffer, ObjectDefineProperty, ObjectGetOwnPropertyDescriptor } = primordials;
+const { ArrayBuffer } = primordials;
+const { defineConstant, getterOf } = core.loadExtScript("ext:portside/properties.js");
 const { logWarning } = core.loadExtScript("ext:portside/handlers.js");
 const { explained } = core.loadExtScript("ext:portside/parts/network.js");
 const {
@@ -30,11 +31,11 @@ const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 // What the peer does not get because it is too much, by the code that says so.
 const FULL = { 1009: "the message is too big", 1013: "the peer does not keep up" };
 
-const bufferLength = ObjectGetOwnPropertyDescriptor(ArrayBuffer.prototype, "byteLength");
+const bufferLength = getterOf(ArrayBuffer.prototype, "byteLength");
 
 function isArrayBuffer(value) {
   try {
-    bufferLength.get.call(value);
+    bufferLength.call(value);
     return true;
   } catch {
     return false;
@@ -262,15 +263,10 @@ class WebSocket extends EventTarget {
   }
 }
 
-function defineConstant(name, value) {
-  const constant = { __proto__: null, value, enumerable: true };
-  ObjectDefineProperty(WebSocket, name, constant);
-  ObjectDefineProperty(WebSocket.prototype, name, constant);
-}
-defineConstant("CONNECTING", CONNECTING);
-defineConstant("OPEN", OPEN);
-defineConstant("CLOSING", CLOSING);
-defineConstant("CLOSED", CLOSED);
+defineConstant(WebSocket, "CONNECTING", CONNECTING);
+defineConstant(WebSocket, "OPEN", OPEN);
+defineConstant(WebSocket, "CLOSING", CLOSING);
+defineConstant(WebSocket, "CLOSED", CLOSED);
 defineEventHandler(WebSocket.prototype, "open");
 defineEventHandler(WebSocket.prototype, "error");
 defineEventHandler(WebSocket.prototype, "close");
