@@ -1,6 +1,6 @@
 //! Tells when files of a folder change.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use notify::{EventKind, RecursiveMode, Watcher};
@@ -9,10 +9,13 @@ use tokio::sync::mpsc;
 /// Editors write a file in several steps; changes closer together than this are one.
 const SETTLE: Duration = Duration::from_millis(100);
 
-/// A folder that is being watched.
+/// A folder that is being watched: itself, and each of its folders with everything below. Not all of it at once: the
+/// database lies in there, and each of its writes would be told of only to be disregarded.
 pub struct Watch {
-    changes: mpsc::UnboundedReceiver<()>,
-    _watcher: notify::RecommendedWatcher,
+    root: PathBuf,
+    /// Where something changed.
+    changes: mpsc::UnboundedReceiver<PathBuf>,
+    watcher: notify::RecommendedWatcher,
 }
 
 impl Watch {
@@ -23,29 +26,61 @@ impl Watch {
     pub fn start(dir: &Path) -> notify::Result<Self> {
         let (sender, changes) = mpsc::unbounded_channel();
         let root = dir.to_path_buf();
-        let mut watcher =
-            notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-                let Ok(event) = event else { return };
-                if !matches!(event.kind, EventKind::Access(_))
-                    && event.paths.iter().any(|path| matters(&root, path))
-                {
-                    // After the end nobody listens.
-                    let _ = sender.send(());
-                }
-            })?;
-        watcher.watch(dir, RecursiveMode::Recursive)?;
-        Ok(Self {
+        let filter = root.clone();
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            let Ok(event) = event else { return };
+            if matches!(event.kind, EventKind::Access(_)) {
+                return;
+            }
+            for path in event
+                .paths
+                .into_iter()
+                .filter(|path| matters(&filter, path))
+            {
+                // After the end nobody listens.
+                let _ = sender.send(path);
+            }
+        })?;
+        let mut watch = Self {
+            root,
             changes,
-            _watcher: watcher,
-        })
+            watcher,
+        };
+        watch.watcher.watch(dir, RecursiveMode::NonRecursive)?;
+        for entry in dir.read_dir()? {
+            watch.follow(&entry?.path())?;
+        }
+        Ok(watch)
     }
 
     /// Returns after the next change, once things are quiet.
     pub async fn changed(&mut self) {
-        if self.changes.recv().await.is_none() {
-            std::future::pending::<()>().await;
+        self.take_change().await;
+        while tokio::time::timeout(SETTLE, self.take_change())
+            .await
+            .is_ok()
+        {}
+    }
+
+    /// Returns after the next change.
+    async fn take_change(&mut self) {
+        let Some(path) = self.changes.recv().await else {
+            return std::future::pending().await;
+        };
+        if path.parent() == Some(&self.root) {
+            // A new folder cannot always be watched: it may be gone again. What is in it is read anyway.
+            let _ = self.follow(&path);
         }
-        while let Ok(Some(())) = tokio::time::timeout(SETTLE, self.changes.recv()).await {}
+    }
+
+    /// Watches what is directly in the folder, if it is a folder itself; anew, if it has taken the place of another.
+    fn follow(&mut self, path: &Path) -> notify::Result<()> {
+        if !matters(&self.root, path) || !path.is_dir() {
+            return Ok(());
+        }
+        // Fails where it was not watched.
+        let _ = self.watcher.unwatch(path);
+        self.watcher.watch(path, RecursiveMode::Recursive)
     }
 }
 

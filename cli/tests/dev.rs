@@ -115,6 +115,31 @@ async fn changed_code_takes_over_and_state_stays() {
 }
 
 #[tokio::test]
+async fn changes_in_new_folders_are_seen_and_in_folders_that_replace_others() {
+    let app = App::serve(counting(), &[]).await;
+    let becomes = async |version: &str| {
+        eventually(version, async || {
+            (app.get("/").await.json()["version"] == version).then_some(())
+        })
+        .await;
+    };
+    write(app.folder(), "lib/counter.js", &counter("two"));
+    let moved = "export { default } from \"./lib/counter.js\";";
+    write(app.folder(), "counter.js", moved);
+    becomes("two").await;
+    write(app.folder(), "lib/counter.js", &counter("three"));
+    becomes("three").await;
+
+    write(app.folder(), "other/counter.js", &counter("four"));
+    let lib = app.folder().join("lib");
+    fs::remove_dir_all(&lib).unwrap();
+    fs::rename(app.folder().join("other"), &lib).unwrap();
+    becomes("four").await;
+    write(app.folder(), "lib/counter.js", &counter("five"));
+    becomes("five").await;
+}
+
+#[tokio::test]
 async fn a_broken_change_is_located_and_the_old_code_goes_on() {
     let app = App::serve(counting(), &[]).await;
     write(app.folder(), "counter.js", "\nexport default {{\n");
