@@ -34,38 +34,46 @@ export function dataCloneError(message) {
 // V8 refuses shared memory itself, with plain errors, at either end.
 const V8_REFUSAL = /could not be cloned\.$|^could not deserialize value$/;
 
-/** Runs `clone`, with one kind of error for all that cannot be cloned. */
+/** What is thrown for what a clone has thrown: one kind of error for all that cannot be cloned. */
+function refusal(error) {
+  if (V8_REFUSAL.test(error?.message) && [Error, RangeError, TypeError].includes(error.constructor)) {
+    return new DOMException(error.message, "DataCloneError");
+  }
+  return error;
+}
+
+/** Runs `clone`, which throws no other error for what cannot be cloned. */
 function cloning(clone) {
   try {
     return clone();
   } catch (error) {
-    if (V8_REFUSAL.test(error?.message) && [Error, RangeError, TypeError].includes(error.constructor)) {
-      dataCloneError(error.message);
-    }
-    throw error;
+    throw refusal(error);
   }
 }
 
 /** First byte of a clone that has keys beside it; V8's begin with 0xff. */
 const WITH_KEYS = 1;
 
-/** The clone, and the keys in it: there are none before what makes them is loaded. */
-function cloneWithKeys(clone) {
-  return isLoaded(KEYS) ? load(KEYS).cloneWithKeys(clone) : { body: clone(), keys: undefined };
-}
-
 /** Runs `clone`, whose result stays in this isolate. */
 export function cloneHere(clone) {
   return cloning(isLoaded(KEYS) ? () => load(KEYS).cloneWithinIsolate(clone) : clone);
 }
 
-function revive(keys, read) {
-  return keys !== undefined || isLoaded(KEYS) ? load(KEYS).revive(keys, read) : read();
-}
+const write = (value) => core.serialize(value, FORMAT, dataCloneError);
+const read = (bytes) => countedClone(bytes, core.deserialize(bytes, FORMAT));
 
 /** Structured-clone bytes of `value`; a `DataCloneError` where there are none. */
 export function serialize(value) {
-  const { body, keys } = cloning(() => cloneWithKeys(() => core.serialize(value, FORMAT, dataCloneError)));
+  try {
+    // There are no keys before what makes them is loaded.
+    return isLoaded(KEYS) ? serializeWithKeys(value) : write(value);
+  } catch (error) {
+    throw refusal(error);
+  }
+}
+
+function serializeWithKeys(value) {
+  const { body, keys } = load(KEYS).cloneWithKeys(() => write(value));
   if (keys === undefined) return body;
   const both = core.serialize({ body, keys }, FORMAT);
   const bytes = new Uint8Array(both.length + 1);
@@ -75,7 +83,9 @@ export function serialize(value) {
 }
 
 export function deserialize(bytes) {
-  if (bytes[0] !== WITH_KEYS) return revive(undefined, () => countedClone(bytes, core.deserialize(bytes, FORMAT)));
-  const { body, keys } = core.deserialize(TypedArrayPrototypeSubarray(bytes, 1), FORMAT);
-  return revive(keys, () => countedClone(body, core.deserialize(body, FORMAT)));
+  if (bytes[0] === WITH_KEYS) {
+    const { body, keys } = core.deserialize(TypedArrayPrototypeSubarray(bytes, 1), FORMAT);
+    return load(KEYS).revive(keys, () => read(body));
+  }
+  return isLoaded(KEYS) ? load(KEYS).revive(undefined, () => read(bytes)) : read(bytes);
 }

@@ -1,12 +1,22 @@
-// Which request the code that runs belongs to.
+// Which request the code that runs belongs to. deno_core keeps it for each continuation, as what it calls the async context:
+// nothing else uses that here.
 import { core } from "ext:core/mod.js";
 
 /** The request whose handler (or its continuation) is running, if any. */
-export function currentRequest() {
-  return core.getAsyncContext()?.portsideRequest;
-}
+export const currentRequest = core.getAsyncContext;
 
 /** Its number, for logs; -1 if there is none. */
 export function requestNumber() {
-  return currentRequest()?.number ?? -1;
+  return core.getAsyncContext()?.number ?? -1;
+}
+
+/** Runs `f` so that whatever it starts belongs to `request`. */
+export function inRequest(request, f) {
+  const outer = core.getAsyncContext();
+  core.setAsyncContext(request);
+  try {
+    return f();
+  } finally {
+    core.setAsyncContext(outer);
+  }
 }

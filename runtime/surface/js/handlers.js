@@ -56,10 +56,10 @@ export function has(context, handlers, method) {
 }
 
 /** Calls a handler; resolves to whether it succeeded. */
-export function run(context, target, method, ...args) {
+export function run(context, target, method, arg) {
   let result;
   try {
-    result = target[method](...args);
+    result = target[method](arg);
     if (result === null || typeof result !== "object" || typeof result.then !== "function") {
       return Promise.resolve(true);
     }

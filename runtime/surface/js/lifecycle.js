@@ -1,6 +1,6 @@
 // How long an instance lives: waitUntil, terminate, and what belongs to one request.
 import { core } from "ext:core/mod.js";
-import { currentRequest } from "ext:portside/context.js";
+import { currentRequest, inRequest } from "ext:portside/context.js";
 import { holdUntil } from "ext:portside/handlers.js";
 const { op_exchange_end, op_terminate } = core.ops;
 
@@ -18,13 +18,7 @@ export class RequestScope {
 
   /** Runs `f` so that whatever it starts knows its request. */
   enter(f) {
-    const outer = core.getAsyncContext();
-    core.setAsyncContext({ __proto__: null, ...outer, portsideRequest: this });
-    try {
-      return f();
-    } finally {
-      core.setAsyncContext(outer);
-    }
+    return inRequest(this, f);
   }
 
   get number() {
@@ -50,7 +44,7 @@ export class RequestScope {
 
   end() {
     if (--this.#parts > 0) return;
-    for (const port of [...this.ports]) port.close();
+    if (this.ports.size > 0) for (const port of [...this.ports]) port.close();
     op_exchange_end(this.#number);
   }
 

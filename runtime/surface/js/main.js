@@ -58,12 +58,15 @@ globalThis.portsideStart = () => {
   const name = op_worker_name();
   if (name !== null && name !== undefined) defineWorkerSurface(name);
   let exported, env; // the server's variables: one object for the life of the instance
-  const http = () => parts.load("ext:portside/parts/http.js");
+  let http;
+  const loadHttp = () => http = parts.load("ext:portside/parts/http.js");
   const sockets = () => parts.load("ext:portside/parts/sockets.js");
   return {
     setHandlers: (given) => exported = given,
-    fetch: (...args) => http().onFetch(exported, env ??= op_env(), ...args),
-    fetchAborted: (number) => http().onFetchAborted(number),
+    fetch: (number, method, url, headers, body) => {
+      (http ?? loadHttp()).onFetch(exported, env ??= op_env(), number, method, url, headers, body);
+    },
+    fetchAborted: (number) => http?.onFetchAborted(number),
     connect: (port) => ports.onConnect(exported, port),
     message: ports.onMessage,
     portClosed: ports.onPortClosed,

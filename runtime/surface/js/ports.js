@@ -156,7 +156,7 @@ export class ServerlessWorker {
     }
     if (typeof name === "symbol") throw new TypeError("a worker's name cannot be a symbol");
     this.#name = name === undefined ? "" : String(name).toWellFormed(); // what UTF-8 makes of it
-    const bytes = core.encode(this.#name).length;
+    const bytes = core.byteLength(this.#name);
     if (bytes > 1024) {
       throw new TypeError(`a worker's name may have at most 1024 bytes of UTF-8, this one has ${bytes}`);
     }

@@ -186,11 +186,18 @@ function checkRoom(entries) {
 }
 
 function write(entries) {
-  if (entries.length > 1) checkRoom(entries); // of one alone op_storage_put says the same
+  checkRoom(entries);
   let seq = op_storage_undurable();
   for (const [key, bytes] of entries) seq = op_storage_put(key, bytes);
   noteWrites(entries.map(([key]) => key));
   return seq === 0 ? Promise.resolve() : durable(seq);
+}
+
+/** The same for one pair; the operation says itself where there is no room. */
+function writeOne(key, bytes) {
+  const seq = op_storage_put(key, bytes);
+  noteWrites([key]);
+  return durable(seq);
 }
 
 async function remove(keys) {
@@ -410,7 +417,9 @@ class Storage {
   }
 
   async put(keyOrEntries, value) {
-    return write(serializedEntries(keyOrEntries, value));
+    if (isEntries(keyOrEntries)) return write(serializedEntries(keyOrEntries, value));
+    const key = checkedKey(keyOrEntries);
+    return writeOne(key, checkedValue(key, value));
   }
 
   async delete(keys) {
