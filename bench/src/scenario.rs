@@ -20,6 +20,8 @@ const MANY: usize = 1_000;
 const ROOM: usize = 100;
 /// Workers that are woken, one after the other.
 const SLEEPERS: usize = 200;
+/// They are woken one at a time, on a machine that has nothing else to do. `wake-storm` has them come all at once.
+const BETWEEN_WAKES: Duration = Duration::from_millis(20);
 /// How often workers are left alone to fall asleep before the benchmark gives up.
 const NIGHTS: u32 = 3;
 
@@ -212,6 +214,7 @@ async fn wake(peer: Peer, connection: &mut Connection) -> Result<Vec<Figure>> {
         tokio::time::sleep(night).await;
         let mut latency = histogram();
         for path in names("/read", SLEEPERS) {
+            tokio::time::sleep(BETWEEN_WAKES).await;
             let asked = Instant::now();
             let answer = connection.get(&path).await?;
             let took = asked.elapsed();

@@ -98,6 +98,7 @@ async fn run(runtime: &mut JsRuntime, code: &'static str) {
         .borrow_mut()
         .put::<Shared>(instance.clone());
     let dispatch = Dispatch::start(runtime).expect("the surface starts");
+    dispatch.begin(runtime, Some("a"));
     let exports = script(runtime, code);
     let exports = {
         deno_core::scope!(scope, runtime);

@@ -18,6 +18,7 @@ macro_rules! functions {
 }
 
 functions! {
+    Begin = "begin",
     SetHandlers = "setHandlers",
     Fetch = "fetch",
     FetchAborted = "fetchAborted",
@@ -76,6 +77,16 @@ impl Dispatch {
         let function = v8::Local::new(scope, &self.functions[function as usize]);
         // The surface catches what handlers throw; nothing comes back only when the isolate is being terminated.
         let _ = function.call(scope, receiver, args);
+    }
+
+    /// An instance begins: a worker of this name, or the server.
+    pub fn begin(&self, runtime: &mut JsRuntime, name: Option<&str>) {
+        deno_core::scope!(scope, runtime);
+        let name = match name {
+            Some(name) => string(scope, name),
+            None => v8::undefined(scope).into(),
+        };
+        self.call(scope, Function::Begin, &[name]);
     }
 
     /// Gives the surface the module's default export.

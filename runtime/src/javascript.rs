@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use deno_core::error::CoreError;
 use deno_core::{JsRuntime, ModuleId, PollEventLoopOptions};
-use portside_core::limits::Limits;
 use portside_surface::parts::{EVENTS_OF_MOST_CODE, Parts};
-use portside_surface::stack;
+use portside_surface::{lifecycle, stack};
 use portside_worker::activation::{Activation, End, Failure, Progress};
 use portside_worker::engine::{Engine, Shared, Uncaught};
 use portside_worker::event::Delivered;
+use portside_worker::host::Identity;
 use portside_worker::instance::Instance;
 use portside_worker::link::Failure as LinkFailure;
 use tokio::time::Instant;
@@ -24,7 +24,9 @@ use crate::dispatch::Dispatch;
 use crate::isolate::Isolate;
 use crate::loader::BundleLoader;
 use crate::pool::Start;
+use crate::ready::{Ready, Recipe};
 use crate::script::Script;
+use crate::thread::Here;
 use crate::watchdog::{Slot, Watched};
 
 /// After a stretch of JavaScript of this length others on its thread have their turn, and memory outside of the heap is
@@ -61,12 +63,18 @@ pub struct JavaScript {
 }
 
 /// Runs an instance to its end. `begun` is called once it has its isolate, or cannot have one.
-pub async fn run(start: Start, script: Arc<Script>, slot: Arc<Slot>, begun: impl FnOnce()) -> End {
+pub async fn run(start: Start, script: Arc<Script>, here: Rc<Here>, begun: impl FnOnce()) -> End {
     let Start { options, module } = start;
-    let limits = options.limits.clone();
+    let recipe = Recipe {
+        who: options.identity.clone(),
+        bundle: options.bundle.clone(),
+        module,
+        script,
+        limits: options.limits.clone(),
+    };
     let instance = Shared::new(Instance::new(options).into());
     let origin = Instant::now();
-    let started = JavaScript::start(instance.clone(), &limits, &module, script, slot);
+    let started = JavaScript::start(instance.clone(), &recipe, &here);
     begun();
     let engine = match started {
         Ok(engine) => engine,
@@ -99,47 +107,41 @@ pub async fn run(start: Start, script: Arc<Script>, slot: Arc<Slot>, begun: impl
 }
 
 impl JavaScript {
-    fn start(
-        instance: Shared,
-        limits: &Limits,
-        module: &str,
-        script: Arc<Script>,
-        slot: Arc<Slot>,
-    ) -> Result<Self, String> {
-        let bundle = instance.borrow().bundle().clone();
-        let span = tracing::debug_span!("instance", who = %instance.borrow().identity());
-        let loader = Rc::new(BundleLoader::new(bundle, script.clone()));
-        let mut isolate = Isolate::new(loader.clone(), limits, script.parts.clone());
-        let who = instance.borrow().identity().clone();
-        let watched = Watched::new(who, isolate.usage(), limits.cpu, script.clone());
-        slot.begin(&watched);
-        let shared = instance.clone();
-        let loaded = isolate.with(|runtime| {
-            runtime.op_state().borrow_mut().put::<Shared>(shared);
-            let dispatch = Dispatch::start(runtime)?;
-            match load(runtime, module) {
-                Ok(id) => Ok((dispatch, id, runtime.mod_evaluate(id))),
-                Err(message) => {
-                    drop(dispatch);
-                    Err(message)
-                }
-            }
+    fn start(instance: Shared, recipe: &Recipe, here: &Here) -> Result<Self, String> {
+        let span = tracing::debug_span!("instance", who = %recipe.who);
+        let ready = match here.take_ready(recipe) {
+            Some(ready) => ready,
+            None => Ready::new(recipe, &here.slot)?,
+        };
+        let Ready {
+            mut isolate,
+            loader,
+            dispatch,
+            module,
+        } = ready;
+        let script = recipe.script.clone();
+        let limit = recipe.limits.cpu;
+        let watched = Watched::new(recipe.who.clone(), isolate.usage(), limit, script.clone());
+        let name = match &recipe.who {
+            Identity::Worker(key) => Some(key.name()),
+            Identity::Server => None,
+        };
+        here.slot.begin(&watched);
+        let evaluated = isolate.with(|runtime| {
+            lifecycle::begin(&mut runtime.op_state().borrow_mut(), instance.clone());
+            dispatch.begin(runtime, name);
+            runtime.mod_evaluate(module)
         });
-        slot.finish();
-        // Of an evaluation that a limit ended V8 says nothing.
-        let (dispatch, id, evaluated) = loaded.map_err(|message| match isolate.exhausted() {
-            Some(memory) => format!("{memory} went over its limit"),
-            None => message,
-        })?;
+        here.slot.finish();
         Ok(Self {
             isolate,
             loader,
             script,
             events: 0,
             dispatch: Some(dispatch),
-            evaluation: Evaluation::Running(id, Box::pin(evaluated)),
+            evaluation: Evaluation::Running(module, Box::pin(evaluated)),
             instance,
-            slot,
+            slot: here.slot.clone(),
             watched,
             began: Instant::now(),
             span,
@@ -268,17 +270,6 @@ impl Engine for JavaScript {
 }
 
 /// An error of the application's code, for its developer.
-fn shown(error: CoreError) -> String {
+pub fn shown(error: CoreError) -> String {
     stack::readable(&error.to_string()).into_owned()
-}
-
-/// Loads a module and all it imports; everything is in memory, so this does not wait.
-fn load(runtime: &mut JsRuntime, module: &str) -> Result<ModuleId, String> {
-    let url = BundleLoader::url(module).map_err(|error| error.to_string())?;
-    let mut loading = Box::pin(runtime.load_main_es_module(&url));
-    let mut cx = Context::from_waker(std::task::Waker::noop());
-    match loading.as_mut().poll(&mut cx) {
-        Poll::Ready(loaded) => loaded.map_err(shown),
-        Poll::Pending => Err("its modules are not all in the bundle".to_owned()),
-    }
 }

@@ -5,6 +5,7 @@
 //! `surface` below it, that links V8.
 
 mod code;
+mod demand;
 mod dispatch;
 mod history;
 mod isolate;
@@ -12,6 +13,7 @@ mod javascript;
 mod loader;
 mod memory;
 mod pool;
+mod ready;
 mod script;
 mod thread;
 mod trim;

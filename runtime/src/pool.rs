@@ -7,6 +7,7 @@ use portside_worker::activation::End;
 use portside_worker::instance::InstanceOptions;
 
 use crate::javascript;
+use crate::ready::Reserve;
 use crate::script::Scripts;
 use crate::thread::IsolateThread;
 use crate::trim::Trimmer;
@@ -44,6 +45,7 @@ pub struct IsolatePool {
     scripts: Scripts,
     watchdog: Arc<Watchdog>,
     trimmer: Arc<Trimmer>,
+    reserve: Arc<Reserve>,
 }
 
 struct Groups {
@@ -87,6 +89,7 @@ impl IsolatePool {
             scripts: Scripts::default(),
             watchdog: Watchdog::start(Box::new(give_up)),
             trimmer: Trimmer::start(),
+            reserve: Arc::default(),
         }
     }
 
@@ -103,8 +106,8 @@ impl IsolatePool {
         let script = self.scripts.of(&start.options.bundle, &start.module);
         let thread = self.choose(script.history.is_brief())?;
         let trimmer = self.trimmer.clone();
-        thread.spawn(move |slot| async move {
-            let end = javascript::run(start, script, slot, begun).await;
+        thread.spawn(move |here| async move {
+            let end = javascript::run(start, script, here, begun).await;
             trimmer.ended();
             ended(end);
         });
@@ -124,15 +127,36 @@ impl IsolatePool {
         self.scripts.code_bytes()
     }
 
+    /// How many isolates wait ready for workers that wake.
+    #[must_use]
+    pub fn ready(&self) -> usize {
+        self.reserve.count()
+    }
+
+    /// How many workers have woken in an isolate that waited ready.
+    #[must_use]
+    pub fn ready_used(&self) -> u64 {
+        self.reserve.used()
+    }
+
+    /// Whether memory is short: then no isolates wait.
+    pub fn set_short(&self, is_short: bool) {
+        if self.reserve.set_short(is_short) && is_short {
+            let groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+            let threads = groups.brief.threads.iter().chain(&groups.other.threads);
+            threads.for_each(|thread| thread.clear());
+        }
+    }
+
     fn choose(&self, brief: bool) -> std::io::Result<Arc<IsolateThread>> {
         let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
         if brief {
-            let thread = groups.brief.choose(&self.watchdog)?;
+            let thread = groups.brief.choose(&self.watchdog, &self.reserve)?;
             if !thread.is_stuck() {
                 return Ok(thread);
             }
         }
-        groups.other.choose(&self.watchdog)
+        groups.other.choose(&self.watchdog, &self.reserve)
     }
 }
 
@@ -145,7 +169,11 @@ impl Group {
     }
 
     /// The least loaded thread that is not stuck, or a new one while there may be more.
-    fn choose(&mut self, watchdog: &Watchdog) -> std::io::Result<Arc<IsolateThread>> {
+    fn choose(
+        &mut self,
+        watchdog: &Watchdog,
+        reserve: &Arc<Reserve>,
+    ) -> std::io::Result<Arc<IsolateThread>> {
         let best = self
             .threads
             .iter()
@@ -154,7 +182,7 @@ impl Group {
         if let Some(best) = best {
             return Ok(best.clone());
         }
-        let thread = Arc::new(IsolateThread::start(watchdog)?);
+        let thread = Arc::new(IsolateThread::start(watchdog, reserve)?);
         self.threads.push(thread.clone());
         Ok(thread)
     }

@@ -60,6 +60,8 @@ struct State {
     running: Option<Arc<Watched>>,
     /// What the watchdog knows of the slice that runs, once it has seen it.
     seen: Option<Seen>,
+    /// How many slices have begun.
+    slices: u64,
 }
 
 /// A slice that runs.
@@ -136,6 +138,7 @@ impl Slot {
         let mut state = self.lock();
         state.running = Some(watched.clone());
         state.seen = None;
+        state.slices += 1;
     }
 
     /// The slice is over. Under the lock, so that the end of a slice and its termination cannot cross.
@@ -151,6 +154,11 @@ impl Slot {
         }
     }
 
+    /// How many slices have begun here.
+    pub fn slices(&self) -> u64 {
+        self.lock().slices
+    }
+
     /// Whether one instance has kept the thread for so long that others there wait noticeably, as far as the watchdog
     /// knows.
     pub fn is_stuck(&self) -> bool {
@@ -160,7 +168,7 @@ impl Slot {
     /// Looks at the slice. Says if it cannot be ended.
     fn inspect(&self) -> Option<Unstoppable> {
         let mut state = self.lock();
-        let State { running, seen } = &mut *state;
+        let State { running, seen, .. } = &mut *state;
         let running = running.as_ref()?;
         running.usage.look();
         let now = self.cpu_time();

@@ -107,6 +107,11 @@ impl Collector for PodGauges {
                 self.0.app().awake() as u64,
             ),
             (
+                "isolates_ready",
+                "Isolates that wait for workers to wake",
+                self.0.app().isolates().ready() as u64,
+            ),
+            (
                 "active",
                 "1 while this pod runs the workers",
                 u64::from(active),
@@ -160,6 +165,11 @@ fn encode_room(app: &App, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
     let metric =
         encoder.encode_descriptor("workers_put_to_sleep", help, None, slept.metric_type())?;
     slept.encode(metric)?;
+    let used = ConstCounter::new(app.isolates().ready_used());
+    let help = "Workers that have woken in an isolate that waited ready";
+    let metric =
+        encoder.encode_descriptor("isolates_ready_used", help, None, used.metric_type())?;
+    used.encode(metric)?;
     let help = "Workers that were not woken, and servers not started, for want of room";
     let mut family = encoder.encode_descriptor("wakes_shed", help, None, MetricType::Counter)?;
     for (short, shortage) in [("workers", Shortage::Workers), ("memory", Shortage::Memory)] {

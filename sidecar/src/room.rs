@@ -173,6 +173,7 @@ pub async fn watch(app: Weak<App>) {
         tokio::time::sleep(LOOK).await;
         let Some(app) = app.upgrade() else { return };
         let pressure = app.room().look(FRESH);
+        app.isolates().set_short(pressure != Pressure::None);
         if pressure == Pressure::None {
             continue;
         }

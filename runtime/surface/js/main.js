@@ -14,7 +14,7 @@ import * as parts from "ext:portside/parts.js";
 import * as ports from "ext:portside/ports.js";
 import * as properties from "ext:portside/properties.js";
 import { onAlarm, setAlarm, storage } from "ext:portside/storage.js";
-const { op_env, op_worker_name } = core.ops;
+const { op_env } = core.ops;
 
 parts.provide({
   "ext:portside/buffers.js": buffers,
@@ -55,13 +55,14 @@ globalThis.portsideStart = () => {
   delete globalThis.portsideStart;
   startGlobals();
   defineSurface();
-  const name = op_worker_name();
-  if (name !== null && name !== undefined) defineWorkerSurface(name);
   let exported, env; // the server's variables: one object for the life of the instance
   let http;
   const loadHttp = () => http = parts.load("ext:portside/parts/http.js");
   const sockets = () => parts.load("ext:portside/parts/sockets.js");
   return {
+    begin: (name) => {
+      if (name !== undefined) defineWorkerSurface(name);
+    },
     setHandlers: (given) => exported = given,
     fetch: (number, method, url, headers, body) => {
       (http ?? loadHttp()).onFetch(exported, env ??= op_env(), number, method, url, headers, body);

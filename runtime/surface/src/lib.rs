@@ -89,7 +89,6 @@ deno_core::extension!(
         lifecycle::op_log_rejection,
         lifecycle::op_output_is_open,
         lifecycle::op_output_permit,
-        lifecycle::op_worker_name,
     ],
     esm_entry_point = "ext:portside/main.js",
     esm = [

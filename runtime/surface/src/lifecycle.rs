@@ -4,11 +4,18 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use deno_core::{OpState, op2, v8};
+use deno_web::StartTime;
 use portside_worker::engine::Shared;
-use portside_worker::host::{Identity, Level};
+use portside_worker::host::Level;
 
 use crate::ports::request_of;
 use crate::stack;
+
+/// The isolate is this instance's from now on, and the origin of its time is now.
+pub fn begin(state: &mut OpState, instance: Shared) {
+    state.put(instance);
+    state.put(StartTime::default());
+}
 
 /// A handler or a `waitUntil` promise begins (`true`) or has settled.
 #[op2(fast)]
@@ -61,16 +68,6 @@ pub(crate) fn op_log_rejection(
     let mut instance = state.borrow::<Shared>().borrow_mut();
     let error = stack::readable(error.trim_end_matches('\n'));
     instance.log_rejection(&error, &thrown, request_of(request));
-}
-
-/// The worker's name; nothing for the server.
-#[op2]
-#[string]
-pub(crate) fn op_worker_name(state: &mut OpState) -> Option<String> {
-    match state.borrow::<Shared>().borrow().identity() {
-        Identity::Worker(key) => Some(key.name().to_owned()),
-        Identity::Server => None,
-    }
 }
 
 /// Whether something that leaves the instance by other ways than its links may leave now. Else [`op_output_permit`] waits

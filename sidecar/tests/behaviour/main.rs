@@ -17,6 +17,7 @@ mod leaving;
 mod platform;
 mod pods;
 mod reads;
+mod ready;
 mod reloads;
 mod room;
 mod surface;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
             ("leaving", leaving::CASES),
             ("pods", pods::CASES),
             ("reads", reads::CASES),
+            ("ready", ready::CASES),
             ("reloads", reloads::CASES),
             ("room", room::CASES),
             ("surface", surface::CASES),
