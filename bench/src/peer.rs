@@ -203,6 +203,11 @@ impl Server {
         process::cpu_time(self.pid)
     }
 
+    /// What it holds memory for.
+    pub fn resident_by_use(&self) -> Result<process::Resident> {
+        process::resident_by_use(self.pid)
+    }
+
     /// The memory it holds, in bytes.
     pub fn resident_bytes(&self) -> Result<u64> {
         process::resident_bytes(self.pid)

@@ -30,6 +30,65 @@ pub fn resident_bytes(root: u32) -> Result<u64> {
     Ok(bytes)
 }
 
+/// What memory is used for, in bytes, as far as the places and sizes of mappings tell.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Resident {
+    /// Pages of V8's heaps: 256 KiB each, and there they begin.
+    pub v8_pages: u64,
+    /// What glibc's malloc has: the heap of the process, and arenas, which begin at multiples of 64 MiB.
+    pub malloc: u64,
+    /// Files: the program with what is in it, libraries, databases.
+    pub files: u64,
+    /// Stacks, large allocations, tables.
+    pub other: u64,
+}
+
+/// The same for the memory of a process and its descendants.
+pub fn resident_by_use(root: u32) -> Result<Resident> {
+    let mut all = Resident::default();
+    for pid in tree(root)? {
+        let path = format!("/proc/{pid}/smaps");
+        let smaps = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+        add_mappings(&smaps, &mut all);
+    }
+    Ok(all)
+}
+
+const V8_PAGE: u64 = 256 << 10;
+const ARENA: u64 = 64 << 20;
+
+/// Adds what each mapping has to what it is used for.
+fn add_mappings(smaps: &str, all: &mut Resident) {
+    let mut mapping = None;
+    for line in smaps.lines() {
+        if let Some(resident) = line.strip_prefix("Rss:") {
+            let kib = resident.trim().strip_suffix(" kB");
+            let bytes = kib.and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) << 10;
+            match mapping.take() {
+                Some((_, _, "[heap]")) => all.malloc += bytes,
+                Some((_, _, name)) if name.starts_with('/') => all.files += bytes,
+                Some((start, end, "")) if start % V8_PAGE == 0 && (end - start) % V8_PAGE == 0 => {
+                    all.v8_pages += bytes;
+                }
+                Some((start, _, "")) if start % ARENA == 0 => all.malloc += bytes,
+                _ => all.other += bytes,
+            }
+        } else if let Some(found) = parse_mapping(line) {
+            mapping = Some(found);
+        }
+    }
+}
+
+/// Where a mapping begins and ends, and its name: the first line of its entry.
+fn parse_mapping(line: &str) -> Option<(u64, u64, &str)> {
+    let (range, rest) = line.split_once(' ')?;
+    let (start, end) = range.split_once('-')?;
+    let address = |text| u64::from_str_radix(text, 16).ok();
+    // After the permissions, the offset, the device and the inode.
+    let name = rest.splitn(5, ' ').nth(4).unwrap_or("").trim();
+    Some((address(start)?, address(end)?, name))
+}
+
 /// The process and its descendants.
 fn tree(root: u32) -> Result<Vec<u32>> {
     let mut all = vec![root];
@@ -83,6 +142,30 @@ mod tests {
             parse_resident("Name:\tx\nVmRSS:\t    2048 kB\nThreads:\t1\n"),
             Some(2 << 20)
         );
+    }
+
+    #[test]
+    fn tells_what_memory_is_used_for() {
+        let smaps = "\
+560000000000-560000100000 r-xp 00000000 fe:00 12 /bin/a program
+Size:               1024 kB
+Rss:                 100 kB
+560000200000-560000300000 rw-p 00000000 00:00 0 [heap]
+Rss:                  20 kB
+7f0000000000-7f0000100000 rw-p 00000000 00:00 0
+Rss:                   3 kB
+7f0000140000-7f00001a5000 rw-p 00000000 00:00 0 \n\
+Rss:                   4 kB
+7f0008000000-7f0008021000 rw-p 00000000 00:00 0
+Rss:                  50 kB
+";
+        let mut all = Resident::default();
+        add_mappings(smaps, &mut all);
+        let kib = |kib: u64| kib << 10;
+        assert_eq!(all.files, kib(100));
+        assert_eq!(all.v8_pages, kib(3));
+        assert_eq!(all.malloc, kib(70));
+        assert_eq!(all.other, kib(4));
     }
 
     #[test]

@@ -148,13 +148,20 @@ impl Scenario {
             Self::Memory => {
                 let mut connection = Connection::open(address).await?;
                 connection.get("/add?first").await?; // what the first worker alone costs is not per worker
-                let before = server.resident_bytes()?;
+                let (before, uses_before) = (server.resident_bytes()?, server.resident_by_use()?);
                 ask_all(&mut connection, &names("/add", MANY)).await?;
-                let grown = server.resident_bytes()?.saturating_sub(before);
-                vec![Figure::less(
-                    "kB a worker",
-                    grown as f64 / 1000.0 / MANY as f64,
-                )]
+                let (after, uses) = (server.resident_bytes()?, server.resident_by_use()?);
+                let each = |name, after: u64, before| {
+                    let grown = after.saturating_sub(before);
+                    Figure::less(name, grown as f64 / 1000.0 / MANY as f64)
+                };
+                vec![
+                    each("kB a worker", after, before),
+                    each("V8's pages, kB", uses.v8_pages, uses_before.v8_pages),
+                    each("malloc, kB", uses.malloc, uses_before.malloc),
+                    each("files, kB", uses.files, uses_before.files),
+                    each("other, kB", uses.other, uses_before.other),
+                ]
             }
             Self::Start => vec![
                 Figure::less("ms", server.start.as_secs_f64() * 1e3),

@@ -18,6 +18,8 @@ pub mod stack;
 pub mod storage;
 mod wasm;
 
+use std::sync::LazyLock;
+
 use deno_core::Extension;
 
 deno_core::extension!(
@@ -152,7 +154,7 @@ pub fn extensions() -> Vec<Extension> {
         deno_web::BlobStore::default_arc(),
         None,
         false,
-        deno_web::InMemoryBroadcastChannel::default(),
+        unused_channel(),
     );
     // Each would cost about a kilobyte of every isolate.
     web.ops.to_mut().retain(|op| !is_unused(op.name));
@@ -168,6 +170,13 @@ pub fn extensions() -> Vec<Extension> {
         deno_crypto::deno_crypto::init(None),
         portside,
     ]
+}
+
+/// What `deno_web` would have broadcasts of one isolate reach others by, if its operations for them were there. It takes 16 kB,
+/// so there is one.
+fn unused_channel() -> deno_web::InMemoryBroadcastChannel {
+    static CHANNEL: LazyLock<deno_web::InMemoryBroadcastChannel> = LazyLock::new(Default::default);
+    CHANNEL.clone()
 }
 
 /// Whether an operation or a class of `deno_web`'s is one that only scripts need which are never loaded.
