@@ -18,6 +18,9 @@ const NEARLY_OUT: Mark = Mark {
     until: Left(8, 32 << 20),
 };
 
+/// With less left there is no memory for what might be needed.
+const TIGHT: Left = Left(25, 96 << 20);
+
 /// Of the workers that are awake, one in this many is put to sleep at a time when memory is short, and at least one.
 const SLEEPERS_PER_LOOK: usize = 8;
 
@@ -50,6 +53,14 @@ pub struct Memory {
     pub used: u64,
     /// The limit.
     pub limit: u64,
+}
+
+impl Memory {
+    /// Whether so little is left that nothing should be made before it is needed.
+    #[must_use]
+    pub fn is_tight(self) -> bool {
+        self.limit.saturating_sub(self.used) < TIGHT.of(self.limit)
+    }
 }
 
 /// How short of memory a process is.
@@ -153,6 +164,18 @@ mod tests {
             all.push(pressure);
         }
         all
+    }
+
+    #[test]
+    fn memory_is_tight_long_before_it_is_short() {
+        let limit = 1_000 << 20;
+        let of = |mib: u64| Memory {
+            used: mib << 20,
+            limit,
+        };
+        assert!(!of(700).is_tight());
+        assert!(of(800).is_tight());
+        assert_eq!(Pressure::None.after(Some(of(800)), 0), Pressure::None);
     }
 
     #[test]

@@ -1,20 +1,26 @@
 //! How many isolates of a script shall wait ready on a thread.
 
-/// The most that wait for one script on one thread. Each takes about 3 ms to make, and 1.5 MB.
+/// The most that wait for one script on one thread.
 const MOST: usize = 8;
 
 /// What the starts of one script's instances on one thread say about those that come.
 ///
 /// One more waits after each start that found none, but for the first: instances that start less than once in a period are
-/// not prepared for. What a period did not use is given up.
+/// not prepared for. What a whole period did not use is given up.
 #[derive(Debug, Default)]
 pub struct Demand {
     wanted: usize,
     /// The fewest that were ready in this period.
     least_ready: usize,
-    /// A start of this period, or of the one before, has found none.
+    /// Starts of this period, and of the one before: whether there were any, and any that found none.
+    now: Starts,
+    before: Starts,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Starts {
+    any: bool,
     missed: bool,
-    missed_before: bool,
 }
 
 impl Demand {
@@ -25,15 +31,17 @@ impl Demand {
 
     /// A start has taken one, and left so many.
     pub fn taken(&mut self, left: usize) {
+        self.now.any = true;
         self.least_ready = self.least_ready.min(left);
     }
 
     /// A start has found none.
     pub fn missed(&mut self) {
-        if self.missed || self.missed_before || self.wanted > 0 {
+        if self.now.missed || self.before.missed || self.wanted > 0 {
             self.wanted = (self.wanted + 1).min(MOST);
         }
-        self.missed = true;
+        let (any, missed) = (true, true);
+        self.now = Starts { any, missed };
         self.least_ready = 0;
     }
 
@@ -42,13 +50,17 @@ impl Demand {
         let unused = self.least_ready.min(ready);
         self.wanted -= unused.min(self.wanted);
         self.least_ready = ready - unused;
-        self.missed_before = std::mem::take(&mut self.missed);
+        if !self.now.any {
+            // Nor are those needed that were not made yet.
+            self.wanted = self.wanted.min(self.least_ready);
+        }
+        self.before = std::mem::take(&mut self.now);
         unused
     }
 
     /// Whether nothing is known that would matter.
     pub fn is_over(&self) -> bool {
-        self.wanted == 0 && !self.missed && !self.missed_before
+        self.wanted == 0 && !self.now.any && !self.before.missed
     }
 }
 
@@ -108,7 +120,20 @@ mod tests {
         }
         assert_eq!(demand.end_period(1), 0);
         assert_eq!(demand.wanted(), 2);
+        demand.taken(0);
         assert_eq!(demand.end_period(0), 0);
         assert_eq!(demand.wanted(), 2, "those that shall come are not unused");
+    }
+
+    #[test]
+    fn it_is_over_even_if_those_that_are_wanted_are_never_made() {
+        let mut demand = Demand::default();
+        for _ in 0..3 {
+            demand.missed();
+        }
+        assert_eq!(demand.wanted(), 2);
+        demand.end_period(0);
+        demand.end_period(0);
+        assert!(demand.is_over());
     }
 }

@@ -251,9 +251,8 @@ impl Engine for JavaScript {
     }
 
     fn exceeded(&mut self, thorough: bool) -> Option<String> {
-        if self.watched.is_ended() {
-            let limit = self.watched.limit();
-            return Some(format!("one event used more than {limit:?} of CPU time"));
+        if let Some(exceeded) = self.watched.exceeded() {
+            return Some(exceeded);
         }
         let look = thorough || self.isolate.is_exhausted() || self.should_yield();
         let memory = look.then(|| self.isolate.exhausted()).flatten()?;

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use deno_core::JsRuntime;
+use portside_core::bundle::Bundle;
 use portside_worker::activation::End;
 use portside_worker::instance::InstanceOptions;
 
@@ -12,6 +13,9 @@ use crate::script::Scripts;
 use crate::thread::IsolateThread;
 use crate::trim::Trimmer;
 use crate::watchdog::{Unstoppable, Watchdog};
+
+/// Threads whose numbers of instances differ by less than this are loaded alike.
+const ALIKE: usize = 8;
 
 /// What to start.
 pub struct Start {
@@ -81,6 +85,7 @@ impl IsolatePool {
         deno_core::v8::V8::set_flags_from_string("--baseline-batch-compilation-threshold=65536");
         JsRuntime::init_platform(None);
         portside_surface::choose_cryptography();
+        let trimmer = Trimmer::start();
         Self {
             groups: Mutex::new(Groups {
                 brief: Group::of(cores),
@@ -88,8 +93,8 @@ impl IsolatePool {
             }),
             scripts: Scripts::default(),
             watchdog: Watchdog::start(Box::new(give_up)),
-            trimmer: Trimmer::start(),
-            reserve: Arc::default(),
+            reserve: Arc::new(Reserve::new(trimmer.clone())),
+            trimmer,
         }
     }
 
@@ -139,13 +144,32 @@ impl IsolatePool {
         self.reserve.used()
     }
 
-    /// Whether memory is short: then no isolates wait.
-    pub fn set_short(&self, is_short: bool) {
-        if self.reserve.set_short(is_short) && is_short {
-            let groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
-            let threads = groups.brief.threads.iter().chain(&groups.other.threads);
-            threads.for_each(|thread| thread.clear());
+    /// Whether memory is too tight to have more isolates wait.
+    pub fn set_tight(&self, is_tight: bool) {
+        self.reserve.set_tight(is_tight);
+    }
+
+    /// Gives up the isolates that wait, soon after. Returns whether there are any.
+    pub fn give_up_ready(&self) -> bool {
+        let any = self.ready() > 0;
+        if any {
+            self.each_thread(|thread| thread.give_up_ready(|_| true));
         }
+        any
+    }
+
+    /// No instance of this application will start any more: gives up those that wait for one.
+    pub fn forget(&self, bundle: &Arc<Bundle>) {
+        self.each_thread(|thread| {
+            let bundle = bundle.clone();
+            thread.give_up_ready(move |recipe| Arc::ptr_eq(&recipe.bundle, &bundle));
+        });
+    }
+
+    fn each_thread(&self, f: impl Fn(&IsolateThread)) {
+        let groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        let threads = groups.brief.threads.iter().chain(&groups.other.threads);
+        threads.for_each(|thread| f(thread));
     }
 
     fn choose(&self, brief: bool) -> std::io::Result<Arc<IsolateThread>> {
@@ -168,7 +192,8 @@ impl Group {
         }
     }
 
-    /// The least loaded thread that is not stuck, or a new one while there may be more.
+    /// The least loaded thread that is not stuck, or a new one while there may be more. Of those that are loaded nearly alike
+    /// one where isolates wait.
     fn choose(
         &mut self,
         watchdog: &Watchdog,
@@ -177,7 +202,11 @@ impl Group {
         let best = self
             .threads
             .iter()
-            .min_by_key(|thread| (thread.is_stuck(), thread.instances()))
+            .min_by_key(|thread| {
+                let instances = thread.instances();
+                let none_waits = thread.ready() == 0;
+                (thread.is_stuck(), instances / ALIKE, none_waits, instances)
+            })
             .filter(|best| best.instances() == 0 || self.threads.len() >= self.max);
         if let Some(best) = best {
             return Ok(best.clone());

@@ -15,6 +15,7 @@ use portside_core::bundle::Bundle;
 use portside_core::limits::Limits;
 use portside_worker::host::Identity;
 use tokio::sync::Notify;
+use tokio::time::MissedTickBehavior;
 
 use crate::demand::Demand;
 use crate::dispatch::Dispatch;
@@ -22,13 +23,17 @@ use crate::isolate::Isolate;
 use crate::javascript::shown;
 use crate::loader::BundleLoader;
 use crate::script::Script;
+use crate::trim::Trimmer;
 use crate::watchdog::{Slot, Watched};
 
-/// How long none may be used before it is given up.
+/// How often those are given up that the time since has not used.
 const PERIOD: Duration = Duration::from_secs(30);
 
-/// The most that wait on one thread, of all scripts.
+/// The most that wait on one thread, of all scripts. Each takes about 3 ms to make, and 2.2 MB.
 const MOST: usize = 16;
+
+/// The most that wait in a process.
+const MOST_IN_PROCESS: usize = 64;
 
 /// A thread that has run no JavaScript for so long has nothing to do, most likely.
 const QUIET: Duration = Duration::from_millis(5);
@@ -90,17 +95,24 @@ impl Ready {
             }
         });
         slot.finish();
-        // Of what a limit has ended V8 says nothing.
-        let (dispatch, module) = loaded.map_err(|message| match isolate.exhausted() {
-            Some(memory) => format!("{memory} went over its limit"),
-            None => message,
-        })?;
-        Ok(Self {
-            isolate,
-            loader,
-            dispatch,
-            module,
-        })
+        // Of what a limit has ended V8 says nothing, or that it succeeded.
+        let limit = watched.exceeded().or_else(|| {
+            let memory = loaded.is_err().then(|| isolate.exhausted()).flatten()?;
+            Some(format!("{memory} went over its limit"))
+        });
+        match (loaded, limit) {
+            (Ok((dispatch, module)), None) => Ok(Self {
+                isolate,
+                loader,
+                dispatch,
+                module,
+            }),
+            (Ok((dispatch, _)), Some(limit)) => {
+                isolate.with(move |_| drop(dispatch));
+                Err(limit)
+            }
+            (Err(message), limit) => Err(limit.unwrap_or(message)),
+        }
     }
 
     fn discard(self) {
@@ -125,14 +137,25 @@ fn load(runtime: &mut JsRuntime, module: &str) -> Result<ModuleId, String> {
 }
 
 /// What all threads of a process know about isolates that wait ready.
-#[derive(Default)]
 pub struct Reserve {
-    is_short: AtomicBool,
+    /// Memory is too tight to make more.
+    is_tight: AtomicBool,
     count: AtomicUsize,
     used: AtomicU64,
+    trimmer: Arc<Trimmer>,
 }
 
 impl Reserve {
+    /// Of a process whose memory `trimmer` trims.
+    pub fn new(trimmer: Arc<Trimmer>) -> Self {
+        Self {
+            is_tight: AtomicBool::new(false),
+            count: AtomicUsize::new(0),
+            used: AtomicU64::new(0),
+            trimmer,
+        }
+    }
+
     /// How many wait.
     pub fn count(&self) -> usize {
         self.count.load(Ordering::Relaxed)
@@ -143,17 +166,23 @@ impl Reserve {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Whether memory is short: then none is made. Returns whether that is news.
-    pub fn set_short(&self, is_short: bool) -> bool {
-        self.is_short.swap(is_short, Ordering::Relaxed) != is_short
+    /// Whether memory is too tight to make more.
+    pub fn set_tight(&self, is_tight: bool) {
+        self.is_tight.store(is_tight, Ordering::Relaxed);
+    }
+
+    fn has_room(&self) -> bool {
+        !self.is_tight.load(Ordering::Relaxed) && self.count() < MOST_IN_PROCESS
     }
 }
 
 /// Those that wait on one thread.
 pub struct Stock {
     shelves: RefCell<Vec<Shelf>>,
-    /// Another is wanted.
+    /// Another may be wanted.
     wanted: Notify,
+    /// How many there are.
+    count: Arc<AtomicUsize>,
     reserve: Arc<Reserve>,
 }
 
@@ -165,11 +194,12 @@ struct Shelf {
 }
 
 impl Stock {
-    /// An empty one.
-    pub fn new(reserve: Arc<Reserve>) -> Self {
+    /// An empty one, whose size others see in `count`.
+    pub fn new(reserve: Arc<Reserve>, count: Arc<AtomicUsize>) -> Self {
         Self {
             shelves: RefCell::default(),
             wanted: Notify::new(),
+            count,
             reserve,
         }
     }
@@ -193,7 +223,7 @@ impl Stock {
         let ready = shelf.ready.pop();
         match ready {
             Some(_) => {
-                self.reserve.count.fetch_sub(1, Ordering::Relaxed);
+                self.lost_one();
                 self.reserve.used.fetch_add(1, Ordering::Relaxed);
                 shelf.demand.taken(shelf.ready.len());
             }
@@ -203,83 +233,98 @@ impl Stock {
         ready
     }
 
-    /// Gives all of them up.
-    pub fn clear(&self) {
-        let shelves = std::mem::take(&mut *self.shelves.borrow_mut());
-        shelves
-            .into_iter()
-            .for_each(|shelf| self.discard(shelf.ready));
+    /// Gives up those of these scripts, and forgets what is known of these.
+    pub async fn give_up(&self, of: impl Fn(&Recipe) -> bool) {
+        let given_up: Vec<Shelf> = self
+            .shelves
+            .borrow_mut()
+            .extract_if(.., |shelf| of(&shelf.recipe))
+            .collect();
+        self.discard(given_up.into_iter().flat_map(|shelf| shelf.ready))
+            .await;
     }
 
     /// Makes those that are wanted, when this thread has nothing else to do, and gives up those that are not used. Never
     /// returns.
     pub async fn keep(&self, slot: &Slot, parks: &Notify) {
-        let mut periods = tokio::time::interval(PERIOD);
+        tokio::join!(self.make_wanted(slot, parks), self.end_periods());
+    }
+
+    async fn make_wanted(&self, slot: &Slot, parks: &Notify) {
         loop {
-            tokio::select! {
-                () = self.wanted.notified() => {}
-                _ = periods.tick() => self.end_period(),
+            if self.missing().is_none() {
+                self.wanted.notified().await;
+                continue;
             }
-            while self.missing().is_some() {
-                pause(slot, parks).await;
-                if let Some(recipe) = self.missing() {
-                    self.make(&recipe, slot);
-                }
+            pause(slot, parks).await;
+            if let Some(recipe) = self.missing() {
+                self.make(&recipe, slot).await;
             }
         }
     }
 
-    /// What to make next.
+    /// What to make next: one of the script that has the fewest.
     fn missing(&self) -> Option<Recipe> {
-        if self.reserve.is_short.load(Ordering::Relaxed) {
+        if !self.reserve.has_room() || self.count.load(Ordering::Relaxed) >= MOST {
             return None;
         }
         let shelves = self.shelves.borrow();
-        let count: usize = shelves.iter().map(|shelf| shelf.ready.len()).sum();
         let missing = shelves
             .iter()
+            .filter(|shelf| shelf.ready.len() < shelf.demand.wanted())
             .filter(|shelf| shelf.recipe.script.history.is_brief())
-            .find(|shelf| count < MOST && shelf.ready.len() < shelf.demand.wanted());
+            .min_by_key(|shelf| shelf.ready.len());
         missing.map(|shelf| shelf.recipe.clone())
     }
 
-    fn make(&self, recipe: &Recipe, slot: &Slot) {
-        let made = Ready::new(recipe, slot);
+    async fn make(&self, recipe: &Recipe, slot: &Slot) {
+        let Ok(made) = Ready::new(recipe, slot) else {
+            // Whoever starts an instance hears why that cannot be.
+            return self.give_up(|known| known.is_like(recipe)).await;
+        };
+        // Nothing else has run here since it was missing.
         let mut shelves = self.shelves.borrow_mut();
         let known = shelves
-            .iter()
-            .position(|shelf| shelf.recipe.is_like(recipe));
-        match (made, known) {
-            (Ok(ready), Some(known)) => {
+            .iter_mut()
+            .find(|shelf| shelf.recipe.is_like(recipe));
+        match known {
+            Some(shelf) => {
+                self.count.fetch_add(1, Ordering::Relaxed);
                 self.reserve.count.fetch_add(1, Ordering::Relaxed);
-                shelves[known].ready.push(ready);
+                shelf.ready.push(made);
             }
-            (Ok(ready), None) => ready.discard(),
-            // Whoever starts an instance hears why that cannot be.
-            (Err(_), Some(known)) => {
-                let shelf = shelves.remove(known);
-                drop(shelves);
-                self.discard(shelf.ready);
-            }
-            (Err(_), None) => {}
+            None => made.discard(),
         }
     }
 
-    fn end_period(&self) {
-        let mut unused = vec![];
-        self.shelves.borrow_mut().retain_mut(|shelf| {
-            let count = shelf.demand.end_period(shelf.ready.len());
-            unused.extend(shelf.ready.drain(..count));
-            !shelf.demand.is_over()
-        });
-        self.discard(unused);
+    async fn end_periods(&self) {
+        let mut periods = tokio::time::interval(PERIOD);
+        periods.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            periods.tick().await;
+            let mut unused = vec![];
+            self.shelves.borrow_mut().retain_mut(|shelf| {
+                let count = shelf.demand.end_period(shelf.ready.len());
+                unused.extend(shelf.ready.drain(..count));
+                !shelf.demand.is_over()
+            });
+            self.discard(unused.into_iter()).await;
+        }
     }
 
-    fn discard(&self, unused: Vec<Ready>) {
-        self.reserve
-            .count
-            .fetch_sub(unused.len(), Ordering::Relaxed);
-        unused.into_iter().for_each(Ready::discard);
+    /// One after the other: each takes about a millisecond.
+    async fn discard(&self, unused: impl Iterator<Item = Ready>) {
+        for ready in unused {
+            self.lost_one();
+            ready.discard();
+            self.reserve.trimmer.ended();
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn lost_one(&self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
+        self.reserve.count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

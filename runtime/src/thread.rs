@@ -32,11 +32,6 @@ impl Here {
         let is_worker = matches!(recipe.who, Identity::Worker(_));
         (is_brief && is_worker).then(|| self.stock.take(recipe))?
     }
-
-    /// Gives up the isolates that wait.
-    pub fn clear(&self) {
-        self.stock.clear();
-    }
 }
 
 /// A running thread. Ends when this is dropped and its last instance has ended.
@@ -44,24 +39,26 @@ pub struct IsolateThread {
     jobs: mpsc::UnboundedSender<Job>,
     slot: Arc<Slot>,
     instances: Arc<AtomicUsize>,
+    ready: Arc<AtomicUsize>,
 }
 
 impl IsolateThread {
     /// Starts a thread, watched by `watchdog`.
     pub fn start(watchdog: &Watchdog, reserve: &Arc<Reserve>) -> std::io::Result<Self> {
         let (jobs, incoming) = mpsc::unbounded_channel::<Job>();
-        let (ready, slot) = std::sync::mpsc::channel();
-        let reserve = reserve.clone();
+        let (begun, slot) = std::sync::mpsc::channel();
+        let ready = Arc::<AtomicUsize>::default();
+        let (reserve, count) = (reserve.clone(), ready.clone());
         std::thread::Builder::new()
             .name("isolates".into())
             .stack_size(STACK_BYTES)
             .spawn(move || {
                 let here = Rc::new(Here {
                     slot: Slot::of_this_thread(),
-                    stock: Stock::new(reserve),
+                    stock: Stock::new(reserve, count),
                 });
                 // The starter waits for this, so it is there to receive it.
-                let _ = ready.send(here.slot.clone());
+                let _ = begun.send(here.slot.clone());
                 run(here, incoming);
             })?;
         let slot = slot.recv().map_err(std::io::Error::other)?;
@@ -70,6 +67,7 @@ impl IsolateThread {
             jobs,
             slot,
             instances: Arc::default(),
+            ready,
         })
     }
 
@@ -91,11 +89,16 @@ impl IsolateThread {
         let _ = self.jobs.send(job);
     }
 
-    /// Gives up the isolates that wait here.
-    pub fn clear(&self) {
-        let job: Job = Box::new(|here| Box::pin(async move { here.clear() }));
+    /// Gives up the isolates that wait here for these scripts.
+    pub fn give_up_ready(&self, of: impl Fn(&Recipe) -> bool + Send + 'static) {
+        let job: Job = Box::new(|here| Box::pin(async move { here.stock.give_up(of).await }));
         // As above.
         let _ = self.jobs.send(job);
+    }
+
+    /// How many isolates wait here.
+    pub fn ready(&self) -> usize {
+        self.ready.load(Ordering::Relaxed)
     }
 
     /// How many instances run here.
@@ -128,7 +131,7 @@ fn run(here: Rc<Here>, mut incoming: mpsc::UnboundedReceiver<Job>) {
             tokio::task::yield_now().await;
         }
         keeping.abort();
-        here.clear();
+        here.stock.give_up(|_| true).await;
     });
     // Instances that still run go on to their end.
     runtime.block_on(local);

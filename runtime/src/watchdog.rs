@@ -99,9 +99,11 @@ impl Watched {
         })
     }
 
-    /// The CPU time that one slice may take.
-    pub fn limit(&self) -> Duration {
-        self.limit
+    /// What to say if the watchdog ended one of its slices.
+    pub fn exceeded(&self) -> Option<String> {
+        let limit = self.limit;
+        self.is_ended()
+            .then(|| format!("one event used more than {limit:?} of CPU time"))
     }
 
     /// Whether the watchdog ended one of its slices: then the isolate must be discarded.

@@ -225,13 +225,14 @@ impl App {
         // Open ports, and handlers that take long, do not keep a worker of old code awake for longer.
         let _ = timeout(PARTING, self.workers.all_asleep()).await;
         let servers = Arc::new(Servers::new(class.clone(), self.server_count));
-        let old = self.servers();
+        let (old, replaced) = (self.servers(), self.class());
         self.current.send_modify(|current| {
             current.class = class;
             current.servers = servers;
         });
         self.workers.stop_all(Stop::WhenFlushed);
         self.workers.forget_crashes();
+        self.isolates.forget(&replaced.bundle);
         drop(waiting);
         self.spawn(async move { old.retire().await });
         Ok(())

@@ -19,6 +19,9 @@ const LOOK: Duration = Duration::from_millis(250);
 /// While memory is short, malloc is asked this often to give back what ended instances had: it costs a fraction of a second.
 const GIVE_BACK: Duration = Duration::from_secs(5);
 
+/// How long isolates that wait take to be given up.
+const GIVE_UP: Duration = Duration::from_millis(50);
+
 /// Who wants room sees a look that is no older than this: a hundred instances may start between two of the others.
 const FRESH: Duration = Duration::from_millis(20);
 
@@ -166,20 +169,31 @@ impl Room {
     }
 }
 
-/// Looks at the memory as long as the application lives, and makes room when it is short.
+/// Looks at the memory as long as the application lives, and makes room when it is short: first by what nobody uses.
 pub async fn watch(app: Weak<App>) {
     let mut gave_back: Option<Instant> = None;
+    let mut gave_up_ready = false;
     loop {
         tokio::time::sleep(LOOK).await;
         let Some(app) = app.upgrade() else { return };
         let pressure = app.room().look(FRESH);
-        app.isolates().set_short(pressure != Pressure::None);
+        let (_, memory) = app.room().last_look();
+        app.isolates()
+            .set_tight(memory.is_some_and(Memory::is_tight));
         if pressure == Pressure::None {
+            gave_up_ready = false;
             continue;
         }
-        app.workers().relieve(&app, pressure);
-        drop(app);
-        if gave_back.is_none_or(|at| at.elapsed() > GIVE_BACK) {
+        let gives_up_ready = !gave_up_ready && app.isolates().give_up_ready();
+        gave_up_ready = true;
+        if gives_up_ready {
+            drop(app);
+            tokio::time::sleep(GIVE_UP).await;
+        } else {
+            app.workers().relieve(&app, pressure);
+            drop(app);
+        }
+        if gives_up_ready || gave_back.is_none_or(|at| at.elapsed() > GIVE_BACK) {
             gave_back = Some(Instant::now());
             // Nothing depends on its end.
             drop(tokio::task::spawn_blocking(portside_runtime::trim_memory));

@@ -186,7 +186,7 @@ function checkRoom(entries) {
 }
 
 function write(entries) {
-  checkRoom(entries);
+  if (entries.length > 1) checkRoom(entries); // of one alone op_storage_put says the same
   let seq = op_storage_undurable();
   for (const [key, bytes] of entries) seq = op_storage_put(key, bytes);
   noteWrites(entries.map(([key]) => key));

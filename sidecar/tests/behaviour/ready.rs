@@ -1,7 +1,9 @@
 //! Isolates wait ready for workers that wake: whoever gets one cannot tell.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use portside_core::admission::Memory;
 use portside_runtime::IsolatePool;
 
 use crate::app::{Setup, TestApp, eventually};
@@ -150,10 +152,14 @@ async fn limits_hold_in_them() {
     let prepared = Prepared::start(|setup| setup.limits.cpu = limit).await;
     assert_eq!(prepared.wakes("/spinner/version").await, "one");
     assert_eq!(prepared.app.get("/spinner/spin").await.0, 503);
-    let lines = prepared.app.log.lock().unwrap().clone();
-    let told = lines.iter().find(|line| line.text.contains("CPU time"));
-    let told = format!("{:?}", told.unwrap().source);
-    assert!(told.contains("spinner"), "{told}");
+    let about_limit = || {
+        let lines = prepared.app.log.lock().unwrap();
+        let told = lines.iter().find(|line| line.text.contains("CPU time"));
+        told.map(|line| format!("{:?}", line.source))
+    };
+    assert!(eventually(async || about_limit().is_some()).await);
+    let whose = about_limit().unwrap();
+    assert!(whose.contains("spinner"), "{whose}");
     prepared.app.stop().await;
 }
 
@@ -166,6 +172,7 @@ async fn those_of_old_code_are_not_used() {
         .replace(lab(&user("two")).class())
         .await
         .unwrap();
+    assert!(eventually(async || prepared.isolates.ready() == 0).await);
     let used = prepared.isolates.ready_used();
     for name in ["before", "first", "new"] {
         recovers(&prepared.app, &format!("/{name}/version"), "two").await;
@@ -174,16 +181,30 @@ async fn those_of_old_code_are_not_used() {
     prepared.app.stop().await;
 }
 
+/// Those that nobody uses go before workers are put to sleep, and no more are made long before memory is short.
 async fn none_wait_while_memory_is_short() {
-    // Its own look at the memory would say that there is enough.
-    let mut prepared = Prepared::start(|_| {}).await;
-    let isolates = prepared.isolates.clone();
-    let short = eventually(async || {
-        isolates.set_short(true);
-        isolates.ready() == 0
-    });
-    assert!(short.await);
-    prepared.until_some_wait().await; // once it has looked again
+    let used = Arc::new(AtomicU64::new(0));
+    let meter = used.clone();
+    let mut prepared = Prepared::start(|setup| {
+        setup.memory = Some(Box::new(move || {
+            let used = meter.load(Ordering::Relaxed);
+            Some(Memory {
+                used,
+                limit: 1_000 << 20,
+            })
+        }));
+    })
+    .await;
+    used.store(910 << 20, Ordering::Relaxed);
+    assert!(eventually(async || prepared.isolates.ready() == 0).await);
+    used.store(800 << 20, Ordering::Relaxed);
+    assert!(eventually(async || prepared.app.get("/first/ping").await.0 == 200).await);
+    for name in ["a", "b", "c"] {
+        recovers(&prepared.app, &format!("/{name}/ping"), "pong").await;
+    }
+    assert_eq!(prepared.isolates.ready(), 0, "memory is tight");
+    used.store(0, Ordering::Relaxed);
+    prepared.until_some_wait().await;
     prepared.app.stop().await;
 }
 
