@@ -1,0 +1,17 @@
+//! SQLite databases of objects. Each is a file in memory whose every commit can be made durable somewhere else.
+//!
+//! A [`Database`] is a connection of SQLite's to [`Pages`]. [`Database::commit`] says what has changed since the last one as a
+//! [`Delta`]: some tens of bytes for a row, to be committed with everything else that the object writes. Who applies all of
+//! them, in order, has the same file byte for byte, and can open it.
+//!
+//! No JavaScript and no store is in here.
+
+mod database;
+mod delta;
+mod pages;
+mod vfs;
+
+pub use database::Database;
+pub use delta::{Damaged, Delta};
+pub use pages::{MAX_PAGES, PAGE_BYTES, Pages};
+pub use rusqlite;

@@ -1,0 +1,238 @@
+//! What SQLite does in a database, and what comes out of it.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use portside_objectdb::rusqlite::params;
+use portside_objectdb::{Database, Delta, PAGE_BYTES, Pages};
+
+fn new() -> Database {
+    Database::open(Pages::default()).unwrap()
+}
+
+fn number(database: &Database, sql: &str) -> i64 {
+    let connection = database.connection();
+    connection.query_row(sql, [], |row| row.get(0)).unwrap()
+}
+
+fn run(database: &Database, sql: &str) {
+    database.connection().execute_batch(sql).unwrap();
+}
+
+/// The database as somebody has it who got all deltas.
+struct Follower(Pages);
+
+impl Follower {
+    fn of(database: &Database) -> Self {
+        let mut this = Self(Pages::default());
+        this.follow(database);
+        this
+    }
+
+    /// Takes the next delta, if there is one; returns its size.
+    fn follow(&mut self, database: &Database) -> usize {
+        let Some(delta) = database.commit().unwrap() else {
+            return 0;
+        };
+        let bytes = delta.encode();
+        self.0.apply(&Delta::decode(&bytes).unwrap());
+        assert!(self.0 == database.copy(), "the copy differs");
+        bytes.len()
+    }
+
+    /// What there is when it is opened after the end of the database.
+    fn open(&self) -> Database {
+        let opened = Database::open(self.0.clone()).unwrap();
+        let check = opened.connection();
+        let found: String = check
+            .query_row("PRAGMA integrity_check", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(found, "ok");
+        opened
+    }
+}
+
+#[test]
+fn whoever_has_the_deltas_has_the_database() {
+    let database = new();
+    run(
+        &database,
+        "CREATE TABLE t(id INTEGER PRIMARY KEY, name TEXT)",
+    );
+    let mut follower = Follower::of(&database);
+    let insert = "INSERT INTO t(name) VALUES (?1)";
+    for name in ["a", "b", "c"] {
+        database.begin().unwrap();
+        database.connection().execute(insert, [name]).unwrap();
+        let bytes = follower.follow(&database);
+        assert!(bytes < 64, "{bytes} bytes for a row");
+    }
+    assert_eq!(follower.follow(&database), 0, "nothing has changed");
+    drop(database);
+    let again = follower.open();
+    assert_eq!(number(&again, "SELECT count(*) FROM t"), 3);
+    run(&again, "DELETE FROM t WHERE name = 'b'");
+    follower.follow(&again);
+    assert_eq!(number(&follower.open(), "SELECT sum(id) FROM t"), 4);
+}
+
+#[test]
+fn what_is_undone_leaves_nothing_however_large_it_was() {
+    let database = new();
+    run(&database, "CREATE TABLE t(data BLOB)");
+    let mut follower = Follower::of(&database);
+    let before = database.bytes();
+    database.begin().unwrap();
+    for _ in 0..500 {
+        run(&database, "INSERT INTO t VALUES (randomblob(20000))");
+    }
+    assert_eq!(database.bytes(), before, "it is in SQLite's cache alone");
+    database.roll_back().unwrap();
+    assert_eq!(follower.follow(&database), 0);
+    run(
+        &database,
+        "BEGIN; SAVEPOINT a; INSERT INTO t VALUES (1); ROLLBACK TO a; COMMIT",
+    );
+    assert_eq!(number(&database, "SELECT count(*) FROM t"), 0);
+    follower.follow(&database);
+    assert_eq!(number(&follower.open(), "SELECT count(*) FROM t"), 0);
+}
+
+#[test]
+fn a_commit_that_is_refused_can_be_repaired_or_undone() {
+    let database = new();
+    let schema = "CREATE TABLE parent(id INTEGER PRIMARY KEY);
+        CREATE TABLE child(of INTEGER REFERENCES parent(id) DEFERRABLE INITIALLY DEFERRED)";
+    run(&database, schema);
+    let mut follower = Follower::of(&database);
+    database.begin().unwrap();
+    run(&database, "INSERT INTO child VALUES (7)");
+    let refused = database.commit().unwrap_err();
+    assert!(refused.to_string().contains("FOREIGN KEY"), "{refused}");
+    run(&database, "INSERT INTO parent VALUES (7)");
+    assert!(follower.follow(&database) > 0);
+    database.begin().unwrap();
+    run(&database, "INSERT INTO child VALUES (8)");
+    assert!(database.commit().is_err());
+    database.roll_back().unwrap();
+    assert_eq!(follower.follow(&database), 0);
+    assert_eq!(number(&follower.open(), "SELECT count(*) FROM child"), 1);
+}
+
+#[test]
+fn a_file_that_is_no_database_is_refused() {
+    let database = new();
+    run(&database, "CREATE TABLE t(a)");
+    let bytes = database.commit().unwrap().unwrap().encode();
+    let at = bytes.windows(6).position(|part| part == b"SQLite").unwrap();
+    let mut damaged = bytes;
+    damaged[at] = b'?';
+    let mut pages = Pages::default();
+    pages.apply(&Delta::decode(&damaged).unwrap());
+    let refused = Database::open(pages).err().unwrap();
+    assert!(refused.to_string().contains("not a database"), "{refused}");
+}
+
+#[test]
+fn no_other_file_is_opened() {
+    let database = new();
+    let attached = database
+        .connection()
+        .execute_batch("ATTACH 'other' AS other");
+    let refused = attached.unwrap_err();
+    assert!(refused.to_string().contains("unable to open"), "{refused}");
+    // Sorts and temporary tables are in memory, however large.
+    let sorted = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 20000)
+        SELECT count(*) FROM (SELECT i, hex(randomblob(50)) AS h FROM n ORDER BY h)";
+    assert_eq!(number(&database, sorted), 20_000);
+    run(&database, "CREATE TEMP TABLE t AS SELECT randomblob(9999)");
+    assert_eq!(database.commit().unwrap(), None);
+}
+
+#[test]
+fn databases_on_many_threads_do_not_mix() {
+    let threads = (0..4).map(|thread| {
+        std::thread::spawn(move || {
+            let all: Vec<Database> = (0..50).map(|_| new()).collect();
+            for (n, database) in all.iter().enumerate() {
+                run(database, "CREATE TABLE t(thread INT, n INT)");
+                let row = params![thread, i64::try_from(n).unwrap()];
+                let insert = "INSERT INTO t VALUES (?1, ?2)";
+                database.connection().execute(insert, row).unwrap();
+            }
+            for (n, database) in all.iter().enumerate() {
+                let follower = Follower::of(database);
+                let there = number(&follower.open(), "SELECT thread * 1000 + n FROM t");
+                assert_eq!(there, thread * 1000 + i64::try_from(n).unwrap());
+            }
+        })
+    });
+    let threads: Vec<_> = threads.collect();
+    threads
+        .into_iter()
+        .for_each(|thread| thread.join().unwrap());
+}
+
+/// Numbers that are the same in each run (xorshift).
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, limit: u64) -> i64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        i64::try_from(self.0 % limit).unwrap()
+    }
+}
+
+/// One statement of a random program.
+fn statement(numbers: &mut Numbers) -> String {
+    let (a, b) = (numbers.below(1 << 40), numbers.below(9_000));
+    match numbers.below(9) {
+        0..=2 => format!("INSERT INTO t(k, v) VALUES ('{a}', zeroblob({b}))"),
+        3 => format!("DELETE FROM t WHERE id % 7 = {}", b % 7),
+        4 => format!("UPDATE t SET v = randomblob({b}) WHERE id % 5 = {}", a % 5),
+        5 => format!("INSERT INTO f VALUES ('word{} other{}')", a % 50, b % 9),
+        6 => "SAVEPOINT s; DELETE FROM t; ROLLBACK TO s; RELEASE s".to_owned(),
+        7 => format!(
+            "CREATE TABLE IF NOT EXISTS x{0} AS SELECT randomblob({b}) AS v",
+            a % 5
+        ),
+        _ => format!("DROP TABLE IF EXISTS x{}", a % 5),
+    }
+}
+
+#[test]
+fn random_programs_are_followed_byte_for_byte() {
+    let mut numbers = Numbers(0x0123_4567_89ab_cdef);
+    for _ in 0..12 {
+        let mut database = new();
+        let schema = "CREATE TABLE t(id INTEGER PRIMARY KEY, k TEXT, v BLOB);
+            CREATE INDEX i ON t(k); CREATE VIRTUAL TABLE f USING fts5(x);";
+        run(&database, schema);
+        let mut follower = Follower::of(&database);
+        for _ in 0..numbers.below(40) {
+            database.begin().unwrap();
+            for _ in 0..numbers.below(8) {
+                run(&database, &statement(&mut numbers));
+            }
+            match numbers.below(12) {
+                0 => database.roll_back().unwrap(),
+                // The process ends before anybody has heard of the commit: it has not been.
+                1 => database = follower.open(),
+                _ => {}
+            }
+            follower.follow(&database);
+        }
+        run(&database, "VACUUM");
+        follower.follow(&database);
+        let there = "SELECT count(*) + coalesce(sum(length(v)), 0) FROM t";
+        assert_eq!(number(&follower.open(), there), number(&database, there));
+    }
+}
+
+#[test]
+fn a_page_is_what_sqlite_says() {
+    let database = new();
+    run(&database, "CREATE TABLE t(a)");
+    let bytes = number(&database, "PRAGMA page_size");
+    assert_eq!(usize::try_from(bytes), Ok(PAGE_BYTES));
+}
