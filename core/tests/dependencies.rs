@@ -1,6 +1,6 @@
 //! The workspace's rules about who may depend on what, checked against cargo's own resolution of it.
 //!
-//! The rules keep boundaries honest: pure decisions without I/O, V8 in one place, SQL in one place, and
+//! The rules keep boundaries honest: pure decisions without I/O, V8 in one place, SQL in two, and
 //! programs that build and test without an engine they do not use.
 #![allow(clippy::unwrap_used)] // a test may stop at the first surprise
 
@@ -57,6 +57,7 @@ const WITHOUT_ENGINE: &[&str] = &[
     "portside-faults",
     "portside-frontdoor",
     "portside-gateway",
+    "portside-objectdb",
     "portside-operator",
     "portside-sim",
     "portside-store",
@@ -184,7 +185,12 @@ impl Graph {
             "V8",
             &mut found,
         );
-        self.only_in(&["portside-store"], SQL, "SQL", &mut found);
+        self.only_in(
+            &["portside-objectdb", "portside-store"],
+            SQL,
+            "SQL",
+            &mut found,
+        );
         let clients = [
             "portside-operator",
             "portside-gateway",
@@ -355,7 +361,7 @@ fn each_broken_rule_is_found_with_the_way_to_it() {
         (
             "portside-frontdoor",
             "sqlx-core",
-            "SQL only in portside-store: portside-frontdoor -> sqlx-core",
+            "SQL only in portside-objectdb, portside-store: portside-frontdoor -> sqlx-core",
         ),
         (
             "portside-store",
@@ -383,7 +389,7 @@ fn dependencies_of_tests_count_where_the_rule_is_about_names() {
         .insert("rusqlite".to_owned());
     assert_eq!(
         graph.violations(),
-        ["SQL only in portside-store: portside-bundle -> rusqlite"]
+        ["SQL only in portside-objectdb, portside-store: portside-bundle -> rusqlite"]
     );
 }
 
