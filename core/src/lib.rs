@@ -13,5 +13,6 @@ pub mod ids;
 pub mod keys;
 pub mod lane;
 pub mod limits;
+pub mod migrations;
 pub mod ownership;
 pub mod write;
