@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use portside_bundle::Manifest;
 use portside_core::bundle::Bundle;
+use portside_core::variable::Variables;
 use portside_sidecar::Class;
 
 /// The class of this code: configured by the manifest if there is one, else with the defaults.
-pub fn class(bundle: Bundle, manifest: Option<&Manifest>, env: Vec<(String, String)>) -> Class {
+pub fn class(bundle: Bundle, manifest: Option<&Manifest>, env: Variables) -> Class {
     let limits = manifest.map(|manifest| manifest.limits.clone());
     Class {
         bundle: Arc::new(bundle),

@@ -11,6 +11,7 @@ use anyhow::{Context, anyhow};
 use portside_bundle::{Bundled, Manifest, Options, Problem};
 use portside_core::bundle::BundleDigest;
 use portside_core::limits::Limits;
+use portside_core::variable::Variables;
 use portside_frontdoor::{Config as DoorConfig, FrontDoor, IpNet, TrustedProxies, network};
 use portside_runtime::IsolatePool;
 use portside_sidecar::{App, Class, Config, Ownership};
@@ -255,7 +256,7 @@ fn watch(dir: &Path) -> Option<Watch> {
 }
 
 /// What tells one revision of a class from another.
-type Revision = (BundleDigest, Arc<Vec<(String, String)>>, Arc<Limits>, bool);
+type Revision = (BundleDigest, Arc<Variables>, Arc<Limits>, bool);
 
 fn revision(class: &Class) -> Revision {
     (

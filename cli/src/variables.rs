@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use anyhow::anyhow;
 use portside_bundle::{EnvValue, Manifest, Problem};
+use portside_core::variable::Variables;
 
 /// `KEY=VALUE` from the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,7 +67,7 @@ impl Provided {
     ///
     /// # Errors
     /// The manifest's entries whose values are kept elsewhere and were not provided.
-    pub fn over(&self, manifest: Option<&Manifest>) -> Result<Vec<(String, String)>, Vec<Problem>> {
+    pub fn over(&self, manifest: Option<&Manifest>) -> Result<Variables, Vec<Problem>> {
         let mut env = self.0.clone();
         let mut missing = vec![];
         for (key, value) in manifest.into_iter().flat_map(|manifest| &manifest.env) {
@@ -83,7 +84,8 @@ impl Provided {
             }
         }
         if missing.is_empty() {
-            Ok(env.into_iter().collect())
+            let env = env.into_iter();
+            Ok(env.map(|(key, value)| (key, value.into())).collect())
         } else {
             Err(missing)
         }

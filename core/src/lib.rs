@@ -15,4 +15,5 @@ pub mod lane;
 pub mod limits;
 pub mod migrations;
 pub mod ownership;
+pub mod variable;
 pub mod write;

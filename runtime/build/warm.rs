@@ -86,7 +86,7 @@ async fn run(runtime: &mut JsRuntime, code: &'static str) {
         bundle: bundle(),
         limits: Arc::new(limits),
         input_gate: false,
-        env: Arc::new(vec![("NAME".to_owned(), "value".to_owned())]),
+        env: Arc::new(vec![("NAME".to_owned(), "value".into())]),
         storage: Storage::loaded(BTreeMap::new(), true, Some(Alarm::at(0))),
         inbox: inbox.clone(),
         fabric: surroundings.clone(),

@@ -9,6 +9,7 @@ use futures::future::BoxFuture;
 use portside_core::bundle::Bundle;
 use portside_core::ids::WorkerKey;
 use portside_core::limits::Limits;
+use portside_core::variable::Variables;
 use portside_exchange::{Application, FetchError, Request, Response};
 use portside_runtime::IsolatePool;
 use portside_store::Store;
@@ -44,7 +45,7 @@ pub struct Class {
     /// What each instance may use.
     pub limits: Arc<Limits>,
     /// The server's `env`.
-    pub env: Arc<Vec<(String, String)>>,
+    pub env: Arc<Variables>,
     /// Whether a worker's events wait while a storage operation is under way.
     pub input_gate: bool,
 }

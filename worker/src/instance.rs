@@ -9,6 +9,7 @@ use portside_core::alarm::{self, Alarm};
 use portside_core::bundle::Bundle;
 use portside_core::ids::WorkerKey;
 use portside_core::limits::Limits;
+use portside_core::variable::Variables;
 use portside_core::write::Value;
 use tokio::sync::oneshot;
 
@@ -34,7 +35,7 @@ pub struct InstanceOptions {
     /// Whether events wait while a storage operation is under way.
     pub input_gate: bool,
     /// The server's `env`.
-    pub env: Arc<Vec<(String, String)>>,
+    pub env: Arc<Variables>,
     /// Its state, for a worker.
     pub storage: Storage,
     /// Where its events come from.
@@ -56,7 +57,7 @@ pub struct Instance {
     identity: Identity,
     bundle: Arc<Bundle>,
     pub(crate) limits: Arc<Limits>,
-    env: Arc<Vec<(String, String)>>,
+    env: Arc<Variables>,
     pub(crate) inbox: Arc<Inbox>,
     fabric: Arc<dyn Fabric>,
     ledger: Option<Arc<dyn Ledger>>,
@@ -659,8 +660,8 @@ impl Instance {
 
     /// The server's variables.
     #[must_use]
-    pub fn env(&self) -> BTreeMap<String, String> {
-        self.env.iter().cloned().collect()
+    pub fn env(&self) -> &Variables {
+        &self.env
     }
 
     /// A line of its log, written in the course of `request` if that is known.

@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use portside_bundle::{EnvValue, Manifest};
+use portside_core::variable::Variables;
 use portside_crds::sidecar::TerminationReason as Reason;
 
 use super::failure::Failure;
@@ -13,15 +14,15 @@ use super::failure::Failure;
 ///
 /// # Errors
 /// Entries whose source is not there; where to look, never a value.
-pub fn read(dir: &Path, manifest: Option<&Manifest>) -> Result<Vec<(String, String)>, Failure> {
+pub fn read(dir: &Path, manifest: Option<&Manifest>) -> Result<Variables, Failure> {
     let mut env = vec![];
     let mut missing = vec![];
     for (name, value) in manifest.into_iter().flat_map(|manifest| &manifest.env) {
         match value {
-            EnvValue::Plain(value) => env.push((name.clone(), value.clone())),
+            EnvValue::Plain(value) => env.push((name.clone(), value.clone().into())),
             EnvValue::Elsewhere(source) => match std::fs::read(dir.join(name)) {
                 Ok(bytes) => match String::from_utf8(bytes) {
-                    Ok(value) => env.push((name.clone(), value)),
+                    Ok(value) => env.push((name.clone(), value.into())),
                     Err(_) => missing.push(format!("env {name}: {source} is not UTF-8 text")),
                 },
                 Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -80,7 +81,7 @@ spec:
         std::fs::write(mounted.path().join("TOKEN"), "s3cret\n").unwrap();
         let env = read().ok().unwrap();
         // As it is: a value may end in a line break.
-        assert_eq!(env[1], ("TOKEN".to_owned(), "s3cret\n".to_owned()));
+        assert_eq!(env[1], ("TOKEN".to_owned(), "s3cret\n".into()));
         assert_eq!(env.len(), 2);
 
         std::fs::write(mounted.path().join("COLOUR"), [0xff]).unwrap();

@@ -2,7 +2,7 @@
 // Before anything that loads parts.
 import "ext:portside/telemetry_stub.js";
 import "ext:portside/outputs.js";
-import { core } from "ext:core/mod.js";
+import { core, primordials } from "ext:core/mod.js";
 import * as buffers from "ext:portside/buffers.js";
 import * as clones from "ext:portside/clones.js";
 import * as context from "ext:portside/context.js";
@@ -15,6 +15,14 @@ import * as ports from "ext:portside/ports.js";
 import * as properties from "ext:portside/properties.js";
 import { onAlarm, setAlarm, storage } from "ext:portside/storage.js";
 const { op_env } = core.ops;
+const { JSONParse } = primordials;
+
+// The server's variables. Those that are no strings come as JSON.
+function readEnv() {
+  const { text, json } = op_env();
+  for (const name in json) text[name] = JSONParse(json[name]);
+  return text;
+}
 
 parts.provide({
   "ext:portside/buffers.js": buffers,
@@ -65,7 +73,7 @@ globalThis.portsideStart = () => {
     },
     setHandlers: (given) => exported = given,
     fetch: (number, method, url, headers, body) => {
-      (http ?? loadHttp()).onFetch(exported, env ??= op_env(), number, method, url, headers, body);
+      (http ?? loadHttp()).onFetch(exported, env ??= readEnv(), number, method, url, headers, body);
     },
     fetchAborted: (number) => http?.onFetchAborted(number),
     connect: (port) => ports.onConnect(exported, port),

@@ -10,8 +10,10 @@ use deno_core::{JsBuffer, OpState, op2};
 use deno_error::JsErrorBox;
 use futures::stream::StreamExt;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use portside_core::variable::Value;
 use portside_worker::engine::Shared;
 use portside_worker::link::{Content, Failure, Head, LinkId};
+use serde::Serialize;
 
 use crate::stack;
 
@@ -233,11 +235,26 @@ pub(crate) fn op_exchange_end(state: &mut OpState, #[number] id: u64) {
     instance.end_request(LinkId(id));
 }
 
+/// The server's variables: those that are strings, and the JSON of the others.
+#[derive(Default, Serialize)]
+pub(crate) struct Env {
+    text: BTreeMap<String, String>,
+    json: BTreeMap<String, String>,
+}
+
 /// The server's variables.
 #[op2]
 #[serde]
-pub(crate) fn op_env(state: &mut OpState) -> BTreeMap<String, String> {
-    state.borrow::<Shared>().borrow().env()
+pub(crate) fn op_env(state: &mut OpState) -> Env {
+    let mut env = Env::default();
+    for (name, value) in state.borrow::<Shared>().borrow().env() {
+        let (of_kind, value) = match value {
+            Value::Text(text) => (&mut env.text, text),
+            Value::Json(json) => (&mut env.json, json),
+        };
+        of_kind.insert(name.clone(), value.clone());
+    }
+    env
 }
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ pub struct Setup {
     pub modules: Vec<(String, ModuleKind, Vec<u8>)>,
     pub limits: Limits,
     pub input_gate: bool,
-    pub env: Vec<(String, String)>,
+    pub env: portside_core::variable::Variables,
     /// Server instances that share the requests.
     pub servers: usize,
     /// The isolates and their threads; else those that all tests share.

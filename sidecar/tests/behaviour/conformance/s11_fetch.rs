@@ -1,5 +1,6 @@
 //! Section 11: the fetch entry point.
 
+use portside_core::variable::Value;
 use portside_exchange::FetchError;
 
 use crate::app::Setup;
@@ -19,20 +20,24 @@ async fn r081_fetch_gets_request_and_env() {
     let server = r#"
         export default {
           async fetch(request, env) {
-            const seen = [request instanceof Request, this === (await import("./server.js")).default, request.method, request.url, await request.text(), env.GREETING];
+            const seen = [request instanceof Request, this === (await import("./server.js")).default, request.method, request.url, await request.text(), env.GREETING, JSON.stringify(env.LIMITS), env.LIMITS instanceof Object];
             return new Response(seen.join(" "), { status: 201, headers: { "x-answer": "yes" } });
           },
         };
     "#;
     let mut setup = Setup::new(&[("server.js", server)]);
-    setup.env = vec![("GREETING".into(), "hello".into())];
+    let limits = Value::Json(r#"{"z":[1,true,null],"a":0.5}"#.to_owned());
+    setup.env = vec![
+        ("GREETING".into(), "hello".into()),
+        ("LIMITS".into(), limits),
+    ];
     let app = setup.start().await;
     let response = app.request("POST", "/path?q=1", "body").await.unwrap();
     assert_eq!(response.status.as_u16(), 201);
     assert_eq!(response.headers.get("x-answer").unwrap(), "yes");
     assert_eq!(
         crate::app::text(response.body).await,
-        "true true POST http://app.test/path?q=1 body hello"
+        "true true POST http://app.test/path?q=1 body hello {\"z\":[1,true,null],\"a\":0.5} true"
     );
     app.stop().await;
 }

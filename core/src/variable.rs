@@ -1,0 +1,25 @@
+//! The server's variables: the fields of `env`.
+
+/// All variables of an application, by name.
+pub type Variables = Vec<(String, Value)>;
+
+/// What a variable is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    /// A string.
+    Text(String),
+    /// What `JSON.parse` makes of this, which is valid JSON.
+    Json(String),
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
