@@ -14,6 +14,7 @@ use crate::layout::Layout;
 use crate::options::{OUT, options};
 use crate::plugin::{Found, NewSyntax, Portside};
 use crate::problem::{Place, Problem};
+use crate::wrangler::rules::Rules;
 
 /// A bundle and the files it was read from.
 pub(crate) struct Built {
@@ -23,7 +24,7 @@ pub(crate) struct Built {
     pub without_fetch: Option<Problem>,
 }
 
-/// Bundles `main` and `workers`, absolute paths of files.
+/// Bundles `main` and `workers`, absolute paths of files. `rules` say which imports are no code, before all names do.
 ///
 /// # Errors
 /// Every problem of every module, sorted.
@@ -31,11 +32,13 @@ pub(crate) async fn build(
     layout: &Layout,
     main: &Path,
     workers: &[PathBuf],
+    rules: Option<&Rules>,
 ) -> Result<Built, Vec<Problem>> {
     let found = Arc::new(Mutex::new(Found::default()));
     let plugin = Portside {
         layout: layout.clone(),
         main: main.to_owned(),
+        rules: rules.cloned().unwrap_or_default(),
         found: Arc::clone(&found),
     };
     let entries = std::iter::once(main).chain(workers.iter().map(PathBuf::as_path));

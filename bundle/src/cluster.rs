@@ -6,7 +6,7 @@ use portside_crds::plain::Plain;
 use serde_json::Value;
 
 use crate::file::{self, FileError};
-use crate::{BUNDLE_FILE, Bundled};
+use crate::{BUNDLE_FILE, Bundled, Problem};
 
 /// The largest bundle that goes into a ConfigMap, in bytes. ConfigMaps hold 1 MiB; the operator's own copy has the class
 /// in it too (<https://kubernetes.io/docs/concepts/configuration/configmap/>).
@@ -18,6 +18,9 @@ pub enum ManifestsError {
     /// The folder has no class.
     #[error("the folder has no class.yaml, which says the name: add one")]
     NoClass,
+    /// The folder's wrangler configuration has what a class cannot have.
+    #[error("the configuration has what a class in a cluster cannot have")]
+    Unfit(Vec<Problem>),
     /// The bundle does not go into a ConfigMap.
     #[error(
         "the bundle has {} KiB, and a ConfigMap takes {} KiB of it: put it into a registry with portside push, and name the \
@@ -45,6 +48,9 @@ pub enum ManifestsError {
 /// See [`ManifestsError`].
 pub fn manifests(bundled: &Bundled) -> Result<String, ManifestsError> {
     let class = bundled.manifest.as_ref().ok_or(ManifestsError::NoClass)?;
+    if !class.unfit.is_empty() {
+        return Err(ManifestsError::Unfit(class.unfit.clone()));
+    }
     let bundle = file::encode(&bundled.bundle)?;
     if bundle.len() > MAX_CONFIG_MAP_BUNDLE {
         return Err(ManifestsError::TooLarge {

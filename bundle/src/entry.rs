@@ -1,4 +1,4 @@
-//! Where an application starts: its manifest, its main module, its listed workers.
+//! Where an application starts: its manifest or wrangler configuration, its main module, its listed workers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -11,6 +11,8 @@ use crate::manifest::{self, Manifest};
 use crate::plugin::worker_file;
 use crate::problem::{Place, Problem};
 use crate::resolve::{join, source_candidates};
+use crate::wrangler::rules::Rules;
+use crate::wrangler::{self, Project, Wrangler};
 use crate::{BUNDLE_FILE, Bundled, Options, file};
 
 /// The names of a server that nothing else names, best first.
@@ -24,6 +26,9 @@ pub(crate) struct Entry {
     pub main: PathBuf,
     pub workers: Vec<PathBuf>,
     pub manifest: Option<Manifest>,
+    pub wrangler: Option<Wrangler>,
+    /// Which imports are no code, if wrangler's rules count.
+    pub rules: Option<Rules>,
     /// Files read so far.
     pub inputs: BTreeSet<PathBuf>,
     /// The layout's root, if the code is in the manifest.
@@ -45,8 +50,13 @@ struct Portside {
     workers: Vec<String>,
 }
 
-/// Reads the folder's manifest and package.json and finds the files they name.
-pub(crate) fn find(dir: &Path, options: &Options) -> Result<Entry, Vec<Problem>> {
+/// Reads the folder's manifest or wrangler configuration, and package.json, and finds the files they name. Warnings are found
+/// whether or not there are problems.
+pub(crate) fn find(
+    dir: &Path,
+    options: &Options,
+    warnings: &mut Vec<Problem>,
+) -> Result<Entry, Vec<Problem>> {
     let root = root(dir)?;
     let mut inputs = BTreeSet::new();
     let mut problems = vec![];
@@ -54,6 +64,15 @@ pub(crate) fn find(dir: &Path, options: &Options) -> Result<Entry, Vec<Problem>>
         problems.extend(found);
         None
     });
+    let mut project = None;
+    // Where the manifest is broken it may be the one that counts.
+    if problems.is_empty() {
+        let manifest = manifest.as_ref();
+        match self::project(&root, options, manifest, &mut inputs, warnings) {
+            Ok(found) => project = found,
+            Err(found) => problems.extend(found),
+        }
+    }
     let inline = match manifest
         .as_ref()
         .and_then(|manifest| manifest.inline.as_ref())
@@ -84,24 +103,67 @@ pub(crate) fn find(dir: &Path, options: &Options) -> Result<Entry, Vec<Problem>>
             )),
         }
     }
-    let main = main(&root, options, manifest.as_ref(), &package).map_err(|found| {
+    let named = (manifest
+        .as_ref()
+        .and_then(|manifest| manifest.main.as_ref()))
+    .or_else(|| project.as_ref().and_then(|project| project.main.as_ref()));
+    let main = main(&root, options, named, &package).map_err(|found| {
         // A broken manifest or package.json is reason enough for not finding the server.
         if problems.is_empty() {
             problems.push(found);
         }
     });
     problems.sort();
+    let (made, wrangler, rules) = match project {
+        Some(project) => (
+            Some(project.manifest),
+            Some(project.wrangler),
+            Some(project.rules),
+        ),
+        None => (None, None, None),
+    };
     match main {
         Ok(main) if problems.is_empty() => Ok(Entry {
             layout: Layout { root },
             main,
             workers,
-            manifest,
+            manifest: manifest.or(made),
+            wrangler,
+            rules,
             inputs,
             inline,
         }),
         _ => Err(problems),
     }
+}
+
+/// What the folder's wrangler configuration makes, unless there is a manifest.
+fn project(
+    root: &Path,
+    options: &Options,
+    manifest: Option<&Manifest>,
+    inputs: &mut BTreeSet<PathBuf>,
+    warnings: &mut Vec<Problem>,
+) -> Result<Option<Project>, Vec<Problem>> {
+    let env = options.env.as_deref();
+    if let Some(file) = manifest.and_then(|manifest| manifest.file.as_ref()) {
+        if env.is_some() {
+            let message = format!("--env is for wrangler configurations, and {file} counts here");
+            return Err(vec![Problem::of_file(&**file, message)]);
+        }
+        warnings.extend(wrangler::file(root).map(|name| {
+            let message = format!("has no effect: the class in {file} counts; keep one of the two");
+            Problem::of_file(name, message)
+        }));
+        return Ok(None);
+    }
+    let project = wrangler::find(root, env, options.main.is_some(), inputs, warnings)?;
+    if let (None, Some(env)) = (&project, env) {
+        let message =
+            format!("there is no wrangler configuration, so no environment {env}: leave --env out");
+        return Err(vec![Problem::of_file(".", message)]);
+    }
+    Ok(project)
 }
 
 /// Reads a bundle, the folder's own unless another is given, and the folder's manifest.
@@ -124,6 +186,8 @@ pub(crate) fn made(dir: &Path, given: Option<&[u8]>) -> Result<Bundled, Vec<Prob
             bundle,
             inputs: inputs.into_iter().collect(),
             manifest,
+            wrangler: None,
+            warnings: vec![],
         }),
         (bundle, manifest) => {
             let problems = [bundle.err(), manifest.err()];
@@ -156,14 +220,14 @@ fn root(dir: &Path) -> Result<PathBuf, Vec<Problem>> {
 fn main(
     root: &Path,
     options: &Options,
-    manifest: Option<&Manifest>,
+    named: Option<&(String, Problem)>,
     package: &(Package, String),
 ) -> Result<PathBuf, Problem> {
     if let Some(main) = &options.main {
         return source(root, main)
             .ok_or_else(|| Problem::of_file(".", format!("main module \"{main}\" not found")));
     }
-    if let Some((main, place)) = manifest.and_then(|manifest| manifest.main.as_ref()) {
+    if let Some((main, place)) = named {
         return source(root, main).ok_or_else(|| Problem {
             message: format!("main module \"{main}\" not found"),
             ..place.clone()

@@ -30,6 +30,7 @@ mod entry;
 mod inspect;
 mod layout;
 mod manifest;
+mod node;
 mod options;
 mod plugin;
 mod problem;
@@ -37,6 +38,8 @@ mod resolve;
 mod server;
 mod structure;
 mod yaml;
+
+pub mod wrangler;
 
 pub mod cluster;
 pub mod file;
@@ -56,6 +59,8 @@ const PROJECTED: &str = "..data";
 pub struct Options {
     /// The main module, relative to the folder, whatever the manifest or package.json say.
     pub main: Option<String>,
+    /// The environment of a wrangler configuration; none is its top level.
+    pub env: Option<String>,
 }
 
 /// A bundled application.
@@ -65,23 +70,39 @@ pub struct Bundled {
     pub bundle: Bundle,
     /// Every file that was read, absolute and sorted: a change of any of them may change the bundle.
     pub inputs: Vec<PathBuf>,
-    /// The folder's `ServerlessWorkerClass`, if it has one.
+    /// The folder's `ServerlessWorkerClass`, if it has one, or what its wrangler configuration makes of one.
     pub manifest: Option<Manifest>,
+    /// What else its wrangler configuration says, if that counts.
+    pub wrangler: Option<wrangler::Wrangler>,
+    /// What the folder has and will not have an effect, or not the one that it may be there for.
+    pub warnings: Vec<Problem>,
+}
+
+/// What was found out about an application.
+#[derive(Debug, Default)]
+pub struct Checked {
+    /// What keeps it from being bundled, or its server from answering, sorted by place.
+    pub problems: Vec<Problem>,
+    /// What does not, and should be known.
+    pub warnings: Vec<Problem>,
 }
 
 /// Bundles the application in `dir`.
 ///
 /// The folder is the code, unless the manifest has the files themselves in `spec.code.inline`: then these alone are.
 ///
-/// The server is the manifest's `spec.code.main`, else `server.ts`, `server.js` or `server.mjs`, else the `main` of
-/// package.json. Equal sources give equal bundles, wherever the folder is.
+/// The server is the manifest's `spec.code.main`, else the `main` of wrangler's configuration if there is one, else
+/// `server.ts`, `server.js` or `server.mjs`, else the `main` of package.json. Equal sources give equal bundles, wherever the
+/// folder is.
 ///
 /// Needs a multi-threaded tokio runtime.
 ///
 /// # Errors
 /// Every problem that was found, sorted by place.
 pub async fn bundle(dir: &Path, options: &Options) -> Result<Bundled, Vec<Problem>> {
-    let (entry, built) = build(dir, options).await?;
+    let mut warnings = vec![];
+    let entry = entry::find(dir, options, &mut warnings)?;
+    let built = build(&entry).await?;
     let mut inputs = built.inputs;
     inputs.extend(entry.inputs);
     if entry.inline.is_some() {
@@ -92,13 +113,33 @@ pub async fn bundle(dir: &Path, options: &Options) -> Result<Bundled, Vec<Proble
         bundle: built.bundle,
         inputs: inputs.into_iter().collect(),
         manifest: entry.manifest,
+        wrangler: entry.wrangler,
+        warnings,
     })
 }
 
-async fn build(dir: &Path, options: &Options) -> Result<(Entry, Built), Vec<Problem>> {
-    let entry = entry::find(dir, options)?;
-    let built = build::build(&entry.layout, &entry.main, &entry.workers).await?;
-    Ok((entry, built))
+/// Builds it. What it would need and cannot be given is a problem, too.
+async fn build(entry: &Entry) -> Result<Built, Vec<Problem>> {
+    let built = build::build(
+        &entry.layout,
+        &entry.main,
+        &entry.workers,
+        entry.rules.as_ref(),
+    );
+    let (mut problems, built) = match built.await {
+        Ok(built) => (vec![], Some(built)),
+        Err(problems) => (problems, None),
+    };
+    let objects = entry
+        .wrangler
+        .iter()
+        .flat_map(|wrangler| &wrangler.bindings);
+    problems.extend(objects.map(|binding| binding.problem.clone()));
+    problems.sort();
+    match built {
+        Some(built) if problems.is_empty() => Ok(built),
+        _ => Err(problems),
+    }
 }
 
 /// Bundles the application in a folder that was prepared for it, or takes the bundle it has.
@@ -138,13 +179,19 @@ fn files(dir: &Path) -> PathBuf {
     }
 }
 
-/// Every problem that keeps the application in `dir` from being bundled, sorted by place. If there is none: whether its
-/// server cannot have a `fetch` handler, as far as its syntax tells. Such a one answers each request with an error.
+/// Every problem that keeps the application in `dir` from being bundled, and every warning. If there is no problem: whether its server cannot have
+/// a `fetch` handler, as far as its syntax tells. Such a one answers each request with an error.
 ///
 /// Needs a multi-threaded tokio runtime.
-pub async fn check(dir: &Path, options: &Options) -> Vec<Problem> {
-    match build(dir, options).await {
-        Ok((_, built)) => built.without_fetch.into_iter().collect(),
+pub async fn check(dir: &Path, options: &Options) -> Checked {
+    let mut warnings = vec![];
+    let built = match entry::find(dir, options, &mut warnings) {
+        Ok(entry) => build(&entry).await,
+        Err(problems) => Err(problems),
+    };
+    let problems = match built {
+        Ok(built) => built.without_fetch.into_iter().collect(),
         Err(problems) => problems,
-    }
+    };
+    Checked { problems, warnings }
 }

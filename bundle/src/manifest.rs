@@ -10,9 +10,10 @@ use portside_crds::validate::{Step, validate};
 use portside_crds::{API_VERSION, KIND, ServerlessWorkerClass, ServerlessWorkerClassSpec, schema};
 use serde_json::{Value as Json, json};
 
+use crate::node::Node;
 use crate::problem::{Place, Problem};
 use crate::structure;
-use crate::yaml::{Node, place_of_error};
+use crate::yaml::place_of_error;
 
 /// The files that can be nothing but the manifest, best first. Any other YAML file may be it, if it has the kind.
 const NAMES: [&str; 2] = ["class.yaml", "class.yml"];
@@ -34,6 +35,10 @@ pub struct Manifest {
     pub(crate) main: Option<(String, Problem)>,
     /// `spec.code.inline`.
     pub(crate) inline: Option<BTreeMap<String, String>>,
+    /// The file it was read from; nothing if it was made.
+    pub(crate) file: Option<String>,
+    /// What keeps a class that was made from being applied in a cluster.
+    pub(crate) unfit: Vec<Problem>,
     /// The whole document.
     document: Json,
 }
@@ -43,6 +48,8 @@ pub struct Manifest {
 pub enum EnvValue {
     /// Given in the manifest.
     Plain(String),
+    /// Given in wrangler's configuration, and not text.
+    Json(Json),
     /// Kept in the cluster (`valueFrom`): outside of it, it has to be provided.
     Elsewhere(Elsewhere),
 }
@@ -82,7 +89,73 @@ pub enum SourceKind {
     ConfigMap,
 }
 
+/// Where the parts of a class that is made come from.
+pub(crate) struct Source<'s> {
+    /// The file.
+    pub path: &'s str,
+    /// Where it has the name.
+    pub name: Place,
+    /// For each variable, where its name stands, and the way to it.
+    pub env: Vec<(Place, String)>,
+}
+
 impl Manifest {
+    /// A class of that name and those variables, and nothing else.
+    pub(crate) fn made(name: String, env: Vec<(String, EnvValue)>, source: &Source<'_>) -> Self {
+        let mut unfit = vec![];
+        let mut entries = vec![];
+        for ((name, value), (place, path)) in env.iter().zip(&source.env) {
+            let value = match value {
+                EnvValue::Plain(text) => &**text,
+                _ => {
+                    let message = format!(
+                        "{path} is not text, and a class has only text in spec.env: write it as text, and parse it in the \
+                         code"
+                    );
+                    unfit.push(Problem::at(source.path, *place, message));
+                    ""
+                }
+            };
+            entries.push(json!({"name": name, "value": value}));
+        }
+        let spec = json!({"code": {}, "env": entries});
+        let document = json!({
+            "apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": name}, "spec": spec,
+        });
+        match serde_json::from_value(spec) {
+            Ok(spec) => {
+                let class = ServerlessWorkerClass::new(&name, spec);
+                for violation in validate(&class) {
+                    unfit.push(match &*violation.path {
+                        [_, _, Step::Item(n), ..] if *n < source.env.len() => {
+                            let (place, path) = &source.env[*n];
+                            let message = format!("{path} cannot be in a class: {violation}");
+                            Problem::at(source.path, *place, message)
+                        }
+                        _ => {
+                            let message = format!("name cannot be that of a class: {violation}");
+                            Problem::at(source.path, source.name, message)
+                        }
+                    });
+                }
+            }
+            Err(error) => unfit.push(Problem::of_file(source.path, error.to_string())),
+        }
+        unfit.sort();
+        Self {
+            name,
+            env,
+            limits: Limits::default(),
+            network: Network::default(),
+            input_gate: false,
+            main: None,
+            inline: None,
+            file: None,
+            unfit,
+            document,
+        }
+    }
+
     /// The class with its code in a ConfigMap of that name instead of where it was, as a manifest.
     ///
     /// `spec.code.main` goes with the sources: a bundle knows its own.
@@ -235,6 +308,8 @@ impl Reader<'_> {
             input_gate: checked.spec.concurrency.input_gate,
             main,
             inline: code.inline.clone(),
+            file: Some(self.path.to_owned()),
+            unfit: vec![],
             document: document.json(),
         })
     }
@@ -264,12 +339,8 @@ impl Reader<'_> {
         let fitting = structure::check(spec, schema, &[field("spec")], &mut misfits);
         let mut paths = vec![];
         for misfit in misfits {
-            let problem = Problem::at(self.path, misfit.place, misfit.message);
-            self.problems.push(match misfit.help {
-                Some(help) => problem.help(help),
-                None => problem,
-            });
-            paths.push(misfit.path);
+            paths.push(misfit.path.clone());
+            self.problems.push(misfit.problem(self.path));
         }
         match serde_json::from_value(fitting?) {
             Ok(spec) => Some((spec, paths)),

@@ -20,6 +20,7 @@ use crate::layout::Layout;
 use crate::problem::{Place, Problem};
 use crate::resolve::{join, source_candidates};
 use crate::server::without_fetch;
+use crate::wrangler::rules::{Rules, Verdict};
 
 /// Syntax that works only if it is compiled, by the path in the bundle of its module: the source's name, and where.
 pub(crate) type NewSyntax = BTreeMap<String, (String, Vec<(Syntax, Place)>)>;
@@ -52,6 +53,7 @@ pub(crate) struct Portside {
     pub layout: Layout,
     /// The server's file.
     pub main: PathBuf,
+    pub rules: Rules,
     pub found: Arc<Mutex<Found>>,
 }
 
@@ -162,6 +164,13 @@ impl Portside {
             ..HookResolveIdOutput::from_id(specifier)
         };
         if specifier.starts_with("cloudflare:") {
+            // Packages that can do without have it in a dynamic import, which may fail.
+            if args.kind == ImportKind::Import {
+                let message = format!(
+                    "\"{specifier}\" is a module of Cloudflare's, which this version of Portside does not have yet"
+                );
+                self.refuse(importer, args.specifier, &message, None);
+            }
             return Ok(Some(left_alone()));
         }
         if is_url(specifier) {
@@ -204,10 +213,20 @@ impl Portside {
             self.refuse(importer, args.specifier, &message, Some(help));
             return Ok(Some(left_alone()));
         }
-        match marked.or_else(|| assets::kind_by_name(file)) {
-            Some(kind) => Ok(self.asset(importer, args, file, kind)),
-            None => Ok(None),
-        }
+        let kind = match self.rules.verdict(specifier) {
+            // Its name alone may have marked it as JSON.
+            Verdict::Kind(kind) if matches!(marked, None | Some(ModuleKind::Json)) => Some(kind),
+            Verdict::Ignored if marked.is_none() => {
+                let message = format!(
+                    "a rule for \"{specifier}\" is ignored, for an earlier one of its type has no fallthrough"
+                );
+                let help = "add fallthrough = true to the earlier rule";
+                self.refuse(importer, args.specifier, &message, Some(help));
+                return Ok(Some(left_alone()));
+            }
+            _ => marked.or_else(|| assets::kind_by_name(file)),
+        };
+        Ok(kind.and_then(|kind| self.asset(importer, args, file, kind)))
     }
 
     /// Adds the scripts of a module's workers to the build.

@@ -20,6 +20,25 @@ pub struct Problem {
 }
 
 impl Problem {
+    /// Displays as `path:line:column: warning: message`, for what keeps nothing from working.
+    #[must_use]
+    pub fn as_warning(&self) -> impl fmt::Display + '_ {
+        struct Warning<'p>(&'p Problem);
+        impl fmt::Display for Warning<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let Problem {
+                    path,
+                    line,
+                    column,
+                    message,
+                    ..
+                } = self.0;
+                write!(f, "{path}:{line}:{column}: warning: {message}")
+            }
+        }
+        Warning(self)
+    }
+
     /// A problem at the very start of a file, for what has no better place.
     pub(crate) fn of_file(path: impl Into<String>, message: impl Into<String>) -> Self {
         Self::at(path, Place::START, message)

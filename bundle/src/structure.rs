@@ -1,10 +1,10 @@
-//! Whether a manifest has the form that the class's definition gives it.
+//! Whether a value has the form that a schema gives it: the class's definition, or that of wrangler's settings.
 
 use portside_crds::validate::{Path, Step};
 use serde_json::{Map, Value as Json};
 
-use crate::problem::Place;
-use crate::yaml::{Key, Node, Value};
+use crate::node::{Key, Node, Value};
+use crate::problem::{Place, Problem};
 
 /// Something that is not as the schema has it.
 #[derive(Debug)]
@@ -14,6 +14,18 @@ pub(crate) struct Misfit {
     pub place: Place,
     pub message: String,
     pub help: Option<&'static str>,
+    /// Whether it is a field that the schema does not have, and all else fits.
+    pub unknown: bool,
+}
+
+impl Misfit {
+    /// The problem of the file at `path`.
+    pub fn problem(self, path: &str) -> Problem {
+        Problem {
+            help: self.help.map(ToOwned::to_owned),
+            ..Problem::at(path, self.place, self.message)
+        }
+    }
 }
 
 /// Compares a document's part at `path` with its schema: unknown and missing fields, types, enumerations, bounds, and
@@ -45,6 +57,7 @@ impl Checker<'_> {
             place,
             message: format!("{} {what}", Path(&self.path)),
             help: None,
+            unknown: false,
         });
         None
     }
@@ -107,6 +120,7 @@ impl Checker<'_> {
                         place: key.place,
                         message,
                         help: None,
+                        unknown: true,
                     });
                 }
                 continue;

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use portside_bundle::{cluster, file};
+use portside_bundle::cluster::{self, ManifestsError};
+use portside_bundle::{Options, file};
 
 use crate::problems;
 
@@ -30,6 +31,9 @@ pub struct Args {
     /// The main module, relative to the folder
     #[arg(long, value_name = "MODULE")]
     main: Option<String>,
+    /// The environment of a wrangler configuration
+    #[arg(short, long, value_name = "NAME")]
+    env: Option<String>,
 }
 
 impl Args {
@@ -40,13 +44,21 @@ impl Args {
             output,
             manifests,
             main,
+            env,
         } = self;
         let runtime = tokio::runtime::Runtime::new()?;
-        let Some(bundled) = runtime.block_on(problems::bundled(&dir, main)) else {
+        let Some(bundled) = runtime.block_on(problems::bundled(&dir, &Options { main, env }))
+        else {
             return Ok(ExitCode::FAILURE);
         };
         let bytes = if manifests {
-            cluster::manifests(&bundled)?.into_bytes()
+            match cluster::manifests(&bundled) {
+                Err(ManifestsError::Unfit(found)) => {
+                    problems::print(&found);
+                    return Ok(ExitCode::FAILURE);
+                }
+                manifests => manifests?.into_bytes(),
+            }
         } else {
             file::encode(&bundled.bundle)?
         };

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use portside_bundle::Options;
+use portside_bundle::{Checked, Options};
 
 use crate::problems;
 
@@ -16,19 +16,28 @@ pub struct Args {
     /// The main module, relative to the folder
     #[arg(long, value_name = "MODULE")]
     main: Option<String>,
+    /// The environment of a wrangler configuration
+    #[arg(short, long, value_name = "NAME")]
+    env: Option<String>,
 }
 
 impl Args {
-    /// Reports every problem; fails if there is one.
+    /// Reports every problem and every warning; fails if there is a problem.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let Self { dir, main } = self;
+        let Self { dir, main, env } = self;
         let runtime = tokio::runtime::Runtime::new()?;
-        let found = runtime.block_on(portside_bundle::check(&dir, &Options { main }));
-        if found.is_empty() {
-            eprintln!("no problems");
-            return Ok(ExitCode::SUCCESS);
+        let Checked { problems, warnings } =
+            runtime.block_on(portside_bundle::check(&dir, &Options { main, env }));
+        problems::warn(&warnings);
+        if !problems.is_empty() {
+            problems::print(&problems);
+            return Ok(ExitCode::FAILURE);
         }
-        problems::print(&found);
-        Ok(ExitCode::FAILURE)
+        match warnings.len() {
+            0 => eprintln!("no problems"),
+            1 => eprintln!("no problems, 1 warning"),
+            count => eprintln!("no problems, {count} warnings"),
+        }
+        Ok(ExitCode::SUCCESS)
     }
 }

@@ -1,5 +1,6 @@
 //! `portside dev`
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use portside_bundle::{Bundled, Manifest, Options, Problem};
+use portside_bundle::{Bundled, Manifest, Options, Problem, wrangler};
 use portside_core::bundle::BundleDigest;
 use portside_core::limits::Limits;
 use portside_core::variable::Variables;
@@ -67,6 +68,9 @@ pub struct Args {
     /// The main module, relative to the folder
     #[arg(long, value_name = "MODULE")]
     main: Option<String>,
+    /// The environment of a wrangler configuration
+    #[arg(short, long, value_name = "NAME")]
+    env: Option<String>,
     /// Do not reload when files change
     #[arg(long)]
     no_watch: bool,
@@ -110,6 +114,7 @@ impl Args {
             network,
             awake_workers,
             main,
+            env,
             no_watch,
         } = self;
         let dir = dir
@@ -121,16 +126,17 @@ impl Args {
             .map_err(|why| anyhow!("--var: {why}"))?;
         let source = Source {
             provided: Provided::read(env_file.as_deref(), variables)?,
-            options: Options { main },
+            options: Options { main, env },
             awake_workers,
             dir,
         };
         // Before the files are read, or a change in between would be missed.
         let watch = (!no_watch).then(|| watch(&source.dir)).flatten();
-        let (class, name) = match source.load().await {
-            Ok((class, name, manifest)) => {
-                network.choose(manifest.as_ref());
-                (class, name)
+        let (class, name, warnings) = match source.load().await {
+            Ok(loaded) => {
+                network.choose(loaded.manifest.as_ref());
+                problems::warn(&loaded.warnings);
+                (loaded.class, loaded.name, loaded.warnings)
             }
             Err(found) => {
                 problems::print(&found);
@@ -142,7 +148,10 @@ impl Args {
             None => default_store(&source.dir)?,
         };
         let console = Console::new();
-        let running = revision(&class);
+        let running = Running {
+            revision: revision(&class),
+            warnings,
+        };
         let store = portside_store::open(&url, &name).await?;
         let process = format!("dev-{}", std::process::id());
         let app = App::start(
@@ -156,16 +165,7 @@ impl Args {
                 memory: portside_sidecar::memory::of_process(),
             },
         );
-        let config = DoorConfig {
-            listen: SocketAddr::new(host, port),
-            show_errors: true,
-            shutdown_timeout: DRAIN,
-            trusted_proxies: match trusted_proxy {
-                networks if networks.is_empty() => TrustedProxies::None,
-                networks => TrustedProxies::Networks(networks),
-            },
-            ..DoorConfig::default()
-        };
+        let config = door_config(SocketAddr::new(host, port), trusted_proxy);
         let door = FrontDoor::bind(config, app.clone())
             .await
             .with_context(|| {
@@ -184,6 +184,19 @@ impl Args {
     }
 }
 
+fn door_config(listen: SocketAddr, trusted_proxy: Vec<IpNet>) -> DoorConfig {
+    DoorConfig {
+        listen,
+        show_errors: true,
+        shutdown_timeout: DRAIN,
+        trusted_proxies: match trusted_proxy {
+            networks if networks.is_empty() => TrustedProxies::None,
+            networks => TrustedProxies::Networks(networks),
+        },
+        ..DoorConfig::default()
+    }
+}
+
 /// Where the application comes from.
 struct Source {
     dir: PathBuf,
@@ -193,18 +206,20 @@ struct Source {
 }
 
 impl Source {
-    /// The class as the files are now.
-    async fn class(&self) -> Result<Class, Vec<Problem>> {
-        let (class, ..) = self.load().await?;
-        Ok(class)
-    }
-
-    /// The same, its name, and its manifest if there is one.
-    async fn load(&self) -> Result<(Class, String, Option<Manifest>), Vec<Problem>> {
+    /// The application as the files are now.
+    async fn load(&self) -> Result<Loaded, Vec<Problem>> {
         let Bundled {
-            bundle, manifest, ..
+            bundle,
+            manifest,
+            wrangler,
+            warnings,
+            ..
         } = portside_bundle::bundle(&self.dir, &self.options).await?;
-        let env = self.provided.over(manifest.as_ref())?;
+        let secrets = match wrangler {
+            Some(_) => wrangler::dev_vars(&self.dir, self.options.env.as_deref())?,
+            None => BTreeMap::new(),
+        };
+        let env = self.provided.over(manifest.as_ref(), secrets)?;
         let folder = || {
             self.dir
                 .file_name()
@@ -217,8 +232,27 @@ impl Source {
         if let Some(workers) = self.awake_workers {
             Arc::make_mut(&mut class.limits).awake_workers = Some(workers.get());
         }
-        Ok((class, name, manifest))
+        Ok(Loaded {
+            class,
+            name,
+            manifest,
+            warnings,
+        })
     }
+}
+
+/// An application, read from its files.
+struct Loaded {
+    class: Class,
+    name: String,
+    manifest: Option<Manifest>,
+    warnings: Vec<Problem>,
+}
+
+/// What runs, and what was said about it.
+struct Running {
+    revision: Revision,
+    warnings: Vec<Problem>,
 }
 
 /// An address, or the one that a name has; the IPv4 one if it has both.
@@ -271,18 +305,24 @@ const NOT_RELOADED: &str = "portside: not reloaded, the previous code still runs
 
 /// Replaces the running code whenever the files change, can be bundled, and have a server that can be loaded; otherwise the
 /// old code goes on.
-async fn reload_on_change(mut watch: Watch, source: Source, app: Arc<App>, mut running: Revision) {
+async fn reload_on_change(mut watch: Watch, source: Source, app: Arc<App>, mut running: Running) {
     loop {
         watch.changed().await;
-        match source.class().await {
-            Ok(class) => {
+        match source.load().await {
+            Ok(Loaded {
+                class, warnings, ..
+            }) => {
+                if warnings != running.warnings {
+                    problems::warn(&warnings);
+                    running.warnings = warnings;
+                }
                 let new = revision(&class);
-                if new == running {
+                if new == running.revision {
                     continue; // touched, but the same
                 }
                 match app.replace(class).await {
                     Ok(()) => {
-                        running = new;
+                        running.revision = new;
                         println_flushed("portside: reloaded");
                     }
                     Err(why) => {

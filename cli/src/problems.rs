@@ -4,13 +4,20 @@ use std::path::Path;
 
 use portside_bundle::{Bundled, Options, Problem};
 
-/// The application in `dir`, bundled; `main` is its main module if the folder is not to say. `None` if there are
-/// problems, which have been printed then.
-pub async fn bundled(dir: &Path, main: Option<String>) -> Option<Bundled> {
-    portside_bundle::bundle(dir, &Options { main })
+/// The application in `dir`, bundled, its warnings printed. `None` if there are problems, which have been printed then.
+pub async fn bundled(dir: &Path, options: &Options) -> Option<Bundled> {
+    portside_bundle::bundle(dir, options)
         .await
+        .inspect(|bundled| warn(&bundled.warnings))
         .inspect_err(|found| print(found))
         .ok()
+}
+
+/// Prints each warning with its place.
+pub fn warn(warnings: &[Problem]) {
+    for warning in warnings {
+        eprintln!("{}", warning.as_warning());
+    }
 }
 
 /// Prints each problem with its place, then how many there were.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, anyhow, ensure};
 use oci_client::Reference;
-use portside_bundle::file;
+use portside_bundle::{Options, file};
 
 use crate::problems;
 use crate::registry::{Artifact, Kind, Login};
@@ -24,6 +24,9 @@ pub struct Args {
     /// The main module, relative to the folder
     #[arg(long, value_name = "MODULE")]
     main: Option<String>,
+    /// The environment of a wrangler configuration
+    #[arg(short, long, value_name = "NAME")]
+    env: Option<String>,
 }
 
 impl Args {
@@ -34,11 +37,13 @@ impl Args {
             reference,
             config,
             main,
+            env,
         } = self;
         let reference = parsed(&reference)?;
         let login = login(config.as_deref(), &reference)?;
         let runtime = tokio::runtime::Runtime::new()?;
-        let Some(bundled) = runtime.block_on(problems::bundled(&dir, main)) else {
+        let Some(bundled) = runtime.block_on(problems::bundled(&dir, &Options { main, env }))
+        else {
             return Ok(ExitCode::FAILURE);
         };
         let bytes = file::encode(&bundled.bundle)?;
@@ -117,7 +122,7 @@ fn docker_config() -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use portside_bundle::{Options, load_made};
+    use portside_bundle::load_made;
 
     use super::*;
     use crate::registry::testkit::{Fault, Registry, basic};

@@ -1,4 +1,5 @@
-//! The server's `env`: from the manifest, an environment file, and the command line, the later over the earlier.
+//! The server's `env`: from the manifest or wrangler's configuration, `.dev.vars`, an environment file, and the command
+//! line, the later over the earlier.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,7 +7,7 @@ use std::str::FromStr;
 
 use anyhow::anyhow;
 use portside_bundle::{EnvValue, Manifest, Problem};
-use portside_core::variable::Variables;
+use portside_core::variable::{Value, Variables};
 
 /// `KEY=VALUE` from the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,12 +64,20 @@ impl Provided {
         Ok(Self(all))
     }
 
-    /// The whole `env`.
+    /// The whole `env`. `secrets` go over what the manifest gives.
     ///
     /// # Errors
     /// The manifest's entries whose values are kept elsewhere and were not provided.
-    pub fn over(&self, manifest: Option<&Manifest>) -> Result<Variables, Vec<Problem>> {
-        let mut env = self.0.clone();
+    pub fn over(
+        &self,
+        manifest: Option<&Manifest>,
+        secrets: BTreeMap<String, String>,
+    ) -> Result<Variables, Vec<Problem>> {
+        let mut provided = secrets;
+        provided.extend(self.0.clone());
+        let mut env: BTreeMap<String, Value> = (provided.into_iter())
+            .map(|(key, value)| (key, value.into()))
+            .collect();
         let mut missing = vec![];
         for (key, value) in manifest.into_iter().flat_map(|manifest| &manifest.env) {
             if env.contains_key(key) {
@@ -76,7 +85,10 @@ impl Provided {
             }
             match value {
                 EnvValue::Plain(value) => {
-                    env.insert(key.clone(), value.clone());
+                    env.insert(key.clone(), value.clone().into());
+                }
+                EnvValue::Json(value) => {
+                    env.insert(key.clone(), Value::Json(value.to_string()));
                 }
                 // As in a cluster, an optional entry is left out.
                 EnvValue::Elsewhere(elsewhere) if elsewhere.optional => {}
@@ -84,8 +96,7 @@ impl Provided {
             }
         }
         if missing.is_empty() {
-            let env = env.into_iter();
-            Ok(env.map(|(key, value)| (key, value.into())).collect())
+            Ok(env.into_iter().collect())
         } else {
             Err(missing)
         }

@@ -627,3 +627,101 @@ async fn a_process_that_is_nearly_out_of_memory_turns_away_and_lives() {
     }
     assert_eq!(app.get("/0").await.text(), (4 << 20).to_string());
 }
+
+#[tokio::test]
+async fn a_wrangler_project_has_its_variables_and_secrets() {
+    let configuration = r#"{
+  "name": "app",
+  "main": "src/index.ts",
+  "compatibility_date": "2026-01-31",
+  "observability": { "enabled": true },
+  "vars": { "GREETING": "hello", "TOKEN": "from vars", "LIMITS": { "most": [1, null] } },
+  "env": { "staging": { "vars": { "GREETING": "hello, staging" } } },
+}"#;
+    let project = || {
+        folder(&[
+            ("wrangler.jsonc", configuration),
+            (
+                "src/index.ts",
+                "export default { fetch: (_: Request, env: object) => Response.json(env) };",
+            ),
+            (".dev.vars", "TOKEN=pa$$word\n"),
+        ])
+    };
+    let app = App::serve(project(), &[]).await;
+    let limits = json!({ "most": [1, null] });
+    assert_eq!(
+        app.get("/").await.json(),
+        json!({ "GREETING": "hello", "TOKEN": "pa$$word", "LIMITS": limits })
+    );
+    let warning =
+        "wrangler.jsonc:5:3: warning: observability concerns Cloudflare only: it has no effect\n";
+    app.wrote(warning).await;
+    app.wrote("portside: app listens on ").await;
+
+    write(app.folder(), ".dev.vars", "TOKEN=changed\nLIMITS=text\n");
+    app.wrote("portside: reloaded").await;
+    assert_eq!(
+        app.get("/").await.json(),
+        json!({ "GREETING": "hello", "TOKEN": "changed", "LIMITS": "text" })
+    );
+    assert_eq!(app.output().matches(warning).count(), 1, "it is said once");
+    write(app.folder(), ".dev.vars", "s3cret\n");
+    app.wrote(".dev.vars:1:1: the line is not KEY=VALUE\n")
+        .await;
+    app.wrote("portside: not reloaded, the previous code still runs")
+        .await;
+    assert!(!app.output().contains("s3cret"));
+
+    let options = ["--env", "staging", "--var", "MORE=1"];
+    let staging = App::serve(project(), &options).await;
+    assert_eq!(
+        staging.get("/").await.json(),
+        json!({ "GREETING": "hello, staging", "TOKEN": "pa$$word", "MORE": "1" })
+    );
+    staging.wrote("portside: app-staging listens on ").await;
+}
+
+#[tokio::test]
+async fn what_of_a_wrangler_project_cannot_run_is_refused_with_its_place() {
+    let configuration = "name = \"counter\"\nmain = \"index.js\"\ncompatibility_date = \"2026-01-31\"\n\
+                         [durable_objects]\nbindings = [\n  { name = \"COUNTER\", class_name = \"Counter\" },\n]\n\
+                         [[migrations]]\ntag = \"v1\"\nnew_sqlite_classes = [\"Counter\"]\n";
+    let server =
+        "export class Counter {}\nexport default { fetch: () => new Response('hello') };\n";
+    let project = folder(&[("wrangler.toml", configuration), ("index.js", server)]);
+    let refusal = "wrangler.toml:6:3: durable_objects.bindings[0]: this version of Portside cannot run Durable Object \
+                   classes yet\n1 problem\n";
+    for args in [
+        &["dev", "--port", "0"][..],
+        &["check"],
+        &["bundle", "-o", "app.bundle"],
+        &["bundle", "--manifests"],
+    ] {
+        let output = portside(project.path(), args).await;
+        assert_eq!(
+            (output.status.code(), errors(&output)),
+            (Some(1), refusal),
+            "{args:?}"
+        );
+        assert!(output.stdout.is_empty(), "{args:?}");
+    }
+    assert!(!project.path().join("app.bundle").exists());
+
+    let stateless = "name = \"app\"\nmain = \"index.js\"\nworkers_dev = true\nvars = { N = 1 }\n\
+                     compatibility_date = \"2026-01-31\"\n";
+    write(project.path(), "wrangler.toml", stateless);
+    let warning =
+        "wrangler.toml:3:1: warning: workers_dev concerns Cloudflare only: it has no effect\n";
+    let output = portside(project.path(), &["check"]).await;
+    let expected = format!("{warning}no problems, 1 warning\n");
+    assert_eq!(
+        (output.status.code(), errors(&output)),
+        (Some(0), &*expected)
+    );
+    let output = portside(project.path(), &["bundle", "--manifests"]).await;
+    assert_eq!(output.status.code(), Some(1));
+    let start = format!("{warning}wrangler.toml:4:10: vars.N is not text");
+    assert!(errors(&output).starts_with(&start), "{}", errors(&output));
+    assert!(output.stdout.is_empty());
+}

@@ -49,11 +49,16 @@ impl App {
 
     /// What `check` says, one line for each problem.
     pub async fn problems(&self) -> Vec<String> {
-        lines(&portside_bundle::check(self.dir(), &Options::default()).await)
+        lines(
+            &portside_bundle::check(self.dir(), &Options::default())
+                .await
+                .problems,
+        )
     }
 }
 
-fn lines(problems: &[Problem]) -> Vec<String> {
+/// One line for each.
+pub fn lines(problems: &[Problem]) -> Vec<String> {
     problems.iter().map(ToString::to_string).collect()
 }
 

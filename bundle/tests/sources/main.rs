@@ -6,3 +6,4 @@ mod common;
 mod prepared;
 mod problems;
 mod refused;
+mod wrangler;

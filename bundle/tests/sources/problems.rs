@@ -64,7 +64,9 @@ async fn files_outside_the_folder_are_refused() {
         ("shared.js", "export {};"),
         ("t.txt", ""),
     ]);
-    let problems = portside_bundle::check(&app.path("app"), &Default::default()).await;
+    let problems = portside_bundle::check(&app.path("app"), &Default::default())
+        .await
+        .problems;
     let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
     assert_eq!(
         lines,

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use portside_bundle::{EnvValue, Manifest};
-use portside_core::variable::Variables;
+use portside_core::variable::{Value, Variables};
 use portside_crds::sidecar::TerminationReason as Reason;
 
 use super::failure::Failure;
@@ -20,6 +20,7 @@ pub fn read(dir: &Path, manifest: Option<&Manifest>) -> Result<Variables, Failur
     for (name, value) in manifest.into_iter().flat_map(|manifest| &manifest.env) {
         match value {
             EnvValue::Plain(value) => env.push((name.clone(), value.clone().into())),
+            EnvValue::Json(value) => env.push((name.clone(), Value::Json(value.to_string()))),
             EnvValue::Elsewhere(source) => match std::fs::read(dir.join(name)) {
                 Ok(bytes) => match String::from_utf8(bytes) {
                     Ok(value) => env.push((name.clone(), value.into())),

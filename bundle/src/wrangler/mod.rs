@@ -1,0 +1,111 @@
+//! Wrangler's configuration in an application's folder: `wrangler.json`, `wrangler.jsonc` or `wrangler.toml`.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use portside_core::migrations::ObjectClass;
+
+use crate::manifest::Manifest;
+use crate::node::Node;
+use crate::problem::{Place, Problem};
+use rules::Rules;
+
+mod dev_vars;
+mod jsonc;
+mod migrations;
+mod read;
+pub(crate) mod rules;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod toml;
+
+pub use dev_vars::read as dev_vars;
+
+/// The files, in wrangler's order: the first that is there is the configuration.
+const NAMES: [&str; 3] = ["wrangler.json", "wrangler.jsonc", "wrangler.toml"];
+
+/// What a wrangler configuration says about Durable Objects and schedules, in the environment that was chosen.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wrangler {
+    /// The bindings of Durable Object classes, in the order of the file.
+    pub bindings: Vec<ObjectBinding>,
+    /// The classes that exist by the migrations, sorted by name.
+    pub classes: Vec<ObjectClass>,
+    /// When the `scheduled` handler wants to be called, as it was written.
+    pub crons: Vec<String>,
+}
+
+/// A field of `env` by which the code reaches the objects of a class.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectBinding {
+    /// The field.
+    pub name: String,
+    /// The class, by the name it has in the code.
+    pub class_name: String,
+    /// The application that has the class, if it is another one.
+    pub script_name: Option<String>,
+    /// What to report where such a binding cannot be given.
+    pub problem: Problem,
+}
+
+/// What a configuration makes.
+#[derive(Debug)]
+pub(crate) struct Project {
+    /// `main`, and what to say at its place should it be missing; nothing if there is none, which is reported elsewhere if
+    /// it is wrong.
+    pub main: Option<(String, Problem)>,
+    /// The class that runs it.
+    pub manifest: Manifest,
+    pub rules: Rules,
+    pub wrangler: Wrangler,
+}
+
+/// The text of a configuration is not in its language.
+#[derive(Debug)]
+struct Unreadable {
+    place: Place,
+    message: String,
+}
+
+/// The name of the folder's configuration, if it has one.
+pub(crate) fn file(root: &Path) -> Option<&'static str> {
+    NAMES.into_iter().find(|name| root.join(name).is_file())
+}
+
+/// Reads the folder's configuration, if it has one, for an environment or for none. Warnings are found whether or not
+/// something is wrong.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub(crate) fn find(
+    root: &Path,
+    env: Option<&str>,
+    is_main_given: bool,
+    inputs: &mut BTreeSet<PathBuf>,
+    warnings: &mut Vec<Problem>,
+) -> Result<Option<Project>, Vec<Problem>> {
+    let Some(name) = file(root) else {
+        return Ok(None);
+    };
+    let path = root.join(name);
+    let text = std::fs::read_to_string(&path)
+        .map_err(|error| vec![Problem::of_file(name, format!("cannot be read: {error}"))])?;
+    inputs.insert(path);
+    let folder = root
+        .file_name()
+        .map_or("app".into(), |name| name.to_string_lossy());
+    let document = document(name, &text)?;
+    read::project(name, &document, env, is_main_given, &folder, warnings).map(Some)
+}
+
+/// The document in the text of a file of that name.
+fn document(name: &str, text: &str) -> Result<Node, Vec<Problem>> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let read = if name.ends_with(".toml") {
+        toml::read(text)
+    } else {
+        jsonc::read(text)
+    };
+    read.map_err(|Unreadable { place, message }| vec![Problem::at(name, place, message)])
+}
