@@ -99,7 +99,7 @@ impl Database {
     #[must_use]
     pub fn copy(&self) -> Pages {
         let mut copy = self.pages.borrow().clone();
-        drop(copy.take_delta());
+        copy.settle();
         copy
     }
 }

@@ -4,14 +4,18 @@
 //! [`Delta`]: some tens of bytes for a row, to be committed with everything else that the object writes. Who applies all of
 //! them, in order, has the same file byte for byte, and can open it.
 //!
+//! A [`Journal`] says how all of that lies among the keys of an object in the store.
+//!
 //! No JavaScript and no store is in here.
 
 mod database;
 mod delta;
+mod journal;
 mod pages;
 mod vfs;
 
 pub use database::Database;
 pub use delta::{Damaged, Delta};
+pub use journal::{Journal, Policy};
 pub use pages::{MAX_PAGES, PAGE_BYTES, Pages};
 pub use rusqlite;

@@ -96,6 +96,11 @@ impl Pages {
         for change in delta.changes() {
             self.write(change.page, change.offset.into(), &change.bytes);
         }
+        self.settle();
+    }
+
+    /// What has been written until now is no change.
+    pub(crate) fn settle(&mut self) {
         self.before.clear();
         self.count_before = self.count();
     }

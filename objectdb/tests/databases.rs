@@ -1,8 +1,11 @@
 //! What SQLite does in a database, and what comes out of it.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::collections::BTreeMap;
+
+use portside_core::write::WriteBatch;
 use portside_objectdb::rusqlite::params;
-use portside_objectdb::{Database, Delta, PAGE_BYTES, Pages};
+use portside_objectdb::{Database, Delta, Journal, PAGE_BYTES, Pages, Policy};
 
 fn new() -> Database {
     Database::open(Pages::default()).unwrap()
@@ -226,6 +229,67 @@ fn random_programs_are_followed_byte_for_byte() {
         follower.follow(&database);
         let there = "SELECT count(*) + coalesce(sum(length(v)), 0) FROM t";
         assert_eq!(number(&follower.open(), there), number(&database, there));
+    }
+}
+
+/// An object's entries in a store, of which each commit changes some at once.
+#[derive(Default)]
+struct Entries(BTreeMap<String, Vec<u8>>);
+
+impl Entries {
+    fn commit(&mut self, journal: &mut Journal, database: &Database) {
+        if let Some(delta) = database.commit().unwrap() {
+            let mut batch = WriteBatch::default();
+            journal.commit(&delta, &database.copy(), &mut batch);
+            for (key, value) in batch.writes {
+                match value {
+                    Some(value) => drop(self.0.insert(key, value.to_vec())),
+                    None => drop(self.0.remove(&key)),
+                }
+            }
+        }
+    }
+
+    fn load(&self, policy: Policy) -> (Journal, Database) {
+        let entries = self.0.iter().map(|(key, value)| (&key[..], &value[..]));
+        let (journal, pages) = Journal::load(policy, entries).unwrap();
+        (journal, Follower(pages).open())
+    }
+}
+
+#[test]
+fn databases_that_grow_and_shrink_are_there_after_each_commit() {
+    let policy = Policy {
+        log_bytes: 3_000,
+        part_of_file: 50,
+        chunks: 2,
+    };
+    let mut numbers = Numbers(0xfedc_ba98_7654_3210);
+    for _ in 0..6 {
+        let (mut journal, mut database) = (Journal::new(policy), new());
+        let mut entries = Entries::default();
+        let schema = "PRAGMA auto_vacuum = FULL; VACUUM;
+            CREATE TABLE t(id INTEGER PRIMARY KEY, k TEXT, v BLOB);
+            CREATE INDEX i ON t(k); CREATE VIRTUAL TABLE f USING fts5(x);";
+        run(&database, schema);
+        entries.commit(&mut journal, &database);
+        for _ in 0..60 {
+            database.begin().unwrap();
+            for _ in 0..numbers.below(5) {
+                run(&database, &statement(&mut numbers));
+            }
+            if numbers.below(9) == 0 {
+                run(&database, "DELETE FROM t");
+            }
+            entries.commit(&mut journal, &database);
+            let (loaded, copy) = entries.load(policy);
+            assert!(copy.copy() == database.copy());
+            assert_eq!(loaded.last(), journal.last());
+            if numbers.below(8) == 0 {
+                (journal, database) = (loaded, copy);
+            }
+        }
+        assert!(entries.0.keys().any(|key| key.starts_with('c')));
     }
 }
 
