@@ -5,9 +5,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::is_there;
 use crate::problem::{Place, Problem};
 
 const FILE: &str = ".dev.vars";
+const QUOTES: [char; 3] = ['"', '\'', '`'];
 
 /// The variables of the folder's `.dev.vars.<env>`, or of its `.dev.vars` if that is not there or no environment was
 /// chosen. Nothing if there is neither.
@@ -15,13 +17,17 @@ const FILE: &str = ".dev.vars";
 /// # Errors
 /// The file cannot be read, or has lines that are not `KEY=VALUE`. No message has a value in it.
 pub fn read(dir: &Path, env: Option<&str>) -> Result<BTreeMap<String, String>, Vec<Problem>> {
+    let env = env.filter(|env| !env.is_empty());
     let special = env.map(|env| format!("{FILE}.{env}"));
     let names = special.as_deref().into_iter().chain([FILE]);
     let mut files = names.map(|name| (name, dir.join(name)));
-    let found: Option<(&str, PathBuf)> = files.find(|(_, path)| path.is_file());
+    let found: Option<(&str, PathBuf)> = files.find(|(_, path)| is_there(path));
     let Some((name, path)) = found else {
         return Ok(BTreeMap::new());
     };
+    if !path.is_file() {
+        return Err(vec![Problem::of_file(name, "is not a file")]);
+    }
     let text = std::fs::read_to_string(path).map_err(|error| {
         let message = format!("cannot be read: {error}");
         vec![Problem::of_file(name, message)]
@@ -39,7 +45,8 @@ pub fn read(dir: &Path, env: Option<&str>) -> Result<BTreeMap<String, String>, V
 fn parse(text: &str) -> Result<BTreeMap<String, String>, Vec<u32>> {
     let mut variables = BTreeMap::new();
     let mut wrong = vec![];
-    let mut rest = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let text = text.replace("\r\n", "\n").replace('\r', "\n");
+    let mut rest = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let mut line = 1;
     while !rest.is_empty() {
         let before = rest;
@@ -87,16 +94,29 @@ fn assignment(text: &str) -> Option<(&str, String, &str)> {
     }
     let value = rest.lines().next().unwrap_or_default();
     let value = value.split('#').next().unwrap_or_default();
-    Some((key, value.trim().to_owned(), after_line(rest)))
+    Some((key, unquoted(value.trim()), after_line(rest)))
 }
 
-/// A value in quotes, which may go over several lines, and what follows its line. In double quotes `\n` and `\r` are
-/// line breaks; nothing else is changed.
+/// A value that is not a whole one in quotes, as `"{"key": 1}"`: what is within the first and the last of them.
+fn unquoted(value: &str) -> String {
+    let Some(quote) = value.chars().next().filter(|c| QUOTES.contains(c)) else {
+        return value.to_owned();
+    };
+    let inside = value[1..].strip_suffix(quote).unwrap_or(value);
+    expanded(quote, inside)
+}
+
+/// In double quotes `\n` and `\r` are line breaks; nothing else is changed.
+fn expanded(quote: char, value: &str) -> String {
+    match quote {
+        '"' => value.replace("\\n", "\n").replace("\\r", "\r"),
+        _ => value.to_owned(),
+    }
+}
+
+/// A value in quotes, which may go over several lines, and what follows its line.
 fn quoted(text: &str) -> Option<(String, &str)> {
-    let quote = text
-        .chars()
-        .next()
-        .filter(|c| matches!(c, '"' | '\'' | '`'))?;
+    let quote = text.chars().next().filter(|c| QUOTES.contains(c))?;
     let inside = &text[1..];
     let mut escaped = false;
     let end = inside.find(|c| {
@@ -109,11 +129,7 @@ fn quoted(text: &str) -> Option<(String, &str)> {
     if !matches!(tail.chars().next(), None | Some('#')) {
         return None;
     }
-    let value = match quote {
-        '"' => value.replace("\\n", "\n").replace("\\r", "\r"),
-        _ => value.to_owned(),
-    };
-    Some((value, after_line(rest)))
+    Some((expanded(quote, value), after_line(rest)))
 }
 
 #[cfg(test)]
@@ -129,7 +145,7 @@ mod tests {
         let expected = [
             ("A", "2"),
             ("B", "two"),
-            ("C", "'it''s'"),
+            ("C", "it''s"),
             ("D", "a\nb # c"),
             ("E", ""),
             ("F", "pa$$word"),
@@ -141,6 +157,34 @@ mod tests {
         let read: Vec<_> = parse(text).unwrap().into_iter().collect();
         let expected = expected.map(|(key, value)| (key.to_owned(), value.to_owned()));
         assert_eq!(read, expected);
+    }
+
+    #[test]
+    fn quotes_within_quotes_are_taken_as_dotenv_does() {
+        let text = "A=\"{\"type\":\"account\"}\"\nB=\"a\" \"b\"\nC=`x`y`\nD=\"C:\\dir\\\"\nE='x'\n\
+                    G=\"-----BEGIN\r\nabc\r\n-----END\"\r\nH=1\rI='unclosed\r";
+        let read = parse(text).unwrap();
+        for (key, value) in [
+            ("A", "{\"type\":\"account\"}"),
+            ("B", "a\" \"b"),
+            ("C", "x`y"),
+            ("D", "C:\\dir\\"),
+            ("E", "x"),
+            ("G", "-----BEGIN\nabc\n-----END"),
+            ("H", "1"),
+            ("I", "'unclosed"),
+        ] {
+            assert_eq!(read[key], value, "{key}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_file_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join(".dev.vars.test")).unwrap();
+        assert!(read(dir.path(), None).unwrap().is_empty());
+        let problems = read(dir.path(), Some("test")).unwrap_err();
+        assert_eq!(problems[0].to_string(), ".dev.vars.test:1:1: is not a file");
     }
 
     #[test]
@@ -170,9 +214,10 @@ mod tests {
     proptest! {
         /// Whatever is in a file is read, or its line is told, and what was written in quotes is what was meant.
         #[test]
-        fn anything_is_read_or_numbered(text in "(?s).{0,40}", value in "[^'\\\\]{0,12}") {
+        fn anything_is_read_or_numbered(text in "(?s).{0,40}", value in "[^'\\\\\r]{0,12}") {
             if let Err(lines) = parse(&text) {
-                let count = u32::try_from(text.lines().count()).unwrap();
+                let lines_in = text.replace("\r\n", "\n").replace('\r', "\n").lines().count();
+                let count = u32::try_from(lines_in).unwrap();
                 prop_assert!(lines.iter().all(|line| (1..=count).contains(line)), "{lines:?}");
             }
             let read = parse(&format!("\nA='{value}' # more\nB=1\n")).unwrap();

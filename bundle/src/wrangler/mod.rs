@@ -70,7 +70,12 @@ struct Unreadable {
 
 /// The name of the folder's configuration, if it has one.
 pub(crate) fn file(root: &Path) -> Option<&'static str> {
-    NAMES.into_iter().find(|name| root.join(name).is_file())
+    NAMES.into_iter().find(|name| is_there(&root.join(name)))
+}
+
+/// Whether there is something of this name, a link to nothing included.
+fn is_there(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
 }
 
 /// Reads the folder's configuration, if it has one, for an environment or for none. Warnings are found whether or not
@@ -89,6 +94,9 @@ pub(crate) fn find(
         return Ok(None);
     };
     let path = root.join(name);
+    if !path.is_file() {
+        return Err(vec![Problem::of_file(name, "is not a file")]);
+    }
     let text = std::fs::read_to_string(&path)
         .map_err(|error| vec![Problem::of_file(name, format!("cannot be read: {error}"))])?;
     inputs.insert(path);

@@ -275,7 +275,7 @@ impl<'d> Chosen<'d> {
             match scope {
                 Scope::Inherited if overridden(&key.name) => {}
                 Scope::Own if env.is_some() => {
-                    if support == Support::Read && !overridden(&key.name) {
+                    if support != Support::Moot && !overridden(&key.name) {
                         chosen.left_behind.push(key);
                     }
                 }
