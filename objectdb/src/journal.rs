@@ -60,6 +60,8 @@ pub struct Journal {
     pages: u32,
     /// Bytes of the log's entries.
     log: BTreeMap<Number, u64>,
+    /// Their sum.
+    log_bytes: u64,
     /// Chunks that the log knows better than the store has them: the first entry that does.
     behind: BTreeMap<u32, Number>,
 }
@@ -85,6 +87,7 @@ impl Journal {
         let mut journal = Self::new(policy);
         let mut file = Pages::default();
         let mut chunks = BTreeMap::new();
+        let mut header = 0; // its commit, if there is one
         // In the order of keys, chunks and the header come before the log.
         for (key, value) in entries {
             let (kind, number) = key.split_at_checked(1).ok_or(Damaged)?;
@@ -92,32 +95,46 @@ impl Journal {
                 CHUNK_KEY => {
                     let chunk = u32::try_from(parse(number)?).map_err(|_| Damaged)?;
                     let (of, content) = take_number(value)?;
+                    must(key == chunk_key(chunk))?;
                     add_chunk(&mut file, chunk, content)?;
                     chunks.insert(chunk, of);
                 }
-                HEADER_KEY => {
+                HEADER_KEY if number.is_empty() => {
                     let (last, pages) = take_number(value)?;
                     let pages = pages.try_into().map_err(|_| Damaged)?;
+                    must(last < Number::MAX)?;
+                    header = last;
                     journal.last = last;
                     journal.pages = u32::from_le_bytes(pages);
                 }
                 LOG_KEY => {
                     let delta = Delta::decode(value)?;
+                    let number = parse(number)?;
+                    must(key == log_key(number) && journal.can_be_next(number, header))?;
                     let of = |chunk| chunks.get(&chunk).copied().unwrap_or(0);
-                    journal.replay(parse(number)?, value.len(), &delta, &mut file, of);
+                    journal.replay(number, value.len(), &delta, &mut file, of);
                 }
                 _ => return Err(Damaged),
             }
         }
+        must(journal.last >= header && chunks.values().all(|of| *of <= header))?;
         // What chunks have past the end is of a longer file.
-        if !file.resize(journal.pages) {
-            return Err(Damaged);
-        }
+        must(file.resize(journal.pages))?;
         file.settle();
         Ok((journal, file))
     }
 
-    /// Adds to a batch what the store must get for a commit that changed `delta` and made the file `pages`.
+    /// Whether an entry of the log can come after those before it: none is missing.
+    fn can_be_next(&self, number: Number, header: Number) -> bool {
+        if self.log.is_empty() {
+            (1..=header + 1).contains(&number)
+        } else {
+            number == self.last + 1
+        }
+    }
+
+    /// Adds to a batch what the store must get for a commit that changed `delta` and made the file `pages`. If the store does
+    /// not take the batch, or nobody knows whether it has, this journal is of no use any more: load it anew.
     pub fn commit(&mut self, delta: &Delta, pages: &Pages, batch: &mut WriteBatch) {
         let bytes = delta.encode();
         let number = self.last + 1;
@@ -140,7 +157,7 @@ impl Journal {
     /// How long the log is, in bytes.
     #[must_use]
     pub fn log_bytes(&self) -> u64 {
-        self.log.values().sum()
+        self.log_bytes
     }
 
     /// Notes a commit, before which the file had no more than `had` pages. `of` says which commit the store has a chunk of.
@@ -165,6 +182,7 @@ impl Journal {
             self.behind.entry(chunk).or_insert(number);
         }
         self.log.insert(number, bytes as u64);
+        self.log_bytes += bytes as u64;
         self.last = number;
         self.pages = delta.pages();
         chunks.len()
@@ -179,11 +197,16 @@ impl Journal {
         file: &mut Pages,
         of: impl Fn(u32) -> Number + Copy,
     ) {
-        // It is not made shorter: there may be chunks that are newer.
-        let had = file.count().max(self.pages);
-        for page in delta.pages()..file.count() {
-            if of(page / CHUNK) < number {
-                file.write(page, 0, &[0; PAGE_BYTES]);
+        // It is not made shorter: there may be chunks that are newer. What is past the end of the commit before is zeros
+        // already, but for the first entry: chunks can have more.
+        let had = match self.log.is_empty() {
+            true => file.count().max(self.pages),
+            false => self.pages,
+        };
+        for chunk in delta.pages() / CHUNK..had.div_ceil(CHUNK) {
+            if of(chunk) < number {
+                let first = chunk * CHUNK;
+                file.clear(first.max(delta.pages())..first + CHUNK);
             }
         }
         for change in delta.changes() {
@@ -211,7 +234,8 @@ impl Journal {
         let needed = self.behind.values().min().copied();
         let needed = needed.unwrap_or(self.last + 1);
         let kept = self.log.split_off(&needed);
-        for number in std::mem::replace(&mut self.log, kept).into_keys() {
+        for (number, bytes) in std::mem::replace(&mut self.log, kept) {
+            self.log_bytes -= bytes;
             batch.write(log_key(number), None);
         }
         let header = [&self.last.to_le_bytes()[..], &self.pages.to_le_bytes()].concat();
@@ -229,6 +253,10 @@ fn log_key(number: Number) -> String {
 
 fn parse(hexadecimal: &str) -> Result<Number, Damaged> {
     Number::from_str_radix(hexadecimal, 16).map_err(|_| Damaged)
+}
+
+fn must(holds: bool) -> Result<(), Damaged> {
+    holds.then_some(()).ok_or(Damaged)
 }
 
 fn take_number(value: &[u8]) -> Result<(Number, &[u8]), Damaged> {
@@ -267,6 +295,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::MAX_PAGES;
 
     /// A store: what it has of one object.
     #[derive(Default, Clone)]
@@ -379,6 +408,51 @@ mod tests {
         let log = kept.0.keys().filter(|key| key.starts_with(LOG_KEY));
         assert!(log.count() < 600);
         assert!(kept.load(policy).unwrap().1 == file);
+    }
+
+    #[test]
+    fn a_log_with_a_hole_is_refused_and_so_is_what_cannot_be_before_it() {
+        let delta = Delta::decode(&[1]).unwrap().encode();
+        let header = |last: u64| [&last.to_le_bytes()[..], &1_u32.to_le_bytes()].concat();
+        let loads = |entries: &[(String, Vec<u8>)]| {
+            Kept(entries.iter().cloned().collect()).load(SHORT).is_ok()
+        };
+        let log = |number| (log_key(number), delta.clone());
+        let head = |last| (HEADER_KEY.to_owned(), header(last));
+        let chunk = |of: u64| (chunk_key(0), of.to_le_bytes().to_vec());
+        assert!(loads(&[]) && loads(&[log(1), log(2)]) && loads(&[head(8), log(9)]));
+        assert!(loads(&[chunk(9), head(9), log(7), log(8), log(9)]));
+        assert!(!loads(&[log(1), log(3)]) && !loads(&[log(2)]));
+        assert!(!loads(&[head(7), log(9)]) && !loads(&[head(9), log(8)]));
+        assert!(!loads(&[chunk(1)]) && !loads(&[chunk(10), head(9)]));
+        assert!(!loads(&[head(u64::MAX)]));
+        for key in ["l1", "l000000000000000A", "l+00000000000001", "c0", "hello"] {
+            assert!(!loads(&[(key.to_owned(), header(1))]), "{key}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_long_once_is_read_as_quickly_as_a_short_one() {
+        let (mut journal, mut file, mut kept) = (
+            Journal::new(Policy::default()),
+            Pages::default(),
+            Kept::default(),
+        );
+        let mut commit = |file: &mut Pages, kept: &mut Kept| {
+            let mut batch = WriteBatch::default();
+            journal.commit(&file.take_delta().unwrap(), file, &mut batch);
+            kept.apply(batch);
+        };
+        file.write(MAX_PAGES - 1, 0, b"end");
+        commit(&mut file, &mut kept);
+        file.resize(1);
+        commit(&mut file, &mut kept);
+        for n in 0..300_u32 {
+            file.write(0, 0, &(n + 1).to_le_bytes());
+            commit(&mut file, &mut kept);
+        }
+        // 300 times all pages of the file as it was would be minutes, and gigabytes.
+        assert!(kept.load(Policy::default()).unwrap().1 == file);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A database file in memory, which knows what was written since the last commit.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use crate::delta::{Change, Delta, add_changes};
 
@@ -8,7 +9,9 @@ use crate::delta::{Change, Delta, add_changes};
 pub const PAGE_BYTES: usize = 4096;
 
 /// The most pages of a file: 10 GiB, Durable Objects' limit.
-pub const MAX_PAGES: u32 = (10 << 30) / PAGE_BYTES as u32;
+pub const MAX_PAGES: u32 = 10 << (30 - 12);
+
+const _: () = assert!(MAX_PAGES as u64 * PAGE_BYTES as u64 == 10 << 30);
 
 /// One page.
 pub type Page = [u8; PAGE_BYTES];
@@ -74,6 +77,14 @@ impl Pages {
         let here = here.get_or_insert_with(|| Box::new(ZEROS));
         here[at..at + bytes.len()].copy_from_slice(bytes);
         true
+    }
+
+    /// Makes these pages zeros.
+    pub(crate) fn clear(&mut self, pages: Range<u32>) {
+        for page in pages.start..pages.end.min(self.count()) {
+            let was = self.pages[page as usize].take();
+            self.before.entry(page).or_insert(was);
+        }
     }
 
     /// What has changed since this was last called; nothing if it is the same.

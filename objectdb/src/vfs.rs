@@ -1,7 +1,7 @@
 //! SQLite's view of [`Pages`]: a file system in which each connection opens one file, which is its own.
 //!
 //! There are no names: what a connection opens is what its thread holds out to it. Journals and temporary files are in SQLite's
-//! memory; whatever else it would open it cannot. See <https://sqlite.org/vfs.html>.
+//! memory; whatever else it would open here it cannot. See <https://sqlite.org/vfs.html>.
 
 use std::cell::RefCell;
 use std::ffi::{CStr, c_char, c_int, c_void};
