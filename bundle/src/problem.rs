@@ -80,14 +80,35 @@ pub(crate) struct Place {
 impl Place {
     pub const START: Self = Self { line: 1, column: 1 };
 
-    /// The place of a byte offset. Offsets past the end or inside a character count as the nearest one before.
+    /// The place of a byte offset, as [`Lines::place`]. For many in one text, use that.
     pub fn of(source: &str, offset: usize) -> Self {
-        let before = &source.as_bytes()[..offset.min(source.len())];
-        let before = String::from_utf8_lossy(before);
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        Lines::of(source).place(offset)
+    }
+}
+
+/// A text and where its lines begin, so that the place of an offset is found without reading all before it.
+pub(crate) struct Lines<'t> {
+    text: &'t str,
+    starts: Vec<usize>,
+}
+
+impl<'t> Lines<'t> {
+    pub fn of(text: &'t str) -> Self {
+        let after = text.match_indices('\n').map(|(newline, _)| newline + 1);
         Self {
-            line: count(before.matches('\n').count()),
-            column: count(before[line_start..].encode_utf16().count()),
+            text,
+            starts: std::iter::once(0).chain(after).collect(),
+        }
+    }
+
+    /// The place of a byte offset. Offsets past the end or inside a character count as the nearest one before.
+    pub fn place(&self, offset: usize) -> Place {
+        let offset = offset.min(self.text.len());
+        let before = self.starts.partition_point(|start| *start <= offset) - 1;
+        let line = &self.text.as_bytes()[self.starts[before]..offset];
+        Place {
+            line: count(before),
+            column: count(String::from_utf8_lossy(line).encode_utf16().count()),
         }
     }
 }

@@ -8,7 +8,7 @@ use jsonc_parser::{ParseOptions, parse_to_ast};
 
 use super::Unreadable;
 use crate::node::{Key, Node, Value};
-use crate::problem::Place;
+use crate::problem::{Lines, Place};
 
 /// What wrangler's own parser takes: comments and commas at the end are all that it has beyond JSON.
 const DIALECT: ParseOptions = ParseOptions {
@@ -29,25 +29,26 @@ const DIALECT: ParseOptions = ParseOptions {
 /// # Errors
 /// It is not JSON with comments, or has a name twice in one object.
 pub(super) fn read(text: &str) -> Result<Node, Unreadable> {
+    let lines = &Lines::of(text);
     let parsed = parse_to_ast(text, &Default::default(), &DIALECT).map_err(|error| Unreadable {
-        place: Place::of(text, error.range().start),
+        place: lines.place(error.range().start),
         message: error.kind().to_string(),
     })?;
     let root = parsed.value.ok_or_else(|| Unreadable {
         place: Place::START,
         message: "is empty: an object with the settings is wanted".to_owned(),
     })?;
-    node(text, &root)
+    node(lines, &root)
 }
 
-fn node(text: &str, ast: &Ast<'_>) -> Result<Node, Unreadable> {
+fn node(lines: &Lines<'_>, ast: &Ast<'_>) -> Result<Node, Unreadable> {
     let value = match ast {
         Ast::NullKeyword(_) => Value::Null,
         Ast::BooleanLit(literal) => Value::Bool(literal.value),
         Ast::NumberLit(literal) => Value::Number(literal.value.to_owned()),
         Ast::StringLit(literal) => Value::Text(literal.value.to_string()),
         Ast::Array(array) => {
-            let items = array.elements.iter().map(|item| node(text, item));
+            let items = array.elements.iter().map(|item| node(lines, item));
             Value::List(items.collect::<Result<_, _>>()?)
         }
         Ast::Object(object) => {
@@ -58,17 +59,17 @@ fn node(text: &str, ast: &Ast<'_>) -> Result<Node, Unreadable> {
                     ObjectPropName::String(name) => (name.value.to_string(), name.range()),
                     ObjectPropName::Word(name) => (name.value.to_owned(), name.range()),
                 };
-                let place = Place::of(text, range.start);
+                let place = lines.place(range.start);
                 if !names.insert(name.clone()) {
                     let message = format!("{name} is here twice: remove one");
                     return Err(Unreadable { place, message });
                 }
-                fields.push((Key { place, name }, node(text, &property.value)?));
+                fields.push((Key { place, name }, node(lines, &property.value)?));
             }
             Value::Map(fields)
         }
     };
-    let place = Place::of(text, ast.range().start);
+    let place = lines.place(ast.range().start);
     Ok(Node { place, value })
 }
 

@@ -5,20 +5,21 @@ use toml::de::{DeTable, DeValue};
 
 use super::Unreadable;
 use crate::node::{Key, Node, Value};
-use crate::problem::Place;
+use crate::problem::{Lines, Place};
 
 /// Reads a document.
 ///
 /// # Errors
 /// It is not TOML.
 pub(super) fn read(text: &str) -> Result<Node, Unreadable> {
+    let lines = &Lines::of(text);
     let table = DeTable::parse(text).map_err(|error| Unreadable {
-        place: Place::of(text, error.span().unwrap_or_default().start),
+        place: lines.place(error.span().unwrap_or_default().start),
         message: error.message().to_owned(),
     })?;
     Ok(Node {
         place: Place::START,
-        value: Value::Map(fields(text, table.get_ref())),
+        value: Value::Map(fields(lines, table.get_ref())),
     })
 }
 
@@ -34,7 +35,7 @@ pub(super) fn is_date(text: &str) -> bool {
     })
 }
 
-fn fields(text: &str, table: &DeTable<'_>) -> Vec<(Key, Node)> {
+fn fields(lines: &Lines<'_>, table: &DeTable<'_>) -> Vec<(Key, Node)> {
     let mut fields: Vec<_> = (table.iter())
         .map(|(name, value)| (name.span().start, name, value))
         .collect();
@@ -42,26 +43,26 @@ fn fields(text: &str, table: &DeTable<'_>) -> Vec<(Key, Node)> {
     (fields.into_iter())
         .map(|(start, name, value)| {
             let key = Key {
-                place: Place::of(text, start),
+                place: lines.place(start),
                 name: name.get_ref().to_string(),
             };
-            (key, node(text, value))
+            (key, node(lines, value))
         })
         .collect()
 }
 
-fn node(text: &str, spanned: &Spanned<DeValue<'_>>) -> Node {
+fn node(lines: &Lines<'_>, spanned: &Spanned<DeValue<'_>>) -> Node {
     let value = match spanned.get_ref() {
         DeValue::String(string) => Value::Text(string.to_string()),
         DeValue::Integer(number) => Value::Number(integer(number.as_str(), number.radix())),
         DeValue::Float(number) => Value::Number(float(number.as_str())),
         DeValue::Boolean(value) => Value::Bool(*value),
         DeValue::Datetime(date) => Value::Date(date.to_string()),
-        DeValue::Array(items) => Value::List(items.iter().map(|item| node(text, item)).collect()),
-        DeValue::Table(table) => Value::Map(fields(text, table)),
+        DeValue::Array(items) => Value::List(items.iter().map(|item| node(lines, item)).collect()),
+        DeValue::Table(table) => Value::Map(fields(lines, table)),
     };
     Node {
-        place: Place::of(text, spanned.span().start),
+        place: lines.place(spanned.span().start),
         value,
     }
 }
