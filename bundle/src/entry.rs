@@ -145,7 +145,7 @@ fn project(
     inputs: &mut BTreeSet<PathBuf>,
     warnings: &mut Vec<Problem>,
 ) -> Result<Option<Project>, Vec<Problem>> {
-    let env = options.env.as_deref().filter(|env| !env.is_empty());
+    let env = options.env.as_deref();
     if let Some(file) = manifest.and_then(|manifest| manifest.file.as_ref()) {
         if env.is_some() {
             let message = format!("--env is for wrangler configurations, and {file} counts here");

@@ -6,9 +6,10 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use portside_bundle::cluster::{self, ManifestsError};
-use portside_bundle::{Options, file};
+use portside_bundle::file;
 
 use crate::problems;
+use crate::source::SourceArgs;
 
 /// Arguments of `portside bundle`.
 #[derive(clap::Args)]
@@ -28,12 +29,8 @@ pub struct Args {
     /// its code there. Without --output they are printed
     #[arg(long)]
     manifests: bool,
-    /// The main module, relative to the folder
-    #[arg(long, value_name = "MODULE")]
-    main: Option<String>,
-    /// The environment of a wrangler configuration
-    #[arg(short, long, value_name = "NAME")]
-    env: Option<String>,
+    #[command(flatten)]
+    source: SourceArgs,
 }
 
 impl Args {
@@ -43,12 +40,10 @@ impl Args {
             dir,
             output,
             manifests,
-            main,
-            env,
+            source,
         } = self;
         let runtime = tokio::runtime::Runtime::new()?;
-        let Some(bundled) = runtime.block_on(problems::bundled(&dir, &Options { main, env }))
-        else {
+        let Some(bundled) = runtime.block_on(problems::bundled(&dir, &source.into())) else {
             return Ok(ExitCode::FAILURE);
         };
         let bytes = if manifests {

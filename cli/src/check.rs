@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use portside_bundle::{Checked, Options};
+use portside_bundle::Checked;
 
 use crate::problems;
+use crate::source::SourceArgs;
 
 /// Arguments of `portside check`.
 #[derive(clap::Args)]
@@ -13,21 +14,17 @@ pub struct Args {
     /// The application's folder
     #[arg(default_value = ".")]
     dir: PathBuf,
-    /// The main module, relative to the folder
-    #[arg(long, value_name = "MODULE")]
-    main: Option<String>,
-    /// The environment of a wrangler configuration
-    #[arg(short, long, value_name = "NAME")]
-    env: Option<String>,
+    #[command(flatten)]
+    source: SourceArgs,
 }
 
 impl Args {
     /// Reports every problem and every warning; fails if there is a problem.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let Self { dir, main, env } = self;
+        let Self { dir, source } = self;
         let runtime = tokio::runtime::Runtime::new()?;
         let Checked { problems, warnings } =
-            runtime.block_on(portside_bundle::check(&dir, &Options { main, env }));
+            runtime.block_on(portside_bundle::check(&dir, &source.into()));
         problems::warn(&warnings);
         if !problems.is_empty() {
             problems::print(&problems);

@@ -22,6 +22,7 @@ use crate::class::class;
 use crate::console::Console;
 use crate::network::NetworkArgs;
 use crate::problems;
+use crate::source::SourceArgs;
 use crate::variables::{Provided, Variable};
 use crate::watch::Watch;
 
@@ -65,12 +66,8 @@ pub struct Args {
     /// How many workers may be awake at a time, instead of the manifest's spec.limits.awakeWorkers
     #[arg(long, value_name = "NUMBER")]
     awake_workers: Option<NonZeroUsize>,
-    /// The main module, relative to the folder
-    #[arg(long, value_name = "MODULE")]
-    main: Option<String>,
-    /// The environment of a wrangler configuration
-    #[arg(short, long, value_name = "NAME")]
-    env: Option<String>,
+    #[command(flatten)]
+    source: SourceArgs,
     /// Do not reload when files change
     #[arg(long)]
     no_watch: bool,
@@ -113,8 +110,7 @@ impl Args {
             trusted_proxy,
             network,
             awake_workers,
-            main,
-            env,
+            source,
             no_watch,
         } = self;
         let dir = dir
@@ -126,7 +122,7 @@ impl Args {
             .map_err(|why| anyhow!("--var: {why}"))?;
         let source = Source {
             provided: Provided::read(env_file.as_deref(), variables)?,
-            options: Options { main, env },
+            options: source.into(),
             awake_workers,
             dir,
         };

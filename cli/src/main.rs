@@ -10,6 +10,7 @@ mod problems;
 mod push;
 mod registry;
 mod sidecar;
+mod source;
 mod unstoppable;
 mod variables;
 mod watch;

@@ -6,10 +6,11 @@ use std::process::ExitCode;
 
 use anyhow::{Context, anyhow, ensure};
 use oci_client::Reference;
-use portside_bundle::{Options, file};
+use portside_bundle::file;
 
 use crate::problems;
 use crate::registry::{Artifact, Kind, Login};
+use crate::source::SourceArgs;
 
 /// Arguments of `portside push`.
 #[derive(clap::Args)]
@@ -21,12 +22,8 @@ pub struct Args {
     /// A file with credentials, as docker login writes it [default: config.json in $DOCKER_CONFIG or ~/.docker]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The main module, relative to the folder
-    #[arg(long, value_name = "MODULE")]
-    main: Option<String>,
-    /// The environment of a wrangler configuration
-    #[arg(short, long, value_name = "NAME")]
-    env: Option<String>,
+    #[command(flatten)]
+    source: SourceArgs,
 }
 
 impl Args {
@@ -36,14 +33,12 @@ impl Args {
             dir,
             reference,
             config,
-            main,
-            env,
+            source,
         } = self;
         let reference = parsed(&reference)?;
         let login = login(config.as_deref(), &reference)?;
         let runtime = tokio::runtime::Runtime::new()?;
-        let Some(bundled) = runtime.block_on(problems::bundled(&dir, &Options { main, env }))
-        else {
+        let Some(bundled) = runtime.block_on(problems::bundled(&dir, &source.into())) else {
             return Ok(ExitCode::FAILURE);
         };
         let bytes = file::encode(&bundled.bundle)?;
@@ -123,6 +118,8 @@ fn docker_config() -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use portside_bundle::load_made;
+
+    use portside_bundle::Options;
 
     use super::*;
     use crate::registry::testkit::{Fault, Registry, basic};

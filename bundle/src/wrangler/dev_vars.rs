@@ -3,9 +3,9 @@
 //! Values are taken as they are written. Of a `$` nothing is made: wrangler leaves it alone here, and secrets have it.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::is_there;
+use super::{is_there, text_of};
 use crate::problem::{Place, Problem};
 
 const FILE: &str = ".dev.vars";
@@ -17,21 +17,12 @@ const QUOTES: [char; 3] = ['"', '\'', '`'];
 /// # Errors
 /// The file cannot be read, or has lines that are not `KEY=VALUE`. No message has a value in it.
 pub fn read(dir: &Path, env: Option<&str>) -> Result<BTreeMap<String, String>, Vec<Problem>> {
-    let env = env.filter(|env| !env.is_empty());
     let special = env.map(|env| format!("{FILE}.{env}"));
-    let names = special.as_deref().into_iter().chain([FILE]);
-    let mut files = names.map(|name| (name, dir.join(name)));
-    let found: Option<(&str, PathBuf)> = files.find(|(_, path)| is_there(path));
-    let Some((name, path)) = found else {
+    let mut names = special.as_deref().into_iter().chain([FILE]);
+    let Some(name) = names.find(|name| is_there(dir, name)) else {
         return Ok(BTreeMap::new());
     };
-    if !path.is_file() {
-        return Err(vec![Problem::of_file(name, "is not a file")]);
-    }
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        let message = format!("cannot be read: {error}");
-        vec![Problem::of_file(name, message)]
-    })?;
+    let text = text_of(dir, name)?;
     parse(&text).map_err(|lines| {
         let problem = |line| {
             let place = Place { line, column: 1 };
@@ -190,6 +181,7 @@ mod tests {
     #[test]
     fn lines_that_are_none_are_named_by_number_alone() {
         assert_eq!(parse("A=\"b\nc\"\nsecret\n=x\nB=1").unwrap_err(), [3, 4]);
+        assert_eq!(parse("\rA").unwrap_err(), [2]);
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join(".dev.vars"), "A=1\ns3cret").unwrap();
         let problems = read(dir.path(), Some("other")).unwrap_err();

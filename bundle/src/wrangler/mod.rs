@@ -70,12 +70,22 @@ struct Unreadable {
 
 /// The name of the folder's configuration, if it has one.
 pub(crate) fn file(root: &Path) -> Option<&'static str> {
-    NAMES.into_iter().find(|name| is_there(&root.join(name)))
+    NAMES.into_iter().find(|name| is_there(root, name))
 }
 
-/// Whether there is something of this name, a link to nothing included.
-fn is_there(path: &Path) -> bool {
-    path.symlink_metadata().is_ok()
+/// Whether the folder has something of this name, a link to nothing included.
+fn is_there(root: &Path, name: &str) -> bool {
+    root.join(name).symlink_metadata().is_ok()
+}
+
+/// The text of a file that is there.
+fn text_of(root: &Path, name: &str) -> Result<String, Vec<Problem>> {
+    let path = root.join(name);
+    let problem = |message: String| vec![Problem::of_file(name, message)];
+    if !path.is_file() {
+        return Err(problem("is not a file".to_owned()));
+    }
+    std::fs::read_to_string(path).map_err(|error| problem(format!("cannot be read: {error}")))
 }
 
 /// Reads the folder's configuration, if it has one, for an environment or for none. Warnings are found whether or not
@@ -93,13 +103,8 @@ pub(crate) fn find(
     let Some(name) = file(root) else {
         return Ok(None);
     };
-    let path = root.join(name);
-    if !path.is_file() {
-        return Err(vec![Problem::of_file(name, "is not a file")]);
-    }
-    let text = std::fs::read_to_string(&path)
-        .map_err(|error| vec![Problem::of_file(name, format!("cannot be read: {error}"))])?;
-    inputs.insert(path);
+    let text = text_of(root, name)?;
+    inputs.insert(root.join(name));
     let folder = root
         .file_name()
         .map_or("app".into(), |name| name.to_string_lossy());
