@@ -62,8 +62,7 @@ fn add_mappings(smaps: &str, all: &mut Resident) {
     let mut mapping = None;
     for line in smaps.lines() {
         if let Some(resident) = line.strip_prefix("Rss:") {
-            let kib = resident.trim().strip_suffix(" kB");
-            let bytes = kib.and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) << 10;
+            let bytes = parse_size(resident).unwrap_or(0);
             match mapping.take() {
                 Some((_, _, "[heap]")) => all.malloc += bytes,
                 Some((_, _, name)) if name.starts_with('/') => all.files += bytes,
@@ -122,7 +121,12 @@ fn parse_resident(status: &str) -> Option<u64> {
     let line = status
         .lines()
         .find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    parse_size(line)
+}
+
+/// The bytes of a size as `/proc` has it.
+fn parse_size(text: &str) -> Option<u64> {
+    let kib: u64 = text.trim().strip_suffix(" kB")?.parse().ok()?;
     Some(kib * 1024)
 }
 

@@ -12,6 +12,7 @@
 //! never much longer than a part of the file. All of it is one batch: after any number of commits there is a database.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use portside_core::write::WriteBatch;
 
@@ -171,13 +172,7 @@ impl Journal {
         of: impl Fn(u32) -> Number,
     ) -> usize {
         let changed = delta.changes().iter().map(|change| change.page / CHUNK);
-        // A file that becomes shorter leaves zeros, should it become longer again.
-        let cut_off = if delta.pages() < had {
-            delta.pages() / CHUNK..had.div_ceil(CHUNK)
-        } else {
-            0..0
-        };
-        let chunks: BTreeSet<u32> = changed.chain(cut_off).collect();
+        let chunks: BTreeSet<u32> = changed.chain(cut_off(delta, had)).collect();
         for &chunk in chunks.iter().filter(|&&chunk| of(chunk) < number) {
             self.behind.entry(chunk).or_insert(number);
         }
@@ -203,7 +198,7 @@ impl Journal {
             true => file.count().max(self.pages),
             false => self.pages,
         };
-        for chunk in delta.pages() / CHUNK..had.div_ceil(CHUNK) {
+        for chunk in cut_off(delta, had) {
             if of(chunk) < number {
                 let first = chunk * CHUNK;
                 file.clear(first.max(delta.pages())..first + CHUNK);
@@ -240,6 +235,15 @@ impl Journal {
         }
         let header = [&self.last.to_le_bytes()[..], &self.pages.to_le_bytes()].concat();
         batch.write(HEADER_KEY.to_owned(), Some(header.into()));
+    }
+}
+
+/// Chunks of which a file that had so many pages loses some. Zeros are left there, should it become longer again.
+fn cut_off(delta: &Delta, had: u32) -> Range<u32> {
+    if delta.pages() < had {
+        delta.pages() / CHUNK..had.div_ceil(CHUNK)
+    } else {
+        0..0
     }
 }
 

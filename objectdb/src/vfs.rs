@@ -88,10 +88,10 @@ static METHODS: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods {
     xRead: Some(x_read),
     xWrite: Some(x_write),
     xTruncate: Some(x_truncate),
-    xSync: Some(x_sync),
+    xSync: Some(x_sync_or_lock),
     xFileSize: Some(x_file_size),
-    xLock: Some(x_lock),
-    xUnlock: Some(x_lock),
+    xLock: Some(x_sync_or_lock),
+    xUnlock: Some(x_sync_or_lock),
     xCheckReservedLock: Some(x_check_reserved_lock),
     xFileControl: Some(x_file_control),
     xSectorSize: Some(x_sector_size),
@@ -228,14 +228,9 @@ unsafe extern "C" fn x_file_size(file: *mut ffi::sqlite3_file, bytes: *mut i64) 
     ffi::SQLITE_OK
 }
 
+/// There is nothing to flush, and nobody else has the file.
 #[expect(unsafe_code, reason = "SQLite's interface is C")]
-unsafe extern "C" fn x_sync(_: *mut ffi::sqlite3_file, _: c_int) -> c_int {
-    ffi::SQLITE_OK
-}
-
-/// Nobody else has the file.
-#[expect(unsafe_code, reason = "SQLite's interface is C")]
-unsafe extern "C" fn x_lock(_: *mut ffi::sqlite3_file, _: c_int) -> c_int {
+unsafe extern "C" fn x_sync_or_lock(_: *mut ffi::sqlite3_file, _: c_int) -> c_int {
     ffi::SQLITE_OK
 }
 

@@ -68,6 +68,12 @@ impl Demand {
 mod tests {
     use super::*;
 
+    fn after_misses(count: usize) -> Demand {
+        let mut demand = Demand::default();
+        (0..count).for_each(|_| demand.missed());
+        demand
+    }
+
     #[test]
     fn one_start_is_not_prepared_for_but_a_second_is() {
         let mut demand = Demand::default();
@@ -89,19 +95,13 @@ mod tests {
 
     #[test]
     fn more_wait_the_more_starts_find_none() {
-        let mut demand = Demand::default();
-        for _ in 0..100 {
-            demand.missed();
-        }
+        let demand = after_misses(100);
         assert_eq!(demand.wanted(), MOST);
     }
 
     #[test]
     fn what_is_not_used_in_a_period_is_given_up() {
-        let mut demand = Demand::default();
-        for _ in 0..5 {
-            demand.missed();
-        }
+        let mut demand = after_misses(5);
         assert_eq!(demand.wanted(), 4);
         assert_eq!(demand.end_period(4), 0, "they have only been made");
         demand.taken(3);
@@ -114,10 +114,7 @@ mod tests {
 
     #[test]
     fn a_period_may_end_before_they_are_made() {
-        let mut demand = Demand::default();
-        for _ in 0..3 {
-            demand.missed();
-        }
+        let mut demand = after_misses(3);
         assert_eq!(demand.end_period(1), 0);
         assert_eq!(demand.wanted(), 2);
         demand.taken(0);
@@ -127,10 +124,7 @@ mod tests {
 
     #[test]
     fn it_is_over_even_if_those_that_are_wanted_are_never_made() {
-        let mut demand = Demand::default();
-        for _ in 0..3 {
-            demand.missed();
-        }
+        let mut demand = after_misses(3);
         assert_eq!(demand.wanted(), 2);
         demand.end_period(0);
         demand.end_period(0);

@@ -184,6 +184,7 @@ pub async fn watch(app: Weak<App>) {
             gave_up_ready = false;
             continue;
         }
+        // Once: a thread that is stuck does not give its own up.
         let gives_up_ready = !gave_up_ready && app.isolates().give_up_ready();
         gave_up_ready = true;
         if gives_up_ready {
