@@ -1,33 +1,75 @@
 //! A database: SQLite's connection, and the file that it writes.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use rusqlite::{Connection, Error, OpenFlags, ffi};
+use rusqlite::ffi;
 
-use crate::delta::Delta;
+use crate::error::Error;
+use crate::limits::{self, Limits};
 use crate::pages::{PAGE_BYTES, Pages};
-use crate::vfs;
+use crate::sqlite::{Connection, Statement};
+use crate::statements::{Cache, Program};
+use crate::value::{Row, Value};
 
 /// How SQLite uses the file. What is not committed stays in SQLite's cache, and what undoes it in memory: of a transaction that
 /// is undone the file has never had anything. Nobody else uses the file.
-const SETTINGS: &str = "\
-    PRAGMA page_size = 4096;
-    PRAGMA journal_mode = MEMORY;
-    PRAGMA locking_mode = EXCLUSIVE;
-    PRAGMA synchronous = OFF;
-    PRAGMA cache_spill = OFF;
-    PRAGMA cache_size = -64;
-    PRAGMA temp_store = MEMORY;
-    PRAGMA foreign_keys = ON;";
-
-/// Slots of the connection for small allocations, and the bytes of each. SQLite's default would be 48 kB of each object.
-const LOOKASIDE: (i32, i32) = (16, 256);
+const SETTINGS: [&str; 8] = [
+    "PRAGMA page_size = 4096",
+    "PRAGMA journal_mode = MEMORY",
+    "PRAGMA locking_mode = EXCLUSIVE",
+    "PRAGMA synchronous = OFF",
+    "PRAGMA cache_spill = OFF",
+    "PRAGMA cache_size = -64",
+    "PRAGMA temp_store = MEMORY",
+    "PRAGMA foreign_keys = ON",
+];
 
 /// An object's database. It stays on the thread that opened it.
-pub struct Database {
-    connection: Connection,
-    pages: Rc<RefCell<Pages>>,
+///
+/// What is written is part of a transaction, which begins with the first write and ends with [`Self::commit`]. After an error
+/// that [is a reset](Error::is_reset) every call gives that error: the object has to be reset.
+pub struct Database(pub(crate) Rc<Inner>);
+
+/// What cursors share with it, as long as it is there.
+pub(crate) struct Inner {
+    // Statements are dropped before their connection.
+    pub running: RefCell<BTreeMap<u64, Program>>,
+    pub next_cursor: Cell<u64>,
+    pub cache: Cache,
+    own: RefCell<HashMap<&'static str, Statement>>,
+    pub connection: RefCell<Rc<Connection>>,
+    pub pages: Rc<RefCell<Pages>>,
+    pub limits: Limits,
+    interrupted: Arc<AtomicBool>,
+    /// Whether a transaction is open, as far as nobody but us ends it.
+    pub in_transaction: Cell<bool>,
+    /// How many savepoints are open.
+    pub savepoints: Cell<u32>,
+    /// Whether the table of keys is there: nothing if that is not known.
+    pub has_keys: Cell<Option<bool>>,
+    /// Why the object has to be reset.
+    pub lost: RefCell<Option<String>>,
+}
+
+/// Ends statements of a database, from any thread.
+#[derive(Debug, Clone)]
+pub struct Interrupt(Arc<AtomicBool>);
+
+impl Interrupt {
+    /// Has the statement that is being executed end with an error, soon, and those that come. One that writes takes the whole
+    /// transaction with it: the object has to be reset.
+    pub fn interrupt(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Lets statements be executed again.
+    pub fn clear(&self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
 }
 
 impl Database {
@@ -35,87 +77,180 @@ impl Database {
     ///
     /// # Errors
     /// It is not a database of SQLite's.
-    pub fn open(pages: Pages) -> Result<Self, Error> {
+    pub fn open(pages: Pages, limits: Limits) -> Result<Self, Error> {
         let pages = Rc::new(RefCell::new(pages));
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-            | OpenFlags::SQLITE_OPEN_CREATE
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = vfs::open(&pages, |name| {
-            Connection::open_with_flags_and_vfs("object", flags, name)
-        })?;
-        limit_lookaside(&connection)?;
-        connection.execute_batch(SETTINGS)?;
-        // Has it read the file.
-        connection.query_row("PRAGMA schema_version", [], |_| Ok(()))?;
-        Ok(Self { connection, pages })
+        let interrupted = Arc::new(AtomicBool::new(false));
+        let connection = connect(&pages, &limits, &interrupted)?;
+        Ok(Self(Rc::new(Inner {
+            running: RefCell::default(),
+            next_cursor: Cell::new(0),
+            cache: Cache::default(),
+            own: RefCell::default(),
+            connection: RefCell::new(connection),
+            pages,
+            limits,
+            interrupted,
+            in_transaction: Cell::new(false),
+            savepoints: Cell::new(0),
+            has_keys: Cell::new(None),
+            lost: RefCell::default(),
+        })))
     }
 
-    /// SQLite's connection. What it commits by itself is part of the next [`Self::commit`].
+    /// Ends statements that go on for too long.
     #[must_use]
-    pub fn connection(&self) -> &Connection {
-        &self.connection
+    pub fn interrupt_handle(&self) -> Interrupt {
+        Interrupt(self.0.interrupted.clone())
     }
 
-    /// Begins a transaction, if there is none.
+    /// How large the database is, in bytes, with what is not committed and without what is free in the file. A new one counts as
+    /// one page.
     ///
     /// # Errors
     /// SQLite's.
-    pub fn begin(&self) -> Result<(), Error> {
-        if self.connection.is_autocommit() {
-            self.connection.execute_batch("BEGIN")?;
-        }
-        Ok(())
-    }
-
-    /// Ends the transaction, if there is one; returns what has changed since this was last called.
-    ///
-    /// # Errors
-    /// SQLite's: a constraint does not hold at the end. The transaction goes on.
-    pub fn commit(&self) -> Result<Option<Delta>, Error> {
-        if !self.connection.is_autocommit() {
-            self.connection.execute_batch("COMMIT")?;
-        }
-        Ok(self.pages.borrow_mut().take_delta())
-    }
-
-    /// Undoes the transaction, if there is one.
-    ///
-    /// # Errors
-    /// SQLite's.
-    pub fn roll_back(&self) -> Result<(), Error> {
-        if !self.connection.is_autocommit() {
-            self.connection.execute_batch("ROLLBACK")?;
-        }
-        Ok(())
+    pub fn database_size(&self) -> Result<u64, Error> {
+        let pages = self.0.number("PRAGMA page_count")?;
+        let free = self.0.number("PRAGMA freelist_count")?;
+        let used = u64::try_from(pages - free).unwrap_or(0).max(1);
+        Ok(used * PAGE_BYTES as u64)
     }
 
     /// The file's length, in bytes, without what is not committed.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        u64::from(self.pages.borrow().count()) * PAGE_BYTES as u64
+        u64::from(self.0.pages.borrow().count()) * PAGE_BYTES as u64
     }
 
     /// A copy of the file, without what is not committed. What is done with it begins from here.
     #[must_use]
     pub fn copy(&self) -> Pages {
-        let mut copy = self.pages.borrow().clone();
+        let mut copy = self.0.pages.borrow().clone();
         copy.settle();
         copy
     }
+
+    /// Has SQLite look at the whole database for damage; that takes as long as reading all of it.
+    ///
+    /// # Errors
+    /// What it has found.
+    pub fn check(&self) -> Result<(), Error> {
+        let found = self.0.row("PRAGMA integrity_check(1)", &[])?;
+        match found.as_deref() {
+            Some([Value::Text(found)]) if found == "ok" => Ok(()),
+            found => Err(Error::Refused(format!(
+                "the database is damaged: {found:?}"
+            ))),
+        }
+    }
+
+    /// Deletes everything, SQL and keys, and what the transaction has done: the database is as a new one. Cursors that are open
+    /// are at their end, with an error.
+    ///
+    /// # Errors
+    /// A savepoint is open, and nothing has changed; or [`Error::Reset`].
+    pub fn delete_all(&self) -> Result<(), Error> {
+        let inner = &self.0;
+        inner.must_be_there()?;
+        if inner.savepoints.get() > 0 {
+            return Err(Error::refused(
+                "Cannot call deleteAll() within a transaction",
+            ));
+        }
+        inner.running.borrow_mut().clear();
+        inner.cache.clear();
+        self.roll_back()?;
+        inner.own.borrow_mut().clear();
+        inner.has_keys.set(Some(false));
+        inner.pages.borrow_mut().resize(0);
+        let connection = connect(&inner.pages, &inner.limits, &inner.interrupted);
+        let connection = connection.map_err(|error| inner.lose(&error.to_string()))?;
+        drop(inner.connection.replace(connection));
+        Ok(())
+    }
 }
 
-#[expect(unsafe_code, reason = "rusqlite has no function for this setting")]
-fn limit_lookaside(connection: &Connection) -> Result<(), Error> {
-    let (slots, bytes) = LOOKASIDE;
-    let memory = std::ptr::null_mut::<std::ffi::c_void>(); // SQLite allocates it
-    // SAFETY: the handle is the open connection's, and these are the arguments of this option.
-    let result = unsafe {
-        let option = ffi::SQLITE_DBCONFIG_LOOKASIDE;
-        ffi::sqlite3_db_config(connection.handle(), option, memory, bytes, slots)
-    };
-    if result == ffi::SQLITE_OK {
-        Ok(())
-    } else {
-        Err(Error::SqliteFailure(ffi::Error::new(result), None))
+fn connect(
+    pages: &Rc<RefCell<Pages>>,
+    limits: &Limits,
+    interrupted: &Arc<AtomicBool>,
+) -> Result<Rc<Connection>, Error> {
+    let connection = Connection::open(pages, interrupted.clone())?;
+    for setting in SETTINGS {
+        connection.execute(setting)?;
+    }
+    connection.execute("PRAGMA schema_version")?; // has it read the file
+    connection.switch_on(ffi::SQLITE_DBCONFIG_DEFENSIVE)?;
+    limits::set(&connection, limits)?;
+    Ok(connection)
+}
+
+impl Inner {
+    /// Executes a statement of our own; returns its first row.
+    pub fn row(&self, sql: &'static str, values: &[Value]) -> Result<Option<Row>, Error> {
+        self.with_own(sql, |statement| {
+            statement.bind(values)?;
+            let row = statement.step()?.then(|| statement.row());
+            while row.is_some() && statement.step()? {}
+            Ok(row)
+        })
+    }
+
+    fn number(&self, sql: &'static str) -> Result<i64, Error> {
+        match self.row(sql, &[])?.as_deref() {
+            Some([Value::Integer(number)]) => Ok(*number),
+            _ => Ok(0),
+        }
+    }
+
+    /// Uses a statement of our own, which is kept for the next time, and ends it.
+    pub fn with_own<T>(
+        &self,
+        sql: &'static str,
+        call: impl FnOnce(&Statement) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.must_be_there()?;
+        let known = self.own.borrow_mut().remove(sql);
+        let statement = match known {
+            Some(statement) => statement,
+            None => {
+                let prepared = self.connection.borrow().prepare(sql, true)?;
+                let statement = prepared.statement;
+                statement.ok_or_else(|| Error::refused("there is no statement"))?
+            }
+        };
+        let result = call(&statement);
+        statement.reset();
+        self.own.borrow_mut().insert(sql, statement);
+        result.map_err(|error| self.after(error))
+    }
+
+    /// An error, once it is known whether it has ended the transaction.
+    pub fn after(&self, error: Error) -> Error {
+        if self.in_transaction.get() && self.connection.borrow().is_autocommit() {
+            return self.lose(&error.to_string());
+        }
+        error
+    }
+
+    /// Notes that the object has to be reset.
+    pub fn lose(&self, reason: &str) -> Error {
+        let message = format!(
+            "Durable Object was reset and rolled back to its last known good state because its transaction was ended by an \
+             error: {reason}"
+        );
+        self.lose_with(message)
+    }
+
+    pub fn lose_with(&self, message: String) -> Error {
+        let mut lost = self.lost.borrow_mut();
+        Error::Reset(lost.get_or_insert(message).clone())
+    }
+
+    /// That the object has not to be reset.
+    pub fn must_be_there(&self) -> Result<(), Error> {
+        match &*self.lost.borrow() {
+            Some(message) => Err(Error::Reset(message.clone())),
+            None => Ok(()),
+        }
     }
 }

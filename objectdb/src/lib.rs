@@ -8,14 +8,28 @@
 //!
 //! No JavaScript and no store is in here.
 
+mod authorizer;
+mod cursor;
 mod database;
 mod delta;
+mod error;
 mod journal;
+mod keys;
+mod limits;
 mod pages;
+mod schema;
+mod sqlite;
+mod statements;
+mod transaction;
+mod value;
 mod vfs;
 
-pub use database::Database;
+pub use cursor::Cursor;
+pub use database::{Database, Interrupt};
 pub use delta::{Damaged, Delta};
+pub use error::Error;
 pub use journal::{Journal, Policy};
+pub use keys::{Entry, Listing};
+pub use limits::Limits;
 pub use pages::{MAX_PAGES, PAGE_BYTES, Pages};
-pub use rusqlite;
+pub use value::{Row, Value};

@@ -87,6 +87,11 @@ impl Pages {
         }
     }
 
+    /// Whether something was written since `take_delta` was last called.
+    pub(crate) fn is_changed(&self) -> bool {
+        !self.before.is_empty() || self.count() != self.count_before
+    }
+
     /// What has changed since this was last called; nothing if it is the same.
     pub(crate) fn take_delta(&mut self) -> Option<Delta> {
         let before = std::mem::take(&mut self.before);

@@ -8,11 +8,12 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 use std::rc::Rc;
 use std::sync::LazyLock;
 
-use rusqlite::{Error, ffi};
+use rusqlite::ffi;
 
 use crate::pages::{PAGE_BYTES, Pages};
 
-type File = Rc<RefCell<Pages>>;
+/// A file that connections can open.
+pub type File = Rc<RefCell<Pages>>;
 
 thread_local! {
     /// What is opened next.
@@ -24,13 +25,10 @@ const NAME: &CStr = c"portside-object";
 /// Whether SQLite has this file system.
 static REGISTERED: LazyLock<c_int> = LazyLock::new(register);
 
-/// Calls `connect` with the name of a file system in which the first file that is opened is this one.
-pub fn open<T>(
-    file: &File,
-    connect: impl FnOnce(&'static CStr) -> Result<T, Error>,
-) -> Result<T, Error> {
+/// Calls `connect` with the name of a file system in which the first file that is opened is this one. Returns SQLite's result.
+pub fn open(file: &File, connect: impl FnOnce(&'static CStr) -> c_int) -> c_int {
     if *REGISTERED != ffi::SQLITE_OK {
-        return Err(Error::SqliteFailure(ffi::Error::new(*REGISTERED), None));
+        return *REGISTERED;
     }
     NEXT.set(Some(file.clone()));
     let connected = connect(NAME);
