@@ -20,6 +20,50 @@ pub struct Change {
     pub bytes: Vec<u8>,
 }
 
+impl Change {
+    /// The most bytes beside its own that it has in a delta.
+    const OVERHEAD: usize = 5 + 2 + 2;
+}
+
+/// Some of a delta's changes.
+#[derive(Debug, Clone, Copy)]
+pub struct Part<'a> {
+    pub pages: u32,
+    pub changes: &'a [Change],
+}
+
+impl<'a> From<&'a Delta> for Part<'a> {
+    fn from(delta: &'a Delta) -> Self {
+        Self {
+            pages: delta.pages,
+            changes: &delta.changes,
+        }
+    }
+}
+
+impl Part<'_> {
+    /// As bytes: the number of pages; then, for each change, how many pages it is after the one before, how many bytes after
+    /// that one's end if that was in the same page, its length, and its bytes. Numbers are LEB128.
+    pub fn encode(self) -> Vec<u8> {
+        let mut bytes = vec![];
+        put(self.pages, &mut bytes);
+        let mut last = Last::default();
+        for change in self.changes {
+            let length = u32::try_from(change.bytes.len()).unwrap_or(u32::MAX); // a page is shorter
+            let from = last.end_in(change.page);
+            put(change.page - last.page, &mut bytes);
+            put(u32::from(change.offset) - from, &mut bytes);
+            put(length, &mut bytes);
+            bytes.extend_from_slice(&change.bytes);
+            last = Last {
+                page: change.page,
+                end: u32::from(change.offset) + length,
+            };
+        }
+        bytes
+    }
+}
+
 /// These bytes are no delta.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a change of an object's database is damaged: its copy in the store cannot be read")]
@@ -73,26 +117,29 @@ impl Delta {
         &self.changes
     }
 
-    /// As bytes: the number of pages; then, for each change, how many pages it is after the one before, how many bytes after
-    /// that one's end if that was in the same page, its length, and its bytes. Numbers are LEB128.
+    /// All of it as bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = vec![];
-        put(self.pages, &mut bytes);
-        let mut last = Last::default();
-        for change in &self.changes {
-            let length = u32::try_from(change.bytes.len()).unwrap_or(u32::MAX); // a page is shorter
-            let from = last.end_in(change.page);
-            put(change.page - last.page, &mut bytes);
-            put(u32::from(change.offset) - from, &mut bytes);
-            put(length, &mut bytes);
-            bytes.extend_from_slice(&change.bytes);
-            last = Last {
-                page: change.page,
-                end: u32::from(change.offset) + length,
+        Part::from(self).encode()
+    }
+
+    /// Deltas that make the same change one after the other, each with about so many bytes at most, and with one change at
+    /// least. There is always one.
+    pub(crate) fn parts(&self, bytes: usize) -> impl Iterator<Item = Part<'_>> {
+        let pages = self.pages;
+        let mut rest = Some(&self.changes[..]);
+        std::iter::from_fn(move || {
+            let changes = rest.take()?;
+            let mut length = 0;
+            let fits = |change: &&Change| {
+                length += change.bytes.len() + Change::OVERHEAD;
+                length <= bytes
             };
-        }
-        bytes
+            let count = changes.iter().take_while(fits).count().max(1);
+            let (changes, after) = changes.split_at(count.min(changes.len()));
+            rest = (!after.is_empty()).then_some(after);
+            Some(Part { pages, changes })
+        })
     }
 
     /// From its bytes.

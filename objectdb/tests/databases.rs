@@ -226,7 +226,8 @@ fn databases_that_grow_and_shrink_are_there_after_each_commit() {
     let policy = Policy {
         log_bytes: 3_000,
         part_of_file: 50,
-        chunks: 2,
+        shorten_bytes: 100_000,
+        entry_bytes: 10_000,
     };
     let mut numbers = Numbers(0xfedc_ba98_7654_3210);
     for _ in 0..6 {
