@@ -24,7 +24,7 @@ const SETTINGS: [&str; 8] = [
     "PRAGMA synchronous = OFF",
     "PRAGMA cache_spill = OFF",
     "PRAGMA cache_size = -64",
-    "PRAGMA temp_store = MEMORY",
+    "PRAGMA temp_store = FILE",
     "PRAGMA foreign_keys = ON",
 ];
 
@@ -174,7 +174,7 @@ fn connect(
     limits: &Limits,
     interrupted: &Arc<AtomicBool>,
 ) -> Result<Rc<Connection>, Error> {
-    let connection = Connection::open(pages, interrupted.clone())?;
+    let connection = Connection::open(pages, interrupted.clone(), limits.temporary_bytes)?;
     for setting in SETTINGS {
         connection.execute(setting)?;
     }

@@ -21,6 +21,7 @@ mod pages;
 mod schema;
 mod sqlite;
 mod statements;
+mod temporary;
 mod transaction;
 mod value;
 mod vfs;

@@ -11,6 +11,9 @@ use crate::sqlite::Connection;
 pub struct Limits {
     /// The file, in bytes; less than a page of it counts as none. At most 10 GiB.
     pub bytes: u64,
+    /// What statements sort or remember until their end, in bytes. One that needs more ends with an error, mostly one that resets
+    /// the object.
+    pub temporary_bytes: usize,
     /// Prepared statements that are kept to be executed again.
     pub cached_statements: usize,
     /// What they take, in bytes of SQLite's memory.
@@ -18,10 +21,11 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 10 GiB; 100 statements, and 512 KiB for them.
+    /// 10 GiB; 64 MiB; 100 statements, and 512 KiB for them.
     fn default() -> Self {
         Self {
             bytes: u64::from(MAX_PAGES) * PAGE_BYTES as u64,
+            temporary_bytes: 64 << 20,
             cached_statements: 100,
             cached_bytes: 512 << 10,
         }

@@ -13,6 +13,7 @@ use rusqlite::ffi;
 
 use crate::authorizer::{self, Asked};
 use crate::error::{Error, message};
+use crate::temporary::Budget;
 use crate::value::Value;
 use crate::vfs;
 
@@ -26,6 +27,7 @@ const STEPS_UNINTERRUPTED: c_int = 4096;
 pub struct Connection {
     raw: NonNull<ffi::sqlite3>,
     hooks: Box<Hooks>,
+    temporary: Rc<Budget>,
 }
 
 /// What SQLite's callbacks use; at one place as long as the connection is open.
@@ -55,8 +57,12 @@ pub struct Prepared {
 
 #[expect(unsafe_code, reason = "SQLite's interface is C")]
 impl Connection {
-    /// Opens a file. Statements end with an error while `interrupted` is set.
-    pub fn open(file: &vfs::File, interrupted: Arc<AtomicBool>) -> Result<Rc<Self>, Error> {
+    /// Opens a file. Statements end with an error while `interrupted` is set, and when their temporary files are larger.
+    pub fn open(
+        file: &vfs::File,
+        interrupted: Arc<AtomicBool>,
+        temporary_bytes: usize,
+    ) -> Result<Rc<Self>, Error> {
         let flags = ffi::SQLITE_OPEN_READWRITE | ffi::SQLITE_OPEN_CREATE | ffi::SQLITE_OPEN_NOMUTEX;
         let mut raw = null_mut();
         let result = vfs::open(file, |vfs| {
@@ -69,7 +75,12 @@ impl Connection {
             asked: Cell::default(),
             interrupted,
         });
-        let this = Self { raw, hooks };
+        let temporary = Budget::new(temporary_bytes);
+        let this = Self {
+            raw,
+            hooks,
+            temporary,
+        };
         this.check(result)?;
         this.limit_lookaside()?;
         // SAFETY: the connection is open, and the hooks are there as long as it.
@@ -162,7 +173,7 @@ impl Connection {
 
     fn as_trusted<T>(&self, is_trusted: bool, call: impl FnOnce() -> T) -> T {
         let before = self.hooks.is_trusted.replace(is_trusted);
-        let result = call();
+        let result = self.temporary.during(call);
         self.hooks.is_trusted.set(before);
         result
     }

@@ -1,7 +1,7 @@
 //! SQLite's view of [`Pages`]: a file system in which each connection opens one file, which is its own.
 //!
-//! There are no names: what a connection opens is what its thread holds out to it. Journals and temporary files are in SQLite's
-//! memory; whatever else it would open here it cannot. See <https://sqlite.org/vfs.html>.
+//! There are no names: what a connection opens is what its thread holds out to it. Journals are in SQLite's memory, temporary
+//! files in `temporary.rs`; whatever else it would open here it cannot. See <https://sqlite.org/vfs.html>.
 
 use std::cell::RefCell;
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -11,6 +11,7 @@ use std::sync::LazyLock;
 use rusqlite::ffi;
 
 use crate::pages::{PAGE_BYTES, Pages};
+use crate::temporary::{self, TemporaryFile};
 
 /// A file that connections can open.
 pub type File = Rc<RefCell<Pages>>;
@@ -46,7 +47,7 @@ fn register() -> c_int {
         };
         let ours = Box::leak(Box::new(ffi::sqlite3_vfs {
             iVersion: 2,
-            szOsFile: size_of::<OpenFile>().try_into().unwrap_or(c_int::MAX),
+            szOsFile: file_bytes().try_into().unwrap_or(c_int::MAX),
             mxPathname: 64,
             pNext: std::ptr::null_mut(),
             zName: NAME.as_ptr(),
@@ -72,6 +73,11 @@ fn register() -> c_int {
     }
 }
 
+/// How much of SQLite's memory any open file needs.
+fn file_bytes() -> usize {
+    size_of::<OpenFile>().max(size_of::<TemporaryFile>())
+}
+
 /// What SQLite keeps of an open file, in memory of its own.
 #[repr(C)]
 struct OpenFile {
@@ -80,7 +86,8 @@ struct OpenFile {
     pages: *const RefCell<Pages>,
 }
 
-static METHODS: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods {
+/// What can be done with the open file; some of it with any.
+pub const METHODS: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods {
     iVersion: 1,
     xClose: Some(x_close),
     xRead: Some(x_read),
@@ -101,6 +108,8 @@ static METHODS: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods {
     xFetch: None,
     xUnfetch: None,
 };
+
+static OPEN: ffi::sqlite3_io_methods = METHODS;
 
 /// The pages of an open file.
 ///
@@ -127,9 +136,12 @@ unsafe extern "C" fn x_open(
     flags: c_int,
     out_flags: *mut c_int,
 ) -> c_int {
-    // SAFETY: SQLite gives room for an `OpenFile`, and a place for the flags, or none.
+    // SAFETY: SQLite gives room for any file of ours, and a place for the flags, or none.
     unsafe {
         (*file).pMethods = std::ptr::null(); // or SQLite would close it
+        if flags & ffi::SQLITE_OPEN_DELETEONCLOSE != 0 {
+            return temporary::open(file);
+        }
         if flags & ffi::SQLITE_OPEN_MAIN_DB == 0 {
             return ffi::SQLITE_CANTOPEN;
         }
@@ -137,7 +149,7 @@ unsafe extern "C" fn x_open(
             return ffi::SQLITE_CANTOPEN;
         };
         file.cast::<OpenFile>().write(OpenFile {
-            base: ffi::sqlite3_file { pMethods: &METHODS },
+            base: ffi::sqlite3_file { pMethods: &OPEN },
             pages: Rc::into_raw(pages),
         });
         if let Some(out_flags) = out_flags.as_mut() {

@@ -110,15 +110,6 @@ fn a_file_that_is_no_database_is_refused() {
 }
 
 #[test]
-fn sorts_are_in_memory_however_large() {
-    let database = new();
-    let sorted = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 20000)
-        SELECT count(*) FROM (SELECT i, hex(randomblob(50)) AS h FROM n ORDER BY h)";
-    assert_eq!(number(&database, sorted), 20_000);
-    assert_eq!(database.commit().unwrap(), None);
-}
-
-#[test]
 fn databases_on_many_threads_do_not_mix() {
     let threads = (0..4).map(|thread| {
         std::thread::spawn(move || {

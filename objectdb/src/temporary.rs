@@ -1,0 +1,176 @@
+//! SQLite's temporary files: what a statement sorts, or remembers until its end, and is more than a megabyte or so.
+//!
+//! They are in memory, too. All of a connection's together have a bound, so that no statement can take all memory of the process.
+
+use std::cell::{Cell, RefCell};
+use std::ffi::{c_int, c_void};
+use std::rc::Rc;
+
+use rusqlite::ffi;
+
+use crate::vfs;
+
+thread_local! {
+    /// Of the connection that SQLite is used with.
+    static CURRENT: RefCell<Option<Rc<Budget>>> = const { RefCell::new(None) };
+}
+
+/// How many bytes a connection's temporary files may still have.
+#[derive(Debug)]
+pub struct Budget(Cell<usize>);
+
+impl Budget {
+    pub fn new(bytes: usize) -> Rc<Self> {
+        Rc::new(Self(Cell::new(bytes)))
+    }
+
+    /// Calls SQLite, whose temporary files are meanwhile counted here.
+    pub fn during<T>(self: &Rc<Self>, call: impl FnOnce() -> T) -> T {
+        let before = CURRENT.replace(Some(self.clone()));
+        let result = call();
+        CURRENT.set(before);
+        result
+    }
+}
+
+/// What SQLite keeps of an open file, in memory of its own.
+#[repr(C)]
+pub struct TemporaryFile {
+    base: ffi::sqlite3_file,
+    /// From `Box::into_raw`, until the file is closed.
+    content: *mut Content,
+}
+
+struct Content {
+    bytes: Vec<u8>,
+    budget: Rc<Budget>,
+}
+
+impl Content {
+    /// Makes the file longer, by zeros, or shorter. Returns whether it may be that long.
+    fn resize(&mut self, length: usize) -> bool {
+        let left = self.budget.0.get() + self.bytes.len();
+        let is_allowed = length <= left;
+        if is_allowed {
+            self.budget.0.set(left - length);
+            self.bytes.resize(length, 0);
+        }
+        is_allowed
+    }
+}
+
+static METHODS: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods {
+    xClose: Some(x_close),
+    xRead: Some(x_read),
+    xWrite: Some(x_write),
+    xTruncate: Some(x_truncate),
+    xFileSize: Some(x_file_size),
+    ..vfs::METHODS
+};
+
+/// Opens a file, if there is a connection to count it for. Returns SQLite's result.
+///
+/// # Safety
+/// `file` is room for a `TemporaryFile`.
+#[expect(unsafe_code, reason = "SQLite's interface is C")]
+pub unsafe fn open(file: *mut ffi::sqlite3_file) -> c_int {
+    let Some(budget) = CURRENT.with_borrow(Clone::clone) else {
+        return ffi::SQLITE_CANTOPEN;
+    };
+    let bytes = vec![];
+    // SAFETY: the caller's.
+    unsafe {
+        file.cast::<TemporaryFile>().write(TemporaryFile {
+            base: ffi::sqlite3_file { pMethods: &METHODS },
+            content: Box::into_raw(Box::new(Content { bytes, budget })),
+        });
+    }
+    ffi::SQLITE_OK
+}
+
+/// The content of an open file.
+///
+/// # Safety
+/// `file` was opened by `open` and not closed since, and nobody else has its content now.
+#[expect(unsafe_code, reason = "SQLite's interface is C")]
+unsafe fn content_of<'a>(file: *mut ffi::sqlite3_file) -> &'a mut Content {
+    // SAFETY: the caller's.
+    unsafe { &mut *(*file.cast::<TemporaryFile>()).content }
+}
+
+#[expect(unsafe_code, reason = "SQLite's interface is C")]
+unsafe extern "C" fn x_close(file: *mut ffi::sqlite3_file) -> c_int {
+    // SAFETY: from `open`, and closed once.
+    let mut content = unsafe { Box::from_raw((*file.cast::<TemporaryFile>()).content) };
+    content.resize(0);
+    ffi::SQLITE_OK
+}
+
+#[expect(unsafe_code, reason = "SQLite's interface is C")]
+unsafe extern "C" fn x_read(
+    file: *mut ffi::sqlite3_file,
+    into: *mut c_void,
+    amount: c_int,
+    offset: i64,
+) -> c_int {
+    let (Ok(amount), Ok(offset)) = (usize::try_from(amount), usize::try_from(offset)) else {
+        return ffi::SQLITE_IOERR_READ;
+    };
+    // SAFETY: `into` has room for so many bytes; the file is open.
+    let (into, content) = unsafe {
+        let into = std::slice::from_raw_parts_mut(into.cast::<u8>(), amount);
+        (into, content_of(file))
+    };
+    let from = content.bytes.get(offset..).unwrap_or_default();
+    let length = from.len().min(amount);
+    into[..length].copy_from_slice(&from[..length]);
+    into[length..].fill(0); // as SQLite asks
+    if length == amount {
+        ffi::SQLITE_OK
+    } else {
+        ffi::SQLITE_IOERR_SHORT_READ
+    }
+}
+
+#[expect(unsafe_code, reason = "SQLite's interface is C")]
+unsafe extern "C" fn x_write(
+    file: *mut ffi::sqlite3_file,
+    from: *const c_void,
+    amount: c_int,
+    offset: i64,
+) -> c_int {
+    let (Ok(amount), Ok(offset)) = (usize::try_from(amount), usize::try_from(offset)) else {
+        return ffi::SQLITE_IOERR_WRITE;
+    };
+    // SAFETY: `from` has so many bytes; the file is open.
+    let (from, content) = unsafe {
+        let from = std::slice::from_raw_parts(from.cast::<u8>(), amount);
+        (from, content_of(file))
+    };
+    let end = offset.saturating_add(amount);
+    if end > content.bytes.len() && !content.resize(end) {
+        return ffi::SQLITE_FULL;
+    }
+    content.bytes[offset..end].copy_from_slice(from);
+    ffi::SQLITE_OK
+}
+
+#[expect(unsafe_code, reason = "SQLite's interface is C")]
+unsafe extern "C" fn x_truncate(file: *mut ffi::sqlite3_file, bytes: i64) -> c_int {
+    let Ok(length) = usize::try_from(bytes) else {
+        return ffi::SQLITE_IOERR_TRUNCATE;
+    };
+    // SAFETY: the file is open.
+    if unsafe { content_of(file) }.resize(length) {
+        ffi::SQLITE_OK
+    } else {
+        ffi::SQLITE_FULL
+    }
+}
+
+#[expect(unsafe_code, reason = "SQLite's interface is C")]
+unsafe extern "C" fn x_file_size(file: *mut ffi::sqlite3_file, bytes: *mut i64) -> c_int {
+    // SAFETY: the file is open, and there is a place for its size.
+    unsafe { *bytes = i64::try_from(content_of(file).bytes.len()).unwrap_or(i64::MAX) };
+    ffi::SQLITE_OK
+}
