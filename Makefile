@@ -8,7 +8,7 @@ ARGS ?=
 CARGO := scripts/need cargo cc && scripts/with-v8 cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help run build release test proof lint bench images e2e wire faults wpt
+.PHONY: help run build release test proof lint bench images e2e wire faults parity wpt
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ wire: ## run the suites of others for WebSockets and HTTP/2: make wire ARGS="13.
 
 faults: ## kill, pause and cut off what runs, and check what clients were told: make faults ARGS="--minutes 30"
 	@scripts/faults $(ARGS)
+
+parity: ## run the same programs on workerd and on Portside, and compare: make parity ARGS="--only 'sql/*'"
+	@scripts/parity $(ARGS)
 
 wpt: ## run the web platform's own tests: make wpt WPT=path/of/web-platform-tests ARGS="url streams"
 	@scripts/need python3
