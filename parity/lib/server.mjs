@@ -1,6 +1,7 @@
 // A server under test: workerd or `portside dev`, with one application and a state folder of its own.
 
 import { spawn } from "node:child_process";
+import { existsSync } from "node:fs";
 import { cp, mkdir, open, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { createInterface } from "node:readline";
@@ -54,6 +55,7 @@ export class Server {
     const log = await open(this.log, "a");
     const [program, args] = this.#command();
     const stdio = ["ignore", this.#kind === "workerd" ? log.fd : "pipe", log.fd, "pipe"];
+    if (!existsSync(program)) throw new Error(`there is no ${program}: build it, or name another with --portside`);
     const child = spawn(program, args, { cwd: this.#folder, stdio });
     this.#child = child;
     running.add(child);

@@ -38,13 +38,20 @@ function inspectObject(value, seen) {
     const bytes = new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
     return `${value.constructor.name}(${hex(bytes)})`;
   }
-  if (value instanceof Boolean || value instanceof Number || value instanceof String) {
+  if ([Boolean, Number, String, BigInt].some((kind) => value instanceof kind)) {
     return `${value.constructor.name}(${inspect(value.valueOf())})`;
   }
   if (value instanceof Headers) return `Headers${inspect([...value], seen)}`;
-  if (Array.isArray(value)) return `[${Array.from(value, (item, at) => (at in value ? inspect(item, seen) : "hole")).join(", ")}]`;
+  if (Array.isArray(value)) return inspectArray(value, seen);
   const name = Object.getPrototypeOf(value) === null ? "null-prototype " : ownName(value);
   return `${name}{${entries(value, Object.keys(value), seen)}}`;
+}
+
+function inspectArray(array, seen) {
+  const items = Array.from(array, (item, at) => (at in array ? inspect(item, seen) : "hole"));
+  const others = Object.keys(array).slice(items.filter((item) => item !== "hole").length);
+  if (others.length > 0) items.push(entries(array, others, seen));
+  return `[${items.join(", ")}]`;
 }
 
 function ownName(value) {

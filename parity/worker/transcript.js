@@ -14,7 +14,8 @@ export class Transcript {
 
   /** Writes a line: a label, and values as `inspect` has them. */
   log(label, ...values) {
-    this.lines.push(values.length === 0 ? label : `${label}: ${values.map((value) => inspect(value)).join(" | ")}`);
+    const line = values.length === 0 ? label : `${label}: ${values.map((value) => inspect(value)).join(" | ")}`;
+    this.lines.push(line.replace(/internal error; reference = \w+/g, "internal error; reference = …"));
   }
 
   /** Calls `run` and writes what it returns or throws, awaited. Returns what it returned. */
