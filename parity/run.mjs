@@ -23,6 +23,7 @@ const USAGE = `usage: node parity/run.mjs [OPTIONS]
   --only GLOB          only cases with such full names, as 'sql/*'; may be given more than once
   --compat DATE        this compatibility date instead of the applications' own
   --left, --right KIND what to compare: workerd or portside; workerd with portside unless given
+  --slow               also cases that may take more than a minute
   --bless              add unexpected differences to expected.jsonc, for somebody to write the reasons
   --list               print the transcripts of the left server
 `;
@@ -53,6 +54,7 @@ function readOptions() {
         compat: text,
         left: { ...text, default: "workerd" },
         right: { ...text, default: "portside" },
+        slow: flag,
         bless: flag,
         list: flag,
         help: flag,
@@ -73,13 +75,13 @@ function readOptions() {
   }
 }
 
-async function runGroups(groups, { left, right, portside, only, compat }, state) {
+async function runGroups(groups, { left, right, portside, only, compat, slow }, state) {
   const globs = only.map(glob);
   const wanted = (name) => globs.some((fits) => fits(name));
   const found = { left: new Map(), right: new Map(), troubles: [] };
   const queue = groups.filter((group) => only.some((pattern) => mayBeIn(pattern, group)));
   const runSide = async (side, kind, group) => {
-    const options = { portside, compat, folder: path.join(state, side, group) };
+    const options = { portside, compat, slow, folder: path.join(state, side, group) };
     const { transcripts, troubles } = await runGroup(group, wanted, kind, options);
     transcripts.forEach((lines, name) => found[side].set(name, lines));
     found.troubles.push(...troubles);

@@ -13,6 +13,8 @@ const CASES = fileURLToPath(new URL("../cases", import.meta.url));
 const STEP_SECONDS = 15;
 /** How many cases of a group run at a time. */
 const AT_A_TIME = 24;
+/** What a case may take unless `--slow` asks for those that take longer, too. */
+const SLOW_SECONDS = 60;
 
 /**
  * Runs the cases of a group that `wanted` picks by their full names, GROUP/NAME. Returns their transcripts, lists of lines
@@ -24,7 +26,7 @@ export async function runGroup(group, wanted, kind, options) {
   const troubles = [];
   try {
     await server.start();
-    const plan = await planOf(server, group, wanted);
+    const plan = await planOf(server, group, wanted, options.slow);
     await runSteps(plan.cases, 0, transcripts);
     for (const [manner, signal] of [["stopped", "SIGTERM"], ["killed", "SIGKILL"]]) {
       const steps = Math.max(0, ...plan[manner].map((each) => each.steps.length));
@@ -43,7 +45,7 @@ export async function runGroup(group, wanted, kind, options) {
 }
 
 /** All cases of the group: those of its application, and those that drive it from outside. */
-async function planOf(server, group, wanted) {
+async function planOf(server, group, wanted, slow) {
   const { status, body } = await server.fetch("/cases");
   if (status !== 200) throw new Error(`/cases is answered with ${status}: ${body}`);
   const listed = JSON.parse(body);
@@ -60,7 +62,8 @@ async function planOf(server, group, wanted) {
       steps: [run].flat().map((each) => ({ seconds: each.seconds, run: (t) => each(server, t) })),
     }));
     const all = [...inside, ...driven].map((each) => ({ ...each, full: `${group}/${each.name}` }));
-    plan[manner] = all.filter((each) => wanted(each.full));
+    const quick = ({ steps }) => steps.every(({ seconds }) => !(seconds > SLOW_SECONDS));
+    plan[manner] = all.filter((each) => wanted(each.full) && (slow || quick(each)));
   }
   return plan;
 }

@@ -2,7 +2,10 @@
 
 import { inspect } from "./inspect.js";
 
-/** Records what a case sees. A line is text; whatever differs from run to run must be named, not written. */
+/**
+ * Records what a case sees. A line is text; whatever differs from run to run must be named, not written. Ids of objects
+ * and references of internal errors are taken care of here.
+ */
 export class Transcript {
   #ids = new Map();
 
@@ -15,7 +18,13 @@ export class Transcript {
   /** Writes a line: a label, and values as `inspect` has them. */
   log(label, ...values) {
     const line = values.length === 0 ? label : `${label}: ${values.map((value) => inspect(value)).join(" | ")}`;
-    this.lines.push(line.replace(/internal error; reference = \w+/g, "internal error; reference = …"));
+    this.lines.push(this.#withoutRandom(line));
+  }
+
+  #withoutRandom(line) {
+    return line
+      .replace(/internal error; reference = \w+/g, "internal error; reference = …")
+      .replace(/\b[0-9a-f]{64}\b/g, (id) => `<${this.id(id)}>`);
   }
 
   /** Calls `run` and writes what it returns or throws, awaited. Returns what it returned. */
