@@ -47,10 +47,10 @@ export const instances = {
   },
   "instance: id and name after an abort": async (env, _ctx, t) => {
     const counter = () => env.COUNTER.getByName(t.name);
-    const id = await counter().id();
+    const id = await counter().ownId();
     await counter().abort().catch(() => {});
-    t.log("same id", (await counter().id()) === id);
-    t.log("name", await counter().name());
+    t.log("same id", (await counter().ownId()) === id);
+    t.log("name", await counter().ownName());
   },
   "instance: a timer goes on after the answer": async (env, _ctx, t) => {
     await env.COUNTER.getByName(t.name).timer(100, "late");

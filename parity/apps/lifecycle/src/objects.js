@@ -39,11 +39,11 @@ export class Counter extends DurableObject {
     return [...(await this.ctx.storage.list()).keys()];
   }
 
-  id() {
+  ownId() {
     return String(this.ctx.id);
   }
 
-  name() {
+  ownName() {
     return this.ctx.id.name;
   }
 

@@ -29,10 +29,10 @@ export const kept = {
     async (env, _ctx, t) => t.log("keys", await counter(env, t).keys()),
   ],
   "the name and the id": [
-    async (env, _ctx, t) => t.log("id", (await counter(env, t).id()) === String(env.COUNTER.idFromName(t.name))),
+    async (env, _ctx, t) => t.log("id", (await counter(env, t).ownId()) === String(env.COUNTER.idFromName(t.name))),
     async (env, _ctx, t) => {
-      t.log("id", (await counter(env, t).id()) === String(env.COUNTER.idFromName(t.name)));
-      t.log("name", await counter(env, t).name());
+      t.log("id", (await counter(env, t).ownId()) === String(env.COUNTER.idFromName(t.name)));
+      t.log("name", await counter(env, t).ownName());
     },
   ],
   "an object of a unique id": [
