@@ -21,6 +21,8 @@ export function request(url, { method = "GET", headers = {}, body, signal } = {}
   });
 }
 
+const STATES = ["connecting", "open", "closing", "closed"];
+
 /** A WebSocket of a client's whose events are read in order. */
 export class Socket {
   #events = [];
@@ -50,13 +52,16 @@ export class Socket {
     return socket;
   }
 
-  /** The next event: "open", a message, "closed CODE REASON" or "refused with STATUS"; "nothing" if there is none within `ms`. */
+  /**
+   * The next event: "open", a message, "closed CODE REASON" (when the connection has ended, too) or "refused with STATUS"; if
+   * there is none within `ms`, "nothing" and the state of the socket, which is closing once either side has sent a Close.
+   */
   next(ms = 5000) {
     if (this.#events.length > 0) return Promise.resolve(this.#events.shift());
     return new Promise((resolve) => {
       const timer = setTimeout(() => {
         this.#wanted.splice(this.#wanted.indexOf(take), 1);
-        resolve("nothing");
+        resolve(`nothing, ${STATES[this.socket.readyState]}`);
       }, ms);
       const take = (event) => {
         clearTimeout(timer);
