@@ -14,7 +14,12 @@ fn options() -> Vec<String> {
 fn it_has_what_objects_may_use_and_opens_no_uris() {
     let options = options();
     let has = |option: &str| options.iter().any(|has| has == option);
-    assert!(has("ENABLE_FTS5") && has("ENABLE_RTREE") && has("ENABLE_MATH_FUNCTIONS"));
+    assert!(
+        has("DEFAULT_PCACHE_INITSZ=0")
+            && has("ENABLE_FTS5")
+            && has("ENABLE_RTREE")
+            && has("ENABLE_MATH_FUNCTIONS")
+    );
     for other in [
         "USE_URI",
         "ENABLE_MEMORY_MANAGEMENT",
