@@ -7,7 +7,11 @@ use crate::error::Error;
 use crate::value::Value;
 
 /// As Durable Objects write it.
-const TABLE: &str = "CREATE TABLE IF NOT EXISTS _cf_KV (\n        key TEXT PRIMARY KEY,\n        value BLOB\n      ) WITHOUT ROWID";
+const TABLE: &str = "\
+    CREATE TABLE IF NOT EXISTS _cf_KV (
+        key TEXT PRIMARY KEY,
+        value BLOB
+      ) WITHOUT ROWID";
 
 /// A key and its value.
 pub type Entry = (String, Vec<u8>);

@@ -26,7 +26,7 @@ const STEPS_UNINTERRUPTED: c_int = 4096;
 /// A connection. It is closed when it and all statements of it are dropped.
 pub struct Connection {
     raw: NonNull<ffi::sqlite3>,
-    hooks: Box<Hooks>,
+    hooks: Rc<Hooks>,
     temporary: Rc<Budget>,
 }
 
@@ -70,7 +70,7 @@ impl Connection {
             unsafe { ffi::sqlite3_open_v2(c"object".as_ptr(), &mut raw, flags, vfs.as_ptr()) }
         });
         let raw = NonNull::new(raw).ok_or_else(|| Error::refused("no memory for a database"))?;
-        let hooks = Box::new(Hooks {
+        let hooks = Rc::new(Hooks {
             is_trusted: Cell::new(false),
             asked: Cell::default(),
             interrupted,
@@ -85,7 +85,7 @@ impl Connection {
         this.limit_lookaside()?;
         // SAFETY: the connection is open, and the hooks are there as long as it.
         unsafe {
-            let (raw, hooks) = (this.raw(), std::ptr::from_ref(&*this.hooks));
+            let (raw, hooks) = (this.raw(), Rc::as_ptr(&this.hooks));
             let hooks = hooks.cast_mut().cast::<c_void>();
             this.check(ffi::sqlite3_set_authorizer(raw, Some(authorize), hooks))?;
             let steps = STEPS_UNINTERRUPTED;
