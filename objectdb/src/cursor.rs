@@ -61,21 +61,19 @@ impl Database {
                 return Err(error);
             }
         };
-        let names = program.names();
+        let id = inner.next_cursor.get();
+        inner.next_cursor.set(id + 1);
         let cursor = Cursor {
             database: Rc::downgrade(inner),
-            id: inner.next_cursor.get(),
+            id,
             state,
-            names,
+            names: program.names(),
             rows_read: rows_read(&program.last),
             rows_written,
         };
         match cursor.state {
             State::Ended(_) => inner.keep(program),
-            State::AtRow => {
-                inner.next_cursor.set(cursor.id + 1);
-                inner.running.borrow_mut().insert(cursor.id, program);
-            }
+            State::AtRow => drop(inner.running.borrow_mut().insert(id, program)),
         }
         Ok(cursor)
     }
@@ -151,6 +149,9 @@ impl Inner {
     /// Gives a program that has ended back to the cache.
     fn keep(&self, program: Program) {
         program.last.reset();
+        for counter in STEPS {
+            program.last.take_counter(counter);
+        }
         self.cache.put(program, &self.limits);
     }
 }
@@ -227,18 +228,15 @@ impl Drop for Cursor {
     }
 }
 
-/// SQLite counts a step under what it was for; those of no other counter are under zero, which has no name.
-const OTHER_STEPS: i32 = 0;
+/// The counters of a statement's steps in tables and indexes. Those that SQLite counts under nothing else are under zero, which
+/// has no name.
+const STEPS: [i32; 3] = [
+    0,
+    ffi::SQLITE_STMTSTATUS_FULLSCAN_STEP,
+    ffi::SQLITE_STMTSTATUS_AUTOINDEX,
+];
 
 fn rows_read(statement: &Statement) -> u64 {
-    let counters = [
-        OTHER_STEPS,
-        ffi::SQLITE_STMTSTATUS_FULLSCAN_STEP,
-        ffi::SQLITE_STMTSTATUS_AUTOINDEX,
-    ];
-    let steps: u64 = counters
-        .map(|counter| statement.counter(counter))
-        .iter()
-        .sum();
-    steps + u64::from(statement.asked().reads) // the first row is found without one
+    let steps = STEPS.map(|counter| statement.counter(counter));
+    steps.iter().sum::<u64>() + u64::from(statement.asked().reads) // the first row is found without one
 }

@@ -351,8 +351,17 @@ impl Statement {
 
     /// One of SQLite's counters of the statement.
     pub fn counter(&self, counter: c_int) -> u64 {
+        self.read_counter(counter, false)
+    }
+
+    /// The same, which begins at zero again.
+    pub fn take_counter(&self, counter: c_int) -> u64 {
+        self.read_counter(counter, true)
+    }
+
+    fn read_counter(&self, counter: c_int, take: bool) -> u64 {
         // SAFETY: the statement exists.
-        let count = unsafe { ffi::sqlite3_stmt_status(self.raw(), counter, 0) };
+        let count = unsafe { ffi::sqlite3_stmt_status(self.raw(), counter, take.into()) };
         count.try_into().unwrap_or(0)
     }
 }

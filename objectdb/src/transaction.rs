@@ -15,7 +15,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Does something with a savepoint. There are as many statements as savepoints can be nested.
+    /// Does something with a savepoint, by a statement that is not kept: each depth has its own.
     fn with_savepoint(&self, verb: &str, number: u32) -> Result<(), Error> {
         let connection = self.connection.borrow().clone();
         let done = connection.execute(&format!("{verb} _cf_savepoint_{number}"));

@@ -86,6 +86,21 @@ fn the_same_text_can_be_executed_while_it_is_open() {
 }
 
 #[test]
+fn cursors_do_not_end_each_other() {
+    let database = with_three_rows();
+    let nothing = database.exec("SELECT 1 WHERE 0", &[]).unwrap();
+    let mut first = all(&database);
+    let mut second = database.exec("SELECT b FROM t", &[]).unwrap();
+    drop(nothing);
+    assert_eq!((number(&mut first), number(&mut second)), (1, 1));
+    let mut ended = database.exec("SELECT 7", &[]).unwrap();
+    assert_eq!(number(&mut ended), 7);
+    let third = all(&database);
+    drop(ended);
+    assert_eq!((first.count(), second.count(), third.count()), (2, 2, 3));
+}
+
+#[test]
 fn a_table_that_is_read_is_not_dropped_but_may_be_changed() {
     let database = with_three_rows();
     let mut cursor = all(&database);
@@ -180,6 +195,7 @@ fn rows_are_counted_as_far_as_sqlite_tells() {
     };
     assert_eq!(counts("SELECT 1"), (0, 0));
     assert_eq!(counts("SELECT * FROM t"), (3, 0));
+    assert_eq!(counts("SELECT * FROM t"), (3, 0), "each time");
     assert_eq!(counts("SELECT * FROM t WHERE a = 2"), (1, 0));
     assert_eq!(counts("SELECT * FROM t WHERE a >= 2"), (2, 0));
     assert_eq!(counts("SELECT b FROM t WHERE b >= 2"), (2, 0));
