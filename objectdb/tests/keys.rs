@@ -105,6 +105,35 @@ fn its_sql_sees_that_there_are_keys_but_not_which() {
 }
 
 #[test]
+fn no_trigger_comes_to_the_keys_by_a_foreign_key() {
+    let database = new();
+    database.put("a", b"secret").unwrap();
+    database.put("b", b"secret").unwrap();
+    database.commit().unwrap();
+    run(&database, "PRAGMA foreign_keys = OFF");
+    run(
+        &database,
+        "CREATE TABLE c(k REFERENCES _cf_KV(key) ON DELETE CASCADE); CREATE TABLE leak(k, v)",
+    );
+    run(
+        &database,
+        "CREATE TRIGGER r AFTER DELETE ON c BEGIN INSERT INTO leak SELECT key, value FROM _cf_KV; END",
+    );
+    run(&database, "INSERT INTO c VALUES ('a')");
+    database.commit().unwrap();
+    run(&database, "PRAGMA foreign_keys = ON");
+    let refused = database.delete("a").unwrap_err();
+    assert!(
+        refused.to_string().contains("SQLITE_AUTH") && !refused.is_reset(),
+        "{refused}"
+    );
+    assert_eq!(numbers(&database, "SELECT count(*) FROM leak"), [0]);
+    run(&database, "DROP TRIGGER r");
+    assert!(database.delete("a").unwrap());
+    assert_eq!(numbers(&database, "SELECT count(*) FROM c"), [0]);
+}
+
+#[test]
 fn a_value_has_an_end() {
     let database = new();
     database.put("a", &vec![7; (2 << 20) - 100]).unwrap();
