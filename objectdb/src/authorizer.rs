@@ -21,6 +21,8 @@ pub struct Asked {
     pub refusal: Option<&'static str>,
     /// It reads a table.
     pub reads: bool,
+    /// It defines tables, or whatever there is in a schema.
+    pub defines: bool,
     /// It changes a table's definition. SQLite does not say what a renamed one is to be called.
     pub alters: bool,
 }
@@ -67,10 +69,11 @@ pub fn allows(
         | ffi::SQLITE_DROP_INDEX
         | ffi::SQLITE_CREATE_TRIGGER
         | ffi::SQLITE_DROP_TRIGGER => is_free(first) && is_free(second),
-        ffi::SQLITE_UPDATE
-        | ffi::SQLITE_INSERT
-        | ffi::SQLITE_DELETE
-        | ffi::SQLITE_CREATE_TABLE
+        ffi::SQLITE_UPDATE | ffi::SQLITE_INSERT | ffi::SQLITE_DELETE => {
+            asked.defines |= first == Some(b"sqlite_master");
+            is_free(first)
+        }
+        ffi::SQLITE_CREATE_TABLE
         | ffi::SQLITE_DROP_TABLE
         | ffi::SQLITE_CREATE_VIEW
         | ffi::SQLITE_DROP_VIEW

@@ -134,7 +134,7 @@ impl Database {
     /// # Errors
     /// What it has found.
     pub fn check(&self) -> Result<(), Error> {
-        let found = self.0.row("PRAGMA integrity_check(1)", &[])?;
+        let found = self.0.row_once("PRAGMA integrity_check(1)")?;
         match found.as_deref() {
             Some([Value::Text(found)]) if found == "ok" => Ok(()),
             found => Err(Error::Refused(format!(
@@ -184,19 +184,33 @@ fn connect(
     Ok(connection)
 }
 
+fn first_row(statement: &Statement) -> Result<Option<Row>, Error> {
+    let row = statement.step()?.then(|| statement.row());
+    while row.is_some() && statement.step()? {}
+    Ok(row)
+}
+
 impl Inner {
-    /// Executes a statement of our own; returns its first row.
-    pub fn row(&self, sql: &'static str, values: &[Value]) -> Result<Option<Row>, Error> {
-        self.with_own(sql, |statement| {
-            statement.bind(values)?;
-            let row = statement.step()?.then(|| statement.row());
-            while row.is_some() && statement.step()? {}
-            Ok(row)
-        })
+    /// Executes a statement of our own, which is kept for the next time; returns its first row.
+    pub fn row(&self, sql: &'static str) -> Result<Option<Row>, Error> {
+        self.with_own(sql, first_row)
+    }
+
+    /// Executes a statement of our own that is executed seldom; returns its first row.
+    pub fn row_once(&self, sql: &str) -> Result<Option<Row>, Error> {
+        self.must_be_there()?;
+        let executed = self.prepare_own(sql).and_then(|own| first_row(&own));
+        executed.map_err(|error| self.after(error))
+    }
+
+    fn prepare_own(&self, sql: &str) -> Result<Statement, Error> {
+        let prepared = self.connection.borrow().prepare(sql, true)?;
+        let statement = prepared.statement;
+        statement.ok_or_else(|| Error::refused("there is no statement"))
     }
 
     fn number(&self, sql: &'static str) -> Result<i64, Error> {
-        match self.row(sql, &[])?.as_deref() {
+        match self.row(sql)?.as_deref() {
             Some([Value::Integer(number)]) => Ok(*number),
             _ => Ok(0),
         }
@@ -212,11 +226,7 @@ impl Inner {
         let known = self.own.borrow_mut().remove(sql);
         let statement = match known {
             Some(statement) => statement,
-            None => {
-                let prepared = self.connection.borrow().prepare(sql, true)?;
-                let statement = prepared.statement;
-                statement.ok_or_else(|| Error::refused("there is no statement"))?
-            }
+            None => self.prepare_own(sql)?,
         };
         let result = call(&statement);
         statement.reset();

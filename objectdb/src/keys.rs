@@ -26,7 +26,7 @@ impl Inner {
             return Ok(has_keys);
         }
         let sql = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = '_cf_KV'";
-        let has_keys = self.row(sql, &[])?.is_some();
+        let has_keys = self.row_once(sql)?.is_some();
         self.has_keys.set(Some(has_keys));
         Ok(has_keys)
     }
@@ -56,7 +56,7 @@ impl Database {
     pub fn put(&self, key: &str, value: &[u8]) -> Result<(), Error> {
         self.0.begin()?;
         if !self.0.has_keys()? {
-            self.0.row(TABLE, &[])?;
+            self.0.row_once(TABLE)?;
             self.0.has_keys.set(Some(true));
         }
         let sql =

@@ -15,15 +15,15 @@ impl Inner {
             return execute();
         }
         let reserved = "SELECT count(*) FROM sqlite_schema WHERE name LIKE '\\_cf\\_%' ESCAPE '\\'";
-        let before = self.row(reserved, &[])?;
-        self.row("SAVEPOINT _cf_alter", &[])?;
+        let before = self.row_once(reserved)?;
+        self.row_once("SAVEPOINT _cf_alter")?;
         let executed = execute();
         statement.reset();
-        let is_refused = executed.is_ok() && self.row(reserved, &[])? != before;
+        let is_refused = executed.is_ok() && self.row_once(reserved)? != before;
         if is_refused || executed.is_err() {
-            self.row("ROLLBACK TO _cf_alter", &[])?;
+            self.row_once("ROLLBACK TO _cf_alter")?;
         }
-        self.row("RELEASE _cf_alter", &[])?;
+        self.row_once("RELEASE _cf_alter")?;
         match is_refused {
             true => Err(Error::refused("not authorized: SQLITE_AUTH")),
             false => executed,

@@ -18,12 +18,15 @@ pub struct Program {
     names: Option<(u64, Rc<[String]>)>,
     /// Of SQLite's memory, in bytes.
     bytes: usize,
+    /// Whether it is worth that: what defines tables an object executes once.
+    is_kept: bool,
 }
 
 impl Program {
     pub fn new(text: &str, before: Vec<Statement>, last: Statement) -> Self {
-        let all = before.iter().chain([&last]);
-        let memory = all.map(|one| one.counter(ffi::SQLITE_STMTSTATUS_MEMUSED));
+        let all = || before.iter().chain([&last]);
+        let memory = all().map(|one| one.counter(ffi::SQLITE_STMTSTATUS_MEMUSED));
+        let is_kept = !all().any(|one| one.asked().defines);
         let bytes = usize::try_from(memory.sum::<u64>()).unwrap_or(usize::MAX);
         Self {
             bytes: bytes.saturating_add(text.len()),
@@ -31,6 +34,7 @@ impl Program {
             before,
             last,
             names: None,
+            is_kept,
         }
     }
 
@@ -69,8 +73,11 @@ impl Cache {
         Some(program)
     }
 
-    /// Keeps a program that has been reset.
+    /// Keeps a program that has been reset, if it is worth that.
     pub fn put(&self, program: Program, limits: &Limits) {
+        if !program.is_kept {
+            return;
+        }
         let mut kept = self.0.borrow_mut();
         kept.clock += 1;
         kept.bytes += program.bytes;

@@ -9,7 +9,7 @@ impl Inner {
     pub fn begin(&self) -> Result<(), Error> {
         self.must_be_there()?;
         if !self.in_transaction.get() {
-            self.row("BEGIN", &[])?;
+            self.row("BEGIN")?;
             self.in_transaction.set(true);
         }
         Ok(())
@@ -17,9 +17,8 @@ impl Inner {
 
     /// Does something with a savepoint, by a statement that is not kept: each depth has its own.
     fn with_savepoint(&self, verb: &str, number: u32) -> Result<(), Error> {
-        let connection = self.connection.borrow().clone();
-        let done = connection.execute(&format!("{verb} _cf_savepoint_{number}"));
-        done.map_err(|error| self.after(error))
+        self.row_once(&format!("{verb} _cf_savepoint_{number}"))
+            .map(drop)
     }
 }
 
@@ -52,7 +51,7 @@ impl Database {
         if !inner.in_transaction.get() || inner.savepoints.get() > 0 {
             return Ok(());
         }
-        if let Err(error) = inner.row("COMMIT", &[]) {
+        if let Err(error) = inner.row("COMMIT") {
             return Err(inner.lose_with(format!(
                 "Durable Object was reset and rolled back to its last known good state because the application left the \
                  database in a state where constraints were violated: {error}"
@@ -70,7 +69,7 @@ impl Database {
         let inner = &self.0;
         inner.must_be_there()?;
         if inner.in_transaction.get() {
-            inner.row("ROLLBACK", &[])?;
+            inner.row_once("ROLLBACK")?;
             inner.in_transaction.set(false);
             inner.savepoints.set(0);
             inner.has_keys.set(None);
