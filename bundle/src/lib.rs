@@ -118,28 +118,15 @@ pub async fn bundle(dir: &Path, options: &Options) -> Result<Bundled, Vec<Proble
     })
 }
 
-/// Builds it. What it would need and cannot be given is a problem, too.
 async fn build(entry: &Entry) -> Result<Built, Vec<Problem>> {
-    let built = build::build(
-        &entry.layout,
-        &entry.main,
-        &entry.workers,
-        entry.rules.as_ref(),
-    );
-    let (mut problems, built) = match built.await {
-        Ok(built) => (vec![], Some(built)),
-        Err(problems) => (problems, None),
-    };
-    let objects = entry
-        .wrangler
-        .iter()
-        .flat_map(|wrangler| &wrangler.bindings);
-    problems.extend(objects.map(|binding| binding.problem.clone()));
-    problems.sort();
-    match built {
-        Some(built) if problems.is_empty() => Ok(built),
-        _ => Err(problems),
-    }
+    let Entry {
+        layout,
+        main,
+        workers,
+        rules,
+        ..
+    } = entry;
+    build::build(layout, main, workers, rules.as_ref()).await
 }
 
 /// Bundles the application in a folder that was prepared for it, or takes the bundle it has.

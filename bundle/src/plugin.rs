@@ -163,6 +163,9 @@ impl Portside {
             external: Some(ResolvedExternal::Bool(true)),
             ..HookResolveIdOutput::from_id(specifier)
         };
+        if specifier == "cloudflare:workers" {
+            return Ok(Some(left_alone()));
+        }
         if specifier.starts_with("cloudflare:") {
             // Packages that can do without have it in a dynamic import, which may fail.
             if args.kind == ImportKind::Import {

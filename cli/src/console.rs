@@ -45,6 +45,7 @@ impl Console {
             Identity::Server => "server".to_owned(),
             Identity::Worker(key) if key.name().is_empty() => key.script().to_owned(),
             Identity::Worker(key) => key.to_string(),
+            Identity::Object(object) => object.to_string(),
         };
         if let Some(request) = line.request.filter(|_| self.requests) {
             source.push_str(" request=");

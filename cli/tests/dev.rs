@@ -685,13 +685,12 @@ async fn a_wrangler_project_has_its_variables_and_secrets() {
 #[tokio::test]
 async fn what_of_a_wrangler_project_cannot_run_is_refused_with_its_place() {
     let configuration = "name = \"counter\"\nmain = \"index.js\"\ncompatibility_date = \"2026-01-31\"\n\
-                         [durable_objects]\nbindings = [\n  { name = \"COUNTER\", class_name = \"Counter\" },\n]\n\
-                         [[migrations]]\ntag = \"v1\"\nnew_sqlite_classes = [\"Counter\"]\n";
+                         [durable_objects]\nbindings = [\n  { name = \"COUNTER\", class_name = \"Counter\", script_name = \"x\" },\n]\n";
     let server =
         "export class Counter {}\nexport default { fetch: () => new Response('hello') };\n";
     let project = folder(&[("wrangler.toml", configuration), ("index.js", server)]);
-    let refusal = "wrangler.toml:6:3: durable_objects.bindings[0]: this version of Portside cannot run Durable Object \
-                   classes yet\n1 problem\n";
+    let refusal = "wrangler.toml:6:62: durable_objects.bindings[0].script_name: x is another application, whose classes \
+                   cannot be reached from here: leave it out, and export the class here\n1 problem\n";
     for args in [
         &["dev", "--port", "0"][..],
         &["check"],

@@ -286,12 +286,13 @@ impl Alarms {
         known.is_some_and(|(_, phase)| *phase == Phase::Delivered(Some(receiver)))
     }
 
-    /// The worker's instance ended at `now`. If this receiver had an alarm for it to handle, that delivery failed: says how
-    /// to store that.
+    /// The worker's instance ended at `now`. If this receiver had an alarm for it to handle, that delivery failed, or counts as
+    /// `handled`: says how to store that.
     pub fn instance_ended(
         &mut self,
         worker: &WorkerKey,
         receiver: Receiver,
+        handled: bool,
         now: i64,
     ) -> Option<AlarmChange> {
         let (alarm, phase) = self.known.get_mut(worker)?;
@@ -299,7 +300,7 @@ impl Alarms {
             return None;
         }
         *phase = Phase::Failed;
-        Some(alarm::after_delivery(*alarm, false, now))
+        Some(alarm::after_delivery(*alarm, handled, now))
     }
 
     /// The worker did not handle this alarm, for it knows of another one. If that was what is known here, it is read anew.

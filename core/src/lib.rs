@@ -14,6 +14,7 @@ pub mod keys;
 pub mod lane;
 pub mod limits;
 pub mod migrations;
+pub mod objects;
 pub mod ownership;
 pub mod variable;
 pub mod write;

@@ -10,6 +10,8 @@ pub enum Value {
     Text(String),
     /// What `JSON.parse` makes of this, which is valid JSON.
     Json(String),
+    /// The objects of a class, by its place among the application's classes.
+    Objects(usize),
 }
 
 impl From<String> for Value {

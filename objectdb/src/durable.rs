@@ -37,6 +37,12 @@ impl DurableDatabase {
         &self.database
     }
 
+    /// The number of the last commit; 0 if there was none.
+    #[must_use]
+    pub fn last_commit(&self) -> u64 {
+        self.journal.last()
+    }
+
     /// Ends the transaction, unless a savepoint is open, and adds to a batch what the store must get. Returns whether there is
     /// something. The batch has keys of its own, `c…`, `h` and `l…`, beside which the object can have no others.
     ///

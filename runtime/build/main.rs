@@ -3,6 +3,7 @@
 //! The snapshot holds for one V8 and one list of extensions only; building it with the crate keeps all three together.
 
 #[path = "../src/dispatch.rs"]
+#[expect(dead_code, reason = "no objects are run")]
 mod dispatch;
 mod warm;
 

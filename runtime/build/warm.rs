@@ -20,6 +20,7 @@ use portside_core::limits::Limits;
 use portside_core::write::{Value, WriteBatch};
 use portside_surface::parts::Lookup;
 use portside_worker::activation::{Activation, Progress};
+use portside_worker::cell::Actor;
 use portside_worker::engine::{Engine, Shared, Uncaught};
 use portside_worker::event::{Delivered, Incoming};
 use portside_worker::host::{
@@ -87,6 +88,7 @@ async fn run(runtime: &mut JsRuntime, code: &'static str) {
         limits: Arc::new(limits),
         input_gate: false,
         env: Arc::new(vec![("NAME".to_owned(), "value".into())]),
+        classes: Arc::default(),
         storage: Storage::loaded(BTreeMap::new(), true, Some(Alarm::at(0))),
         inbox: inbox.clone(),
         fabric: surroundings.clone(),
@@ -152,7 +154,13 @@ async fn messages(warming: &mut Warming<'_>) {
         let end = LinkEnd::new(link, warming.surroundings.echo.clone());
         let frame = message(&end, data);
         let kind = Kind::Port;
-        warming.tell(Incoming::Opened(Opening { kind, end })).await;
+        warming
+            .tell(Incoming::Opened(Opening {
+                kind,
+                name: None,
+                end,
+            }))
+            .await;
         warming.tell(Incoming::Frame { link, frame }).await;
         let reason = CloseReason::Closed;
         warming.tell(Incoming::Closed { link, reason }).await;
@@ -195,9 +203,9 @@ struct Warm<'a> {
 impl Engine for Warm<'_> {
     fn turn_begins(&mut self) {}
 
-    fn deliver(&mut self, mut event: Delivered) {
+    fn deliver(&mut self, actor: Actor, mut event: Delivered) {
         deno_core::scope!(scope, self.runtime);
-        self.dispatch.event(scope, &mut event);
+        self.dispatch.event(scope, actor, &mut event);
         scope.perform_microtask_checkpoint();
     }
 

@@ -3,7 +3,9 @@
 use deno_core::{JsRuntime, v8};
 use portside_exchange::{Body, Message};
 use portside_surface::http::join_headers;
+use portside_worker::cell::Actor;
 use portside_worker::event::Delivered;
+use portside_worker::host::Object;
 
 /// Declares the functions that `portsideStart` returns, by their names there.
 macro_rules! functions {
@@ -28,6 +30,11 @@ functions! {
     PortLeft = "portLeft",
     PortFailed = "portFailed",
     Alarm = "alarm",
+    ObjectBegins = "objectBegins",
+    ObjectEnds = "objectEnds",
+    ObjectFetch = "objectFetch",
+    ObjectCall = "objectCall",
+    ObjectAlarm = "objectAlarm",
     SocketMessage = "socketMessage",
     SocketClose = "socketClose",
 }
@@ -89,21 +96,43 @@ impl Dispatch {
         self.call(scope, Function::Begin, &[name]);
     }
 
-    /// Gives the surface the module's default export.
+    /// Gives the surface the module.
     pub fn set_handlers(&self, runtime: &mut JsRuntime, namespace: &v8::Global<v8::Object>) {
         deno_core::scope!(scope, runtime);
         let namespace = v8::Local::new(scope, namespace);
-        let name = v8::String::new(scope, "default")
-            .expect("a short string")
-            .into();
-        let exported = namespace
-            .get(scope, name)
-            .unwrap_or_else(|| v8::undefined(scope).into());
-        self.call(scope, Function::SetHandlers, &[exported]);
+        self.call(scope, Function::SetHandlers, &[namespace.into()]);
+    }
+
+    /// An object begins to live here: the surface constructs it. Its class has this number.
+    pub fn begin_object(
+        &self,
+        scope: &mut Scope<'_, '_>,
+        actor: Actor,
+        object: &Object,
+        class: usize,
+    ) {
+        let name = match &object.name {
+            Some(name) => string(scope, name),
+            None => v8::undefined(scope).into(),
+        };
+        let args = [
+            number(scope, actor.0.into()),
+            number(scope, class as u64),
+            string(scope, &object.class),
+            string(scope, &object.id.to_string()),
+            name,
+        ];
+        self.call(scope, Function::ObjectBegins, &args);
+    }
+
+    /// An object is gone.
+    pub fn end_object(&self, scope: &mut Scope<'_, '_>, actor: Actor) {
+        let args = [number(scope, actor.0.into())];
+        self.call(scope, Function::ObjectEnds, &args);
     }
 
     /// Hands an event to JavaScript, without the microtasks it causes.
-    pub fn event(&self, scope: &mut Scope<'_, '_>, event: &mut Delivered) {
+    pub fn event(&self, scope: &mut Scope<'_, '_>, actor: Actor, event: &mut Delivered) {
         match event {
             Delivered::Fetch {
                 link,
@@ -116,13 +145,31 @@ impl Dispatch {
                     Body::Empty | Body::Stream(_) => v8::undefined(scope).into(),
                 };
                 let args = [
+                    number(scope, actor.0.into()),
                     number(scope, link.0),
                     string(scope, request.method.as_str()),
                     string(scope, &request.url),
                     string(scope, &join_headers(&request.headers)),
                     body,
                 ];
-                self.call(scope, Function::Fetch, &args);
+                match actor {
+                    Actor::OWN => self.call(scope, Function::Fetch, &args[1..]),
+                    _ => self.call(scope, Function::ObjectFetch, &args),
+                }
+            }
+            Delivered::Rpc { link, push } => {
+                let path: Vec<_> = push.path.iter().map(|name| string(scope, name)).collect();
+                let arguments = match push.arguments.take() {
+                    Some(arguments) => bytes_of(scope, arguments),
+                    None => v8::undefined(scope).into(),
+                };
+                let args = [
+                    number(scope, actor.0.into()),
+                    number(scope, link.0),
+                    v8::Array::new_with_elements(scope, &path).into(),
+                    arguments,
+                ];
+                self.call(scope, Function::ObjectCall, &args);
             }
             Delivered::FetchAborted { link } => {
                 let args = [number(scope, link.0)];
@@ -157,8 +204,15 @@ impl Dispatch {
             Delivered::Alarm(alarm) => {
                 #[expect(clippy::cast_precision_loss, reason = "a time within Date's range")]
                 let scheduled = v8::Number::new(scope, alarm.scheduled as f64).into();
-                let args = [scheduled, number(scope, u64::from(alarm.retries))];
-                self.call(scope, Function::Alarm, &args);
+                let args = [
+                    number(scope, actor.0.into()),
+                    scheduled,
+                    number(scope, u64::from(alarm.retries)),
+                ];
+                match actor {
+                    Actor::OWN => self.call(scope, Function::Alarm, &args[1..]),
+                    _ => self.call(scope, Function::ObjectAlarm, &args),
+                }
             }
             Delivered::Socket { link, delivery } => {
                 let socket = number(scope, link.0);

@@ -193,6 +193,7 @@ impl Isolate {
             module_loader: Some(loader),
             extensions: portside_surface::extensions(),
             startup_snapshot: Some(SNAPSHOT),
+            residual_lazy_js_sources: portside_surface::MODULES,
             skip_op_registration: true, // the snapshot has them bound
             create_params: Some(params),
             // On the way from `structuredClone` to itself: without it a transferred buffer would be copied.

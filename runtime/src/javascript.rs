@@ -9,9 +9,12 @@ use std::time::Duration;
 
 use deno_core::error::CoreError;
 use deno_core::{JsRuntime, ModuleId, PollEventLoopOptions};
+use portside_core::write::Value;
+use portside_surface::objects::database;
 use portside_surface::parts::{EVENTS_OF_MOST_CODE, Parts};
 use portside_surface::{lifecycle, stack};
 use portside_worker::activation::{Activation, End, Failure, Progress};
+use portside_worker::cell::{Actor, Actors};
 use portside_worker::engine::{Engine, Shared, Uncaught};
 use portside_worker::event::Delivered;
 use portside_worker::host::Identity;
@@ -54,6 +57,8 @@ pub struct JavaScript {
     dispatch: Option<Dispatch>,
     evaluation: Evaluation,
     instance: Shared,
+    /// The objects that live here.
+    actors: Rc<Actors>,
     slot: Arc<Slot>,
     watched: Arc<Watched>,
     /// When the present turn began.
@@ -64,7 +69,11 @@ pub struct JavaScript {
 
 /// Runs an instance to its end. `begun` is called once it has its isolate, or cannot have one.
 pub async fn run(start: Start, script: Arc<Script>, here: Rc<Here>, begun: impl FnOnce()) -> End {
-    let Start { options, module } = start;
+    let Start {
+        options,
+        module,
+        cell,
+    } = start;
     let recipe = Recipe {
         who: options.identity.clone(),
         bundle: options.bundle.clone(),
@@ -84,7 +93,8 @@ pub async fn run(start: Start, script: Arc<Script>, here: Rc<Here>, begun: impl 
             return End::Failed(Failure::Load(message));
         }
     };
-    let mut activation = Activation::new(instance, engine, origin.elapsed());
+    let actors = engine.actors.clone();
+    let mut activation = Activation::with_objects(instance, engine, origin.elapsed(), cell, actors);
     let mut timer = Box::pin(tokio::time::sleep(Duration::ZERO));
     let end = poll_fn(|cx| {
         loop {
@@ -124,11 +134,14 @@ impl JavaScript {
         let watched = Watched::new(recipe.who.clone(), isolate.usage(), limit, script.clone());
         let name = match &recipe.who {
             Identity::Worker(key) => Some(key.name()),
-            Identity::Server => None,
+            Identity::Server | Identity::Object(_) => None,
         };
+        let actors = Rc::<Actors>::default();
         here.slot.begin(&watched);
         let evaluated = isolate.with(|runtime| {
-            lifecycle::begin(&mut runtime.op_state().borrow_mut(), instance.clone());
+            let state = runtime.op_state();
+            lifecycle::begin(&mut state.borrow_mut(), instance.clone(), actors.clone());
+            drop(state);
             dispatch.begin(runtime, name);
             runtime.mod_evaluate(module)
         });
@@ -141,6 +154,7 @@ impl JavaScript {
             dispatch: Some(dispatch),
             evaluation: Evaluation::Running(module, Box::pin(evaluated)),
             instance,
+            actors,
             slot: here.slot.clone(),
             watched,
             began: Instant::now(),
@@ -195,8 +209,14 @@ impl JavaScript {
 }
 
 impl Engine for JavaScript {
-    fn deliver(&mut self, mut event: Delivered) {
-        let instance = self.instance.clone();
+    fn deliver(&mut self, actor: Actor, mut event: Delivered) {
+        let instance = match actor {
+            Actor::OWN => self.instance.clone(),
+            actor => match self.actors.get(actor) {
+                Some(instance) => instance,
+                None => return,
+            },
+        };
         self.stretch(|runtime, dispatch| {
             let request_id = || instance.borrow().request_name(None);
             tracing::debug!(
@@ -205,7 +225,7 @@ impl Engine for JavaScript {
                 "runs"
             );
             deno_core::scope!(scope, runtime);
-            dispatch.event(scope, &mut event);
+            dispatch.event(scope, actor, &mut event);
             // After terminate() nothing runs any more, queued microtasks included.
             if !instance.borrow().is_terminating() {
                 scope.perform_microtask_checkpoint();
@@ -215,6 +235,46 @@ impl Engine for JavaScript {
         if self.events == EVENTS_OF_MOST_CODE {
             self.keep_code(false);
         }
+    }
+
+    fn begin_object(
+        &mut self,
+        actor: Actor,
+        instance: &Shared,
+        entries: &[(String, Value)],
+    ) -> Result<(), String> {
+        let (object, class) = {
+            let instance = instance.borrow();
+            let Identity::Object(object) = instance.identity() else {
+                return Err("only Durable Objects live with others".to_owned());
+            };
+            let classes = instance.classes();
+            let class = classes
+                .iter()
+                .position(|class| *class.name == *object.class);
+            let class = class.ok_or("the application has no such class any more")?;
+            (object.clone(), class)
+        };
+        let begun = self.stretch(|runtime, dispatch| {
+            let state = runtime.op_state();
+            database::open(&mut state.borrow_mut(), actor, instance, entries)?;
+            drop(state);
+            deno_core::scope!(scope, runtime);
+            dispatch.begin_object(scope, actor, &object, class);
+            scope.perform_microtask_checkpoint();
+            Ok(())
+        });
+        begun.unwrap_or(Ok(()))
+    }
+
+    fn end_object(&mut self, actor: Actor) {
+        self.stretch(|runtime, dispatch| {
+            let state = runtime.op_state();
+            database::close(&mut state.borrow_mut(), actor);
+            drop(state);
+            deno_core::scope!(scope, runtime);
+            dispatch.end_object(scope, actor);
+        });
     }
 
     fn run(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Uncaught>> {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use deno_core::JsRuntime;
 use portside_core::bundle::Bundle;
 use portside_worker::activation::End;
+use portside_worker::cell::Cell;
 use portside_worker::instance::InstanceOptions;
 
 use crate::javascript;
@@ -23,6 +24,8 @@ pub struct Start {
     pub options: InstanceOptions,
     /// The module to evaluate, a path in the bundle.
     pub module: String,
+    /// Where objects are sent that are to live with it.
+    pub cell: Arc<Cell>,
 }
 
 /// Where an instance runs.

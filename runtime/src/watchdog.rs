@@ -36,6 +36,7 @@ impl fmt::Display for Unstoppable {
         match &self.who {
             Identity::Server => f.write_str("the server")?,
             Identity::Worker(key) => write!(f, "the worker {key}")?,
+            Identity::Object(object) => write!(f, "the object {object}")?,
         }
         write!(
             f,

@@ -79,8 +79,14 @@ impl Alarms {
 
     /// The worker's instance ended. If this receiver had an alarm for it to handle, that delivery failed: says how to store
     /// that.
-    pub fn instance_ended(&self, worker: &WorkerKey, receiver: Receiver) -> Option<AlarmChange> {
-        self.lock().instance_ended(worker, receiver, now_ms())
+    pub fn instance_ended(
+        &self,
+        worker: &WorkerKey,
+        receiver: Receiver,
+        handled: bool,
+    ) -> Option<AlarmChange> {
+        self.lock()
+            .instance_ended(worker, receiver, handled, now_ms())
     }
 
     /// This receiver could not begin to handle the alarm that it may have: it is delivered again once it is read anew.

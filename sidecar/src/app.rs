@@ -9,6 +9,7 @@ use futures::future::BoxFuture;
 use portside_core::bundle::Bundle;
 use portside_core::ids::WorkerKey;
 use portside_core::limits::Limits;
+use portside_core::migrations::ObjectClass;
 use portside_core::variable::Variables;
 use portside_exchange::{Application, FetchError, Request, Response};
 use portside_runtime::IsolatePool;
@@ -46,6 +47,8 @@ pub struct Class {
     pub limits: Arc<Limits>,
     /// The server's `env`.
     pub env: Arc<Variables>,
+    /// The classes of Durable Objects that the server's module exports.
+    pub objects: Arc<[ObjectClass]>,
     /// Whether a worker's events wait while a storage operation is under way.
     pub input_gate: bool,
 }
@@ -264,7 +267,7 @@ impl App {
         self.current.borrow().class.clone()
     }
 
-    fn servers(&self) -> Arc<Servers> {
+    pub(crate) fn servers(&self) -> Arc<Servers> {
         self.current.borrow().servers.clone()
     }
 

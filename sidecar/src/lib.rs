@@ -13,6 +13,7 @@ mod crashes;
 mod ledger;
 pub mod memory;
 pub mod metrics;
+mod objects;
 mod ownership;
 mod pod;
 mod room;

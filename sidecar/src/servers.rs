@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use portside_core::alarm::Alarm;
+use portside_core::ids::WorkerId;
 use portside_core::keys::KeyRange;
 use portside_core::write::{Value, WriteBatch};
 use portside_exchange::{FetchError, Request, Response};
 use portside_runtime::{Place, Start};
 use portside_worker::activation::{End, Failure as Ended};
 use portside_worker::caller::{Call, Refused};
+use portside_worker::cell::{Arrival, Cell};
 use portside_worker::event::Stop;
 use portside_worker::host::{CommitTicket, Error, Identity, Ledger, Reading, RequestName};
 use portside_worker::inbox::Inbox;
@@ -84,9 +86,15 @@ struct Server {
     /// The same, and those whose answers stream still.
     unfinished: Count,
     place: Mutex<Option<Place>>,
+    /// Where objects are sent that are to live in its present isolate.
+    cell: Mutex<Arc<Cell>>,
 }
 
 impl Server {
+    fn cell(&self) -> MutexGuard<'_, Arc<Cell>> {
+        self.cell.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn is_stuck(&self) -> bool {
         self.place
             .lock()
@@ -99,7 +107,7 @@ impl Server {
 /// A request on its way; dropping it before its answer tells the server that the client is gone.
 struct InFlight {
     server: Arc<Server>,
-    call: Call,
+    call: Call<Response>,
     answered: bool,
     unfinished: Option<One>,
 }
@@ -139,10 +147,12 @@ impl Servers {
         let answer = tokio::time::timeout(self.class.limits.request, &mut in_flight.call.answer);
         let answer = answer.await.map_err(|_| FetchError::TimedOut)?;
         in_flight.answered = true;
-        let mut answer = answer.unwrap_or_else(|_| {
-            let reason = "the server's instance ended before it answered".to_owned();
-            Err(FetchError::Failed(reason))
-        });
+        let mut answer = answer
+            .unwrap_or_else(|_| {
+                let reason = "the server's instance ended before it answered";
+                Err(Failure::failed(reason))
+            })
+            .map_err(FetchError::from);
         if let (Ok(response), Some(unfinished)) = (&mut answer, in_flight.unfinished.take()) {
             unfinished.until_sent(response);
         }
@@ -187,7 +197,7 @@ impl Servers {
 
     /// The server with the fewest requests among those that are not stuck; a new one if there are none, and room for one.
     fn choose(self: &Arc<Self>, app: &Arc<App>) -> Result<Arc<Server>, FetchError> {
-        let mut all = self.lock();
+        let all = self.lock();
         let best = all
             .iter()
             .min_by_key(|server| (server.is_stuck(), server.requests.load(Ordering::Relaxed)))
@@ -210,12 +220,21 @@ impl Servers {
         if app.workers().make_room_for_server(app, all.len()).is_err() {
             return best.ok_or(OVERLOADED);
         }
+        self.start_another(app, all)
+    }
+
+    fn start_another(
+        self: &Arc<Self>,
+        app: &Arc<App>,
+        mut all: MutexGuard<'_, Vec<Arc<Server>>>,
+    ) -> Result<Arc<Server>, FetchError> {
         let limits = &self.class.limits;
         let server = Arc::new(Server {
             inbox: Arc::new(Inbox::new(limits.inbox_messages, limits.inbox_bytes)),
             requests: AtomicUsize::new(0),
             unfinished: Count::default(),
             place: Mutex::default(),
+            cell: Mutex::default(),
         });
         all.push(server.clone());
         drop(all);
@@ -224,6 +243,43 @@ impl Servers {
             return Err(FetchError::Failed(reason));
         }
         Ok(server)
+    }
+
+    /// Sends an object to one of the servers, always the same one while there are as many, to live in its isolate.
+    ///
+    /// # Errors
+    /// There is no server, for this reason.
+    pub fn admit(
+        self: &Arc<Self>,
+        app: &Arc<App>,
+        id: WorkerId,
+        mut arrival: Arrival,
+    ) -> Result<(), String> {
+        let [.., last] = id.0;
+        loop {
+            let all = self.lock();
+            let known = all.get(usize::from(last) % self.usual).cloned();
+            let server = match known {
+                Some(server) => {
+                    drop(all);
+                    server
+                }
+                None => match self.failures.waiting() {
+                    Some(reason) => return Err(reason),
+                    None => self
+                        .start_another(app, all)
+                        .map_err(|error| error.to_string())?,
+                },
+            };
+            match server.cell().admit(arrival) {
+                Ok(()) => return Ok(()),
+                Err(returned) => {
+                    // Another takes its place.
+                    self.remove(&server);
+                    arrival = *returned;
+                }
+            }
+        }
     }
 
     /// Returns when every request has its response.
@@ -259,6 +315,7 @@ fn instance(app: &App, class: &Class, inbox: Arc<Inbox>, ledger: Option<Arc<dyn 
             limits: class.limits.clone(),
             input_gate: false,
             env: class.env.clone(),
+            classes: class.objects.clone(),
             storage: Storage::default(),
             inbox,
             fabric: app.surroundings(),
@@ -266,6 +323,7 @@ fn instance(app: &App, class: &Class, inbox: Arc<Inbox>, ledger: Option<Arc<dyn 
             log: app.surroundings(),
         },
         module: class.bundle.main.clone(),
+        cell: Arc::default(),
     }
 }
 
@@ -349,6 +407,7 @@ impl Drop for StopOnDrop {
 /// Starts an instance of the server; the error says why there is none.
 fn start(app: &Arc<App>, servers: &Arc<Servers>, server: &Arc<Server>) -> Result<(), String> {
     let start = instance(app, &servers.class, server.inbox.clone(), None);
+    *server.cell() = start.cell.clone();
     let (ended_app, ended_servers, ended_server) = (app.clone(), servers.clone(), server.clone());
     let began = Instant::now();
     let started = app.isolates().start(

@@ -18,7 +18,7 @@ use portside_worker::activation::{End, Failure};
 use portside_worker::event::{Control, Incoming, Stop};
 use portside_worker::host::Identity;
 use portside_worker::inbox::Inbox;
-use portside_worker::instance::InstanceOptions;
+use portside_worker::instance::{InstanceOptions, Lost};
 use portside_worker::link::{Failure as LinkFailure, Opening, Receive, Rejected};
 use portside_worker::storage::Storage;
 use tokio::sync::Notify;
@@ -27,6 +27,7 @@ use crate::alarms::{Alarms, Turn};
 use crate::app::App;
 use crate::crashes::Crashes;
 use crate::ledger::WorkerLedger;
+use crate::objects;
 use crate::ownership::Role;
 use crate::room::{self, Starting};
 
@@ -48,13 +49,13 @@ pub struct Worker {
     pub key: WorkerKey,
     /// The same, as the store has it.
     pub id: WorkerId,
-    inbox: Arc<Inbox>,
+    pub(crate) inbox: Arc<Inbox>,
     /// Tells it from those that had the same address before.
     receiver: Receiver,
     /// The one before it, if that was still on its way out.
     predecessor: Mutex<Option<Arc<Worker>>>,
     /// Whether it has an instance. What that leaves behind is known once it has none.
-    runs: AtomicBool,
+    pub(crate) runs: AtomicBool,
     /// Commits that have no answer yet.
     commits: AtomicUsize,
     /// Wakes those who wait for the last commit's answer, and for the instance's end.
@@ -115,7 +116,7 @@ impl Worker {
     }
 
     /// Others that alarms wake may have their turn.
-    fn ends_turn(&self) {
+    pub(crate) fn ends_turn(&self) {
         *self.turn.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
@@ -444,9 +445,20 @@ async fn load(app: &App, worker: &Worker) -> Result<(Fence, Loaded), NotLoaded> 
     let fence = app.ownership().patiently(settled).await;
     let fence = fence.map_err(NotLoaded::Store)?;
     let fence = fence.ok_or(NotLoaded::NotOurs)?;
-    let loaded = app.store().load(fence, id, LOAD_KEYS, LOAD_BYTES).await;
+    let is_object = objects::class_of(worker).is_some();
+    let (keys, bytes) = match is_object {
+        true => (objects::LOAD_ENTRIES, objects::LOAD_BYTES),
+        false => (LOAD_KEYS, LOAD_BYTES),
+    };
+    let loaded = app.store().load(fence, id, keys, bytes).await;
     match loaded.map_err(NotLoaded::Store)? {
-        Some(loaded) => Ok((fence, loaded)),
+        Some(mut loaded) => {
+            if is_object {
+                let rest = objects::load_rest(app, worker, &mut loaded).await;
+                rest.map_err(NotLoaded::Store)?;
+            }
+            Ok((fence, loaded))
+        }
         None => {
             app.ownership().lost(fence);
             Err(NotLoaded::NotOurs)
@@ -460,6 +472,13 @@ fn run(app: Arc<App>, worker: Arc<Worker>, fence: Fence, loaded: Loaded) {
     if app.is_closing() {
         return app.workers().close_or_restart(&app, &worker);
     }
+    if let Some(class) = objects::class_of(&worker) {
+        if let Err(reason) = objects::start(&app, &worker, &class, fence, loaded) {
+            worker.stops_running();
+            app.workers().failed(&app, &worker, &reason);
+        }
+        return;
+    }
     let class = app.class();
     let options = InstanceOptions {
         identity: Identity::Worker(worker.key.clone()),
@@ -467,6 +486,7 @@ fn run(app: Arc<App>, worker: Arc<Worker>, fence: Fence, loaded: Loaded) {
         limits: class.limits.clone(),
         input_gate: class.input_gate,
         env: class.env.clone(),
+        classes: class.objects.clone(),
         storage: Storage::loaded(loaded.entries, loaded.complete, loaded.alarm),
         inbox: worker.inbox.clone(),
         fabric: app.surroundings(),
@@ -476,6 +496,7 @@ fn run(app: Arc<App>, worker: Arc<Worker>, fence: Fence, loaded: Loaded) {
     let start = Start {
         options,
         module: worker.key.script().to_owned(),
+        cell: Arc::default(),
     };
     worker.runs.store(true, Ordering::Release);
     let (ended_app, ended_worker) = (app.clone(), worker.clone());
@@ -495,13 +516,19 @@ fn run(app: Arc<App>, worker: Arc<Worker>, fence: Fence, loaded: Loaded) {
 
 impl Workers {
     /// An instance ended: what waits in the inbox gets a new one.
-    fn ended(&self, app: &Arc<App>, worker: &Arc<Worker>, end: End) {
-        self.retry_alarm(app, worker);
+    pub(crate) fn ended(&self, app: &Arc<App>, worker: &Arc<Worker>, end: End) {
+        let handled = matches!(
+            &end,
+            End::Failed(Failure::Lost(Lost::Reset(reset))) if !reset.retries_alarm
+        );
+        self.settle_alarm(app, worker, handled);
         worker.stops_running();
         let source = Identity::Worker(worker.key.clone());
         match end {
             End::Slept | End::Terminated | End::Stopped => self.close_or_restart(app, worker),
-            End::Failed(failure @ Failure::Lost(_)) => {
+            // Whoever waited for it was told.
+            End::Failed(Failure::Lost(Lost::Reset(_))) => self.close_or_restart(app, worker),
+            End::Failed(failure @ (Failure::Lost(_) | Failure::Cell(_))) => {
                 app.log_error(&source, &format!("the worker was ended: {failure}"));
                 self.close_or_restart(app, worker);
             }
@@ -518,7 +545,7 @@ impl Workers {
         if !wait.is_zero() {
             worker.inbox.refuse_all(&LinkFailure::failed(reason));
         }
-        self.retry_alarm(app, worker);
+        self.settle_alarm(app, worker, false);
         self.close_or_restart(app, worker);
     }
 
@@ -574,26 +601,29 @@ impl Workers {
         }
     }
 
-    /// If the ended instance had an alarm to handle, stores that this delivery failed. One that waits still is its
-    /// successor's. Counts as a commit of the worker: its next instance is not loaded before, and so knows of the alarm as
+    /// If the ended instance had an alarm to handle, stores that this delivery failed, or counts as handled. One that waits
+    /// still is its successor's. Counts as a commit of the worker: its next instance is not loaded before, and so knows of the alarm as
     /// it is then.
-    fn retry_alarm(&self, app: &Arc<App>, worker: &Arc<Worker>) {
+    fn settle_alarm(&self, app: &Arc<App>, worker: &Arc<Worker>, handled: bool) {
         if worker.inbox.has_alarm() {
             return;
         }
-        let Some(change) = app.alarms().instance_ended(&worker.key, worker.receiver) else {
+        let ended = app
+            .alarms()
+            .instance_ended(&worker.key, worker.receiver, handled);
+        let Some(change) = ended else {
             return;
         };
         let open = worker.commit_begins();
         let (spawner, app) = (app.clone(), app.clone());
         spawner.spawn(async move {
-            store_retry(&app, open.worker(), change).await;
+            store_outcome(&app, open.worker(), change).await;
             drop(open);
         });
     }
 }
 
-async fn store_retry(app: &Arc<App>, worker: &Worker, change: AlarmChange) {
+async fn store_outcome(app: &Arc<App>, worker: &Worker, change: AlarmChange) {
     let key = &worker.key;
     let Some(fence) = app.ownership().settled_fence(worker.id).await else {
         app.alarms().retry_failed(key);

@@ -9,7 +9,7 @@ use portside_core::alarms::{Alarms, Fate as AlarmFate};
 use portside_core::ids::{Fence, PodId, ShardId, WorkerKey};
 use portside_core::ownership::gateway::Claim;
 use portside_core::ownership::{Effect, Event, FateUnknown, Role, Settings, State};
-use portside_exchange::Body;
+use portside_exchange::{Body, Response};
 use portside_store_model::{Reply, Statement};
 use portside_worker::caller::Call;
 use portside_worker::host::Identity;
@@ -43,7 +43,7 @@ pub(crate) struct Pod {
     pub(crate) workers: Vec<Worker>,
     pub(crate) server: Option<Running>,
     /// Requests that the server has, or will have.
-    pub(crate) calls: Vec<(Request, Call)>,
+    pub(crate) calls: Vec<(Request, Call<Response>)>,
     pub(crate) lanes: Vec<Lane>,
     pub(crate) open: BTreeMap<Ticket, Open>,
     pub(crate) tickets: Ticket,

@@ -57,6 +57,7 @@ impl Running {
                 ..Limits::default()
             }),
             input_gate: false,
+            classes: Arc::default(),
             env: Arc::default(),
             storage: parts.storage,
             inbox: inbox.clone(),

@@ -202,7 +202,7 @@ impl Pod {
         self.workers[key].phase = Phase::Ended;
         let retry = self
             .alarms
-            .instance_ended(&self.keys[key], RECEIVER, Self::now_ms(net));
+            .instance_ended(&self.keys[key], RECEIVER, false, Self::now_ms(net));
         if let Some(change) = retry {
             self.workers[key].open_commits += 1;
             self.retries.push((key, change));

@@ -1,8 +1,11 @@
 //! One instance from its start to its end: when its code runs, what that run makes durable, when it sleeps, why it ends.
 
+use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use crate::cell::{Actor, Actors, Budget, Cell, Residents};
 use crate::engine::{Engine, Shared, Uncaught};
 use crate::host::Level;
 use crate::instance::{Ending, Instance, Lost};
@@ -36,6 +39,9 @@ pub enum Failure {
     /// It went over a limit. What the turn that did so wrote is gone.
     #[error("{0}")]
     Limit(String),
+    /// Something else in the isolate that it lived in went over a limit. What the turn wrote is gone.
+    #[error("the isolate that it lived in was ended: {0}")]
+    Cell(String),
     /// Its writes were not accepted.
     #[error(transparent)]
     Lost(#[from] Lost),
@@ -48,6 +54,44 @@ enum Wait {
     Idle,
     /// A handler, or a promise given to `waitUntil`.
     Held,
+}
+
+/// What an instance waits for, and until when.
+#[derive(Default)]
+pub(crate) struct Waits(Option<(Wait, Duration)>);
+
+impl Waits {
+    /// Until when it waits; nothing while it has something to do.
+    pub fn until(&self) -> Option<Duration> {
+        self.0.map(|(_, until)| until)
+    }
+
+    /// Looks at `now` what the instance waits for; `idle` says that nothing else keeps it. Then it rests.
+    pub fn look(&mut self, instance: &Instance, idle: bool, now: Duration) -> Option<Duration> {
+        // A promise that nothing can settle any more keeps it awake no longer than the limit.
+        let wait = match (
+            idle && !instance.is_terminating() && instance.is_only_held(),
+            instance.is_quiet(),
+        ) {
+            (false, _) => None,
+            (true, true) => Some(Wait::Idle),
+            (true, false) => Some(Wait::Held),
+        };
+        let known = self.0.filter(|(known, _)| Some(*known) == wait);
+        self.0 = wait.map(|wait| {
+            let limits = instance.limits();
+            let limit = match wait {
+                Wait::Held => limits.wait_until,
+                Wait::Idle => limits.idle,
+            };
+            known.unwrap_or((wait, now + limit))
+        });
+        let until = self.until()?;
+        if now < until && wait == Some(Wait::Idle) {
+            instance.rests();
+        }
+        Some(until)
+    }
 }
 
 /// What comes after a poll.
@@ -65,21 +109,35 @@ pub struct Activation<E> {
     instance: Shared,
     /// When the module must be evaluated, until it is.
     load_deadline: Option<Duration>,
-    /// What it waits for, and until when.
-    waiting: Option<(Wait, Duration)>,
+    waits: Waits,
     turns: u32,
+    cell: Arc<Cell>,
+    residents: Residents,
 }
 
 impl<E: Engine> Activation<E> {
     /// Begins at `now`. `engine` runs the code of `instance`, and has begun to evaluate its module.
     pub fn new(instance: Shared, engine: E, now: Duration) -> Self {
+        Self::with_objects(instance, engine, now, Arc::default(), Rc::default())
+    }
+
+    /// The same, with objects that live with the instance: those that are sent to `cell`. The engine finds them in `actors`.
+    pub fn with_objects(
+        instance: Shared,
+        engine: E,
+        now: Duration,
+        cell: Arc<Cell>,
+        actors: Rc<Actors>,
+    ) -> Self {
         let load_deadline = Some(now + instance.borrow().limits().start);
         Self {
             engine,
             instance,
             load_deadline,
-            waiting: None,
+            waits: Waits::default(),
             turns: 0,
+            residents: Residents::new(cell.clone(), actors),
+            cell,
         }
     }
 
@@ -89,11 +147,15 @@ impl<E: Engine> Activation<E> {
             return Progress::Ended(End::Slept);
         }
         let end = match self.turn(cx) {
-            Ok(turn) => self.after(&turn, cx, now),
+            Ok(turn) => {
+                self.residents.end_turn(&mut self.engine, now);
+                self.after(&turn, cx, now)
+            }
             Err(end) => Progress::Ended(end),
         };
         if let Progress::Ended(end) = &end {
             self.tell(end);
+            self.residents.end_all(&mut self.engine, end);
         }
         end
     }
@@ -103,17 +165,22 @@ impl<E: Engine> Activation<E> {
     fn turn(&mut self, cx: &mut Context<'_>) -> Result<Turn, End> {
         self.turns = self.turns.wrapping_add(1);
         self.engine.turn_begins();
-        let mut events = 0;
-        while events < EVENTS_PER_TURN && !self.engine.should_yield() {
+        let mut budget = Budget {
+            events: 0,
+            most: EVENTS_PER_TURN,
+        };
+        while budget.events < budget.most && !self.engine.should_yield() {
             let event = self.instance.borrow_mut().next_event();
             let Some(event) = event else { break };
-            events += 1;
-            self.engine.deliver(event);
+            budget.events += 1;
+            self.engine.deliver(Actor::OWN, event);
             self.check_limits(false)?;
             if self.instance.borrow().is_terminating() {
                 break;
             }
         }
+        let events = budget.events;
+        self.objects_turn(budget)?;
         let mut event_loop = Poll::Pending;
         // After terminate() no code runs any more.
         if !self.instance.borrow().is_terminating() {
@@ -123,6 +190,20 @@ impl<E: Engine> Activation<E> {
         }
         self.instance.borrow_mut().end_turn();
         Ok(Turn { events, event_loop })
+    }
+
+    /// The turn of the objects that live here; none of them while the module is evaluated that has their classes.
+    fn objects_turn(&mut self, mut budget: Budget) -> Result<(), End> {
+        if self.load_deadline.is_some() {
+            return Ok(());
+        }
+        self.residents.move_in(&mut self.engine);
+        self.check_limits(false)?;
+        let check = |engine: &mut E| match engine.exceeded(false) {
+            Some(exceeded) => Err(End::Failed(Failure::Limit(exceeded))),
+            None => Ok(()),
+        };
+        self.residents.deliver(&mut self.engine, &mut budget, check)
     }
 
     fn check_limits(&mut self, thorough: bool) -> Result<(), End> {
@@ -190,7 +271,7 @@ impl<E: Engine> Activation<E> {
             return Progress::Waiting(Some(deadline));
         }
         if turn.events > 0 {
-            self.waiting = None; // the time counts from the last event
+            self.waits = Waits::default(); // the time counts from the last event
         }
         self.sleep_when_idle(!more && turn.event_loop.is_ready(), cx, now)
     }
@@ -205,48 +286,41 @@ impl<E: Engine> Activation<E> {
             }
             Some(Ending::Terminated) => Some(End::Terminated),
             Some(Ending::Lost(reason)) => Some(End::Failed(Failure::Lost(reason))),
-            None => instance.may_stop().then_some(End::Stopped),
+            None => (self.residents.is_empty() && instance.may_stop()).then_some(End::Stopped),
         }
     }
 
     fn sleep_when_idle(&mut self, idle: bool, cx: &mut Context<'_>, now: Duration) -> Progress {
-        let instance = self.instance.borrow();
-        // A promise that nothing can settle any more keeps it awake no longer than the limit.
-        let wait = match (
-            idle && !instance.is_terminating() && instance.is_only_held(),
-            instance.is_quiet(),
-        ) {
-            (false, _) => None,
-            (true, true) => Some(Wait::Idle),
-            (true, false) => Some(Wait::Held),
-        };
-        let Some(wait) = wait else {
-            self.waiting = None;
-            return Progress::Waiting(None);
-        };
-        let until = match self.waiting {
-            Some((known, until)) if known == wait => until,
-            _ => {
-                let limit = match wait {
-                    Wait::Held => instance.limits().wait_until,
-                    Wait::Idle => instance.limits().idle,
-                };
-                now + limit
-            }
-        };
-        self.waiting = Some((wait, until));
-        if now < until {
-            if wait == Wait::Idle {
-                instance.rests();
-            }
-            return Progress::Waiting(Some(until));
+        let (more, next) = self.residents.register(cx);
+        if more {
+            cx.waker().wake_by_ref();
         }
-        if instance.close_inbox() {
-            return Progress::Ended(End::Slept);
+        let idle = idle && !more && self.residents.is_empty();
+        let until = self.waits.look(&self.instance.borrow(), idle, now);
+        match until {
+            Some(until) if now < until => Progress::Waiting(Some(until)),
+            Some(_) => {
+                if self.close() {
+                    return Progress::Ended(End::Slept);
+                }
+                self.waits = Waits::default();
+                cx.waker().wake_by_ref();
+                Progress::Waiting(None)
+            }
+            None => Progress::Waiting(next),
         }
-        self.waiting = None;
-        cx.waker().wake_by_ref();
-        Progress::Waiting(None)
+    }
+
+    /// Closes inbox and cell, if nothing is in either.
+    fn close(&self) -> bool {
+        if !self.cell.close_if_empty() {
+            return false;
+        }
+        let is_closed = self.instance.borrow().close_inbox();
+        if !is_closed {
+            self.cell.reopen();
+        }
+        is_closed
     }
 
     /// Tells everybody who waits for the instance.
@@ -262,18 +336,26 @@ impl<E: Engine> Activation<E> {
 }
 
 impl Instance {
-    fn ended(&mut self, end: &End) {
+    pub(crate) fn ended(&mut self, end: &End) {
         let reason = match end {
             End::Failed(Failure::Load(reason)) => Some(reason.as_str()),
             _ => None,
         };
         self.log_rejections_but(reason);
-        if let End::Failed(failure) = end {
-            let failure_on_links = LinkFailure::failed(failure.to_string());
-            self.fail_requests(&failure_on_links);
-            if let Failure::Load(message) = failure {
-                self.refuse_all(&LinkFailure::failed(message.clone()));
+        let End::Failed(failure) = end else { return };
+        let failure_on_links = match failure {
+            Failure::Lost(Lost::Reset(reset)) => reset.failure.clone(),
+            failure if self.object.is_some() => LinkFailure::reset(failure.to_string()),
+            failure => LinkFailure::failed(failure.to_string()),
+        };
+        self.fail_requests(&failure_on_links);
+        match failure {
+            Failure::Load(message) => self.refuse_all(&LinkFailure::failed(message.clone())),
+            // It could not be constructed, and could not be for those who wait.
+            Failure::Lost(Lost::Reset(reset)) if self.is_loading() => {
+                self.refuse_all(&reset.failure)
             }
+            _ => {}
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The front door's end of a request's link: the answer becomes a response, and its messages a WebSocket.
+//! A caller's end of a link: the answer becomes a response, and its messages a WebSocket, or it is what a method returned.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -15,25 +15,30 @@ use tokio::sync::{mpsc, oneshot};
 use crate::event::Incoming;
 use crate::inbox::Inbox;
 use crate::link::{
-    CloseReason, Content, FailureCode, Frame, Head, Kind, LinkEnd, LinkId, Opening, Receive,
-    Rejected,
+    CloseReason, Content, Failure, FailureCode, Frame, Head, Kind, LinkEnd, LinkId, Opening, Push,
+    Receive, Rejected,
 };
 
 /// Messages of one client on their way to the application before the client has to wait.
 const SOCKET_WINDOW: usize = 64;
 
-type Answer = Result<Response, FetchError>;
-
-/// A request that was sent to a server.
-pub struct Call {
+/// A call that was made on a link of its own: a request, whose answer is a [`Response`], or one of a method, whose answer is
+/// a structured clone.
+pub struct Call<A> {
     /// This end of its link.
     link: LinkId,
-    inbox: Arc<Inbox>,
-    /// The answer; an error if the server's instance ended before it.
-    pub answer: oneshot::Receiver<Answer>,
+    callee: Arc<Callee>,
+    /// The answer; nothing comes if the instance that was called ended before it.
+    pub answer: oneshot::Receiver<Result<A, Failure>>,
 }
 
-impl Call {
+impl Call<Response> {
+    /// A request that is to be sent, and how to open its link.
+    #[must_use]
+    pub fn fetch(request: Box<Request>) -> (Self, Opening) {
+        Self::new(Kind::Fetch(request), State::Fetching)
+    }
+
     /// Opens a link for the request to whoever reads `inbox`.
     ///
     /// # Errors
@@ -42,25 +47,11 @@ impl Call {
         request: Box<Request>,
         inbox: &Arc<Inbox>,
     ) -> Result<Self, (Refused, Box<Request>)> {
-        let link = LinkId::of_new_link();
-        let (reply, answer) = oneshot::channel();
-        let caller = Caller {
-            link,
-            inbox: Arc::downgrade(inbox),
-            state: Mutex::new(State::Waiting(reply)),
-        };
-        let opening = Opening {
-            kind: Kind::Fetch(request),
-            end: LinkEnd::new(link.other(), Arc::new(caller)),
-        };
+        let (call, opening) = Self::fetch(request);
         let (why, returned) = match inbox.receive(Incoming::Opened(opening)) {
             Ok(()) => {
-                let inbox = inbox.clone();
-                return Ok(Self {
-                    link,
-                    inbox,
-                    answer,
-                });
+                call.opened(inbox.clone());
+                return Ok(call);
             }
             Err(Rejected::Closed(returned)) => (Refused::Asleep, returned),
             Err(Rejected::Full(returned)) => (Refused::Overloaded, returned),
@@ -73,13 +64,115 @@ impl Call {
             _ => unreachable!("it comes back as it was"),
         }
     }
+}
 
-    /// Tells the server that the client is gone.
+impl Call<Vec<u8>> {
+    /// A call of a method that is to be made, and how to open its link.
+    #[must_use]
+    pub fn push(push: Push) -> (Self, Opening) {
+        Self::new(Kind::Rpc(push), State::Calling)
+    }
+}
+
+impl<A> Call<A> {
+    fn new(
+        kind: Kind,
+        waiting: impl FnOnce(oneshot::Sender<Result<A, Failure>>) -> State,
+    ) -> (Self, Opening) {
+        let link = LinkId::of_new_link();
+        let (reply, answer) = oneshot::channel();
+        let callee = Arc::<Callee>::default();
+        let caller = Caller {
+            link,
+            callee: callee.clone(),
+            state: Mutex::new(waiting(reply)),
+        };
+        let opening = Opening {
+            kind,
+            name: None,
+            end: LinkEnd::new(link.other(), Arc::new(caller)),
+        };
+        let call = Self {
+            link,
+            callee,
+            answer,
+        };
+        (call, opening)
+    }
+
+    /// The link is open, and this is who reads at its other end.
+    pub fn opened(&self, callee: Arc<dyn Receive>) {
+        self.callee.opened(callee);
+    }
+
+    /// To be told when the link is open, by whoever opens it.
+    #[must_use]
+    pub fn callee(&self) -> Arc<Callee> {
+        self.callee.clone()
+    }
+
+    /// Tells whoever was called that the caller is gone.
     pub fn abort(&self) {
-        let _ = self.inbox.receive(Incoming::Closed {
+        self.callee.tell(Incoming::Closed {
             link: self.link.other(),
             reason: CloseReason::Closed,
         });
+    }
+}
+
+/// Who was called: whom to tell what the caller has to say besides.
+#[derive(Default)]
+pub struct Callee(Mutex<Far>);
+
+enum Far {
+    /// The link is not open yet; and what there is to say.
+    Unknown(Vec<Incoming>),
+    /// Weak, for what the caller is a part of may itself wait in that inbox.
+    Known(Weak<dyn Receive>),
+}
+
+impl Default for Far {
+    fn default() -> Self {
+        Self::Unknown(vec![])
+    }
+}
+
+impl Callee {
+    fn lock(&self) -> MutexGuard<'_, Far> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The link is open, and this is who reads at its other end.
+    pub fn opened(&self, callee: Arc<dyn Receive>) {
+        let before = std::mem::replace(&mut *self.lock(), Far::Known(Arc::downgrade(&callee)));
+        if let Far::Unknown(waiting) = before {
+            for incoming in waiting {
+                let _ = callee.receive(incoming);
+            }
+        }
+    }
+
+    /// An instance that ended needs no telling.
+    fn tell(&self, incoming: Incoming) {
+        let callee = match &mut *self.lock() {
+            Far::Unknown(waiting) => return waiting.push(incoming),
+            Far::Known(callee) => callee.upgrade(),
+        };
+        if let Some(callee) = callee {
+            let _ = callee.receive(incoming);
+        }
+    }
+}
+
+impl From<Failure> for FetchError {
+    fn from(failure: Failure) -> Self {
+        match failure.code {
+            FailureCode::Overloaded => Self::Overloaded {
+                retry_after_ms: failure.retry_after_ms,
+            },
+            FailureCode::Unavailable => Self::Unavailable(failure.message),
+            FailureCode::Failed | FailureCode::Reset => Self::Failed(failure.message),
+        }
     }
 }
 
@@ -92,16 +185,16 @@ pub enum Refused {
     Overloaded,
 }
 
-/// Receives what the server sends on a request's link.
+/// Receives what comes back on a call's link.
 struct Caller {
     link: LinkId,
-    /// Weak, for this may itself wait in that inbox.
-    inbox: Weak<Inbox>,
+    callee: Arc<Callee>,
     state: Mutex<State>,
 }
 
 enum State {
-    Waiting(oneshot::Sender<Answer>),
+    Fetching(oneshot::Sender<Result<Response, Failure>>),
+    Calling(oneshot::Sender<Result<Vec<u8>, Failure>>),
     Streaming(mpsc::UnboundedSender<Result<(Bytes, Place), BodyError>>),
     Socket(Outbox),
     Done,
@@ -115,23 +208,23 @@ impl Caller {
     fn frame(&self, frame: Frame) -> Result<(), Frame> {
         let mut state = self.lock();
         match (frame, &*state) {
-            (Frame::Head(head), State::Waiting(_)) => {
+            (Frame::Head(head), State::Fetching(_)) => {
                 let (next, response) = self.begin(*head);
-                if let State::Waiting(reply) = std::mem::replace(&mut *state, next) {
+                if let State::Fetching(reply) = std::mem::replace(&mut *state, next) {
                     // A client that went away takes no response.
                     let _ = reply.send(Ok(response));
                 }
             }
-            (Frame::Failed(failure), State::Waiting(_)) => {
-                if let State::Waiting(reply) = std::mem::replace(&mut *state, State::Done) {
-                    let error = match failure.code {
-                        FailureCode::Overloaded => FetchError::Overloaded {
-                            retry_after_ms: failure.retry_after_ms,
-                        },
-                        FailureCode::Unavailable => FetchError::Unavailable(failure.message),
-                        FailureCode::Failed => FetchError::Failed(failure.message),
-                    };
-                    let _ = reply.send(Err(error));
+            (Frame::Resolve(value), State::Calling(_)) => {
+                if let State::Calling(reply) = std::mem::replace(&mut *state, State::Done) {
+                    let _ = reply.send(Ok(value));
+                }
+            }
+            (Frame::Failed(failure), State::Fetching(_) | State::Calling(_)) => {
+                match std::mem::replace(&mut *state, State::Done) {
+                    State::Fetching(reply) => drop(reply.send(Err(failure))),
+                    State::Calling(reply) => drop(reply.send(Err(failure))),
+                    _ => {}
                 }
             }
             (Frame::Chunk { data, place }, State::Streaming(chunks)) => {
@@ -168,23 +261,21 @@ impl Caller {
                     chunks,
                     ended: false,
                     link: self.link,
-                    inbox: self.inbox.clone(),
+                    callee: self.callee.clone(),
                 };
                 (State::Streaming(sender), Body::Stream(Box::pin(body)), None)
             }
             Content::Socket => {
                 let (outbox, outgoing) = outgoing();
-                let (link, inbox) = (self.link.other(), self.inbox.clone());
+                let (link, callee) = (self.link.other(), self.callee.clone());
                 let incoming = SocketSender::new(SOCKET_WINDOW, move |delivery| {
                     let frame = Frame::Socket(delivery);
-                    // An instance that ended needs no message.
-                    if let Some(inbox) = inbox.upgrade() {
-                        let _ = inbox.receive(Incoming::Frame { link, frame });
-                    }
+                    callee.tell(Incoming::Frame { link, frame });
                 });
                 let socket = Socket { outgoing, incoming };
                 (State::Socket(outbox), Body::Empty, Some(socket))
             }
+            Content::Spliced(socket) => (State::Done, Body::Empty, Some(socket)),
         };
         let response = Response {
             status,
@@ -221,7 +312,7 @@ struct Chunks {
     chunks: mpsc::UnboundedReceiver<Result<(Bytes, Place), BodyError>>,
     ended: bool,
     link: LinkId,
-    inbox: Weak<Inbox>,
+    callee: Arc<Callee>,
 }
 
 impl Stream for Chunks {
@@ -236,8 +327,8 @@ impl Stream for Chunks {
 
 impl Drop for Chunks {
     fn drop(&mut self) {
-        if let Some(inbox) = self.inbox.upgrade().filter(|_| !self.ended) {
-            let _ = inbox.receive(Incoming::Closed {
+        if !self.ended {
+            self.callee.tell(Incoming::Closed {
                 link: self.link.other(),
                 reason: CloseReason::Closed,
             });
@@ -248,7 +339,6 @@ impl Drop for Chunks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::link::Failure;
 
     #[test]
     fn who_is_refused_hears_what_kind_of_failure_it_was() {
@@ -264,7 +354,7 @@ mod tests {
             let call = Call::send(Box::new(request), &inbox);
             let mut call = call.ok().expect("there is room");
             inbox.refuse_all(failure);
-            call.answer.try_recv().unwrap().err().unwrap()
+            FetchError::from(call.answer.try_recv().unwrap().err().unwrap())
         };
         let failed = FetchError::Failed("it throws".into());
         assert_eq!(heard(&Failure::failed("it throws")), failed);

@@ -4,6 +4,9 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use portside_core::write::Value;
+
+use crate::cell::Actor;
 use crate::event::Delivered;
 use crate::instance::Instance;
 
@@ -16,8 +19,29 @@ pub trait Engine {
     /// A turn begins.
     fn turn_begins(&mut self);
 
-    /// Hands an event to the code and runs all that it causes at once.
-    fn deliver(&mut self, event: Delivered);
+    /// Hands an event to the code of an instance, the engine's own or an object that lives with it, and runs all that it
+    /// causes at once.
+    fn deliver(&mut self, actor: Actor, event: Delivered);
+
+    /// An object begins to live here: opens its database, of which the store has `entries`, gives that to the instance, and
+    /// constructs the object.
+    ///
+    /// # Errors
+    /// It cannot live here, for this reason, which is for the developer.
+    fn begin_object(
+        &mut self,
+        actor: Actor,
+        instance: &Shared,
+        entries: &[(String, Value)],
+    ) -> Result<(), String> {
+        let _ = (actor, instance, entries);
+        Err("nothing but its own instance can live here".to_owned())
+    }
+
+    /// An object is gone: nothing of it may run any more.
+    fn end_object(&mut self, actor: Actor) {
+        let _ = actor;
+    }
 
     /// Lets what the code waits for go on: finished operations, timers. `Ready(Ok)` means that it waits for nothing.
     ///

@@ -4,7 +4,7 @@ use portside_core::alarm::Alarm;
 use portside_exchange::{Delivery, Request};
 
 use crate::host::Error;
-use crate::link::{CloseReason, Failure, Frame, LinkId, Opening};
+use crate::link::{CloseReason, Failure, Frame, LinkId, Opening, Push};
 
 /// What others send to a worker or a server. It waits in the inbox until an instance takes it.
 pub enum Incoming {
@@ -98,6 +98,13 @@ pub enum Delivered {
         /// Whether the body is a stream, which is read from the instance.
         streamed: bool,
     },
+    /// Call a method of the object, or read a property.
+    Rpc {
+        /// The link of the call.
+        link: LinkId,
+        /// Which, with what.
+        push: Push,
+    },
     /// The client of a request went away.
     FetchAborted {
         /// The link of the request.
@@ -154,6 +161,7 @@ impl Delivered {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Fetch { .. } => "fetch",
+            Self::Rpc { .. } => "call",
             Self::FetchAborted { .. } => "client gone",
             Self::Connected { .. } => "connect",
             Self::Message { .. } => "message",

@@ -8,6 +8,7 @@ use futures::future::BoxFuture;
 use portside_core::alarm::Alarm;
 use portside_core::ids::WorkerKey;
 use portside_core::keys::KeyRange;
+use portside_core::objects::ObjectId;
 use portside_core::write::{Value, WriteBatch};
 
 use crate::event::Control;
@@ -21,14 +22,40 @@ pub enum Identity {
     Server,
     /// A worker.
     Worker(WorkerKey),
+    /// A Durable Object.
+    Object(Object),
+}
+
+/// A Durable Object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Object {
+    /// Where it is.
+    pub address: WorkerKey,
+    /// Its class, by the name that the code exports.
+    pub class: Arc<str>,
+    /// Its id.
+    pub id: ObjectId,
+    /// What its id comes from, if whoever woke it knew.
+    pub name: Option<Arc<str>>,
+}
+
+/// `Class(name)`, or with the id where that comes from no name.
+impl fmt::Display for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => write!(f, "{}({name})", self.class),
+            None => write!(f, "{}({})", self.class, self.id),
+        }
+    }
 }
 
 impl fmt::Display for Identity {
-    /// `the server`, or the worker's address.
+    /// `the server`, or which worker or object.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Server => f.write_str("the server"),
             Self::Worker(key) => write!(f, "{key}"),
+            Self::Object(object) => write!(f, "{object}"),
         }
     }
 }

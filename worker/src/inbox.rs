@@ -269,6 +269,16 @@ impl Inbox {
         waiting.any(|incoming| matches!(incoming, Incoming::Alarm(_)))
     }
 
+    /// What the id of the object comes from that reads here, as far as one of those knows who wait to be connected.
+    #[must_use]
+    pub fn name(&self) -> Option<Arc<str>> {
+        let state = self.lock();
+        state.queue.iter().find_map(|incoming| match incoming {
+            Incoming::Opened(opening) => opening.name.clone(),
+            _ => None,
+        })
+    }
+
     /// How much waits of what others sent.
     #[must_use]
     pub fn len(&self) -> usize {

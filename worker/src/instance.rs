@@ -9,6 +9,7 @@ use portside_core::alarm::{self, Alarm};
 use portside_core::bundle::Bundle;
 use portside_core::ids::WorkerKey;
 use portside_core::limits::Limits;
+use portside_core::migrations::ObjectClass;
 use portside_core::variable::Variables;
 use portside_core::write::Value;
 use tokio::sync::oneshot;
@@ -19,6 +20,7 @@ use crate::gate::{Gate, Output};
 use crate::host::{self, CommitTicket, Fabric, Identity, Ledger, Level, Log, LogLine, RequestName};
 use crate::inbox::{Inbox, Next};
 use crate::link::{CloseReason, Failure, Frame, Kind, LinkEnd, LinkId, Opening, Undelivered};
+use crate::object::{ObjectState, Reset};
 use crate::port::Port;
 use crate::rejection::Rejection;
 use crate::request::Exchange;
@@ -36,6 +38,8 @@ pub struct InstanceOptions {
     pub input_gate: bool,
     /// The server's `env`.
     pub env: Arc<Variables>,
+    /// The application's classes of Durable Objects; the code knows them by their places here.
+    pub classes: Arc<[ObjectClass]>,
     /// Its state, for a worker.
     pub storage: Storage,
     /// Where its events come from.
@@ -58,6 +62,7 @@ pub struct Instance {
     bundle: Arc<Bundle>,
     pub(crate) limits: Arc<Limits>,
     env: Arc<Variables>,
+    classes: Arc<[ObjectClass]>,
     pub(crate) inbox: Arc<Inbox>,
     fabric: Arc<dyn Fabric>,
     ledger: Option<Arc<dyn Ledger>>,
@@ -69,6 +74,8 @@ pub struct Instance {
     pub(crate) requests: BTreeMap<LinkId, Exchange>,
     /// What it knows of its keys and has written.
     pub storage: Storage,
+    /// What only objects have.
+    pub(crate) object: Option<ObjectState>,
     gate: Gate,
     firing: Firing,
     life: Life,
@@ -107,6 +114,9 @@ pub enum Lost {
     /// A commit of it was not made, or may not have been.
     #[error(transparent)]
     Commit(#[from] host::Error),
+    /// It is an object that begins anew.
+    #[error(transparent)]
+    Reset(Reset),
 }
 
 /// Why an instance that still runs must not go on.
@@ -128,6 +138,7 @@ impl Instance {
             limits,
             input_gate,
             env,
+            classes,
             storage,
             inbox,
             fabric,
@@ -140,6 +151,7 @@ impl Instance {
             bundle,
             limits,
             env,
+            classes,
             inbox,
             fabric,
             ledger,
@@ -149,6 +161,7 @@ impl Instance {
             requests: BTreeMap::new(),
             firing: Firing::new(storage.alarm()),
             storage,
+            object: None,
             gate: Gate::default(),
             life: Life {
                 loading: true,
@@ -212,8 +225,8 @@ impl Instance {
     /// Without the right under which it was loaded it is over, though no commit has told it yet.
     fn look_whether_it_is_owned(&mut self) {
         let is_owned = self.ledger.as_ref().is_none_or(|ledger| ledger.is_owned());
-        if !is_owned && self.life.lost.is_none() {
-            self.life.lost = Some(Lost::NotOwned);
+        if !is_owned {
+            self.lose(Lost::NotOwned);
         }
     }
 
@@ -224,7 +237,12 @@ impl Instance {
             || (self.input_gate && self.storage.is_busy())
         {
             None
-        } else if self.life.loading {
+        } else if self.life.loading
+            || self
+                .object
+                .as_ref()
+                .is_some_and(ObjectState::lets_nothing_in)
+        {
             Some(Incoming::is_of_opened_link)
         } else {
             Some(|_| true)
@@ -266,7 +284,7 @@ impl Instance {
 
     fn deliver(&mut self, incoming: Incoming) -> Option<Delivered> {
         match incoming {
-            Incoming::Opened(Opening { kind, end }) => Some(self.opened(kind, end)),
+            Incoming::Opened(Opening { kind, end, .. }) => Some(self.opened(kind, end)),
             Incoming::Frame { link, frame } => match frame {
                 Frame::Message { data, request, .. } => {
                     self.request = request;
@@ -277,8 +295,12 @@ impl Instance {
                     failure,
                 }),
                 Frame::Socket(delivery) => Some(Delivered::Socket { link, delivery }),
-                // Only servers send these, and only to whoever opened the link: nobody opens requests from here.
-                Frame::Head(_) | Frame::Chunk { .. } | Frame::End | Frame::Abort(_) => None,
+                // Sent only to whoever opened the link: who calls from here reads the answers elsewhere.
+                Frame::Head(_)
+                | Frame::Chunk { .. }
+                | Frame::End
+                | Frame::Abort(_)
+                | Frame::Resolve(_) => None,
             },
             Incoming::Closed { link, reason } => {
                 if self.ports.remove(&link).is_some() {
@@ -318,6 +340,10 @@ impl Instance {
                     streamed,
                 }
             }
+            Kind::Rpc(push) => {
+                self.requests.insert(link, Exchange::of_call(end));
+                Delivered::Rpc { link, push }
+            }
         }
     }
 
@@ -327,8 +353,12 @@ impl Instance {
         self.ledger.as_ref().is_none_or(|ledger| ledger.is_leased())
     }
 
-    /// Sends something out, after the writes before it, while the lease covers the moment.
+    /// Sends something out, after the writes before it, while the lease covers the moment. Nothing any more, if its writes are
+    /// not accepted.
     pub(crate) fn emit(&mut self, output: Output) {
+        if self.is_lost() {
+            return;
+        }
         let leased = self.is_leased();
         if let Some(output) = self.gate.admit(output, leased) {
             self.perform(output);
@@ -399,6 +429,7 @@ impl Instance {
     fn open(&mut self, link: LinkId, to: &WorkerKey) {
         let opening = Opening {
             kind: Kind::Port,
+            name: None,
             end: LinkEnd::new(link.other(), self.inbox.clone()),
         };
         let peer = self.fabric.open(to, opening);
@@ -410,13 +441,19 @@ impl Instance {
     // ---- what is written
 
     /// Numbers a write; returns the number whose durability the application may await.
-    fn written(&mut self, write: impl FnOnce(&mut Storage)) -> u64 {
-        let first_of_turn = self.storage.is_unchanged();
+    pub(crate) fn written(&mut self, write: impl FnOnce(&mut Storage)) -> u64 {
+        let first_of_turn = self.is_unchanged();
         write(&mut self.storage);
         if self.request.is_some() {
             self.wrote_for.clone_from(&self.request);
         }
         self.gate.write(first_of_turn)
+    }
+
+    /// Whether nothing is written since the last turn that was committed.
+    fn is_unchanged(&self) -> bool {
+        let database = self.object.as_ref();
+        self.storage.is_unchanged() && !database.is_some_and(ObjectState::is_changed)
     }
 
     /// Puts a value; returns the write's number. Check [`Storage::has_room`] before.
@@ -482,6 +519,9 @@ impl Instance {
         if self.ledger.is_none() || self.life.lost.is_some() {
             return;
         }
+        if !self.commit_database() {
+            return;
+        }
         let request = if self.storage.is_unchanged() {
             None
         } else {
@@ -528,8 +568,18 @@ impl Instance {
                     let _ = waiter.send(());
                 }
             }
-            Err(error) => self.life.lost = Some(error.into()),
+            Err(error) => self.lose(error.into()),
         }
+    }
+
+    /// Whether its writes are not accepted any more.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.life.lost.is_some()
+    }
+
+    /// Its writes are not accepted any more. The first reason stays.
+    pub(crate) fn lose(&mut self, reason: Lost) {
+        self.life.lost.get_or_insert(reason);
     }
 
     /// Reads keys from the store, whatever is known here; nothing for a server.
@@ -597,7 +647,7 @@ impl Instance {
     /// Whether everything issued is durable and sent.
     #[must_use]
     pub fn is_flushed(&self) -> bool {
-        self.storage.is_durable() && !self.gate.holds_any()
+        self.is_unchanged() && self.storage.is_durable() && !self.gate.holds_any()
     }
 
     /// Whether nothing but pending operations of the event loop could keep it awake.
@@ -662,6 +712,18 @@ impl Instance {
     #[must_use]
     pub fn env(&self) -> &Variables {
         &self.env
+    }
+
+    /// The application's classes of Durable Objects.
+    #[must_use]
+    pub fn classes(&self) -> &[ObjectClass] {
+        &self.classes
+    }
+
+    /// Where it opens links.
+    #[must_use]
+    pub fn fabric(&self) -> &Arc<dyn Fabric> {
+        &self.fabric
     }
 
     /// A line of its log, written in the course of `request` if that is known.

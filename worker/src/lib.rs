@@ -8,6 +8,7 @@
 pub mod activation;
 pub mod alarm;
 pub mod caller;
+pub mod cell;
 pub mod engine;
 pub mod event;
 pub mod gate;
@@ -15,6 +16,7 @@ pub mod host;
 pub mod inbox;
 pub mod instance;
 pub mod link;
+pub mod object;
 pub mod port;
 pub mod reads;
 pub mod rejection;

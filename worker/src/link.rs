@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use portside_exchange::credit::{Credit, Place};
-use portside_exchange::{Delivery, Request};
+use portside_exchange::{Delivery, Request, Socket};
 
 use crate::event::Incoming;
 use crate::host::RequestName;
@@ -48,12 +48,25 @@ pub enum Kind {
     Port,
     /// A request: its answer comes back, and, if that accepts a WebSocket, messages both ways.
     Fetch(Box<Request>),
+    /// A method that is called, or a property that is read: what comes of it comes back.
+    Rpc(Push),
+}
+
+/// A call of a method, or the reading of a property. Named after Cap'n Web's message of that kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Push {
+    /// The names from the object to the method or property.
+    pub path: Vec<String>,
+    /// A structured clone of the array of arguments; nothing for a property that is read.
+    pub arguments: Option<Vec<u8>>,
 }
 
 /// A link that is being opened, as its target gets it.
 pub struct Opening {
     /// What it is for.
     pub kind: Kind,
+    /// What the target's id comes from, if the target is an object and the opener knows that.
+    pub name: Option<Arc<str>>,
     /// The target's end.
     pub end: LinkEnd,
 }
@@ -71,6 +84,8 @@ pub enum Frame {
     },
     /// The answer to a request begins.
     Head(Box<Head>),
+    /// What a called method returned, or a property is: a structured clone. Nothing follows it.
+    Resolve(Vec<u8>),
     /// A piece of the answer's body, after [`Content::Follows`].
     Chunk {
         /// The piece.
@@ -93,12 +108,12 @@ impl Frame {
     #[must_use]
     pub fn size(&self) -> usize {
         match self {
-            Self::Message { data, .. } => data.len(),
+            Self::Message { data, .. } | Self::Resolve(data) => data.len(),
             Self::Chunk { data, .. } => data.len(),
             Self::Socket(delivery) => delivery.message.len(),
             Self::Head(head) => match &head.content {
                 Content::Full(bytes) => bytes.len(),
-                Content::Follows | Content::Socket => 0,
+                Content::Follows | Content::Socket | Content::Spliced(_) => 0,
             },
             Self::End | Self::Abort(_) | Self::Failed(_) => 0,
         }
@@ -106,9 +121,8 @@ impl Frame {
 }
 
 /// How an answer begins.
-#[derive(Debug)]
 pub struct Head {
-    /// The status; 101 exactly for [`Content::Socket`].
+    /// The status; 101 exactly for a WebSocket.
     pub status: StatusCode,
     /// Its reason phrase; empty for the usual one.
     pub reason: Bytes,
@@ -119,7 +133,6 @@ pub struct Head {
 }
 
 /// What comes after an answer's headers.
-#[derive(Debug)]
 pub enum Content {
     /// This body.
     Full(Bytes),
@@ -127,6 +140,8 @@ pub enum Content {
     Follows,
     /// The messages of a WebSocket.
     Socket,
+    /// A WebSocket that somebody else has accepted: what is said on it passes by here.
+    Spliced(Socket),
 }
 
 /// Why a link closed, as `event.code` of a port's `close` event says.
@@ -162,6 +177,8 @@ pub enum FailureCode {
     Unavailable,
     /// The receiver's code failed: it threw, met a limit, or cannot be loaded.
     Failed,
+    /// The receiver began anew, or will: nobody knows what became of what was sent.
+    Reset,
 }
 
 impl FailureCode {
@@ -172,6 +189,7 @@ impl FailureCode {
             Self::Overloaded => "overloaded",
             Self::Unavailable => "unavailable",
             Self::Failed => "failed",
+            Self::Reset => "reset",
         }
     }
 }
@@ -186,6 +204,10 @@ pub struct Failure {
     pub retry_after_ms: u64,
     /// For the developer.
     pub message: String,
+    /// A structured clone of what the receiver's code threw, for a caller that is code itself.
+    pub thrown: Option<Arc<[u8]>>,
+    /// The receiver began anew because it had too much to do.
+    pub is_overload: bool,
 }
 
 impl Failure {
@@ -210,11 +232,19 @@ impl Failure {
         Self::new(FailureCode::Failed, message)
     }
 
+    /// The receiver began anew, or will.
+    #[must_use]
+    pub fn reset(message: impl Into<String>) -> Self {
+        Self::new(FailureCode::Reset, message)
+    }
+
     fn new(code: FailureCode, message: impl Into<String>) -> Self {
         Self {
             code,
             retry_after_ms: 0,
             message: message.into(),
+            thrown: None,
+            is_overload: false,
         }
     }
 }

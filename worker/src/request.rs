@@ -81,6 +81,17 @@ impl Exchange {
         }
     }
 
+    /// A call of a method.
+    pub(crate) fn of_call(end: LinkEnd) -> Self {
+        Self {
+            end,
+            name: None,
+            body: None,
+            answer: Answer::Due,
+            aborted: false,
+        }
+    }
+
     pub(crate) fn is_streamed(&self) -> bool {
         self.body.is_some()
     }
@@ -118,14 +129,14 @@ impl Instance {
 
     /// Begins the answer to a request, once.
     pub fn respond(&mut self, request: LinkId, head: Head) {
+        if !self.is_due(request) {
+            return;
+        }
         let Some(exchange) = self.requests.get_mut(&request) else {
             return;
         };
-        if exchange.answer != Answer::Due {
-            return;
-        }
         exchange.answer = match head.content {
-            Content::Full(_) => Answer::Given,
+            Content::Full(_) | Content::Spliced(_) => Answer::Given,
             Content::Follows => Answer::Streaming,
             Content::Socket => Answer::Socket,
         };
@@ -138,13 +149,22 @@ impl Instance {
         });
     }
 
+    /// Whether a request has no answer yet, which it is given now.
+    pub(crate) fn is_due(&mut self, request: LinkId) -> bool {
+        if self.is_lost() {
+            return false; // whoever waits hears that
+        }
+        let exchange = self.requests.get_mut(&request);
+        let Some(exchange) = exchange.filter(|exchange| exchange.answer == Answer::Due) else {
+            return false;
+        };
+        exchange.answer = Answer::Given;
+        true
+    }
+
     /// The application failed to answer; the failure's message is for the log and, in development, for the client.
     pub fn respond_failed(&mut self, request: LinkId, failure: Failure) {
-        let Some(exchange) = self.requests.get_mut(&request) else {
-            return;
-        };
-        if exchange.answer == Answer::Due {
-            exchange.answer = Answer::Given;
+        if self.is_due(request) {
             let frame = Frame::Failed(failure);
             self.emit(Output::Frame {
                 link: request,

@@ -133,6 +133,17 @@ impl Storage {
         self.alarm
     }
 
+    /// Adds to this turn's batch what is not known here: an object's database knows it.
+    pub(crate) fn add<R>(&mut self, write: impl FnOnce(&mut WriteBatch) -> R) -> R {
+        let batch = &mut self.pending.batch;
+        let before = bytes_of(batch);
+        let result = write(batch);
+        let bytes = bytes_of(batch) - before;
+        self.pending.bytes += bytes;
+        self.undurable_bytes += bytes;
+        result
+    }
+
     /// Whether this turn has written nothing.
     #[must_use]
     pub fn is_unchanged(&self) -> bool {
@@ -337,6 +348,13 @@ impl Storage {
             ..range.clone()
         }
     }
+}
+
+fn bytes_of(batch: &WriteBatch) -> usize {
+    let writes = batch.writes.iter();
+    let sizes =
+        writes.map(|(key, value)| key.len() + value.as_ref().map_or(0, |value| value.len()));
+    sizes.sum()
 }
 
 fn entry_bytes(key_bytes: usize, value: Option<&Value>) -> usize {

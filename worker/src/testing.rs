@@ -2,6 +2,7 @@
 
 use std::task::{Context, Poll};
 
+use crate::cell::Actor;
 use crate::engine::{Engine, Shared, Uncaught};
 use crate::event::Delivered;
 
@@ -30,7 +31,7 @@ impl<F: Code> Scripted<F> {
 impl<F: Code> Engine for Scripted<F> {
     fn turn_begins(&mut self) {}
 
-    fn deliver(&mut self, event: Delivered) {
+    fn deliver(&mut self, _: Actor, event: Delivered) {
         self.killed = (self.code)(&self.instance, event).err();
     }
 

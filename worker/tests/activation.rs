@@ -124,6 +124,7 @@ impl<F: Code> Test<F> {
             limits: Arc::new(limits),
             input_gate: false,
             env: Arc::default(),
+            classes: Arc::default(),
             storage: Storage::loaded(BTreeMap::new(), true, None),
             inbox: inbox.clone(),
             fabric: surroundings.clone(),
@@ -175,7 +176,11 @@ impl<F: Code> Test<F> {
         let place = end.credit.take(text.len());
         let kind = Kind::Port;
         self.inbox
-            .receive(Incoming::Opened(Opening { kind, end }))
+            .receive(Incoming::Opened(Opening {
+                kind,
+                name: None,
+                end,
+            }))
             .ok()
             .unwrap();
         let data = text.as_bytes().to_vec();

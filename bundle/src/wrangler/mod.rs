@@ -43,10 +43,6 @@ pub struct ObjectBinding {
     pub name: String,
     /// The class, by the name it has in the code.
     pub class_name: String,
-    /// The application that has the class, if it is another one.
-    pub script_name: Option<String>,
-    /// What to report where such a binding cannot be given.
-    pub problem: Problem,
 }
 
 /// What a configuration makes.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use portside_core::migrations::ObjectClass;
+use portside_core::migrations::{ObjectClass, ObjectStorage, Origin};
 use portside_crds::validate::{Path, Step};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -17,8 +17,6 @@ use crate::manifest::{EnvValue, Manifest, Source};
 use crate::node::{Key, Node, Value};
 use crate::problem::{Place, Problem};
 use crate::structure;
-
-const NO_CLASSES_YET: &str = "this version of Portside cannot run Durable Object classes yet";
 
 /// What the document makes in an environment, or in none, and what to warn of, sorted, whether or not something is wrong.
 /// `folder` is the application's name if it has none.
@@ -86,6 +84,23 @@ struct Binding {
 #[serde(default)]
 struct Triggers {
     crons: Vec<String>,
+}
+
+/// Adds the classes that are bound and that no migration creates.
+fn imply(bindings: &[ObjectBinding], classes: &mut Vec<ObjectClass>) {
+    for binding in bindings {
+        let name = &binding.class_name;
+        if classes.iter().all(|class| class.name != *name) {
+            classes.push(ObjectClass {
+                name: name.clone(),
+                origin: Origin {
+                    tag: String::new(), // no migration has this one
+                    name: name.clone(),
+                },
+                storage: ObjectStorage::KeyValue,
+            });
+        }
+    }
 }
 
 impl<'d> Reader<'d> {
@@ -195,6 +210,8 @@ impl<'d> Reader<'d> {
         let classes = self.classes(chosen);
         let vars = self.vars(chosen);
         let bindings = self.bindings(chosen, &name.0, classes.as_deref(), &vars);
+        let mut classes = classes.unwrap_or_default();
+        imply(&bindings, &mut classes);
         let rules = self.rules(chosen);
         let crons = self.crons(chosen);
         let main = self.main(chosen, is_main_given);
@@ -204,7 +221,7 @@ impl<'d> Reader<'d> {
             rules,
             wrangler: Wrangler {
                 bindings,
-                classes: classes.unwrap_or_default(),
+                classes,
                 crons,
             },
         }
@@ -357,17 +374,25 @@ impl<'d> Reader<'d> {
             if script_name.is_none() && classes.is_some_and(|known| !exists(known)) {
                 let path = field("class_name");
                 let message = format!(
-                    "{}: no migration creates class {class}: name it in new_sqlite_classes of a migration",
+                    "{}: no migration creates class {class}: its objects have keys and values only; name it in \
+                     new_sqlite_classes of a migration",
                     Path(&path)
                 );
                 self.warn(self.document.place_of(&path), message);
             }
-            let message = format!("{}: {NO_CLASSES_YET}", Path(&path));
+            if let Some(script) = script_name {
+                let path = field("script_name");
+                let message = format!(
+                    "{}: {script} is another application, whose classes cannot be reached from here: leave it out, and \
+                     export the class here",
+                    Path(&path)
+                );
+                self.report(self.document.place_of(&path), message);
+                continue;
+            }
             bindings.push(ObjectBinding {
                 name: binding.name,
                 class_name: binding.class_name,
-                script_name,
-                problem: Problem::at(self.file, self.document.place_of(&path), message),
             });
         }
         bindings

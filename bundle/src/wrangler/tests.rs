@@ -54,7 +54,6 @@ fn a_whole_configuration_is_read() {
   "durable_objects": { "bindings": [
     { "name": "ROOM", "class_name": "ChatRoom" },
     { "name": "SELF", "class_name": "Counter", "script_name": "chat" },
-    { "name": "OTHER", "class_name": "Thing", "script_name": "things" },
   ] },
   "migrations": [
     { "tag": "v1", "new_sqlite_classes": ["Room"], "new_classes": ["Counter"] },
@@ -86,20 +85,9 @@ fn a_whole_configuration_is_read() {
         ]
     );
     let bindings: Vec<_> = (project.wrangler.bindings.iter())
-        .map(|one| (&*one.name, &*one.class_name, one.script_name.as_deref()))
+        .map(|one| (&*one.name, &*one.class_name))
         .collect();
-    assert_eq!(
-        bindings,
-        [
-            ("ROOM", "ChatRoom", None),
-            ("SELF", "Counter", None),
-            ("OTHER", "Thing", Some("things")),
-        ]
-    );
-    assert_eq!(
-        project.wrangler.bindings[0].problem.to_string(),
-        "wrangler.jsonc:9:5: durable_objects.bindings[0]: this version of Portside cannot run Durable Object classes yet"
-    );
+    assert_eq!(bindings, [("ROOM", "ChatRoom"), ("SELF", "Counter"),]);
 }
 
 #[test]
@@ -178,10 +166,28 @@ fn what_bindings_and_migrations_cannot_mean_is_named() {
     assert_eq!(
         warnings("wrangler.toml", &text, None),
         [
-            "wrangler.toml:7:30: durable_objects.bindings[1].class_name: no migration creates class None: name it in \
-             new_sqlite_classes of a migration",
+            "wrangler.toml:7:30: durable_objects.bindings[1].class_name: no migration creates class None: its objects have \
+             keys and values only; name it in new_sqlite_classes of a migration",
         ]
     );
+    let text = format!(
+        "{HEAD}durable_objects.bindings = [{{ name = \"A\", class_name = \"Thing\", script_name = \"things\" }}]\n"
+    );
+    assert_eq!(
+        refused("wrangler.toml", &text, None),
+        [
+            "wrangler.toml:4:79: durable_objects.bindings[0].script_name: things is another application, whose classes \
+             cannot be reached from here: leave it out, and export the class here",
+        ]
+    );
+    let text =
+        format!("{HEAD}durable_objects.bindings = [{{ name = \"A\", class_name = \"Thing\" }}]\n");
+    let project = read("wrangler.toml", &text, None).unwrap();
+    let [implied] = &project.wrangler.classes[..] else {
+        panic!("there is one class");
+    };
+    assert_eq!(implied.name, "Thing");
+    assert_eq!(implied.storage, ObjectStorage::KeyValue);
     let text = format!(
         "{HEAD}durable_objects.bindings = [{{ name = \"A\", class_name = \"Gone\" }}]\n\
          [[migrations]]\ntag = \"v1\"\nnew_classes = [\"One\"]\nnew_sqlite_classes = [\"One\"]\n\
@@ -286,11 +292,6 @@ fn an_environment_inherits_what_it_may() {
     assert_eq!(production.manifest.name, "b");
     assert_eq!(production.wrangler.bindings[0].name, "P");
     assert!(production.manifest.env.is_empty());
-    assert_eq!(
-        production.wrangler.bindings[0].problem.to_string(),
-        "wrangler.jsonc:10:68: env.production.durable_objects.bindings[0]: this version of Portside cannot run Durable \
-         Object classes yet"
-    );
 }
 
 #[test]

@@ -73,8 +73,6 @@ async fn imports_that_are_not_there_are_reported() {
     assert_eq!(
         app.problems().await,
         [
-            "src/index.ts:1:31: \"cloudflare:workers\" is a module of Cloudflare's, which this version of Portside does not \
-             have yet",
             "src/index.ts:2:25: \"cloudflare:sockets\" is a module of Cloudflare's, which this version of Portside does not \
              have yet",
             "src/index.ts:3:24: \"node:buffer\" is a built-in module of Node.js, which workers do not have",
@@ -84,20 +82,19 @@ async fn imports_that_are_not_there_are_reported() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn objects_are_refused_beside_all_other_problems() {
+async fn classes_of_other_applications_are_refused() {
     let configuration = format!(
-        "{CONFIGURATION}workers_dev = true\ndurable_objects.bindings = [{{ name = \"A\", class_name = \"A\" }}]\n\
-         [[migrations]]\ntag = \"v1\"\nnew_sqlite_classes = [\"A\"]\n"
+        "{CONFIGURATION}workers_dev = true\ndurable_objects.bindings = [{{ name = \"A\", class_name = \"A\", script_name = \"b\" }}]\n"
     );
     let app = App::new(&[
         ("wrangler.toml", &configuration),
-        ("src/index.ts", "import \"./gone.js\";"),
+        ("src/index.ts", "export default {};"),
     ]);
     let Checked { problems, warnings } =
         portside_bundle::check(app.dir(), &Options::default()).await;
     let expected = [
-        "src/index.ts:1:8: cannot find \"./gone.js\"",
-        "wrangler.toml:5:29: durable_objects.bindings[0]: this version of Portside cannot run Durable Object classes yet",
+        "wrangler.toml:5:75: durable_objects.bindings[0].script_name: b is another application, whose classes cannot be \
+         reached from here: leave it out, and export the class here",
     ];
     assert_eq!(lines(&problems), expected);
     assert_eq!(

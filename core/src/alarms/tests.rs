@@ -57,7 +57,11 @@ fn an_alarm_without_room_for_its_worker_is_due_again_soon() {
     }
     assert_eq!(take_due(&mut alarms, 10).len(), 2);
     alarms.postponed(&a, 20);
-    assert_eq!(alarms.instance_ended(&a, ME, 21), None, "none had it");
+    assert_eq!(
+        alarms.instance_ended(&a, ME, false, 21),
+        None,
+        "none had it"
+    );
     assert_eq!(alarms.next(21), 20 + POSTPONED_MS);
     assert_eq!(take_due(&mut alarms, 19 + POSTPONED_MS), []);
     let again = [(a.clone(), Alarm::at(10))];
@@ -75,13 +79,18 @@ fn an_alarm_without_room_for_its_worker_is_due_again_soon() {
 fn an_instance_that_ends_in_its_handler_is_retried_once() {
     let (mut alarms, a) = (Alarms::default(), worker("a"));
     commit(&mut alarms, &a, AlarmChange::Set(Alarm::at(10)), 0);
-    assert_eq!(alarms.instance_ended(&a, ME, 5), None, "not delivered yet");
+    assert_eq!(
+        alarms.instance_ended(&a, ME, false, 5),
+        None,
+        "not delivered yet"
+    );
     assert_eq!(deliver(&mut alarms, 10).len(), 1);
-    let Some(change @ AlarmChange::RetryIf { next }) = alarms.instance_ended(&a, ME, 11) else {
+    let Some(change @ AlarmChange::RetryIf { next }) = alarms.instance_ended(&a, ME, false, 11)
+    else {
         panic!("a retry")
     };
     assert_eq!((next.scheduled, next.retries), (10, 1));
-    assert_eq!(alarms.instance_ended(&a, ME, 12), None);
+    assert_eq!(alarms.instance_ended(&a, ME, false, 12), None);
     commit(&mut alarms, &a, change, 13);
     assert_eq!(take_due(&mut alarms, next.due), [(a, next)]);
 }
@@ -93,10 +102,14 @@ fn an_alarm_fails_only_with_the_receiver_that_has_it() {
     assert_eq!(deliver(&mut alarms, 10).len(), 1);
     commit(&mut alarms, &a, AlarmChange::Set(Alarm::at(20)), 11);
     assert_eq!(take_due(&mut alarms, 20).len(), 1);
-    assert_eq!(alarms.instance_ended(&a, ME, 21), None, "on its way");
+    assert_eq!(alarms.instance_ended(&a, ME, false, 21), None, "on its way");
     alarms.delivered(&a, Receiver(2));
-    assert_eq!(alarms.instance_ended(&a, ME, 22), None, "its successor's");
-    assert!(alarms.instance_ended(&a, Receiver(2), 23).is_some());
+    assert_eq!(
+        alarms.instance_ended(&a, ME, false, 22),
+        None,
+        "its successor's"
+    );
+    assert!(alarms.instance_ended(&a, Receiver(2), false, 23).is_some());
 }
 
 #[test]
@@ -107,7 +120,7 @@ fn a_retry_does_not_replace_the_alarm_that_the_handler_set() {
     deliver(&mut alarms, 10);
     // The handler's turn is on its way to the store when its instance ends.
     let set = alarms.submitted(&a, AlarmChange::Set(new)).unwrap();
-    let change = alarms.instance_ended(&a, ME, 11).unwrap();
+    let change = alarms.instance_ended(&a, ME, false, 11).unwrap();
     let retry = alarms.submitted(&a, change).unwrap();
     alarms.settled(&a, set, Fate::Committed, 12);
     alarms.settled(&a, retry, Fate::Committed, 12);
@@ -132,7 +145,7 @@ fn a_condition_that_is_not_met_does_not_touch_a_delivery() {
     commit(&mut alarms, &a, AlarmChange::Set(Alarm::at(10)), 0);
     deliver(&mut alarms, 10);
     commit(&mut alarms, &a, AlarmChange::ClearIf { scheduled: 7 }, 11);
-    assert!(alarms.instance_ended(&a, ME, 12).is_some());
+    assert!(alarms.instance_ended(&a, ME, false, 12).is_some());
 }
 
 #[test]
@@ -163,7 +176,11 @@ fn an_alarm_that_was_turned_away_with_its_worker_is_read_again() {
     alarms.found(stored(), 11);
     assert_eq!(take_due(&mut alarms, 11), [], "another has it");
     alarms.turned_away(&a, ME);
-    assert_eq!(alarms.instance_ended(&a, ME, 12), None, "it did not fail");
+    assert_eq!(
+        alarms.instance_ended(&a, ME, false, 12),
+        None,
+        "it did not fail"
+    );
     alarms.read_again();
     assert!(alarms.read(12).is_some());
     alarms.found(stored(), 12);
@@ -196,7 +213,7 @@ fn an_alarm_whose_worker_the_store_does_not_load_waits_ever_longer_and_fails_not
         alarms.store_failed(&worker("a"), Receiver(2), now);
         assert_eq!(take_due(alarms, now + HORIZON_MS), [], "another has it");
         alarms.store_failed(&worker("a"), ME, now);
-        assert_eq!(alarms.instance_ended(&worker("a"), ME, now), None);
+        assert_eq!(alarms.instance_ended(&worker("a"), ME, false, now), None);
     };
     let waited = waits(&mut alarms, 6, fail);
     assert_eq!(waited, [250, 500, 1_000, 2_000, 4_000, 4_000]);
@@ -210,7 +227,7 @@ fn an_alarm_whose_retry_may_not_be_stored_is_read_at_once_and_waits_ever_longer(
     let (mut alarms, a) = (Alarms::default(), worker("a"));
     commit(&mut alarms, &a, AlarmChange::Set(Alarm::at(10)), 0);
     let fail = |alarms: &mut Alarms, now: i64| {
-        let change = alarms.instance_ended(&worker("a"), ME, now).unwrap();
+        let change = alarms.instance_ended(&worker("a"), ME, false, now).unwrap();
         let retry = alarms.submitted(&worker("a"), change).unwrap();
         let same = alarms.submitted(&worker("a"), change).unwrap();
         alarms.settled(&worker("a"), retry, Fate::Unknown, now);
@@ -384,7 +401,7 @@ proptest! {
                 Chance::Time(by) => now += by,
                 // Its alarm is retried some time; here it only must not be forgotten.
                 Chance::Instance(at) => {
-                    if let Some(change) = alarms.instance_ended(&keys[at], ME, now) {
+                    if let Some(change) = alarms.instance_ended(&keys[at], ME, false, now) {
                         stored[at] = alarm::apply(stored[at], change);
                         let ticket = alarms.submitted(&keys[at], change).unwrap();
                         under_way.push((at, ticket, Fate::Committed));
@@ -407,7 +424,7 @@ proptest! {
             alarms.found(Some(page), now);
         }
         for at in 0..3 {
-            if let Some(change) = alarms.instance_ended(&keys[at], ME, now) {
+            if let Some(change) = alarms.instance_ended(&keys[at], ME, false, now) {
                 stored[at] = alarm::apply(stored[at], change);
                 commit(&mut alarms, &keys[at], change, now);
             }

@@ -1,11 +1,16 @@
-// Which request the code that runs belongs to. deno_core keeps it for each continuation, as what it calls the async context:
+// Which request, and which instance, the code that runs belongs to. deno_core keeps it for each continuation, as what it calls the async context:
 // nothing else uses that here.
 import { core } from "ext:core/mod.js";
 
 /** The request whose handler (or its continuation) is running, if any. */
 export const currentRequest = core.getAsyncContext;
 
-/** Its number, for logs; -1 if there is none. */
+/** Which of the instances in this isolate the code that runs is of: 0 is the isolate's own. */
+export function currentActor() {
+  return core.getAsyncContext()?.actor ?? 0;
+}
+
+/** The request's number, for logs; -1 if there is none. */
 export function requestNumber() {
   return core.getAsyncContext()?.number ?? -1;
 }

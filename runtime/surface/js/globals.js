@@ -1,7 +1,7 @@
 // The web platform's globals, most of them from the deno_* crates.
 import { core } from "ext:core/mod.js";
 import { knowNatives, limitedBuffer, limitTransfer } from "ext:portside/buffers.js";
-import { requestNumber } from "ext:portside/context.js";
+import { currentActor, requestNumber } from "ext:portside/context.js";
 import { registerErrors } from "ext:portside/errors.js";
 import { logError, logRejection } from "ext:portside/handlers.js";
 import { hide, load, whole } from "ext:portside/parts.js";
@@ -77,7 +77,7 @@ const FUNCTIONS = {
 
 function newConsole() {
   const { Console } = load("ext:deno_web/01_console.js");
-  return new Console((text, level) => op_log(text, level, requestNumber()));
+  return new Console((text, level) => op_log(currentActor(), text, level, requestNumber()));
 }
 
 export function defineGlobals() {

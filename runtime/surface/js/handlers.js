@@ -1,7 +1,7 @@
 // Running the application's handlers: whatever they throw is logged and disregarded, and a handler that returns a promise
 // keeps the instance awake until it settles.
 import { core } from "ext:core/mod.js";
-import { requestNumber } from "ext:portside/context.js";
+import { currentActor, requestNumber } from "ext:portside/context.js";
 const { op_hold, op_log, op_log_rejection } = core.ops;
 
 const ERROR = 3;
@@ -9,16 +9,16 @@ const WARNING = 2;
 
 /** Logs what nobody caught, with its stack. */
 export function logError(context, error) {
-  op_log(`${context}: ${describe(error)}`, ERROR, requestNumber());
+  op_log(currentActor(), `${context}: ${describe(error)}`, ERROR, requestNumber());
 }
 
 /** The same for a rejection, but for that of a module's evaluation: it is told as why that could not be loaded. */
 export function logRejection(reason) {
-  op_log_rejection(reason, describe(reason), requestNumber());
+  op_log_rejection(currentActor(), reason, describe(reason), requestNumber());
 }
 
 export function logWarning(text) {
-  op_log(text, WARNING, requestNumber());
+  op_log(currentActor(), text, WARNING, requestNumber());
 }
 
 /** An error for people: its stack if it has one. */
@@ -35,11 +35,12 @@ export function describe(error) {
 
 /** Keeps the instance awake until `promise` settles. Never rejects. */
 export function holdUntil(promise, context) {
-  op_hold(true);
+  const actor = currentActor();
+  op_hold(actor, true);
   return Promise.resolve(promise).then(
-    () => op_hold(false),
+    () => op_hold(actor, false),
     (error) => {
-      op_hold(false);
+      op_hold(actor, false);
       logError(context, error);
     },
   );
@@ -67,14 +68,15 @@ export function run(context, target, method, arg) {
     logError(context, error);
     return Promise.resolve(false);
   }
-  op_hold(true);
+  const actor = currentActor();
+  op_hold(actor, true);
   return Promise.resolve(result).then(
     () => {
-      op_hold(false);
+      op_hold(actor, false);
       return true;
     },
     (error) => {
-      op_hold(false);
+      op_hold(actor, false);
       logError(context, error);
       return false;
     },

@@ -11,9 +11,12 @@ export class RequestScope {
   #parts = 1; // the response
   #responding = true;
   #number;
+  #actor;
 
-  constructor(number) {
+  /** `actor` is whose request it is. */
+  constructor(number, actor = 0) {
     this.#number = number;
+    this.#actor = actor;
   }
 
   /** Runs `f` so that whatever it starts knows its request. */
@@ -23,6 +26,10 @@ export class RequestScope {
 
   get number() {
     return this.#number;
+  }
+
+  get actor() {
+    return this.#actor;
   }
 
   /** The request lasts until `end` was called once more: a waitUntil, an accepted socket. */
@@ -45,7 +52,7 @@ export class RequestScope {
   end() {
     if (--this.#parts > 0) return;
     if (this.ports.size > 0) for (const port of [...this.ports]) port.close();
-    op_exchange_end(this.#number);
+    op_exchange_end(this.#actor, this.#number);
   }
 
   waitUntil(promise) {

@@ -2,10 +2,11 @@
 // Before anything that loads parts.
 import "ext:portside/telemetry_stub.js";
 import "ext:portside/outputs.js";
-import { core, primordials } from "ext:core/mod.js";
+import { core } from "ext:core/mod.js";
 import * as buffers from "ext:portside/buffers.js";
 import * as clones from "ext:portside/clones.js";
 import * as context from "ext:portside/context.js";
+import * as environment from "ext:portside/env.js";
 import * as events from "ext:portside/events.js";
 import { defineGlobals, startGlobals } from "ext:portside/globals.js";
 import * as handlers from "ext:portside/handlers.js";
@@ -14,20 +15,11 @@ import * as parts from "ext:portside/parts.js";
 import * as ports from "ext:portside/ports.js";
 import * as properties from "ext:portside/properties.js";
 import { onAlarm, setAlarm, storage } from "ext:portside/storage.js";
-const { op_env } = core.ops;
-const { JSONParse } = primordials;
-
-// The server's variables. Those that are no strings come as JSON.
-function readEnv() {
-  const { text, json } = op_env();
-  for (const name in json) text[name] = JSONParse(json[name]);
-  return text;
-}
-
 parts.provide({
   "ext:portside/buffers.js": buffers,
   "ext:portside/clones.js": clones,
   "ext:portside/context.js": context,
+  "ext:portside/env.js": environment,
   "ext:portside/events.js": events,
   "ext:portside/handlers.js": handlers,
   "ext:portside/lifecycle.js": lifecycle,
@@ -62,18 +54,24 @@ function defineWorkerSurface(name) {
 globalThis.portsideStart = () => {
   delete globalThis.portsideStart;
   startGlobals();
+  environment.startEnv();
   defineSurface();
-  let exported, env; // the server's variables: one object for the life of the instance
+  let exported, module; // what the module exports by default, and all that it exports
   let http;
   const loadHttp = () => http = parts.load("ext:portside/parts/http.js");
+  const living = () => parts.load("ext:portside/parts/living.js");
   const sockets = () => parts.load("ext:portside/parts/sockets.js");
   return {
     begin: (name) => {
       if (name !== undefined) defineWorkerSurface(name);
+      environment.beginEnv();
     },
-    setHandlers: (given) => exported = given,
+    setHandlers: (given) => {
+      module = given;
+      exported = given.default;
+    },
     fetch: (number, method, url, headers, body) => {
-      (http ?? loadHttp()).onFetch(exported, env ??= readEnv(), number, method, url, headers, body);
+      (http ?? loadHttp()).onFetch(exported, environment.env(), number, method, url, headers, body);
     },
     fetchAborted: (number) => http?.onFetchAborted(number),
     connect: (port) => ports.onConnect(exported, port),
@@ -82,6 +80,11 @@ globalThis.portsideStart = () => {
     portLeft: ports.onPortLeft,
     portFailed: ports.onPortFailed,
     alarm: (scheduled, retries) => onAlarm(exported, scheduled, retries),
+    objectBegins: (...object) => living().begin(module, ...object),
+    objectEnds: (actor) => living().end(actor),
+    objectFetch: (actor, number, ...request) => living().onFetch(actor, number, ...request),
+    objectCall: (actor, number, path, args) => living().onCall(actor, number, path, args),
+    objectAlarm: (actor, scheduled, retries) => living().onAlarm(actor, scheduled, retries),
     socketMessage: (number, data) => sockets().onSocketMessage(number, data),
     socketClose: (number, code, reason) => sockets().onSocketClose(number, code, reason),
   };

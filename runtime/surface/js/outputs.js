@@ -1,6 +1,7 @@
 // What leaves an instance by other ways than its links passes the output gate here: `fetch`, with each chunk of what it
 // sends, and `EventSource`, which uses it. Runs before any part takes hold of the functions that send.
 import { core, primordials } from "ext:core/mod.js";
+import { currentActor } from "ext:portside/context.js";
 import { ops } from "ext:portside/parts.js";
 const { op_output_is_open, op_output_permit } = core.ops;
 // The application could replace what it finds in prototypes, and so get around the gate.
@@ -14,9 +15,12 @@ const {
   op_readable_stream_resource_write_sync,
 } = ops;
 
+const isOpen = () => op_output_is_open(currentActor());
+const permit = () => op_output_permit(currentActor());
+
 /** Calls `send` now if what it sends may leave, else as soon as it may: what others hear of must be durable first. */
 export function whenPermitted(send) {
-  return op_output_is_open() ? send() : PromisePrototypeThen(op_output_permit(), send);
+  return isOpen() ? send() : PromisePrototypeThen(permit(), send);
 }
 
 // The request was made at the call, and stays as it was then; only sending it waits.
@@ -28,18 +32,18 @@ const FULL = 2; // wait, with ..._write_buf
 const failures = new SafeWeakMap(); // a body -> what resolves when its error was sent
 
 ops.op_readable_stream_resource_write_sync = (body, chunk) =>
-  op_output_is_open() ? op_readable_stream_resource_write_sync(body, chunk) : FULL;
+  isOpen() ? op_readable_stream_resource_write_sync(body, chunk) : FULL;
 
 ops.op_readable_stream_resource_write_buf = (body, chunk) => {
-  if (op_output_is_open()) return op_readable_stream_resource_write_buf(body, chunk);
+  if (isOpen()) return op_readable_stream_resource_write_buf(body, chunk);
   const copy = TypedArrayPrototypeSlice(chunk);
-  return PromisePrototypeThen(op_output_permit(), () => op_readable_stream_resource_write_buf(body, copy));
+  return PromisePrototypeThen(permit(), () => op_readable_stream_resource_write_buf(body, copy));
 };
 
 ops.op_readable_stream_resource_write_error = (body, message) => {
-  if (op_output_is_open()) return op_readable_stream_resource_write_error(body, message);
+  if (isOpen()) return op_readable_stream_resource_write_error(body, message);
   const send = () => void op_readable_stream_resource_write_error(body, message);
-  failures.set(body, PromisePrototypeThen(op_output_permit(), send));
+  failures.set(body, PromisePrototypeThen(permit(), send));
   return true;
 };
 

@@ -3,7 +3,7 @@
 // A part is a script whose value has its exports: one of deno_*'s, one of ours, or one of ours in place of deno_*'s, whose
 // mistakes it mends. The application may have run before, and may have changed what all code finds in prototypes: what a part
 // does while it is loaded uses primordials only.
-import { core, primordials } from "ext:core/mod.js";
+import { core, internals, primordials } from "ext:core/mod.js";
 import { countedHere } from "ext:portside/buffers.js";
 const { op_part } = core.ops;
 const { ObjectKeys, ObjectSetPrototypeOf, ReflectApply, StringPrototypeCharCodeAt } = primordials;
@@ -150,3 +150,4 @@ export function hide(object) {
   ObjectSetPrototypeOf(object, null);
 }
 hide(bootstrap.internals);
+internals.load = load; // for what deno_core loads itself

@@ -3,7 +3,7 @@ import { core } from "ext:core/mod.js";
 import { dataCloneError, deserialize, serialize } from "ext:portside/clones.js";
 import { defineHandler, dispatch } from "ext:portside/events.js";
 import { has, logError, logWarning, run } from "ext:portside/handlers.js";
-import { currentRequest, requestNumber } from "ext:portside/context.js";
+import { currentActor, currentRequest, requestNumber } from "ext:portside/context.js";
 import { load, refuseClones } from "ext:portside/parts.js";
 const { op_port_close, op_port_let_go, op_port_open, op_port_post, op_port_settled, op_port_start, op_worker_script } = core
   .ops;
@@ -59,6 +59,7 @@ export class ServerlessWorkerPort extends EventTarget {
   #number = -1;
   #address; // [script, name] until the connection is made
   #request; // the request that is over before the port may outlive it
+  #actor = currentActor(); // whose it is
 
   constructor(key, number, address) {
     if (key !== make) throw new TypeError("Illegal constructor");
@@ -79,7 +80,7 @@ export class ServerlessWorkerPort extends EventTarget {
   #connect() {
     if (this.#state !== NEW) return;
     if (this.#request?.isOver) this.#state = CLOSED; // nothing would ever close it again
-    else this.#opened(op_port_open(this.#address[0], this.#address[1]));
+    else this.#opened(op_port_open(this.#actor, this.#address[0], this.#address[1]));
   }
 
   postMessage(value, options) {
@@ -87,7 +88,7 @@ export class ServerlessWorkerPort extends EventTarget {
     const buffers = transferList(options);
     const data = serialize(value);
     this.#connect();
-    if (this.#state === OPEN && !op_port_post(this.#number, data, requestNumber())) {
+    if (this.#state === OPEN && !op_port_post(this.#actor, this.#number, data, requestNumber())) {
       throw new ServerlessWorkerOverloadedError("the port's queue is full: the worker does not keep up");
     }
     for (const buffer of buffers) buffer.transfer();
@@ -95,11 +96,11 @@ export class ServerlessWorkerPort extends EventTarget {
 
   start() {
     this.#connect();
-    if (this.#state === OPEN) op_port_start(this.#number);
+    if (this.#state === OPEN) op_port_start(this.#actor, this.#number);
   }
 
   close() {
-    if (this.#state === OPEN) op_port_close(this.#number);
+    if (this.#state === OPEN) op_port_close(this.#actor, this.#number);
     this.#end();
   }
 
@@ -119,6 +120,10 @@ export class ServerlessWorkerPort extends EventTarget {
     else port.#request.enter(() => dispatch(port, event));
   }
 
+  static letGo(port) {
+    op_port_let_go(port.#actor, port.#number);
+  }
+
   /** The other side closed. */
   static ended(port, code) {
     const request = port.#request;
@@ -136,9 +141,10 @@ defineHandler(ServerlessWorkerPort.prototype, "close");
 defineHandler(ServerlessWorkerPort.prototype, "error");
 defineHandler(ServerlessWorkerPort.prototype, "messageerror");
 
-const { ended, hear } = ServerlessWorkerPort;
+const { ended, hear, letGo } = ServerlessWorkerPort;
 delete ServerlessWorkerPort.ended;
 delete ServerlessWorkerPort.hear;
+delete ServerlessWorkerPort.letGo;
 
 /** A handle on the one worker of this script and name. Cheap: nothing is woken until its port is used. */
 export class ServerlessWorker {
@@ -222,7 +228,7 @@ export function onConnect(handlers, number) {
 
 /** The connect handler of a port has settled. */
 function settled(number) {
-  if (op_port_settled(number)) onPortLeft(number);
+  if (op_port_settled(0, number)) onPortLeft(number);
 }
 
 /** A message arrived. */
@@ -251,7 +257,7 @@ export function onPortClosed(number, code) {
 /** The other side is gone, behind messages that nobody has listened to: who listens for the close alone hears it now. */
 export function onPortLeft(number) {
   const port = open.get(number);
-  if (port !== undefined && listenerCount(port, "close") > 0) op_port_let_go(number);
+  if (port !== undefined && listenerCount(port, "close") > 0) letGo(port);
 }
 
 /** Something sent did not arrive. */

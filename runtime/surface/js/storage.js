@@ -22,6 +22,7 @@ const {
   op_storage_value,
 } = core.ops;
 
+const OWN = 0; // the actor whose storage this is
 const MISSING = 0, PRESENT = 1, UNKNOWN = 2;
 const MAX_KEYS = 128;
 const MAX_LIMIT = 2 ** 31 - 1; // Durable Objects': theirs is an int
@@ -373,7 +374,7 @@ class Transaction {
     }
     running.delete(this);
     if (this.#alarm !== undefined) {
-      seq = changeAlarm(() => this.#alarm === null ? op_alarm_delete() : op_alarm_set(this.#alarm));
+      seq = changeAlarm(() => this.#alarm === null ? op_alarm_delete(OWN) : op_alarm_set(OWN, this.#alarm));
     }
     noteWrites([...this.#writes.keys()]);
     return seq === 0 ? undefined : durable(seq);
@@ -448,17 +449,17 @@ class Storage {
   }
 
   async getAlarm() {
-    const scheduled = op_alarm_get();
+    const scheduled = op_alarm_get(OWN);
     return scheduled < 0 ? null : scheduled;
   }
 
   async setAlarm(time) {
     const at = alarmTime(time);
-    return durable(changeAlarm(() => op_alarm_set(at)));
+    return durable(changeAlarm(() => op_alarm_set(OWN, at)));
   }
 
   async deleteAlarm() {
-    return durable(changeAlarm(op_alarm_delete));
+    return durable(changeAlarm(() => op_alarm_delete(OWN)));
   }
 }
 refuseClones(Storage.prototype, "Storage");
@@ -468,7 +469,7 @@ export const storage = new Storage();
 // A bad time is refused where it is given, like a bad argument of any other function.
 export function setAlarm(time) {
   const at = alarmTime(time);
-  return durable(changeAlarm(() => op_alarm_set(at)));
+  return durable(changeAlarm(() => op_alarm_set(OWN, at)));
 }
 
 let warnedOfAlarm = false;
@@ -485,5 +486,5 @@ export async function onAlarm(handlers, scheduledTime, retryCount) {
     warnedOfAlarm = true;
     logWarning("the alarm is due, but the worker's default export has no alarm() handler");
   }
-  changeAlarm(() => op_alarm_ended(succeeded));
+  changeAlarm(() => op_alarm_ended(OWN, succeeded));
 }

@@ -15,7 +15,7 @@ use portside_worker::engine::Shared;
 use portside_worker::link::{Content, Failure, Head, LinkId};
 use serde::Serialize;
 
-use crate::stack;
+use crate::{actors, stack};
 
 /// The next chunk of a request's body; an empty one is its end. Fails when the request is over, for then what is missing
 /// is not known.
@@ -23,9 +23,10 @@ use crate::stack;
 #[buffer]
 pub(crate) async fn op_body_read(
     state: Rc<RefCell<OpState>>,
+    #[smi] actor: u32,
     #[number] id: u64,
 ) -> Result<Vec<u8>, JsErrorBox> {
-    let instance = state.borrow().borrow::<Shared>().clone();
+    let instance = actors::get(&state.borrow(), actor)?;
     let taken = instance.borrow_mut().take_body(LinkId(id));
     let taken = taken.ok_or_else(|| {
         JsErrorBox::type_error("the request is over: its body cannot be read any more")
@@ -50,7 +51,7 @@ pub(crate) async fn op_body_read(
 ///
 /// # Errors
 /// A name or value that HTTP does not allow.
-fn parse_headers(joined: &str) -> Result<HeaderMap, JsErrorBox> {
+pub(crate) fn parse_headers(joined: &str) -> Result<HeaderMap, JsErrorBox> {
     let mut headers = HeaderMap::new();
     let mut parts = joined.split('\n');
     while let (Some(name), Some(value)) = (parts.next(), parts.next()) {
@@ -92,6 +93,7 @@ pub fn join_headers(headers: &HeaderMap) -> String {
 
 fn respond(
     state: &mut OpState,
+    actor: u32,
     id: u64,
     status: u16,
     reason: &str,
@@ -109,8 +111,8 @@ fn respond(
         headers,
         content,
     };
-    let mut instance = state.borrow::<Shared>().borrow_mut();
-    instance.respond(LinkId(id), head);
+    let instance = actors::get(state, actor)?;
+    instance.borrow_mut().respond(LinkId(id), head);
     Ok(())
 }
 
@@ -118,6 +120,7 @@ fn respond(
 #[op2(fast)]
 pub(crate) fn op_respond_text(
     state: &mut OpState,
+    #[smi] actor: u32,
     #[number] id: u64,
     #[smi] status: u16,
     #[string] reason: &str,
@@ -126,6 +129,7 @@ pub(crate) fn op_respond_text(
 ) -> Result<(), JsErrorBox> {
     respond(
         state,
+        actor,
         id,
         status,
         reason,
@@ -138,6 +142,7 @@ pub(crate) fn op_respond_text(
 #[op2]
 pub(crate) fn op_respond_bytes(
     state: &mut OpState,
+    #[smi] actor: u32,
     #[number] id: u64,
     #[smi] status: u16,
     #[string] reason: &str,
@@ -145,29 +150,33 @@ pub(crate) fn op_respond_bytes(
     #[buffer] body: JsBuffer,
 ) -> Result<(), JsErrorBox> {
     let content = Content::Full(Bytes::copy_from_slice(&body));
-    respond(state, id, status, reason, headers, content)
+    respond(state, actor, id, status, reason, headers, content)
 }
 
 /// Responds with a body that follows in chunks.
 #[op2(fast)]
 pub(crate) fn op_respond_stream(
     state: &mut OpState,
+    #[smi] actor: u32,
     #[number] id: u64,
     #[smi] status: u16,
     #[string] reason: &str,
     #[string] headers: &str,
 ) -> Result<(), JsErrorBox> {
-    respond(state, id, status, reason, headers, Content::Follows)
+    respond(state, actor, id, status, reason, headers, Content::Follows)
 }
 
 /// Sends a chunk when there is room. `false` means that the client went away.
 #[op2]
 pub(crate) async fn op_response_write(
     state: Rc<RefCell<OpState>>,
+    #[smi] actor: u32,
     #[number] id: u64,
     #[buffer] chunk: JsBuffer,
 ) -> bool {
-    let instance = state.borrow().borrow::<Shared>().clone();
+    let Some(instance) = actors::find(&state.borrow(), actor) else {
+        return false;
+    };
     let chunk = Bytes::copy_from_slice(&chunk);
     let size = chunk.len();
     let room = poll_fn(|cx| instance.borrow().poll_chunk_room(LinkId(id), size, cx));
@@ -180,42 +189,55 @@ pub(crate) async fn op_response_write(
 
 /// A streamed response is complete.
 #[op2(fast)]
-pub(crate) fn op_response_end(state: &mut OpState, #[number] id: u64) {
-    let mut instance = state.borrow::<Shared>().borrow_mut();
-    instance.end_body(LinkId(id), None);
+pub(crate) fn op_response_end(state: &mut OpState, #[smi] actor: u32, #[number] id: u64) {
+    actors::with(state, actor, |instance| instance.end_body(LinkId(id), None));
 }
 
 /// Breaks a streamed response off, so that the client sees that it is incomplete.
 #[op2(fast)]
-pub(crate) fn op_response_abort(state: &mut OpState, #[number] id: u64, #[string] reason: &str) {
+pub(crate) fn op_response_abort(
+    state: &mut OpState,
+    #[smi] actor: u32,
+    #[number] id: u64,
+    #[string] reason: &str,
+) {
     let reason = stack::readable(reason).into_owned();
-    let mut instance = state.borrow::<Shared>().borrow_mut();
-    instance.end_body(LinkId(id), Some(reason));
+    actors::with(state, actor, |instance| {
+        instance.end_body(LinkId(id), Some(reason))
+    });
 }
 
 /// Accepts the client's WebSocket, which has the request's number.
 #[op2(fast)]
 pub(crate) fn op_respond_socket(
     state: &mut OpState,
+    #[smi] actor: u32,
     #[number] id: u64,
     #[string] headers: &str,
 ) -> Result<(), JsErrorBox> {
     let status = StatusCode::SWITCHING_PROTOCOLS.as_u16();
-    respond(state, id, status, "", headers, Content::Socket)
+    respond(state, actor, id, status, "", headers, Content::Socket)
 }
 
 /// The application failed to respond; the message is for the log and, in development, for the client.
 #[op2(fast)]
-pub(crate) fn op_respond_error(state: &mut OpState, #[number] id: u64, #[string] message: &str) {
+pub(crate) fn op_respond_error(
+    state: &mut OpState,
+    #[smi] actor: u32,
+    #[number] id: u64,
+    #[string] message: &str,
+) {
     let message = stack::readable(message).into_owned();
-    let mut instance = state.borrow::<Shared>().borrow_mut();
-    instance.respond_failed(LinkId(id), Failure::failed(message));
+    actors::with(state, actor, |instance| {
+        instance.respond_failed(LinkId(id), Failure::failed(message))
+    });
 }
 
 /// The application has too much to do to respond, and perhaps not in `retry_after_ms`.
 #[op2(fast)]
 pub(crate) fn op_respond_overloaded(
     state: &mut OpState,
+    #[smi] actor: u32,
     #[number] id: u64,
     #[string] message: &str,
     #[number] retry_after_ms: u64,
@@ -224,22 +246,23 @@ pub(crate) fn op_respond_overloaded(
         retry_after_ms,
         ..Failure::overloaded(stack::readable(message))
     };
-    let mut instance = state.borrow::<Shared>().borrow_mut();
-    instance.respond_failed(LinkId(id), failure);
+    actors::with(state, actor, |instance| {
+        instance.respond_failed(LinkId(id), failure)
+    });
 }
 
 /// Nothing of a request remains to be done.
 #[op2(fast)]
-pub(crate) fn op_exchange_end(state: &mut OpState, #[number] id: u64) {
-    let mut instance = state.borrow::<Shared>().borrow_mut();
-    instance.end_request(LinkId(id));
+pub(crate) fn op_exchange_end(state: &mut OpState, #[smi] actor: u32, #[number] id: u64) {
+    actors::with(state, actor, |instance| instance.end_request(LinkId(id)));
 }
 
-/// The server's variables: those that are strings, and the JSON of the others.
+/// The server's variables: those that are strings, the JSON of the others, and the numbers of the classes that are bound.
 #[derive(Default, Serialize)]
 pub(crate) struct Env {
     text: BTreeMap<String, String>,
     json: BTreeMap<String, String>,
+    objects: BTreeMap<String, usize>,
 }
 
 /// The server's variables.
@@ -248,11 +271,12 @@ pub(crate) struct Env {
 pub(crate) fn op_env(state: &mut OpState) -> Env {
     let mut env = Env::default();
     for (name, value) in state.borrow::<Shared>().borrow().env() {
-        let (of_kind, value) = match value {
-            Value::Text(text) => (&mut env.text, text),
-            Value::Json(json) => (&mut env.json, json),
-        };
-        of_kind.insert(name.clone(), value.clone());
+        let name = name.clone();
+        match value {
+            Value::Text(text) => drop(env.text.insert(name, text.clone())),
+            Value::Json(json) => drop(env.json.insert(name, json.clone())),
+            Value::Objects(class) => drop(env.objects.insert(name, *class)),
+        }
     }
     env
 }

@@ -4,11 +4,14 @@
 //! [`Shared`](portside_worker::engine::Shared) instance in the isolate's `OpState` holds what one loaded copy of a module
 //! can reach; the functions here are ways for JavaScript to call it.
 
+mod actors;
+mod calls;
 mod compression;
 pub mod http;
 pub mod lifecycle;
 pub mod memory;
 pub mod network;
+pub mod objects;
 mod outgoing;
 pub mod parts;
 pub mod ports;
@@ -61,6 +64,38 @@ deno_core::extension!(
         http::op_respond_overloaded,
         http::op_exchange_end,
         http::op_env,
+        objects::op_object_classes,
+        objects::op_object_id,
+        objects::op_object_id_check,
+        objects::op_object_section,
+        objects::op_object_reset,
+        objects::op_object_resolve,
+        objects::op_respond_thrown,
+        objects::op_object_get,
+        objects::op_object_put,
+        objects::op_object_delete,
+        objects::op_object_clear,
+        objects::op_object_list,
+        objects::op_object_savepoint,
+        objects::op_object_bookmark,
+        objects::op_object_durable,
+        objects::op_sql_exec,
+        objects::op_sql_columns,
+        objects::op_sql_counts,
+        objects::op_sql_next,
+        objects::op_sql_close,
+        objects::op_sql_size,
+        calls::op_stub_fetch,
+        calls::op_stub_call,
+        calls::op_call_answer,
+        calls::op_call_upload,
+        calls::op_call_upload_end,
+        calls::op_call_read,
+        calls::op_call_cancel,
+        calls::op_call_hear,
+        calls::op_call_say,
+        calls::op_call_say_close,
+        calls::op_respond_spliced,
         sockets::op_socket_check,
         sockets::op_socket_text,
         sockets::op_socket_binary,
@@ -98,6 +133,7 @@ deno_core::extension!(
         "buffers.js",
         "clones.js",
         "context.js",
+        "env.js",
         "errors.js",
         "events.js",
         "globals.js",
@@ -117,16 +153,23 @@ deno_core::extension!(
         "parts/blob_parts.js",
         "parts/blobs.js",
         "parts/bodies.js",
+        "parts/calls.js",
+        "parts/cloudflare.js",
         "parts/compression.js",
         "parts/console.js",
         "parts/crypto.js",
+        "parts/entrypoints.js",
         "parts/eventsource.js",
         "parts/fetch.js",
         "parts/formdata.js",
         "parts/http.js",
         "parts/keys.js",
+        "parts/living.js",
         "parts/messages.js",
         "parts/network.js",
+        "parts/object_sql.js",
+        "parts/object_storage.js",
+        "parts/objects.js",
         "parts/performance.js",
         "parts/response.js",
         "parts/sockets.js",
@@ -136,11 +179,19 @@ deno_core::extension!(
         "parts/wasm.js",
         "parts/websocket.js",
     ],
+    synthetic_esm = ["cloudflare:workers" = "ext:portside/parts/cloudflare.js"],
     state = |state| {
         state.put(network::permissions());
         state.put(outgoing::Connections::default());
     },
 );
+
+/// The scripts of modules that are in no bundle: an application imports them by names of their own, and deno_core loads them
+/// itself.
+pub const MODULES: &[(&str, &str)] = &[(
+    "ext:portside/parts/cloudflare.js",
+    include_str!("../js/parts/cloudflare.js"),
+)];
 
 /// The extensions of every isolate. Their order is part of the snapshot: the one that makes it and the ones that load it
 /// must use this same list.

@@ -4,23 +4,26 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use deno_core::{OpState, op2, v8};
+use deno_error::JsErrorBox;
 use deno_web::StartTime;
+use portside_worker::cell::Actors;
 use portside_worker::engine::Shared;
 use portside_worker::host::Level;
 
 use crate::ports::request_of;
-use crate::stack;
+use crate::{actors, stack};
 
-/// The isolate is this instance's from now on, and the origin of its time is now.
-pub fn begin(state: &mut OpState, instance: Shared) {
+/// The isolate is this instance's from now on, and that of the objects that live with it; the origin of its time is now.
+pub fn begin(state: &mut OpState, instance: Shared, objects: Rc<Actors>) {
     state.put(instance);
+    state.put(objects);
     state.put(StartTime::default());
 }
 
 /// A handler or a `waitUntil` promise begins (`true`) or has settled.
 #[op2(fast)]
-pub(crate) fn op_hold(state: &mut OpState, begins: bool) {
-    state.borrow::<Shared>().borrow_mut().hold(begins);
+pub(crate) fn op_hold(state: &mut OpState, #[smi] actor: u32, begins: bool) {
+    actors::with(state, actor, |instance| instance.hold(begins));
 }
 
 /// `self.terminate()`: no JavaScript of this instance runs after it.
@@ -34,6 +37,7 @@ pub(crate) fn op_terminate(state: &mut OpState, scope: &mut v8::PinScope<'_, '_>
 #[op2(fast)]
 pub(crate) fn op_log(
     state: &mut OpState,
+    #[smi] actor: u32,
     #[string] text: &str,
     #[smi] level: u32,
     #[number] request: i64,
@@ -44,9 +48,10 @@ pub(crate) fn op_log(
         2 => Level::Warn,
         _ => Level::Error,
     };
-    let instance = state.borrow::<Shared>().borrow();
     let text = stack::readable(text.trim_end_matches('\n'));
-    instance.log(level, &text, request_of(request));
+    actors::with(state, actor, |instance| {
+        instance.log(level, &text, request_of(request));
+    });
 }
 
 /// Logs a rejection that nobody handled, which may be that of the module's evaluation.
@@ -54,6 +59,7 @@ pub(crate) fn op_log(
 pub(crate) fn op_log_rejection(
     state: &mut OpState,
     scope: &mut v8::PinScope<'_, '_>,
+    #[smi] actor: u32,
     reason: v8::Local<'_, v8::Value>,
     #[string] error: &str,
     #[number] request: i64,
@@ -65,24 +71,28 @@ pub(crate) fn op_log_rejection(
     } else {
         String::new()
     };
-    let mut instance = state.borrow::<Shared>().borrow_mut();
     let error = stack::readable(error.trim_end_matches('\n'));
-    instance.log_rejection(&error, &thrown, request_of(request));
+    actors::with(state, actor, |instance| {
+        instance.log_rejection(&error, &thrown, request_of(request));
+    });
 }
 
 /// Whether something that leaves the instance by other ways than its links may leave now. Else [`op_output_permit`] waits
 /// for that.
 #[op2(fast)]
-pub(crate) fn op_output_is_open(state: &mut OpState) -> bool {
-    state.borrow::<Shared>().borrow().output_is_open()
+pub(crate) fn op_output_is_open(state: &mut OpState, #[smi] actor: u32) -> bool {
+    actors::with(state, actor, |instance| instance.output_is_open()).unwrap_or(false)
 }
 
 /// Resolves when everything written before the call is durable, and the lease covers the moment.
 #[op2]
-pub(crate) async fn op_output_permit(state: Rc<RefCell<OpState>>) {
-    let permit = state.borrow().borrow::<Shared>().borrow_mut().permit();
-    if let Some(permit) = permit {
-        // An instance that ends takes its code along.
-        let _ = permit.await;
+pub(crate) async fn op_output_permit(
+    state: Rc<RefCell<OpState>>,
+    #[smi] actor: u32,
+) -> Result<(), JsErrorBox> {
+    let permit = actors::get(&state.borrow(), actor)?.borrow_mut().permit();
+    match permit {
+        Some(permit) => permit.await.map_err(|_| actors::gone()),
+        None => Ok(()),
     }
 }

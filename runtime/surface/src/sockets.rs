@@ -5,14 +5,18 @@ use deno_core::{JsBuffer, OpState, op2};
 use deno_error::JsErrorBox;
 use portside_exchange::Message;
 use portside_worker::engine::Shared;
+use portside_worker::instance::Instance;
 use portside_worker::link::LinkId;
 use portside_worker::port::TooLarge;
 
-fn send(state: &mut OpState, socket: u64, message: Message) -> Result<(), JsErrorBox> {
-    let mut instance = state.borrow::<Shared>().borrow_mut();
-    instance
-        .send_to_client(LinkId(socket), message)
-        .map_err(refuse)
+use crate::actors;
+
+fn send(state: &mut OpState, actor: u32, socket: u64, message: Message) -> Result<(), JsErrorBox> {
+    let instance = actors::get(state, actor)?;
+    let sent = instance
+        .borrow_mut()
+        .send_to_client(LinkId(socket), message);
+    sent.map_err(refuse)
 }
 
 /// Refuses a message that is too large to be sent to a client.
@@ -33,21 +37,24 @@ fn refuse(error: TooLarge) -> JsErrorBox {
 #[op2(fast)]
 pub(crate) fn op_socket_text(
     state: &mut OpState,
+    #[smi] actor: u32,
     #[number] socket: u64,
     #[string] text: String,
 ) -> Result<(), JsErrorBox> {
-    send(state, socket, Message::Text(text.into()))
+    send(state, actor, socket, Message::Text(text.into()))
 }
 
 /// Sends bytes.
 #[op2]
 pub(crate) fn op_socket_binary(
     state: &mut OpState,
+    #[smi] actor: u32,
     #[number] socket: u64,
     #[buffer] data: JsBuffer,
 ) -> Result<(), JsErrorBox> {
     send(
         state,
+        actor,
         socket,
         Message::Binary(Bytes::copy_from_slice(&data)),
     )
@@ -57,24 +64,30 @@ pub(crate) fn op_socket_binary(
 #[op2(fast)]
 pub(crate) fn op_socket_close(
     state: &mut OpState,
+    #[smi] actor: u32,
     #[number] socket: u64,
     #[smi] code: u16,
     #[string] reason: String,
 ) -> Result<(), JsErrorBox> {
-    send(state, socket, Message::Close { code, reason })
+    send(state, actor, socket, Message::Close { code, reason })
 }
 
 /// The client is gone; nothing more can be sent.
 #[op2(fast)]
-pub(crate) fn op_socket_end(state: &mut OpState, #[number] socket: u64) {
-    let mut instance = state.borrow::<Shared>().borrow_mut();
-    instance.client_gone(LinkId(socket));
+pub(crate) fn op_socket_end(state: &mut OpState, #[smi] actor: u32, #[number] socket: u64) {
+    actors::with(state, actor, |instance| {
+        instance.client_gone(LinkId(socket))
+    });
 }
 
 /// Bytes sent that the client has not taken yet.
 #[op2(fast)]
 #[number]
-pub(crate) fn op_socket_waiting(state: &mut OpState, #[number] socket: u64) -> usize {
-    let instance = state.borrow::<Shared>().borrow();
-    instance.waiting_for_client(LinkId(socket))
+pub(crate) fn op_socket_waiting(
+    state: &mut OpState,
+    #[smi] actor: u32,
+    #[number] socket: u64,
+) -> usize {
+    let waiting = |instance: &mut Instance| instance.waiting_for_client(LinkId(socket));
+    actors::with(state, actor, waiting).unwrap_or(0)
 }

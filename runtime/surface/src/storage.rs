@@ -14,6 +14,8 @@ use portside_worker::host::Ledger;
 use portside_worker::storage::{MAX_UNDURABLE, Storage};
 use serde::Deserialize;
 
+use crate::actors;
+
 /// First byte of every stored value: structured-clone bytes of V8 follow. Readers refuse what they do not know.
 const FORMAT: u8 = 1;
 
@@ -326,37 +328,40 @@ pub(crate) async fn op_storage_durable(
 /// Arms the alarm for `scheduled`, in milliseconds since the Unix epoch; returns the write's number.
 #[op2(fast)]
 #[number]
-pub(crate) fn op_alarm_set(state: &mut OpState, scheduled: f64) -> u64 {
+pub(crate) fn op_alarm_set(
+    state: &mut OpState,
+    #[smi] actor: u32,
+    scheduled: f64,
+) -> Result<u64, JsErrorBox> {
     // JavaScript checked that it is a whole number within Date's range.
     let alarm = Alarm::at(scheduled as i64);
-    state.borrow::<Shared>().borrow_mut().set_alarm(Some(alarm))
+    Ok(actors::get(state, actor)?
+        .borrow_mut()
+        .set_alarm(Some(alarm)))
 }
 
 /// Disarms the alarm; returns the write's number.
 #[op2(fast)]
 #[number]
-pub(crate) fn op_alarm_delete(state: &mut OpState) -> u64 {
-    state.borrow::<Shared>().borrow_mut().set_alarm(None)
+pub(crate) fn op_alarm_delete(state: &mut OpState, #[smi] actor: u32) -> Result<u64, JsErrorBox> {
+    Ok(actors::get(state, actor)?.borrow_mut().set_alarm(None))
 }
 
 /// When the alarm is armed for, or -1.
 #[op2(fast)]
-pub(crate) fn op_alarm_get(state: &mut OpState) -> f64 {
-    let instance = state.borrow::<Shared>().borrow();
-    instance
-        .armed_alarm()
-        .map_or(-1.0, |alarm| alarm.scheduled as f64)
+pub(crate) fn op_alarm_get(state: &mut OpState, #[smi] actor: u32) -> Result<f64, JsErrorBox> {
+    let armed = actors::get(state, actor)?.borrow().armed_alarm();
+    Ok(armed.map_or(-1.0, |alarm| alarm.scheduled as f64))
 }
 
 /// The alarm's handler ended.
 #[op2(fast)]
-pub(crate) fn op_alarm_ended(state: &mut OpState, succeeded: bool) {
+pub(crate) fn op_alarm_ended(state: &mut OpState, #[smi] actor: u32, succeeded: bool) {
     let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap_or_default();
     let now = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
-    state
-        .borrow::<Shared>()
-        .borrow_mut()
-        .alarm_ended(succeeded, now);
+    actors::with(state, actor, |instance| {
+        instance.alarm_ended(succeeded, now)
+    });
 }

@@ -44,6 +44,8 @@ pub struct Setup {
     pub limits: Limits,
     pub input_gate: bool,
     pub env: portside_core::variable::Variables,
+    /// Classes of Durable Objects.
+    pub objects: Vec<portside_core::migrations::ObjectClass>,
     /// Server instances that share the requests.
     pub servers: usize,
     /// The isolates and their threads; else those that all tests share.
@@ -71,6 +73,7 @@ impl Setup {
             limits: Limits::default(),
             input_gate: false,
             env: vec![],
+            objects: vec![],
             servers: 2,
             isolates: None,
             store: None,
@@ -103,6 +106,7 @@ impl Setup {
             }),
             limits: Arc::new(self.limits.clone()),
             env: Arc::new(self.env.clone()),
+            objects: self.objects.clone().into(),
             input_gate: self.input_gate,
         }
     }

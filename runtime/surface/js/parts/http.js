@@ -1,17 +1,18 @@
-// The server's fetch handler: a Request in, a Response out.
+// fetch handlers, the server's and those of objects: a Request in, a Response out.
 (function () {
 const { core, primordials } = __bootstrap;
 const { SafeMap } = primordials;
 const { describe, logError } = core.loadExtScript("ext:portside/handlers.js");
 const { RequestScope } = core.loadExtScript("ext:portside/lifecycle.js");
 const { isOverloaded } = core.loadExtScript("ext:portside/ports.js");
-const { bindSocket } = core.loadExtScript("ext:portside/parts/sockets.js");
+const { bindSocket, carrierOf } = core.loadExtScript("ext:portside/parts/sockets.js");
 const {
   op_body_read,
   op_respond_bytes,
   op_respond_error,
   op_respond_overloaded,
   op_respond_socket,
+  op_respond_spliced,
   op_respond_stream,
   op_respond_text,
   op_response_abort,
@@ -37,11 +38,11 @@ function joinHeaders(list) {
   return joined;
 }
 
-function streamedBody(number) {
+function streamedBody(actor, number) {
   const stream = new ReadableStream({
     type: "bytes",
     async pull(controller) {
-      const chunk = await op_body_read(number);
+      const chunk = await op_body_read(actor, number);
       if (chunk.length > 0) {
         controller.enqueue(chunk);
         return;
@@ -62,40 +63,64 @@ function staticBody(bytes) {
 
 const running = new SafeMap(); // request number -> its scope, what aborts its signal, and the reader of its response
 
-/** Runs the server's fetch. `body` is bytes, undefined for none, or true for a stream. */
-function onFetch(handlers, env, number, method, url, headers, body) {
+/** Runs the server's fetch. */
+function onFetch(handlers, env, number, ...request) {
+  answer(new RequestScope(number), request, (request, scope) => {
+    const context = {
+      waitUntil: (promise) => scope.waitUntil(promise),
+      passThroughOnException() {},
+      props: {},
+    };
+    if (typeof handlers?.fetch !== "function") {
+      throw new TypeError("the server's default export has no fetch() handler");
+    }
+    return handlers.fetch(request, env, context);
+  });
+}
+
+/**
+ * Answers a request with what `handle` makes of it. The body is bytes, undefined for none, or true for a stream. `thrown` is
+ * called for what is thrown instead of an answer.
+ */
+function answer(scope, [method, url, headers, body], handle, thrown = fail) {
+  const { actor, number } = scope;
   const inner = newInnerRequest(
     method,
     url,
     () => parseHeaders(headers),
-    body === undefined ? null : body === true ? streamedBody(number) : staticBody(body),
+    body === undefined ? null : body === true ? streamedBody(actor, number) : staticBody(body),
     false,
   );
-  const scope = new RequestScope(number);
   const known = { scope, cancel: undefined, reader: undefined };
   running.set(number, known);
   inner.onCancel = (cancel) => known.cancel = cancel;
   const request = fromInnerRequest(inner, "immutable");
-  const context = {
-    waitUntil: (promise) => scope.waitUntil(promise),
-    passThroughOnException() {},
-    props: {},
+  const failed = (error) => {
+    try {
+      thrown(scope, error);
+    } finally {
+      over(scope);
+    }
+  };
+  const respond = (value) => {
+    try {
+      send(scope, value, failed);
+    } catch (error) {
+      failed(error);
+    }
   };
   let result;
   try {
-    if (typeof handlers?.fetch !== "function") {
-      throw new TypeError("the server's default export has no fetch() handler");
-    }
-    result = scope.enter(() => handlers.fetch(request, env, context));
+    result = scope.enter(() => handle(request, scope));
     if (result !== null && typeof result === "object" && typeof result.then === "function") {
-      Promise.resolve(result).then((value) => send(scope, number, value), (error) => fail(scope, number, error));
+      Promise.resolve(result).then(respond, failed);
       return;
     }
   } catch (error) {
-    fail(scope, number, error);
+    failed(error);
     return;
   }
-  send(scope, number, result);
+  respond(result);
 }
 
 /** The client went away before the response. What its handler began goes on, but only `waitUntil` keeps its ports. */
@@ -105,21 +130,17 @@ function onFetchAborted(number) {
   known.cancel?.();
   // Its source hears of it now, not only when it has something more.
   if (known.reader !== undefined) known.scope.enter(() => cancelBody(known.reader));
-  over(known.scope, number);
+  over(known.scope);
 }
 
 function cancelBody(reader) {
   reader.cancel("the client went away").catch((error) => logError("the response's body", error));
 }
 
-function fail(scope, number, error) {
+function fail({ actor, number }, error) {
   logError("fetch()", error);
-  try {
-    if (isOverloaded(error)) op_respond_overloaded(number, describe(error), retryAfter(error));
-    else op_respond_error(number, describe(error));
-  } finally {
-    over(scope, number);
-  }
+  if (isOverloaded(error)) op_respond_overloaded(actor, number, describe(error), retryAfter(error));
+  else op_respond_error(actor, number, describe(error));
 }
 
 const USUAL_RETRY_MS = 1000;
@@ -137,55 +158,56 @@ function retryAfter(error) {
   return isTime ? Math.min(Math.ceil(given), LAST_RETRY_MS) : USUAL_RETRY_MS;
 }
 
-function over(scope, number) {
-  running.delete(number);
+function over(scope) {
+  running.delete(scope.number);
   scope.responded();
 }
 
-function send(scope, number, value) {
-  try {
-    const inner = isResponse(value) ? toInnerResponse(value) : undefined;
-    if (inner === undefined) throw new TypeError("fetch() did not return a Response");
-    if (inner.type === "error") throw new TypeError("fetch() returned Response.error()");
-    const headers = joinHeaders(inner.headerList);
-    const socket = socketOf(value);
-    if (socket !== undefined) {
-      sendSocket(scope, number, socket, headers);
-    } else if (inner.body === null) {
-      op_respond_text(number, inner.status, inner.statusMessage, headers, "");
-    } else if (sendStatic(number, inner, headers)) {
-      // sent
-    } else {
-      sendStream(scope, number, inner, headers);
-      return;
-    }
-    over(scope, number);
-  } catch (error) {
-    fail(scope, number, error);
+function send(scope, value, failed) {
+  const inner = isResponse(value) ? toInnerResponse(value) : undefined;
+  if (inner === undefined) throw new TypeError("fetch() did not return a Response");
+  if (inner.type === "error") throw new TypeError("fetch() returned Response.error()");
+  const headers = joinHeaders(inner.headerList);
+  const socket = socketOf(value);
+  if (socket !== undefined) {
+    sendSocket(scope, socket, headers);
+  } else if (inner.body === null) {
+    op_respond_text(scope.actor, scope.number, inner.status, inner.statusMessage, headers, "");
+  } else if (!sendStatic(scope, inner, headers)) {
+    sendStream(scope, inner, headers, failed);
+    return;
   }
+  over(scope);
 }
 
-function sendStatic(number, inner, headers) {
+function sendStatic({ actor, number }, inner, headers) {
   const { body, consumed } = inner.body.streamOrStatic;
   if (body === undefined) return false;
   if (consumed) throw new TypeError("fetch() returned a Response whose body was read already");
-  if (typeof body === "string") op_respond_text(number, inner.status, inner.statusMessage, headers, body);
-  else op_respond_bytes(number, inner.status, inner.statusMessage, headers, body);
+  if (typeof body === "string") op_respond_text(actor, number, inner.status, inner.statusMessage, headers, body);
+  else op_respond_bytes(actor, number, inner.status, inner.statusMessage, headers, body);
   return true;
 }
 
-function sendSocket(scope, number, socket, headers) {
+function sendSocket(scope, socket, headers) {
+  const { actor, number } = scope;
+  const carrier = carrierOf(socket);
+  if (carrier !== undefined) {
+    op_respond_spliced(actor, number, headers, carrier);
+    return;
+  }
   scope.extend();
-  op_respond_socket(number, headers);
+  op_respond_socket(actor, number, headers);
   try {
-    scope.socket = bindSocket(socket, number, () => scope.end());
+    scope.socket = bindSocket(socket, actor, number, () => scope.end());
   } catch (error) {
     scope.end();
     throw error;
   }
 }
 
-async function sendStream(scope, number, inner, headers) {
+async function sendStream(scope, inner, headers, failed) {
+  const { actor, number } = scope;
   let reader;
   try {
     if (inner.body.unusable()) throw new TypeError("fetch() returned a Response whose body was read already");
@@ -193,9 +215,9 @@ async function sendStream(scope, number, inner, headers) {
     const known = running.get(number);
     if (known === undefined) cancelBody(reader); // the client went away before
     else known.reader = reader;
-    op_respond_stream(number, inner.status, inner.statusMessage, headers);
+    op_respond_stream(actor, number, inner.status, inner.statusMessage, headers);
   } catch (error) {
-    fail(scope, number, error);
+    failed(error);
     return;
   }
   try {
@@ -203,18 +225,18 @@ async function sendStream(scope, number, inner, headers) {
       const { done, value } = await reader.read();
       if (done) break;
       if (!(value instanceof Uint8Array)) throw new TypeError("a response's body must be a stream of Uint8Array");
-      if (value.length > 0 && !(await op_response_write(number, value))) {
+      if (value.length > 0 && !(await op_response_write(actor, number, value))) {
         cancelBody(reader);
         break;
       }
     }
-    op_response_end(number);
+    op_response_end(actor, number);
   } catch (error) {
     logError("the response's body", error);
-    op_response_abort(number, describe(error));
+    op_response_abort(actor, number, describe(error));
   }
-  over(scope, number);
+  over(scope);
 }
 
-return { onFetch, onFetchAborted };
+return { answer, joinHeaders, onFetch, onFetchAborted, parseHeaders, staticBody };
 })();

@@ -46,5 +46,10 @@ function socketOf(made) {
   return sockets.get(made);
 }
 
-return { ...response, isResponse, Response, socketOf };
+/** Gives a response that came from elsewhere its WebSocket. */
+function carrySocket(made, socket) {
+  sockets.set(made, socket);
+}
+
+return { ...response, carrySocket, isResponse, Response, socketOf };
 })();

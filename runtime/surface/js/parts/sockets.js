@@ -1,10 +1,11 @@
 // WebSocketPair: two joined ends, one for the application and one for the client's connection.
 (function () {
 const { core, primordials } = __bootstrap;
-const { ObjectDefineProperty, SafeMap } = primordials;
+const { ObjectDefineProperty, SafeMap, SafeWeakMap } = primordials;
 const { defineConstant } = core.loadExtScript("ext:portside/properties.js");
-const { currentRequest } = core.loadExtScript("ext:portside/context.js");
+const { currentActor, currentRequest } = core.loadExtScript("ext:portside/context.js");
 const { defineHandler, dispatch } = core.loadExtScript("ext:portside/events.js");
+const { op_call_hear, op_call_say, op_call_say_close } = core.ops;
 const { op_socket_binary, op_socket_check, op_socket_close, op_socket_end, op_socket_text, op_socket_waiting } = core.ops;
 
 const { CloseEvent, EventTarget, MessageEvent } = core.loadExtScript("ext:deno_web/02_event.js");
@@ -44,7 +45,9 @@ class PairedWebSocket extends EventTarget {
   #state = CONNECTING;
   #queue = []; // what came before accept()
   #number; // of the client's connection, in the end that was given to a Response
+  #actor; // whose that is
   #whenOver;
+  #whenAccepted; // in an end that came from elsewhere
   #request = currentRequest(); // listeners run as part of it
   #binaryType = "arraybuffer"; // Durable Objects' default; the standard's is "blob"
   #buffered = 0; // bytes that were sent and that the other end has not got
@@ -88,13 +91,14 @@ class PairedWebSocket extends EventTarget {
 
   get bufferedAmount() {
     const client = this.#peer.#number;
-    return this.#buffered + (client === undefined ? 0 : op_socket_waiting(client));
+    return this.#buffered + (client === undefined ? 0 : op_socket_waiting(this.#peer.#actor, client));
   }
 
   accept() {
     if (this.#number !== undefined) throw new TypeError("this end of the pair went to the client");
     if (this.#accepted) return;
     this.#accepted = true;
+    this.#whenAccepted?.();
     if (this.#state === CONNECTING) this.#state = OPEN;
     const waiting = this.#queue;
     this.#queue = [];
@@ -127,15 +131,15 @@ class PairedWebSocket extends EventTarget {
     this.#deliver(() => {
       received();
       if (this.#number === undefined) this.#message(typeof payload === "string" ? payload : payload.buffer);
-      else if (typeof payload === "string") op_socket_text(this.#number, payload);
-      else op_socket_binary(this.#number, payload);
+      else if (typeof payload === "string") op_socket_text(this.#actor, this.#number, payload);
+      else op_socket_binary(this.#actor, this.#number, payload);
     });
   }
 
   #receiveClose(code, reason) {
     this.#deliver(() => {
       if (this.#number !== undefined) {
-        op_socket_close(this.#number, code, reason);
+        op_socket_close(this.#actor, this.#number, code, reason);
         return;
       }
       if (this.#state === CLOSED) return;
@@ -177,12 +181,13 @@ class PairedWebSocket extends EventTarget {
   }
 
   /**
-   * Gives `end` to the client's connection `number`; `whenOver` is called when the connection ends. Returns the
+   * Gives `end` to the client's connection `number` of an instance; `whenOver` is called when the connection ends. Returns the
    * application's end.
    */
-  static bind(end, number, whenOver) {
+  static bind(end, actor, number, whenOver) {
     const application = end.#peer;
     end.#number = number;
+    end.#actor = actor;
     application.#whenOver = whenOver;
     bound.set(number, application);
     const waiting = end.#queue;
@@ -196,6 +201,16 @@ class PairedWebSocket extends EventTarget {
     return #number in value && value.#number === undefined && !value.#accepted;
   }
 
+  static whenAccepted(end, f) {
+    end.#whenAccepted = f;
+  }
+
+  /** What `far` stands for has closed, or is lost (1006). */
+  static lose(far, code, reason) {
+    far.#state = CLOSED;
+    far.#peer.#deliverNow(() => far.#peer.#over(code, reason, code !== 1006));
+  }
+
   /** Hears what the client sent. */
   static hear(application, data) {
     application.#deliverNow(() => application.#message(data));
@@ -203,8 +218,9 @@ class PairedWebSocket extends EventTarget {
 
   static hearClose(application, number, code, reason) {
     // The application may answer an open close itself; the handshake is completed for it.
-    if (application.#state !== CLOSING) op_socket_close(number, code === 1006 ? 1005 : code, reason);
-    op_socket_end(number);
+    const actor = application.#peer.#actor;
+    if (application.#state !== CLOSING) op_socket_close(actor, number, code === 1006 ? 1005 : code, reason);
+    op_socket_end(actor, number);
     application.#deliverNow(() => application.#over(code, reason, code !== 1006));
     // Nobody may ever accept the end and hear of it, and the client is gone all the same.
     if (!application.#accepted) application.#connectionEnds();
@@ -229,12 +245,14 @@ defineHandler(PairedWebSocket.prototype, "message");
 defineHandler(PairedWebSocket.prototype, "close");
 defineHandler(PairedWebSocket.prototype, "error");
 
-const { bind, isFree, hear, hearClose, join } = PairedWebSocket;
+const { bind, isFree, hear, hearClose, join, lose, whenAccepted } = PairedWebSocket;
 delete PairedWebSocket.bind;
 delete PairedWebSocket.isFree;
 delete PairedWebSocket.hear;
 delete PairedWebSocket.hearClose;
 delete PairedWebSocket.join;
+delete PairedWebSocket.lose;
+delete PairedWebSocket.whenAccepted;
 
 /** Whether `value` is an end of a pair that can go into a Response. */
 function isFreeSocket(value) {
@@ -267,5 +285,40 @@ function onSocketClose(number, code, reason) {
   hearClose(application, number, code, reason);
 }
 
-return { bindSocket: bind, isFreeSocket, onSocketClose, onSocketMessage, WebSocketPair };
+const carriers = new SafeWeakMap(); // the end that a response of somebody else's came with -> the number of that call
+
+/** The WebSocket that the answer to a call came with: an end that is joined to it when the application accepts it. */
+function carried(number) {
+  const [mine, far] = join();
+  carriers.set(mine, number);
+  whenAccepted(mine, () => carry(far, number));
+  return mine;
+}
+
+/** The number of the call that it came with, if it can be passed on as it came. */
+function carrierOf(socket) {
+  return isFree(socket) ? carriers.get(socket) : undefined;
+}
+
+/** Passes on what is said, both ways. */
+async function carry(far, number) {
+  far.accept();
+  const actor = currentActor();
+  let said = Promise.resolve(); // one after the other
+  far.addEventListener("message", ({ data }) => {
+    const isText = typeof data === "string";
+    said = said.then(() => op_call_say(actor, number, isText ? data : null, isText ? null : new Uint8Array(data)));
+  });
+  far.addEventListener("close", ({ code, reason }) => {
+    said = said.then(() => op_call_say_close(actor, number, code, reason));
+  });
+  for (;;) {
+    const heard = await op_call_hear(number);
+    if (heard.text !== null) far.send(heard.text);
+    else if (heard.bytes !== null) far.send(heard.bytes);
+    else return lose(far, heard.code, heard.reason);
+  }
+}
+
+return { bindSocket: bind, carried, carrierOf, isFreeSocket, onSocketClose, onSocketMessage, WebSocketPair };
 })();

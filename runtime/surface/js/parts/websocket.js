@@ -3,6 +3,7 @@
 const { core, primordials } = __bootstrap;
 const { ArrayBuffer } = primordials;
 const { defineConstant, getterOf } = core.loadExtScript("ext:portside/properties.js");
+const { currentActor } = core.loadExtScript("ext:portside/context.js");
 const { logWarning } = core.loadExtScript("ext:portside/handlers.js");
 const { explained } = core.loadExtScript("ext:portside/parts/network.js");
 const {
@@ -103,7 +104,7 @@ class WebSocket extends EventTarget {
     checkProtocols(protocols);
     const authorization = takeCredentials(url);
     this.#url = url;
-    this.#number = op_websocket_open(url.href, authorization, protocols);
+    this.#number = op_websocket_open(currentActor(), url.href, authorization, protocols);
     this.#listen();
   }
 

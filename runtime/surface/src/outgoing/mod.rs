@@ -24,6 +24,7 @@ use serde::Serialize;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::AbortHandle;
 
+use crate::actors;
 use connect::Target;
 
 /// What comes from a connection's task. Its end without a close is a failure.
@@ -47,6 +48,8 @@ struct Connection {
     outlet: Outlet,
     heard: Rc<Mutex<mpsc::UnboundedReceiver<Heard>>>,
     task: Task,
+    /// Whose it is.
+    actor: u32,
 }
 
 /// The way to a connection's task.
@@ -79,9 +82,8 @@ impl Drop for Task {
 
 /// Lets something leave the instance, behind the writes and the outputs before it. All that JavaScript does to the world with
 /// a WebSocket to others passes here, but for connecting, which waits for its permit in the connection's task.
-fn leave(state: &OpState, step: impl FnOnce() + 'static) {
-    let instance = state.borrow::<Shared>();
-    instance.borrow_mut().leave(step);
+fn leave(state: &OpState, actor: u32, step: impl FnOnce() + 'static) {
+    actors::with(state, actor, |instance| instance.leave(step));
 }
 
 /// Starts to connect. `authorization` is a header's value, empty for none.
@@ -89,6 +91,7 @@ fn leave(state: &OpState, step: impl FnOnce() + 'static) {
 #[smi]
 pub(crate) fn op_websocket_open(
     state: &mut OpState,
+    #[smi] actor: u32,
     #[string] url: String,
     #[string] authorization: String,
     #[serde] protocols: Vec<String>,
@@ -99,7 +102,8 @@ pub(crate) fn op_websocket_open(
     let allowed = connect::check(state.borrow_mut::<PermissionsContainer>(), &target);
     let client = deno_fetch::get_or_create_client_from_state(state);
     let (permit, limit) = {
-        let mut instance = state.borrow::<Shared>().borrow_mut();
+        let instance = actors::get(state, actor)?;
+        let mut instance = instance.borrow_mut();
         (instance.permit(), instance.limits().socket_message_bytes)
     };
     let (messages, outgoing) = mpsc::unbounded_channel();
@@ -140,6 +144,7 @@ pub(crate) fn op_websocket_open(
         outlet,
         heard: Rc::new(Mutex::new(heard)),
         task: Task(task.abort_handle()),
+        actor,
     };
     connections.open.insert(id, connection);
     Ok(id)
@@ -152,20 +157,21 @@ fn send(state: &mut OpState, id: u32, message: Message) -> u16 {
     if len > limits.socket_message_bytes {
         return code::TOO_BIG;
     }
-    if let Some(outlet) = outlet(state, id) {
+    if let Some((actor, outlet)) = outlet(state, id) {
         let before = outlet.buffered.fetch_add(len, Ordering::Relaxed);
         // One that waits alone always fits.
         if before > 0 && before + len > limits.socket_buffer_bytes {
             return code::TRY_AGAIN_LATER;
         }
-        leave(state, move || outlet.send(message));
+        leave(state, actor, move || outlet.send(message));
     }
     0
 }
 
-fn outlet(state: &OpState, id: u32) -> Option<Outlet> {
-    let connections = state.borrow::<Connections>();
-    Some(connections.open.get(&id)?.outlet.clone())
+/// Whose the connection is, and the way to it.
+fn outlet(state: &OpState, id: u32) -> Option<(u32, Outlet)> {
+    let open = state.borrow::<Connections>().open.get(&id)?;
+    Some((open.actor, open.outlet.clone()))
 }
 
 /// Sends text; returns zero, or the code to fail with.
@@ -198,8 +204,10 @@ pub(crate) fn op_websocket_close(
     #[smi] code: u16,
     #[string] reason: String,
 ) {
-    if let Some(outlet) = outlet(state, id) {
-        leave(state, move || outlet.send(Message::Close { code, reason }));
+    if let Some((actor, outlet)) = outlet(state, id) {
+        leave(state, actor, move || {
+            outlet.send(Message::Close { code, reason })
+        });
     }
 }
 
@@ -207,7 +215,7 @@ pub(crate) fn op_websocket_close(
 #[op2(fast)]
 #[number]
 pub(crate) fn op_websocket_buffered(state: &mut OpState, #[smi] id: u32) -> usize {
-    outlet(state, id).map_or(0, |outlet| outlet.buffered.load(Ordering::Relaxed))
+    outlet(state, id).map_or(0, |(_, outlet)| outlet.buffered.load(Ordering::Relaxed))
 }
 
 /// Nothing more is sent or heard. A connection that is over by itself ends in its own time, another one at once: the peer sees
@@ -222,7 +230,7 @@ pub(crate) fn op_websocket_end(state: &mut OpState, #[smi] id: u32, over: bool) 
     if over {
         connections.lingering.push(connection.task);
     } else {
-        leave(state, move || drop(connection));
+        leave(state, connection.actor, move || drop(connection));
     }
 }
 

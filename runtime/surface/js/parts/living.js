@@ -1,0 +1,204 @@
+// Objects that live in this isolate: they are constructed, and given their events.
+(function () {
+const { core, primordials } = __bootstrap;
+const { ObjectGetPrototypeOf, ObjectPrototype, ReflectGet, SafeMap, SafeSet } = primordials;
+const { deserialize, serialize } = core.loadExtScript("ext:portside/clones.js");
+const { inRequest } = core.loadExtScript("ext:portside/context.js");
+const { env, loopback } = core.loadExtScript("ext:portside/env.js");
+const { holdUntil, logWarning, run } = core.loadExtScript("ext:portside/handlers.js");
+const { RequestScope } = core.loadExtScript("ext:portside/lifecycle.js");
+const { refuseClones } = core.loadExtScript("ext:portside/parts.js");
+const { checkedSize, thrownClone } = core.loadExtScript("ext:portside/parts/calls.js");
+const { isCallable } = core.loadExtScript("ext:portside/parts/entrypoints.js");
+const { answer } = core.loadExtScript("ext:portside/parts/http.js");
+const { alarmEnded, storageOf } = core.loadExtScript("ext:portside/parts/object_storage.js");
+const { makeId } = core.loadExtScript("ext:portside/parts/objects.js");
+const { clearTimeout, setTimeout } = core.loadExtScript("ext:deno_web/02_timers.js");
+const { op_object_reset, op_object_resolve, op_object_section, op_respond_thrown } = core.ops;
+
+const MOST_SECTION_MS = 30_000;
+const MOST_NESTED = 64;
+const make = Symbol("make");
+const living = new SafeMap(); // actor -> the object
+
+/** What an object does apart from requests. */
+class ObjectScope {
+  number = -1;
+  ports = new SafeSet();
+  isOver = false;
+
+  constructor(actor) {
+    this.actor = actor;
+  }
+
+  enter(f) {
+    return inRequest(this, f);
+  }
+
+  waitUntil(promise) {
+    holdUntil(promise, "waitUntil()");
+  }
+}
+
+/** Ends the object's instance. Whoever waits for it gets the error, and the next event begins a new one. */
+function reset(actor, error, { overloaded = false, retryAlarm = true } = {}) {
+  op_object_reset(actor, messageOf(error), thrownClone(error), overloaded, retryAlarm);
+}
+
+function messageOf(error) {
+  try {
+    return String(error?.message ?? error);
+  } catch {
+    return "an error that cannot be shown";
+  }
+}
+
+/** `ctx`: what an object knows of itself, and is kept by. */
+class DurableObjectState {
+  #actor;
+  #sections = 0;
+
+  constructor(key, actor, id) {
+    if (key !== make) throw new TypeError("Illegal constructor");
+    this.#actor = actor;
+    const own = { id, storage: storageOf(actor), props: {}, exports: loopback(), container: undefined };
+    for (const name in own) Object.defineProperty(this, name, { value: own[name], enumerable: true });
+  }
+
+  waitUntil(promise) {
+    holdUntil(promise, "waitUntil()");
+  }
+
+  blockConcurrencyWhile(callback) {
+    if (typeof callback !== "function") throw new TypeError("blockConcurrencyWhile() needs a function");
+    return section(this.#actor, callback, (step) => this.#sections += step);
+  }
+
+  abort(reason = undefined, options = undefined) {
+    const message = reason === undefined ? "Application called abort() to reset Durable Object." : String(reason);
+    const error = new Error(message);
+    reset(this.#actor, error, { retryAlarm: options?.retryAlarm !== false });
+    throw Object.assign(error, { durableObjectReset: true });
+  }
+}
+refuseClones(DurableObjectState.prototype, "DurableObjectState");
+
+/** Runs a callback while no event reaches the object. If it fails, so does the object. */
+async function section(actor, callback, nest) {
+  if (nest(1) > MOST_NESTED) {
+    nest(-1);
+    throw new Error(`blockConcurrencyWhile() may be nested ${MOST_NESTED} times at most`);
+  }
+  op_object_section(actor, true);
+  const tooLong = setTimeout(() => {
+    const message = "A call to blockConcurrencyWhile() in a Durable Object waited for too long. " +
+      "The call was canceled and the Durable Object was reset.";
+    reset(actor, new Error(message), { overloaded: true });
+  }, MOST_SECTION_MS);
+  try {
+    return await callback();
+  } catch (error) {
+    reset(actor, error);
+    throw error;
+  } finally {
+    clearTimeout(tooLong);
+    nest(-1);
+    op_object_section(actor, false);
+  }
+}
+
+/** An object begins here. `module` has the classes. */
+function begin(module, actor, objectClass, className, id, name) {
+  const scope = new ObjectScope(actor);
+  try {
+    const Class = module[className];
+    if (typeof Class !== "function") {
+      throw new TypeError(`the main module exports no class ${className}, which is declared as a Durable Object`);
+    }
+    const state = new DurableObjectState(make, actor, makeId(objectClass, id, name));
+    living.set(actor, { scope, instance: undefined });
+    living.get(actor).instance = scope.enter(() => new Class(state, env()));
+  } catch (error) {
+    reset(actor, error);
+  }
+}
+
+function end(actor) {
+  living.delete(actor);
+}
+
+/** Whatever an object throws goes to whoever called. */
+function thrown({ actor, number }, error) {
+  op_respond_thrown(actor, number, messageOf(error), thrownClone(error));
+}
+
+function onFetch(actor, number, ...request) {
+  const { instance } = living.get(actor);
+  answer(new RequestScope(number, actor), request, (request) => {
+    if (typeof instance.fetch !== "function") throw new TypeError("Handler does not export a fetch() function.");
+    return instance.fetch(request);
+  }, thrown);
+}
+
+/** A method is called, or a property is read where there are no arguments. */
+function onCall(actor, number, path, args) {
+  const { instance } = living.get(actor);
+  const scope = new RequestScope(number, actor);
+  const outcome = scope.enter(async () => invoke(instance, path, args));
+  outcome
+    .then((value) => op_object_resolve(actor, number, checkedSize(serialize(value))))
+    .catch((error) => thrown(scope, error))
+    .finally(() => scope.responded());
+}
+
+function invoke(instance, path, args) {
+  if (!isCallable(instance)) {
+    throw new TypeError(
+      'The receiver is not an RPC object: its class has to extend DurableObject of "cloudflare:workers"',
+    );
+  }
+  let receiver = undefined, value = instance;
+  for (let i = 0; i < path.length; i++) {
+    receiver = value;
+    value = property(receiver, path[i], i === 0);
+  }
+  if (args === undefined) return value;
+  if (typeof value !== "function") throw missing(path[path.length - 1]);
+  return value.apply(receiver, deserialize(args));
+}
+
+/** A property of an object's that others may know: of its class, not its own. */
+function property(receiver, name, isObject) {
+  const from = isObject ? ObjectGetPrototypeOf(receiver) : receiver;
+  for (let at = from; at !== null && at !== ObjectPrototype; at = ObjectGetPrototypeOf(at)) {
+    if (Object.hasOwn(at, name)) {
+      if (isObject && name === "constructor") break;
+      return ReflectGet(at, name, receiver);
+    }
+  }
+  throw missing(name);
+}
+
+function missing(name) {
+  return new TypeError(`The RPC receiver does not implement the method "${name}".`);
+}
+
+async function onAlarm(actor, scheduledTime, retryCount) {
+  const { instance, scope } = living.get(actor);
+  let succeeded = true;
+  if (typeof instance.alarm === "function") {
+    const info = { scheduledTime, retryCount, isRetry: retryCount > 0 };
+    succeeded = await scope.enter(() => run("alarm()", instance, "alarm", info));
+  } else {
+    scope.enter(() => logWarning("the alarm is due, but the object's class has no alarm() handler"));
+  }
+  alarmEnded(actor, succeeded);
+}
+
+/** Whether the object's class has this handler. */
+function handles(actor, name) {
+  return typeof living.get(actor)?.instance?.[name] === "function";
+}
+
+return { begin, end, handles, onAlarm, onCall, onFetch, section };
+})();
