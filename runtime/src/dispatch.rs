@@ -1,6 +1,7 @@
 //! Calling into JavaScript: one function per kind of event, got once from the surface.
 
 use deno_core::{JsRuntime, v8};
+use portside_core::migrations::ObjectStorage;
 use portside_exchange::{Body, Message};
 use portside_surface::http::join_headers;
 use portside_worker::cell::Actor;
@@ -110,6 +111,7 @@ impl Dispatch {
         actor: Actor,
         object: &Object,
         class: usize,
+        storage: ObjectStorage,
     ) {
         let name = match &object.name {
             Some(name) => string(scope, name),
@@ -119,6 +121,7 @@ impl Dispatch {
             number(scope, actor.0.into()),
             number(scope, class as u64),
             string(scope, &object.class),
+            v8::Boolean::new(scope, storage == ObjectStorage::Sqlite).into(),
             string(scope, &object.id.to_string()),
             name,
         ];

@@ -243,7 +243,7 @@ impl Engine for JavaScript {
         instance: &Shared,
         entries: &[(String, Value)],
     ) -> Result<(), String> {
-        let (object, class) = {
+        let (object, (class, storage)) = {
             let instance = instance.borrow();
             let Identity::Object(object) = instance.identity() else {
                 return Err("only Durable Objects live with others".to_owned());
@@ -253,14 +253,14 @@ impl Engine for JavaScript {
                 .iter()
                 .position(|class| *class.name == *object.class);
             let class = class.ok_or("the application has no such class any more")?;
-            (object.clone(), class)
+            (object.clone(), (class, classes[class].storage))
         };
         let begun = self.stretch(|runtime, dispatch| {
             let state = runtime.op_state();
             database::open(&mut state.borrow_mut(), actor, instance, entries)?;
             drop(state);
             deno_core::scope!(scope, runtime);
-            dispatch.begin_object(scope, actor, &object, class);
+            dispatch.begin_object(scope, actor, &object, class, storage);
             scope.perform_microtask_checkpoint();
             Ok(())
         });

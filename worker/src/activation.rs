@@ -352,8 +352,8 @@ impl Instance {
         match failure {
             Failure::Load(message) => self.refuse_all(&LinkFailure::failed(message.clone())),
             // It could not be constructed, and could not be for those who wait.
-            Failure::Lost(Lost::Reset(reset)) if self.is_loading() => {
-                self.refuse_all(&reset.failure)
+            Failure::Lost(Lost::Reset(reset)) if self.is_loading() || self.lets_nothing_in() => {
+                self.refuse_all(&reset.failure);
             }
             _ => {}
         }

@@ -237,12 +237,7 @@ impl Instance {
             || (self.input_gate && self.storage.is_busy())
         {
             None
-        } else if self.life.loading
-            || self
-                .object
-                .as_ref()
-                .is_some_and(ObjectState::lets_nothing_in)
-        {
+        } else if self.life.loading || self.lets_nothing_in() {
             Some(Incoming::is_of_opened_link)
         } else {
             Some(|_| true)
@@ -519,22 +514,27 @@ impl Instance {
         if self.ledger.is_none() || self.life.lost.is_some() {
             return;
         }
+        let has_written = !self.is_unchanged();
         if !self.commit_database() {
             return;
         }
-        let request = if self.storage.is_unchanged() {
-            None
-        } else {
-            self.wrote_for.take()
-        };
-        self.storage.end_turn(self.gate.issued(), request);
+        let request = has_written.then(|| self.wrote_for.take()).flatten();
+        self.storage
+            .end_turn(has_written, self.gate.issued(), request);
         // After terminate() no code gets the outcome of a read any more.
         self.commit_turns(self.life.terminating);
     }
 
     fn commit_turns(&mut self, anyway: bool) {
-        let Some(ledger) = &self.ledger else { return };
+        let Some(ledger) = self.ledger.clone() else {
+            return;
+        };
         while let Some((batch, seq, request)) = self.storage.next_commit(anyway) {
+            // A database that was written to and is as it was.
+            if batch.is_empty() && self.storage.has_one_in_flight() {
+                self.committed(seq, Ok(()));
+                continue;
+            }
             let ticket = CommitTicket::new(self.inbox.clone(), self.number, seq);
             ledger.commit(batch, request, ticket);
         }

@@ -79,6 +79,13 @@ impl Instance {
         }
     }
 
+    /// Whether a section runs that lets no event in.
+    pub(crate) fn lets_nothing_in(&self) -> bool {
+        self.object
+            .as_ref()
+            .is_some_and(ObjectState::lets_nothing_in)
+    }
+
     /// Nothing of the instance counts any more: what it wrote in this turn is gone, and those who wait for it hear the failure.
     /// The object begins anew with the next event. If it handles an alarm, that counts as failed where it is to be tried again,
     /// and as handled otherwise.

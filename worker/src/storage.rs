@@ -156,11 +156,12 @@ impl Storage {
         self.is_unchanged() && self.ended.is_empty() && self.in_flight.is_empty()
     }
 
-    /// Ends a turn, whose writes have the number `seq`. They are to be committed when [`Storage::next_commit`] gives them.
-    pub(crate) fn end_turn(&mut self, seq: u64, request: Option<RequestName>) {
+    /// Ends a turn, whose writes have the number `seq`, if it `has_written`. They are to be committed when
+    /// [`Storage::next_commit`] gives them; there may be none, if what was written changes nothing.
+    pub(crate) fn end_turn(&mut self, has_written: bool, seq: u64, request: Option<RequestName>) {
         self.operations.turn_ends();
         self.reading.turn_ends();
-        if self.is_unchanged() {
+        if !has_written {
             self.forget_what_is_too_much();
             return;
         }
@@ -183,6 +184,11 @@ impl Storage {
             .pop_front_if(|turn| anyway || turn.written.waits_for.is_empty())?;
         self.in_flight.push_back(turn.written.bytes);
         Some((turn.written.batch, turn.seq, turn.request))
+    }
+
+    /// Whether one commit is on its way, and no other.
+    pub(crate) fn has_one_in_flight(&self) -> bool {
+        self.in_flight.len() == 1
     }
 
     /// Forgets what this turn wrote. The rest of what is known may build on it: the instance must end.
@@ -371,7 +377,8 @@ mod tests {
 
     /// Ends a turn; whether there is something to commit.
     fn ends_turn(storage: &mut Storage) -> bool {
-        storage.end_turn(1, None);
+        let has_written = !storage.is_unchanged();
+        storage.end_turn(has_written, 1, None);
         storage.next_commit(false).is_some()
     }
 
@@ -504,7 +511,7 @@ mod tests {
     }
 
     fn commits(storage: &mut Storage, seq: u64) -> Vec<u64> {
-        storage.end_turn(seq, None);
+        storage.end_turn(true, seq, None);
         std::iter::from_fn(|| storage.next_commit(false))
             .map(|(_, seq, _)| seq)
             .collect()

@@ -5,12 +5,16 @@ import { currentActor, requestNumber } from "ext:portside/context.js";
 import { registerErrors } from "ext:portside/errors.js";
 import { logError, logRejection } from "ext:portside/handlers.js";
 import { hide, load, whole } from "ext:portside/parts.js";
+import { keptTimer } from "ext:portside/sections.js";
 const { op_define_lazily, op_log, op_when_looked_at } = core.ops;
 
 const webidl = load("ext:deno_webidl/00_webidl.js");
 const { DOMException, QuotaExceededError } = load("ext:deno_web/01_dom_exception.js");
 const event = load("ext:deno_web/02_event.js");
 const timers = load("ext:deno_web/02_timers.js");
+
+const { clearTimeout } = timers;
+const setInterval = keptTimer(timers.setInterval), setTimeout = keptTimer(timers.setTimeout);
 
 const { propNonEnumerable: hidden, propWritable: writable, propGetterOnly: getter } = core;
 
@@ -75,6 +79,26 @@ const FUNCTIONS = {
   structuredClone: MESSAGES,
 };
 
+/** Workers' own: `scheduler.wait(ms)` is a timer to be awaited. */
+const scheduler = {
+  wait: async (ms, options = undefined) => {
+    const { promise, resolve, reject } = Promise.withResolvers();
+    const signal = options?.signal;
+    signal?.throwIfAborted();
+    const timer = setTimeout(resolve, ms);
+    const abort = () => {
+      clearTimeout(timer);
+      reject(signal.reason);
+    };
+    signal?.addEventListener("abort", abort);
+    try {
+      await promise;
+    } finally {
+      signal?.removeEventListener("abort", abort);
+    }
+  },
+};
+
 function newConsole() {
   const { Console } = load("ext:deno_web/01_console.js");
   return new Console((text, level) => op_log(currentActor(), text, level, requestNumber()));
@@ -104,9 +128,10 @@ export function defineGlobals() {
     crypto: getter(() => load(CRYPTO).crypto),
     navigator: hidden(Object.freeze({ userAgent: "Portside" })),
     reportError: writable(event.reportError),
+    scheduler: writable(scheduler),
     self: writable(globalThis),
-    setInterval: writable(timers.setInterval),
-    setTimeout: writable(timers.setTimeout),
+    setInterval: writable(setInterval),
+    setTimeout: writable(setTimeout),
     [webidl.brand]: hidden(webidl.brand),
   });
   for (const name of Object.keys(INTERFACES)) op_define_lazily(name, false);

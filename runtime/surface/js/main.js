@@ -2,6 +2,7 @@
 // Before anything that loads parts.
 import "ext:portside/telemetry_stub.js";
 import "ext:portside/outputs.js";
+import * as sections from "ext:portside/sections.js";
 import { core } from "ext:core/mod.js";
 import * as buffers from "ext:portside/buffers.js";
 import * as clones from "ext:portside/clones.js";
@@ -26,6 +27,7 @@ parts.provide({
   "ext:portside/parts.js": parts,
   "ext:portside/ports.js": ports,
   "ext:portside/properties.js": properties,
+  "ext:portside/sections.js": sections,
 });
 defineGlobals();
 

@@ -13,6 +13,9 @@ const bootstrap = core.loadExtScript("ext:portside/bootstrap.js");
 /** The operations that parts see. Who replaces one must do so before whoever uses it is loaded. */
 export const { ops } = bootstrap.core;
 
+/** deno_core's functions, as parts see them. */
+export const bootstrapCore = bootstrap.core;
+
 /** Which of our scripts stand in for deno_*'s. They get these by `core.loadUnmended`. */
 const MENDED = {
   __proto__: null,

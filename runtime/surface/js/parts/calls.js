@@ -69,10 +69,10 @@ const FLAGS = {
 };
 
 /** The error that a call ends with. */
-function failure({ code, message, retryAfterMs, thrown }) {
+function failure({ code, message, retryAfterMs, overloaded, thrown }) {
   const error = thrown === null ? new Error(message) : remoteError(thrown);
   if (code === "reset") delete error.remote;
-  Object.assign(error, FLAGS[code]);
+  Object.assign(error, overloaded ? FLAGS.overloaded : undefined, FLAGS[code]);
   if (code === "overloaded" && retryAfterMs > 0) error.retryAfterMs = retryAfterMs;
   return error;
 }

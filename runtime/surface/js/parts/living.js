@@ -8,13 +8,14 @@ const { env, loopback } = core.loadExtScript("ext:portside/env.js");
 const { holdUntil, logWarning, run } = core.loadExtScript("ext:portside/handlers.js");
 const { RequestScope } = core.loadExtScript("ext:portside/lifecycle.js");
 const { refuseClones } = core.loadExtScript("ext:portside/parts.js");
+const { depthOfNext, objectBegins, objectEnds, section } = core.loadExtScript("ext:portside/sections.js");
 const { checkedSize, thrownClone } = core.loadExtScript("ext:portside/parts/calls.js");
 const { isCallable } = core.loadExtScript("ext:portside/parts/entrypoints.js");
 const { answer } = core.loadExtScript("ext:portside/parts/http.js");
 const { alarmEnded, storageOf } = core.loadExtScript("ext:portside/parts/object_storage.js");
 const { makeId } = core.loadExtScript("ext:portside/parts/objects.js");
 const { clearTimeout, setTimeout } = core.loadExtScript("ext:deno_web/02_timers.js");
-const { op_object_reset, op_object_resolve, op_object_section, op_respond_thrown } = core.ops;
+const { op_object_reset, op_object_resolve, op_respond_thrown } = core.ops;
 
 const MOST_SECTION_MS = 30_000;
 const MOST_NESTED = 64;
@@ -56,12 +57,11 @@ function messageOf(error) {
 /** `ctx`: what an object knows of itself, and is kept by. */
 class DurableObjectState {
   #actor;
-  #sections = 0;
 
-  constructor(key, actor, id) {
+  constructor(key, actor, isSql, id) {
     if (key !== make) throw new TypeError("Illegal constructor");
     this.#actor = actor;
-    const own = { id, storage: storageOf(actor), props: {}, exports: loopback(), container: undefined };
+    const own = { id, storage: storageOf(actor, isSql), props: {}, exports: loopback(), container: undefined };
     for (const name in own) Object.defineProperty(this, name, { value: own[name], enumerable: true });
   }
 
@@ -70,8 +70,11 @@ class DurableObjectState {
   }
 
   blockConcurrencyWhile(callback) {
-    if (typeof callback !== "function") throw new TypeError("blockConcurrencyWhile() needs a function");
-    return section(this.#actor, callback, (step) => this.#sections += step);
+    if (typeof callback !== "function") {
+      const message = "Failed to execute 'blockConcurrencyWhile' on 'DurableObjectState': parameter 1 is not of type 'function'.";
+      throw new TypeError(message);
+    }
+    return blockingSection(this.#actor, callback);
   }
 
   abort(reason = undefined, options = undefined) {
@@ -83,40 +86,39 @@ class DurableObjectState {
 }
 refuseClones(DurableObjectState.prototype, "DurableObjectState");
 
-/** Runs a callback while no event reaches the object. If it fails, so does the object. */
-async function section(actor, callback, nest) {
-  if (nest(1) > MOST_NESTED) {
-    nest(-1);
+/** Runs a callback while nothing else of the object runs. If it fails, or takes too long, so does the object. */
+async function blockingSection(actor, callback) {
+  if (depthOfNext() > MOST_NESTED) {
     throw new Error(`blockConcurrencyWhile() may be nested ${MOST_NESTED} times at most`);
   }
-  op_object_section(actor, true);
-  const tooLong = setTimeout(() => {
-    const message = "A call to blockConcurrencyWhile() in a Durable Object waited for too long. " +
-      "The call was canceled and the Durable Object was reset.";
-    reset(actor, new Error(message), { overloaded: true });
-  }, MOST_SECTION_MS);
-  try {
-    return await callback();
-  } catch (error) {
-    reset(actor, error);
-    throw error;
-  } finally {
-    clearTimeout(tooLong);
-    nest(-1);
-    op_object_section(actor, false);
-  }
+  return await section(actor, async () => {
+    const tooLong = setTimeout(() => {
+      const message = "A call to blockConcurrencyWhile() in a Durable Object waited for too long. " +
+        "The call was canceled and the Durable Object was reset.";
+      reset(actor, new Error(message), { overloaded: true });
+    }, MOST_SECTION_MS);
+    try {
+      return await callback();
+    } catch (error) {
+      reset(actor, error);
+      throw error;
+    } finally {
+      clearTimeout(tooLong);
+    }
+  });
 }
 
 /** An object begins here. `module` has the classes. */
-function begin(module, actor, objectClass, className, id, name) {
+function begin(module, actor, objectClass, className, isSql, id, name) {
   const scope = new ObjectScope(actor);
   try {
     const Class = module[className];
     if (typeof Class !== "function") {
       throw new TypeError(`the main module exports no class ${className}, which is declared as a Durable Object`);
     }
-    const state = new DurableObjectState(make, actor, makeId(objectClass, id, name));
+    const state = new DurableObjectState(make, actor, isSql, makeId(objectClass, id, name));
     living.set(actor, { scope, instance: undefined });
+    objectBegins(actor);
     living.get(actor).instance = scope.enter(() => new Class(state, env()));
   } catch (error) {
     reset(actor, error);
@@ -124,6 +126,7 @@ function begin(module, actor, objectClass, className, id, name) {
 }
 
 function end(actor) {
+  objectEnds(actor);
   living.delete(actor);
 }
 
@@ -200,5 +203,5 @@ function handles(actor, name) {
   return typeof living.get(actor)?.instance?.[name] === "function";
 }
 
-return { begin, end, handles, onAlarm, onCall, onFetch, section };
+return { begin, end, handles, onAlarm, onCall, onFetch };
 })();

@@ -1,9 +1,12 @@
-// ctx.storage: keys and values, and the alarm. All of it is in the object's database.
+// ctx.storage: keys and values, transactions, and the alarm. All of it is in the object's database.
 (function () {
 const { core } = __bootstrap;
 const { deserialize, serialize } = core.loadExtScript("ext:portside/clones.js");
-const { refuseClones } = core.loadExtScript("ext:portside/parts.js");
+const { section } = core.loadExtScript("ext:portside/sections.js");
+const { defineSurface } = core.loadExtScript("ext:portside/parts/object_surface.js");
 const { sqlOf } = core.loadExtScript("ext:portside/parts/object_sql.js");
+const { kvOf } = core.loadExtScript("ext:portside/parts/object_kv.js");
+const { keyOf, rangeOf, refuseArgument } = core.loadExtScript("ext:portside/parts/object_arguments.js");
 const {
   op_alarm_delete,
   op_alarm_ended,
@@ -13,6 +16,7 @@ const {
   op_object_clear,
   op_object_delete,
   op_object_durable,
+  op_object_end_transaction,
   op_object_get,
   op_object_list,
   op_object_put,
@@ -20,15 +24,11 @@ const {
 } = core.ops;
 
 const BEGIN = 0, RELEASE = 1, ROLL_BACK = 2;
-const MOST_KEYS = 128;
+const MOST_KEYS = 128; // as Cloudflare documents it
+const LAST_ALARM = Date.UTC(2190, 0, 1);
 const make = Symbol("make");
 
-// ---- arguments
-
-function keyOf(key) {
-  if (key === undefined || key === null) throw new TypeError("a storage key must be a string");
-  return `${key}`;
-}
+// ---- keys and values, at once
 
 function keysOf(keys) {
   if (keys.length > MOST_KEYS) throw new RangeError(`Maximum number of keys is ${MOST_KEYS}.`);
@@ -36,39 +36,8 @@ function keysOf(keys) {
 }
 
 function isEntries(value) {
-  return typeof value === "object" && value !== null;
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
-
-function rangeOf(options = undefined) {
-  const given = options ?? {};
-  const text = (name) => (given[name] === undefined || given[name] === null ? undefined : `${given[name]}`);
-  const range = {
-    prefix: text("prefix"),
-    start: text("start"),
-    startAfter: text("startAfter"),
-    end: text("end"),
-    reverse: Boolean(given.reverse),
-    limit: undefined,
-  };
-  if (range.start !== undefined && range.startAfter !== undefined) {
-    throw new TypeError("list() cannot be called with both start and startAfter values.");
-  }
-  if (given.limit !== undefined && given.limit !== null) {
-    const limit = Math.trunc(Number(given.limit));
-    if (!(limit > 0)) throw new TypeError("List limit must be positive.");
-    range.limit = limit;
-  }
-  return range;
-}
-
-function alarmTime(time) {
-  const at = time instanceof Date ? time.getTime() : Number(time);
-  if (Number.isNaN(at)) throw new TypeError("setAlarm() cannot be called with an invalid time");
-  if (at <= 0) throw new TypeError("setAlarm() cannot be called with an alarm time <= 0");
-  return Math.floor(at);
-}
-
-// ---- keys and values, at once
 
 function get(actor, key) {
   const bytes = op_object_get(actor, key);
@@ -90,16 +59,12 @@ function byBytes(a, b) {
 
 /** Puts all entries or none. */
 function putAll(actor, entries) {
-  if (entries.length === 1) return op_object_put(actor, ...entries[0]);
-  savepoint(actor, () => entries.forEach(([key, bytes]) => op_object_put(actor, key, bytes)));
-}
-
-function list(actor, options) {
-  return new Map(op_object_list(actor, rangeOf(options)).map(([key, bytes]) => [key, deserialize(bytes)]));
+  if (entries.length === 1) op_object_put(actor, ...entries[0]);
+  else if (entries.length > 1) whole(actor, () => entries.forEach(([key, bytes]) => op_object_put(actor, key, bytes)));
 }
 
 /** Does what counts as a whole or not at all. */
-function savepoint(actor, work) {
+function whole(actor, work) {
   op_object_savepoint(actor, BEGIN);
   let result;
   try {
@@ -114,6 +79,15 @@ function savepoint(actor, work) {
 
 // ---- the alarm
 
+function alarmTime(time) {
+  if (typeof time !== "number" && !(time instanceof Date)) refuseArgument("DurableObjectStorage", "setAlarm", 1, "date");
+  const at = Math.floor(Number(time));
+  if (!Number.isFinite(at)) throw new TypeError("The value cannot be converted because it is not a valid Date.");
+  if (at >= LAST_ALARM) throw new TypeError("This API doesn't support dates after 2189.");
+  if (at <= 0) throw new TypeError("setAlarm() cannot be called with an alarm time <= 0");
+  return Math.max(at, Date.now());
+}
+
 function getAlarm(actor) {
   const scheduled = op_alarm_get(actor);
   return scheduled < 0 ? null : scheduled;
@@ -125,73 +99,111 @@ function restoreAlarm(actor, time) {
   else op_alarm_set(actor, time);
 }
 
-function alarmEnded(actor, succeeded) {
-  op_alarm_ended(actor, succeeded);
-}
-
 // ---- the surface
 
-/** What storage and transactions have in common. */
+/**
+ * What storage and transactions have in common. What a method does it does at its call, but who waits for it hears of it no
+ * sooner than promises that were there before.
+ */
 class Operations {
   #actor;
-  #check;
 
-  constructor(actor, check) {
+  constructor(actor) {
     this.#actor = actor;
-    this.#check = check;
   }
 
   async get(keys) {
-    this.#check();
-    return Array.isArray(keys) ? getAll(this.#actor, [...new Set(keysOf(keys))]) : get(this.#actor, keyOf(keys));
+    if (arguments.length === 0) refuseArgument("DurableObjectStorage", "get", 1, "string or Array");
+    this.#begin("get");
+    const isOne = !Array.isArray(keys);
+    const found = isOne ? get(this.#actor, keyOf(keys)) : getAll(this.#actor, [...new Set(keysOf(keys))]);
+    await undefined;
+    return found;
   }
 
-  async list(options) {
-    this.#check();
-    return list(this.#actor, options);
+  async list(options = undefined) {
+    this.#begin("list");
+    const entries = op_object_list(this.#actor, rangeOf(options));
+    const found = new Map(entries.map(([key, bytes]) => [key, deserialize(bytes)]));
+    await undefined;
+    return found;
   }
 
-  async put(keyOrEntries, value) {
-    this.#check();
+  async put(keyOrEntries, value = undefined, options = undefined) {
+    if (arguments.length === 0) refuseArgument("DurableObjectStorage", "put", 1, "string or object");
+    if (options !== undefined && options !== null && typeof options !== "object") {
+      refuseArgument("DurableObjectStorage", "put", 3, "PutOptions");
+    }
+    this.#begin("put");
     if (!isEntries(keyOrEntries)) {
       const key = keyOf(keyOrEntries);
       if (value === undefined) throw new TypeError("put() called with undefined value.");
-      return void op_object_put(this.#actor, key, serialize(value));
+      op_object_put(this.#actor, key, serialize(value));
+    } else {
+      const entries = Object.entries(keyOrEntries).filter(([, value]) => value !== undefined);
+      keysOf(entries);
+      putAll(this.#actor, entries.map(([key, value]) => [keyOf(key), serialize(value)]));
     }
-    const entries = Object.entries(keyOrEntries).filter(([, value]) => value !== undefined);
-    keysOf(entries.map(([key]) => key));
-    putAll(this.#actor, entries.map(([key, value]) => [key, serialize(value)]));
+    await undefined;
   }
 
   async delete(keys) {
-    this.#check();
-    if (!Array.isArray(keys)) return op_object_delete(this.#actor, keyOf(keys));
-    return keysOf(keys).filter((key) => op_object_delete(this.#actor, key)).length;
+    if (arguments.length === 0) refuseArgument("DurableObjectStorage", "delete", 1, "string or Array");
+    this.#begin("delete");
+    const remove = (key) => op_object_delete(this.#actor, key);
+    const outcome = Array.isArray(keys) ? keysOf(keys).filter(remove).length : remove(keyOf(keys));
+    await undefined;
+    return outcome;
   }
 
   async getAlarm() {
-    this.#check();
-    return getAlarm(this.#actor);
+    this.#begin("getAlarm");
+    const alarm = getAlarm(this.#actor);
+    await undefined;
+    return alarm;
   }
 
   async setAlarm(time) {
-    this.#check();
+    this.#begin("setAlarm");
+    const at = alarmTime(time);
     const { handles } = core.loadExtScript("ext:portside/parts/living.js");
     if (!handles(this.#actor, "alarm")) {
       throw new TypeError("Your Durable Object class must have an alarm() handler in order to call setAlarm()");
     }
-    op_alarm_set(this.#actor, alarmTime(time));
+    op_alarm_set(this.#actor, at);
+    await undefined;
   }
 
   async deleteAlarm() {
-    this.#check();
+    this.#begin("deleteAlarm");
     op_alarm_delete(this.#actor);
+    await undefined;
+  }
+
+  #begin(name) {
+    check(this, name);
   }
 }
 
+const checks = new WeakMap(); // a transaction -> whether it can be used
+
+/** Throws if a method cannot be called any more. */
+function check(operations, name) {
+  checks.get(operations)?.(name);
+}
+
+const rollbacks = new WeakMap();
+
 class DurableObjectTransaction extends Operations {
+  constructor(key, actor, check, rollback) {
+    if (key !== make) throw new TypeError("Illegal constructor");
+    super(actor);
+    checks.set(this, check);
+    rollbacks.set(this, rollback);
+  }
+
   rollback() {
-    throw new TypeError("Illegal invocation"); // each has its own
+    rollbacks.get(this)();
   }
 
   async deleteAll() {
@@ -203,59 +215,56 @@ class DurableObjectStorage extends Operations {
   #actor;
   #open = 0;
 
-  constructor(key, actor) {
+  constructor(key, actor, isSql) {
     if (key !== make) throw new TypeError("Illegal constructor");
-    super(actor, () => {});
+    super(actor);
     this.#actor = actor;
-    Object.defineProperty(this, "sql", { value: sqlOf(actor), enumerable: true });
-    Object.defineProperty(this, "kv", { value: new SyncKvStorage(make, actor), enumerable: true });
+    Object.defineProperty(this, "sql", { value: sqlOf(actor, isSql), enumerable: true });
+    Object.defineProperty(this, "kv", { value: kvOf(actor, isSql), enumerable: true });
   }
 
   async deleteAll() {
     if (this.#open > 0) throw new Error("Cannot call deleteAll() within a transaction");
     op_object_clear(this.#actor);
     op_alarm_delete(this.#actor);
+    await undefined;
   }
 
   async transaction(closure) {
-    if (typeof closure !== "function") throw new TypeError("transaction() needs a function");
-    const { section } = core.loadExtScript("ext:portside/parts/living.js");
-    let outcome;
-    // What the closure throws is not the object's end, as what a section of its own throws would be.
-    await section(this.#actor, async () => outcome = await this.#transact(closure), () => 0);
-    if ("error" in outcome) throw outcome.error;
-    return outcome.value;
+    if (typeof closure !== "function") refuseArgument("DurableObjectStorage", "transaction", 1, "function");
+    return await section(this.#actor, () => this.#transact(closure));
   }
 
   async #transact(closure) {
     const actor = this.#actor, alarm = getAlarm(actor);
     let state = "open";
-    const check = () => {
-      if (state === "rolled back") throw new Error("Cannot perform operation on a rolled back transaction.");
-      if (state !== "open") throw new Error("Cannot use transaction object after the transaction has completed.");
-    };
-    const transaction = new DurableObjectTransaction(actor, check);
-    Object.defineProperty(transaction, "rollback", {
-      value: () => {
-        if (state === "rolled back") return;
-        check();
-        undo();
-        state = "rolled back";
-      },
-    });
     const undo = () => {
       op_object_savepoint(actor, ROLL_BACK);
       restoreAlarm(actor, alarm);
     };
+    const check = (name) => {
+      if (state === "rolled back") throw new Error(`Cannot ${name}() on rolled back transaction`);
+      if (state === "open") return;
+      throw new Error(
+        `Cannot call ${name}() on transaction that has already committed: did you move \`txn\` outside of the closure?`,
+      );
+    };
+    const rollback = () => {
+      if (state === "rolled back") return;
+      check("rollback");
+      undo();
+      state = "rolled back";
+    };
+    if (this.#open === 0) op_object_end_transaction(actor);
     op_object_savepoint(actor, BEGIN);
     this.#open++;
     try {
-      const value = await closure(transaction);
+      const value = await closure(new DurableObjectTransaction(make, actor, check, rollback));
       if (state === "open") op_object_savepoint(actor, RELEASE);
-      return { value };
+      return value;
     } catch (error) {
       if (state === "open") undo();
-      return { error };
+      throw error;
     } finally {
       if (state === "open") state = "over";
       this.#open--;
@@ -263,11 +272,11 @@ class DurableObjectStorage extends Operations {
   }
 
   transactionSync(closure) {
-    if (typeof closure !== "function") throw new TypeError("transactionSync() needs a function");
+    if (typeof closure !== "function") refuseArgument("DurableObjectStorage", "transactionSync", 1, "function");
     const actor = this.#actor, alarm = getAlarm(actor);
     this.#open++;
     try {
-      return savepoint(actor, closure);
+      return whole(actor, closure);
     } catch (error) {
       restoreAlarm(actor, alarm);
       throw error;
@@ -297,39 +306,12 @@ function refusePointInTime() {
   throw new Error("This Durable Object's storage back-end does not implement point-in-time recovery.");
 }
 
-/** ctx.storage.kv */
-class SyncKvStorage {
-  #actor;
+defineSurface(DurableObjectStorage);
+defineSurface(DurableObjectTransaction);
 
-  constructor(key, actor) {
-    if (key !== make) throw new TypeError("Illegal constructor");
-    this.#actor = actor;
-  }
-
-  get(key) {
-    return get(this.#actor, keyOf(key));
-  }
-
-  put(key, value) {
-    op_object_put(this.#actor, keyOf(key), serialize(value));
-  }
-
-  delete(key) {
-    return op_object_delete(this.#actor, keyOf(key));
-  }
-
-  *list(options) {
-    for (const [key, bytes] of op_object_list(this.#actor, rangeOf(options))) yield [key, deserialize(bytes)];
-  }
+function storageOf(actor, isSql) {
+  return new DurableObjectStorage(make, actor, isSql);
 }
 
-for (const surface of [DurableObjectStorage, DurableObjectTransaction, SyncKvStorage]) {
-  refuseClones(surface.prototype, surface.name);
-}
-
-function storageOf(actor) {
-  return new DurableObjectStorage(make, actor);
-}
-
-return { alarmEnded, storageOf };
+return { alarmEnded: op_alarm_ended, storageOf };
 })();

@@ -47,10 +47,7 @@ pub(crate) fn op_object_delete(
 /// Deletes everything, tables too.
 #[op2(fast)]
 pub(crate) fn op_object_clear(state: &mut OpState, #[smi] actor: u32) -> Result<(), JsErrorBox> {
-    database::with(state, actor, |own| {
-        own.cursors.clear();
-        own.database().delete_all()
-    })
+    database::with(state, actor, |own| own.database().delete_all())
 }
 
 /// Options of `list`, checked in JavaScript.
@@ -106,6 +103,15 @@ pub(crate) fn op_object_savepoint(
         _ => Savepoint::RollBack,
     };
     database::with(state, actor, |own| own.savepoint(step))
+}
+
+/// Ends the transaction that the writes before began: what comes is undone without them. They are committed with the turn.
+#[op2(fast)]
+pub(crate) fn op_object_end_transaction(
+    state: &mut OpState,
+    #[smi] actor: u32,
+) -> Result<(), JsErrorBox> {
+    database::with(state, actor, |own| own.database().end_transaction())
 }
 
 /// A text that grows with each commit.
