@@ -16,7 +16,11 @@ const essential = ({ status, body }) => {
 
 export const cases = {
   "client: GET": asked("/a/b?c=d", {}, essential),
-  "client: POST": asked("/echo", { method: "POST", headers: { "content-type": "text/x", "x-mine": "1" }, body: "body" }, essential),
+  "client: POST": asked(
+    "/echo",
+    { method: "POST", headers: { "content-type": "text/x", "x-mine": "1" }, body: "body" },
+    essential,
+  ),
   "client: a path that needs escapes": asked("/%C3%BC/a%20b?q=%2F", {}, essential),
   "client: two slashes": asked("//a//b", {}, ({ status }) => status),
   "client: host": asked("/url", { headers: { host: "example.org" } }, ({ body }) => body),
@@ -30,6 +34,10 @@ export const cases = {
   "client: 204": asked("/status?status=204", {}, ({ status, body }) => [status, body]),
   "client: a redirect": asked("/redirect?status=302", {}, ({ status, headers }) => [status, headers.location]),
   "client: a stream": asked("/stream", {}, ({ status, body }) => [status, body]),
-  "client: HEAD": asked("/json", { method: "HEAD" }, ({ status, headers, body }) => [status, headers["content-type"], body]),
+  "client: HEAD": asked("/json", { method: "HEAD" }, ({ status, headers, body }) => [
+    status,
+    headers["content-type"],
+    body,
+  ]),
   "client: a stream that breaks": asked("/broken-stream", {}, ({ status, body }) => [status, body]),
 };

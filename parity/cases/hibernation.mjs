@@ -1,6 +1,6 @@
 // Clients' WebSockets that the runtime keeps for objects.
 
-import { Socket } from "../lib/client.mjs";
+import { Socket, untilSome } from "../lib/client.mjs";
 import { within } from "../worker/parity.js";
 
 /** Longer than an object stays that gets no message. */
@@ -11,36 +11,41 @@ const at = (server, t, what, binding = "SOCKETS") => `${server.url}/${binding}/$
 const open = (server, t, query = "", ...rest) => Socket.open(at(server, t, `open${query}`), ...rest);
 const read = async (server, t, what) => JSON.parse((await server.fetch(new URL(at(server, t, what)).pathname)).body);
 
-/** What the object has noted, a little later. */
+/** What the object has noted. */
 async function log(server, t) {
-  await wait(200);
-  for (const line of await read(server, t, "log")) t.log("log", line);
+  for (const line of await untilSome(() => read(server, t, "log"))) t.log("log", line);
 }
 
 /** Sends commands, and writes what comes back for each. */
-const asked = (...commands) => async (server, t) => {
-  const socket = await open(server, t, "?tag=mine");
-  for (const command of commands) t.log(String(command), await socket.ask(command));
-  socket.cut();
-};
+const asked =
+  (...commands) =>
+  async (server, t) => {
+    const socket = await open(server, t, "?tag=mine");
+    for (const command of commands) t.log(String(command), await socket.ask(command));
+    socket.cut();
+  };
 
 /** The client closes; `attachment` says what webSocketClose does. */
-const closed = (attachment, ...args) => async (server, t) => {
-  const socket = await open(server, t);
-  if (attachment) socket.send(`attach ${JSON.stringify(attachment)}`);
-  socket.close(...args);
-  t.log("event", await socket.next(2000));
-  await log(server, t);
-  t.log("sockets", await read(server, t, "count"));
-  socket.cut();
-};
+const closed =
+  (attachment, ...args) =>
+  async (server, t) => {
+    const socket = await open(server, t);
+    if (attachment) socket.send(`attach ${JSON.stringify(attachment)}`);
+    socket.close(...args);
+    t.log("event", await socket.next(2000));
+    await log(server, t);
+    t.log("sockets", await read(server, t, "count"));
+    socket.cut();
+  };
 
-const closedByObject = (...args) => async (server, t) => {
-  const socket = await open(server, t);
-  t.log("event", await socket.ask(`close ${args.map((arg) => JSON.stringify(arg)).join()}`));
-  await log(server, t);
-  t.log("sockets", await read(server, t, "count"));
-};
+const closedByObject =
+  (...args) =>
+  async (server, t) => {
+    const socket = await open(server, t);
+    t.log("event", await socket.ask(`close ${args.map((arg) => JSON.stringify(arg)).join()}`));
+    await log(server, t);
+    t.log("sockets", await read(server, t, "count"));
+  };
 
 const idle = (run) => within(50, run);
 
@@ -61,6 +66,12 @@ export const cases = {
     t.log("length", (await socket.ask(`say ${JSON.stringify("x".repeat(1 << 20))}`)).length);
     socket.cut();
   },
+  "client: just below 32 MiB": within(40, async (server, t) => {
+    const socket = await open(server, t);
+    const event = await socket.ask(`say ${JSON.stringify("x".repeat((32 << 20) - 100))}`, 30_000);
+    t.log("length", event.length);
+    socket.cut();
+  }),
   "client: 33 MiB": async (server, t) => {
     const socket = await open(server, t);
     t.log("event", await socket.ask("x".repeat(33 << 20)));
@@ -72,7 +83,10 @@ export const cases = {
     for (let n = 0; n < 100; n++) socket.send(`say "${n}"`);
     const seen = [];
     while (seen.length < 100) seen.push(await socket.next());
-    t.log("in order", seen.every((message, at) => message === String(at)));
+    t.log(
+      "in order",
+      seen.every((message, at) => message === String(at)),
+    );
     socket.cut();
   },
   "client: 100 messages whose handlers await storage": async (server, t) => {
@@ -81,7 +95,11 @@ export const cases = {
     socket.send('get "k"');
     const seen = [];
     while (seen.length < 51) seen.push(await socket.next());
-    t.log("last", seen.at(-1), seen.slice(0, -1).every((message) => message === "put"));
+    t.log(
+      "last",
+      seen.at(-1),
+      seen.slice(0, -1).every((message) => message === "put"),
+    );
     socket.cut();
   },
   "client: messages whose handlers wait": async (server, t) => {
@@ -99,7 +117,11 @@ export const cases = {
     socket.cut();
   },
   "client: broadcast": async (server, t) => {
-    const [a, b, c] = [await open(server, t, "?tag=x"), await open(server, t, "?tag=y"), await open(server, t, "?tag=x")];
+    const [a, b, c] = [
+      await open(server, t, "?tag=x"),
+      await open(server, t, "?tag=y"),
+      await open(server, t, "?tag=x"),
+    ];
     a.send('broadcast "all"');
     t.log("all", await a.next(), await b.next(), await c.next());
     a.send('broadcast "some", "x"');
@@ -112,7 +134,7 @@ export const cases = {
     for (const name of ["c", "a", "b"]) sockets.push(await open(server, t, `?tag=${name}`));
     t.log("names", await sockets[0].ask("names"));
     sockets[0].cut();
-    await wait(200);
+    await wait(400);
     sockets.push(await open(server, t, "?tag=d"));
     t.log("names", await sockets[1].ask("names"));
     sockets.forEach((each) => each.cut());
@@ -264,7 +286,10 @@ export const cases = {
     for (let n = 0; n < 20; n++) socket.send("instance");
     const seen = [];
     while (seen.length < 20) seen.push(Number(await socket.next()));
-    t.log("in order", seen.every((n, at) => n === at + 1));
+    t.log(
+      "in order",
+      seen.every((n, at) => n === at + 1),
+    );
     socket.cut();
   }),
   "idle: a new socket beside one that slept": idle(async (server, t) => {

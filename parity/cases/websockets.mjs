@@ -1,37 +1,43 @@
 // WebSockets of clients to objects that accept them themselves.
 
-import { Socket } from "../lib/client.mjs";
+import { Socket, untilSome } from "../lib/client.mjs";
 import { within } from "../worker/parity.js";
 
 const at = (server, t, what) => `${server.url}/${encodeURIComponent(t.name)}/${what}`;
 const open = (server, t, what, ...rest) => Socket.open(at(server, t, what), ...rest);
 
-/** What the object has seen, a little later. */
+/** What the object has seen. */
 async function log(server, t) {
-  await new Promise((resolve) => setTimeout(resolve, 200));
-  t.log("log", JSON.parse((await server.fetch(`/${encodeURIComponent(t.name)}/log`)).body));
+  const path = `/${encodeURIComponent(t.name)}/log`;
+  t.log("log", await untilSome(async () => JSON.parse((await server.fetch(path)).body)));
 }
 
 /** Sends messages and writes what comes back for each. */
-const asked = (what, ...messages) => async (server, t) => {
-  const socket = await open(server, t, what);
-  for (const message of messages) t.log("event", await socket.ask(message));
-  socket.cut();
-};
+const asked =
+  (what, ...messages) =>
+  async (server, t) => {
+    const socket = await open(server, t, what);
+    for (const message of messages) t.log("event", await socket.ask(message));
+    socket.cut();
+  };
 
-const closed = (what, ...args) => async (server, t) => {
-  const socket = await open(server, t, what);
-  socket.close(...args);
-  t.log("event", await socket.next());
-  await log(server, t);
-  socket.cut();
-};
+const closed =
+  (what, ...args) =>
+  async (server, t) => {
+    const socket = await open(server, t, what);
+    socket.close(...args);
+    t.log("event", await socket.next());
+    await log(server, t);
+    socket.cut();
+  };
 
-const closedByObject = (...args) => async (server, t) => {
-  const socket = await open(server, t, "close");
-  t.log("event", await socket.ask(JSON.stringify(args)));
-  await log(server, t);
-};
+const closedByObject =
+  (...args) =>
+  async (server, t) => {
+    const socket = await open(server, t, "close");
+    t.log("event", await socket.ask(JSON.stringify(args)));
+    await log(server, t);
+  };
 
 export const cases = {
   "client: text": asked("describe", "text", "", "\u{1F600}"),
@@ -48,7 +54,10 @@ export const cases = {
     for (let n = 0; n < 100; n++) socket.send(String(n));
     const seen = [];
     while (seen.length < 100) seen.push(await socket.next());
-    t.log("in order", seen.every((message, at) => message === String(at)));
+    t.log(
+      "in order",
+      seen.every((message, at) => message === String(at)),
+    );
     socket.cut();
   },
   "client: handlers that await storage answer in order": async (server, t) => {
@@ -56,7 +65,10 @@ export const cases = {
     for (let n = 0; n < 50; n++) socket.send(String(n));
     const seen = [];
     while (seen.length < 50) seen.push(await socket.next());
-    t.log("in order", seen.every((message, at) => message === String(at)));
+    t.log(
+      "in order",
+      seen.every((message, at) => message === String(at)),
+    );
     socket.cut();
   },
   "client: greeting": async (server, t) => {

@@ -23,6 +23,16 @@ export function request(url, { method = "GET", headers = {}, body, signal } = {}
 
 const STATES = ["connecting", "open", "closing", "closed"];
 
+/** Asks until there is an answer that is not an empty list, for three seconds; returns the last. */
+export async function untilSome(ask) {
+  for (const begin = Date.now(); ; ) {
+    const list = await ask();
+    // A little more, for what may come after the first.
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    if (list.length > 0 || Date.now() - begin > 3000) return ask();
+  }
+}
+
 /** A WebSocket of a client's whose events are read in order. */
 export class Socket {
   #events = [];
@@ -53,8 +63,8 @@ export class Socket {
   }
 
   /**
-   * The next event: "open", a message, "closed CODE REASON" (when the connection has ended, too) or "refused with STATUS"; if
-   * there is none within `ms`, "nothing" and the state of the socket, which is closing once either side has sent a Close.
+   * The next event: "open", a message, "closed CODE REASON" (when the connection has ended, too) or "refused with STATUS".
+   * If there is none within `ms`: "nothing" and the socket's state, which is closing once either side has sent a Close.
    */
   next(ms = 5000) {
     if (this.#events.length > 0) return Promise.resolve(this.#events.shift());
@@ -72,9 +82,9 @@ export class Socket {
   }
 
   /** Sends a message, and returns the next event. */
-  ask(message) {
+  ask(message, ms) {
     this.socket.send(message);
-    return this.next();
+    return this.next(ms);
   }
 
   send(message) {

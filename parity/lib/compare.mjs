@@ -15,7 +15,7 @@ export function glob(pattern) {
 export function diff(left, right) {
   const common = longestCommon(left, right);
   const lines = [];
-  for (let i = 0, j = 0; i < left.length || j < right.length; ) {
+  for (let i = 0, j = 0; i < left.length || j < right.length;) {
     if (i < left.length && j < right.length && left[i] === right[j]) {
       lines.push(`  ${left[i]}`);
       i++;
@@ -51,7 +51,13 @@ export class Expected {
     expected.#file = file;
     expected.#text = await readFile(file, "utf8");
     const entries = Object.entries(parseJsonc(expected.#text));
-    expected.#entries = entries.map(([pattern, reason]) => ({ pattern, reason, fits: glob(pattern), met: false, same: [] }));
+    expected.#entries = entries.map(([pattern, reason]) => ({
+      pattern,
+      reason,
+      fits: glob(pattern),
+      met: false,
+      same: [],
+    }));
     return expected;
   }
 

@@ -28,7 +28,10 @@ export async function runGroup(group, wanted, kind, options) {
     await server.start();
     const plan = await planOf(server, group, wanted, options.slow);
     await runSteps(plan.cases, 0, transcripts);
-    for (const [manner, signal] of [["stopped", "SIGTERM"], ["killed", "SIGKILL"]]) {
+    for (const [manner, signal] of [
+      ["stopped", "SIGTERM"],
+      ["killed", "SIGKILL"],
+    ]) {
       const steps = Math.max(0, ...plan[manner].map((each) => each.steps.length));
       for (let step = 0; step < steps; step++) {
         if (step > 0) await server.restart(signal);
@@ -50,7 +53,10 @@ async function planOf(server, group, wanted, slow) {
   if (status !== 200) throw new Error(`/cases is answered with ${status}: ${body}`);
   const listed = JSON.parse(body);
   const file = path.join(CASES, `${group}.mjs`);
-  const outside = await access(file).then(() => import(pathToFileURL(file)), () => ({}));
+  const outside = await access(file).then(
+    () => import(pathToFileURL(file)),
+    () => ({}),
+  );
   const plan = {};
   for (const manner of ["cases", "stopped", "killed"]) {
     const inside = Object.entries(listed[manner]).map(([name, steps]) => ({
@@ -72,7 +78,12 @@ async function runInside(server, name, step, t, signal) {
   const url = `${server.url}/case/${encodeURIComponent(name)}?step=${step}`;
   const { status, body } = await request(url, { signal });
   if (status !== 200) return t.log("the answer", status, body);
-  t.append(body.split("\n").filter(Boolean).map((line) => JSON.parse(line)));
+  t.append(
+    body
+      .split("\n")
+      .filter(Boolean)
+      .map((line) => JSON.parse(line)),
+  );
 }
 
 /** Runs the step `step` of each case that has it, several cases at a time, those with most time first. */

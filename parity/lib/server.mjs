@@ -67,10 +67,13 @@ export class Server {
     child.ended.catch(() => {});
     await log.close();
     try {
-      const port = await within(START_LIMIT, Promise.race([
-        this.#port(child),
-        child.ended.then((how) => Promise.reject(new Error(`it ended (${how}) before it listened`))),
-      ]));
+      const port = await within(
+        START_LIMIT,
+        Promise.race([
+          this.#port(child),
+          child.ended.then((how) => Promise.reject(new Error(`it ended (${how}) before it listened`))),
+        ]),
+      );
       this.url = `http://127.0.0.1:${port}`;
     } catch (error) {
       await this.stop("SIGKILL");

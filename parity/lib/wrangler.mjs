@@ -15,7 +15,10 @@ export async function readWrangler(folder) {
   return parseJsonc(await readFile(path.join(folder, "wrangler.jsonc"), "utf8"));
 }
 
-/** The workerd configuration, beside the wrangler.jsonc in `folder`, of what that says. It has a socket "http" and a disk "storage". */
+/**
+ * The workerd configuration of what the wrangler.jsonc in `folder` says, to be put beside that. It has a socket "http", and a
+ * disk "storage" for which the command line names a folder.
+ */
 export async function workerdConfig(folder, wrangler) {
   const { name, main, compatibility_date, compatibility_flags = [], vars = {} } = wrangler;
   const own = ({ script_name }) => script_name === undefined || script_name === name;
@@ -47,7 +50,8 @@ const application :Workerd.Worker = (
 }
 
 function namespaces(name, migrations) {
-  const of = (className, enableSql) => record({ className: text(className), uniqueKey: text(`${name}-${className}`), enableSql });
+  const of = (className, enableSql) =>
+    record({ className: text(className), uniqueKey: text(`${name}-${className}`), enableSql });
   return migrations.flatMap(({ new_sqlite_classes = [], new_classes = [] }) => [
     ...new_sqlite_classes.map((className) => of(className, true)),
     ...new_classes.map((className) => of(className, false)),
@@ -60,14 +64,20 @@ async function modules(folder, main) {
   const kinds = { ".js": "esModule", ".mjs": "esModule", ".txt": "text", ".bin": "data", ".json": "json" };
   const found = await readdir(path.join(folder, root), { recursive: true, withFileTypes: true });
   const files = found.filter((entry) => entry.isFile()).map((entry) => path.join(entry.parentPath, entry.name));
-  const names = files.map((file) => path.relative(path.join(folder, root), file)).filter((file) => path.extname(file) in kinds);
+  const names = files
+    .map((file) => path.relative(path.join(folder, root), file))
+    .filter((file) => path.extname(file) in kinds);
   const first = path.basename(main);
   names.sort((a, b) => (b === first) - (a === first) || (a < b ? -1 : 1));
-  return names.map((file) => record({ name: text(file), [kinds[path.extname(file)]]: `embed ${text(path.join(root, file))}` }));
+  return names.map((file) =>
+    record({ name: text(file), [kinds[path.extname(file)]]: `embed ${text(path.join(root, file))}` }),
+  );
 }
 
 function record(fields) {
-  return `(${Object.entries(fields).map(([key, value]) => `${key} = ${value}`).join(", ")})`;
+  return `(${Object.entries(fields)
+    .map(([key, value]) => `${key} = ${value}`)
+    .join(", ")})`;
 }
 
 function list(items) {

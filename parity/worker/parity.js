@@ -46,7 +46,8 @@ export function serve(cases, { stopped = {}, killed = {}, fetch } = {}) {
   return {
     async fetch(request, env, ctx) {
       const { pathname, searchParams } = new URL(request.url);
-      if (pathname === "/cases") return Response.json({ cases: plan(cases), stopped: plan(stopped), killed: plan(killed) });
+      if (pathname === "/cases")
+        return Response.json({ cases: plan(cases), stopped: plan(stopped), killed: plan(killed) });
       if (!pathname.startsWith("/case/")) return fetch ? fetch(request, env, ctx) : new Response("ready");
       const name = decodeURIComponent(pathname.slice("/case/".length));
       const run = [all[name]].flat()[Number(searchParams.get("step") ?? 0)];

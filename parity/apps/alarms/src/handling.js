@@ -41,7 +41,10 @@ export const handling = {
     };
     await storage.setAlarm(Date.now() + 10);
     const infos = await object.alarms(3);
-    t.log("retries", infos.map(({ isRetry, retryCount }) => [isRetry, retryCount]));
+    t.log(
+      "retries",
+      infos.map(({ isRetry, retryCount }) => [isRetry, retryCount]),
+    );
     t.log("after", await storage.getAlarm());
   },
   "set in the handler, which then throws": async ({ object, storage }, t) => {
@@ -52,7 +55,10 @@ export const handling = {
     };
     await storage.setAlarm(Date.now() + 10);
     const infos = await object.alarms(2);
-    t.log("retries", infos.map(({ isRetry, retryCount }) => [isRetry, retryCount]));
+    t.log(
+      "retries",
+      infos.map(({ isRetry, retryCount }) => [isRetry, retryCount]),
+    );
   },
   "set from elsewhere while the handler runs": async ({ object, storage }, t) => {
     let begun;
@@ -66,7 +72,10 @@ export const handling = {
     await running;
     await storage.setAlarm(Date.now() + 10);
     const infos = await object.alarms(2);
-    t.log("retries", infos.map(({ isRetry, retryCount }) => [isRetry, retryCount]));
+    t.log(
+      "retries",
+      infos.map(({ isRetry, retryCount }) => [isRetry, retryCount]),
+    );
   },
   "handlers do not overlap": async ({ object, storage }, t) => {
     let inside = 0;

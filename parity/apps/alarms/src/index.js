@@ -63,7 +63,8 @@ export class Early extends DurableObject {
   constructor(ctx, env) {
     super(ctx, env);
     ctx.blockConcurrencyWhile(async () => {
-      if ((await ctx.storage.getAlarm()) === null && !(await ctx.storage.get("alarmed"))) await ctx.storage.setAlarm(Date.now() + 20);
+      if ((await ctx.storage.getAlarm()) === null && !(await ctx.storage.get("alarmed")))
+        await ctx.storage.setAlarm(Date.now() + 20);
     });
   }
 

@@ -15,7 +15,14 @@ export class Planned extends DurableObject {
     const { storage } = this.ctx;
     const [plan, runs] = [await storage.get("plan"), await storage.get("runs")];
     const what = plan[runs.length];
-    runs.push({ isRetry, retryCount, scheduledTime, at: Date.now(), alarm: await storage.getAlarm(), name: this.ctx.id.name });
+    runs.push({
+      isRetry,
+      retryCount,
+      scheduledTime,
+      at: Date.now(),
+      alarm: await storage.getAlarm(),
+      name: this.ctx.id.name,
+    });
     await storage.put("runs", runs);
     await storage.sync();
     await this[what]?.();
@@ -65,7 +72,11 @@ export class Planned extends DurableObject {
 
   async state() {
     const { storage } = this.ctx;
-    return { runs: (await storage.get("runs")) ?? [], alarm: await storage.getAlarm(), written: await storage.get("written") };
+    return {
+      runs: (await storage.get("runs")) ?? [],
+      alarm: await storage.getAlarm(),
+      written: await storage.get("written"),
+    };
   }
 
   setAlarm(delay) {
@@ -80,7 +91,9 @@ export class Planned extends DurableObject {
 /** The object's state once its handler has run `count` times, from a new stub each time: aborts break them. */
 async function ran(env, t, count) {
   for (;;) {
-    const state = await env.PLANNED.getByName(t.name).state().catch(() => ({ runs: [] }));
+    const state = await env.PLANNED.getByName(t.name)
+      .state()
+      .catch(() => ({ runs: [] }));
     if (state.runs.length >= count) return state;
     await scheduler.wait(20);
   }
@@ -98,7 +111,9 @@ function planned(plan, { seconds = 30, rest = 0 } = {}) {
     t.log("runs", told(state));
     t.log("after", state.alarm, state.written);
     t.log("name", state.runs.at(-1).name === t.name);
-    state.runs.slice(1).forEach(({ at }, nth) => t.elapsed(`retry ${nth + 1} after`, at - state.runs[nth].at, ...delay(nth, plan[nth])));
+    state.runs
+      .slice(1)
+      .forEach(({ at }, nth) => t.elapsed(`retry ${nth + 1} after`, at - state.runs[nth].at, ...delay(nth, plan[nth])));
   });
 }
 

@@ -3,7 +3,7 @@
 const HOUR = 3_600_000;
 
 const times = {
-  "0": 0,
+  0: 0,
   "-1": -1,
   NaN,
   Infinity,
@@ -67,7 +67,7 @@ export const setting = {
     await storage.setAlarm(time - 5);
     t.log("earlier", (await storage.getAlarm()) - time);
   },
-  "delete": async ({ storage }, t) => {
+  delete: async ({ storage }, t) => {
     await storage.setAlarm(Date.now() + HOUR);
     await t.try("deleteAlarm", () => storage.deleteAlarm());
     await t.try("getAlarm", () => storage.getAlarm());
@@ -78,8 +78,10 @@ export const setting = {
     await scheduler.wait(200);
     t.log("heard", object.heard);
   },
-  "options": async ({ storage }, t) => {
-    await t.try("setAlarm", () => storage.setAlarm(Date.now() + HOUR, { allowUnconfirmed: true, allowConcurrency: true }));
+  options: async ({ storage }, t) => {
+    await t.try("setAlarm", () =>
+      storage.setAlarm(Date.now() + HOUR, { allowUnconfirmed: true, allowConcurrency: true }),
+    );
     await t.try("getAlarm", async () => typeof (await storage.getAlarm({ allowConcurrency: true })));
     await t.try("deleteAlarm", () => storage.deleteAlarm({ allowUnconfirmed: true }));
   },
@@ -88,7 +90,7 @@ export const setting = {
     await storage.setAlarm(Date.now() + HOUR);
     await storage.put("a", 1);
     await storage.deleteAll();
-    t.log("alarm", await storage.getAlarm());
+    t.log("alarm", typeof (await storage.getAlarm()));
   },
   "the past is about now": async ({ object, storage }, t) => {
     object.onAlarm = () => scheduler.wait(1);

@@ -5,11 +5,11 @@ import { DurableObject } from "cloudflare:workers";
 import { inside, perform, serve } from "./parity/parity.js";
 
 const cases = {
-  "storage": async ({ storage }, t) => {
+  storage: async ({ storage }, t) => {
     await storage.put({ a: 1, b: 2 });
     t.log("list", await storage.list({ reverse: true }));
   },
-  "id": ({ ctx }, t) => t.log("name", ctx.id.name),
+  id: ({ ctx }, t) => t.log("name", ctx.id.name),
 };
 
 export class Lab extends DurableObject {
@@ -18,6 +18,15 @@ export class Lab extends DurableObject {
   }
   hello() {
     return "hello";
+  }
+}
+
+export class Sockets extends DurableObject {
+  fetch() {
+    const [client, socket] = Object.values(new WebSocketPair());
+    socket.accept();
+    socket.addEventListener("message", ({ data }) => socket.send(data));
+    return new Response(null, { status: 101, webSocket: client });
   }
 }
 
@@ -36,13 +45,20 @@ export class Bare {
 }
 
 const others = {
-  "a call of a class that extends DurableObject": (env, _ctx, t) => t.try("call", () => env.LAB.get(env.LAB.idFromName(t.name)).hello()),
-  "a call of a class that extends nothing": (env, _ctx, t) => t.try("call", () => env.BARE.get(env.BARE.idFromName(t.name)).hello()),
-  "fetch": async (env, _ctx, t) => {
+  "a call of a class that extends DurableObject": (env, _ctx, t) =>
+    t.try("call", () => env.LAB.get(env.LAB.idFromName(t.name)).hello()),
+  "a call of a class that extends nothing": (env, _ctx, t) =>
+    t.try("call", () => env.BARE.get(env.BARE.idFromName(t.name)).hello()),
+  fetch: async (env, _ctx, t) => {
     const stub = env.BARE.get(env.BARE.idFromName(t.name));
-    t.log("answers", await (await stub.fetch("http://object/")).json(), await (await stub.fetch("http://object/")).json());
+    t.log(
+      "answers",
+      await (await stub.fetch("http://object/")).json(),
+      await (await stub.fetch("http://object/")).json(),
+    );
   },
-  "fetch of a relative URL": (env, _ctx, t) => t.try("fetch", () => env.BARE.get(env.BARE.idFromName(t.name)).fetch("/path")),
+  "fetch of a relative URL": (env, _ctx, t) =>
+    t.try("fetch", () => env.BARE.get(env.BARE.idFromName(t.name)).fetch("/path")),
   "the stub": (env, _ctx, t) => {
     const stub = env.BARE.get(env.BARE.idFromName(t.name));
     t.log("any name", typeof stub.anything, typeof stub.fetch, Object.keys(stub));
@@ -50,4 +66,7 @@ const others = {
   },
 };
 
-export default serve({ ...inside("LAB", cases), ...others });
+export default serve(
+  { ...inside("LAB", cases), ...others },
+  { fetch: (request, env) => env.SOCKETS.get(env.SOCKETS.newUniqueId()).fetch(request) },
+);

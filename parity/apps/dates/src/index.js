@@ -24,8 +24,8 @@ const cases = {
     await t.try("deleteAll", () => storage.deleteAll({ deleteAlarm: true }));
     t.log("alarm", typeof (await storage.getAlarm()));
   },
-  "exports": ({ ctx }, t) => t.log("typeof", typeof ctx.exports),
-  "binaryType": async (_, t) => {
+  exports: ({ ctx }, t) => t.log("typeof", typeof ctx.exports),
+  binaryType: async (_, t) => {
     const [left, right] = pair();
     t.log("binaryType", right.binaryType);
     const message = new Promise((resolve) => right.addEventListener("message", resolve));
@@ -42,14 +42,14 @@ const cases = {
     left.addEventListener("close", ({ code }) => events.push(["left", code]));
     right.addEventListener("close", ({ code }) => events.push(["right", code]));
     left.close(4000, "why");
-    await scheduler.wait(50);
+    await scheduler.wait(300);
     t.log("events", events, left.readyState, right.readyState);
     right.close(4001, "answer");
-    await scheduler.wait(50);
+    await scheduler.wait(300);
     t.log("events", events, left.readyState, right.readyState);
   },
   "id by name": ({ ctx }, t) => t.log("name", ctx.id.name),
-  "storage": async ({ storage }, t) => {
+  storage: async ({ storage }, t) => {
     await storage.put({ a: 1 });
     t.log("list", await storage.list());
     t.sync("exec", () => storage.sql.exec("SELECT 1 AS a").one());
@@ -79,7 +79,9 @@ export class Sockets extends DurableObject {
       this.ctx.acceptWebSocket(socket);
     } else {
       socket.accept();
-      socket.addEventListener("message", ({ data }) => socket.send(typeof data === "string" ? data : data.constructor.name));
+      socket.addEventListener("message", ({ data }) =>
+        socket.send(typeof data === "string" ? data : data.constructor.name),
+      );
       socket.addEventListener("close", ({ code }) => {
         this.log.push(["close", code, socket.readyState]);
         if (pathname === "/answers") socket.close(code, "answer");

@@ -17,7 +17,8 @@ export const bindings = {
     t.log("the same object", imported === env);
   },
   "env: imported, at the top of a module": (_env, _ctx, t) => t.log("found", atTheTop),
-  "env: imported, calls an object": async (_env, _ctx, t) => t.log("answer", await imported.LAB.getByName(t.name).hello()),
+  "env: imported, calls an object": async (_env, _ctx, t) =>
+    t.log("answer", await imported.LAB.getByName(t.name).hello()),
   "env: set by a request": (env, _ctx, t) => {
     t.sync("set", () => {
       env.MINE = 1;
@@ -32,8 +33,20 @@ export const bindings = {
     t.log("afterwards", workers.env.TEXT, workers.env.ONLY);
   },
   "module: what cloudflare:workers exports": (_env, _ctx, t) => {
-    const names = ["DurableObject", "RpcStub", "RpcTarget", "WorkerEntrypoint", "env", "exports", "waitUntil", "withEnv"];
-    t.log("exports", names.map((name) => [name, typeof workers[name]]));
+    const names = [
+      "DurableObject",
+      "RpcStub",
+      "RpcTarget",
+      "WorkerEntrypoint",
+      "env",
+      "exports",
+      "waitUntil",
+      "withEnv",
+    ];
+    t.log(
+      "exports",
+      names.map((name) => [name, typeof workers[name]]),
+    );
   },
   "module: base classes": (_env, _ctx, t) => {
     t.sync("DurableObject without arguments", () => new workers.DurableObject());
@@ -53,7 +66,8 @@ export const bindings = {
     t.sync("the same", () => workers.exports === ctx.exports);
   },
   "ctx: its members": (_env, ctx, t) => {
-    for (const name of ["waitUntil", "passThroughOnException", "exports", "props", "abort"]) t.log(name, typeof ctx[name]);
+    for (const name of ["waitUntil", "passThroughOnException", "exports", "props", "abort"])
+      t.log(name, typeof ctx[name]);
     t.log("props", ctx.props);
     t.sync("waitUntil without its this", () => (0, ctx.waitUntil)(Promise.resolve()));
   },

@@ -10,7 +10,12 @@ export class Entry extends WorkerEntrypoint {
   }
 
   context() {
-    return { props: this.ctx.props, text: this.env.TEXT, exports: typeof this.ctx.exports, waitUntil: typeof this.ctx.waitUntil };
+    return {
+      props: this.ctx.props,
+      text: this.env.TEXT,
+      exports: typeof this.ctx.exports,
+      waitUntil: typeof this.ctx.waitUntil,
+    };
   }
 
   count() {
@@ -50,13 +55,16 @@ export class Waits extends WorkerEntrypoint {
 
 export const exported = {
   "exports: keys": (_env, ctx, t) => t.log("keys", Object.keys(ctx.exports).sort()),
-  "exports: a handler": (_env, ctx, t) => t.try("fetch", async () => (await ctx.exports.handler.fetch("http://x/")).text()),
-  "exports: the default": (_env, ctx, t) => t.try("fetch", async () => (await ctx.exports.default.fetch("http://x/nowhere")).text()),
+  "exports: a handler": (_env, ctx, t) =>
+    t.try("fetch", async () => (await ctx.exports.handler.fetch("http://x/")).text()),
+  "exports: the default": (_env, ctx, t) =>
+    t.try("fetch", async () => (await ctx.exports.default.fetch("http://x/nowhere")).text()),
   "exports: nothing of that name": (_env, ctx, t) => t.log("typeof", typeof ctx.exports.Nowhere),
   "exports: an entrypoint's method": (_env, ctx, t) => t.try("call", () => ctx.exports.Entry.echo({ a: [1] })),
   "exports: an entrypoint's getter": (_env, ctx, t) => t.try("read", () => ctx.exports.Entry.getter),
   "exports: an entrypoint's own field": (_env, ctx, t) => t.try("read", () => ctx.exports.Entry.field),
-  "exports: an entrypoint's fetch": (_env, ctx, t) => t.try("fetch", async () => (await ctx.exports.Entry.fetch("http://x/path")).text()),
+  "exports: an entrypoint's fetch": (_env, ctx, t) =>
+    t.try("fetch", async () => (await ctx.exports.Entry.fetch("http://x/path")).text()),
   "exports: an entrypoint without fetch": async (_env, ctx, t) => {
     await t.try("fetch", () => ctx.exports.NoFetch.fetch("http://x/"));
     await t.try("call", () => ctx.exports.NoFetch.hello());
@@ -74,10 +82,15 @@ export const exported = {
   "exports: a method that an entrypoint lacks": (_env, ctx, t) => t.try("call", () => ctx.exports.Entry.nowhere()),
   "exports: an entrypoint calls an object": (_env, ctx, t) => t.try("call", () => ctx.exports.Entry.object(t.name)),
   "exports: a class of objects": async (env, ctx, t) => {
-    t.log("methods", ["idFromName", "newUniqueId", "get", "getByName", "idFromString"].map((name) => typeof ctx.exports.Lab[name]));
+    t.log(
+      "methods",
+      ["idFromName", "newUniqueId", "get", "getByName", "idFromString"].map((name) => typeof ctx.exports.Lab[name]),
+    );
     t.log("the same ids", ctx.exports.Lab.idFromName(t.name).equals(env.LAB.idFromName(t.name)));
     await t.try("call", () => ctx.exports.Lab.getByName(t.name).hello());
   },
-  "exports: a class of objects with props": (_env, ctx, t) => t.sync("call", () => typeof ctx.exports.Lab({ props: { a: 1 } })),
-  "exports: the same object each time": (_env, ctx, t) => t.log("same", ctx.exports === ctx.exports, ctx.exports.Entry === ctx.exports.Entry),
+  "exports: a class of objects with props": (_env, ctx, t) =>
+    t.sync("call", () => typeof ctx.exports.Lab({ props: { a: 1 } })),
+  "exports: the same object each time": (_env, ctx, t) =>
+    t.log("same", ctx.exports === ctx.exports, ctx.exports.Entry === ctx.exports.Entry),
 };

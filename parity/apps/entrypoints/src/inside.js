@@ -45,6 +45,11 @@ export const insideObject = {
     t.sync("a thenable", () => ctx.waitUntil({ then: (resolve) => resolve() }));
   },
   "object: its prototype": ({ object }, t) => {
-    t.log("chain", object instanceof Lab, object instanceof DurableObject, Object.getPrototypeOf(object) === Lab.prototype);
+    t.log(
+      "chain",
+      object instanceof Lab,
+      object instanceof DurableObject,
+      Object.getPrototypeOf(object) === Lab.prototype,
+    );
   },
 };

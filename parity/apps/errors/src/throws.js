@@ -24,21 +24,23 @@ for (const what of ["an Error", "an Error with properties", "text"]) {
 }
 
 /** A call of a method, and then which instance answers. */
-const call = (method, { wait = 0, binding = "THROWER" } = {}) => async (env, _ctx, t) => {
-  const stub = env[binding].getByName(t.name);
-  t.log("first", await stub.calls());
-  await t.try("call", () => stub[method]());
-  await scheduler.wait(wait);
-  await t.try("second", () => stub.calls());
-};
+const call =
+  (method, { wait = 0, binding = "THROWER" } = {}) =>
+  async (env, _ctx, t) => {
+    const stub = env[binding].getByName(t.name);
+    t.log("first", await stub.calls());
+    await t.try("call", () => stub[method]());
+    await scheduler.wait(wait);
+    await t.try("second", () => stub.calls());
+  };
 
 Object.assign(throws, {
   "call throws by itself": call("notFunction"),
   "call returns an error": call("returnError"),
-  "unhandled rejection": call("leaveRejection", { wait: 50 }),
-  "unhandled rejection after the answer": call("leaveLateRejection", { wait: 100 }),
-  "error in a timer": call("throwInTimer", { wait: 100 }),
-  "rejection in waitUntil": call("rejectInWaitUntil", { wait: 50 }),
+  "unhandled rejection": call("leaveRejection", { wait: 300 }),
+  "unhandled rejection after the answer": call("leaveLateRejection", { wait: 300 }),
+  "error in a timer": call("throwInTimer", { wait: 300 }),
+  "rejection in waitUntil": call("rejectInWaitUntil", { wait: 300 }),
   "without SQLite: call throws by itself": call("notFunction", { binding: "THROWER_PLAIN" }),
   "a getter that throws": async (env, _ctx, t) => {
     const stub = env.THROWER.getByName(t.name);
@@ -46,15 +48,21 @@ Object.assign(throws, {
     t.log("calls", await stub.calls());
   },
   "stack of an error": async (env, _ctx, t) => {
-    const stack = await env.THROWER.getByName(t.name).throw("an Error").catch((error) => error.stack);
+    const stack = await env.THROWER.getByName(t.name)
+      .throw("an Error")
+      .catch((error) => error.stack);
     t.log("kind", typeof stack, stack.split("\n")[0]);
     t.log("tells where it was thrown", /objects\.js|index\.js/.test(stack));
   },
   "an error that comes through another object": async (env, _ctx, t) => {
-    await t.try("call", () => env.CALLER.getByName(t.name).call(`${t.name}: thrower`, "throw", "an Error with properties"));
+    await t.try("call", () =>
+      env.CALLER.getByName(t.name).call(`${t.name}: thrower`, "throw", "an Error with properties"),
+    );
   },
   "an error as another object sees it": async (env, _ctx, t) => {
-    await t.try("call", () => env.CALLER.getByName(t.name).catch(`${t.name}: thrower`, "throw", "an Error with properties"));
+    await t.try("call", () =>
+      env.CALLER.getByName(t.name).catch(`${t.name}: thrower`, "throw", "an Error with properties"),
+    );
     await t.try("abort", () => env.CALLER.getByName(t.name).catch(`${t.name}: thrower`, "abort", "gone"));
   },
   "a reset that comes through another object": async (env, _ctx, t) => {

@@ -9,7 +9,8 @@ const bad = (path) => async (env, _ctx, t) => {
 };
 
 export const errors = {
-  "error: a class without fetch": (env, _ctx, t) => t.try("fetch", () => env.NO_FETCH.getByName(t.name).fetch("http://object/")),
+  "error: a class without fetch": (env, _ctx, t) =>
+    t.try("fetch", () => env.NO_FETCH.getByName(t.name).fetch("http://object/")),
   "error: fetch returns undefined": bad("/undefined"),
   "error: fetch returns text": bad("/text"),
   "error: fetch returns an object": bad("/object"),

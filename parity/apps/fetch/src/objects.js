@@ -9,13 +9,23 @@ const answers = {
   async "/echo"(request) {
     const { method, url, redirect, cf, bodyUsed, body } = request;
     const headers = [...request.headers].filter(([name]) => !["cf-connecting-ip", "host", "connection"].includes(name));
-    const told = { method, url, redirect, cf: cf === undefined ? "undefined" : typeof cf, bodyUsed, hasBody: body !== null };
+    const told = {
+      method,
+      url,
+      redirect,
+      cf: cf === undefined ? "undefined" : typeof cf,
+      bodyUsed,
+      hasBody: body !== null,
+    };
     return Response.json({ ...told, headers, body: await request.text() });
   },
   "/raw-headers": (request) => Response.json([...request.headers.keys()].sort()),
   "/status": (_request, { searchParams }) => {
     const status = Number(searchParams.get("status"));
-    return new Response([101, 204, 205, 304].includes(status) ? null : "body", { status, statusText: searchParams.get("text") ?? "" });
+    return new Response([101, 204, 205, 304].includes(status) ? null : "body", {
+      status,
+      statusText: searchParams.get("text") ?? "",
+    });
   },
   "/headers": () =>
     new Response("body", {
@@ -31,7 +41,8 @@ const answers = {
   "/json": () => Response.json({ a: 1 }),
   "/empty": () => new Response(),
   "/null": () => new Response(null),
-  "/redirect": (_request, { searchParams }) => Response.redirect("http://object/echo?from=redirect", Number(searchParams.get("status"))),
+  "/redirect": (_request, { searchParams }) =>
+    Response.redirect("http://object/echo?from=redirect", Number(searchParams.get("status"))),
   "/relative-redirect": () => new Response(null, { status: 302, headers: { location: "/echo?relative" } }),
   "/loop": () => Response.redirect("http://object/loop", 302),
   "/stream"() {
@@ -83,7 +94,11 @@ const answers = {
   },
   async "/form"(request) {
     const form = await request.formData();
-    return Response.json(await Promise.all(Array.from(form, async ([key, value]) => [key, typeof value === "string" ? value : await value.text()])));
+    return Response.json(
+      await Promise.all(
+        Array.from(form, async ([key, value]) => [key, typeof value === "string" ? value : await value.text()]),
+      ),
+    );
   },
   "/body": (request) => new Response(request.body),
   "/unread": () => new Response("did not read"),

@@ -15,17 +15,28 @@ for (const status of [200, 201, 204, 205, 299, 304, 400, 404, 418, 500, 503, 599
 
 Object.assign(responses, {
   "response: a statusText of its own": get("/status?status=200&text=Fine", ({ statusText }) => statusText),
-  "response: headers": get("/headers", ({ headers }) => ({ all: [...headers], cookies: headers.getSetCookie(), two: headers.get("x-two") })),
+  "response: headers": get("/headers", ({ headers }) => ({
+    all: [...headers],
+    cookies: headers.getSetCookie(),
+    two: headers.get("x-two"),
+  })),
   "response: headers can be changed": get("/headers", ({ headers }) => {
     headers.set("x-one", "2");
     return headers.get("x-one");
   }),
   "response: JSON": get("/json", async (response) => [response.headers.get("content-type"), await response.json()]),
-  "response: without a body": get("/empty", async (response) => [response.body === null, [...response.headers], await response.text()]),
+  "response: without a body": get("/empty", async (response) => [
+    response.body === null,
+    [...response.headers],
+    await response.text(),
+  ]),
   "response: with null as its body": get("/null", async (response) => [response.body === null, [...response.headers]]),
   "response: its url": get("/json", ({ url, redirected }) => [url, redirected]),
   "response: a stream": get("/stream", (response) => response.text()),
-  "response: a stream of a fixed length": get("/fixed-length", async (response) => [response.headers.get("content-length"), await response.text()]),
+  "response: a stream of a fixed length": get("/fixed-length", async (response) => [
+    response.headers.get("content-length"),
+    await response.text(),
+  ]),
   "response: a stream that is pulled": get("/pull", (response) => response.text()),
   "response: a stream that breaks": get("/broken-stream", async (response) => {
     const reader = response.body.getReader();
@@ -52,9 +63,21 @@ Object.assign(responses, {
     for await (const part of response.body) size += part.byteLength;
     return size;
   }),
-  "response: to HEAD": get("/json", async (response) => [response.status, [...response.headers], await response.text()], { method: "HEAD" }),
-  "response: a redirect that is followed": get("/redirect?status=302", async (response) => [response.redirected, response.url, (await response.json()).url]),
-  "response: a redirect of a POST with 303": get("/redirect?status=303", async (response) => (await response.json()).method, { method: "POST", body: "x" }),
+  "response: to HEAD": get(
+    "/json",
+    async (response) => [response.status, [...response.headers], await response.text()],
+    { method: "HEAD" },
+  ),
+  "response: a redirect that is followed": get("/redirect?status=302", async (response) => [
+    response.redirected,
+    response.url,
+    (await response.json()).url,
+  ]),
+  "response: a redirect of a POST with 303": get(
+    "/redirect?status=303",
+    async (response) => (await response.json()).method,
+    { method: "POST", body: "x" },
+  ),
   "response: a redirect of a POST with 307": get(
     "/redirect?status=307",
     async (response) => {
@@ -63,9 +86,16 @@ Object.assign(responses, {
     },
     { method: "POST", body: "x" },
   ),
-  "response: a redirect that is not followed": get("/redirect?status=302", ({ status, headers }) => [status, headers.get("location")], { redirect: "manual" }),
+  "response: a redirect that is not followed": get(
+    "/redirect?status=302",
+    ({ status, headers }) => [status, headers.get("location")],
+    { redirect: "manual" },
+  ),
   "response: a redirect that is an error": get("/redirect?status=302", ({ status }) => status, { redirect: "error" }),
   "response: a relative redirect": get("/relative-redirect", async (response) => (await response.json()).url),
   "response: redirects without end": get("/loop", ({ status }) => status),
-  "response: content-encoding": get("/gzip", async (response) => [response.headers.get("content-encoding"), await response.text()]),
+  "response: content-encoding": get("/gzip", async (response) => [
+    response.headers.get("content-encoding"),
+    await response.text(),
+  ]),
 });

@@ -31,9 +31,11 @@ export class Blocked extends DurableObject {
 export const blocking = { inside: {}, outside: {} };
 
 Object.assign(blocking.inside, {
-  "block: gives what its callback gives": ({ ctx }, t) => t.try("value", () => ctx.blockConcurrencyWhile(async () => ({ a: 1 }))),
+  "block: gives what its callback gives": ({ ctx }, t) =>
+    t.try("value", () => ctx.blockConcurrencyWhile(async () => ({ a: 1 }))),
   "block: a callback that is not async": ({ ctx }, t) => t.try("value", () => ctx.blockConcurrencyWhile(() => 5)),
-  "block: returns a promise": ({ ctx }, t) => t.log("promise", ctx.blockConcurrencyWhile(async () => {}) instanceof Promise),
+  "block: returns a promise": ({ ctx }, t) =>
+    t.log("promise", ctx.blockConcurrencyWhile(async () => {}) instanceof Promise),
   "block: when the callback begins": async ({ ctx }, t) => {
     const block = ctx.blockConcurrencyWhile(async () => t.log("callback"));
     t.log("after the call");
@@ -45,10 +47,16 @@ Object.assign(blocking.inside, {
     await t.try("promise", () => ctx.blockConcurrencyWhile(Promise.resolve()));
   },
   "block: nested": ({ ctx }, t) =>
-    t.try("value", () => ctx.blockConcurrencyWhile(async () => [await ctx.blockConcurrencyWhile(async () => "inner"), "outer"])),
+    t.try("value", () =>
+      ctx.blockConcurrencyWhile(async () => [await ctx.blockConcurrencyWhile(async () => "inner"), "outer"]),
+    ),
   "block: nested 60 deep": ({ ctx }, t) => {
     const nest = (depth) => ctx.blockConcurrencyWhile(async () => (depth === 0 ? "bottom" : nest(depth - 1)));
     return t.try("value", () => nest(60));
+  },
+  "block: nested 70 deep": ({ ctx }, t) => {
+    const nest = (depth) => ctx.blockConcurrencyWhile(async () => (depth === 0 ? "bottom" : nest(depth - 1)));
+    return t.try("value", () => nest(70));
   },
   "block: two in a row of one event": async ({ ctx }, t) => {
     const log = [];

@@ -62,14 +62,14 @@ export class Counter extends DurableObject {
 
   async inMemoryAcrossWait() {
     const { n } = this;
-    await scheduler.wait(100);
+    await scheduler.wait(500);
     this.n = n + 1;
     return this.n;
   }
 
   async inMemoryAcrossTimer() {
     const { n } = this;
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await new Promise((resolve) => setTimeout(resolve, 500));
     this.n = n + 1;
     return this.n;
   }
@@ -84,14 +84,14 @@ export class Counter extends DurableObject {
 
   async inMemoryAcrossCall() {
     const { n } = this;
-    await this.env.COUNTER.getByName(`${this.ctx.id.name}: other`).slowly(100);
+    await this.env.COUNTER.getByName(`${this.ctx.id.name}: other`).slowly(500);
     this.n = n + 1;
     return this.n;
   }
 
   async storedAcrossWait() {
     const n = (await this.ctx.storage.get("n")) ?? 0;
-    await scheduler.wait(100);
+    await scheduler.wait(500);
     await this.ctx.storage.put("n", n + 1);
     return n + 1;
   }
@@ -145,11 +145,16 @@ export class Counter extends DurableObject {
 export class CounterPlain extends Counter {}
 
 /** Twenty calls at the same time. Sorted, for what counts is which numbers were given. */
-const twenty = (method, binding = "COUNTER") => async (env, _ctx, t) => {
-  const stub = env[binding].getByName(t.name);
-  const numbers = await Promise.all(Array.from({ length: 20 }, () => stub[method]()));
-  t.log("numbers", numbers.toSorted((a, b) => a - b));
-};
+const twenty =
+  (method, binding = "COUNTER") =>
+  async (env, _ctx, t) => {
+    const stub = env[binding].getByName(t.name);
+    const numbers = await Promise.all(Array.from({ length: 20 }, () => stub[method]()));
+    t.log(
+      "numbers",
+      numbers.toSorted((a, b) => a - b),
+    );
+  };
 
 export const events = {
   "input gate: 20 of get and put": twenty("stored"),
@@ -175,44 +180,58 @@ export const events = {
     const stub = env.COUNTER.getByName(t.name);
     await Promise.all(Array.from({ length: 100 }, (_, n) => stub.plain(n)));
     const notes = await stub.notes();
-    t.log("in order", notes.every((n, at) => n === at), notes.length);
+    t.log(
+      "in order",
+      notes.every((n, at) => n === at),
+      notes.length,
+    );
   },
   "order: fetches on one stub": async (env, _ctx, t) => {
     const stub = env.COUNTER.getByName(t.name);
     await Promise.all(Array.from({ length: 50 }, (_, n) => stub.fetch(`http://object/${n}`)));
     const notes = await stub.notes();
-    t.log("in order", notes.every((path, at) => path === `/${at}`), notes.length);
+    t.log(
+      "in order",
+      notes.every((path, at) => path === `/${at}`),
+      notes.length,
+    );
   },
   "order: calls and fetches on one stub": async (env, _ctx, t) => {
     const stub = env.COUNTER.getByName(t.name);
-    const calls = Array.from({ length: 20 }, (_, n) => (n % 2 ? stub.plain(`/${n}`) : stub.fetch(`http://object/${n}`)));
+    const calls = Array.from({ length: 20 }, (_, n) =>
+      n % 2 ? stub.plain(`/${n}`) : stub.fetch(`http://object/${n}`),
+    );
     await Promise.all(calls);
     const notes = await stub.notes();
-    t.log("in order", notes.every((path, at) => path === `/${at}`), notes.length);
+    t.log(
+      "in order",
+      notes.every((path, at) => path === `/${at}`),
+      notes.length,
+    );
   },
   "order: calls overlap where they wait": async (env, _ctx, t) => {
     const stub = env.COUNTER.getByName(t.name);
-    await Promise.all([stub.note("first", 100), stub.note("second", 0)]);
+    await Promise.all([stub.note("first", 500), stub.note("second", 0)]);
     t.log("notes", await stub.notes());
   },
   "order: a call during blockConcurrencyWhile waits": async (env, _ctx, t) => {
     const stub = env.COUNTER.getByName(t.name);
-    await Promise.all([stub.noteInBlock("first", 100), stub.note("second", 0)]);
+    await Promise.all([stub.noteInBlock("first", 500), stub.note("second", 0)]);
     t.log("notes", await stub.notes());
   },
   "order: calls that wait for blockConcurrencyWhile keep theirs": async (env, _ctx, t) => {
     const stub = env.COUNTER.getByName(t.name);
-    await Promise.all([stub.noteInBlock("block", 50), ...Array.from({ length: 10 }, (_, n) => stub.plain(n))]);
+    await Promise.all([stub.noteInBlock("block", 200), ...Array.from({ length: 10 }, (_, n) => stub.plain(n))]);
     t.log("notes", await stub.notes());
   },
   "order: two blockConcurrencyWhile": async (env, _ctx, t) => {
     const stub = env.COUNTER.getByName(t.name);
-    await Promise.all([stub.noteInBlock("first", 50), stub.noteInBlock("second", 10)]);
+    await Promise.all([stub.noteInBlock("first", 200), stub.noteInBlock("second", 10)]);
     t.log("notes", await stub.notes());
   },
   "order: a continuation during another's blockConcurrencyWhile": async (env, _ctx, t) => {
     const stub = env.COUNTER.getByName(t.name);
-    await Promise.all([stub.note("waits", 20), stub.noteInBlock("blocks", 150)]);
+    await Promise.all([stub.note("waits", 200), stub.noteInBlock("blocks", 600)]);
     t.log("notes", await stub.notes());
   },
 };

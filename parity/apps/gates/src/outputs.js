@@ -96,11 +96,13 @@ export class Slow extends DurableObject {
 }
 
 /** Calls a method, and looks at what is stored afterwards, with a new stub: an abort breaks the old one. */
-const after = (method, { read = "keys", wait = 0 } = {}) => async (env, _ctx, t) => {
-  await t.try("call", () => env.SLOW.getByName(t.name)[method](`${t.name}: other`));
-  await scheduler.wait(wait);
-  await t.try("stored", () => env.SLOW.getByName(t.name)[read]());
-};
+const after =
+  (method, { read = "keys", wait = 0 } = {}) =>
+  async (env, _ctx, t) => {
+    await t.try("call", () => env.SLOW.getByName(t.name)[method](`${t.name}: other`));
+    await scheduler.wait(wait);
+    await t.try("stored", () => env.SLOW.getByName(t.name)[read]());
+  };
 
 export const outputs = {
   "writes: put, then an answer": after("putAndAnswer"),
@@ -112,8 +114,8 @@ export const outputs = {
   "writes: unconfirmed put, await sync, then abort": after("putUnconfirmedSyncedAndAbort"),
   "writes: put, wait, then abort": after("putWaitAndAbort"),
   "writes: put, await sync, put, then abort": after("putTwiceAcrossWaitAndAbort"),
-  "writes: put in waitUntil": after("putInWaitUntil", { wait: 100 }),
-  "writes: put by a timer after the answer": after("putAfterAnswer", { wait: 100 }),
+  "writes: put in waitUntil": after("putInWaitUntil", { wait: 300 }),
+  "writes: put by a timer after the answer": after("putAfterAnswer", { wait: 300 }),
   "writes: put in a blockConcurrencyWhile that fails": after("putInBlockThatFails"),
   "writes: exec, then throw": after("execAndThrow", { read: "tables" }),
   "writes: exec, then abort": after("execAndAbort", { read: "tables" }),

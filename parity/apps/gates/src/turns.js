@@ -12,7 +12,11 @@ export const turns = {
   "turns: put before timers": async ({ storage }, t) => {
     const log = [];
     const timer = new Promise((resolve) => setTimeout(() => resolve(log.push("timer")), 20));
-    await Promise.all([timer, storage.put("a", 1).then(() => log.push("put")), storage.get("a").then(() => log.push("get"))]);
+    await Promise.all([
+      timer,
+      storage.put("a", 1).then(() => log.push("put")),
+      storage.get("a").then(() => log.push("get")),
+    ]);
     t.log("log", log);
   },
   "turns: timers in the order of their times": async (_, t) => {

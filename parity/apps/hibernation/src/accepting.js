@@ -14,22 +14,22 @@ export function kept(ctx, tags) {
 const tags = {
   "no list": undefined,
   "an empty list": [],
-  "one": ["a"],
-  "two": ["b", "a"],
+  one: ["a"],
+  two: ["b", "a"],
   "the same twice": ["a", "b", "a"],
   "an empty one": [""],
-  "ten": Array.from({ length: 10 }, (_, n) => `t${n}`),
-  "eleven": Array.from({ length: 11 }, (_, n) => `t${n}`),
+  ten: Array.from({ length: 10 }, (_, n) => `t${n}`),
+  eleven: Array.from({ length: 11 }, (_, n) => `t${n}`),
   "eleven of which two are the same": Array.from({ length: 11 }, (_, n) => `t${n % 10}`),
   "one of 256 characters": ["x".repeat(256)],
   "one of 257 characters": ["x".repeat(257)],
   "one of 200 characters in 400 bytes": ["é".repeat(200)],
   "one of 256 characters in 512 bytes": ["é".repeat(256)],
-  "numbers": [1, 2],
+  numbers: [1, 2],
   "null in a list": [null],
   "undefined in a list": [undefined],
   "a text instead of a list": "abc",
-  "null": null,
+  null: null,
   "an object": {},
   "a Set": new Set(["a"]),
 };
@@ -72,14 +72,14 @@ export const accepting = {
     t.sync("acceptWebSocket", () => ctx.acceptWebSocket(socket));
     far.accept();
     far.send("a");
-    await scheduler.wait(50);
+    await scheduler.wait(300);
     t.log("events", object.events);
   },
   "accept: a listener added afterwards": async ({ object, ctx }, t) => {
     const { far, socket } = kept(ctx);
     t.sync("addEventListener", () => socket.addEventListener("message", () => object.events.push(["listener"])));
     far.send("a");
-    await scheduler.wait(50);
+    await scheduler.wait(300);
     t.log("events", object.events);
   },
   "accept: then handed out": ({ ctx }, t) => {
@@ -111,14 +111,21 @@ export const accepting = {
   },
   "sockets: order": ({ ctx }, t) => {
     for (const name of ["c", "a", "b"]) kept(ctx, [name, "all"]);
-    t.log("all", ctx.getWebSockets().map((socket) => ctx.getTags(socket)[0]));
-    t.log("by tag", ctx.getWebSockets("all").map((socket) => ctx.getTags(socket)[0]));
+    t.log(
+      "all",
+      ctx.getWebSockets().map((socket) => ctx.getTags(socket)[0]),
+    );
+    t.log(
+      "by tag",
+      ctx.getWebSockets("all").map((socket) => ctx.getTags(socket)[0]),
+    );
   },
   "sockets: by tag": ({ ctx }, t) => {
     kept(ctx, ["a", "both"]);
     kept(ctx, ["b", "both"]);
     kept(ctx);
-    for (const tag of ["a", "both", "none", "", undefined, null, 7]) t.sync(String(tag), () => ctx.getWebSockets(tag).length);
+    for (const tag of ["a", "both", "none", "", undefined, null, 7])
+      t.sync(String(tag), () => ctx.getWebSockets(tag).length);
   },
   "sockets: not those of accept()": ({ ctx }, t) => {
     const [socket] = make();
@@ -129,13 +136,13 @@ export const accepting = {
     const { socket } = kept(ctx);
     socket.close(4000, "why");
     t.log("at once", ctx.getWebSockets().length, socket.readyState);
-    await scheduler.wait(50);
+    await scheduler.wait(300);
     t.log("later", ctx.getWebSockets().length, socket.readyState);
   },
   "sockets: after the other end closed": async ({ object, ctx }, t) => {
     const { far, socket } = kept(ctx);
     far.close(4000, "why");
-    await scheduler.wait(50);
+    await scheduler.wait(300);
     t.log("events", object.events);
     t.log("sockets", ctx.getWebSockets().length, socket.readyState, far.readyState);
   },
@@ -143,7 +150,7 @@ export const accepting = {
     object.onClose = (socket) => socket.close(4001, "answer");
     const { far, socket } = kept(ctx);
     far.close(4000, "why");
-    await scheduler.wait(50);
+    await scheduler.wait(300);
     t.log("sockets", ctx.getWebSockets().length, socket.readyState, far.readyState);
   },
   "sockets: 1000": ({ ctx }, t) => {
@@ -155,7 +162,8 @@ export const accepting = {
 for (const [name, list] of Object.entries(tags)) {
   accepting[`tags: ${name}`] = ({ ctx }, t) => {
     const [socket] = make();
-    if (t.sync("accept", () => ctx.acceptWebSocket(socket, list) ?? "accepted") === "accepted") t.sync("tags", () => ctx.getTags(socket));
+    if (t.sync("accept", () => ctx.acceptWebSocket(socket, list) ?? "accepted") === "accepted")
+      t.sync("tags", () => ctx.getTags(socket));
     t.log("sockets", ctx.getWebSockets().length);
   };
 }

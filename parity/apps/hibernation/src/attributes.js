@@ -11,7 +11,7 @@ const attached = {
   undefined,
   "a number": 7,
   "a Map": new Map([["a", 1]]),
-  "bytes": new Uint8Array([1, 2]),
+  bytes: new Uint8Array([1, 2]),
   "a circle": circle,
   "an error": new TypeError("e"),
   "an instance of a class": new (class Point {
@@ -30,8 +30,8 @@ const pairs = {
   "a request of 2049 bytes": ["x".repeat(2049), "y"],
   "a response of 2049 bytes": ["x", "y".repeat(2049)],
   "1500 characters in 3000 bytes": ["é".repeat(1500), "y"],
-  "numbers": [1, 2],
-  "nothing": [],
+  numbers: [1, 2],
+  nothing: [],
   "one text": ["ping"],
 };
 
@@ -68,14 +68,14 @@ export const attributes = {
     socket.serializeAttachment("mine");
     object.onMessage = (to) => t.log("attachment", to.deserializeAttachment(), to === socket);
     far.send("a");
-    await scheduler.wait(50);
+    await scheduler.wait(300);
   },
   "attachment: in webSocketClose": async ({ object, ctx }, t) => {
     const { far, socket } = kept(ctx);
     socket.serializeAttachment("mine");
     object.onClose = (of) => t.log("attachment", of.deserializeAttachment());
     far.close(4000);
-    await scheduler.wait(50);
+    await scheduler.wait(300);
   },
   "auto response: none": ({ ctx }, t) => t.log("pair", ctx.getWebSocketAutoResponse()),
   "auto response: get gives what was set": ({ ctx }, t) => {
@@ -90,7 +90,8 @@ export const attributes = {
     t.log("pair", ctx.getWebSocketAutoResponse());
   },
   "auto response: set to what is no pair": ({ ctx }, t) => {
-    for (const value of [null, undefined, {}, { request: "a", response: "b" }, "ping"]) t.sync("set", () => ctx.setWebSocketAutoResponse(value));
+    for (const value of [null, undefined, {}, { request: "a", response: "b" }, "ping"])
+      t.sync("set", () => ctx.setWebSocketAutoResponse(value));
   },
   "auto response: attributes of a pair": (_, t) => {
     const pair = new WebSocketRequestResponsePair("ping", "pong");
@@ -108,7 +109,7 @@ export const attributes = {
     far.addEventListener("message", ({ data }) => seen.push(data));
     t.log("timestamp before", ctx.getWebSocketAutoResponseTimestamp(socket));
     for (const message of ["ping", "ping ", "PING", "ping"]) far.send(message);
-    await scheduler.wait(50);
+    await scheduler.wait(300);
     t.log("seen", seen);
     t.log("events", object.events);
     const timestamp = ctx.getWebSocketAutoResponseTimestamp(socket);
@@ -120,14 +121,14 @@ export const attributes = {
     const seen = [];
     far.addEventListener("message", ({ data }) => seen.push(data));
     far.send("ping");
-    await scheduler.wait(50);
+    await scheduler.wait(300);
     t.log("seen", seen, object.events);
   },
   "auto response: not for bytes": async ({ object, ctx }, t) => {
     ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair("ping", "pong"));
     const { far } = kept(ctx);
     far.send(new TextEncoder().encode("ping"));
-    await scheduler.wait(50);
+    await scheduler.wait(300);
     t.log("events", object.events);
   },
   "auto response: timestamp of a socket that was not accepted": ({ ctx }, t) => {
@@ -147,31 +148,31 @@ export const attributes = {
     far.send("text");
     far.send(new Uint8Array([1]));
     far.send("");
-    await scheduler.wait(50);
+    await scheduler.wait(300);
     t.log("events", object.events);
   },
   "messages: the socket is the one that was accepted": async ({ object, ctx }, t) => {
     const { far, socket } = kept(ctx);
     object.onMessage = (to) => t.log("same", to === socket);
     far.send("a");
-    await scheduler.wait(50);
+    await scheduler.wait(300);
   },
   "messages: before acceptWebSocket": async ({ object, ctx }, t) => {
     const [far, socket] = Object.values(new WebSocketPair());
     far.accept();
     far.send("early");
     ctx.acceptWebSocket(socket);
-    await scheduler.wait(50);
+    await scheduler.wait(300);
     t.log("events", object.events);
   },
   "messages: blockConcurrencyWhile holds them back": async ({ object, ctx }, t) => {
     const { far } = kept(ctx);
     await ctx.blockConcurrencyWhile(async () => {
       far.send("a");
-      await scheduler.wait(100);
+      await scheduler.wait(300);
       t.log("in the block", object.events);
     });
-    await scheduler.wait(50);
+    await scheduler.wait(300);
     t.log("after it", object.events);
   },
   "messages: an instance's attributes": ({ ctx }, t) => {
@@ -187,7 +188,7 @@ export const attributes = {
     t.sync("send", () => socket.send("after"));
     const { code, reason } = await closed;
     t.log("event", code, reason);
-    await scheduler.wait(50);
+    await scheduler.wait(300);
     t.log("events", object.events);
   },
   "close: arguments that are refused": ({ ctx }, t) => {
@@ -209,6 +210,9 @@ for (const [name, value] of Object.entries(attached)) {
 for (const [name, args] of Object.entries(pairs)) {
   attributes[`auto response: pair of ${name}`] = ({ ctx }, t) => {
     t.sync("set", () => ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair(...args)));
-    t.sync("get", () => [ctx.getWebSocketAutoResponse()?.request.length, ctx.getWebSocketAutoResponse()?.response.length]);
+    t.sync("get", () => [
+      ctx.getWebSocketAutoResponse()?.request.length,
+      ctx.getWebSocketAutoResponse()?.response.length,
+    ]);
   };
 }

@@ -1,4 +1,4 @@
-// Objects whose sockets come from clients. What a client sends says what is to be done: `NAME ARGUMENTS`, the latter in JSON.
+// Objects whose sockets come from clients. What a client sends says what is to be done: `NAME ARGUMENTS`, those in JSON.
 
 import { DurableObject } from "cloudflare:workers";
 
@@ -31,7 +31,8 @@ const commands = {
     throw new Error("in the handler");
   },
   abort: ({ ctx }) => ctx.abort("asked to"),
-  autoResponse: ({ ctx }, _socket, request, response) => ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair(request, response)),
+  autoResponse: ({ ctx }, _socket, request, response) =>
+    ctx.setWebSocketAutoResponse(new WebSocketRequestResponsePair(request, response)),
   noAutoResponse: ({ ctx }) => ctx.setWebSocketAutoResponse(),
   timestamp({ ctx }, socket) {
     const time = ctx.getWebSocketAutoResponseTimestamp(socket);
@@ -57,9 +58,6 @@ const commands = {
     socket.send("unblocked");
   },
   state: (_object, socket) => socket.send(String(socket.readyState)),
-  setTimer(_object, _socket, ms) {
-    setTimeout(() => {}, ms);
-  },
   constructed: ({ atFirst }, socket) => socket.send(JSON.stringify(atFirst)),
 };
 
@@ -70,7 +68,9 @@ export class Sockets extends DurableObject {
   constructor(ctx, env) {
     super(ctx, env);
     // What a constructor finds at a wake.
-    this.atFirst = ctx.getWebSockets().map((socket) => [ctx.getTags(socket), socket.deserializeAttachment(), socket.readyState]);
+    this.atFirst = ctx
+      .getWebSockets()
+      .map((socket) => [ctx.getTags(socket), socket.deserializeAttachment(), socket.readyState]);
   }
 
   async fetch(request) {
@@ -94,7 +94,15 @@ export class Sockets extends DurableObject {
   async webSocketClose(socket, code, reason, wasClean) {
     const attachment = inspect(socket.deserializeAttachment());
     const sockets = this.ctx.getWebSockets();
-    const line = [code, reason, wasClean, `state ${socket.readyState}`, `${sockets.length} left`, sockets.includes(socket), attachment];
+    const line = [
+      code,
+      reason,
+      wasClean,
+      `state ${socket.readyState}`,
+      `${sockets.length} left`,
+      sockets.includes(socket),
+      attachment,
+    ];
     await this.note("close", ...line);
     switch (attachment) {
       case '"answer"':

@@ -37,9 +37,25 @@ export class Lab extends DurableObject {
       }
       return [...names].sort();
     };
-    const public_ = ["abort", "acceptWebSocket", "blockConcurrencyWhile", "container", "exports", "facets", "getHibernatableWebSocketEventTimeout",
-      "getTags", "getWebSocketAutoResponse", "getWebSocketAutoResponseTimestamp", "getWebSockets", "id", "props",
-      "setHibernatableWebSocketEventTimeout", "setWebSocketAutoResponse", "storage", "waitUntil"];
+    const public_ = [
+      "abort",
+      "acceptWebSocket",
+      "blockConcurrencyWhile",
+      "container",
+      "exports",
+      "facets",
+      "getHibernatableWebSocketEventTimeout",
+      "getTags",
+      "getWebSocketAutoResponse",
+      "getWebSocketAutoResponseTimestamp",
+      "getWebSockets",
+      "id",
+      "props",
+      "setHibernatableWebSocketEventTimeout",
+      "setWebSocketAutoResponse",
+      "storage",
+      "waitUntil",
+    ];
     return {
       ctx: public_.filter((name) => name in ctx),
       tag: Object.prototype.toString.call(ctx),

@@ -42,10 +42,16 @@ export const names = {
     t.log("by name", await env.LAB.getByName(t.name).compare());
     t.log("unique", await env.LAB.get(env.LAB.newUniqueId()).compare());
   },
-  "name: an object has the members that are documented": async (env, _ctx, t) => t.log("members", await env.LAB.getByName(t.name).members()),
+  "name: an object has the members that are documented": async (env, _ctx, t) =>
+    t.log("members", await env.LAB.getByName(t.name).members()),
   "name: two ways to one object": async (env, _ctx, t) => {
     const [first, second] = [env.LAB.getByName(t.name), env.LAB.get(env.LAB.idFromName(t.name))];
-    t.log("counts", await first.count(), await second.count(), await env.LAB.get(env.LAB.idFromString(String(first.id))).count());
+    t.log(
+      "counts",
+      await first.count(),
+      await second.count(),
+      await env.LAB.get(env.LAB.idFromString(String(first.id))).count(),
+    );
   },
   "name: the same in two namespaces is two objects": async (env, _ctx, t) => {
     t.log("counts", await env.LAB.getByName(t.name).count(), await env.OTHER.getByName(t.name).count());

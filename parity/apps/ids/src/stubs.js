@@ -19,7 +19,18 @@ export const stubs = {
   },
   "stub: any name is a function": (env, _ctx, t) => {
     const stub = env.LAB.getByName(t.name);
-    for (const name of ["count", "nowhere", "fetch", "connect", "then", "catch", "toString", "constructor", "dup", "toJSON"]) {
+    for (const name of [
+      "count",
+      "nowhere",
+      "fetch",
+      "connect",
+      "then",
+      "catch",
+      "toString",
+      "constructor",
+      "dup",
+      "toJSON",
+    ]) {
       t.log(name, typeof stub[name], name in stub);
     }
     t.log("by symbol", typeof stub[Symbol("s")], typeof stub[Symbol.iterator], typeof stub[Symbol.dispose]);
@@ -28,7 +39,8 @@ export const stubs = {
     const stub = env.LAB.getByName(t.name);
     t.log("same", (await stub) === stub);
   },
-  "stub: of the same object is another": (env, _ctx, t) => t.log("same", env.LAB.getByName(t.name) === env.LAB.getByName(t.name)),
+  "stub: of the same object is another": (env, _ctx, t) =>
+    t.log("same", env.LAB.getByName(t.name) === env.LAB.getByName(t.name)),
   "stub: a property set on it": (env, _ctx, t) => {
     const stub = env.LAB.getByName(t.name);
     t.sync("set", () => {
@@ -69,19 +81,36 @@ export const stubs = {
   "namespace: get with an id of another": (env, _ctx, t) => t.sync("get", () => env.OTHER.get(env.LAB.newUniqueId())),
   "namespace: get with options": async (env, _ctx, t) => {
     const id = env.LAB.newUniqueId();
-    for (const options of [{ locationHint: "weur" }, { locationHint: "nowhere" }, {}, null, undefined, { routingMode: "primary-only" }]) {
+    for (const options of [
+      { locationHint: "weur" },
+      { locationHint: "nowhere" },
+      {},
+      null,
+      undefined,
+      { routingMode: "primary-only" },
+      { retry: { maxRetries: 1, timeoutMs: 1000 } },
+    ]) {
       await t.try(JSON.stringify(options) ?? "undefined", () => env.LAB.get(id, options).count());
     }
+    t.sync("retry that is no object", () => typeof env.LAB.get(id, { retry: 7 }));
+    t.sync("retry after 100 ms", () => typeof env.LAB.get(id, { retry: { timeoutMs: 100 } }));
+    t.sync("retry with a negative number", () => typeof env.LAB.get(id, { retry: { maxRetries: -1 } }));
     t.sync("unknown routing mode", () => typeof env.LAB.get(id, { routingMode: "sideways" }));
     t.sync("no object", () => typeof env.LAB.get(id, 7));
   },
-  "namespace: getByName with options": (env, _ctx, t) => t.try("call", () => env.LAB.getByName(t.name, { locationHint: "oc" }).count()),
+  "namespace: getByName with options": (env, _ctx, t) =>
+    t.try("call", () => env.LAB.getByName(t.name, { locationHint: "oc" }).count()),
   "namespace: getByName without a name": (env, _ctx, t) => t.sync("call", () => typeof env.LAB.getByName()),
   "namespace: idFromName without a name": (env, _ctx, t) => t.sync("call", () => typeof env.LAB.idFromName()),
   "namespace: as a value": (env, _ctx, t) => {
     t.log("tag", Object.prototype.toString.call(env.LAB), env.LAB.constructor.name);
     t.log("keys", Object.keys(env.LAB));
-    t.log("methods", ["newUniqueId", "idFromName", "idFromString", "get", "getByName", "jurisdiction"].filter((name) => name in env.LAB));
+    t.log(
+      "methods",
+      ["newUniqueId", "idFromName", "idFromString", "get", "getByName", "jurisdiction"].filter(
+        (name) => name in env.LAB,
+      ),
+    );
     t.log("same", env.LAB === env.LAB);
     t.sync("a method taken off", () => (0, env.LAB.newUniqueId)());
   },

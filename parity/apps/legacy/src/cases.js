@@ -10,7 +10,7 @@ export class Strange {
 const get = async (stub, path = "/") => (await stub.fetch(`http://object${path}`)).json();
 
 export const cases = {
-  "fetch": async (env, _ctx, t) => {
+  fetch: async (env, _ctx, t) => {
     const stub = env.BARE.getByName(t.name);
     t.log("first", await get(stub));
     t.log("second", await get(stub));
@@ -38,7 +38,9 @@ export const cases = {
     t.log("after", await get(stub));
   },
   "a socket": async (env, _ctx, t) => {
-    const response = await env.BARE.getByName(t.name).fetch("http://object/socket", { headers: { upgrade: "websocket" } });
+    const response = await env.BARE.getByName(t.name).fetch("http://object/socket", {
+      headers: { upgrade: "websocket" },
+    });
     const socket = response.webSocket;
     const message = new Promise((resolve) => socket.addEventListener("message", resolve));
     const closed = new Promise((resolve) => socket.addEventListener("close", resolve));
@@ -49,6 +51,7 @@ export const cases = {
     const { code, reason } = await closed;
     t.log("close", code, reason);
   },
-  "a class that extends DurableObject beside it": (env, _ctx, t) => t.try("call", () => env.MODERN.getByName(t.name).method()),
+  "a class that extends DurableObject beside it": (env, _ctx, t) =>
+    t.try("call", () => env.MODERN.getByName(t.name).method()),
   "the Worker itself is a class": (_env, ctx, t) => t.log("exports", Object.keys(ctx.exports).sort()),
 };

@@ -32,12 +32,19 @@ class Base {
       case "/abort":
         return this.state.abort("in fetch");
       default:
-        return Response.json({ calls: ++this.calls, alarms: await this.state.storage.get("alarms"), name: this.state.id.name });
+        return Response.json({
+          calls: ++this.calls,
+          alarms: await this.state.storage.get("alarms"),
+          name: this.state.id.name,
+        });
     }
   }
 
   async alarm(info) {
-    await this.state.storage.put("alarms", [...((await this.state.storage.get("alarms")) ?? []), Object.keys(info ?? {}).length]);
+    await this.state.storage.put("alarms", [
+      ...((await this.state.storage.get("alarms")) ?? []),
+      Object.keys(info ?? {}).length,
+    ]);
   }
 
   webSocketMessage(socket, message) {

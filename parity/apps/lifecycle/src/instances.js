@@ -13,10 +13,17 @@ export const instances = {
   },
   "instance: there is one for calls at the same time": async (env, _ctx, t) => {
     const calls = await Promise.all(Array.from({ length: 10 }, () => env.COUNTER.getByName(t.name).call()));
-    t.log("calls", calls.sort((a, b) => a - b));
+    t.log(
+      "calls",
+      calls.sort((a, b) => a - b),
+    );
   },
   "instance: one for each name": async (env, _ctx, t) => {
-    t.log("calls", await env.COUNTER.getByName(`${t.name}: a`).call(), await env.COUNTER.getByName(`${t.name}: b`).call());
+    t.log(
+      "calls",
+      await env.COUNTER.getByName(`${t.name}: a`).call(),
+      await env.COUNTER.getByName(`${t.name}: b`).call(),
+    );
   },
   "instance: one for each class": async (env, _ctx, t) => {
     t.log("calls", await env.COUNTER.getByName(t.name).call(), await env.PLAIN.getByName(t.name).call());
@@ -25,16 +32,22 @@ export const instances = {
     const counter = () => env.COUNTER.getByName(t.name);
     t.log("calls", await counter().call(), await counter().call());
     await counter().putAwaited("a");
-    await counter().abort().catch(() => {});
+    await counter()
+      .abort()
+      .catch(() => {});
     t.log("calls", await counter().call());
     t.log("keys", await counter().keys());
   },
   "instance: the constructor runs at each wake": async (env, _ctx, t) => {
     const waker = () => env.WAKER.getByName(t.name);
     t.log("wakes", await waker().woken(), await waker().woken());
-    await waker().abort().catch(() => {});
+    await waker()
+      .abort()
+      .catch(() => {});
     t.log("wakes", await waker().woken());
-    await waker().abort().catch(() => {});
+    await waker()
+      .abort()
+      .catch(() => {});
     t.log("wakes", await waker().woken());
   },
   "instance: deleteAll does not end it": async (env, _ctx, t) => {
@@ -48,7 +61,9 @@ export const instances = {
   "instance: id and name after an abort": async (env, _ctx, t) => {
     const counter = () => env.COUNTER.getByName(t.name);
     const id = await counter().ownId();
-    await counter().abort().catch(() => {});
+    await counter()
+      .abort()
+      .catch(() => {});
     t.log("same id", (await counter().ownId()) === id);
     t.log("name", await counter().ownName());
   },
@@ -91,6 +106,30 @@ export const instances = {
     t.log("calls", await stub.call());
     await stub.wait(IDLE);
     t.log("calls", await stub.call());
+  }),
+  "idle: one with an interval": within(40, async (env, _ctx, t) => {
+    await env.COUNTER.getByName(t.name).interval(1000);
+    t.log("calls", await env.COUNTER.getByName(t.name).call());
+    await scheduler.wait(IDLE);
+    t.log("calls", await env.COUNTER.getByName(t.name).call());
+  }),
+  "idle: one with a timer that has not come": within(40, async (env, _ctx, t) => {
+    await env.COUNTER.getByName(t.name).timer(IDLE + 2000, "late");
+    t.log("calls", await env.COUNTER.getByName(t.name).call());
+    await scheduler.wait(IDLE);
+    t.log("calls", await env.COUNTER.getByName(t.name).call());
+  }),
+  "idle: a timer comes though nobody asks": within(40, async (env, _ctx, t) => {
+    await env.COUNTER.getByName(t.name).timer(IDLE - 2000, "late");
+    await scheduler.wait(IDLE);
+    t.log("keys", await env.COUNTER.getByName(t.name).keys());
+  }),
+  "idle: waitUntil goes on though nobody asks": within(40, async (env, _ctx, t) => {
+    await env.COUNTER.getByName(t.name).waitUntil(IDLE - 2000, "late");
+    t.log("calls", await env.COUNTER.getByName(t.name).call());
+    await scheduler.wait(IDLE);
+    t.log("keys", await env.COUNTER.getByName(t.name).keys());
+    t.log("calls", await env.COUNTER.getByName(t.name).call());
   }),
   "idle: what is stored": within(40, async (env, _ctx, t) => {
     await env.COUNTER.getByName(t.name).put("a");

@@ -23,10 +23,6 @@ export class Counter extends DurableObject {
     this.ctx.abort("asked to");
   }
 
-  putUnconfirmed(key) {
-    this.ctx.storage.put(key, 1, { allowUnconfirmed: true });
-  }
-
   put(key) {
     this.ctx.storage.put(key, 1);
   }

@@ -46,12 +46,12 @@ export const kept = {
       t.log("keys", await env.COUNTER.get(env.COUNTER.idFromString(id)).keys());
     },
   ],
-  "wakes": [
+  wakes: [
     async (env, _ctx, t) => t.log("wakes", await env.WAKER.getByName(t.name).woken()),
     async (env, _ctx, t) => t.log("wakes", await env.WAKER.getByName(t.name).woken()),
     async (env, _ctx, t) => t.log("wakes", await env.WAKER.getByName(t.name).woken()),
   ],
-  "deleteAll": [
+  deleteAll: [
     async (env, _ctx, t) => {
       const waker = env.WAKER.getByName(t.name);
       t.log("wakes", await waker.woken());
@@ -82,7 +82,7 @@ export const keptInside = {
       t.log("big", (await storage.get("big")).length);
     },
   ],
-  "tables": [
+  tables: [
     ({ storage: { sql } }) => {
       sql.exec("CREATE TABLE t (a INTEGER PRIMARY KEY AUTOINCREMENT, b TEXT, c BLOB); CREATE INDEX i ON t (b)");
       sql.exec("INSERT INTO t (b, c) VALUES ('one', x'01'), ('two', NULL)");

@@ -30,7 +30,11 @@ const carried = {
       return 7;
     },
   }),
-  maps: () => new Map([["a", { b: 1 }], [{ k: 1 }, 2]]),
+  maps: () =>
+    new Map([
+      ["a", { b: 1 }],
+      [{ k: 1 }, 2],
+    ]),
   sets: () => new Set([1, "a", [2]]),
   "a circle": () => circle,
   "the same object twice": () => [shared, shared],
@@ -62,12 +66,13 @@ const carried = {
       throw new RangeError("getter");
     },
   }),
-  "globalThis": () => globalThis,
+  globalThis: () => globalThis,
   Math: () => Math,
   "an array of a class of its own": () => new (class List extends Array {})(),
-  "an error of a class of its own": () => new (class Special extends Error {
-    name = "Special";
-  })("special"),
+  "an error of a class of its own": () =>
+    new (class Special extends Error {
+      name = "Special";
+    })("special"),
 };
 
 export const arguments_ = {};
@@ -102,7 +107,13 @@ Object.assign(arguments_, {
     t.log("value", await call);
   },
   "carried: a refused argument throws at once or rejects": async (env, _ctx, t) => {
-    const call = t.sync("call", () => typeof env.TARGET.getByName(t.name).echo(new Plain()).catch(() => {}));
+    const call = t.sync(
+      "call",
+      () =>
+        typeof env.TARGET.getByName(t.name)
+          .echo(new Plain())
+          .catch(() => {}),
+    );
     t.log("returned", call);
   },
   "carried: 1 MiB": async (env, _ctx, t) => {
@@ -149,7 +160,9 @@ Object.assign(arguments_, {
     await t.try("back", async () => (await env.TARGET.getByName(t.name).echo(stream)).constructor.name);
   },
   "carried: a Blob": async (env, _ctx, t) => {
-    await t.try("back", async () => (await env.TARGET.getByName(t.name).echo(new Blob(["blob"], { type: "text/plain" }))).text());
+    await t.try("back", async () =>
+      (await env.TARGET.getByName(t.name).echo(new Blob(["blob"], { type: "text/plain" }))).text(),
+    );
   },
   "carried: an AbortSignal": async (env, _ctx, t) => {
     await t.try("back", async () => (await env.TARGET.getByName(t.name).echo(AbortSignal.abort("why"))).aborted);

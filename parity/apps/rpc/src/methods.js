@@ -4,15 +4,50 @@ import { inside } from "./parity/parity.js";
 import { Lab } from "./target.js";
 
 const called = [
-  "inherited", "overridden", "secret", "thisIs", "nothing", "async_", "thenable", "promiseInside", "withDefault", "added", "generator",
-  "_underscore", "$dollar", "name with spaces", "toString", "toJSON", "then", "dup", "alarm", "webSocketMessage", "webSocketClose",
-  "nowhere", "getter", "objectGetter", "setter", "value", "field", "arrow", "assigned", "defined", "ctx", "env", "constructor", "fixed",
-  "__proto__", "hasOwnProperty", "valueOf", "isPrototypeOf", "__defineGetter__", "connect", "",
+  "inherited",
+  "overridden",
+  "secret",
+  "thisIs",
+  "nothing",
+  "async_",
+  "thenable",
+  "promiseInside",
+  "withDefault",
+  "added",
+  "generator",
+  "_underscore",
+  "$dollar",
+  "name with spaces",
+  "toString",
+  "toJSON",
+  "then",
+  "dup",
+  "alarm",
+  "webSocketMessage",
+  "webSocketClose",
+  "nowhere",
+  "getter",
+  "objectGetter",
+  "setter",
+  "value",
+  "field",
+  "arrow",
+  "assigned",
+  "defined",
+  "ctx",
+  "env",
+  "constructor",
+  "fixed",
+  "__proto__",
+  "hasOwnProperty",
+  "valueOf",
+  "isPrototypeOf",
+  "__defineGetter__",
+  "connect",
+  "",
 ];
 
-const read = [
-  "getter", "promised", "objectGetter", "value", "field", "assigned", "defined", "ctx", "env", "nowhere",
-];
+const read = ["getter", "promised", "objectGetter", "value", "field", "assigned", "defined", "ctx", "env", "nowhere"];
 
 export const methods = inside("LAB", Lab.cases);
 

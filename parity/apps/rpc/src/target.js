@@ -130,7 +130,8 @@ Target.prototype.value = "a value on the prototype";
 const cases = {
   "from an object: another": ({ env }, t) => t.try("call", () => env.TARGET.getByName(t.name).echo({ a: 1 })),
   "from an object: itself": ({ env, ctx }, t) => t.try("call", () => env.LAB.get(ctx.id).hello()),
-  "from an object: itself, through another": ({ env }, t) => t.try("call", () => env.LAB.getByName(`${t.name}: other`).callBack(t.name)),
+  "from an object: itself, through another": ({ env }, t) =>
+    t.try("call", () => env.LAB.getByName(`${t.name}: other`).callBack(t.name)),
 };
 
 export class Lab extends DurableObject {

@@ -52,12 +52,15 @@ const columns = {
 };
 
 for (const [name, list] of Object.entries(columns)) {
-  values[`column: ${name}`] = ({ storage: { sql } }, t) => t.sync("row", () => sql.exec(`SELECT ${list}`).raw().next().value);
+  values[`column: ${name}`] = ({ storage: { sql } }, t) =>
+    t.sync("row", () => sql.exec(`SELECT ${list}`).raw().next().value);
 }
 
 Object.assign(values, {
-  "bind: by position": ({ storage: { sql } }, t) => t.sync("row", () => sql.exec("SELECT ? AS a, ? AS b", 1, "x").one()),
-  "bind: by number": ({ storage: { sql } }, t) => t.sync("row", () => sql.exec("SELECT ?2 AS a, ?1 AS b", 1, "x").one()),
+  "bind: by position": ({ storage: { sql } }, t) =>
+    t.sync("row", () => sql.exec("SELECT ? AS a, ? AS b", 1, "x").one()),
+  "bind: by number": ({ storage: { sql } }, t) =>
+    t.sync("row", () => sql.exec("SELECT ?2 AS a, ?1 AS b", 1, "x").one()),
   "bind: by name": ({ storage: { sql } }, t) => {
     t.sync(":a", () => sql.exec("SELECT :a AS a", 1).one());
     t.sync("@a", () => sql.exec("SELECT @a AS a", 1).one());
@@ -65,14 +68,17 @@ Object.assign(values, {
   },
   "bind: too few": ({ storage: { sql } }, t) => t.sync("exec", () => sql.exec("SELECT ?, ?", 1).one()),
   "bind: too many": ({ storage: { sql } }, t) => t.sync("exec", () => sql.exec("SELECT ?", 1, 2).one()),
-  "bind: to a statement without parameters": ({ storage: { sql } }, t) => t.sync("exec", () => sql.exec("SELECT 1", 1).one()),
+  "bind: to a statement without parameters": ({ storage: { sql } }, t) =>
+    t.sync("exec", () => sql.exec("SELECT 1", 1).one()),
   "bind: 100 parameters": ({ storage: { sql } }, t) => {
     const list = Array.from({ length: 100 }, () => "?").join(" + ");
     t.sync("sum", () => sql.exec(`SELECT ${list} AS sum`, ...Array.from({ length: 100 }, () => 1)).one());
   },
   "bind: 101 parameters": ({ storage: { sql } }, t) => {
     const list = Array.from({ length: 101 }, () => "(?)").join(", ");
-    t.sync("count", () => sql.exec(`WITH v(x) AS (VALUES ${list}) SELECT count(*) AS n FROM v`, ...Array(101).fill(1)).one());
+    t.sync("count", () =>
+      sql.exec(`WITH v(x) AS (VALUES ${list}) SELECT count(*) AS n FROM v`, ...Array(101).fill(1)).one(),
+    );
   },
   "bind: affinity of columns": ({ storage: { sql } }, t) => {
     sql.exec("CREATE TABLE t (i INTEGER, r REAL, x TEXT, b BLOB, n NUMERIC, o)");

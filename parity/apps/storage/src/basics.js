@@ -150,7 +150,10 @@ export const basics = {
   },
   "a key with a lone surrogate": async ({ storage }, t) => {
     await t.try("put", () => storage.put("\uD800", 1));
-    t.log("keys", Array.from(await storage.list(), ([key]) => key.charCodeAt(0).toString(16)));
+    t.log(
+      "keys",
+      Array.from(await storage.list(), ([key]) => key.charCodeAt(0).toString(16)),
+    );
     await t.try("get", () => storage.get("\uD800"));
     await t.try("get of the replacement", () => storage.get("\uFFFD"));
   },
@@ -199,7 +202,7 @@ export const basics = {
     storage.delete("a");
     await t.try("get", () => storage.get("a"));
   },
-  "deleteAll": async ({ storage }, t) => {
+  deleteAll: async ({ storage }, t) => {
     await storage.put({ a: 1, b: 2 });
     await t.try("deleteAll", () => storage.deleteAll());
     t.log("list", await storage.list());
@@ -215,18 +218,18 @@ export const basics = {
     await deleted;
     t.log("list", await storage.list());
   },
-  "sync": async ({ storage }, t) => {
+  sync: async ({ storage }, t) => {
     storage.put("a", 1);
     await t.try("sync", () => storage.sync());
     t.log("get", await storage.get("a"));
   },
   "sync of nothing": ({ storage }, t) => t.try("sync", () => storage.sync()),
-  "getCurrentBookmark": async ({ storage }, t) => {
+  getCurrentBookmark: async ({ storage }, t) => {
     const bookmark = await t.try("kind", async () => typeof (await storage.getCurrentBookmark()));
     t.log("bookmark", bookmark);
   },
-  "getBookmarkForTime": ({ storage }, t) => t.try("get", () => storage.getBookmarkForTime(Date.now())),
-  "onNextSessionRestoreBookmark": ({ storage }, t) =>
+  getBookmarkForTime: ({ storage }, t) => t.try("get", () => storage.getBookmarkForTime(Date.now())),
+  onNextSessionRestoreBookmark: ({ storage }, t) =>
     t.try("restore", () => storage.onNextSessionRestoreBookmark("00000000-00000000-00000000-0")),
   "sql and kv of storage": ({ storage }, t) => {
     t.sync("sql", () => typeof storage.sql);

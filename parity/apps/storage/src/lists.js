@@ -89,7 +89,7 @@ export const lists = {
   "list by pages": async ({ storage }, t) => {
     await storage.put(Object.fromEntries(KEYS.map((key) => [key, key])));
     const pages = [];
-    for (let after; ; ) {
+    for (let after; ;) {
       const page = [...(await storage.list({ startAfter: after, limit: 4 })).keys()];
       if (page.length === 0) break;
       pages.push(page);

@@ -62,7 +62,7 @@ const stored = {
 
 const refused = {
   "a function": () => () => {},
-  "a class": () => Point,
+  "a class": () => Map,
   "a symbol": () => Symbol("s"),
   "a WeakMap": () => new WeakMap(),
   "a proxy": () => new Proxy({ a: 1 }, {}),

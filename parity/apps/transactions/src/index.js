@@ -6,7 +6,8 @@ import { inside, perform, serve } from "./parity/parity.js";
 import { sqlite } from "./sqlite.js";
 
 const both = {
-  "transaction resolves to what its closure returns": ({ storage }, t) => t.try("result", () => storage.transaction(async () => 7)),
+  "transaction resolves to what its closure returns": ({ storage }, t) =>
+    t.try("result", () => storage.transaction(async () => 7)),
   "transaction with a synchronous closure": ({ storage }, t) => t.try("result", () => storage.transaction(() => 7)),
   "transaction commits": async ({ storage }, t) => {
     await storage.transaction(async (txn) => {
@@ -45,10 +46,12 @@ const both = {
     await t.try("result", () => storage.transaction(() => Promise.reject("text")));
   },
   "transaction that throws at once": ({ storage }, t) => {
-    const promise = t.sync("call", () =>
-      storage.transaction(() => {
-        throw new Error("at once");
-      }) instanceof Promise,
+    const promise = t.sync(
+      "call",
+      () =>
+        storage.transaction(() => {
+          throw new Error("at once");
+        }) instanceof Promise,
     );
     t.log("promise", promise);
   },
@@ -125,10 +128,12 @@ const both = {
   },
   "deleteAll in a transaction": async ({ storage }, t) => {
     await storage.put("a", 1);
-    await storage.transaction(async (txn) => {
-      await t.try("txn.deleteAll", () => txn.deleteAll?.() ?? "none");
-      await t.try("storage.deleteAll", () => storage.deleteAll());
-    }).catch((error) => t.log("transaction throws", error));
+    await storage
+      .transaction(async (txn) => {
+        await t.try("txn.deleteAll", () => txn.deleteAll?.() ?? "none");
+        await t.try("storage.deleteAll", () => storage.deleteAll());
+      })
+      .catch((error) => t.log("transaction throws", error));
     await t.try("list", () => storage.list());
   },
   "sync in a transaction": async ({ storage }, t) => {
@@ -142,7 +147,8 @@ const both = {
     });
     t.log("list", await storage.list());
   },
-  "transaction with options": ({ storage }, t) => t.try("result", () => storage.transaction(async () => 1, { lowPriority: true })),
+  "transaction with options": ({ storage }, t) =>
+    t.try("result", () => storage.transaction(async () => 1, { lowPriority: true })),
   "transaction without a closure": async ({ storage }, t) => {
     await t.try("none", () => storage.transaction());
     await t.try("no function", () => storage.transaction(7));
@@ -158,8 +164,24 @@ const both = {
     for (let at = Object.getPrototypeOf(storage); at !== Object.prototype; at = Object.getPrototypeOf(at)) {
       Object.getOwnPropertyNames(at).forEach((name) => names.add(name));
     }
-    const public_ = ["delete", "deleteAll", "deleteAlarm", "get", "getAlarm", "kv", "list", "put", "setAlarm", "sql", "sync", "transaction"];
-    t.log("there", public_.filter((name) => names.has(name)));
+    const public_ = [
+      "delete",
+      "deleteAll",
+      "deleteAlarm",
+      "get",
+      "getAlarm",
+      "kv",
+      "list",
+      "put",
+      "setAlarm",
+      "sql",
+      "sync",
+      "transaction",
+    ];
+    t.log(
+      "there",
+      public_.filter((name) => names.has(name)),
+    );
     t.log("transactionSync", names.has("transactionSync"));
   },
   "setAlarm in a transaction that throws": async ({ storage }, t) => {
@@ -187,7 +209,8 @@ const both = {
 };
 
 const withoutSqlite = {
-  "transactionSync of a class without SQLite": ({ storage }, t) => t.sync("call", () => storage.transactionSync(() => 1)),
+  "transactionSync of a class without SQLite": ({ storage }, t) =>
+    t.sync("call", () => storage.transactionSync(() => 1)),
   "storage.put within a transaction": async ({ storage }, t) => {
     await t.try("result", () =>
       storage.transaction(async () => {
@@ -222,4 +245,7 @@ export class Plain extends DurableObject {
   alarm() {}
 }
 
-export default serve({ ...inside("LAB", { ...both, ...sqlite }), ...inside("PLAIN", { ...both, ...withoutSqlite }, "without SQLite: ") });
+export default serve({
+  ...inside("LAB", { ...both, ...sqlite }),
+  ...inside("PLAIN", { ...both, ...withoutSqlite }, "without SQLite: "),
+});

@@ -5,7 +5,8 @@ const rows = (storage) => [...storage.sql.exec("SELECT a FROM t ORDER BY a").raw
 const add = (storage, a) => void storage.sql.exec("INSERT INTO t VALUES (?)", a);
 
 export const sqlite = {
-  "transactionSync returns what its closure returns": ({ storage }, t) => t.sync("result", () => storage.transactionSync(() => 7)),
+  "transactionSync returns what its closure returns": ({ storage }, t) =>
+    t.sync("result", () => storage.transactionSync(() => 7)),
   "transactionSync commits": ({ storage }, t) => {
     table(storage);
     storage.transactionSync(() => add(storage, 1));

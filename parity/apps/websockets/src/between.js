@@ -8,7 +8,10 @@ async function open(env, t, what) {
   const events = [];
   let wake = () => {};
   socket.addEventListener("message", ({ data }) => (events.push(data), wake()));
-  socket.addEventListener("close", ({ code, reason, wasClean }) => (events.push(["close", code, reason, wasClean]), wake()));
+  socket.addEventListener(
+    "close",
+    ({ code, reason, wasClean }) => (events.push(["close", code, reason, wasClean]), wake()),
+  );
   socket.accept();
   const event = async () => {
     while (events.length === 0) await new Promise((resolve) => (wake = resolve));
@@ -45,14 +48,14 @@ export const between = {
     const { socket, event } = await open(env, t, "echo");
     socket.close(4000, "why");
     t.log("event", await event());
-    await scheduler.wait(20);
+    await scheduler.wait(300);
     t.log("log", await log(env, t));
   },
   "between: the object closes": async (env, _ctx, t) => {
     const { socket, event } = await open(env, t, "close");
     socket.send('[4000, "why"]');
     t.log("event", await event());
-    await scheduler.wait(20);
+    await scheduler.wait(300);
     t.log("log", await log(env, t), socket.readyState);
   },
   "between: the object closes at once": async (env, _ctx, t) => {
@@ -79,7 +82,10 @@ export const between = {
     for (let n = 0; n < 100; n++) socket.send(String(n));
     const seen = [];
     while (seen.length < 100) seen.push(await event());
-    t.log("in order", seen.every((data, at) => data === String(at)));
+    t.log(
+      "in order",
+      seen.every((data, at) => data === String(at)),
+    );
     socket.close();
   },
   "between: messages wait for writes": async (env, _ctx, t) => {

@@ -4,7 +4,7 @@ import { next, pair } from "./pairs.js";
 
 const arguments_ = {
   nothing: [],
-  "undefined": [undefined],
+  undefined: [undefined],
   1000: [1000],
   "1000 and a reason": [1000, "reason"],
   999: [999],
@@ -46,19 +46,22 @@ export const closing = {
     t.log("after close()", left.readyState, right.readyState);
     await closed;
     t.log("in its event", left.readyState, right.readyState);
-    await scheduler.wait(20);
+    await scheduler.wait(300);
     t.log("later", left.readyState, right.readyState);
   },
   "closing: both get an event": async (_, t) => {
     const [left, right] = pair();
     const events = [];
-    for (const [name, socket] of [["left", left], ["right", right]]) {
+    for (const [name, socket] of [
+      ["left", left],
+      ["right", right],
+    ]) {
       socket.addEventListener("close", ({ code, reason, wasClean }) => events.push([name, code, reason, wasClean]));
     }
     left.close(4000, "why");
-    await scheduler.wait(50);
+    await scheduler.wait(300);
     right.close(4001, "answer");
-    await scheduler.wait(50);
+    await scheduler.wait(300);
     t.log("events", events.sort());
   },
   "closing: without an answer": async (_, t) => {
@@ -67,7 +70,7 @@ export const closing = {
     left.addEventListener("close", ({ code }) => events.push(["left", code]));
     right.addEventListener("close", ({ code }) => events.push(["right", code]));
     left.close(4000, "why");
-    await scheduler.wait(100);
+    await scheduler.wait(300);
     t.log("events", events, left.readyState, right.readyState);
   },
   "closing: with allowHalfOpen": async (_, t) => {
@@ -79,11 +82,11 @@ export const closing = {
     right.addEventListener("close", ({ code }) => events.push(["right", code]));
     left.addEventListener("message", ({ data }) => events.push(["left", data]));
     left.close(4000, "why");
-    await scheduler.wait(50);
+    await scheduler.wait(300);
     t.log("events", events, left.readyState, right.readyState);
     t.sync("send", () => right.send("after"));
     t.sync("close", () => right.close(4001));
-    await scheduler.wait(50);
+    await scheduler.wait(300);
     t.log("events", events, left.readyState, right.readyState);
   },
   "closing: twice": (_, t) => {
@@ -120,7 +123,8 @@ for (const [name, args] of Object.entries(arguments_)) {
   closing[`closing: with ${name}`] = async (_, t) => {
     const [left, right] = pair();
     const closed = next(right, "close");
-    if ((await t.try("close", () => left.close(...args) ?? "closed")) !== "closed") return t.log("state", left.readyState);
+    if ((await t.try("close", () => left.close(...args) ?? "closed")) !== "closed")
+      return t.log("state", left.readyState);
     const { code, reason, wasClean } = await closed;
     t.log("event", code, reason, wasClean);
   };

@@ -17,7 +17,9 @@ const behaviours = {
   },
   async describeBlob(socket) {
     socket.accept();
-    socket.addEventListener("message", async ({ data }) => socket.send(data instanceof Blob ? `Blob ${await data.text()}` : inspect(data)));
+    socket.addEventListener("message", async ({ data }) =>
+      socket.send(data instanceof Blob ? `Blob ${await data.text()}` : inspect(data)),
+    );
   },
   arrayBuffer(socket) {
     socket.binaryType = "arraybuffer";
@@ -82,13 +84,6 @@ const behaviours = {
       socket.send(`stored ${data}`);
     });
   },
-  slowly(socket) {
-    socket.accept();
-    socket.addEventListener("message", async ({ data }) => {
-      await scheduler.wait(Number(data) % 3);
-      socket.send(data);
-    });
-  },
   storageInOrder(socket, object) {
     socket.accept();
     socket.addEventListener("message", async ({ data }) => {
@@ -108,7 +103,6 @@ export class Sockets extends DurableObject {
     const what = url.pathname.slice(1);
     if (what === "log") return Response.json(this.log);
     if (what === "refuse") return new Response("no", { status: 403 });
-    if (what === "states") return Response.json(this.sockets.map(({ readyState }) => readyState));
     if (what === "broadcast") {
       this.sockets.forEach((socket) => socket.send(`broadcast ${url.search.slice(1)}`));
       return new Response();
@@ -120,7 +114,9 @@ export class Sockets extends DurableObject {
     socket.addEventListener("error", ({ message, error }) => this.log.push(`error ${message ?? error}`));
     behaviours[what](socket, this);
     this.sockets.push(socket);
-    const headers = url.searchParams.has("protocol") ? { "sec-websocket-protocol": url.searchParams.get("protocol") } : {};
+    const headers = url.searchParams.has("protocol")
+      ? { "sec-websocket-protocol": url.searchParams.get("protocol") }
+      : {};
     return new Response(null, { status: 101, webSocket: client, headers });
   }
 }
