@@ -25,7 +25,7 @@ const STATES = ["connecting", "open", "closing", "closed"];
 
 /** Asks until there is an answer that is not an empty list, for three seconds; returns the last. */
 export async function untilSome(ask) {
-  for (const begin = Date.now(); ; ) {
+  for (const begin = Date.now(); ;) {
     const list = await ask();
     // A little more, for what may come after the first.
     await new Promise((resolve) => setTimeout(resolve, 100));

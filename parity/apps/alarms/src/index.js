@@ -89,6 +89,8 @@ const constructed = {
   },
 };
 
+const after = (end) => Object.fromEntries(Object.entries(restarts).map(([name, steps]) => [`${end}: ${name}`, steps]));
+
 export default serve(
   {
     ...inside("LAB", cases),
@@ -97,5 +99,5 @@ export default serve(
     ...constructed,
     ...retries,
   },
-  { killed: restarts },
+  { stopped: after("stopped"), killed: after("killed") },
 );

@@ -6,6 +6,6 @@ import { resets } from "./resets.js";
 import { throws } from "./throws.js";
 
 export { Caller, Thrower, ThrowerPlain } from "./objects.js";
-export { Blocks, Constructed } from "./resets.js";
+export { Blocks, Constructed, Forgetful } from "./resets.js";
 
 export default serve({ ...throws, ...aborts, ...resets });

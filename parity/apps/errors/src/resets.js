@@ -62,6 +62,17 @@ export class Blocks extends DurableObject {
   }
 }
 
+/** It does not hand on what its constructor gets. */
+export class Forgetful extends DurableObject {
+  constructor() {
+    super();
+  }
+
+  hello() {
+    return "hello";
+  }
+}
+
 export const resets = {};
 
 for (const what of Object.keys(constructors)) {
@@ -77,6 +88,9 @@ for (const what of Object.keys(constructors)) {
 }
 
 Object.assign(resets, {
+  "constructor that calls super() without arguments": async (env, _ctx, t) => {
+    await t.try("call", () => env.FORGETFUL.getByName(t.name).hello());
+  },
   "constructor that fails the first time": async (env, _ctx, t) => {
     const stub = env.BLOCKS.getByName(t.name);
     await t.try("call", () => stub.hello());

@@ -105,6 +105,41 @@ export class Counter extends DurableObject {
     });
   }
 
+  async slowTransaction(fate) {
+    await this.ctx.storage.transaction(async (txn) => {
+      this.log.push("transaction begins");
+      await txn.put("a", "of the transaction");
+      await scheduler.wait(500);
+      this.log.push("transaction ends");
+      if (fate === "throws") throw new Error("back");
+    });
+  }
+
+  async putMeanwhile() {
+    await this.ctx.storage.put("b", "meanwhile");
+    this.log.push("put");
+  }
+
+  async getMeanwhile() {
+    const a = await this.ctx.storage.get("a");
+    this.log.push(`get ${a}`);
+  }
+
+  execMeanwhile() {
+    this.ctx.storage.sql.exec("CREATE TABLE t (a)");
+    this.log.push("exec");
+  }
+
+  kvMeanwhile() {
+    this.ctx.storage.kv.put("b", "meanwhile");
+    this.log.push(`kv ${this.ctx.storage.kv.get("a")}`);
+  }
+
+  async left() {
+    const tables = this.ctx.storage.sql.exec("SELECT name FROM sqlite_schema WHERE name = 't'").toArray();
+    return { list: await this.ctx.storage.list(), tables, log: this.log };
+  }
+
   blocked() {
     return this.ctx.blockConcurrencyWhile(async () => {
       const { n } = this;
@@ -156,7 +191,25 @@ const twenty =
     );
   };
 
+/** A call of a method while a transaction waits, and what is there in the end. */
+const meanwhile = (method, fate) => async (env, _ctx, t) => {
+  const stub = env.COUNTER.getByName(t.name);
+  await Promise.all([
+    t.try("transaction", () => stub.slowTransaction(fate)),
+    scheduler.wait(200).then(() => stub[method]()),
+  ]);
+  t.log("left", await stub.left());
+};
+
 export const events = {
+  "transaction: a put of another event meanwhile": meanwhile("putMeanwhile", "ends"),
+  "transaction: a put of another event meanwhile, then it throws": meanwhile("putMeanwhile", "throws"),
+  "transaction: a get of another event meanwhile": meanwhile("getMeanwhile", "ends"),
+  "transaction: a get of another event meanwhile, then it throws": meanwhile("getMeanwhile", "throws"),
+  "transaction: SQL of another event meanwhile": meanwhile("execMeanwhile", "ends"),
+  "transaction: SQL of another event meanwhile, then it throws": meanwhile("execMeanwhile", "throws"),
+  "transaction: synchronous storage of another event meanwhile": meanwhile("kvMeanwhile", "ends"),
+  "transaction: synchronous storage of another event meanwhile, then it throws": meanwhile("kvMeanwhile", "throws"),
   "input gate: 20 of get and put": twenty("stored"),
   "input gate: 20 of get and put, unconfirmed": twenty("storedUnconfirmed"),
   "input gate: 20 of get with allowConcurrency and put": twenty("storedAllowingConcurrency"),
