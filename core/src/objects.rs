@@ -13,6 +13,9 @@ use crate::migrations::Origin;
 /// What the address of an object begins with. The path of a script in a bundle never begins with a slash.
 const SCRIPT: &str = "/durable-objects/";
 
+/// The key of the store's entry that has what an object's id comes from, beside the entries of its database.
+pub const NAME_KEY: &str = "name";
+
 /// What tells an object from the others of its class. Displays as 64 hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectId([u8; 32]);

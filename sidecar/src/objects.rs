@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use portside_core::ids::{Fence, SHARDS};
 use portside_core::keys::KeyRange;
 use portside_core::migrations::{ObjectClass, Origin};
-use portside_core::objects::{self, ObjectId};
+use portside_core::objects::{self, NAME_KEY, ObjectId};
 use portside_core::write::Value;
 use portside_store::{Error as StoreError, Loaded};
 use portside_worker::cell::Arrival;
@@ -52,7 +52,7 @@ pub fn start(
     loaded: Loaded,
 ) -> Result<(), String> {
     let class = app.class();
-    let object = identity(&class, worker, origin)?;
+    let object = identity(&class, worker, origin, &loaded)?;
     let options = InstanceOptions {
         identity: Identity::Object(object),
         bundle: class.bundle.clone(),
@@ -81,7 +81,12 @@ pub fn start(
 }
 
 /// Who an object is, as those know who address it.
-fn identity(class: &Class, worker: &Worker, origin: &Origin) -> Result<Object, String> {
+fn identity(
+    class: &Class,
+    worker: &Worker,
+    origin: &Origin,
+    loaded: &Loaded,
+) -> Result<Object, String> {
     let of_origin = |class: &&ObjectClass| class.origin == *origin;
     let found = class.objects.iter().find(of_origin);
     let found = found.ok_or_else(|| {
@@ -91,11 +96,17 @@ fn identity(class: &Class, worker: &Worker, origin: &Origin) -> Result<Object, S
         )
     })?;
     let id = ObjectId::parse(origin, worker.key.name()).map_err(|error| error.to_string())?;
+    // Whoever wakes it by its id alone does not know the name, and so it does not; an alarm it set itself.
+    let stored_name = || {
+        let name = loaded.entries.get(NAME_KEY)?;
+        let name = String::from_utf8(name.to_vec()).ok()?;
+        worker.inbox.has_alarm().then(|| name.into())
+    };
     Ok(Object {
         address: worker.key.clone(),
         class: found.name.as_str().into(),
         id,
-        name: worker.inbox.name(),
+        name: worker.inbox.name().or_else(stored_name),
     })
 }
 

@@ -10,7 +10,7 @@ const make = Symbol("make");
 const NO_KV = "The storage.kv (synchronous KV) API is only available for SQLite-backed Durable Objects, but this object's " +
   "namespace is not declared to use SQLite. You can use the older, asyncronous interface via methods of `storage` itself " +
   "(e.g. `storage.get()`). Alternatively, to enable SQLite, change `new_classes` to `new_sqlite_classes` within the " +
-  "'migrations' field in your wrangler.jsonc or wrangler.toml file. If using workerd directly,set `enableSql = true` in your " +
+  "'migrations' field in your wrangler.jsonc or wrangler.toml file. If using workerd directly, set `enableSql = true` in your " +
   "workerd config for the class. Note that this change cannot be made after the class is already deployed to production.";
 
 class SyncKvStorage {

@@ -306,8 +306,15 @@ function refusePointInTime() {
   throw new Error("This Durable Object's storage back-end does not implement point-in-time recovery.");
 }
 
-defineSurface(DurableObjectStorage);
-defineSurface(DurableObjectTransaction);
+// Each interface has all methods itself, with nothing between it and Object.
+for (const surface of [DurableObjectStorage, DurableObjectTransaction]) {
+  for (const name of Object.getOwnPropertyNames(Operations.prototype)) {
+    if (Object.hasOwn(surface.prototype, name)) continue;
+    Object.defineProperty(surface.prototype, name, Object.getOwnPropertyDescriptor(Operations.prototype, name));
+  }
+  Object.setPrototypeOf(surface.prototype, Object.prototype);
+  defineSurface(surface);
+}
 
 function storageOf(actor, isSql) {
   return new DurableObjectStorage(make, actor, isSql);

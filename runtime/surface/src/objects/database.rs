@@ -3,13 +3,16 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use deno_core::OpState;
 use deno_error::JsErrorBox;
+use portside_core::objects::NAME_KEY;
 use portside_core::write::{Value, WriteBatch};
 use portside_objectdb::{Cursor, Database, DurableDatabase, Error, Limits, Policy};
 use portside_worker::cell::Actor;
 use portside_worker::engine::Shared;
+use portside_worker::host::Identity;
 use portside_worker::instance::Instance;
 use portside_worker::link::Failure;
 
@@ -39,7 +42,9 @@ pub fn open(
     instance: &Shared,
     entries: &[(String, Value)],
 ) -> Result<(), String> {
-    let entries = entries.iter().map(|(key, value)| (&key[..], &value[..]));
+    let is_named = entries.iter().any(|(key, _)| key == NAME_KEY);
+    let of_database = entries.iter().filter(|(key, _)| key != NAME_KEY);
+    let entries = of_database.map(|(key, value)| (&key[..], &value[..]));
     let durable = DurableDatabase::load(entries, Policy::default(), Limits::default());
     let durable = durable.map_err(|error| format!("its database cannot be opened: {error}"))?;
     let opened = Rc::new(RefCell::new(ObjectDatabase {
@@ -48,9 +53,15 @@ pub fn open(
         last_cursor: 0,
         savepoints: 0,
     }));
-    instance
-        .borrow_mut()
-        .set_database(Box::new(Committed(opened.clone())));
+    let unstored_name = match instance.borrow().identity() {
+        Identity::Object(object) if !is_named => object.name.clone(),
+        _ => None,
+    };
+    let committed = Committed {
+        database: opened.clone(),
+        unstored_name,
+    };
+    instance.borrow_mut().set_database(Box::new(committed));
     if !state.has::<Databases>() {
         state.put(Databases::default());
     }
@@ -65,17 +76,26 @@ pub fn close(state: &mut OpState, actor: Actor) {
     }
 }
 
-struct Committed(Rc<RefCell<ObjectDatabase>>);
+/// What of an object the store gets.
+struct Committed {
+    database: Rc<RefCell<ObjectDatabase>>,
+    /// What its id comes from, until the store has that: an alarm that wakes the object does not tell.
+    unstored_name: Option<Arc<str>>,
+}
 
 impl portside_worker::object::Database for Committed {
     fn is_in_transaction(&self) -> bool {
-        self.0.borrow().savepoints > 0
+        self.database.borrow().savepoints > 0
     }
 
     fn commit_into(&mut self, batch: &mut WriteBatch) -> Result<(), String> {
-        let mut own = self.0.borrow_mut();
+        let mut own = self.database.borrow_mut();
         let committed = own.durable.commit_into(batch);
-        committed.map(drop).map_err(|error| error.to_string())
+        let has_changed = committed.map_err(|error| error.to_string())?;
+        if let Some(name) = self.unstored_name.take_if(|_| has_changed) {
+            batch.write(NAME_KEY.to_owned(), Some(name.as_bytes().into()));
+        }
+        Ok(())
     }
 }
 
