@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 
 use crate::http::Connection;
 use crate::load::histogram;
-use crate::peer::{Peer, Server};
+use crate::peer::Server;
 use crate::report::Figure;
 use crate::scenario::names;
 use crate::storm::{Neighbour, ask_at_once, suffered};
@@ -37,9 +37,9 @@ struct Heard {
 
 /// Arms so many workers for one instant, leaves them alone until they sleep, and waits until every alarm is handled and
 /// what its handler stored is durable.
-pub async fn alarms(peer: Peer, server: &Server, count: usize) -> Result<Vec<Figure>> {
+pub async fn alarms(night: Duration, server: &Server, count: usize) -> Result<Vec<Figure>> {
     let address = server.address;
-    let due = arm(peer, address, count).await?;
+    let due = arm(night, address, count).await?;
 
     sleep_until(due - AHEAD).await;
     let mut tally = Connection::open(address).await?;
@@ -64,16 +64,16 @@ pub async fn alarms(peer: Peer, server: &Server, count: usize) -> Result<Vec<Fig
 }
 
 /// Arms them all; returns the instant, by which all of them sleep.
-async fn arm(peer: Peer, address: SocketAddr, count: usize) -> Result<SystemTime> {
+async fn arm(night: Duration, address: SocketAddr, count: usize) -> Result<SystemTime> {
     let began = Instant::now();
     ask_at_once(address, arming(SCOUTS, SystemTime::now() + LATER)).await?;
     let expected = began.elapsed().mul_f64(count as f64 / SCOUTS as f64);
     // Twice the time, for a machine that is disturbed.
-    let due = SystemTime::now() + 2 * expected + peer.night();
+    let due = SystemTime::now() + 2 * expected + night;
     ask_at_once(address, arming(count, due)).await?;
     let left = due.duration_since(SystemTime::now()).unwrap_or_default();
     ensure!(
-        left >= peer.night(),
+        left >= night,
         "arming {count} workers took too long for all to sleep when their alarms are due"
     );
     Ok(due)

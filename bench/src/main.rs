@@ -51,6 +51,9 @@ struct Args {
     /// Measures only this peer.
     #[arg(long, value_enum)]
     peer: Option<Peer>,
+    /// Has Portside run workerd's own program, Durable Objects, instead of one with workers that does the same.
+    #[arg(long)]
+    objects: bool,
     /// The portside program [default: the one beside this program].
     #[arg(long)]
     portside: Option<PathBuf>,
@@ -82,6 +85,7 @@ async fn run(args: Args) -> Result<()> {
         alarms,
         only,
         peer,
+        objects,
         portside,
         workerd,
         json,
@@ -93,7 +97,7 @@ async fn run(args: Args) -> Result<()> {
     } else {
         only
     };
-    let programs = Programs::find(&peers, portside, workerd).await?;
+    let programs = Programs::find(&peers, objects, portside, workerd).await?;
     let duration = Duration::from_secs(seconds);
     let plan = Plan {
         connections: connections.into(),

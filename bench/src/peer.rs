@@ -39,14 +39,6 @@ impl Peer {
         }
     }
 
-    /// Left alone for so long, workers of [`App::Sleepers`] sleep.
-    pub fn night(self) -> Duration {
-        // workerd ends an object 10 s after its last request; Portside's class sets 1 s. Both look only so often.
-        Duration::from_secs(match self {
-            Self::Portside => 3,
-            Self::Workerd => 12,
-        })
-    }
 }
 
 /// The applications that are served, each by its folder's name.
@@ -62,6 +54,8 @@ pub enum App {
 
 /// Where the programs of the peers are.
 pub struct Programs {
+    /// Whether Portside runs workerd's application.
+    objects: bool,
     portside: PathBuf,
     workerd: PathBuf,
 }
@@ -70,6 +64,7 @@ impl Programs {
     /// Finds the programs of these peers; installs workerd's npm package into the cache folder if need be.
     pub async fn find(
         peers: &[Peer],
+        objects: bool,
         portside: Option<PathBuf>,
         workerd: Option<PathBuf>,
     ) -> Result<Self> {
@@ -90,6 +85,7 @@ impl Programs {
         };
         // Servers run in a folder of their own.
         Ok(Self {
+            objects,
             portside: std::path::absolute(portside)?,
             workerd: std::path::absolute(workerd)?,
         })
@@ -107,8 +103,10 @@ impl Programs {
         };
         // Beside the log and the storage, not around them: a server may watch its application's folder.
         let copied = dir.path().join("app");
-        copy(&apps().join(peer.name()).join(folder), &copied)?;
-        if let (Peer::Portside, App::Sleepers) = (peer, app) {
+        let runs_objects = self.objects && !matches!(app, App::Hello);
+        let of = if runs_objects { Peer::Workerd } else { peer };
+        copy(&apps().join(of.name()).join(folder), &copied)?;
+        if let (Peer::Portside, App::Sleepers) = (of, app) {
             shorten_idle(&copied.join("class.yaml"))?;
         }
 
@@ -162,6 +160,17 @@ impl Programs {
         server.wait_until_ready(begin).await?;
         server.start = begin.elapsed();
         Ok(server)
+    }
+}
+
+impl Programs {
+    /// Left alone for so long, workers of [`App::Sleepers`] sleep.
+    pub fn night(&self, peer: Peer) -> Duration {
+        // An object ends 10 s after its last request; the class of workers sets 1 s. All are looked at only so often.
+        Duration::from_secs(match peer {
+            Peer::Portside if !self.objects => 3,
+            _ => 12,
+        })
     }
 }
 

@@ -142,9 +142,9 @@ impl Scenario {
                 rates("messages", &closed_loop(&server, plan, clients).await?)
             }
             Self::Broadcast => rates("deliveries", &socket::broadcast(&server, plan, ROOM).await?),
-            Self::Wake => wake(peer, &mut Connection::open(address).await?).await?,
+            Self::Wake => wake(programs.night(peer), &mut Connection::open(address).await?).await?,
             Self::WakeStorm => storm::wake_storm(&server).await?,
-            Self::Alarms => alarms::alarms(peer, &server, plan.alarms).await?,
+            Self::Alarms => alarms::alarms(programs.night(peer), &server, plan.alarms).await?,
             Self::Memory => {
                 let mut connection = Connection::open(address).await?;
                 connection.get("/add?first").await?; // what the first worker alone costs is not per worker
@@ -214,8 +214,7 @@ fn latencies(latency: &Histogram<u64>) -> [Figure; 2] {
 
 /// Leaves workers alone until they sleep, then asks each for what it has stored. Their answers say which of
 /// them have been asleep; only those count.
-async fn wake(peer: Peer, connection: &mut Connection) -> Result<Vec<Figure>> {
-    let night = peer.night();
+async fn wake(night: Duration, connection: &mut Connection) -> Result<Vec<Figure>> {
     ask_all(connection, &names("/add", SLEEPERS)).await?;
     for _ in 0..NIGHTS {
         tokio::time::sleep(night).await;

@@ -689,7 +689,7 @@ async fn what_of_a_wrangler_project_cannot_run_is_refused_with_its_place() {
     let server =
         "export class Counter {}\nexport default { fetch: () => new Response('hello') };\n";
     let project = folder(&[("wrangler.toml", configuration), ("index.js", server)]);
-    let refusal = "wrangler.toml:6:62: durable_objects.bindings[0].script_name: x is another application, whose classes \
+    let refusal = "wrangler.toml:6:61: durable_objects.bindings[0].script_name: x is another application, whose classes \
                    cannot be reached from here: leave it out, and export the class here\n1 problem\n";
     for args in [
         &["dev", "--port", "0"][..],

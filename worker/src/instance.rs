@@ -469,6 +469,9 @@ impl Instance {
     /// Arms or disarms the alarm; returns the write's number.
     pub fn set_alarm(&mut self, next: Option<Alarm>) -> u64 {
         self.firing.changed(next, self.life.loading);
+        if let (Some(_), Some(object)) = (next, &mut self.object) {
+            object.must_be_known();
+        }
         self.written(|storage| storage.set_alarm(next))
     }
 

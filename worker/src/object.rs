@@ -44,6 +44,11 @@ impl ObjectState {
         self.is_changed
     }
 
+    /// An alarm is set, which will wake the object: the store gets what it needs then.
+    pub(crate) fn must_be_known(&mut self) {
+        self.is_changed = true;
+    }
+
     pub(crate) fn lets_nothing_in(&self) -> bool {
         self.sections > 0
     }

@@ -511,7 +511,8 @@ mod tests {
     }
 
     fn commits(storage: &mut Storage, seq: u64) -> Vec<u64> {
-        storage.end_turn(true, seq, None);
+        let has_written = !storage.is_unchanged();
+        storage.end_turn(has_written, seq, None);
         std::iter::from_fn(|| storage.next_commit(false))
             .map(|(_, seq, _)| seq)
             .collect()

@@ -91,8 +91,8 @@ impl portside_worker::object::Database for Committed {
     fn commit_into(&mut self, batch: &mut WriteBatch) -> Result<(), String> {
         let mut own = self.database.borrow_mut();
         let committed = own.durable.commit_into(batch);
-        let has_changed = committed.map_err(|error| error.to_string())?;
-        if let Some(name) = self.unstored_name.take_if(|_| has_changed) {
+        committed.map_err(|error| error.to_string())?;
+        if let Some(name) = self.unstored_name.take() {
             batch.write(NAME_KEY.to_owned(), Some(name.as_bytes().into()));
         }
         Ok(())
