@@ -38,7 +38,6 @@ impl Peer {
             Self::Workerd => "workerd",
         }
     }
-
 }
 
 /// The applications that are served, each by its folder's name.

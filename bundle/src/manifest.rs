@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use portside_core::limits::Limits;
-use portside_crds::class::{EnvEntry, EnvSource, Network};
+use portside_crds::class::{DurableObjects, EnvEntry, EnvSource, Network};
 use portside_crds::validate::{Step, validate};
 use portside_crds::{API_VERSION, KIND, ServerlessWorkerClass, ServerlessWorkerClassSpec, schema};
 use serde_json::{Value as Json, json};
@@ -27,6 +27,8 @@ pub struct Manifest {
     pub env: Vec<(String, EnvValue)>,
     /// `spec.limits` over the defaults.
     pub limits: Limits,
+    /// `spec.durableObjects`.
+    pub objects: DurableObjects,
     /// `spec.network`.
     pub network: Network,
     /// `spec.concurrency.inputGate`, `false` unless set.
@@ -100,8 +102,13 @@ pub(crate) struct Source<'s> {
 }
 
 impl Manifest {
-    /// A class of that name and those variables, and nothing else.
-    pub(crate) fn made(name: String, env: Vec<(String, EnvValue)>, source: &Source<'_>) -> Self {
+    /// A class of that name, those variables and those objects, and nothing else.
+    pub(crate) fn made(
+        name: String,
+        env: Vec<(String, EnvValue)>,
+        objects: DurableObjects,
+        source: &Source<'_>,
+    ) -> Self {
         let mut unfit = vec![];
         let mut entries = vec![];
         for ((name, value), (place, path)) in env.iter().zip(&source.env) {
@@ -118,7 +125,10 @@ impl Manifest {
             };
             entries.push(json!({"name": name, "value": value}));
         }
-        let spec = json!({"code": {}, "env": entries});
+        let mut spec = json!({"code": {}, "env": entries});
+        if objects != DurableObjects::default() {
+            spec["durableObjects"] = json!(objects);
+        }
         let document = json!({
             "apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": name}, "spec": spec,
         });
@@ -146,6 +156,7 @@ impl Manifest {
             name,
             env,
             limits: Limits::default(),
+            objects,
             network: Network::default(),
             input_gate: false,
             main: None,
@@ -304,6 +315,7 @@ impl Reader<'_> {
                 .map(|(n, entry)| (entry.name.clone(), self.env_value(document, n, entry)))
                 .collect(),
             limits: checked.spec.limits.over_defaults(),
+            objects: checked.spec.durable_objects.clone(),
             network: checked.spec.network.clone(),
             input_gate: checked.spec.concurrency.input_gate,
             main,

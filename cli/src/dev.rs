@@ -211,7 +211,7 @@ impl Source {
             warnings,
             ..
         } = portside_bundle::bundle(&self.dir, &self.options).await?;
-        let secrets = match &wrangler {
+        let secrets = match wrangler {
             Some(_) => wrangler::dev_vars(&self.dir, self.options.env.as_deref())?,
             None => BTreeMap::new(),
         };
@@ -224,7 +224,7 @@ impl Source {
         let name = manifest
             .as_ref()
             .map_or_else(|| folder().into_owned(), |manifest| manifest.name.clone());
-        let mut class = class(bundle, manifest.as_ref(), wrangler.as_ref(), env);
+        let mut class = class(bundle, manifest.as_ref(), env);
         if let Some(workers) = self.awake_workers {
             Arc::make_mut(&mut class.limits).awake_workers = Some(workers.get());
         }

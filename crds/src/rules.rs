@@ -8,8 +8,8 @@ use std::net::IpAddr;
 use serde_json::{Value, json};
 
 use crate::class::{
-    Code, Database, EnvEntry, EnvSource, Opaque, ServerlessWorkerClass, ServerlessWorkerClassSpec,
-    Texts,
+    Code, Database, DurableObjects, EnvEntry, EnvSource, Opaque, ServerlessWorkerClass,
+    ServerlessWorkerClassSpec, Texts,
 };
 use crate::names;
 use crate::quantity::{self, Quantity};
@@ -169,6 +169,38 @@ pub(crate) const KEY: &[Rule<str>] = &[Rule {
             && key
                 .bytes()
                 .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+    },
+}];
+
+/// `spec.durableObjects`
+pub(crate) const DURABLE_OBJECTS: &[Rule<DurableObjects>] = &[Rule {
+    cel: "!has(self.bindings) || self.bindings.all(binding, has(self.classes) && self.classes.exists(class, class.name == \
+          binding.class))",
+    message: "has a binding of a class that is not in classes: add it there",
+    holds: |objects| {
+        let is_declared = |name: &str| objects.classes.iter().any(|class| class.name == name);
+        objects
+            .bindings
+            .iter()
+            .all(|binding| is_declared(&binding.class))
+    },
+}];
+
+/// A date.
+pub(crate) const DATE: &[Rule<str>] = &[Rule {
+    cel: "self.matches('^[0-9]{4}-[0-9]{2}-[0-9]{2}$')",
+    message: "must be a date, such as 2026-01-31",
+    holds: |date| {
+        let bytes = date.as_bytes();
+        let is_digit = |n: usize| bytes[n].is_ascii_digit();
+        bytes.len() == 10
+            && (0..10).all(|n| {
+                if matches!(n, 4 | 7) {
+                    bytes[n] == b'-'
+                } else {
+                    is_digit(n)
+                }
+            })
     },
 }];
 

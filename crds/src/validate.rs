@@ -3,7 +3,8 @@
 use std::fmt;
 
 use crate::class::{
-    EnvEntry, KeyRef, LocalRef, Pod, Route, ServerlessWorkerClass, ServerlessWorkerClassSpec,
+    DurableObjects, EnvEntry, KeyRef, LocalRef, Pod, Route, ServerlessWorkerClass,
+    ServerlessWorkerClassSpec,
 };
 use crate::quantity::Quantity;
 use crate::rules::{self, Rule};
@@ -87,6 +88,7 @@ fn spec(at: &mut Cursor, spec: &ServerlessWorkerClassSpec) {
         }
     });
     at.items("env", &spec.env, env_entry);
+    at.field("durableObjects", |at| objects(at, &spec.durable_objects));
     at.field("storage", |at| {
         at.field("database", |at| {
             let secret = &spec.storage.database.secret_key_ref;
@@ -153,6 +155,23 @@ fn env_entry(at: &mut Cursor, entry: &EnvEntry) {
             }
         });
     }
+}
+
+fn objects(at: &mut Cursor, objects: &DurableObjects) {
+    at.apply(rules::DURABLE_OBJECTS, objects);
+    let date = objects.compatibility_date.as_deref();
+    at.option("compatibilityDate", date, rules::DATE);
+    at.items("classes", &objects.classes, |at, class| {
+        at.option("name", Some(&*class.name), rules::ENV_NAME);
+        if let Some(origin) = &class.origin {
+            at.field("origin", |at| {
+                at.option("name", Some(&*origin.name), rules::ENV_NAME);
+            });
+        }
+    });
+    at.items("bindings", &objects.bindings, |at, binding| {
+        at.option("name", Some(&*binding.name), rules::ENV_NAME);
+    });
 }
 
 fn key_ref(at: &mut Cursor, key: &KeyRef) {

@@ -3,8 +3,6 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use portside_core::migrations::ObjectClass;
-
 use crate::manifest::Manifest;
 use crate::node::Node;
 use crate::problem::{Place, Problem};
@@ -25,24 +23,11 @@ pub use dev_vars::read as dev_vars;
 /// The files, in wrangler's order: the first that is there is the configuration.
 const NAMES: [&str; 3] = ["wrangler.json", "wrangler.jsonc", "wrangler.toml"];
 
-/// What a wrangler configuration says about Durable Objects and schedules, in the environment that was chosen.
+/// What a wrangler configuration says that a class has no place for, in the environment that was chosen.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wrangler {
-    /// The bindings of Durable Object classes, in the order of the file.
-    pub bindings: Vec<ObjectBinding>,
-    /// The classes that exist by the migrations, sorted by name.
-    pub classes: Vec<ObjectClass>,
     /// When the `scheduled` handler wants to be called, as it was written.
     pub crons: Vec<String>,
-}
-
-/// A field of `env` by which the code reaches the objects of a class.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ObjectBinding {
-    /// The field.
-    pub name: String,
-    /// The class, by the name it has in the code.
-    pub class_name: String,
 }
 
 /// What a configuration makes.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use portside_core::migrations::{ObjectClass, ObjectStorage, Origin};
+use portside_crds::class::{DurableObjectBinding, DurableObjectClass, DurableObjects};
 use portside_crds::validate::{Path, Step};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -12,7 +13,7 @@ use super::migrations::{MigrationSetting, classes};
 use super::rules::{Rule, Rules};
 use super::settings::{Chosen, Setting, Support, schema};
 use super::toml::is_date;
-use super::{ObjectBinding, Project, Wrangler};
+use super::{Project, Wrangler};
 use crate::manifest::{EnvValue, Manifest, Source};
 use crate::node::{Key, Node, Value};
 use crate::problem::{Place, Problem};
@@ -87,9 +88,9 @@ struct Triggers {
 }
 
 /// Adds the classes that are bound and that no migration creates.
-fn imply(bindings: &[ObjectBinding], classes: &mut Vec<ObjectClass>) {
+fn imply(bindings: &[DurableObjectBinding], classes: &mut Vec<ObjectClass>) {
     for binding in bindings {
-        let name = &binding.class_name;
+        let name = &binding.class;
         if classes.iter().all(|class| class.name != *name) {
             classes.push(ObjectClass {
                 name: name.clone(),
@@ -212,18 +213,19 @@ impl<'d> Reader<'d> {
         let bindings = self.bindings(chosen, &name.0, classes.as_deref(), &vars);
         let mut classes = classes.unwrap_or_default();
         imply(&bindings, &mut classes);
+        let objects = DurableObjects {
+            classes: classes.iter().map(DurableObjectClass::from).collect(),
+            bindings,
+            ..DurableObjects::default()
+        };
         let rules = self.rules(chosen);
         let crons = self.crons(chosen);
         let main = self.main(chosen, is_main_given);
         Project {
             main,
-            manifest: self.manifest(name, vars),
+            manifest: self.manifest(name, vars, objects),
             rules,
-            wrangler: Wrangler {
-                bindings,
-                classes,
-                crons,
-            },
+            wrangler: Wrangler { crons },
         }
     }
 
@@ -345,7 +347,7 @@ impl<'d> Reader<'d> {
         own_name: &str,
         classes: Option<&[ObjectClass]>,
         vars: &[(&'d Key, Vec<Step>, Json)],
-    ) -> Vec<ObjectBinding> {
+    ) -> Vec<DurableObjectBinding> {
         let objects = self.value::<Objects>(chosen, "durable_objects");
         let (Some(objects), Some(setting)) = (objects, chosen.get("durable_objects")) else {
             return vec![];
@@ -390,9 +392,9 @@ impl<'d> Reader<'d> {
                 self.report(self.document.place_of(&path), message);
                 continue;
             }
-            bindings.push(ObjectBinding {
+            bindings.push(DurableObjectBinding {
                 name: binding.name,
-                class_name: binding.class_name,
+                class: binding.class_name,
             });
         }
         bindings
@@ -470,6 +472,7 @@ impl<'d> Reader<'d> {
         &self,
         (name, place): (String, Place),
         vars: Vec<(&'d Key, Vec<Step>, Json)>,
+        objects: DurableObjects,
     ) -> Manifest {
         let source = Source {
             path: self.file,
@@ -487,7 +490,7 @@ impl<'d> Reader<'d> {
             .into_iter()
             .map(|(key, _, json)| (key.name.clone(), value(json)))
             .collect();
-        Manifest::made(name, env, &source)
+        Manifest::made(name, env, objects, &source)
     }
 }
 

@@ -74,7 +74,8 @@ fn a_whole_configuration_is_read() {
             ("N".to_owned(), EnvValue::Json(json!(1.5))),
         ]
     );
-    let classes: Vec<_> = (project.wrangler.classes.iter())
+    let classes = project.manifest.objects.object_classes();
+    let classes: Vec<_> = (classes.iter())
         .map(|class| (&*class.name, &*class.origin.name, class.storage))
         .collect();
     assert_eq!(
@@ -84,8 +85,8 @@ fn a_whole_configuration_is_read() {
             ("Counter", "Counter", ObjectStorage::KeyValue),
         ]
     );
-    let bindings: Vec<_> = (project.wrangler.bindings.iter())
-        .map(|one| (&*one.name, &*one.class_name))
+    let bindings: Vec<_> = (project.manifest.objects.bindings.iter())
+        .map(|one| (&*one.name, &*one.class))
         .collect();
     assert_eq!(bindings, [("ROOM", "ChatRoom"), ("SELF", "Counter"),]);
 }
@@ -183,7 +184,7 @@ fn what_bindings_and_migrations_cannot_mean_is_named() {
     let text =
         format!("{HEAD}durable_objects.bindings = [{{ name = \"A\", class_name = \"Thing\" }}]\n");
     let project = read("wrangler.toml", &text, None).unwrap();
-    let [implied] = &project.wrangler.classes[..] else {
+    let [implied] = &project.manifest.objects.object_classes()[..] else {
         panic!("there is one class");
     };
     assert_eq!(implied.name, "Thing");
@@ -274,9 +275,9 @@ fn an_environment_inherits_what_it_may() {
         staging.manifest.env,
         [("A".to_owned(), EnvValue::Plain("staging".to_owned()))]
     );
-    assert_eq!(staging.wrangler.bindings, []);
+    assert_eq!(staging.manifest.objects.bindings, []);
     assert_eq!(
-        staging.wrangler.classes.len(),
+        staging.manifest.objects.classes.len(),
         1,
         "migrations are inherited"
     );
@@ -290,7 +291,7 @@ fn an_environment_inherits_what_it_may() {
     );
     let production = made("production");
     assert_eq!(production.manifest.name, "b");
-    assert_eq!(production.wrangler.bindings[0].name, "P");
+    assert_eq!(production.manifest.objects.bindings[0].name, "P");
     assert!(production.manifest.env.is_empty());
 }
 

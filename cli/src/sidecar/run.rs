@@ -193,7 +193,7 @@ impl Args {
             bundle, manifest, ..
         } = loaded.map_err(|problems| Failure::of_code(&problems))?;
         let env = env::read(&self.env_dir, manifest.as_ref())?;
-        let class = class(bundle, manifest.as_ref(), None, env);
+        let class = class(bundle, manifest.as_ref(), env);
         Ok((class, manifest))
     }
 

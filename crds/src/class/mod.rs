@@ -21,12 +21,17 @@ use crate::status::ServerlessWorkerClassStatus;
 mod code;
 mod env;
 mod limits;
+mod objects;
 mod pod;
 mod route;
 
 pub use code::{Code, ConfigMapCode, LocalRef, OciCode};
 pub use env::{EnvEntry, EnvSource, KeyRef};
 pub use limits::ClassLimits;
+pub use objects::{
+    DurableObjectBinding, DurableObjectClass, DurableObjectOrigin, DurableObjectStorage,
+    DurableObjects,
+};
 pub use pod::{Opaque, Pod, Resources, Toleration};
 pub use route::{HttpRoute, Ingress, IngressTls, ParentRef, Route};
 
@@ -98,6 +103,9 @@ pub struct ServerlessWorkerClassSpec {
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
     )]
     pub env: Vec<EnvEntry>,
+    /// Durable Objects: the classes of them that the code exports, and where the server's env has them.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub durable_objects: DurableObjects,
     /// Where workers' state is kept and what becomes of it when the class is deleted.
     #[serde(default)]
     pub storage: Storage,

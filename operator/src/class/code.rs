@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use portside_crds::ServerlessWorkerClass;
-use portside_crds::class::{Network, OciCode};
+use portside_crds::class::{DurableObjects, Network, OciCode};
 use portside_crds::names::{BUNDLE_FILE, MANIFEST_FILE};
 use portside_crds::plain::Plain;
 use serde_json::json;
@@ -63,7 +63,10 @@ pub(crate) fn manifest(class: &ServerlessWorkerClass) -> String {
     if let Some(main) = &spec.code.main {
         effective["code"]["main"] = json!(main);
     }
-    // Left out where there is none, so that older sidecars read it as well.
+    // Left out where there are none, so that older sidecars read it as well.
+    if spec.durable_objects != DurableObjects::default() {
+        effective["durableObjects"] = json!(spec.durable_objects);
+    }
     if spec.network != Network::default() {
         effective["network"] = json!(spec.network);
     }
@@ -92,7 +95,10 @@ pub(crate) fn inputs(class: &ServerlessWorkerClass, code_digest: &str) -> String
         "concurrency": spec.concurrency,
         "pod": spec.pod,
     });
-    // Left out where there is none: the hash of classes without it stays as it was.
+    // Left out where there are none: the hash of classes without stays as it was.
+    if spec.durable_objects != DurableObjects::default() {
+        wanted["durableObjects"] = json!(spec.durable_objects);
+    }
     if spec.network != Network::default() {
         wanted["network"] = json!(spec.network);
     }
@@ -163,6 +169,7 @@ mod tests {
             json!({"limits": {"heap": "1Mi"}}),
             json!({"concurrency": {"inputGate": true}}),
             json!({"network": {"deny": ["10.0.0.0/8"]}}),
+            json!({"durableObjects": {"classes": [{"name": "Counter"}]}}),
             json!({"storage": {"database": {"secretKeyRef": {"name": "x"}}}}),
             json!({"code": {"oci": {"reference": "a.b/c", "pullSecret": {"name": "x"}}}}),
         ] {
