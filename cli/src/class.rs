@@ -7,21 +7,30 @@ use portside_core::bundle::Bundle;
 use portside_core::variable::{Value, Variables};
 use portside_sidecar::Class;
 
-/// The class of this code: configured by the manifest if there is one, else with the defaults.
-pub fn class(bundle: Bundle, manifest: Option<&Manifest>, mut env: Variables) -> Class {
+/// The class of this code and these variables: configured by the manifest if there is one, else with the defaults.
+pub fn class(bundle: Bundle, manifest: Option<&Manifest>, variables: Variables) -> Class {
     let limits = manifest.map(|manifest| manifest.limits.clone());
-    let objects = manifest.map(|manifest| manifest.objects.clone());
-    let objects = objects.unwrap_or_default();
-    let classes = objects.object_classes();
-    for binding in objects.bindings {
-        let class = classes.iter().position(|class| class.name == binding.class);
-        env.extend(class.map(|class| (binding.name, Value::Objects(class))));
-    }
+    let objects = manifest.map(|manifest| manifest.objects.object_classes());
     Class {
         bundle: Arc::new(bundle),
         limits: Arc::new(limits.unwrap_or_default()),
-        env: Arc::new(env),
-        objects: classes.into(),
+        env: Arc::new(env(manifest, variables)),
+        objects: objects.unwrap_or_default().into(),
         input_gate: manifest.is_some_and(|manifest| manifest.input_gate),
     }
+}
+
+/// The server's `env`: these variables, and the bindings that the manifest declares.
+pub fn env(manifest: Option<&Manifest>, mut variables: Variables) -> Variables {
+    let Some(Manifest { objects, .. }) = manifest else {
+        return variables;
+    };
+    for binding in &objects.bindings {
+        let declared = objects.classes.iter();
+        let class = declared
+            .map(|class| &class.name)
+            .position(|name| *name == binding.class);
+        variables.extend(class.map(|class| (binding.name.clone(), Value::Objects(class))));
+    }
+    variables
 }

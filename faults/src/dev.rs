@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::process::{Guard, Process};
 use crate::schedule::{Fault, Schedule};
-use crate::system::{Programs, Setting, System, copy_app};
+use crate::system::{App, Programs, Setting, System, copy_app};
 
 const PORT: u16 = 7480;
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -26,6 +26,7 @@ pub struct Dev {
     guard: Guard,
     log: PathBuf,
     address: IpAddr,
+    app: App,
     lie: &'static str,
     version: u32,
     process: Process,
@@ -42,19 +43,21 @@ impl Dev {
             programs,
             guard,
             logs,
+            app,
             lie,
             host,
         } = setting;
         let pid = std::process::id().to_be_bytes();
         let address = IpAddr::V4(Ipv4Addr::new(127, pid[2].max(1), pid[3], host));
         let log = logs.join("dev.log");
-        copy_app(&guard.folder().join("app"), 1, lie)?;
+        copy_app(&guard.folder().join("app"), app, 1, lie)?;
         let process = serve(&programs, &guard, &log, address)?;
         Ok(Self {
             programs,
             guard,
             log,
             address,
+            app,
             lie,
             version: 1,
             process,
@@ -144,13 +147,18 @@ impl System for Dev {
             }
             Fault::Reload => {
                 self.version += 1;
-                copy_app(&self.guard.folder().join("app"), self.version, self.lie)
+                copy_app(
+                    &self.guard.folder().join("app"),
+                    self.app,
+                    self.version,
+                    self.lie,
+                )
             }
             Fault::Break => {
                 let folder = self.guard.folder().join("app");
                 fs::write(folder.join("list.js"), "export default {{ connect() {")?;
                 self.rest(schedule.time(500..2500)).await?;
-                copy_app(&folder, self.version, self.lie)
+                copy_app(&folder, self.app, self.version, self.lie)
             }
             _ => bail!("{} is for pods", fault.name()),
         }

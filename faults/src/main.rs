@@ -39,7 +39,7 @@ use crate::pods::Pods;
 use crate::process::Guard;
 use crate::round::{Outcome, Plan};
 use crate::schedule::Fault;
-use crate::system::{Programs, Setting};
+use crate::system::{App, Programs, Setting};
 
 /// Runs Portside's processes under load while they are killed, paused and cut off, and checks what clients were told.
 #[derive(Debug, Parser)]
@@ -56,6 +56,9 @@ struct Args {
     /// Run only this lab
     #[arg(long, value_enum)]
     lab: Option<Lab>,
+    /// Run only this application
+    #[arg(long, value_enum)]
+    app: Option<App>,
     /// Only these faults
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Fault>,
@@ -144,22 +147,33 @@ async fn run(args: Args) -> Result<ExitCode> {
     let labs = args
         .lab
         .map_or_else(|| vec![Lab::Pods, Lab::Dev], |lab| vec![lab]);
+    let apps = args
+        .app
+        .map_or_else(|| vec![App::Workers, App::Objects], |app| vec![app]);
+    // Each lab with each application, again and again.
+    let kinds: Vec<(Lab, App)> = apps
+        .iter()
+        .flat_map(|app| labs.iter().map(|lab| (*lab, *app)))
+        .collect();
     let mut failed = Vec::new();
     for number in 0.. {
         let seed = seed + number;
-        let lab = labs[usize::try_from(number)? % labs.len()];
-        if number >= labs.len() as u64 && Instant::now() >= end {
+        let kind = kinds[usize::try_from(number)? % kinds.len()];
+        if number >= kinds.len() as u64 && Instant::now() >= end {
             break;
         }
+        let (lab, app) = kind;
         let plan = plan(&args, lab, seed);
-        let logs = args.logs.join(format!("{}-{seed}", lab.name()));
-        let well = match round(lab, &plan, &programs, &logs, ("", FIRST_HOST)).await? {
-            Ok(outcome) => show(&args, lab, seed, &outcome, &logs)?,
+        let logs = args
+            .logs
+            .join(format!("{}-{}-{seed}", lab.name(), app.name()));
+        let well = match round(kind, &plan, &programs, &logs, ("", FIRST_HOST)).await? {
+            Ok(outcome) => show(&args, kind, seed, &outcome, &logs)?,
             Err(error) => {
                 let mut out = std::io::stdout().lock();
-                writeln!(out, "faults: round of {}, seed {seed}", lab.name())?;
+                write_title(&mut out, kind, seed)?;
                 writeln!(out, "  VIOLATED: it did not come back: {error:#}")?;
-                again(&mut out, &args, lab, seed, &logs)?;
+                again(&mut out, &args, kind, seed, &logs)?;
                 false
             }
         };
@@ -200,7 +214,7 @@ fn plan(args: &Args, lab: Lab, seed: u64) -> Plan {
 /// Runs a round on a system of its own, of which something is wrong if `lie` says so. The outer error is that it does not
 /// start.
 async fn round(
-    lab: Lab,
+    (lab, app): (Lab, App),
     plan: &Plan,
     programs: &Programs,
     logs: &Path,
@@ -211,6 +225,7 @@ async fn round(
         programs: programs.clone(),
         guard: Guard::start()?,
         logs: logs.canonicalize()?,
+        app,
         lie,
         host,
     };
@@ -221,9 +236,9 @@ async fn round(
 }
 
 /// Prints a round, and writes the histories of workers of which something is wrong. Whether nothing is.
-fn show(args: &Args, lab: Lab, seed: u64, outcome: &Outcome, logs: &Path) -> Result<bool> {
+fn show(args: &Args, kind: (Lab, App), seed: u64, outcome: &Outcome, logs: &Path) -> Result<bool> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "faults: round of {}, seed {seed}", lab.name())?;
+    write_title(&mut out, kind, seed)?;
     write!(out, "{}", report::figures(outcome))?;
     let mut shown: Vec<Kind> = Vec::new();
     let mut counts = std::collections::BTreeMap::<Kind, usize>::new();
@@ -247,16 +262,28 @@ fn show(args: &Args, lab: Lab, seed: u64, outcome: &Outcome, logs: &Path) -> Res
     }
     let well = counts.is_empty() && outcome.contradictions.is_empty();
     if !well {
-        again(&mut out, args, lab, seed, logs)?;
+        again(&mut out, args, kind, seed, logs)?;
     }
     Ok(well)
 }
 
+fn write_title(out: &mut impl Write, (lab, app): (Lab, App), seed: u64) -> std::io::Result<()> {
+    let (lab, app) = (lab.name(), app.name());
+    writeln!(out, "faults: round of {lab} with {app}, seed {seed}")
+}
+
 /// Says how to run a round once more.
-fn again(out: &mut impl Write, args: &Args, lab: Lab, seed: u64, logs: &Path) -> Result<()> {
+fn again(
+    out: &mut impl Write,
+    args: &Args,
+    (lab, app): (Lab, App),
+    seed: u64,
+    logs: &Path,
+) -> Result<()> {
     let mut flags = format!(
-        "--lab {} --seed {seed} --seconds {}",
+        "--lab {} --app {} --seed {seed} --seconds {}",
         lab.name(),
+        app.name(),
         args.seconds
     );
     let list = |names: Vec<String>| names.join(",");
@@ -299,12 +326,14 @@ async fn self_test(args: &Args, programs: &Programs, seed: u64) -> Result<ExitCo
         without: vec![Part::Half, Part::Spin],
         settle: Duration::from_secs(5),
     };
+    let app = args.app.unwrap_or(App::Workers);
     let rounds = LIES
         .into_iter()
         .zip(FIRST_HOST..)
         .map(async |((lie, kind), host)| {
             let logs = args.logs.join(format!("self-test-{lie}"));
-            let outcome = round(Lab::Dev, &plan, programs, &logs, (lie, host)).await??;
+            let round = round((Lab::Dev, app), &plan, programs, &logs, (lie, host));
+            let outcome = round.await??;
             fs::remove_dir_all(&logs)?;
             let mut violations = outcome.violations.iter();
             anyhow::Ok((

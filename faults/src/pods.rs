@@ -17,7 +17,7 @@ use crate::postgres::Postgres;
 use crate::process::{Guard, Process};
 use crate::proxy::{Mode, Proxy};
 use crate::schedule::{Fault, Schedule};
-use crate::system::{Programs, Setting, System, copy_app};
+use crate::system::{App, Programs, Setting, System, copy_app};
 use crate::terms::{ADMIN_PORT, Said, Watching, ask};
 
 /// One of them is active, the others stand by.
@@ -47,6 +47,7 @@ pub struct Pods {
     started: u8,
     restarts: usize,
     version: u32,
+    app: App,
     lie: &'static str,
     /// Each pod, as clients reach it.
     sites: watch::Sender<Vec<Site>>,
@@ -71,13 +72,14 @@ impl Pods {
             programs,
             guard,
             logs,
+            app,
             lie,
             ..
         } = setting;
         let pid = std::process::id().to_be_bytes();
         let network = [pid[2].max(1), pid[3]];
         let postgres = Postgres::start(&guard, &logs.join("postgres.log")).await?;
-        copy_app(&guard.folder().join("app"), 1, lie)?;
+        copy_app(&guard.folder().join("app"), app, 1, lie)?;
         fs::create_dir(guard.folder().join("env"))?;
         let api = Api::start(address(network, 1)).await?;
         fs::write(guard.folder().join("kubeconfig"), api.kubeconfig())?;
@@ -96,6 +98,7 @@ impl Pods {
             started: 1,
             restarts: 0,
             version: 1,
+            app,
             lie,
             sites,
             watching,
@@ -253,7 +256,7 @@ impl Pods {
     async fn roll_out(&mut self, schedule: &mut Schedule) -> Result<()> {
         self.version += 1;
         let app = self.guard.folder().join("app");
-        copy_app(&app, self.version, self.lie)?;
+        copy_app(&app, self.app, self.version, self.lie)?;
         // Those with the new code come behind the others.
         for number in 0..PODS {
             let pod = self.new_pod().await?;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use clap::ValueEnum;
 use hyper::Method;
 use portside_testkit::Site;
 use tokio::sync::watch;
@@ -31,6 +32,8 @@ pub struct Setting {
     pub guard: Guard,
     /// Where its processes' output goes.
     pub logs: PathBuf,
+    /// What it is made of.
+    pub app: App,
     /// What is wrong with it; nothing, usually.
     pub lie: &'static str,
     /// The last byte of its address, for several at once.
@@ -83,8 +86,43 @@ pub trait System {
     async fn kill_all(&mut self) -> Result<()>;
 }
 
-/// The application's files, as text of the lab's program: it needs no source tree.
-const APP: [(&str, &str); 6] = [
+/// What the application is made of. Both do the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum App {
+    /// `ServerlessWorker`s.
+    Workers,
+    /// Durable Objects.
+    Objects,
+}
+
+impl App {
+    /// As on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Workers => "workers",
+            Self::Objects => "objects",
+        }
+    }
+
+    /// Its files, as text of the lab's program: it needs no source tree.
+    fn files(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Workers => &WORKERS,
+            Self::Objects => &OBJECTS,
+        }
+    }
+}
+
+const OBJECTS: [(&str, &str); 6] = [
+    ("asked.js", include_str!("../objects/asked.js")),
+    ("class.yaml", include_str!("../objects/class.yaml")),
+    ("server.js", include_str!("../objects/server.js")),
+    ("book.js", include_str!("../objects/book.js")),
+    ("list.js", include_str!("../objects/list.js")),
+    ("mirror.js", include_str!("../objects/mirror.js")),
+];
+
+const WORKERS: [(&str, &str); 6] = [
     ("answer.js", include_str!("../app/answer.js")),
     ("class.yaml", include_str!("../app/class.yaml")),
     ("server.js", include_str!("../app/server.js")),
@@ -97,9 +135,9 @@ const APP: [(&str, &str); 6] = [
 ///
 /// # Errors
 /// A file cannot be written.
-pub fn copy_app(folder: &Path, version: u32, lie: &str) -> Result<()> {
+pub fn copy_app(folder: &Path, app: App, version: u32, lie: &str) -> Result<()> {
     fs::create_dir_all(folder)?;
-    for (name, text) in APP {
+    for (name, text) in app.files() {
         let text = text
             .replace("const VERSION = 1;", &format!("const VERSION = {version};"))
             .replace("const LIE = \"\";", &format!("const LIE = \"{lie}\";"));

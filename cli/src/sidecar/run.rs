@@ -22,7 +22,7 @@ use super::artifact::ArtifactArgs;
 use super::failure::Failure;
 use super::patience::patiently;
 use super::{Common, env, start_log};
-use crate::class::class;
+use crate::class::{self, class};
 use crate::console::Console;
 use crate::dev::THREADS_PER_CORE;
 use crate::network::NetworkArgs;
@@ -256,7 +256,8 @@ async fn leave(pod: &Pod, door: JoinHandle<()>, drained: &CancellationToken) {
 async fn follow_env(dir: PathBuf, manifest: Option<Manifest>, mut class: Class, app: Arc<App>) {
     loop {
         tokio::time::sleep(ENV_LOOK).await;
-        match env::read(&dir, manifest.as_ref()) {
+        let read = env::read(&dir, manifest.as_ref());
+        match read.map(|variables| class::env(manifest.as_ref(), variables)) {
             Ok(env) if env == *class.env => {}
             Ok(env) => {
                 class.env = Arc::new(env);
