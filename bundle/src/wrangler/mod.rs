@@ -9,6 +9,7 @@ use crate::problem::{Place, Problem};
 use rules::Rules;
 
 mod dev_vars;
+mod exports;
 mod jsonc;
 mod migrations;
 mod read;

@@ -13,7 +13,7 @@ use super::migrations::{MigrationSetting, classes};
 use super::rules::{Rule, Rules};
 use super::settings::{Chosen, Setting, Support, schema};
 use super::toml::is_date;
-use super::{Project, Wrangler};
+use super::{Project, Wrangler, exports};
 use crate::manifest::{EnvValue, Manifest, Source};
 use crate::node::{Key, Node, Value};
 use crate::problem::{Place, Problem};
@@ -285,11 +285,20 @@ impl<'d> Reader<'d> {
 
     /// The classes that exist; nothing if it cannot be said which.
     fn classes(&mut self, chosen: &Chosen<'d>) -> Option<Vec<ObjectClass>> {
-        let Some(setting) = chosen.get("migrations") else {
+        let found = if let Some(setting) = chosen.get("migrations") {
+            let migrations = self.value::<Vec<MigrationSetting>>(chosen, "migrations")?;
+            if let Some(exports) = chosen.get("exports") {
+                let message = format!("{} has no effect beside migrations", Path(&exports.path));
+                self.warn(exports.key.place, message);
+            }
+            classes(migrations, &setting.path)
+        } else if let Some(setting) = chosen.get("exports") {
+            self.value::<Json>(chosen, "exports")?;
+            exports::classes(setting.node, &setting.path)
+        } else {
             return Some(vec![]);
         };
-        let migrations = self.value::<Vec<MigrationSetting>>(chosen, "migrations")?;
-        match classes(migrations, &setting.path) {
+        match found {
             Ok(classes) => Some(classes),
             Err(wrong) => {
                 for (path, message) in wrong {

@@ -46,6 +46,7 @@ const SETTINGS: &[(Scope, Support, &[&str])] = &[
             "main",
             "compatibility_date",
             "compatibility_flags",
+            "exports",
             "migrations",
             "rules",
             "triggers",
@@ -172,11 +173,6 @@ const SETTINGS: &[(Scope, Support, &[&str])] = &[
         &["no_bundle"],
     ),
     (
-        Scope::Inherited,
-        Support::Not("is not supported yet: declare classes in migrations"),
-        &["exports"],
-    ),
-    (
         Scope::Own,
         Support::Not("has no effect: all secrets of .dev.vars are taken, and none is asked for"),
         &["secrets"],
@@ -231,6 +227,22 @@ pub(super) fn schema(name: &str) -> Json {
                 "transferred_classes": {},
             },
         } }),
+        "exports" => json!({
+            "type": "object",
+            "additionalProperties": {
+                "type": "object",
+                "required": ["type"],
+                "properties": {
+                    "type": { "type": "string", "enum": ["durable-object", "worker"] },
+                    "state": text(),
+                    "storage": text(),
+                    "renamed_to": text(),
+                    "transferred_to": text(),
+                    "transfer_from": text(),
+                    "container": text(),
+                },
+            },
+        }),
         "rules" => json!({ "type": "array", "items": {
             "type": "object",
             "required": ["type", "globs"],

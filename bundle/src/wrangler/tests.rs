@@ -250,6 +250,44 @@ fn what_has_no_effect_is_warned_of() {
     );
 }
 
+#[test]
+fn exports_declare_classes_as_well() {
+    let text = r#"{
+  "name": "a", "main": "a.js", "compatibility_date": "2026-01-31",
+  "exports": {
+    "Room": { "type": "durable-object", "storage": "sqlite" },
+    "Old": { "type": "durable-object", "state": "renamed", "renamed_to": "Room" },
+    "Gone": { "type": "durable-object", "state": "deleted" },
+    "Plain": { "type": "durable-object", "storage": "legacy-kv" },
+    "Admin": { "type": "worker" },
+  },
+}"#;
+    let project = read("wrangler.jsonc", text, None).unwrap();
+    let classes = project.manifest.objects.object_classes();
+    let classes: Vec<_> = (classes.iter())
+        .map(|class| (&*class.name, &*class.origin.name, class.storage))
+        .collect();
+    assert_eq!(
+        classes,
+        [
+            ("Plain", "Plain", ObjectStorage::KeyValue),
+            ("Room", "Old", ObjectStorage::Sqlite),
+        ]
+    );
+    let text = text
+        .replace("\"sqlite\"", "\"disk\"")
+        .replace("\"state\": \"deleted\"", "\"state\": \"transferred\"");
+    assert_eq!(
+        refused("wrangler.jsonc", &text, None),
+        [
+            "wrangler.jsonc:4:13: exports.Room needs a storage: \"sqlite\" or \"legacy-kv\"",
+            "wrangler.jsonc:5:12: exports.Old: there is no class Room: declare it, too",
+            "wrangler.jsonc:6:13: exports.Gone cannot be transferred: objects are not taken over from another script, nor \
+             given to one",
+        ]
+    );
+}
+
 const ENVIRONMENTS: &str = r#"{
   "name": "a",
   "main": "a.js",
