@@ -6,6 +6,13 @@ export class Asked extends DurableObject {
   // Tells this instance from others.
   instance = crypto.randomUUID().slice(0, 8);
 
+  constructor(ctx, env) {
+    super(ctx, env);
+    // A damaged database answers nothing, which the lab sees.
+    const { quick_check } = ctx.storage.sql.exec("PRAGMA quick_check").one();
+    if (quick_check !== "ok") throw new Error(`the database is damaged: ${quick_check}`);
+  }
+
   async ask(operation) {
     try {
       return { id: operation.id, instance: this.instance, ...(await this.perform(operation)) };
