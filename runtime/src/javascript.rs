@@ -30,6 +30,7 @@ use crate::pool::Start;
 use crate::ready::{Ready, Recipe};
 use crate::script::Script;
 use crate::thread::Here;
+use crate::trim::Trimmer;
 use crate::watchdog::{Slot, Watched};
 
 /// After a stretch of JavaScript of this length others on its thread have their turn, and memory outside of the heap is
@@ -65,6 +66,7 @@ pub struct JavaScript {
     began: Instant,
     /// Whose code it is, for what is logged while it runs.
     span: tracing::Span,
+    trimmer: Arc<Trimmer>,
 }
 
 /// Runs an instance to its end. `begun` is called once it has its isolate, or cannot have one.
@@ -159,6 +161,7 @@ impl JavaScript {
             watched,
             began: Instant::now(),
             span,
+            trimmer: here.trimmer(),
         })
     }
 
@@ -275,6 +278,12 @@ impl Engine for JavaScript {
             deno_core::scope!(scope, runtime);
             dispatch.end_object(scope, actor);
         });
+        self.trimmer.ended();
+        if self.actors.is_empty() {
+            // Nobody waits for it now, and it may be long until somebody allocates.
+            self.isolate
+                .with(|runtime| runtime.v8_isolate().low_memory_notification());
+        }
     }
 
     fn run(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Uncaught>> {

@@ -204,6 +204,11 @@ impl Stock {
         }
     }
 
+    /// Who counts what has ended in the process.
+    pub fn trimmer(&self) -> Arc<Trimmer> {
+        self.reserve.trimmer.clone()
+    }
+
     /// Takes one for an instance that starts now, if one waits.
     pub fn take(&self, recipe: &Recipe) -> Option<Ready> {
         let mut shelves = self.shelves.borrow_mut();

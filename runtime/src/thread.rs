@@ -9,6 +9,7 @@ use portside_worker::host::Identity;
 use tokio::sync::{Notify, mpsc};
 
 use crate::ready::{Ready, Recipe, Reserve, Stock};
+use crate::trim::Trimmer;
 use crate::watchdog::{Slot, Watchdog};
 
 /// V8 takes about 1 MiB below the point where an isolate is made; the rest is for Rust above it.
@@ -26,6 +27,11 @@ pub struct Here {
 }
 
 impl Here {
+    /// Who counts what has ended.
+    pub fn trimmer(&self) -> Arc<Trimmer> {
+        self.stock.trimmer()
+    }
+
     /// Takes an isolate that waits for a worker. There is one server of a class, so none waits for that.
     pub fn take_ready(&self, recipe: &Recipe) -> Option<Ready> {
         let is_brief = recipe.script.history.is_brief();

@@ -119,6 +119,12 @@ impl Actors {
         found
     }
 
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.all.borrow().is_empty()
+    }
+
     fn touch(&self, actor: Actor) {
         let mut touched = self.touched.borrow_mut();
         if touched.last() != Some(&actor) {
