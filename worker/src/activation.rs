@@ -165,22 +165,18 @@ impl<E: Engine> Activation<E> {
     fn turn(&mut self, cx: &mut Context<'_>) -> Result<Turn, End> {
         self.turns = self.turns.wrapping_add(1);
         self.engine.turn_begins();
-        let mut budget = Budget {
-            events: 0,
-            most: EVENTS_PER_TURN,
-        };
-        while budget.events < budget.most && !self.engine.should_yield() {
+        let mut events = 0;
+        while events < EVENTS_PER_TURN && !self.engine.should_yield() {
             let event = self.instance.borrow_mut().next_event();
             let Some(event) = event else { break };
-            budget.events += 1;
+            events += 1;
             self.engine.deliver(Actor::OWN, event);
             self.check_limits(false)?;
             if self.instance.borrow().is_terminating() {
                 break;
             }
         }
-        let events = budget.events;
-        self.objects_turn(budget)?;
+        self.objects_turn()?;
         let mut event_loop = Poll::Pending;
         // After terminate() no code runs any more.
         if !self.instance.borrow().is_terminating() {
@@ -193,10 +189,14 @@ impl<E: Engine> Activation<E> {
     }
 
     /// The turn of the objects that live here; none of them while the module is evaluated that has their classes.
-    fn objects_turn(&mut self, mut budget: Budget) -> Result<(), End> {
+    fn objects_turn(&mut self) -> Result<(), End> {
         if self.load_deadline.is_some() {
             return Ok(());
         }
+        let mut budget = Budget {
+            events: 0,
+            most: EVENTS_PER_TURN,
+        };
         self.residents.move_in(&mut self.engine);
         self.check_limits(false)?;
         let check = |engine: &mut E| match engine.exceeded(false) {

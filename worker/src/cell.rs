@@ -4,7 +4,7 @@
 //! [`Instance`] with an inbox, a gate and a life of its own; a limit that ends the isolate ends all of them.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
@@ -143,7 +143,9 @@ struct Ready(Mutex<ReadyState>);
 
 #[derive(Default)]
 struct ReadyState {
-    actors: BTreeSet<Actor>,
+    /// In the order in which they became ready: each has its turn.
+    queue: VecDeque<Actor>,
+    queued: HashSet<Actor>,
     waker: Option<Waker>,
 }
 
@@ -154,7 +156,9 @@ impl Ready {
 
     fn add(&self, actor: Actor) {
         let mut state = self.lock();
-        state.actors.insert(actor);
+        if state.queued.insert(actor) {
+            state.queue.push_back(actor);
+        }
         let waker = state.waker.take();
         drop(state);
         if let Some(waker) = waker {
@@ -163,16 +167,19 @@ impl Ready {
     }
 
     fn take_first(&self) -> Option<Actor> {
-        self.lock().actors.pop_first()
+        let mut state = self.lock();
+        let first = state.queue.pop_front()?;
+        state.queued.remove(&first);
+        Some(first)
     }
 
     /// Asks to be woken. Returns whether one is ready already.
     fn register(&self, waker: &Waker) -> bool {
         let mut state = self.lock();
-        if state.actors.is_empty() {
+        if state.queue.is_empty() {
             state.waker = Some(waker.clone());
         }
-        !state.actors.is_empty()
+        !state.queue.is_empty()
     }
 }
 
@@ -205,6 +212,9 @@ pub(crate) struct Residents {
     deadlines: BTreeSet<(Duration, Actor)>,
     last: u32,
 }
+
+/// Events that one object is given before the next one has its turn.
+const EVENTS_OF_ONE: usize = 8;
 
 /// What has been given to the code so far in a turn, and how much may be.
 pub(crate) struct Budget {
@@ -255,7 +265,7 @@ impl Residents {
         }
     }
 
-    /// Gives those that are ready their events, as far as the budget goes. `check` says why nothing may run any more.
+    /// Gives those that are ready their events, each a few at a time, as far as the budget goes. `check` says why nothing may run any more.
     pub fn deliver<E: Engine>(
         &mut self,
         engine: &mut E,
@@ -276,13 +286,16 @@ impl Residents {
                 self.end(engine, actor, End::Slept);
                 continue;
             }
+            let mut events = 0;
             loop {
                 let event = instance.borrow_mut().next_event();
                 let Some(event) = event else { break };
                 budget.events += 1;
+                events += 1;
                 engine.deliver(actor, event);
                 check(engine)?;
-                if budget.events >= budget.most || engine.should_yield() {
+                let is_over = events >= EVENTS_OF_ONE || budget.events >= budget.most;
+                if is_over || engine.should_yield() {
                     unfinished.push(actor);
                     break;
                 }
