@@ -34,6 +34,9 @@ use portside_worker::storage::Storage;
 /// (is not answered).
 type Asked = (Actor, String);
 
+/// What is written and in no commit yet.
+type Key = Rc<RefCell<Option<u8>>>;
+
 /// A store that takes everything at once, and links that lead nowhere.
 #[derive(Default)]
 struct Surroundings {
@@ -71,7 +74,7 @@ impl Log for Surroundings {
 }
 
 /// A database that is one key.
-struct OneKey(Rc<RefCell<Option<u8>>>);
+struct OneKey(Key);
 
 impl Database for OneKey {
     fn is_in_transaction(&self) -> bool {
@@ -89,7 +92,7 @@ impl Database for OneKey {
 #[derive(Default)]
 struct Code {
     asked: Rc<RefCell<Vec<Asked>>>,
-    objects: HashMap<Actor, (Shared, Rc<RefCell<Option<u8>>>)>,
+    objects: HashMap<Actor, (Shared, Key)>,
     ended: Rc<RefCell<Vec<Actor>>>,
     exceeded: bool,
 }
