@@ -100,15 +100,13 @@ fn identity(
     let stored_name = || {
         let name = loaded.entries.get(NAME_KEY)?;
         let name = String::from_utf8(name.to_vec()).ok()?;
-        (worker.cause.alarm || worker.inbox.has_alarm()).then(|| name.into())
+        worker.inbox.has_alarm().then(|| name.into())
     };
     Ok(Object {
         address: worker.key.clone(),
         class: found.name.as_str().into(),
         id,
-        name: (worker.cause.name.clone())
-            .or_else(|| worker.inbox.name())
-            .or_else(stored_name),
+        name: worker.inbox.name().or_else(stored_name),
     })
 }
 

@@ -60,37 +60,10 @@ pub struct Worker {
     commits: AtomicUsize,
     /// Wakes those who wait for the last commit's answer, and for the instance's end.
     settles: Notify,
-    /// What woke it.
-    pub(crate) cause: Cause,
     /// Until its module is evaluated, or cannot be.
     starting: Mutex<Option<Starting>>,
     /// The turn of the alarm that woke it, until it has an isolate.
     turn: Mutex<Option<Turn>>,
-}
-
-/// What woke a worker.
-#[derive(Debug, Default)]
-pub struct Cause {
-    /// What the object's id comes from, if whoever opened a link to it knew.
-    pub name: Option<Arc<str>>,
-    /// Its alarm.
-    pub alarm: bool,
-}
-
-impl Cause {
-    fn of(incoming: &Incoming) -> Self {
-        match incoming {
-            Incoming::Opened(opening) => Self {
-                name: opening.name.clone(),
-                alarm: false,
-            },
-            Incoming::Alarm(_) => Self {
-                name: None,
-                alarm: true,
-            },
-            _ => Self::default(),
-        }
-    }
 }
 
 /// A commit that has no answer yet. Until this is dropped no other instance of the worker is loaded.
@@ -115,7 +88,7 @@ static NEXT_RECEIVER: AtomicU64 = AtomicU64::new(0);
 
 impl Worker {
     /// One that is to be started, once `predecessor` has left.
-    fn new(app: &App, key: &WorkerKey, predecessor: Option<Arc<Self>>, cause: Cause) -> Arc<Self> {
+    fn new(app: &App, key: &WorkerKey, predecessor: Option<Arc<Self>>) -> Arc<Self> {
         let limits = &app.class().limits;
         Arc::new(Self {
             key: key.clone(),
@@ -126,7 +99,6 @@ impl Worker {
             runs: AtomicBool::new(false),
             commits: AtomicUsize::new(0),
             settles: Notify::new(),
-            cause,
             starting: Mutex::new(Some(app.room().starts())),
             turn: Mutex::default(),
         })
@@ -259,7 +231,7 @@ impl Workers {
     ) -> Result<Arc<Inbox>, (Incoming, Overload)> {
         let mut closed = None;
         loop {
-            let worker = match self.find_or_wake(app, key, closed, &mut turn, &incoming) {
+            let worker = match self.find_or_wake(app, key, closed, &mut turn) {
                 Ok(worker) => worker,
                 Err(shortage) => return Err((incoming, Overload::Process(shortage))),
             };
@@ -281,7 +253,6 @@ impl Workers {
         key: &WorkerKey,
         closed: Option<Arc<Worker>>,
         turn: &mut Option<Turn>,
-        incoming: &Incoming,
     ) -> Result<Arc<Worker>, Shortage> {
         let mut awake = self.lock();
         let closed = closed.filter(|closed| is_in(&awake, closed));
@@ -291,7 +262,7 @@ impl Workers {
         let others = awake.len() - usize::from(closed.is_some());
         let admission = app.room().admit_worker(others, &app.class().limits);
         make_room(&mut awake, app, admission)?;
-        let worker = Worker::new(app, key, closed, Cause::of(incoming));
+        let worker = Worker::new(app, key, closed);
         *worker.turn.lock().unwrap_or_else(PoisonError::into_inner) = turn.take();
         awake.insert(key.clone(), worker.clone());
         drop(awake);
