@@ -231,11 +231,16 @@ impl Workers {
     ) -> Result<Arc<Inbox>, (Incoming, Overload)> {
         let mut closed = None;
         loop {
-            let worker = match self.find_or_wake(app, key, closed, &mut turn) {
-                Ok(worker) => worker,
+            let (worker, is_new) = match self.find_or_wake(app, key, closed, &mut turn) {
+                Ok(found) => found,
                 Err(shortage) => return Err((incoming, Overload::Process(shortage))),
             };
-            match worker.receive(app, incoming) {
+            let received = worker.receive(app, incoming);
+            if is_new {
+                // Not before: it begins with what its inbox tells of it.
+                app.spawn(start(app.clone(), worker.clone()));
+            }
+            match received {
                 Ok(()) => return Ok(worker.inbox.clone()),
                 Err(Rejected::Full(incoming)) => return Err((incoming, Overload::Inbox)),
                 Err(Rejected::Closed(returned)) => {
@@ -246,18 +251,19 @@ impl Workers {
         }
     }
 
-    /// The worker with this address. `closed` was it, and is on its way out: another takes its place.
+    /// The worker with this address, and whether it is a new one that is to be started. `closed` was it, and is on its way
+    /// out: another takes its place.
     fn find_or_wake(
         &self,
         app: &Arc<App>,
         key: &WorkerKey,
         closed: Option<Arc<Worker>>,
         turn: &mut Option<Turn>,
-    ) -> Result<Arc<Worker>, Shortage> {
+    ) -> Result<(Arc<Worker>, bool), Shortage> {
         let mut awake = self.lock();
         let closed = closed.filter(|closed| is_in(&awake, closed));
         if let (Some(worker), None) = (awake.get(key), &closed) {
-            return Ok(worker.clone());
+            return Ok((worker.clone(), false));
         }
         let others = awake.len() - usize::from(closed.is_some());
         let admission = app.room().admit_worker(others, &app.class().limits);
@@ -265,9 +271,7 @@ impl Workers {
         let worker = Worker::new(app, key, closed);
         *worker.turn.lock().unwrap_or_else(PoisonError::into_inner) = turn.take();
         awake.insert(key.clone(), worker.clone());
-        drop(awake);
-        app.spawn(start(app.clone(), worker.clone()));
-        Ok(worker)
+        Ok((worker, true))
     }
 
     /// Makes room for another server beside `running` ones.
