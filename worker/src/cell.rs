@@ -290,6 +290,7 @@ impl Residents {
             loop {
                 let event = instance.borrow_mut().next_event();
                 let Some(event) = event else { break };
+                self.forget_wait(actor); // the time counts from the last event
                 budget.events += 1;
                 events += 1;
                 engine.deliver(actor, event);
@@ -330,6 +331,15 @@ impl Residents {
             if self.all.get(&actor).is_some_and(is_over) {
                 self.end(engine, actor, End::Slept);
             }
+        }
+    }
+
+    fn forget_wait(&mut self, actor: Actor) {
+        let Some(resident) = self.all.get_mut(&actor) else {
+            return;
+        };
+        if let Some(until) = std::mem::take(&mut resident.waits).until() {
+            self.deadlines.remove(&(until, actor));
         }
     }
 
