@@ -158,6 +158,7 @@ async fn messages(warming: &mut Warming<'_>) {
             .tell(Incoming::Opened(Opening {
                 kind,
                 name: None,
+                bond: None,
                 end,
             }))
             .await;

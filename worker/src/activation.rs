@@ -52,7 +52,7 @@ pub enum Failure {
 enum Wait {
     /// Another event.
     Idle,
-    /// A handler, or a promise given to `waitUntil`.
+    /// A handler, a promise given to `waitUntil`, or a timer.
     Held,
 }
 
@@ -71,7 +71,7 @@ impl Waits {
         // A promise that nothing can settle any more keeps it awake no longer than the limit.
         let wait = match (
             idle && !instance.is_terminating() && instance.is_only_held(),
-            instance.is_quiet(),
+            instance.is_quiet() && !instance.has_timers(),
         ) {
             (false, _) => None,
             (true, true) => Some(Wait::Idle),
@@ -348,14 +348,13 @@ impl Instance {
             failure if self.object.is_some() => LinkFailure::reset(failure.to_string()),
             failure => LinkFailure::failed(failure.to_string()),
         };
+        // Before its requests fail: whoever hears that, and calls anew, is to reach the next instance.
+        if let Failure::Lost(Lost::Reset(reset)) = failure {
+            self.inbox.refuse_openings(&reset.failure);
+        }
         self.fail_requests(&failure_on_links);
-        match failure {
-            Failure::Load(message) => self.refuse_all(&LinkFailure::failed(message.clone())),
-            // It could not be constructed, and could not be for those who wait.
-            Failure::Lost(Lost::Reset(reset)) if self.is_loading() || self.lets_nothing_in() => {
-                self.refuse_all(&reset.failure);
-            }
-            _ => {}
+        if let Failure::Load(message) = failure {
+            self.refuse_all(&LinkFailure::failed(message.clone()));
         }
     }
 }

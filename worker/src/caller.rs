@@ -90,6 +90,7 @@ impl<A> Call<A> {
         let opening = Opening {
             kind,
             name: None,
+            bond: None,
             end: LinkEnd::new(link.other(), Arc::new(caller)),
         };
         let call = Self {
@@ -98,6 +99,18 @@ impl<A> Call<A> {
             answer,
         };
         (call, opening)
+    }
+
+    /// A call that failed before it was made.
+    #[must_use]
+    pub fn failed(failure: Failure) -> Self {
+        let (reply, answer) = oneshot::channel();
+        let _ = reply.send(Err(failure));
+        Self {
+            link: LinkId::of_new_link(),
+            callee: Arc::default(),
+            answer,
+        }
     }
 
     /// The link is open, and this is who reads at its other end.
@@ -234,8 +247,8 @@ impl Caller {
                     Err(_) => Frame::End,
                 });
             }
-            (Frame::Abort(reason), State::Streaming(chunks)) => {
-                let _ = chunks.send(Err(BodyError::Incomplete(reason)));
+            (Frame::Abort(error), State::Streaming(chunks)) => {
+                let _ = chunks.send(Err(error));
                 *state = State::Done;
             }
             (Frame::End, State::Streaming(_)) => *state = State::Done,

@@ -248,17 +248,24 @@ impl Inbox {
 
     /// Turns away whoever waits: links that are being opened get a failure and a close.
     pub fn refuse_all(&self, failure: &Failure) {
-        // Not under the lock: whoever is refused may be read from here as well.
         let waiting = {
             let mut state = self.lock();
             state.bytes = 0;
             std::mem::take(&mut state.queue)
         };
-        for incoming in waiting {
-            if let Incoming::Opened(opening) = incoming {
-                opening.end.refuse(failure.clone());
-            }
-        }
+        refuse(waiting, failure);
+    }
+
+    /// Turns away those who wait to be connected. All else stays.
+    pub fn refuse_openings(&self, failure: &Failure) {
+        let openings = {
+            let mut state = self.lock();
+            let waiting = std::mem::take(&mut state.queue).into_iter();
+            let (openings, rest) = waiting.partition(|it| matches!(it, Incoming::Opened(_)));
+            state.queue = rest;
+            openings
+        };
+        refuse(openings, failure);
     }
 
     /// Whether an alarm waits.
@@ -289,6 +296,15 @@ impl Inbox {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+/// Not under the lock: whoever is refused may be read from the same inbox.
+fn refuse(waiting: VecDeque<Incoming>, failure: &Failure) {
+    for incoming in waiting {
+        if let Incoming::Opened(opening) = incoming {
+            opening.end.refuse(failure.clone());
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use crate::event::{Control, Delivered, Incoming, Stop};
 use crate::gate::{Gate, Output};
 use crate::host::{self, CommitTicket, Fabric, Identity, Ledger, Level, Log, LogLine, RequestName};
 use crate::inbox::{Inbox, Next};
-use crate::link::{CloseReason, Failure, Frame, Kind, LinkEnd, LinkId, Opening, Undelivered};
+use crate::link::{CloseReason, Failure, Fate, Frame, Kind, LinkEnd, LinkId, Opening, Undelivered};
 use crate::object::{ObjectState, Reset};
 use crate::port::Port;
 use crate::rejection::Rejection;
@@ -79,6 +79,8 @@ pub struct Instance {
     gate: Gate,
     firing: Firing,
     life: Life,
+    /// What callers have that have reached it.
+    fate: Arc<Fate>,
     /// Events that waited for the application to listen; they go before the inbox.
     pub(crate) replay: VecDeque<Incoming>,
     /// Who waits for which write, by rising numbers.
@@ -97,6 +99,8 @@ struct Life {
     loading: bool,
     /// Promises given to `waitUntil` and handlers not yet settled.
     holds: usize,
+    /// Timers that have not come yet, of an object.
+    timers: usize,
     /// `self.terminate()` was called.
     terminating: bool,
     /// Its writes are not accepted any more, for this reason.
@@ -166,10 +170,12 @@ impl Instance {
             life: Life {
                 loading: true,
                 holds: 0,
+                timers: 0,
                 terminating: false,
                 lost: None,
                 stop: Stop::No,
             },
+            fate: Arc::default(),
             replay: VecDeque::new(),
             durable_waiters: VecDeque::new(),
             input_gate,
@@ -279,7 +285,14 @@ impl Instance {
 
     fn deliver(&mut self, incoming: Incoming) -> Option<Delivered> {
         match incoming {
-            Incoming::Opened(Opening { kind, end, .. }) => Some(self.opened(kind, end)),
+            Incoming::Opened(Opening {
+                kind, bond, end, ..
+            }) => {
+                if let Some(bond) = bond {
+                    bond.bind(&self.fate);
+                }
+                Some(self.opened(kind, end))
+            }
             Incoming::Frame { link, frame } => match frame {
                 Frame::Message { data, request, .. } => {
                     self.request = request;
@@ -425,6 +438,7 @@ impl Instance {
         let opening = Opening {
             kind: Kind::Port,
             name: None,
+            bond: None,
             end: LinkEnd::new(link.other(), self.inbox.clone()),
         };
         let peer = self.fabric.open(to, opening);
@@ -582,7 +596,9 @@ impl Instance {
 
     /// Its writes are not accepted any more. The first reason stays.
     pub(crate) fn lose(&mut self, reason: Lost) {
-        self.life.lost.get_or_insert(reason);
+        if let Lost::Reset(reset) = self.life.lost.get_or_insert(reason) {
+            self.fate.seal(&reset.failure);
+        }
     }
 
     /// Reads keys from the store, whatever is known here; nothing for a server.
@@ -615,6 +631,21 @@ impl Instance {
         } else {
             self.life.holds.saturating_sub(1)
         };
+    }
+
+    /// A timer of an object's is set, or has come, or is cleared.
+    pub fn timer(&mut self, is_set: bool) {
+        self.life.timers = if is_set {
+            self.life.timers + 1
+        } else {
+            self.life.timers.saturating_sub(1)
+        };
+    }
+
+    /// Whether an object waits for a timer: it does not sleep, though it may be asked to end.
+    #[must_use]
+    pub fn has_timers(&self) -> bool {
+        self.life.timers > 0
     }
 
     /// `self.terminate()`: no code of this instance runs after it, and it ends when all is durable.

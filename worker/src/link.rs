@@ -4,13 +4,13 @@
 //! this process, or a front door. What is sent on a link arrives in order, once, or not at all; what may be on its way is
 //! bounded by credit; and one close ends it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use portside_exchange::credit::{Credit, Place};
-use portside_exchange::{Delivery, Request, Socket};
+use portside_exchange::{BodyError, Delivery, Request, Socket};
 
 use crate::event::Incoming;
 use crate::host::RequestName;
@@ -67,8 +67,46 @@ pub struct Opening {
     pub kind: Kind,
     /// What the target's id comes from, if the target is an object and the opener knows that.
     pub name: Option<Arc<str>>,
+    /// What the opener holds on to, of the instance of the target that it reaches.
+    pub bond: Option<Bond>,
     /// The target's end.
     pub end: LinkEnd,
+}
+
+/// How an instance ended: only if its object began anew, and then why.
+#[derive(Debug, Default)]
+pub struct Fate(OnceLock<Failure>);
+
+impl Fate {
+    /// The object begins anew for this reason. The first one stays.
+    pub(crate) fn seal(&self, failure: &Failure) {
+        self.0.get_or_init(|| failure.clone());
+    }
+}
+
+/// What a caller has from call to call of an object: the instance that it has reached last. Once that object has begun anew
+/// under it, the caller has lost it for good.
+#[derive(Debug, Clone, Default)]
+pub struct Bond(Arc<Mutex<Arc<Fate>>>);
+
+impl Bond {
+    fn lock(&self) -> MutexGuard<'_, Arc<Fate>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The caller has reached the instance with this fate.
+    pub(crate) fn bind(&self, fate: &Arc<Fate>) {
+        let mut reached = self.lock();
+        if reached.0.get().is_none() {
+            reached.clone_from(fate);
+        }
+    }
+
+    /// Why the instance that the caller has reached is lost, if it is.
+    #[must_use]
+    pub fn broken(&self) -> Option<Failure> {
+        self.lock().0.get().cloned()
+    }
 }
 
 /// What is sent on a link.
@@ -95,8 +133,8 @@ pub enum Frame {
     },
     /// The answer's body is complete.
     End,
-    /// The answer's body breaks off; the text is for developers.
-    Abort(String),
+    /// The answer's body breaks off.
+    Abort(BodyError),
     /// A message of an accepted WebSocket; a close is the last.
     Socket(Delivery),
     /// Something did not arrive, or there is nobody to talk to.

@@ -202,7 +202,7 @@ impl Instance {
     }
 
     /// The streamed answer is complete; or it breaks off for this reason, and the client sees that it is incomplete.
-    pub fn end_body(&mut self, request: LinkId, broken_off: Option<String>) {
+    pub fn end_body(&mut self, request: LinkId, broken_off: Option<BodyError>) {
         let Some(exchange) = self.requests.get_mut(&request) else {
             return;
         };

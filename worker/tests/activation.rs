@@ -179,6 +179,7 @@ impl<F: Code> Test<F> {
             .receive(Incoming::Opened(Opening {
                 kind,
                 name: None,
+                bond: None,
                 end,
             }))
             .ok()

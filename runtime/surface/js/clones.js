@@ -59,21 +59,25 @@ export function cloneHere(clone) {
   return cloning(isLoaded(KEYS) ? () => load(KEYS).cloneWithinIsolate(clone) : clone);
 }
 
-const write = (value) => core.serialize(value, FORMAT, dataCloneError);
-const read = (bytes) => countedClone(bytes, core.deserialize(bytes, FORMAT));
+const formatWith = (hosts) => (hosts === undefined ? FORMAT : { __proto__: null, ...FORMAT, hostObjects: hosts });
+const write = (value, hosts) => core.serialize(value, formatWith(hosts), dataCloneError);
+const read = (bytes, hosts) => countedClone(bytes, core.deserialize(bytes, formatWith(hosts)));
 
-/** Structured-clone bytes of `value`; a `DataCloneError` where there are none. */
-export function serialize(value) {
+/**
+ * Structured-clone bytes of `value`; a `DataCloneError` where there are none. Of `hosts`, objects that cannot be cloned, there
+ * are only their places in this list.
+ */
+export function serialize(value, hosts = undefined) {
   try {
     // There are no keys before what makes them is loaded.
-    return isLoaded(KEYS) ? serializeWithKeys(value) : write(value);
+    return isLoaded(KEYS) ? serializeWithKeys(value, hosts) : write(value, hosts);
   } catch (error) {
     throw refusal(error);
   }
 }
 
-function serializeWithKeys(value) {
-  const { body, keys } = load(KEYS).cloneWithKeys(() => write(value));
+function serializeWithKeys(value, hosts) {
+  const { body, keys } = load(KEYS).cloneWithKeys(() => write(value, hosts));
   if (keys === undefined) return body;
   const both = core.serialize({ body, keys }, FORMAT);
   const bytes = new Uint8Array(both.length + 1);
@@ -82,10 +86,11 @@ function serializeWithKeys(value) {
   return bytes;
 }
 
-export function deserialize(bytes) {
+/** The value of such bytes, with these objects in the places of the others. */
+export function deserialize(bytes, hosts = undefined) {
   if (bytes[0] === WITH_KEYS) {
     const { body, keys } = core.deserialize(TypedArrayPrototypeSubarray(bytes, 1), FORMAT);
-    return load(KEYS).revive(keys, () => read(body));
+    return load(KEYS).revive(keys, () => read(body, hosts));
   }
-  return isLoaded(KEYS) ? load(KEYS).revive(undefined, () => read(bytes)) : read(bytes);
+  return isLoaded(KEYS) ? load(KEYS).revive(undefined, () => read(bytes, hosts)) : read(bytes, hosts);
 }

@@ -15,6 +15,45 @@ export function requestNumber() {
   return core.getAsyncContext()?.number ?? -1;
 }
 
+/** What a request, or whatever else runs, is in a part of its code: what it is else, in a section or with an `env` of its own. */
+export class InnerScope {
+  #scope;
+
+  constructor(scope, { env = scope.env, section = scope.section }) {
+    this.#scope = scope;
+    this.env = env;
+    this.section = section;
+  }
+
+  get number() {
+    return this.#scope.number;
+  }
+
+  get actor() {
+    return this.#scope.actor;
+  }
+
+  get ports() {
+    return this.#scope.ports;
+  }
+
+  get isOver() {
+    return this.#scope.isOver;
+  }
+
+  get socket() {
+    return this.#scope.socket;
+  }
+
+  waitUntil(promise) {
+    return this.#scope.waitUntil(promise);
+  }
+
+  enter(f) {
+    return inRequest(this, f);
+  }
+}
+
 /** Runs `f` so that whatever it starts belongs to `request`. */
 export function inRequest(request, f) {
   const outer = core.getAsyncContext();

@@ -1,22 +1,21 @@
-// The application's variables and bindings, `env`, and its own classes, `exports`: each is one object for the life of the
-// isolate. Modules can have them before the isolate is any instance's; then they are filled when it begins to be one's.
+// The application's variables and bindings, `env`, and its own entry points and classes, `exports`: each is one object for the
+// life of the isolate. Modules can have them before the isolate is any instance's, and before their own are evaluated; they
+// are filled when it begins to be one's, and when they are.
 import { core, primordials } from "ext:core/mod.js";
+import { currentRequest, InnerScope } from "ext:portside/context.js";
+import { ActorScope } from "ext:portside/lifecycle.js";
 import { load } from "ext:portside/parts.js";
 const { op_env, op_object_classes } = core.ops;
-const { JSONParse } = primordials;
+const { JSONParse, ObjectKeys, Proxy, ReflectDefineProperty, ReflectDeleteProperty, ReflectGet, ReflectHas, ReflectOwnKeys } =
+  primordials;
+const { ReflectGetOwnPropertyDescriptor, ReflectSet } = primordials;
 
-let known, areFilled, areWanted;
+let known, module, areFilled, areExportsFilled, areWanted;
 
 /** An isolate begins. */
 export function startEnv() {
   known = { env: {}, exports: {} };
-  areFilled = areWanted = false;
-}
-
-/** Both objects, for a module that is loaded. */
-export function wanted() {
-  areWanted = true;
-  return known;
+  areFilled = areExportsFilled = areWanted = false;
 }
 
 /** An instance begins. */
@@ -24,17 +23,34 @@ export function beginEnv() {
   if (areWanted) fill();
 }
 
+/** `given` is what the main module exports. */
+export function setModule(given) {
+  module = given;
+  if (areWanted && areFilled) fillExports();
+}
+
 const namespaceOf = (objectClass) => load("ext:portside/parts/objects.js").namespaceOf(objectClass);
 
 /** Variables that are no strings come as JSON, and bindings as classes' numbers. */
 function fill() {
   areFilled = true;
-  const { text, json, objects } = op_env(), { env, exports } = known;
+  const { text, json, objects } = op_env(), { env } = known;
   for (const name in text) env[name] = text[name];
   for (const name in json) env[name] = JSONParse(json[name]);
   for (const name in objects) env[name] = namespaceOf(objects[name]);
-  const classes = op_object_classes();
-  for (let i = 0; i < classes.length; i++) exports[classes[i]] = namespaceOf(i);
+  if (areWanted && module !== undefined) fillExports();
+}
+
+function fillExports() {
+  areExportsFilled = true;
+  const classes = op_object_classes(), { exports } = known;
+  const { isEntry, loopbackOf } = load("ext:portside/parts/loopback.js");
+  const names = ObjectKeys(module);
+  for (let i = 0; i < names.length; i++) {
+    const name = names[i], objectClass = classes.indexOf(name);
+    if (objectClass !== -1) exports[name] = namespaceOf(objectClass);
+    else if (isEntry(name, module[name])) exports[name] = loopbackOf(module[name]);
+  }
 }
 
 /** `env`. */
@@ -45,6 +61,30 @@ export function env() {
 
 /** `ctx.exports`. */
 export function loopback() {
-  if (!areFilled) fill();
+  if (!areExportsFilled) fillExports();
   return known.exports;
+}
+
+/** What the code that runs is given for `env`. */
+const current = () => currentRequest()?.env ?? known.env;
+
+/** Both for a module that is loaded: the first is what `withEnv` says where that runs something. */
+export function wanted() {
+  areWanted = true;
+  const imported = new Proxy(known.env, {
+    __proto__: null,
+    defineProperty: (_, name, property) => ReflectDefineProperty(current(), name, property),
+    deleteProperty: (_, name) => ReflectDeleteProperty(current(), name),
+    get: (_, name) => ReflectGet(current(), name),
+    getOwnPropertyDescriptor: (_, name) => ReflectGetOwnPropertyDescriptor(current(), name),
+    has: (_, name) => ReflectHas(current(), name),
+    ownKeys: () => ReflectOwnKeys(current()),
+    set: (_, name, value) => ReflectSet(current(), name, value),
+  });
+  return { env: imported, exports: new Proxy(known.exports, { __proto__: null }) };
+}
+
+/** Runs `f` with another `env` for what imports that. */
+export function withEnv(other, f) {
+  return new InnerScope(currentRequest() ?? new ActorScope(0), { env: other }).enter(f);
 }

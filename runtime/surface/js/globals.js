@@ -5,7 +5,7 @@ import { currentActor, requestNumber } from "ext:portside/context.js";
 import { registerErrors } from "ext:portside/errors.js";
 import { logError, logRejection } from "ext:portside/handlers.js";
 import { hide, load, whole } from "ext:portside/parts.js";
-import { keptTimer } from "ext:portside/sections.js";
+import { keptClear, keptTimer } from "ext:portside/sections.js";
 const { op_define_lazily, op_log, op_when_looked_at } = core.ops;
 
 const webidl = load("ext:deno_webidl/00_webidl.js");
@@ -13,8 +13,8 @@ const { DOMException, QuotaExceededError } = load("ext:deno_web/01_dom_exception
 const event = load("ext:deno_web/02_event.js");
 const timers = load("ext:deno_web/02_timers.js");
 
-const { clearTimeout } = timers;
-const setInterval = keptTimer(timers.setInterval), setTimeout = keptTimer(timers.setTimeout);
+const clearInterval = keptClear(timers.clearInterval), clearTimeout = keptClear(timers.clearTimeout);
+const setInterval = keptTimer(timers.setInterval, false), setTimeout = keptTimer(timers.setTimeout, true);
 
 const { propNonEnumerable: hidden, propWritable: writable, propGetterOnly: getter } = core;
 
@@ -38,9 +38,11 @@ const INTERFACES = {
   DecompressionStream: "ext:deno_web/14_compression.js",
   EventSource: "ext:portside/parts/eventsource.js",
   File: FILES,
+  FixedLengthStream: "ext:portside/parts/byte_streams.js",
   FileReader: "ext:deno_web/10_filereader.js",
   FormData: "ext:deno_fetch/21_formdata.js",
   Headers: "ext:deno_fetch/20_headers.js",
+  IdentityTransformStream: "ext:portside/parts/byte_streams.js",
   MessageChannel: MESSAGES,
   MessagePort: MESSAGES,
   Performance: "ext:deno_web/15_performance.js",
@@ -123,8 +125,8 @@ export function defineGlobals() {
     ProgressEvent: hidden(event.ProgressEvent),
     PromiseRejectionEvent: hidden(event.PromiseRejectionEvent),
     QuotaExceededError: hidden(QuotaExceededError),
-    clearInterval: writable(timers.clearInterval),
-    clearTimeout: writable(timers.clearTimeout),
+    clearInterval: writable(clearInterval),
+    clearTimeout: writable(clearTimeout),
     crypto: getter(() => load(CRYPTO).crypto),
     navigator: hidden(Object.freeze({ userAgent: "Portside" })),
     reportError: writable(event.reportError),

@@ -61,6 +61,25 @@ export class RequestScope {
   }
 }
 
+/** What an instance does apart from requests. */
+export class ActorScope {
+  number = -1;
+  ports = new Set();
+  isOver = false;
+
+  constructor(actor) {
+    this.actor = actor;
+  }
+
+  enter(f) {
+    return inRequest(this, f);
+  }
+
+  waitUntil(promise) {
+    holdUntil(promise, "waitUntil()");
+  }
+}
+
 /** Keeps the worker awake until `promise` settles; in a server, keeps the request's ports open too. */
 export function waitUntil(promise) {
   const request = currentRequest();

@@ -71,9 +71,10 @@ globalThis.portsideStart = () => {
     setHandlers: (given) => {
       module = given;
       exported = given.default;
+      environment.setModule(given);
     },
     fetch: (number, method, url, headers, body) => {
-      (http ?? loadHttp()).onFetch(exported, environment.env(), number, method, url, headers, body);
+      (http ?? loadHttp()).onFetch(exported, number, method, url, headers, body);
     },
     fetchAborted: (number) => http?.onFetchAborted(number),
     connect: (port) => ports.onConnect(exported, port),

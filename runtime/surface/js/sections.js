@@ -1,21 +1,39 @@
 // Sections of an object's code: while one runs, nothing else of the object does. Rust keeps events back; what others of the
 // object's own code wait for is kept back here.
 import { core, primordials } from "ext:core/mod.js";
-import { currentRequest } from "ext:portside/context.js";
-import { bootstrapCore, ops } from "ext:portside/parts.js";
-const { op_object_section } = core.ops;
-const { ArrayPrototypePush, Promise, PromisePrototypeThen, ReflectApply, SafeMap } = primordials;
+import { currentRequest, InnerScope } from "ext:portside/context.js";
+import { bootstrapCore, load, ops } from "ext:portside/parts.js";
+const { op_object_section, op_timer } = core.ops;
+const {
+  ArrayPrototypePush,
+  MapPrototypeDelete,
+  MapPrototypeGet,
+  Promise,
+  PromisePrototypeThen,
+  ReflectApply,
+  SafeMap,
+  SafeSet,
+  SetPrototypeDelete,
+  SetPrototypeForEach,
+} = primordials;
 
 const objects = new SafeMap(); // actor -> what of its sections runs and waits
 
 /** An object begins to live here. */
 export function objectBegins(actor) {
-  objects.set(actor, { running: undefined, last: undefined, kept: [] });
+  objects.set(actor, { running: undefined, last: undefined, kept: [], timers: new SafeSet() });
 }
 
 /** It is gone: what its code waits for never comes. */
 export function objectEnds(actor) {
+  const object = objects.get(actor);
+  if (object === undefined) return;
   objects.delete(actor);
+  const { clearTimeout } = load("ext:deno_web/02_timers.js");
+  SetPrototypeForEach(object.timers, (id) => {
+    MapPrototypeDelete(timers, id);
+    clearTimeout(id);
+  });
 }
 
 /** A part of the code that nothing else of the object may come between. */
@@ -28,50 +46,6 @@ class Section {
   constructor(outer) {
     this.outer = outer;
     this.depth = outer === undefined ? 1 : outer.depth + 1;
-  }
-}
-
-/** What a request, or whatever else runs, is while it runs a section. */
-class SectionScope {
-  #scope;
-
-  constructor(scope, section) {
-    this.#scope = scope;
-    this.section = section;
-  }
-
-  get number() {
-    return this.#scope.number;
-  }
-
-  get actor() {
-    return this.#scope.actor;
-  }
-
-  get ports() {
-    return this.#scope.ports;
-  }
-
-  get isOver() {
-    return this.#scope.isOver;
-  }
-
-  get socket() {
-    return this.#scope.socket;
-  }
-
-  waitUntil(promise) {
-    return this.#scope.waitUntil(promise);
-  }
-
-  enter(f) {
-    const outer = core.getAsyncContext();
-    core.setAsyncContext(this);
-    try {
-      return f();
-    } finally {
-      core.setAsyncContext(outer);
-    }
   }
 }
 
@@ -98,7 +72,7 @@ export async function section(actor, work) {
   await before;
   object.running = own;
   try {
-    return await new SectionScope(scope, own).enter(async () => await work());
+    return await new InnerScope(scope, { section: own }).enter(async () => await work());
   } finally {
     own.isOpen = false;
     object.running = outer;
@@ -171,17 +145,53 @@ function kept(op) {
 for (const name of WAITS) ops[name] = kept(ops[name]);
 bootstrapCore.read = kept(core.read);
 
-/** A timer function whose callback waits like all else that the code of an object waits for. */
-export function keptTimer(set) {
-  const kept = {
+const timers = new SafeMap(); // number of an object's timer -> whose it is
+
+function forgetTimer(id) {
+  const actor = MapPrototypeGet(timers, id);
+  if (actor === undefined) return;
+  MapPrototypeDelete(timers, id);
+  const object = objects.get(actor);
+  if (object !== undefined) SetPrototypeDelete(object.timers, id);
+  op_timer(actor, false);
+}
+
+function named(like, f) {
+  Object.defineProperty(f, "name", { value: like.name, configurable: true });
+  Object.defineProperty(f, "length", { value: like.length, configurable: true });
+  return f;
+}
+
+/**
+ * A function that sets timers. An object's keeps it awake, ends with it, and its callback waits like all else that the code of
+ * an object waits for.
+ */
+export function keptTimer(set, isOnce) {
+  const { timer } = {
     timer(callback, ...rest) {
-      const scope = currentRequest();
-      if (scope === undefined || scope.actor === 0 || typeof callback !== "function") return ReflectApply(set, this, arguments);
-      const whenDue = (...args) => whenOpen(scope, () => ReflectApply(callback, undefined, args));
-      return ReflectApply(set, this, [whenDue, ...rest]);
+      const scope = currentRequest(), object = scope === undefined ? undefined : objects.get(scope.actor);
+      if (object === undefined || typeof callback !== "function") return ReflectApply(set, this, arguments);
+      const whenDue = (...args) => {
+        if (isOnce) forgetTimer(id);
+        whenOpen(scope, () => ReflectApply(callback, undefined, args));
+      };
+      const id = ReflectApply(set, this, [whenDue, ...rest]);
+      timers.set(id, scope.actor);
+      object.timers.add(id);
+      op_timer(scope.actor, true);
+      return id;
     },
   };
-  Object.defineProperty(kept.timer, "name", { value: set.name, configurable: true });
-  Object.defineProperty(kept.timer, "length", { value: set.length, configurable: true });
-  return kept.timer;
+  return named(set, timer);
+}
+
+/** A function that clears such timers. */
+export function keptClear(clear) {
+  const { timer } = {
+    timer(id = undefined) {
+      forgetTimer(typeof id === "string" ? Number(id) : id);
+      return ReflectApply(clear, this, arguments);
+    },
+  };
+  return named(clear, timer);
 }

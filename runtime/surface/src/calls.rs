@@ -3,12 +3,15 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::ffi::CStr;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use deno_core::{JsBuffer, OpState, ToJsBuffer, op2};
+use deno_core::{GarbageCollected, JsBuffer, OpState, ToJsBuffer, op2, v8};
 use deno_error::JsErrorBox;
 use futures::stream::{Stream, StreamExt};
 use http::Method;
@@ -17,7 +20,7 @@ use portside_exchange::{
     Body, BodyError, Message, Outgoing, Request, Response, Socket, SocketSender,
 };
 use portside_worker::caller::Call;
-use portside_worker::link::{Content, Failure, Head, LinkId, Opening, Push};
+use portside_worker::link::{Bond, Content, Failure, Head, LinkId, Opening, Push};
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
@@ -45,6 +48,8 @@ struct Open {
     upload: Option<mpsc::Sender<Result<Bytes, BodyError>>>,
     /// The response's body. Out while it is being read.
     body: Option<Chunks>,
+    /// What the code threw that sent the body.
+    thrown: Option<Arc<[u8]>>,
     /// The response's WebSocket: what it says, and how to say something. The first is out while it is being read.
     outgoing: Option<Outgoing>,
     incoming: Option<SocketSender>,
@@ -57,12 +62,36 @@ enum Kind {
     Push(Call<Vec<u8>>),
 }
 
-/// Which object is called, and by whom.
+/// What a stub has of the object's instance that it has reached.
+pub(crate) struct StubBond(Bond);
+
+#[expect(
+    unsafe_code,
+    reason = "what V8's garbage collector frees must say what it holds"
+)]
+// SAFETY: it owns plain memory and holds nothing of V8's heap.
+unsafe impl GarbageCollected for StubBond {
+    fn trace(&self, _visitor: &mut v8::cppgc::Visitor) {}
+
+    fn get_name(&self) -> &'static CStr {
+        c"StubBond"
+    }
+}
+
+/// That of a new stub.
+#[op2]
+#[cppgc]
+pub(crate) fn op_stub_bond() -> StubBond {
+    StubBond(Bond::default())
+}
+
+/// Which object is called, by whom, and with which stub.
 struct Target {
     actor: u32,
     class: u32,
     id: String,
     name: Option<String>,
+    bond: Bond,
 }
 
 impl Target {
@@ -72,12 +101,16 @@ impl Target {
         state: &OpState,
         call: (Call<A>, Opening),
     ) -> Result<Call<A>, JsErrorBox> {
+        if let Some(failure) = self.bond.broken() {
+            return Ok(Call::failed(failure));
+        }
         let origin = class_of(state, self.class)?.origin;
         let id = ObjectId::parse(&origin, &self.id)
             .map_err(|error| JsErrorBox::type_error(error.to_string()))?;
         let to = id.address(&origin);
         let (call, mut opening) = call;
         opening.name = self.name.map(Into::into);
+        opening.bond = Some(self.bond);
         let callee = call.callee();
         let instance = actors::get(state, self.actor)?;
         let mut instance = instance.borrow_mut();
@@ -110,6 +143,7 @@ pub(crate) fn op_stub_fetch(
     #[smi] class: u32,
     #[string] id: String,
     #[string] name: Option<String>,
+    #[cppgc] bond: &StubBond,
     #[string] method: &str,
     #[string] url: String,
     #[string] headers: &str,
@@ -140,6 +174,7 @@ pub(crate) fn op_stub_fetch(
         class,
         id,
         name,
+        bond: bond.0.clone(),
     };
     let call = target.open(state, Call::fetch(Box::new(request)))?;
     let call = Some(Kind::Fetch(call));
@@ -162,6 +197,7 @@ pub(crate) fn op_stub_call(
     #[smi] class: u32,
     #[string] id: String,
     #[string] name: Option<String>,
+    #[cppgc] bond: &StubBond,
     #[serde] path: Vec<String>,
     #[buffer] arguments: Option<JsBuffer>,
 ) -> Result<u32, JsErrorBox> {
@@ -170,6 +206,7 @@ pub(crate) fn op_stub_call(
         class,
         id,
         name,
+        bond: bond.0.clone(),
     };
     let arguments = arguments.map(|arguments| arguments.to_vec());
     let call = target.open(state, Call::push(Push { path, arguments }))?;
@@ -283,6 +320,7 @@ fn lost() -> Failure {
 
 fn answered(state: &Rc<RefCell<OpState>>, number: u32, response: Response) -> Answer {
     let (body, stream) = match response.body {
+        Body::Full(bytes) if bytes.len() > PIECE => (None, Some(pieces(bytes))),
         Body::Full(bytes) => (Some(Vec::from(bytes).into()), None),
         Body::Empty => (None, None),
         Body::Stream(stream) => (None, Some(stream)),
@@ -310,6 +348,17 @@ fn answered(state: &Rc<RefCell<OpState>>, number: u32, response: Response) -> An
         response: Some(answered),
         ..Answer::default()
     }
+}
+
+/// What a large body is read in: whoever passes it on does not need room for all of it.
+const PIECE: usize = 256 << 10;
+
+fn pieces(mut bytes: Bytes) -> Chunks {
+    let next = move |_: &mut Context<'_>| {
+        let piece = bytes.split_to(bytes.len().min(PIECE));
+        Poll::Ready((!piece.is_empty()).then_some(Ok(piece)))
+    };
+    Box::pin(futures::stream::poll_fn(next))
 }
 
 fn with<R>(state: &Rc<RefCell<OpState>>, number: u32, f: impl FnOnce(&mut Open) -> R) -> Option<R> {
@@ -376,7 +425,13 @@ pub(crate) async fn op_call_read(
                 end(&state, number);
                 return Ok(vec![]);
             }
-            Some(Err(error)) => return Err(JsErrorBox::type_error(error.to_string())),
+            Some(Err(error)) => {
+                let message = error.to_string();
+                if let BodyError::Thrown { thrown, .. } = error {
+                    with(&state, number, |open| open.thrown = Some(thrown));
+                }
+                return Err(JsErrorBox::type_error(message));
+            }
             Some(Ok(chunk)) if chunk.is_empty() => {}
             Some(Ok(chunk)) => {
                 with(&state, number, |open| open.body = Some(body));
@@ -384,6 +439,15 @@ pub(crate) async fn op_call_read(
             }
         }
     }
+}
+
+/// What the code threw that sent a response's body, once that could not be read on.
+#[op2]
+#[buffer]
+pub(crate) fn op_call_thrown(state: Rc<RefCell<OpState>>, #[smi] number: u32) -> Option<Box<[u8]>> {
+    let thrown = with(&state, number, |open| open.thrown.take()).flatten();
+    end(&state, number);
+    thrown.map(|thrown| thrown.to_vec().into())
 }
 
 /// Nobody waits for the answer any more, nor for the rest of it.

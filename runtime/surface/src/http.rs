@@ -11,6 +11,7 @@ use deno_error::JsErrorBox;
 use futures::stream::StreamExt;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use portside_core::variable::Value;
+use portside_exchange::BodyError;
 use portside_worker::engine::Shared;
 use portside_worker::link::{Content, Failure, Head, LinkId};
 use serde::Serialize;
@@ -193,17 +194,21 @@ pub(crate) fn op_response_end(state: &mut OpState, #[smi] actor: u32, #[number] 
     actors::with(state, actor, |instance| instance.end_body(LinkId(id), None));
 }
 
-/// Breaks a streamed response off, so that the client sees that it is incomplete.
-#[op2(fast)]
+/// Breaks a streamed response off, so that the client sees that it is incomplete; `thrown` is for a client that is code.
+#[op2]
 pub(crate) fn op_response_abort(
     state: &mut OpState,
     #[smi] actor: u32,
     #[number] id: u64,
     #[string] reason: &str,
+    #[buffer] thrown: JsBuffer,
 ) {
-    let reason = stack::readable(reason).into_owned();
+    let error = BodyError::Thrown {
+        message: stack::readable(reason).into_owned(),
+        thrown: (&*thrown).into(),
+    };
     actors::with(state, actor, |instance| {
-        instance.end_body(LinkId(id), Some(reason))
+        instance.end_body(LinkId(id), Some(error));
     });
 }
 

@@ -26,6 +26,12 @@ pub(crate) fn op_hold(state: &mut OpState, #[smi] actor: u32, begins: bool) {
     actors::with(state, actor, |instance| instance.hold(begins));
 }
 
+/// A timer of an object's is set (`true`), or has come, or is cleared.
+#[op2(fast)]
+pub(crate) fn op_timer(state: &mut OpState, #[smi] actor: u32, is_set: bool) {
+    actors::with(state, actor, |instance| instance.timer(is_set));
+}
+
 /// `self.terminate()`: no JavaScript of this instance runs after it.
 #[op2(fast, reentrant)]
 pub(crate) fn op_terminate(state: &mut OpState, scope: &mut v8::PinScope<'_, '_>) {

@@ -1,48 +1,52 @@
 // The classes that an application's own extend, and what is known of their instances.
 (function () {
 const { core, primordials } = __bootstrap;
-const { ObjectSetPrototypeOf, ObjectPrototype } = primordials;
+const { SafeWeakSet } = primordials;
 const { refuseClones } = core.loadExtScript("ext:portside/parts.js");
 
-/** What others may call: an object, or a stateless entry point. */
-class Callable {
-  #isCallable = true;
+const states = new SafeWeakSet();
 
-  /** Whether methods of `value` may be called from outside: its class extends one of these. */
-  static isCallable(value) {
-    return typeof value === "object" && value !== null && #isCallable in value;
-  }
+/** `state` is what an object is made with. */
+function knowState(state) {
+  states.add(state);
 }
-const { isCallable } = Callable;
-delete Callable.isCallable;
 
 /** A stateful object with an id, of which there is one at a time. */
-class DurableObject extends Callable {
+class DurableObject {
   constructor(ctx, env) {
-    super();
+    if (!states.has(ctx)) {
+      throw new TypeError(
+        "Failed to construct 'DurableObjectBase': constructor parameter 1 is not of type 'DurableObjectState'.",
+      );
+    }
     this.ctx = ctx;
     this.env = env;
   }
 }
 
 /** An entry point of the stateless worker: an instance for each request. */
-class WorkerEntrypoint extends Callable {
+class WorkerEntrypoint {
   constructor(ctx, env) {
-    super();
     this.ctx = ctx;
     this.env = env;
   }
 }
 
 /** Whose methods others may call once they have it. */
-class RpcTarget extends Callable {}
+class RpcTarget {}
 
-const bases = [DurableObject, RpcTarget, WorkerEntrypoint];
+/** What programs with Workflows extend; nothing runs it here. */
+class WorkflowEntrypoint {
+  constructor(ctx, env) {
+    this.ctx = ctx;
+    this.env = env;
+  }
+}
+
+const bases = [DurableObject, RpcTarget, WorkerEntrypoint, WorkflowEntrypoint];
 for (let i = 0; i < bases.length; i++) {
-  // As if there were nothing between them and Object.
-  ObjectSetPrototypeOf(bases[i].prototype, ObjectPrototype);
   refuseClones(bases[i].prototype, bases[i].name);
 }
 
-return { DurableObject, isCallable, RpcTarget, WorkerEntrypoint };
+return { DurableObject, knowState, RpcTarget, WorkerEntrypoint, WorkflowEntrypoint };
 })();

@@ -5,6 +5,7 @@ const { SafeMap } = primordials;
 const { describe, logError } = core.loadExtScript("ext:portside/handlers.js");
 const { RequestScope } = core.loadExtScript("ext:portside/lifecycle.js");
 const { isOverloaded } = core.loadExtScript("ext:portside/ports.js");
+const { fetchFrom } = core.loadExtScript("ext:portside/parts/execution.js");
 const { bindSocket, carrierOf } = core.loadExtScript("ext:portside/parts/sockets.js");
 const {
   op_body_read,
@@ -64,18 +65,20 @@ function staticBody(bytes) {
 const running = new SafeMap(); // request number -> its scope, what aborts its signal, and the reader of its response
 
 /** Runs the server's fetch. */
-function onFetch(handlers, env, number, ...request) {
-  answer(new RequestScope(number), request, (request, scope) => {
-    const context = {
-      waitUntil: (promise) => scope.waitUntil(promise),
-      passThroughOnException() {},
-      props: {},
-    };
-    if (typeof handlers?.fetch !== "function") {
+function onFetch(entry, number, ...request) {
+  answer(new RequestScope(number), request, (request) => {
+    if (typeof entry !== "function" && typeof entry?.fetch !== "function") {
       throw new TypeError("the server's default export has no fetch() handler");
     }
-    return handlers.fetch(request, env, context);
+    return fetchFrom(entry, request, {});
   });
+}
+
+/** A body that is announced may be of no bytes. */
+function bodyOf(actor, number, headers, body) {
+  if (body === true) return streamedBody(actor, number);
+  if (body !== undefined) return staticBody(body);
+  return /^content-length$/im.test(headers) ? staticBody(new Uint8Array()) : null;
 }
 
 /**
@@ -84,13 +87,8 @@ function onFetch(handlers, env, number, ...request) {
  */
 function answer(scope, [method, url, headers, body], handle, thrown = fail) {
   const { actor, number } = scope;
-  const inner = newInnerRequest(
-    method,
-    url,
-    () => parseHeaders(headers),
-    body === undefined ? null : body === true ? streamedBody(actor, number) : staticBody(body),
-    false,
-  );
+  const inner = newInnerRequest(method, url, () => parseHeaders(headers), bodyOf(actor, number, headers, body), false);
+  inner.redirectMode = "manual"; // whoever passes it on passes on what comes back
   const known = { scope, cancel: undefined, reader: undefined };
   running.set(number, known);
   inner.onCancel = (cancel) => known.cancel = cancel;
@@ -233,7 +231,8 @@ async function sendStream(scope, inner, headers, failed) {
     op_response_end(actor, number);
   } catch (error) {
     logError("the response's body", error);
-    op_response_abort(actor, number, describe(error));
+    const { thrownBytes } = core.loadExtScript("ext:portside/parts/thrown.js");
+    op_response_abort(actor, number, describe(error), thrownBytes(error));
   }
   over(scope);
 }

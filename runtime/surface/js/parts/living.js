@@ -1,19 +1,20 @@
 // Objects that live in this isolate: they are constructed, and given their events.
 (function () {
 const { core, primordials } = __bootstrap;
-const { ObjectGetPrototypeOf, ObjectPrototype, ReflectGet, SafeMap, SafeSet } = primordials;
-const { deserialize, serialize } = core.loadExtScript("ext:portside/clones.js");
-const { inRequest } = core.loadExtScript("ext:portside/context.js");
+const { ObjectPrototypeIsPrototypeOf, ReflectApply, SafeMap } = primordials;
 const { env, loopback } = core.loadExtScript("ext:portside/env.js");
 const { holdUntil, logWarning, run } = core.loadExtScript("ext:portside/handlers.js");
-const { RequestScope } = core.loadExtScript("ext:portside/lifecycle.js");
-const { refuseClones } = core.loadExtScript("ext:portside/parts.js");
+const { ActorScope, RequestScope } = core.loadExtScript("ext:portside/lifecycle.js");
 const { depthOfNext, objectBegins, objectEnds, section } = core.loadExtScript("ext:portside/sections.js");
-const { checkedSize, thrownClone } = core.loadExtScript("ext:portside/parts/calls.js");
-const { isCallable } = core.loadExtScript("ext:portside/parts/entrypoints.js");
+const { DurableObject, knowState } = core.loadExtScript("ext:portside/parts/entrypoints.js");
 const { answer } = core.loadExtScript("ext:portside/parts/http.js");
+const { lookUp } = core.loadExtScript("ext:portside/parts/methods.js");
+const { refuseArgument } = core.loadExtScript("ext:portside/parts/object_arguments.js");
+const { defineSurface } = core.loadExtScript("ext:portside/parts/object_surface.js");
 const { alarmEnded, storageOf } = core.loadExtScript("ext:portside/parts/object_storage.js");
 const { makeId } = core.loadExtScript("ext:portside/parts/objects.js");
+const { thrownBytes } = core.loadExtScript("ext:portside/parts/thrown.js");
+const { fromBytes, toBytes } = core.loadExtScript("ext:portside/parts/values.js");
 const { clearTimeout, setTimeout } = core.loadExtScript("ext:deno_web/02_timers.js");
 const { op_object_reset, op_object_resolve, op_respond_thrown } = core.ops;
 
@@ -22,28 +23,9 @@ const MOST_NESTED = 64;
 const make = Symbol("make");
 const living = new SafeMap(); // actor -> the object
 
-/** What an object does apart from requests. */
-class ObjectScope {
-  number = -1;
-  ports = new SafeSet();
-  isOver = false;
-
-  constructor(actor) {
-    this.actor = actor;
-  }
-
-  enter(f) {
-    return inRequest(this, f);
-  }
-
-  waitUntil(promise) {
-    holdUntil(promise, "waitUntil()");
-  }
-}
-
 /** Ends the object's instance. Whoever waits for it gets the error, and the next event begins a new one. */
 function reset(actor, error, { overloaded = false, retryAlarm = true } = {}) {
-  op_object_reset(actor, messageOf(error), thrownClone(error), overloaded, retryAlarm);
+  op_object_reset(actor, messageOf(error), thrownBytes(error), overloaded, retryAlarm);
 }
 
 function messageOf(error) {
@@ -66,6 +48,7 @@ class DurableObjectState {
   }
 
   waitUntil(promise) {
+    if (arguments.length === 0) refuseArgument("DurableObjectState", "waitUntil", 1, "Promise");
     holdUntil(promise, "waitUntil()");
   }
 
@@ -84,7 +67,7 @@ class DurableObjectState {
     throw Object.assign(error, { durableObjectReset: true });
   }
 }
-refuseClones(DurableObjectState.prototype, "DurableObjectState");
+defineSurface(DurableObjectState);
 
 /** Runs a callback while nothing else of the object runs. If it fails, or takes too long, so does the object. */
 async function blockingSection(actor, callback) {
@@ -110,14 +93,16 @@ async function blockingSection(actor, callback) {
 
 /** An object begins here. `module` has the classes. */
 function begin(module, actor, objectClass, className, isSql, id, name) {
-  const scope = new ObjectScope(actor);
+  const scope = new ActorScope(actor);
   try {
     const Class = module[className];
     if (typeof Class !== "function") {
       throw new TypeError(`the main module exports no class ${className}, which is declared as a Durable Object`);
     }
     const state = new DurableObjectState(make, actor, isSql, makeId(objectClass, id, name));
-    living.set(actor, { scope, instance: undefined });
+    knowState(state);
+    const isOpen = ObjectPrototypeIsPrototypeOf(DurableObject.prototype, Class.prototype);
+    living.set(actor, { id, isOpen, scope, instance: undefined });
     objectBegins(actor);
     living.get(actor).instance = scope.enter(() => new Class(state, env()));
   } catch (error) {
@@ -131,59 +116,37 @@ function end(actor) {
 }
 
 /** Whatever an object throws goes to whoever called. */
-function thrown({ actor, number }, error) {
-  op_respond_thrown(actor, number, messageOf(error), thrownClone(error));
+function thrown({ actor, number }, error, id = undefined) {
+  op_respond_thrown(actor, number, messageOf(error), thrownBytes(error, id?.toString()));
 }
 
 function onFetch(actor, number, ...request) {
   const { instance } = living.get(actor);
   answer(new RequestScope(number, actor), request, (request) => {
-    if (typeof instance.fetch !== "function") throw new TypeError("Handler does not export a fetch() function.");
+    if (typeof instance.fetch !== "function") throw new Error("Handler does not export a fetch() function.");
     return instance.fetch(request);
   }, thrown);
 }
 
 /** A method is called, or a property is read where there are no arguments. */
 function onCall(actor, number, path, args) {
-  const { instance } = living.get(actor);
+  const { id, instance, isOpen } = living.get(actor);
   const scope = new RequestScope(number, actor);
-  const outcome = scope.enter(async () => invoke(instance, path, args));
+  let thrower; // the object's id, while it is its method that may throw
+  const outcome = scope.enter(async () => {
+    const { receiver, value } = lookUp(instance, path, args !== undefined, isOpen, "Durable Object", "DurableObject");
+    if (args === undefined) return value;
+    const given = fromBytes(args);
+    thrower = id;
+    return ReflectApply(value, receiver, given);
+  });
   outcome
-    .then((value) => op_object_resolve(actor, number, checkedSize(serialize(value))))
-    .catch((error) => thrown(scope, error))
+    .then((value) => {
+      thrower = undefined;
+      op_object_resolve(actor, number, toBytes(value));
+    })
+    .catch((error) => thrown(scope, error, thrower))
     .finally(() => scope.responded());
-}
-
-function invoke(instance, path, args) {
-  if (!isCallable(instance)) {
-    throw new TypeError(
-      'The receiver is not an RPC object: its class has to extend DurableObject of "cloudflare:workers"',
-    );
-  }
-  let receiver = undefined, value = instance;
-  for (let i = 0; i < path.length; i++) {
-    receiver = value;
-    value = property(receiver, path[i], i === 0);
-  }
-  if (args === undefined) return value;
-  if (typeof value !== "function") throw missing(path[path.length - 1]);
-  return value.apply(receiver, deserialize(args));
-}
-
-/** A property of an object's that others may know: of its class, not its own. */
-function property(receiver, name, isObject) {
-  const from = isObject ? ObjectGetPrototypeOf(receiver) : receiver;
-  for (let at = from; at !== null && at !== ObjectPrototype; at = ObjectGetPrototypeOf(at)) {
-    if (Object.hasOwn(at, name)) {
-      if (isObject && name === "constructor") break;
-      return ReflectGet(at, name, receiver);
-    }
-  }
-  throw missing(name);
-}
-
-function missing(name) {
-  return new TypeError(`The RPC receiver does not implement the method "${name}".`);
 }
 
 async function onAlarm(actor, scheduledTime, retryCount) {

@@ -9,5 +9,13 @@ function defineSurface(surface, name = surface.name) {
   refuseClones(surface.prototype, name);
 }
 
-return { defineSurface };
+/** What is thrown for a method that is called on what it is not of. */
+function illegalInvocation() {
+  return new TypeError(
+    "Illegal invocation: function called with incorrect `this` reference. " +
+      "See https://developers.cloudflare.com/workers/observability/errors/#illegal-invocation-errors for details.",
+  );
+}
+
+return { defineSurface, illegalInvocation };
 })();

@@ -1,15 +1,23 @@
 // Durable Objects as others reach them: namespaces, ids, and stubs.
 (function () {
 const { core, primordials } = __bootstrap;
-const { ObjectDefineProperty, Proxy } = primordials;
-const { deserialize, serialize } = core.loadExtScript("ext:portside/clones.js");
+const { ObjectDefineProperty } = primordials;
 const { currentActor } = core.loadExtScript("ext:portside/context.js");
-const { refuseClones } = core.loadExtScript("ext:portside/parts.js");
-const { answerOf, checkedSize, responseTo, send } = core.loadExtScript("ext:portside/parts/calls.js");
-const { Request } = core.loadExtScript("ext:deno_fetch/23_request.js");
-const { op_object_id, op_object_id_check, op_stub_call, op_stub_fetch } = core.ops;
+const { answerOf, exchange } = core.loadExtScript("ext:portside/parts/calls.js");
+const { fetchBy } = core.loadExtScript("ext:portside/parts/fetcher.js");
+const { disposable } = core.loadExtScript("ext:portside/parts/methods.js");
+const { refuseArgument } = core.loadExtScript("ext:portside/parts/object_arguments.js");
+const { defineSurface, illegalInvocation } = core.loadExtScript("ext:portside/parts/object_surface.js");
+const { remoteOf } = core.loadExtScript("ext:portside/parts/remote.js");
+const { brokenBy } = core.loadExtScript("ext:portside/parts/thrown.js");
+const { fromBytes, toBytes } = core.loadExtScript("ext:portside/parts/values.js");
+const { op_object_id, op_object_id_check, op_stub_bond, op_stub_call, op_stub_fetch } = core.ops;
 
 const make = Symbol("make");
+
+function defineOwn(object, values) {
+  for (const name in values) ObjectDefineProperty(object, name, { __proto__: null, value: values[name], enumerable: true });
+}
 
 /** What tells an object from the others of its class. */
 class DurableObjectId {
@@ -20,7 +28,7 @@ class DurableObjectId {
     if (key !== make) throw new TypeError("Illegal constructor");
     this.#class = objectClass;
     this.#text = text;
-    ObjectDefineProperty(this, "name", { __proto__: null, value: name, enumerable: true });
+    defineOwn(this, { jurisdiction: undefined, name });
   }
 
   toString() {
@@ -28,7 +36,8 @@ class DurableObjectId {
   }
 
   equals(other) {
-    return #text in other && other.#text === this.#text;
+    if (classOf(other) === undefined) refuseArgument("DurableObjectId", "equals", 1, "DurableObjectId");
+    return other.#text === this.#text;
   }
 
   static classOf(value) {
@@ -37,11 +46,13 @@ class DurableObjectId {
 }
 const { classOf } = DurableObjectId;
 delete DurableObjectId.classOf;
-refuseClones(DurableObjectId.prototype, "DurableObjectId");
+defineSurface(DurableObjectId);
 
 function makeId(objectClass, text, name) {
   return new DurableObjectId(make, objectClass, text, name);
 }
+
+const ROUTING_MODES = ["primary-only"];
 
 /** The objects of one class. */
 class DurableObjectNamespace {
@@ -52,123 +63,164 @@ class DurableObjectNamespace {
     this.#class = objectClass;
   }
 
+  #classOf(method, count, type) {
+    if (count === 0) refuseArgument("DurableObjectNamespace", method, 1, type);
+    return this.#class;
+  }
+
+  static #check(value) {
+    if (typeof value !== "object" || value === null || !(#class in value)) throw illegalInvocation();
+  }
+
   newUniqueId(options = undefined) {
+    DurableObjectNamespace.#check(this);
     if (options?.jurisdiction !== undefined && options.jurisdiction !== null) refuseJurisdiction();
     return makeId(this.#class, op_object_id(this.#class, null));
   }
 
   idFromName(name) {
-    if (arguments.length === 0) throw new TypeError("idFromName() needs a name");
-    const text = `${name}`;
-    return makeId(this.#class, op_object_id(this.#class, text), text);
+    DurableObjectNamespace.#check(this);
+    const objectClass = this.#classOf("idFromName", arguments.length, "string");
+    const text = `${name}`.toWellFormed();
+    return makeId(objectClass, op_object_id(objectClass, text), text);
   }
 
   idFromString(text) {
-    if (arguments.length === 0) throw new TypeError("idFromString() needs an id");
-    return makeId(this.#class, op_object_id_check(this.#class, `${text}`));
+    DurableObjectNamespace.#check(this);
+    const objectClass = this.#classOf("idFromString", arguments.length, "string");
+    return makeId(objectClass, op_object_id_check(objectClass, `${text}`));
   }
 
   get(id, options = undefined) {
+    DurableObjectNamespace.#check(this);
     const objectClass = classOf(id);
-    if (objectClass === undefined) {
-      throw new TypeError("Failed to execute 'get' on 'DurableObjectNamespace': parameter 1 is not of type 'DurableObjectId'.");
-    }
+    if (objectClass === undefined) refuseArgument("DurableObjectNamespace", "get", 1, "DurableObjectId");
     if (objectClass !== this.#class) {
       throw new TypeError("get called on DurableObjectNamespace with a DurableObjectId from a different namespace.");
     }
-    void options; // hints where to place it: here there is one place
+    checkOptions(options, "get");
     return stubOf(this.#class, id);
   }
 
   getByName(name, options = undefined) {
-    return this.get(this.idFromName(name), options);
+    DurableObjectNamespace.#check(this);
+    this.#classOf("getByName", arguments.length, "string");
+    checkOptions(options, "getByName");
+    return this.get(this.idFromName(name));
   }
 
   jurisdiction(name) {
+    DurableObjectNamespace.#check(this);
     if (name === undefined || name === null) return this;
     refuseJurisdiction();
   }
 }
-refuseClones(DurableObjectNamespace.prototype, "DurableObjectNamespace");
+defineSurface(DurableObjectNamespace);
+
+/** They say where an object is best placed: here there is one place. */
+function checkOptions(options, method) {
+  if (options === undefined || options === null) return;
+  if (typeof options !== "object") refuseArgument("DurableObjectNamespace", method, 2, "GetDurableObjectOptions");
+  const { retry, routingMode } = options;
+  checkRetry(retry);
+  if (routingMode !== undefined && routingMode !== null && !ROUTING_MODES.includes(`${routingMode}`)) {
+    throw new RangeError(`unknown routingMode: ${routingMode}`);
+  }
+}
+
+function checkRetry(retry) {
+  if (retry === undefined) return;
+  if (typeof retry !== "object" || retry === null) {
+    const message = "Incorrect type for the 'retry' field on 'GetDurableObjectOptions': the provided value is not of type 'RetryOptions'.";
+    throw new TypeError(message);
+  }
+  const check = (name, least, most) => {
+    const value = retry[name];
+    if (value === undefined || (Number.isInteger(value) && value >= least && value <= most)) return;
+    throw new RangeError(`retry.${name} must be an integer between ${least} and ${most}`);
+  };
+  check("maxRetries", 0, 10);
+  check("timeoutMs", 500, 60_000);
+}
 
 function refuseJurisdiction() {
   throw new Error("Jurisdiction restrictions are not implemented: all objects of an application are in its cluster.");
 }
 
 /** What calls of an object are made with. Once the object was reset under it, it stays broken. */
-class DurableObjectStub {
+class Address {
   #class;
+  #id;
+  #bond = op_stub_bond();
   #broken;
 
-  constructor(key, objectClass, id) {
-    if (key !== make) throw new TypeError("Illegal constructor");
+  constructor(objectClass, id) {
     this.#class = objectClass;
-    ObjectDefineProperty(this, "id", { __proto__: null, value: id, enumerable: true });
-    ObjectDefineProperty(this, "name", { __proto__: null, value: id.name, enumerable: true });
+    this.#id = id;
   }
 
-  #address() {
-    return [currentActor(), this.#class, this.id.toString(), this.id.name ?? null];
+  #parts() {
+    if (this.#broken !== undefined) throw this.#broken;
+    return [currentActor(), this.#class, this.#id.toString(), this.#id.name ?? null, this.#bond];
   }
 
-  static async fetch(stub, input, init) {
-    const request = new Request(input, init);
-    if (stub.#broken !== undefined) throw stub.#broken;
-    const number = send(request, (...parts) => op_stub_fetch(...stub.#address(), ...parts));
-    return await stub.#answer(() => responseTo(number, request));
+  fetch(args) {
+    return this.#answer(() => {
+      const once = (sent, signal) => exchange(sent, signal, (...parts) => op_stub_fetch(...this.#parts(), ...parts));
+      return fetchBy(args, once);
+    });
   }
 
   /** Calls the method at the end of `path`, or reads the property there. */
-  static async call(stub, path, args) {
-    const given = args === undefined ? null : checkedSize(serialize(args));
-    if (stub.#broken !== undefined) throw stub.#broken;
-    const number = op_stub_call(...stub.#address(), path, given);
-    return await stub.#answer(async () => deserialize(await answerOf(number)));
+  call(path, args) {
+    return this.#answer(async () => {
+      const given = args === undefined ? null : toBytes(args);
+      const number = op_stub_call(...this.#parts(), path, given);
+      return disposable(fromBytes(await answerOf(number)));
+    });
   }
 
   async #answer(answer) {
     try {
       return await answer();
     } catch (error) {
-      if (error?.durableObjectReset === true) this.#broken = error;
+      this.#broken ??= brokenBy(error);
       throw error;
     }
   }
 }
-const { call, fetch } = DurableObjectStub;
-delete DurableObjectStub.call;
-delete DurableObjectStub.fetch;
-refuseClones(DurableObjectStub.prototype, "DurableObject");
+
+const addresses = new WeakMap(); // stub -> its address, for the stub and the proxy that stands for it
+
+function addressOf(stub) {
+  const address = addresses.get(stub);
+  if (address === undefined) throw illegalInvocation();
+  return address;
+}
+
+function DurableObject() {
+  throw new TypeError("Illegal constructor");
+}
+const prototype = {
+  async fetch(...args) {
+    return await addressOf(this).fetch(args);
+  },
+  connect(address = undefined) {
+    addressOf(this);
+    if (address === undefined) refuseArgument("Fetcher", "connect", 1, "SocketAddress or string");
+    throw new Error("connections to Durable Objects other than by fetch() and calls are not implemented");
+  },
+};
+for (const name in prototype) ObjectDefineProperty(DurableObject.prototype, name, { __proto__: null, value: prototype[name], writable: true, configurable: true });
+defineSurface(DurableObject);
 
 /** A stub, which has a function for each name that it is asked for. */
 function stubOf(objectClass, id) {
-  const stub = new DurableObjectStub(make, objectClass, id);
-  return new Proxy(stub, {
-    __proto__: null,
-    get(_, name) {
-      if (name === "id" || name === "name" || typeof name === "symbol") return stub[name];
-      if (name === "then") return undefined; // what is awaited is the stub itself
-      if (name === "fetch") return (input, init) => fetch(stub, input, init);
-      if (name === "constructor") return DurableObjectStub;
-      return remote(stub, [name]);
-    },
-    has: () => true,
-  });
-}
-
-/** A method that can be called, or a property that can be awaited; which it is only the object knows. */
-function remote(stub, path) {
-  return new Proxy(function () {}, {
-    __proto__: null,
-    apply: (_target, _self, args) => call(stub, path, args),
-    get(_, name) {
-      if (typeof name === "symbol") return undefined;
-      if (name === "then" || name === "catch" || name === "finally") {
-        return (...settled) => call(stub, path, undefined)[name](...settled);
-      }
-      return remote(stub, [...path, name]);
-    },
-  });
+  const target = Object.create(DurableObject.prototype), address = new Address(objectClass, id);
+  defineOwn(target, { name: id.name, id });
+  const stub = remoteOf(target, (path, args) => address.call(path, args));
+  addresses.set(stub, address);
+  return stub;
 }
 
 /** The objects of the class that is declared with this number. */
