@@ -1,8 +1,9 @@
 //! JavaScript's behaviour through the real runtime, on a real store.
 //!
 //! One program for all of it, for it links V8: `conformance` has the requirements of the standard, each test named by the
-//! numbers it proves; `hostile` has workers that misbehave; `platform` has what other standards ask; `surface` uses every
-//! name that JavaScript sees. Not libtest's own `main`, because V8 wants to be started on the main thread.
+//! numbers it proves; `hostile` has workers that misbehave; `objects` has Durable Objects; `platform` has what other
+//! standards ask; `surface` uses every name that JavaScript sees. Not libtest's own `main`, because V8 wants to be started on
+//! the main thread.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
@@ -14,6 +15,7 @@ mod held;
 mod hostile;
 mod lab;
 mod leaving;
+mod objects;
 mod platform;
 mod pods;
 mod reads;
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
             ("compiled", compiled::CASES),
             ("durability", durability::CASES),
             ("leaving", leaving::CASES),
+            ("objects::calls", objects::calls::CASES),
             ("pods", pods::CASES),
             ("reads", reads::CASES),
             ("ready", ready::CASES),

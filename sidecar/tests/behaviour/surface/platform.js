@@ -273,6 +273,14 @@ export const uses = {
     await null;
     equal(order, ["before", "after", "in it"]);
   },
+  async scheduler() {
+    const began = performance.now();
+    await scheduler.wait(20);
+    equal(performance.now() - began >= 19, true);
+    const controller = new AbortController();
+    setTimeout(() => controller.abort(new RangeError("enough")), 1);
+    equal(await thrown(() => scheduler.wait(10_000, { signal: controller.signal })), "RangeError");
+  },
   async reportError() {
     const heard = next(self, "error");
     reportError(new TypeError("reported"));

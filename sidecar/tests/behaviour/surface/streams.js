@@ -88,6 +88,20 @@ export const uses = {
     const garbage = new Blob(["not compressed"]).stream().pipeThrough(new DecompressionStream("gzip"));
     equal(await thrown(() => new Response(garbage).text()), "TypeError");
   },
+  async FixedLengthStream() {
+    const write = async (length, text) => {
+      const { readable, writable } = new FixedLengthStream(length);
+      const writer = writable.getWriter();
+      const written = writer.write(utf8(text)).then(() => writer.close());
+      const [read] = await Promise.allSettled([new Response(readable).text(), written]);
+      return read.value ?? read.reason.name;
+    };
+    equal([await write(5, "hello"), await write(6, "hello"), await write(4, "hello")], ["hello", "TypeError", "TypeError"]);
+  },
+  async IdentityTransformStream() {
+    const pass = (chunk) => new Response(ReadableStream.from([chunk]).pipeThrough(new IdentityTransformStream())).text();
+    equal([await pass(utf8("bytes")), await thrown(() => pass("text"))], ["bytes", "TypeError"]);
+  },
   ReadableByteStreamController: readBytes,
   async ReadableStream() {
     equal(await collect(ReadableStream.from(["a", "b"])), ["a", "b"]);
