@@ -58,7 +58,7 @@ Object.assign(responses, {
   }),
   "response: a stream that nobody reads": get("/stream", ({ status }) => status),
   "response: 1 MiB": get("/big?size=1048576", async (response) => (await response.arrayBuffer()).byteLength),
-  "response: 64 MiB": get("/big?size=67108864", async (response) => {
+  "response: 32 MiB": get("/big?size=33554432", async (response) => {
     let size = 0;
     for await (const part of response.body) size += part.byteLength;
     return size;

@@ -1,6 +1,5 @@
 // Instances while the server runs.
 
-import { shared } from "./objects.js";
 import { within } from "./parity/parity.js";
 
 /** Longer than an object stays that nobody asks. */
@@ -76,12 +75,6 @@ export const instances = {
     await env.COUNTER.getByName(t.name).waitUntil(100, "late");
     await scheduler.wait(300);
     t.log("keys", await env.COUNTER.getByName(t.name).keys());
-  },
-  "instance: module variables are those of the Worker": async (env, _ctx, t) => {
-    await env.COUNTER.getByName(t.name).share(7);
-    t.log("in another object", await env.COUNTER.getByName(`${t.name}: other`).shared());
-    t.log("in an object of another class", await env.PLAIN.getByName(t.name).shared());
-    t.log("in the Worker", shared.value);
   },
   "idle: an object that nobody asks begins anew": within(40, async (env, _ctx, t) => {
     t.log("calls", await env.COUNTER.getByName(t.name).call());

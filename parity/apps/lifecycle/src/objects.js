@@ -5,9 +5,6 @@ import { DurableObject } from "cloudflare:workers";
 import { perform } from "./parity/parity.js";
 import { keptInside } from "./restarts.js";
 
-/** Module variables: whoever shares the isolate sees them. */
-export const shared = { value: 0 };
-
 export class Counter extends DurableObject {
   calls = 0;
 
@@ -41,14 +38,6 @@ export class Counter extends DurableObject {
 
   ownName() {
     return this.ctx.id.name;
-  }
-
-  share(value) {
-    shared.value = value;
-  }
-
-  shared() {
-    return shared.value;
   }
 
   waitUntil(ms, key) {
