@@ -483,10 +483,12 @@ impl Instance {
     /// Arms or disarms the alarm; returns the write's number.
     pub fn set_alarm(&mut self, next: Option<Alarm>) -> u64 {
         self.firing.changed(next, self.life.loading);
+        let number = self.written(|storage| storage.set_alarm(next));
+        // Not before: it is the turn's first write, which gives the turn its number.
         if let (Some(_), Some(object)) = (next, &mut self.object) {
             object.must_be_known();
         }
-        self.written(|storage| storage.set_alarm(next))
+        number
     }
 
     /// The armed alarm, not counting the one that is being delivered.

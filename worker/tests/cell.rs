@@ -30,7 +30,8 @@ use portside_worker::link::{Failure as LinkFailure, FailureCode, LinkId, Opening
 use portside_worker::object::Database;
 use portside_worker::storage::Storage;
 
-/// What an object is asked: `write`, `touch` (a write that changes nothing), `reset`, `spin` (goes over a limit), `hold`
+/// What an object is asked: `write`, `touch` (a write that changes nothing), `arm` (sets
+/// its alarm), `reset`, `spin` (goes over a limit), `hold`
 /// (is not answered).
 type Asked = (Actor, String);
 
@@ -114,6 +115,10 @@ impl Engine for Code {
                 instance.database_changed();
             }
             "touch" => drop(instance.database_changed()),
+            "arm" => {
+                let number = instance.set_alarm(Some(Alarm::at(i64::MAX / 2)));
+                assert_eq!(instance.undurable(), number, "it has to be waited for");
+            }
             "reset" => return instance.reset(LinkFailure::reset("begins anew"), true),
             "spin" => return self.exceeded = true,
             "hold" => return,
@@ -315,6 +320,15 @@ fn a_write_that_changes_nothing_holds_nothing_back() {
     assert_eq!(answer(touched), Some(Ok(b"touch".to_vec())));
     assert_eq!(answer(after), Some(Ok(b"read".to_vec())));
     assert!(test.surroundings.commits.lock().unwrap().is_empty());
+}
+
+#[test]
+fn an_alarm_is_a_write_that_answers_wait_for() {
+    let mut test = Test::new();
+    let armed = test.object("a").ask("arm");
+    test.settle();
+    assert_eq!(answer(armed), Some(Ok(b"arm".to_vec())));
+    assert_eq!(test.surroundings.commits.lock().unwrap().len(), 1);
 }
 
 #[test]
