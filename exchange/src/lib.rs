@@ -68,14 +68,6 @@ pub enum BodyError {
     /// The peer went away, or its framing was wrong.
     #[error("the body ended early: {0}")]
     Incomplete(String),
-    /// The code that sends it threw.
-    #[error("the body ended early: {message}")]
-    Thrown {
-        /// For people.
-        message: String,
-        /// What was thrown, for a reader that is code itself: bytes as those of a call's failure.
-        thrown: Arc<[u8]>,
-    },
     /// More bytes than the limit.
     #[error("the body is larger than the limit of {limit} bytes")]
     TooLarge {
@@ -120,11 +112,12 @@ pub enum Message {
     Text(Bytes),
     /// Bytes.
     Binary(Bytes),
-    /// The closing handshake. From a client, 1005 means a close without a code and 1006 a lost connection.
+    /// The closing handshake. 1005 means a close without a code, and 1006 a connection that breaks off: that of a client is
+    /// lost, or an application's end of it is gone.
     Close {
         /// The status code of section 7.4.
         code: u16,
-        /// The reason, at most 123 bytes of UTF-8.
+        /// The reason, at most 123 bytes of UTF-8; for 1006, how the client has broken the protocol, if it has.
         reason: String,
     },
 }
@@ -270,6 +263,15 @@ impl SocketSender {
         // Only now: while this waits it may be dropped, and then the application must still see a close.
         self.closed = matches!(message, Message::Close { .. });
         (self.deliver)(Delivery::placed(message, place));
+    }
+
+    /// Delivers the end of a connection that is lost because the client broke the protocol: 1006, and how it did as the reason.
+    pub fn broken(mut self, how: String) {
+        self.closed = true;
+        (self.deliver)(Delivery::unlimited(Message::Close {
+            code: 1006,
+            reason: how,
+        }));
     }
 
     /// Waits until the application has taken every message that was delivered.

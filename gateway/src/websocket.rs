@@ -105,7 +105,7 @@ impl Bridge {
         let (ping, mut pings) = mpsc::channel(MAX_PINGS);
         let bytes = &mut self.record.bytes;
         let end = tokio::select! {
-            end = to_client(&mut reader, &self.outbox, ping, bytes) => end,
+            end = to_client(&mut reader, &self.outbox, ping.clone(), bytes) => end,
             end = to_pod(&mut self.deliveries, &mut pings, &mut writer) => end,
             () = self.overtaken.cancelled() => End::Lost,
         };
@@ -124,8 +124,12 @@ impl Bridge {
                 })
                 .await;
             }
+            // The application answers, and may have more to say before.
             End::ClientClosed => {
-                let _ = timeout(CLOSE_TIMEOUT, reader.linger()).await;
+                let answer = to_client(&mut reader, &self.outbox, ping, bytes);
+                if let Ok(End::Closed(message)) = timeout(CLOSE_TIMEOUT, answer).await {
+                    self.outbox.send(message);
+                }
             }
             End::ClientLost => {}
         }

@@ -57,6 +57,8 @@ struct Orders {
     close: Option<(u16, String)>,
     /// The close is for a client that broke the protocol.
     refused: bool,
+    /// The peer's close, which the application is to answer.
+    unanswered: Option<(u16, String)>,
 }
 
 impl Link {
@@ -86,6 +88,12 @@ impl Link {
         } else {
             None
         }
+    }
+
+    /// Has the peer's close answered with the same, for an application that does not.
+    fn answer_close(&self) {
+        let mut orders = self.orders();
+        orders.close = orders.unanswered.take();
     }
 
     async fn while_delivering(&self, delivery: impl Future<Output = ()>) {
@@ -144,8 +152,12 @@ pub(crate) async fn run(mut stream: TcpStream, early: Bytes, accepted: Accepted,
     match end {
         // Our close frame is out: the client's must follow. An application that is behind may take its time.
         None => while timeout(patience, &mut reader).await.is_err() && link.delivering() {},
+        // The application answers, and may have more to say before; but not for long.
         Some(End::Closed) => {
-            let _ = timeout(patience, writer).await;
+            if timeout(patience, &mut writer).await.is_err() {
+                link.answer_close();
+                let _ = timeout(patience, writer).await;
+            }
         }
         Some(End::Refused) => {
             let _ = timeout(patience, async {
@@ -207,18 +219,31 @@ async fn read_messages(
                 let mut orders = link.orders();
                 orders.close = Some((violation.code, violation.reason.to_owned()));
                 orders.refused = true;
+                drop(orders);
+                incoming.broken(format!(
+                    "WebSocket protocol error; protocolError.statusCode = {}; protocolError.description = {}",
+                    violation.code, violation.reason
+                ));
                 return End::Refused;
             }
         };
         let closing = match &message {
             Message::Close { code, reason } => {
-                // The echo does not wait for the application, whose own would say the same unless it wants another.
-                link.orders().close = Some((*code, reason.clone()));
+                link.orders().unanswered = Some((*code, reason.clone()));
                 true
             }
             Message::Text(_) | Message::Binary(_) => false,
         };
-        link.while_delivering(incoming.send(message)).await;
+        let mut delivery = pin!(incoming.send(message));
+        link.while_delivering(async {
+            if closing && timeout(patience, &mut delivery).await.is_err() {
+                link.answer_close();
+            } else if closing {
+                return;
+            }
+            delivery.await;
+        })
+        .await;
         if closing {
             return End::Closed;
         }
@@ -303,7 +328,12 @@ impl Writer<'_> {
                 Work::Message(message) => self.push(message).await?,
                 Work::Draining => self.push_close(self.shutdown_code, "shutting down"),
                 // The application went away without a word.
-                Work::Finished => self.push_close(code::INTERNAL_ERROR, ""),
+                Work::Finished => {
+                    let unanswered = self.link.orders().unanswered.take();
+                    let (code, reason) =
+                        unanswered.unwrap_or((code::INTERNAL_ERROR, String::new()));
+                    self.push_close(code, &reason)
+                }
             };
             // One write for all that is ready: a broadcast costs one system call per socket and burst.
             let (mut pushed, mut all) = (0, false);
@@ -348,6 +378,10 @@ impl Writer<'_> {
     /// Adds a message to the burst. True if it was the close.
     async fn push(&mut self, message: Message) -> io::Result<bool> {
         if let Message::Close { code, reason } = message {
+            if code == code::LOST {
+                // The connection breaks off, as the application's has.
+                return Err(io::ErrorKind::ConnectionAborted.into());
+            }
             // An application that hears of a lost client closes without a code; the client shall know its mistake.
             let refusal = self.link.refusal();
             let (code, reason) = refusal.unwrap_or((code, reason));

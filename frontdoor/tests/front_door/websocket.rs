@@ -557,6 +557,37 @@ async fn a_slow_application_still_learns_how_the_client_closed() {
 }
 
 #[tokio::test]
+async fn an_application_has_more_to_say_after_a_close_and_answers_it() {
+    let app = App::new(false);
+    let server = serve(config(), &app).await;
+    let mut client = open(&server, "").await;
+    client.send(frame(0x88, b"\x0f\xa1done")).await;
+    app.sees_close(4001, "done").await;
+    app.send(Message::Text("still here".into()));
+    assert_eq!(receive(&mut client).await, (0x81, b"still here".to_vec()));
+    app.send(Message::Close {
+        code: 4002,
+        reason: "now".to_owned(),
+    });
+    assert_eq!(receive(&mut client).await, (0x88, b"\x0f\xa2now".to_vec()));
+    assert!(client.is_closed().await);
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_an_application_breaks_off_ends_without_a_close() {
+    let app = App::new(false);
+    let server = serve(config(), &app).await;
+    let mut client = open(&server, "").await;
+    app.send(Message::Close {
+        code: 1006,
+        reason: String::new(),
+    });
+    assert!(client.is_closed().await);
+    server.end().await;
+}
+
+#[tokio::test]
 async fn a_burst_arrives_whole_and_in_order() {
     let app = App::new(false);
     let server = serve(config(), &app).await;
