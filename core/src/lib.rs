@@ -8,6 +8,7 @@ pub mod alarm;
 pub mod alarms;
 pub mod backoff;
 pub mod bundle;
+pub mod compatibility;
 pub mod fold;
 pub mod ids;
 pub mod keys;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use portside_core::compatibility::Compatibility;
 use portside_core::migrations::{ObjectClass, ObjectStorage, Origin};
 use portside_crds::class::{DurableObjectBinding, DurableObjectClass, DurableObjects};
 use portside_crds::validate::{Path, Step};
@@ -207,7 +208,7 @@ impl<'d> Reader<'d> {
         folder: &str,
     ) -> Project {
         let name = self.name(chosen, env, folder);
-        self.compatibility(chosen);
+        let (compatibility_date, compatibility_flags) = self.compatibility(chosen);
         let classes = self.classes(chosen);
         let vars = self.vars(chosen);
         let bindings = self.bindings(chosen, &name.0, classes.as_deref(), &vars);
@@ -216,7 +217,8 @@ impl<'d> Reader<'d> {
         let objects = DurableObjects {
             classes: classes.iter().map(DurableObjectClass::from).collect(),
             bindings,
-            ..DurableObjects::default()
+            compatibility_date,
+            compatibility_flags,
         };
         let rules = self.rules(chosen);
         let crons = self.crons(chosen);
@@ -256,27 +258,40 @@ impl<'d> Reader<'d> {
         }
     }
 
-    fn compatibility(&mut self, chosen: &Chosen<'d>) {
-        match chosen.get("compatibility_date") {
+    /// What the code was written for: the date, and flags.
+    fn compatibility(&mut self, chosen: &Chosen<'d>) -> (Option<String>, Vec<String>) {
+        let date = match chosen.get("compatibility_date") {
             None => {
                 let message =
                     "compatibility_date is missing: wrangler asks for one, such as \"2026-01-31\"";
                 self.warn(Place::START, message);
+                None
             }
             Some(setting) => {
                 let date = self.value::<String>(chosen, "compatibility_date");
-                if date.is_some_and(|text| !is_date(&text)) {
+                if date.as_ref().is_some_and(|text| !is_date(text)) {
                     let path = Path(&setting.path);
                     let message = format!("{path} must be a date, such as \"2026-01-31\"");
                     self.report(setting.node.place, message);
                 }
+                date.filter(|text| is_date(text))
             }
-        }
+        };
         let flags = self.value::<Vec<String>>(chosen, "compatibility_flags");
+        let flags = flags.unwrap_or_default();
+        self.idle_flags(chosen, &flags);
+        (date, flags)
+    }
+
+    /// Warns of flags that change nothing.
+    fn idle_flags(&mut self, chosen: &Chosen<'d>, flags: &[String]) {
         let Some(setting) = chosen.get("compatibility_flags") else {
             return;
         };
-        for (n, flag) in flags.into_iter().flatten().enumerate() {
+        for (n, flag) in flags.iter().enumerate() {
+            if Compatibility::is_flag(flag) {
+                continue;
+            }
             let path = with(&setting.path, [Step::Item(n)]);
             let message = format!("{}: the flag {flag} has no effect", Path(&path));
             self.warn(self.document.place_of(&path), message);

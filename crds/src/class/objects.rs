@@ -1,5 +1,6 @@
 //! Durable Objects: the classes that the main module exports.
 
+use portside_core::compatibility::Compatibility;
 use portside_core::migrations::{ObjectClass, ObjectStorage, Origin};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -90,6 +91,16 @@ impl DurableObjects {
     #[must_use]
     pub fn object_classes(&self) -> Vec<ObjectClass> {
         self.classes.iter().map(ObjectClass::from).collect()
+    }
+
+    /// What the code was written for; where nothing is said at all, for Portside itself.
+    #[must_use]
+    pub fn compatibility(&self) -> Compatibility {
+        if *self == Self::default() {
+            return Compatibility::default();
+        }
+        let flags = self.compatibility_flags.iter().cloned();
+        Compatibility::new(self.compatibility_date.clone(), flags)
     }
 }
 
