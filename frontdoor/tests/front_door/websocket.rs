@@ -297,7 +297,11 @@ async fn a_client_that_breaks_the_rules_is_told_and_the_application_has_lost_it(
         assert_eq!(receive(&mut client).await, (0x81, b"good".to_vec()));
         let (first, payload) = receive(&mut client).await;
         assert_eq!((first, &payload[..2]), (0x88, &close_payload(code)[..]));
-        app.sees_close(1006, "").await;
+        let how = format!(
+            "WebSocket protocol error; protocolError.statusCode = {code}; protocolError.description = {}",
+            String::from_utf8_lossy(&payload[2..])
+        );
+        app.sees_close(1006, &how).await;
         assert!(client.is_closed().await);
         // Otherwise the server reads on for a while.
         drop(client);
