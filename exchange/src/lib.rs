@@ -68,6 +68,14 @@ pub enum BodyError {
     /// The peer went away, or its framing was wrong.
     #[error("the body ended early: {0}")]
     Incomplete(String),
+    /// The code that sends it threw.
+    #[error("the body ended early: {message}")]
+    Thrown {
+        /// For people.
+        message: String,
+        /// What was thrown, for a reader that is code itself: bytes as those of a call's failure.
+        thrown: Arc<[u8]>,
+    },
     /// More bytes than the limit.
     #[error("the body is larger than the limit of {limit} bytes")]
     TooLarge {
