@@ -11,11 +11,13 @@ use portside_sidecar::Class;
 pub fn class(bundle: Bundle, manifest: Option<&Manifest>, variables: Variables) -> Class {
     let limits = manifest.map(|manifest| manifest.limits.clone());
     let objects = manifest.map(|manifest| manifest.objects.object_classes());
+    let compatibility = manifest.map(|manifest| manifest.objects.compatibility());
     Class {
         bundle: Arc::new(bundle),
         limits: Arc::new(limits.unwrap_or_default()),
         env: Arc::new(env(manifest, variables)),
         objects: objects.unwrap_or_default().into(),
+        compatibility: Arc::new(compatibility.unwrap_or_default()),
         input_gate: manifest.is_some_and(|manifest| manifest.input_gate),
     }
 }

@@ -29,7 +29,7 @@ use portside_worker::host::{
 use portside_worker::inbox::Inbox;
 use portside_worker::instance::{Instance, InstanceOptions};
 use portside_worker::link::{
-    CloseReason, Frame, Kind, LinkEnd, LinkId, Opening, Receive, Rejected,
+    CloseReason, Failure, Frame, Kind, LinkEnd, LinkId, Opening, Receive, Rejected,
 };
 use portside_worker::storage::Storage;
 
@@ -88,8 +88,10 @@ async fn run(runtime: &mut JsRuntime, code: &'static str) {
         limits: Arc::new(limits),
         input_gate: false,
         env: Arc::new(vec![("NAME".to_owned(), "value".into())]),
+        compatibility: Arc::default(),
         classes: Arc::default(),
         storage: Storage::loaded(BTreeMap::new(), true, Some(Alarm::at(0))),
+        sockets: None,
         inbox: inbox.clone(),
         fabric: surroundings.clone(),
         ledger: Some(surroundings.clone()),
@@ -300,6 +302,10 @@ impl Fabric for Surroundings {
             .unwrap_or_else(PoisonError::into_inner)
             .push(opening.end);
         Some(self.echo.clone())
+    }
+
+    fn deliver(&self, _: &WorkerKey, _: Incoming) -> Result<(), Failure> {
+        Ok(()) // nobody has a socket to an object here
     }
 }
 

@@ -36,6 +36,8 @@ functions! {
     ObjectFetch = "objectFetch",
     ObjectCall = "objectCall",
     ObjectAlarm = "objectAlarm",
+    ObjectSocketMessage = "objectSocketMessage",
+    ObjectSocketClose = "objectSocketClose",
     SocketMessage = "socketMessage",
     SocketClose = "socketClose",
 }
@@ -134,6 +136,33 @@ impl Dispatch {
         self.call(scope, Function::ObjectEnds, &args);
     }
 
+    /// Hands what was said on a socket to one of these functions: the first, or the second for a close.
+    fn socket_message<'s>(
+        &self,
+        scope: &mut Scope<'s, '_>,
+        (message, close): (Function, Function),
+        socket: &[v8::Local<'s, v8::Value>],
+        said: &Message,
+    ) {
+        let mut args = socket.to_vec();
+        let function = match said {
+            Message::Text(text) => {
+                args.push(string(scope, &String::from_utf8_lossy(text)));
+                message
+            }
+            Message::Binary(bytes) => {
+                args.push(bytes_of(scope, bytes.to_vec()));
+                message
+            }
+            Message::Close { code, reason } => {
+                args.push(number(scope, u64::from(*code)));
+                args.push(string(scope, reason));
+                close
+            }
+        };
+        self.call(scope, function, &args);
+    }
+
     /// Hands an event to JavaScript, without the microtasks it causes.
     pub fn event(&self, scope: &mut Scope<'_, '_>, actor: Actor, event: &mut Delivered) {
         match event {
@@ -218,22 +247,14 @@ impl Dispatch {
                 }
             }
             Delivered::Socket { link, delivery } => {
-                let socket = number(scope, link.0);
-                match &delivery.message {
-                    Message::Text(text) => {
-                        let text = string(scope, &String::from_utf8_lossy(text));
-                        self.call(scope, Function::SocketMessage, &[socket, text]);
-                    }
-                    Message::Binary(bytes) => {
-                        let bytes = bytes_of(scope, bytes.to_vec());
-                        self.call(scope, Function::SocketMessage, &[socket, bytes]);
-                    }
-                    Message::Close { code, reason } => {
-                        let code = number(scope, u64::from(*code));
-                        let args = [socket, code, string(scope, reason)];
-                        self.call(scope, Function::SocketClose, &args);
-                    }
-                }
+                let socket = [number(scope, link.0)];
+                let functions = (Function::SocketMessage, Function::SocketClose);
+                self.socket_message(scope, functions, &socket, &delivery.message);
+            }
+            Delivered::Hibernatable { socket, delivery } => {
+                let socket = [number(scope, actor.0.into()), number(scope, socket.0)];
+                let functions = (Function::ObjectSocketMessage, Function::ObjectSocketClose);
+                self.socket_message(scope, functions, &socket, &delivery.message);
             }
         }
     }

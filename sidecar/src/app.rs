@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use portside_core::bundle::Bundle;
+use portside_core::compatibility::Compatibility;
 use portside_core::ids::WorkerKey;
 use portside_core::limits::Limits;
 use portside_core::migrations::ObjectClass;
@@ -15,7 +16,7 @@ use portside_exchange::{Application, FetchError, Request, Response};
 use portside_runtime::IsolatePool;
 use portside_store::Store;
 use portside_store::lanes::Lanes;
-use portside_worker::event::Stop;
+use portside_worker::event::{Incoming, Stop};
 use portside_worker::host::{Fabric, Identity, Level, Log, LogLine};
 use portside_worker::link::{Failure, Opening, Receive};
 use tokio::runtime::Handle;
@@ -49,6 +50,8 @@ pub struct Class {
     pub env: Arc<Variables>,
     /// The classes of Durable Objects that the server's module exports.
     pub objects: Arc<[ObjectClass]>,
+    /// What the code was written for.
+    pub compatibility: Arc<Compatibility>,
     /// Whether a worker's events wait while a storage operation is under way.
     pub input_gate: bool,
 }
@@ -131,6 +134,13 @@ impl Fabric for Surroundings {
         };
         let inbox = app.workers.open(&app, to, opening)?;
         Some(inbox)
+    }
+
+    fn deliver(&self, to: &WorkerKey, incoming: Incoming) -> Result<(), Failure> {
+        match self.0.upgrade() {
+            Some(app) => app.workers.tell(&app, to, incoming),
+            None => Err(Failure::unavailable("the application is gone")),
+        }
     }
 }
 
@@ -235,6 +245,7 @@ impl App {
             current.servers = servers;
         });
         self.workers.stop_all(Stop::WhenFlushed);
+        self.workers.end_sockets("the application is replaced");
         self.workers.forget_crashes();
         self.isolates.forget(&replaced.bundle);
         drop(waiting);
@@ -259,6 +270,7 @@ impl App {
                 );
             }
         }
+        self.workers.end_sockets("the application shuts down");
         self.lanes.flush().await;
         self.ownership.release().await;
     }

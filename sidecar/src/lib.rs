@@ -10,6 +10,7 @@ mod app;
 mod clock;
 mod count;
 mod crashes;
+mod hibernation;
 mod ledger;
 pub mod memory;
 pub mod metrics;

@@ -16,6 +16,7 @@ use portside_runtime::Start;
 use portside_store::{Commit, Error as StoreError, Loaded, Outcome};
 use portside_worker::activation::{End, Failure};
 use portside_worker::event::{Control, Incoming, Stop};
+use portside_worker::hibernation::Sockets;
 use portside_worker::host::Identity;
 use portside_worker::inbox::Inbox;
 use portside_worker::instance::{InstanceOptions, Lost};
@@ -26,6 +27,7 @@ use tokio::sync::Notify;
 use crate::alarms::{Alarms, Turn};
 use crate::app::App;
 use crate::crashes::Crashes;
+use crate::hibernation::Registry;
 use crate::ledger::WorkerLedger;
 use crate::objects;
 use crate::ownership::Role;
@@ -40,6 +42,7 @@ const LOAD_BYTES: usize = 1 << 20;
 pub struct Workers {
     awake: Mutex<Awake>,
     crashes: Crashes<WorkerKey>,
+    sockets: Registry,
     emptied: Notify,
 }
 
@@ -188,14 +191,42 @@ impl Workers {
         match self.deliver(app, key, Incoming::Opened(opening), None) {
             Ok(inbox) => Some(inbox),
             Err((Incoming::Opened(opening), overload)) => {
-                let failure = match overload {
-                    Overload::Inbox => "too many connections wait for the worker",
-                    Overload::Process(shortage) => room::refusal(shortage),
-                };
-                opening.end.refuse(LinkFailure::overloaded(failure));
+                let failure = LinkFailure::overloaded(overload.message());
+                opening.end.refuse(failure);
                 None
             }
             Err(_) => None,
+        }
+    }
+
+    /// Gives something to a worker, waking it if need be.
+    ///
+    /// # Errors
+    /// It cannot be had, for this reason.
+    pub fn tell(
+        &self,
+        app: &Arc<App>,
+        key: &WorkerKey,
+        incoming: Incoming,
+    ) -> Result<(), LinkFailure> {
+        self.may_open(app, key)?;
+        match self.deliver(app, key, incoming, None) {
+            Ok(_) => Ok(()),
+            Err((_, overload)) => Err(LinkFailure::overloaded(overload.message())),
+        }
+    }
+
+    /// The hibernatable WebSockets of an object.
+    pub fn sockets(&self, app: &App, key: &WorkerKey) -> Arc<Sockets> {
+        let buffer_bytes = app.class().limits.socket_buffer_bytes;
+        let new = || Sockets::new(key.clone(), app.surroundings(), buffer_bytes);
+        self.sockets.of(key, new)
+    }
+
+    /// Ends all hibernatable WebSockets, for this reason. Their clients may connect anew.
+    pub fn end_sockets(&self, reason: &str) {
+        for sockets in self.sockets.all() {
+            sockets.end_all(1012, reason);
         }
     }
 
@@ -345,6 +376,15 @@ enum Overload {
     Process(Shortage),
 }
 
+impl Overload {
+    fn message(self) -> &'static str {
+        match self {
+            Self::Inbox => "too many connections wait for the worker",
+            Self::Process(shortage) => room::refusal(shortage),
+        }
+    }
+}
+
 fn is_in(awake: &Awake, worker: &Arc<Worker>) -> bool {
     awake
         .get(&worker.key)
@@ -490,8 +530,10 @@ fn run(app: Arc<App>, worker: Arc<Worker>, fence: Fence, loaded: Loaded) {
         limits: class.limits.clone(),
         input_gate: class.input_gate,
         env: class.env.clone(),
+        compatibility: class.compatibility.clone(),
         classes: class.objects.clone(),
         storage: Storage::loaded(loaded.entries, loaded.complete, loaded.alarm),
+        sockets: None,
         inbox: worker.inbox.clone(),
         fabric: app.surroundings(),
         ledger: Some(Arc::new(WorkerLedger::new(&app, &worker, fence))),

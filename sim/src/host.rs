@@ -141,6 +141,15 @@ impl Fabric for Host {
             Err(_) => None,
         }
     }
+
+    fn deliver(&self, to: &WorkerKey, incoming: Incoming) -> Result<(), Failure> {
+        let key = self.keys.iter().position(|key| key == to);
+        let key = key.ok_or_else(|| Failure::unavailable("there is no such worker"))?;
+        match self.deliver(key, incoming) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(Failure::overloaded("too many wait")),
+        }
+    }
 }
 
 impl Log for Host {

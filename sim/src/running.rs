@@ -57,9 +57,11 @@ impl Running {
                 ..Limits::default()
             }),
             input_gate: false,
+            compatibility: Arc::default(),
             classes: Arc::default(),
             env: Arc::default(),
             storage: parts.storage,
+            sockets: None,
             inbox: inbox.clone(),
             fabric: host.clone(),
             ledger: parts.ledger,

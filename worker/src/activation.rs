@@ -342,6 +342,12 @@ impl Instance {
             _ => None,
         };
         self.log_rejections_but(reason);
+        if let Some(sockets) = &self.sockets {
+            match end {
+                End::Failed(_) => sockets.end_all(1006, ""),
+                End::Slept | End::Terminated | End::Stopped => sockets.instance_ended(),
+            }
+        }
         let End::Failed(failure) = end else { return };
         let failure_on_links = match failure {
             Failure::Lost(Lost::Reset(reset)) => reset.failure.clone(),

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use futures::stream::Stream;
 use portside_exchange::credit::Place;
 use portside_exchange::{
-    Body, BodyError, FetchError, Outbox, Request, Response, Socket, SocketSender, outgoing,
+    Body, BodyError, Delivery, FetchError, Outbox, Request, Response, Socket, SocketSender,
+    outgoing,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -224,7 +225,8 @@ impl Caller {
             (Frame::Head(head), State::Fetching(_)) => {
                 let (next, response) = self.begin(*head);
                 if let State::Fetching(reply) = std::mem::replace(&mut *state, next) {
-                    // A client that went away takes no response.
+                    drop(state);
+                    // A client that went away takes no response; its end of a socket says so, and may be answered.
                     let _ = reply.send(Ok(response));
                 }
             }
@@ -279,15 +281,13 @@ impl Caller {
                 (State::Streaming(sender), Body::Stream(Box::pin(body)), None)
             }
             Content::Socket => {
-                let (outbox, outgoing) = outgoing();
                 let (link, callee) = (self.link.other(), self.callee.clone());
-                let incoming = SocketSender::new(SOCKET_WINDOW, move |delivery| {
+                socket(move |delivery| {
                     let frame = Frame::Socket(delivery);
                     callee.tell(Incoming::Frame { link, frame });
-                });
-                let socket = Socket { outgoing, incoming };
-                (State::Socket(outbox), Body::Empty, Some(socket))
+                })
             }
+            Content::Hibernatable(reader) => socket(move |delivery| reader.hear(delivery)),
             Content::Spliced(socket) => (State::Done, Body::Empty, Some(socket)),
         };
         let response = Response {
@@ -299,6 +299,14 @@ impl Caller {
         };
         (state, response)
     }
+}
+
+/// A WebSocket, what of whose client is heard in this way.
+fn socket(hear: impl Fn(Delivery) + Send + Sync + 'static) -> (State, Body, Option<Socket>) {
+    let (outbox, outgoing) = outgoing();
+    let incoming = SocketSender::new(SOCKET_WINDOW, hear);
+    let socket = Socket { outgoing, incoming };
+    (State::Socket(outbox), Body::Empty, Some(socket))
 }
 
 impl Receive for Caller {

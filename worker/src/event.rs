@@ -3,6 +3,7 @@
 use portside_core::alarm::Alarm;
 use portside_exchange::{Delivery, Request};
 
+use crate::hibernation::{SocketEvent, SocketId};
 use crate::host::Error;
 use crate::link::{CloseReason, Failure, Frame, LinkId, Opening, Push};
 
@@ -26,6 +27,8 @@ pub enum Incoming {
     },
     /// The worker's alarm is due.
     Alarm(Alarm),
+    /// Something was said at the other end of a hibernatable WebSocket.
+    Hibernatable(SocketEvent),
 }
 
 impl Incoming {
@@ -34,6 +37,7 @@ impl Incoming {
     pub fn size(&self) -> usize {
         match self {
             Self::Frame { frame, .. } => frame.size(),
+            Self::Hibernatable(event) => event.delivery.message.len(),
             _ => 0,
         }
     }
@@ -45,7 +49,7 @@ impl Incoming {
         match self {
             Self::Opened(_) => true,
             Self::Frame { frame, .. } => matches!(frame, Frame::Message { .. }),
-            Self::Closed { .. } | Self::Alarm(_) => false,
+            Self::Closed { .. } | Self::Alarm(_) | Self::Hibernatable(_) => false,
         }
     }
 
@@ -54,7 +58,7 @@ impl Incoming {
     pub fn is_of_opened_link(&self) -> bool {
         match self {
             Self::Frame { link, .. } | Self::Closed { link, .. } => link.is_openers(),
-            Self::Opened(_) | Self::Alarm(_) => false,
+            Self::Opened(_) | Self::Alarm(_) | Self::Hibernatable(_) => false,
         }
     }
 }
@@ -153,6 +157,13 @@ pub enum Delivered {
         /// The message.
         delivery: Delivery,
     },
+    /// What was said at the other end of a hibernatable WebSocket; a close is the last.
+    Hibernatable {
+        /// Which one.
+        socket: SocketId,
+        /// What was said.
+        delivery: Delivery,
+    },
 }
 
 impl Delivered {
@@ -170,6 +181,7 @@ impl Delivered {
             Self::PortFailed { .. } => "port failed",
             Self::Alarm(_) => "alarm",
             Self::Socket { .. } => "socket message",
+            Self::Hibernatable { .. } => "hibernatable socket message",
         }
     }
 }

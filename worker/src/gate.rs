@@ -4,7 +4,9 @@
 use std::collections::VecDeque;
 
 use portside_core::ids::WorkerKey;
+use portside_exchange::Delivery;
 
+use crate::hibernation::SocketId;
 use crate::link::{CloseReason, Frame, LinkId};
 
 /// Something that leaves the instance.
@@ -30,6 +32,13 @@ pub enum Output {
         /// Why.
         reason: CloseReason,
     },
+    /// A message to the client of a hibernatable WebSocket.
+    Hibernatable {
+        /// Which one.
+        socket: SocketId,
+        /// The message; a close is the last.
+        delivery: Delivery,
+    },
     /// What leaves by other ways than links, as the step that lets it go: an outgoing `fetch`, what a `new WebSocket(…)`
     /// sends. The step must not use the instance. If the instance ends before, it is dropped.
     Other(Box<dyn FnOnce()>),
@@ -39,6 +48,7 @@ impl Output {
     fn size(&self) -> usize {
         match self {
             Self::Frame { frame, .. } => frame.size(),
+            Self::Hibernatable { delivery, .. } => delivery.message.len(),
             // Those who send by other ways count what they have waiting themselves.
             Self::Open { .. } | Self::Close { .. } | Self::Other(_) => 0,
         }

@@ -11,9 +11,9 @@ use portside_core::keys::KeyRange;
 use portside_core::objects::ObjectId;
 use portside_core::write::{Value, WriteBatch};
 
-use crate::event::Control;
+use crate::event::{Control, Incoming};
 use crate::inbox::Inbox;
-use crate::link::{Opening, Receive};
+use crate::link::{Failure, Opening, Receive};
 
 /// Who an instance is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,6 +80,12 @@ pub trait Fabric: Send + Sync + 'static {
     /// Nothing if the worker cannot take it now; the opener then hears a failure and a close on the link, as it would if
     /// the link broke later.
     fn open(&self, to: &WorkerKey, opening: Opening) -> Option<Arc<dyn Receive>>;
+
+    /// Gives something to the worker, waking it if it sleeps.
+    ///
+    /// # Errors
+    /// The worker cannot take it now, for this reason.
+    fn deliver(&self, to: &WorkerKey, incoming: Incoming) -> Result<(), Failure>;
 }
 
 /// What a request is called in logs from the gateway on: the value of its `x-request-id` header.

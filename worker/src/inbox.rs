@@ -282,6 +282,7 @@ impl Inbox {
         let state = self.lock();
         state.queue.iter().find_map(|incoming| match incoming {
             Incoming::Opened(opening) => opening.name.clone(),
+            Incoming::Hibernatable(event) => event.name(),
             _ => None,
         })
     }
@@ -302,8 +303,10 @@ impl Inbox {
 /// Not under the lock: whoever is refused may be read from the same inbox.
 fn refuse(waiting: VecDeque<Incoming>, failure: &Failure) {
     for incoming in waiting {
-        if let Incoming::Opened(opening) = incoming {
-            opening.end.refuse(failure.clone());
+        match incoming {
+            Incoming::Opened(opening) => opening.end.refuse(failure.clone()),
+            Incoming::Hibernatable(event) => event.refuse(),
+            Incoming::Frame { .. } | Incoming::Closed { .. } | Incoming::Alarm(_) => {}
         }
     }
 }

@@ -7,6 +7,7 @@ use std::task::Waker;
 
 use portside_core::alarm::{self, Alarm};
 use portside_core::bundle::Bundle;
+use portside_core::compatibility::Compatibility;
 use portside_core::ids::WorkerKey;
 use portside_core::limits::Limits;
 use portside_core::migrations::ObjectClass;
@@ -17,6 +18,7 @@ use tokio::sync::oneshot;
 use crate::alarm::{Due, Firing};
 use crate::event::{Control, Delivered, Incoming, Stop};
 use crate::gate::{Gate, Output};
+use crate::hibernation::{SocketEvent, Sockets};
 use crate::host::{self, CommitTicket, Fabric, Identity, Ledger, Level, Log, LogLine, RequestName};
 use crate::inbox::{Inbox, Next};
 use crate::link::{CloseReason, Failure, Fate, Frame, Kind, LinkEnd, LinkId, Opening, Undelivered};
@@ -38,10 +40,14 @@ pub struct InstanceOptions {
     pub input_gate: bool,
     /// The server's `env`.
     pub env: Arc<Variables>,
+    /// What the code was written for.
+    pub compatibility: Arc<Compatibility>,
     /// The application's classes of Durable Objects; the code knows them by their places here.
     pub classes: Arc<[ObjectClass]>,
     /// Its state, for a worker.
     pub storage: Storage,
+    /// Its hibernatable WebSockets, for an object.
+    pub sockets: Option<Arc<Sockets>>,
     /// Where its events come from.
     pub inbox: Arc<Inbox>,
     /// Where it opens links.
@@ -62,6 +68,7 @@ pub struct Instance {
     bundle: Arc<Bundle>,
     pub(crate) limits: Arc<Limits>,
     env: Arc<Variables>,
+    compatibility: Arc<Compatibility>,
     classes: Arc<[ObjectClass]>,
     pub(crate) inbox: Arc<Inbox>,
     fabric: Arc<dyn Fabric>,
@@ -76,6 +83,7 @@ pub struct Instance {
     pub storage: Storage,
     /// What only objects have.
     pub(crate) object: Option<ObjectState>,
+    pub(crate) sockets: Option<Arc<Sockets>>,
     gate: Gate,
     firing: Firing,
     life: Life,
@@ -142,8 +150,10 @@ impl Instance {
             limits,
             input_gate,
             env,
+            compatibility,
             classes,
             storage,
+            sockets,
             inbox,
             fabric,
             ledger,
@@ -155,6 +165,7 @@ impl Instance {
             bundle,
             limits,
             env,
+            compatibility,
             classes,
             inbox,
             fabric,
@@ -166,6 +177,7 @@ impl Instance {
             firing: Firing::new(storage.alarm()),
             storage,
             object: None,
+            sockets,
             gate: Gate::default(),
             life: Life {
                 loading: true,
@@ -279,7 +291,9 @@ impl Instance {
                         .then_some(Delivered::PortLeft { port: link }),
                 }
             }
-            Incoming::Opened(_) | Incoming::Alarm(_) => self.deliver(incoming),
+            Incoming::Opened(_) | Incoming::Alarm(_) | Incoming::Hibernatable(_) => {
+                self.deliver(incoming)
+            }
         }
     }
 
@@ -316,6 +330,13 @@ impl Instance {
                 }
                 self.request_aborted(link)
                     .then_some(Delivered::FetchAborted { link })
+            }
+            Incoming::Hibernatable(SocketEvent {
+                socket, delivery, ..
+            }) => {
+                // Not of those that an earlier instance has lost.
+                let is_known = (self.sockets.as_ref()).is_some_and(|sockets| sockets.has(socket));
+                is_known.then_some(Delivered::Hibernatable { socket, delivery })
             }
             Incoming::Alarm(alarm) => match self.firing.due(alarm, self.storage.alarm()) {
                 Due::Fires => Some(Delivered::Alarm(alarm)),
@@ -428,6 +449,11 @@ impl Instance {
                     port.end.close(reason);
                 } else if let Some(exchange) = self.requests.remove(&link) {
                     exchange.end.close(reason);
+                }
+            }
+            Output::Hibernatable { socket, delivery } => {
+                if let Some(sockets) = &self.sockets {
+                    sockets.send(socket, delivery);
                 }
             }
             Output::Other(step) => step(),
@@ -750,10 +776,31 @@ impl Instance {
         &self.env
     }
 
+    /// What the code was written for.
+    #[must_use]
+    pub fn compatibility(&self) -> &Compatibility {
+        &self.compatibility
+    }
+
     /// The application's classes of Durable Objects.
     #[must_use]
     pub fn classes(&self) -> &[ObjectClass] {
         &self.classes
+    }
+
+    /// Its hibernatable WebSockets, for an object.
+    #[must_use]
+    pub fn sockets(&self) -> Option<&Arc<Sockets>> {
+        self.sockets.as_ref()
+    }
+
+    /// What its id comes from, for an object of which that is known.
+    #[must_use]
+    pub fn object_name(&self) -> Option<Arc<str>> {
+        match &self.identity {
+            Identity::Object(object) => object.name.clone(),
+            Identity::Server | Identity::Worker(_) => None,
+        }
     }
 
     /// Where it opens links.

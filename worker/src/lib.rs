@@ -12,6 +12,7 @@ pub mod cell;
 pub mod engine;
 pub mod event;
 pub mod gate;
+pub mod hibernation;
 pub mod host;
 pub mod inbox;
 pub mod instance;

@@ -13,6 +13,7 @@ use portside_exchange::credit::{Credit, Place};
 use portside_exchange::{BodyError, Delivery, Request, Socket};
 
 use crate::event::Incoming;
+use crate::hibernation::Reader;
 use crate::host::RequestName;
 
 /// One end of a link, unique in the process. The two ends of a link differ in the lowest bit: it is 0 at the end of
@@ -151,7 +152,10 @@ impl Frame {
             Self::Socket(delivery) => delivery.message.len(),
             Self::Head(head) => match &head.content {
                 Content::Full(bytes) => bytes.len(),
-                Content::Follows | Content::Socket | Content::Spliced(_) => 0,
+                Content::Follows
+                | Content::Socket
+                | Content::Hibernatable(_)
+                | Content::Spliced(_) => 0,
             },
             Self::End | Self::Abort(_) | Self::Failed(_) => 0,
         }
@@ -178,6 +182,8 @@ pub enum Content {
     Follows,
     /// The messages of a WebSocket.
     Socket,
+    /// The messages of a hibernatable WebSocket, whose client is heard by this reader.
+    Hibernatable(Reader),
     /// A WebSocket that somebody else has accepted: what is said on it passes by here.
     Spliced(Socket),
 }

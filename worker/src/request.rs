@@ -1,16 +1,16 @@
 //! A request that the application works on: its body, its answer, and the WebSocket it may become.
 
 use std::pin::Pin;
-use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures::stream::Stream;
-use portside_exchange::credit::{Credit, Window};
+use portside_exchange::credit::Window;
 use portside_exchange::{Body, BodyError, Delivery, Message, REQUEST_ID, Request};
 
 use crate::event::Incoming;
 use crate::gate::Output;
+use crate::hibernation::{SocketId, close, credit_of_client, keeps_up};
 use crate::host::RequestName;
 use crate::instance::Instance;
 use crate::link::{CloseReason, Content, Failure, Frame, Head, LinkEnd, LinkId};
@@ -21,19 +21,6 @@ const CHUNKS: Window = Window {
     messages: 8,
     bytes: 1 << 20,
 };
-
-/// Bytes that may wait for all clients of this process's WebSockets together.
-const SOCKETS_BYTES: usize = 128 << 20;
-
-/// What waits for all of them.
-static SOCKETS: LazyLock<Arc<Credit>> = LazyLock::new(Arc::default);
-
-/// Whether another `bytes` may wait for a client for which `waiting` do: no more than all clients together leave. So the
-/// more there is, the less each client may let wait, those furthest behind have to go first, and some room is always left
-/// for the others.
-fn fits_with_others(bytes: usize, waiting: usize) -> bool {
-    waiting + bytes <= SOCKETS_BYTES.saturating_sub(SOCKETS.bytes())
-}
 
 /// A request's body as it comes.
 pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, BodyError>> + Send>>;
@@ -106,13 +93,6 @@ impl Exchange {
     }
 }
 
-fn close(code: u16, reason: &str) -> Message {
-    Message::Close {
-        code,
-        reason: reason.to_owned(),
-    }
-}
-
 impl Instance {
     /// Takes a request's body to read it. Nothing if the request is over, nothing inside that if there is no more of it.
     pub fn take_body(&mut self, request: LinkId) -> Option<Option<ByteStream>> {
@@ -130,18 +110,21 @@ impl Instance {
     /// Begins the answer to a request, once.
     pub fn respond(&mut self, request: LinkId, head: Head) {
         if !self.is_due(request) {
+            if let Content::Hibernatable(reader) = &head.content {
+                reader.lost();
+            }
             return;
         }
         let Some(exchange) = self.requests.get_mut(&request) else {
             return;
         };
         exchange.answer = match head.content {
-            Content::Full(_) | Content::Spliced(_) => Answer::Given,
+            Content::Full(_) | Content::Hibernatable(_) | Content::Spliced(_) => Answer::Given,
             Content::Follows => Answer::Streaming,
             Content::Socket => Answer::Socket,
         };
         if exchange.answer == Answer::Socket {
-            exchange.end.credit = Arc::new(Credit::within(SOCKETS.clone()));
+            exchange.end.credit = credit_of_client();
         }
         self.emit(Output::Frame {
             link: request,
@@ -223,10 +206,6 @@ impl Instance {
     /// The message is larger than the limit.
     pub fn send_to_client(&mut self, request: LinkId, message: Message) -> Result<(), TooLarge> {
         TooLarge::check(message.len(), self.limits.socket_message_bytes)?;
-        let window = Window {
-            messages: usize::MAX,
-            bytes: self.limits.socket_buffer_bytes,
-        };
         let Some(exchange) = self.requests.get_mut(&request) else {
             return Ok(());
         };
@@ -234,10 +213,8 @@ impl Instance {
             return Ok(());
         }
         let mut message = message;
-        let credit = &exchange.end.credit;
-        let fits = credit.has_room(message.len(), window)
-            && fits_with_others(message.len(), credit.bytes());
-        if !fits {
+        let most = self.limits.socket_buffer_bytes;
+        if !keeps_up(&exchange.end.credit, message.len(), most) {
             message = close(1013, "the client does not keep up");
             let frame = Frame::Socket(Delivery::unlimited(message.clone()));
             self.replay.push_back(Incoming::Frame {
@@ -254,6 +231,40 @@ impl Instance {
             link: request,
             frame,
         });
+        Ok(())
+    }
+
+    /// The same on a hibernatable WebSocket that a client has.
+    ///
+    /// # Errors
+    /// The message is larger than the limit.
+    pub fn send_hibernatable(
+        &mut self,
+        socket: SocketId,
+        message: Message,
+    ) -> Result<(), TooLarge> {
+        TooLarge::check(message.len(), self.limits.socket_message_bytes)?;
+        let Some(sockets) = self.sockets.clone() else {
+            return Ok(());
+        };
+        if sockets.closing(socket).here {
+            return Ok(());
+        }
+        if matches!(message, Message::Close { .. }) {
+            sockets.closes(socket);
+        }
+        if !sockets.has_client(socket) {
+            return Ok(()); // it was gone before it had the answer
+        }
+        let delivery = match sockets.place(socket, message) {
+            Ok(delivery) => delivery,
+            Err(_) => {
+                let message = close(1013, "the client does not keep up");
+                self.replay.extend(sockets.event(socket, message.clone()));
+                Delivery::unlimited(message)
+            }
+        };
+        self.emit(Output::Hibernatable { socket, delivery });
         Ok(())
     }
 
@@ -293,6 +304,15 @@ impl Instance {
 
     /// A frame on a request's link passes the gate.
     pub(crate) fn answer(&mut self, request: LinkId, frame: Frame) {
+        if let Frame::Head(head) = &frame
+            && let Content::Hibernatable(reader) = &head.content
+        {
+            let reader = reader.clone();
+            if let Some(exchange) = self.requests.remove(&request) {
+                reader.begin(exchange.end, frame);
+            }
+            return;
+        }
         if let Some(exchange) = self.requests.get_mut(&request)
             && exchange.end.send(frame).is_err()
         {
@@ -303,11 +323,16 @@ impl Instance {
 
     /// Tells the clients whose requests have no answer why there is none.
     pub(crate) fn fail_requests(&mut self, failure: &Failure) {
+        let is_object = self.object.is_some();
         for exchange in self.requests.values_mut() {
-            if exchange.answer == Answer::Due {
-                exchange.answer = Answer::Given;
-                let _ = exchange.end.send(Frame::Failed(failure.clone()));
-            }
+            let frame = match exchange.answer {
+                Answer::Due => Frame::Failed(failure.clone()),
+                // As if the process that the object was in had ended.
+                Answer::Socket if is_object => Frame::Socket(Delivery::unlimited(close(1006, ""))),
+                _ => continue,
+            };
+            exchange.answer = Answer::Given;
+            let _ = exchange.end.send(frame);
         }
     }
 }

@@ -9,22 +9,26 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
+use bytes::Bytes;
 use portside_core::alarm::Alarm;
 use portside_core::bundle::Bundle;
 use portside_core::ids::WorkerKey;
 use portside_core::keys::KeyRange;
 use portside_core::limits::Limits;
 use portside_core::write::{Value, WriteBatch};
+use portside_exchange::{Body, Delivery, Message, Request};
 use portside_worker::activation::{Activation, End, Failure, Progress};
 use portside_worker::engine::Shared;
 use portside_worker::event::{Control, Delivered, Incoming, Stop};
+use portside_worker::hibernation::{AutoResponse, SocketId, Sockets};
 use portside_worker::host::{
     CommitTicket, Error, Fabric, Identity, Ledger, Log, LogLine, Reading, RequestName,
 };
 use portside_worker::inbox::Inbox;
 use portside_worker::instance::{Instance, InstanceOptions, Lost};
 use portside_worker::link::{
-    CloseReason, Frame, Kind, LinkEnd, LinkId, Opening, Receive, Rejected,
+    CloseReason, Content, Failure as LinkFailure, Frame, Head, Kind, LinkEnd, LinkId, Opening,
+    Receive, Rejected,
 };
 use portside_worker::port::LEFT_PORTS;
 use portside_worker::storage::Storage;
@@ -41,6 +45,17 @@ impl Receive for Peer {
                 frame: Frame::Message { data, .. },
                 ..
             } => String::from_utf8(data).unwrap(),
+            Incoming::Frame {
+                frame: Frame::Socket(delivery),
+                ..
+            } => match delivery.message {
+                Message::Text(text) => String::from_utf8(text.to_vec()).unwrap(),
+                message => format!("{message:?}"),
+            },
+            Incoming::Frame {
+                frame: Frame::Head(head),
+                ..
+            } => head.status.to_string(),
             Incoming::Closed { reason, .. } => format!("closed: {}", reason.code()),
             _ => "?".to_owned(),
         };
@@ -58,6 +73,8 @@ struct Surroundings {
     disowned: AtomicBool,
     outdated: Mutex<Vec<Alarm>>,
     opened: Mutex<Vec<Opening>>,
+    /// Where what is said on sockets is delivered.
+    inbox: Mutex<Option<Arc<Inbox>>>,
     peer: Arc<Peer>,
     logged: Mutex<Vec<String>>,
 }
@@ -89,6 +106,11 @@ impl Fabric for Surroundings {
         self.opened.lock().unwrap().push(opening);
         Some(self.peer.clone())
     }
+    fn deliver(&self, _: &WorkerKey, incoming: Incoming) -> Result<(), LinkFailure> {
+        let inbox = self.inbox.lock().unwrap();
+        let received = inbox.as_ref().unwrap().receive(incoming);
+        received.map_err(|_| LinkFailure::unavailable("nobody is there"))
+    }
 }
 
 impl Log for Surroundings {
@@ -114,18 +136,23 @@ impl<F: Code> Test<F> {
         let surroundings = Arc::<Surroundings>::default();
         let limits = Limits::default();
         let inbox = Arc::new(Inbox::new(limits.inbox_messages, limits.inbox_bytes));
+        *surroundings.inbox.lock().unwrap() = Some(inbox.clone());
         let bundle = Bundle {
             main: "server.js".into(),
             modules: BTreeMap::new(),
         };
+        let buffer_bytes = limits.socket_buffer_bytes;
+        let sockets = Sockets::new(key(), surroundings.clone(), buffer_bytes);
         let instance: Shared = Rc::new(RefCell::new(Instance::new(InstanceOptions {
             identity: Identity::Worker(key()),
             bundle: Arc::new(bundle),
             limits: Arc::new(limits),
             input_gate: false,
             env: Arc::default(),
+            compatibility: Arc::default(),
             classes: Arc::default(),
             storage: Storage::loaded(BTreeMap::new(), true, None),
+            sockets: Some(sockets),
             inbox: inbox.clone(),
             fabric: surroundings.clone(),
             ledger: Some(surroundings.clone()),
@@ -563,4 +590,189 @@ fn rejections_while_a_module_is_evaluated_are_few_and_short_until_they_are_logge
     }
     let last: usize = logged[at_once..].iter().map(String::len).sum();
     assert!(last < 100_000, "{last} bytes were kept");
+}
+
+/// Keeps the socket of each request, and answers what is said there; writes it first if it is to.
+fn keeper(instance: &Shared, event: Delivered) -> Result<(), String> {
+    let mut instance = instance.borrow_mut();
+    match event {
+        Delivered::Fetch { link, .. } => {
+            let sockets = instance.sockets().unwrap().clone();
+            let socket = sockets.accept(vec![], None).unwrap();
+            let head = Head {
+                status: http::StatusCode::SWITCHING_PROTOCOLS,
+                reason: Bytes::new(),
+                headers: http::HeaderMap::new(),
+                content: Content::Hibernatable(sockets.reader(socket)),
+            };
+            instance.respond(link, head);
+            instance.end_request(link);
+        }
+        Delivered::Hibernatable { socket, delivery } => {
+            if let Message::Text(text) = &delivery.message
+                && text.starts_with(b"put")
+            {
+                instance.put("k".into(), text.to_vec().into());
+            }
+            let sent = instance.send_hibernatable(socket, delivery.message);
+            assert!(sent.is_ok());
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+impl<F: Code> Test<F> {
+    fn sockets(&self) -> Arc<Sockets> {
+        self.instance.borrow().sockets().unwrap().clone()
+    }
+
+    /// A client with a socket.
+    fn connect(&mut self) -> SocketId {
+        let request = Request {
+            method: http::Method::GET,
+            url: "http://a/".to_owned(),
+            headers: http::HeaderMap::new(),
+            body: Body::Empty,
+            websocket: true,
+        };
+        let near = LinkId::of_new_link();
+        let opening = Opening {
+            kind: Kind::Fetch(Box::new(request)),
+            name: None,
+            end: LinkEnd::new(near.other(), self.surroundings.peer.clone()),
+        };
+        self.inbox.receive(Incoming::Opened(opening)).ok().unwrap();
+        self.settle();
+        assert_eq!(self.heard(), ["101 Switching Protocols"]);
+        self.sockets().list(None)[0]
+    }
+
+    fn say(&self, socket: SocketId, text: &'static str) {
+        let message = Message::Text(text.into());
+        self.sockets()
+            .reader(socket)
+            .hear(Delivery::unlimited(message));
+    }
+}
+
+#[test]
+fn what_is_said_on_a_hibernatable_socket_waits_for_writes_and_automatic_responses_do_not() {
+    let mut test = Test::new(keeper);
+    let socket = test.connect();
+    test.sockets().set_auto_response(Some(AutoResponse {
+        request: "ping".into(),
+        response: "pong".into(),
+    }));
+    test.say(socket, "hello");
+    test.settle();
+    assert_eq!(test.heard(), ["hello"], "nothing was written");
+    test.say(socket, "put");
+    test.say(socket, "ping");
+    test.say(socket, "after");
+    test.settle();
+    assert_eq!((test.commits(), test.heard()), (1, vec!["pong".to_owned()]));
+    test.answer_commit(Ok(()));
+    test.settle();
+    assert_eq!(test.heard(), ["put", "after"]);
+}
+
+#[test]
+fn an_instance_with_hibernatable_sockets_sleeps_and_they_stay() {
+    let mut test = Test::new(keeper);
+    let socket = test.connect();
+    test.now += Limits::default().idle * 2;
+    test.settle();
+    test.now += Limits::default().idle * 2;
+    assert_eq!(test.settle(), Progress::Ended(End::Slept));
+    assert_eq!(
+        (test.sockets().list(None), test.heard()),
+        (vec![socket], vec![])
+    );
+    drop(test.activation);
+    assert_eq!(test.surroundings.peer.0.lock().unwrap()[..], [""; 0]);
+}
+
+#[test]
+fn an_instance_that_is_killed_takes_its_hibernatable_sockets_along() {
+    let mut test = Test::new(|instance: &Shared, event| match event {
+        Delivered::Hibernatable { .. } => Err("it used too much".to_owned()),
+        event => keeper(instance, event),
+    });
+    let socket = test.connect();
+    test.say(socket, "die");
+    assert!(matches!(
+        test.settle(),
+        Progress::Ended(End::Failed(Failure::Limit(_)))
+    ));
+    let broken_off = r#"Close { code: 1006, reason: "" }"#;
+    assert_eq!(
+        (test.heard(), test.sockets().len()),
+        (vec![broken_off.to_owned()], 0)
+    );
+}
+
+#[test]
+fn what_was_said_on_a_socket_that_is_broken_off_is_not_heard() {
+    let mut test = Test::new(keeper);
+    let socket = test.connect();
+    test.say(socket, "put");
+    test.sockets().end_all(1006, "");
+    test.settle();
+    let broken_off = r#"Close { code: 1006, reason: "" }"#;
+    assert_eq!(
+        (test.heard(), test.commits()),
+        (vec![broken_off.to_owned()], 0)
+    );
+}
+
+#[test]
+fn a_client_that_is_gone_before_the_answer_is_lost_to_the_object() {
+    let mut test = Test::new(|instance: &Shared, event| match event {
+        Delivered::Fetch {
+            link,
+            request,
+            streamed,
+        } => {
+            instance.borrow_mut().end_request(link);
+            keeper(
+                instance,
+                Delivered::Fetch {
+                    link,
+                    request,
+                    streamed,
+                },
+            )
+        }
+        Delivered::Hibernatable { socket, delivery } => {
+            assert!(matches!(
+                delivery.message,
+                Message::Close { code: 1006, .. }
+            ));
+            instance.borrow().sockets().unwrap().ended(socket);
+            instance
+                .borrow_mut()
+                .put("lost".into(), b"1".to_vec().into());
+            Ok(())
+        }
+        _ => Ok(()),
+    });
+    let request = Request {
+        method: http::Method::GET,
+        url: "http://a/".to_owned(),
+        headers: http::HeaderMap::new(),
+        body: Body::Empty,
+        websocket: true,
+    };
+    let opening = Opening {
+        kind: Kind::Fetch(Box::new(request)),
+        name: None,
+        end: LinkEnd::new(
+            LinkId::of_new_link().other(),
+            test.surroundings.peer.clone(),
+        ),
+    };
+    test.inbox.receive(Incoming::Opened(opening)).ok().unwrap();
+    test.settle();
+    assert_eq!((test.commits(), test.sockets().len()), (1, 0));
 }

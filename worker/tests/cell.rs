@@ -68,6 +68,9 @@ impl Fabric for Surroundings {
     fn open(&self, _: &WorkerKey, _: Opening) -> Option<Arc<dyn Receive>> {
         None
     }
+    fn deliver(&self, _: &WorkerKey, _: Incoming) -> Result<(), portside_worker::link::Failure> {
+        Ok(()) // nobody has a socket here
+    }
 }
 
 impl Log for Surroundings {
@@ -188,8 +191,10 @@ fn options(
         limits: Arc::default(),
         input_gate: false,
         env: Arc::default(),
+        compatibility: Arc::default(),
         classes: Arc::default(),
         storage: Storage::loaded(BTreeMap::new(), true, None),
+        sockets: None,
         inbox: inbox.clone(),
         fabric: surroundings.clone(),
         ledger: is_object.then(|| surroundings.clone() as Arc<dyn Ledger>),

@@ -66,6 +66,7 @@ const INTERFACES = {
   URLSearchParams: "ext:deno_web/00_url.js",
   WebSocket: "ext:portside/parts/websocket.js",
   WebSocketPair: "ext:portside/parts/sockets.js",
+  WebSocketRequestResponsePair: "ext:portside/parts/hibernation.js",
   WritableStream: STREAMS,
   WritableStreamDefaultController: STREAMS,
   WritableStreamDefaultWriter: STREAMS,

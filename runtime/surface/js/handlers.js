@@ -57,10 +57,10 @@ export function has(context, handlers, method) {
 }
 
 /** Calls a handler; resolves to whether it succeeded. */
-export function run(context, target, method, arg) {
+export function run(context, target, method, ...args) {
   let result;
   try {
-    result = target[method](arg);
+    result = target[method](...args);
     if (result === null || typeof result !== "object" || typeof result.then !== "function") {
       return Promise.resolve(true);
     }

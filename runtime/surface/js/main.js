@@ -87,6 +87,8 @@ globalThis.portsideStart = () => {
     objectEnds: (actor) => living().end(actor),
     objectFetch: (actor, number, ...request) => living().onFetch(actor, number, ...request),
     objectCall: (actor, number, path, args) => living().onCall(actor, number, path, args),
+    objectSocketMessage: (actor, id, data) => living().onSocketMessage(actor, id, data),
+    objectSocketClose: (actor, id, code, reason) => living().onSocketClose(actor, id, code, reason),
     objectAlarm: (actor, scheduled, retries) => living().onAlarm(actor, scheduled, retries),
     socketMessage: (number, data) => sockets().onSocketMessage(number, data),
     socketClose: (number, code, reason) => sockets().onSocketClose(number, code, reason),

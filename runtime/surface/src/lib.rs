@@ -7,6 +7,7 @@
 mod actors;
 mod calls;
 mod compression;
+mod hibernation;
 pub mod http;
 pub mod lifecycle;
 pub mod memory;
@@ -99,6 +100,27 @@ deno_core::extension!(
         calls::op_call_say,
         calls::op_call_say_close,
         calls::op_respond_spliced,
+        hibernation::op_compatibility,
+        hibernation::op_respond_hibernatable,
+        hibernation::op_hibernatable_accept,
+        hibernation::op_hibernatable_attach,
+        hibernation::op_hibernatable_attachment,
+        hibernation::op_hibernatable_answered_at,
+        hibernation::op_hibernatable_auto_response,
+        hibernation::op_hibernatable_binary,
+        hibernation::op_hibernatable_close,
+        hibernation::op_hibernatable_closes,
+        hibernation::op_hibernatable_closing,
+        hibernation::op_hibernatable_ended,
+        hibernation::op_hibernatable_hear,
+        hibernation::op_hibernatable_hear_close,
+        hibernation::op_hibernatable_list,
+        hibernation::op_hibernatable_set_auto_response,
+        hibernation::op_hibernatable_set_timeout,
+        hibernation::op_hibernatable_tags,
+        hibernation::op_hibernatable_text,
+        hibernation::op_hibernatable_timeout,
+        hibernation::op_hibernatable_waiting,
         sockets::op_socket_check,
         sockets::op_socket_text,
         sockets::op_socket_binary,
@@ -170,6 +192,7 @@ deno_core::extension!(
         "parts/fetch.js",
         "parts/fetcher.js",
         "parts/formdata.js",
+        "parts/hibernation.js",
         "parts/http.js",
         "parts/keys.js",
         "parts/living.js",

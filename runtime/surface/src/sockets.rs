@@ -29,7 +29,7 @@ pub(crate) fn op_socket_check(
     TooLarge::check(size, instance.limits().socket_message_bytes).map_err(refuse)
 }
 
-fn refuse(error: TooLarge) -> JsErrorBox {
+pub(crate) fn refuse(error: TooLarge) -> JsErrorBox {
     JsErrorBox::range_error(format!("on a WebSocket, {error}"))
 }
 

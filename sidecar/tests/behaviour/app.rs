@@ -107,6 +107,7 @@ impl Setup {
             limits: Arc::new(self.limits.clone()),
             env: Arc::new(self.env.clone()),
             objects: self.objects.clone().into(),
+            compatibility: Arc::default(),
             input_gate: self.input_gate,
         }
     }

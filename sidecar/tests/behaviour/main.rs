@@ -58,6 +58,7 @@ fn main() -> ExitCode {
             ("durability", durability::CASES),
             ("leaving", leaving::CASES),
             ("objects::calls", objects::calls::CASES),
+            ("objects::hibernation", objects::hibernation::CASES),
             ("pods", pods::CASES),
             ("reads", reads::CASES),
             ("ready", ready::CASES),

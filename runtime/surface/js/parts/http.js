@@ -6,11 +6,12 @@ const { describe, logError } = core.loadExtScript("ext:portside/handlers.js");
 const { RequestScope } = core.loadExtScript("ext:portside/lifecycle.js");
 const { isOverloaded } = core.loadExtScript("ext:portside/ports.js");
 const { fetchFrom } = core.loadExtScript("ext:portside/parts/execution.js");
-const { bindSocket, carrierOf } = core.loadExtScript("ext:portside/parts/sockets.js");
+const { bindSocket, carrierOf, checkFree, giveKept, keptIdOf } = core.loadExtScript("ext:portside/parts/sockets.js");
 const {
   op_body_read,
   op_respond_bytes,
   op_respond_error,
+  op_respond_hibernatable,
   op_respond_overloaded,
   op_respond_socket,
   op_respond_spliced,
@@ -102,7 +103,7 @@ function answer(scope, [method, url, headers, body], handle, thrown = fail) {
   };
   const respond = (value) => {
     try {
-      send(scope, value, failed);
+      send(scope, value, failed, headers);
     } catch (error) {
       failed(error);
     }
@@ -161,14 +162,14 @@ function over(scope) {
   scope.responded();
 }
 
-function send(scope, value, failed) {
+function send(scope, value, failed, asked) {
   const inner = isResponse(value) ? toInnerResponse(value) : undefined;
   if (inner === undefined) throw new TypeError("fetch() did not return a Response");
   if (inner.type === "error") throw new TypeError("fetch() returned Response.error()");
   const headers = joinHeaders(inner.headerList);
   const socket = socketOf(value);
   if (socket !== undefined) {
-    sendSocket(scope, socket, headers);
+    sendSocket(scope, socket, headers, asked);
   } else if (inner.body === null) {
     op_respond_text(scope.actor, scope.number, inner.status, inner.statusMessage, headers, "");
   } else if (!sendStatic(scope, inner, headers)) {
@@ -187,11 +188,23 @@ function sendStatic({ actor, number }, inner, headers) {
   return true;
 }
 
-function sendSocket(scope, socket, headers) {
+function sendSocket(scope, socket, headers, asked) {
   const { actor, number } = scope;
+  if (!parseHeaders(asked).some(([name, value]) => name === "upgrade" && value.toLowerCase() === "websocket")) {
+    throw new TypeError(
+      'Worker tried to return a WebSocket in a response to a request which did not contain the header "Upgrade: websocket".',
+    );
+  }
   const carrier = carrierOf(socket);
   if (carrier !== undefined) {
     op_respond_spliced(actor, number, headers, carrier);
+    return;
+  }
+  checkFree(socket);
+  const kept = keptIdOf(socket);
+  if (kept !== undefined) {
+    op_respond_hibernatable(actor, number, headers, kept);
+    giveKept(socket);
     return;
   }
   scope.extend();

@@ -12,6 +12,8 @@ const { lookUp } = core.loadExtScript("ext:portside/parts/methods.js");
 const { refuseArgument } = core.loadExtScript("ext:portside/parts/object_arguments.js");
 const { defineSurface } = core.loadExtScript("ext:portside/parts/object_surface.js");
 const { alarmEnded, storageOf } = core.loadExtScript("ext:portside/parts/object_storage.js");
+const hibernation = core.loadExtScript("ext:portside/parts/hibernation.js");
+const { forgetAllKept } = core.loadExtScript("ext:portside/parts/sockets.js");
 const { makeId } = core.loadExtScript("ext:portside/parts/objects.js");
 const { thrownBytes } = core.loadExtScript("ext:portside/parts/thrown.js");
 const { fromBytes, toBytes } = core.loadExtScript("ext:portside/parts/values.js");
@@ -39,10 +41,12 @@ function messageOf(error) {
 /** `ctx`: what an object knows of itself, and is kept by. */
 class DurableObjectState {
   #actor;
+  #sockets;
 
   constructor(key, actor, isSql, id) {
     if (key !== make) throw new TypeError("Illegal constructor");
     this.#actor = actor;
+    this.#sockets = new hibernation.KeptSockets(actor);
     const own = { id, storage: storageOf(actor, isSql), props: {}, exports: loopback(), container: undefined };
     for (const name in own) Object.defineProperty(this, name, { value: own[name], enumerable: true });
   }
@@ -58,6 +62,38 @@ class DurableObjectState {
       throw new TypeError(message);
     }
     return blockingSection(this.#actor, callback);
+  }
+
+  acceptWebSocket(socket, tags = undefined) {
+    this.#sockets.accept(socket, tags);
+  }
+
+  getWebSockets(tag = undefined) {
+    return this.#sockets.list(tag);
+  }
+
+  getTags(socket) {
+    return this.#sockets.tags(socket);
+  }
+
+  setWebSocketAutoResponse(pair = undefined) {
+    this.#sockets.setAutoResponse(pair);
+  }
+
+  getWebSocketAutoResponse() {
+    return this.#sockets.autoResponse();
+  }
+
+  getWebSocketAutoResponseTimestamp(socket) {
+    return this.#sockets.answeredAt(socket);
+  }
+
+  setHibernatableWebSocketEventTimeout(timeout = undefined) {
+    this.#sockets.timeout = timeout;
+  }
+
+  getHibernatableWebSocketEventTimeout() {
+    return this.#sockets.timeout;
   }
 
   abort(reason = undefined, options = undefined) {
@@ -113,7 +149,11 @@ function begin(module, actor, objectClass, className, isSql, id, name) {
 function end(actor) {
   objectEnds(actor);
   living.delete(actor);
+  forgetAllKept(actor);
 }
+
+const onSocketMessage = (actor, ...message) => hibernation.onSocketMessage(living.get(actor), actor, ...message);
+const onSocketClose = (actor, ...close) => hibernation.onSocketClose(living.get(actor), actor, ...close);
 
 /** Whatever an object throws goes to whoever called. */
 function thrown({ actor, number }, error, id = undefined) {
@@ -166,5 +206,5 @@ function handles(actor, name) {
   return typeof living.get(actor)?.instance?.[name] === "function";
 }
 
-return { begin, end, handles, onAlarm, onCall, onFetch };
+return { begin, end, handles, onAlarm, onCall, onFetch, onSocketClose, onSocketMessage };
 })();

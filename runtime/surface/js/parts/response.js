@@ -2,7 +2,7 @@
 (function () {
 const { core, primordials } = __bootstrap;
 const { ObjectDefineProperty, Proxy, SafeWeakMap } = primordials;
-const { isFreeSocket } = core.loadExtScript("ext:portside/parts/sockets.js");
+const { isSocket } = core.loadExtScript("ext:portside/parts/sockets.js");
 
 const response = core.loadUnmended("ext:deno_fetch/23_response.js");
 
@@ -14,13 +14,20 @@ const Response = new Proxy(response.Response, {
   construct(target, [body, init], newTarget) {
     const socket = init?.webSocket;
     if (socket === undefined || socket === null) {
-      if (Number(init?.status) === 101) throw new RangeError("a Response with status 101 needs a webSocket");
+      if (Number(init?.status) === 101) {
+        throw new RangeError("Responses may only be constructed with status codes in the range 200 to 599, inclusive.");
+      }
       return Reflect.construct(target, [body, init], newTarget);
     }
-    if (!isFreeSocket(socket)) {
-      throw new TypeError("webSocket must be an end of a WebSocketPair that is neither accepted nor in use");
+    if (!isSocket(socket)) {
+      throw new TypeError(
+        "Incorrect type for the 'webSocket' field on 'InitializerDict': the provided value is not of type 'WebSocket'.",
+      );
     }
-    if (init.status !== 101) throw new RangeError("a Response with a webSocket needs status 101");
+    if (init.status !== 101) throw new RangeError("Responses with a WebSocket must have status code 101.");
+    if (body !== undefined && body !== null) {
+      throw new TypeError("Response with null body status (101, 204, 205, or 304) cannot have a body.");
+    }
     const made = Reflect.construct(target, [body, init], newTarget);
     sockets.set(made, socket);
     return made;
@@ -35,6 +42,14 @@ ObjectDefineProperty(response.Response.prototype, "webSocket", {
   configurable: true,
   enumerable: true,
 });
+
+const { clone } = response.Response.prototype;
+response.Response.prototype.clone = {
+  clone() {
+    if (sockets.has(this)) throw new TypeError("Cannot clone a response to a WebSocket handshake.");
+    return clone.call(this);
+  },
+}.clone;
 
 /** Whether it is one, whatever the application has made of the name. */
 function isResponse(value) {

@@ -1,32 +1,55 @@
-// WebSocketPair: two joined ends, one for the application and one for the client's connection.
+// WebSocketPair: two joined ends, of which one may be at a client, and another may be kept for an object that sleeps.
 (function () {
 const { core, primordials } = __bootstrap;
 const { ObjectDefineProperty, SafeMap, SafeWeakMap } = primordials;
+const { deserialize, serialize } = core.loadExtScript("ext:portside/clones.js");
 const { defineConstant } = core.loadExtScript("ext:portside/properties.js");
 const { currentActor, currentRequest } = core.loadExtScript("ext:portside/context.js");
 const { defineHandler, dispatch } = core.loadExtScript("ext:portside/events.js");
-const { op_call_hear, op_call_say, op_call_say_close } = core.ops;
+const { refuseClones } = core.loadExtScript("ext:portside/parts.js");
+const { op_call_hear, op_call_say, op_call_say_close, op_compatibility } = core.ops;
 const { op_socket_binary, op_socket_check, op_socket_close, op_socket_end, op_socket_text, op_socket_waiting } = core.ops;
+const {
+  op_hibernatable_accept,
+  op_hibernatable_attach,
+  op_hibernatable_attachment,
+  op_hibernatable_binary,
+  op_hibernatable_close,
+  op_hibernatable_closes,
+  op_hibernatable_closing,
+  op_hibernatable_hear,
+  op_hibernatable_hear_close,
+  op_hibernatable_text,
+  op_hibernatable_waiting,
+} = core.ops;
 
 const { CloseEvent, EventTarget, MessageEvent } = core.loadExtScript("ext:deno_web/02_event.js");
 const { Blob, blobBytes } = core.loadExtScript("ext:deno_web/09_file.js");
 const { DOMException } = core.loadExtScript("ext:deno_web/01_dom_exception.js");
 
 const CONNECTING = 0, OPEN = 1, CLOSING = 2, CLOSED = 3;
-const bound = new SafeMap(); // socket number -> the application's end
-const make = Symbol("make");
+const LOST = 1006;
+const MOST_ATTACHED = 16384;
+
+/** What is done with an end. */
+const FREE = 0, ACCEPTED = 1, KEPT = 2, GIVEN = 3;
+
+// What the application's date changes, by the bits of op_compatibility.
+const BLOBS = 1, ANSWERED_CLOSES = 2, SHORT_REASONS = 4;
+let features;
+const has = (feature) => ((features ??= op_compatibility()) & feature) !== 0;
 
 function checkClose(code, reason) {
-  // More than a client's `close()` takes, for a server has more to say: all that RFC 6455 and its registry let be sent.
-  const known = code >= 1000 && code <= 1003 || code >= 1007 && code <= 1014 || code >= 3000 && code <= 4999;
-  if (code !== undefined && !known) {
-    throw new DOMException(`${code} is not a close code that can be sent`, "InvalidAccessError");
+  // More than a client's `close()` takes, for a server has more to say.
+  const isReserved = code === 1004 || code === 1005 || code === LOST || code === 1015;
+  if (code !== undefined && (code < 1000 || code > 4999 || isReserved)) {
+    throw new DOMException(`Invalid WebSocket close code: ${code}.`, "InvalidAccessError");
   }
   if (code === undefined && reason !== undefined && reason !== "") {
-    throw new DOMException("a close reason needs a close code", "InvalidAccessError");
+    throw new DOMException("If you specify a WebSocket close reason, you must also specify a code.", "InvalidAccessError");
   }
-  if (reason !== undefined && core.encode(reason).length > 123) {
-    throw new DOMException("a close reason may have at most 123 bytes", "SyntaxError");
+  if (reason !== undefined && has(SHORT_REASONS) && core.byteLength(reason) > 123) {
+    throw new DOMException("WebSocket close reason must not be longer than 123 bytes when UTF-8 encoded.", "SyntaxError");
   }
 }
 
@@ -35,21 +58,31 @@ function payloadOf(data) {
   if (data instanceof Blob) return blobBytes(data);
   if (data instanceof ArrayBuffer) return new Uint8Array(data.slice(0));
   if (ArrayBuffer.isView(data)) return new Uint8Array(data.buffer, data.byteOffset, data.byteLength).slice();
-  return `${data}`;
+  return `${data}`.toWellFormed();
 }
+
+const sizeOf = (payload) => typeof payload === "string" ? core.byteLength(payload) : payload.length;
+
+// What the module does with ends, and the application cannot.
+const make = Symbol("make");
+let arrives, closes, give, idOf, join, keep, keptIdOf, revive, tellClosed, useOf;
 
 /** One end of a WebSocketPair. */
 class PairedWebSocket extends EventTarget {
-  #peer;
-  #accepted = false;
-  #state = CONNECTING;
-  #queue = []; // what came before accept()
-  #number; // of the client's connection, in the end that was given to a Response
-  #actor; // whose that is
+  #peer; // none in an end that an earlier instance of the object had
+  #use = FREE;
+  #queue = []; // what came before it was used
+  #wire; // in an end that was given away: how to reach whoever has it
+  #actor; // whose it is, if it is kept
+  #id; // by which it is kept
+  #attachment;
+  #saidClose = false;
+  #heardClose = false;
+  #isLost = false;
+  #answersCloses = false;
   #whenOver;
-  #whenAccepted; // in an end that came from elsewhere
   #request = currentRequest(); // listeners run as part of it
-  #binaryType = "arraybuffer"; // Durable Objects' default; the standard's is "blob"
+  #binaryType = has(BLOBS) ? "blob" : "arraybuffer";
   #buffered = 0; // bytes that were sent and that the other end has not got
 
   constructor(key) {
@@ -57,15 +90,9 @@ class PairedWebSocket extends EventTarget {
     super();
   }
 
-  static join() {
-    const a = new PairedWebSocket(make), b = new PairedWebSocket(make);
-    a.#peer = b;
-    b.#peer = a;
-    return [a, b];
-  }
-
   get readyState() {
-    return this.#state;
+    if (this.#saidClose && this.#heardClose) return CLOSED;
+    return this.#saidClose || this.#heardClose ? CLOSING : OPEN;
   }
 
   get url() {
@@ -90,74 +117,142 @@ class PairedWebSocket extends EventTarget {
   }
 
   get bufferedAmount() {
-    const client = this.#peer.#number;
-    return this.#buffered + (client === undefined ? 0 : op_socket_waiting(this.#peer.#actor, client));
+    if (this.#isKeptForClient()) return this.#buffered + op_hibernatable_waiting(this.#actor, this.#id);
+    return this.#buffered + (this.#peer?.#wire?.waiting() ?? 0);
   }
 
-  accept() {
-    if (this.#number !== undefined) throw new TypeError("this end of the pair went to the client");
-    if (this.#accepted) return;
-    this.#accepted = true;
-    this.#whenAccepted?.();
-    if (this.#state === CONNECTING) this.#state = OPEN;
+  accept(options = undefined) {
+    if (options !== undefined && options !== null && typeof options !== "object") {
+      throw new TypeError("Failed to execute 'accept' on 'WebSocket': parameter 1 is not of type 'AcceptOptions'.");
+    }
+    if (this.#use === KEPT) throw new TypeError("Can't accept() WebSocket after enabling hibernation.");
+    if (this.#use === GIVEN) throw new TypeError("Can't accept() WebSocket that was already used in a response.");
+    if (this.#use === ACCEPTED) return;
+    this.#use = ACCEPTED;
+    this.#answersCloses = has(ANSWERED_CLOSES) && !options?.allowHalfOpen;
+    this.#peer.#wire?.begin?.();
     const waiting = this.#queue;
     this.#queue = [];
     for (const deliver of waiting) queueMicrotask(deliver);
   }
 
   send(data) {
-    if (arguments.length === 0) throw new TypeError("send() needs data");
-    if (!this.#accepted) throw new TypeError("call accept() on this WebSocket before sending");
-    if (this.#state !== OPEN) throw new TypeError("the WebSocket is closed");
+    if (arguments.length === 0) {
+      throw new TypeError("Failed to execute 'send' on 'WebSocket': parameter 1 is not of type 'ArrayBuffer or string'.");
+    }
+    this.#checkUse();
+    if (this.#saidClose) throw new TypeError("Can't call WebSocket send() after close().");
     const payload = payloadOf(data);
-    const size = typeof payload === "string" ? core.byteLength(payload) : payload.length;
-    // Here, and not when the other end goes to the client: nobody could be told then.
-    if (!this.#peer.#accepted) op_socket_check(size);
-    this.#buffered += size;
-    this.#peer.#receive(payload, () => void (this.#buffered -= size));
+    if (this.#isKeptForClient()) this.#sendKept(payload);
+    else this.#say(payload);
   }
 
-  close(code, reason) {
-    if (code !== undefined) code = Number(code);
+  close(code = undefined, reason = undefined) {
+    this.#checkUse();
+    if (code !== undefined) code = Number(code) | 0;
     if (reason !== undefined) reason = String(reason);
     checkClose(code, reason);
-    if (this.#state === CLOSED || this.#state === CLOSING) return;
-    this.#state = CLOSING;
-    this.#peer.#receiveClose(code ?? 1005, reason ?? "");
+    if (!this.#saidClose && !this.#isLost) this.#sayClose(code ?? 1005, reason ?? "");
   }
 
-  // What the other end sent: on to the client's connection, or to this end's listeners.
-  #receive(payload, received) {
+  serializeAttachment(value) {
+    if (arguments.length === 0) {
+      throw new TypeError("Failed to execute 'serializeAttachment' on 'WebSocket': parameter 1 is not of type 'Value'.");
+    }
+    const bytes = serialize(value);
+    if (bytes.length > MOST_ATTACHED) {
+      throw new Error(
+        `A WebSocket 'attachment' cannot be larger than ${MOST_ATTACHED} bytes.'attachment' was ${bytes.length} bytes.`,
+      );
+    }
+    if (this.#use === KEPT) op_hibernatable_attach(this.#actor, this.#id, bytes);
+    else this.#attachment = bytes;
+  }
+
+  deserializeAttachment() {
+    const bytes = this.#use === KEPT ? op_hibernatable_attachment(this.#actor, this.#id) : this.#attachment;
+    return bytes === undefined || bytes === null ? null : deserialize(bytes);
+  }
+
+  #checkUse() {
+    if (this.#use === FREE || this.#use === GIVEN) {
+      throw new TypeError("You must call one of accept() or state.acceptWebSocket() on this WebSocket before sending messages.");
+    }
+  }
+
+  /** Whether a client is at the other end, whom the runtime passes on to what is said here. */
+  #isKeptForClient() {
+    return this.#use === KEPT && (this.#peer === undefined || this.#peer.#use === GIVEN);
+  }
+
+  #sendKept(payload) {
+    if (typeof payload === "string") op_hibernatable_text(this.#actor, this.#id, payload);
+    else op_hibernatable_binary(this.#actor, this.#id, payload);
+  }
+
+  #say(payload) {
+    const size = sizeOf(payload);
+    // Here, and not when the other end goes to the client: nobody could be told then.
+    if (this.#peer.#use !== ACCEPTED) op_socket_check(size);
+    this.#buffered += size;
+    this.#peer.#take(payload, () => void (this.#buffered -= size));
+  }
+
+  #sayClose(code, reason) {
+    this.#saidClose = true;
+    if (this.#isKeptForClient()) {
+      op_hibernatable_close(this.#actor, this.#id, code, reason);
+    } else {
+      if (this.#use === KEPT) op_hibernatable_closes(this.#actor, this.#id);
+      this.#peer.#takeClose(code, reason);
+    }
+    if (this.#heardClose) this.#over();
+  }
+
+  // What the other end said: on to whoever has this end, or to its listeners.
+  #take(payload, taken) {
+    if (this.#use === KEPT) {
+      taken();
+      const isText = typeof payload === "string";
+      const response = op_hibernatable_hear(this.#actor, this.#id, isText ? payload : null, isText ? null : payload);
+      if (response !== null) this.#peer.#take(response, () => {});
+      return;
+    }
     this.#deliver(() => {
-      received();
-      if (this.#number === undefined) this.#message(typeof payload === "string" ? payload : payload.buffer);
-      else if (typeof payload === "string") op_socket_text(this.#actor, this.#number, payload);
-      else op_socket_binary(this.#actor, this.#number, payload);
+      taken();
+      if (this.#peer.#isKeptForClient()) this.#peer.#sendKept(payload);
+      else if (this.#wire !== undefined) this.#wire.say(payload);
+      else this.#message(typeof payload === "string" ? payload : payload.buffer);
     });
   }
 
-  #receiveClose(code, reason) {
+  #takeClose(code, reason) {
+    if (this.#use === KEPT) {
+      op_hibernatable_hear_close(this.#actor, this.#id, code, reason);
+      return;
+    }
     this.#deliver(() => {
-      if (this.#number !== undefined) {
-        op_socket_close(this.#actor, this.#number, code, reason);
-        return;
-      }
-      if (this.#state === CLOSED) return;
-      // The answer to the other end's close, or the end of both.
-      if (this.#state === OPEN) this.#peer.#over(code, reason, true);
-      this.#over(code, reason, true);
+      if (this.#peer.#isKeptForClient()) op_hibernatable_close(this.#peer.#actor, this.#peer.#id, code, reason);
+      else if (this.#wire !== undefined) this.#wire.close(code, reason);
+      else this.#hearClose(code, reason);
     });
   }
 
-  // An end that is neither accepted nor the client's keeps what comes until it is either.
+  // An end that is not used yet keeps what comes until it is.
   #deliver(event) {
-    if (this.#number !== undefined) event();
-    else if (this.#accepted) queueMicrotask(event);
+    if (this.#use === GIVEN) event();
+    else if (this.#use === ACCEPTED) queueMicrotask(event);
     else this.#queue.push(event);
   }
 
+  // From the wire: listeners run in the event's own turn, not in a later microtask.
+  #deliverNow(event) {
+    if (this.#use === FREE) this.#queue.push(event);
+    else event();
+  }
+
   #message(data) {
-    if (this.#state !== OPEN && this.#state !== CLOSING) return;
+    if (this.#heardClose || this.#isLost) return;
     const isBlob = typeof data !== "string" && this.#binaryType === "blob";
     this.#hear(new MessageEvent("message", { data: isBlob ? new Blob([data]) : data }));
   }
@@ -167,69 +262,97 @@ class PairedWebSocket extends EventTarget {
     else this.#request.enter(() => dispatch(this, event));
   }
 
-  #over(code, reason, wasClean) {
-    if (this.#state === CLOSED) return;
-    this.#state = CLOSED;
-    this.#hear(new CloseEvent("close", { code, reason, wasClean }));
-    this.#connectionEnds();
+  #hearClose(code, reason) {
+    if (this.#heardClose || this.#isLost) return;
+    const answers = code !== LOST && this.#answersCloses && !this.#saidClose;
+    if (code === LOST) {
+      this.#isLost = true; // and its state stays: the application may send, and nobody gets it
+      reason = "WebSocket disconnected without sending Close frame.";
+    } else {
+      this.#heardClose = true;
+      this.#saidClose ||= answers;
+    }
+    this.#hear(new CloseEvent("close", { code, reason, wasClean: code !== LOST }));
+    if (answers) this.#peer.#takeClose(code, reason);
+    if (this.#isLost || this.#saidClose) this.#over();
   }
 
-  #connectionEnds() {
+  #over() {
     const whenOver = this.#whenOver;
     this.#whenOver = undefined;
     whenOver?.();
   }
 
-  /**
-   * Gives `end` to the client's connection `number` of an instance; `whenOver` is called when the connection ends. Returns the
-   * application's end.
-   */
-  static bind(end, actor, number, whenOver) {
-    const application = end.#peer;
-    end.#number = number;
-    end.#actor = actor;
-    application.#whenOver = whenOver;
-    bound.set(number, application);
-    const waiting = end.#queue;
-    end.#queue = [];
-    for (const deliver of waiting) deliver();
-    return application;
-  }
+  static {
+    join = () => {
+      const a = new PairedWebSocket(make), b = new PairedWebSocket(make);
+      a.#peer = b;
+      b.#peer = a;
+      return [a, b];
+    };
 
-  /** Whether `end` can be given to a client. */
-  static isFree(value) {
-    return #number in value && value.#number === undefined && !value.#accepted;
-  }
+    useOf = (value) => typeof value === "object" && value !== null && #use in value ? value.#use : undefined;
 
-  static whenAccepted(end, f) {
-    end.#whenAccepted = f;
-  }
+    /** The id by which an end is kept. */
+    idOf = (end) => end.#use === KEPT ? end.#id : undefined;
 
-  /** What `far` stands for has closed, or is lost (1006). */
-  static lose(far, code, reason) {
-    far.#state = CLOSED;
-    far.#peer.#deliverNow(() => far.#peer.#over(code, reason, code !== 1006));
-  }
+    /** The id by which the other end of one that was not used is kept. */
+    keptIdOf = (end) => end.#peer?.#use === KEPT ? end.#peer.#id : undefined;
 
-  /** Hears what the client sent. */
-  static hear(application, data) {
-    application.#deliverNow(() => application.#message(data));
-  }
+    /** Gives `end` to whoever is at `wire`; `whenOver` is called when both ends have closed. Returns the other end. */
+    give = (end, wire, whenOver) => {
+      const other = end.#peer;
+      end.#use = GIVEN;
+      end.#wire = wire;
+      other.#whenOver = whenOver;
+      const waiting = end.#queue;
+      end.#queue = [];
+      for (const deliver of waiting) deliver();
+      return other;
+    };
 
-  static hearClose(application, number, code, reason) {
-    // The application may answer an open close itself; the handshake is completed for it.
-    const actor = application.#peer.#actor;
-    if (application.#state !== CLOSING) op_socket_close(actor, number, code === 1006 ? 1005 : code, reason);
-    op_socket_end(actor, number);
-    application.#deliverNow(() => application.#over(code, reason, code !== 1006));
-    // Nobody may ever accept the end and hear of it, and the client is gone all the same.
-    if (!application.#accepted) application.#connectionEnds();
-  }
+    /** Keeps an end for an object from now on, by a new id. */
+    keep = (end, actor, tags) => {
+      if (end.#use === ACCEPTED || end.#use === KEPT) {
+        throw new Error("Cannot call `acceptWebSocket()` if the WebSocket was already accepted via `accept()`");
+      }
+      if (end.#use === GIVEN || end.#peer.#use !== FREE) {
+        throw new Error(
+          "Cannot call `acceptWebSocket()` on this WebSocket because its pair has already been accepted or used in a Response.",
+        );
+      }
+      end.#id = op_hibernatable_accept(actor, tags);
+      end.#actor = actor;
+      end.#use = KEPT;
+      if (end.#attachment !== undefined) op_hibernatable_attach(actor, end.#id, end.#attachment);
+      return end.#id;
+    };
 
-  // From the client: listeners run in the event's own turn, not in a later microtask.
-  #deliverNow(event) {
-    if (this.#accepted) event();
-    else this.#queue.push(event);
+    /** The end that an earlier instance of the object had. */
+    revive = (actor, id) => {
+      const end = new PairedWebSocket(make);
+      end.#use = KEPT;
+      end.#actor = actor;
+      end.#id = id;
+      const closing = op_hibernatable_closing(actor, id);
+      end.#saidClose = (closing & 1) !== 0;
+      end.#heardClose = (closing & 2) !== 0;
+      return end;
+    };
+
+    tellClosed = (end) => end.#heardClose = true;
+
+    /** What came by the wire, for the end that is here. */
+    arrives = (end, data) => end.#deliverNow(() => end.#message(data));
+
+    closes = (end, code, reason) => {
+      // Nobody may ever accept the end and hear of it, and the client is gone all the same.
+      if (end.#use === FREE) {
+        if (code !== LOST) end.#peer.#takeClose(code, reason);
+        end.#over();
+      }
+      end.#deliverNow(() => end.#hearClose(code, reason));
+    };
   }
 }
 function defineState(name, value) {
@@ -244,19 +367,16 @@ ObjectDefineProperty(PairedWebSocket, "name", { __proto__: null, value: "WebSock
 defineHandler(PairedWebSocket.prototype, "message");
 defineHandler(PairedWebSocket.prototype, "close");
 defineHandler(PairedWebSocket.prototype, "error");
+refuseClones(PairedWebSocket.prototype, "WebSocket");
 
-const { bind, isFree, hear, hearClose, join, lose, whenAccepted } = PairedWebSocket;
-delete PairedWebSocket.bind;
-delete PairedWebSocket.isFree;
-delete PairedWebSocket.hear;
-delete PairedWebSocket.hearClose;
-delete PairedWebSocket.join;
-delete PairedWebSocket.lose;
-delete PairedWebSocket.whenAccepted;
+/** Whether `value` is an end of a pair. */
+function isSocket(value) {
+  return useOf(value) !== undefined;
+}
 
-/** Whether `value` is an end of a pair that can go into a Response. */
-function isFreeSocket(value) {
-  return typeof value === "object" && value !== null && isFree(value);
+/** Whether the application listens to it itself. */
+function isAccepted(end) {
+  return useOf(end) === ACCEPTED;
 }
 
 /** Two joined WebSockets, `pair[0]` and `pair[1]`. */
@@ -271,10 +391,48 @@ class WebSocketPair {
   }
 }
 
+// ---- clients
+
+const bound = new SafeMap(); // socket number -> the application's end
+
+/** Refuses an end that cannot be given to a client. */
+function checkFree(end) {
+  const use = useOf(end);
+  if (use === ACCEPTED) throw new TypeError("Can't return WebSocket in a Response after calling accept().");
+  if (use === KEPT) throw new TypeError("Can't return WebSocket in a Response after calling acceptWebSocket().");
+  if (use === GIVEN) throw new TypeError("Can't return WebSocket that was already used in a response.");
+}
+
+/**
+ * Gives `end` to the client whose connection has this number in an instance; `whenOver` is called when the connection ends.
+ * Returns the application's end.
+ */
+function bindSocket(end, actor, number, whenOver) {
+  const wire = {
+    say(payload) {
+      if (typeof payload === "string") op_socket_text(actor, number, payload);
+      else op_socket_binary(actor, number, payload);
+    },
+    close: (code, reason) => op_socket_close(actor, number, code, reason),
+    waiting: () => op_socket_waiting(actor, number),
+  };
+  const application = give(end, wire, () => {
+    op_socket_end(actor, number);
+    whenOver();
+  });
+  bound.set(number, application);
+  return application;
+}
+
+/** Gives `end`, whose other end is kept, to a client. */
+function giveKept(end) {
+  give(end, undefined, undefined);
+}
+
 /** A client's message. */
 function onSocketMessage(number, data) {
   const application = bound.get(number);
-  if (application !== undefined) hear(application, typeof data === "string" ? data : data.buffer);
+  if (application !== undefined) arrives(application, typeof data === "string" ? data : data.buffer);
 }
 
 /** The client closed, or is lost (1006). */
@@ -282,43 +440,97 @@ function onSocketClose(number, code, reason) {
   const application = bound.get(number);
   if (application === undefined) return;
   bound.delete(number);
-  hearClose(application, number, code, reason);
+  closes(application, code, reason);
 }
+
+// ---- sockets of responses that come from elsewhere
 
 const carriers = new SafeWeakMap(); // the end that a response of somebody else's came with -> the number of that call
 
-/** The WebSocket that the answer to a call came with: an end that is joined to it when the application accepts it. */
+/** The WebSocket that the answer to a call came with. */
 function carried(number) {
   const [mine, far] = join();
   carriers.set(mine, number);
-  whenAccepted(mine, () => carry(far, number));
+  const actor = currentActor();
+  let said = Promise.resolve(); // one after the other
+  const wire = {
+    begin: () => listen(mine, number),
+    say(payload) {
+      const isText = typeof payload === "string";
+      said = said.then(() => op_call_say(actor, number, isText ? payload : null, isText ? null : payload));
+    },
+    close(code, reason) {
+      said = said.then(() => op_call_say_close(actor, number, code, reason));
+    },
+    waiting: () => 0,
+  };
+  give(far, wire, undefined);
   return mine;
 }
 
 /** The number of the call that it came with, if it can be passed on as it came. */
 function carrierOf(socket) {
-  return isFree(socket) ? carriers.get(socket) : undefined;
+  return useOf(socket) === FREE ? carriers.get(socket) : undefined;
 }
 
-/** Passes on what is said, both ways. */
-async function carry(far, number) {
-  far.accept();
-  const actor = currentActor();
-  let said = Promise.resolve(); // one after the other
-  far.addEventListener("message", ({ data }) => {
-    const isText = typeof data === "string";
-    said = said.then(() => op_call_say(actor, number, isText ? data : null, isText ? null : new Uint8Array(data)));
-  });
-  far.addEventListener("close", ({ code, reason }) => {
-    said = said.then(() => op_call_say_close(actor, number, code, reason));
-  });
+async function listen(mine, number) {
   for (;;) {
-    const heard = await op_call_hear(number);
-    if (heard.text !== null) far.send(heard.text);
-    else if (heard.bytes !== null) far.send(heard.bytes);
-    else return lose(far, heard.code, heard.reason);
+    const { text, bytes, code, reason } = await op_call_hear(number);
+    if (text === null && bytes === null) return closes(mine, code, reason);
+    arrives(mine, text ?? bytes.buffer);
   }
 }
 
-return { bindSocket: bind, carried, carrierOf, isFreeSocket, onSocketClose, onSocketMessage, WebSocketPair };
+// ---- sockets that are kept for objects
+
+const kept = new SafeMap(); // actor -> id -> the object's end
+
+function keptOf(actor) {
+  let sockets = kept.get(actor);
+  if (sockets === undefined) kept.set(actor, sockets = new SafeMap());
+  return sockets;
+}
+
+/** Keeps an end for an object, with these tags. */
+function keepSocket(end, actor, tags) {
+  keptOf(actor).set(keep(end, actor, tags), end);
+}
+
+/** The end that is kept by this id: always the same object, for an instance. */
+function keptSocket(actor, id) {
+  const sockets = keptOf(actor);
+  let end = sockets.get(id);
+  if (end === undefined) sockets.set(id, end = revive(actor, id));
+  return end;
+}
+
+/** The same; it is not one of the object's any more. */
+function forgetKept(actor, id) {
+  kept.get(actor)?.delete(id);
+}
+
+/** The object's instance is over. */
+function forgetAllKept(actor) {
+  kept.delete(actor);
+}
+
+return {
+  bindSocket,
+  carried,
+  carrierOf,
+  checkFree,
+  forgetAllKept,
+  forgetKept,
+  giveKept,
+  idOf,
+  isAccepted,
+  isSocket,
+  keepSocket,
+  keptIdOf,
+  keptSocket,
+  onSocketClose,
+  onSocketMessage,
+  tellClosed,
+  WebSocketPair,
+};
 })();

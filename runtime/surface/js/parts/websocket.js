@@ -1,7 +1,7 @@
 // The WebSocket that connects to others, as the WebSockets standard wants it. Numbers of sections are that standard's.
 (function () {
 const { core, primordials } = __bootstrap;
-const { ArrayBuffer } = primordials;
+const { ArrayBuffer, FunctionPrototypeSymbolHasInstance, ObjectDefineProperty, ReflectApply, SymbolHasInstance } = primordials;
 const { defineConstant, getterOf } = core.loadExtScript("ext:portside/properties.js");
 const { currentActor } = core.loadExtScript("ext:portside/context.js");
 const { logWarning } = core.loadExtScript("ext:portside/handlers.js");
@@ -23,6 +23,7 @@ const { DOMException } = core.loadExtScript("ext:deno_web/01_dom_exception.js");
 const { CloseEvent, defineEventHandler, dispatch, Event, EventTarget, MessageEvent, setIsTrusted } = core
   .loadExtScript("ext:deno_web/02_event.js");
 const { Blob } = core.loadExtScript("ext:deno_web/09_file.js");
+const { isSocket } = core.loadExtScript("ext:portside/parts/sockets.js");
 
 const CONNECTING = 0, OPEN = 1, CLOSING = 2, CLOSED = 3;
 const NONE = 1005, LOST = 1006;
@@ -264,15 +265,27 @@ class WebSocket extends EventTarget {
   }
 }
 
-defineConstant(WebSocket, "CONNECTING", CONNECTING);
-defineConstant(WebSocket, "OPEN", OPEN);
-defineConstant(WebSocket, "CLOSING", CLOSING);
-defineConstant(WebSocket, "CLOSED", CLOSED);
+function defineState(name, value) {
+  defineConstant(WebSocket, name, value);
+  ObjectDefineProperty(WebSocket, `READY_STATE_${name}`, { __proto__: null, value, enumerable: true });
+}
+defineState("CONNECTING", CONNECTING);
+defineState("OPEN", OPEN);
+defineState("CLOSING", CLOSING);
+defineState("CLOSED", CLOSED);
 defineEventHandler(WebSocket.prototype, "open");
 defineEventHandler(WebSocket.prototype, "error");
 defineEventHandler(WebSocket.prototype, "close");
 defineEventHandler(WebSocket.prototype, "message");
 webidl.configureInterface(WebSocket);
+
+/** Ends of a WebSocketPair count as instances, too. */
+ObjectDefineProperty(WebSocket, SymbolHasInstance, {
+  __proto__: null,
+  value(value) {
+    return ReflectApply(FunctionPrototypeSymbolHasInstance, this, [value]) || this === WebSocket && isSocket(value);
+  },
+});
 
 return { WebSocket };
 })();

@@ -31,7 +31,7 @@ async fn r083_the_surface_is_small() {
     let app = lab(&format!("{web}{user}")).start().await;
     assert_eq!(
         app.text("/w/own").await,
-        "ServerlessWorker ServerlessWorkerOverloadedError WebSocketPair deleteAlarm getAlarm name setAlarm storage terminate waitUntil"
+        "ServerlessWorker ServerlessWorkerOverloadedError WebSocketPair WebSocketRequestResponsePair deleteAlarm getAlarm name scheduler setAlarm storage terminate waitUntil"
     );
     app.stop().await;
 }

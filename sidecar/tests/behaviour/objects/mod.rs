@@ -2,6 +2,7 @@
 //! in `parity`.
 
 pub mod calls;
+pub mod hibernation;
 
 use portside_core::migrations::{ObjectClass, ObjectStorage, Origin};
 use portside_core::variable::Value;

@@ -46,4 +46,4 @@ export const LAZY = ["console", ...`AbortController AbortSignal Blob ByteLengthQ
   MessagePort Performance ReadableByteStreamController ReadableStream ReadableStreamBYOBReader ReadableStreamBYOBRequest
   ReadableStreamDefaultController ReadableStreamDefaultReader Request Response SubtleCrypto TextDecoder TextDecoderStream
   TextEncoder TextEncoderStream TransformStream TransformStreamDefaultController URL URLPattern URLSearchParams WebSocket
-  WebSocketPair WritableStream WritableStreamDefaultController WritableStreamDefaultWriter`.split(/\s+/)];
+  WebSocketPair WebSocketRequestResponsePair WritableStream WritableStreamDefaultController WritableStreamDefaultWriter`.split(/\s+/)];
