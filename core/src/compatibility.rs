@@ -19,6 +19,10 @@ pub enum Feature {
     AnsweredCloses,
     /// The reason of a close may have 123 bytes at most.
     ShortCloseReasons,
+    /// `deleteAll()` takes the alarm away, too.
+    DeletedAlarms,
+    /// What the platform says of itself, and of its clients, is what Cloudflare's says: programs look at it.
+    CloudflareNames,
 }
 
 /// Since when there is a feature, what switches it on and off, and whether code without a date has it.
@@ -50,6 +54,13 @@ impl Feature {
                 "no_websocket_close_reason_byte_limit",
                 true,
             ),
+            Self::DeletedAlarms => (
+                "2026-02-24",
+                "delete_all_deletes_alarm",
+                "delete_all_preserves_alarm",
+                true,
+            ),
+            Self::CloudflareNames => ("", "global_navigator", "no_global_navigator", false),
         };
         Switch {
             since,
@@ -59,11 +70,13 @@ impl Feature {
         }
     }
 
-    /// Every feature.
-    const ALL: [Self; 3] = [
+    /// Every feature; JavaScript knows them by their places here.
+    pub const ALL: [Self; 5] = [
         Self::BlobsOnWebSockets,
         Self::AnsweredCloses,
         Self::ShortCloseReasons,
+        Self::DeletedAlarms,
+        Self::CloudflareNames,
     ];
 }
 

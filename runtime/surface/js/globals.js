@@ -185,6 +185,11 @@ function limitNatives() {
   areLimited = true;
 }
 
+/** For programs that were written for Cloudflare's Workers, some of which look where they run. */
+export function nameAsCloudflare() {
+  core.defineGlobalProperties(globalThis, { navigator: hidden(Object.freeze({ userAgent: "Cloudflare-Workers" })) });
+}
+
 /** What each isolate needs once, after the snapshot was loaded. */
 export function startGlobals() {
   op_when_looked_at(lookUp);

@@ -9,7 +9,7 @@ import * as clones from "ext:portside/clones.js";
 import * as context from "ext:portside/context.js";
 import * as environment from "ext:portside/env.js";
 import * as events from "ext:portside/events.js";
-import { defineGlobals, startGlobals } from "ext:portside/globals.js";
+import { defineGlobals, nameAsCloudflare, startGlobals } from "ext:portside/globals.js";
 import * as handlers from "ext:portside/handlers.js";
 import * as lifecycle from "ext:portside/lifecycle.js";
 import * as parts from "ext:portside/parts.js";
@@ -31,7 +31,10 @@ parts.provide({
 });
 defineGlobals();
 
+const { op_compatibility } = core.ops;
 const { propNonEnumerable: hidden, propWritable: writable } = core;
+
+const CLOUDFLARE_NAMES = 1 << 4;
 
 function defineSurface() {
   core.defineGlobalProperties(globalThis, {
@@ -67,6 +70,7 @@ globalThis.portsideStart = () => {
     begin: (name) => {
       if (name !== undefined) defineWorkerSurface(name);
       environment.beginEnv();
+      if ((op_compatibility() & CLOUDFLARE_NAMES) !== 0) nameAsCloudflare();
     },
     setHandlers: (given) => {
       module = given;

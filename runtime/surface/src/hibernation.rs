@@ -16,18 +16,13 @@ use crate::actors;
 use crate::http::parse_headers;
 use crate::sockets::refuse;
 
-/// What the application's date changes of WebSockets, as bits.
+/// What the application's date changes, as bits, in the order of [`Feature::ALL`].
 #[op2(fast)]
 #[smi]
 pub(crate) fn op_compatibility(state: &mut OpState) -> u32 {
     let instance = state.borrow::<Shared>().borrow();
     let compatibility = instance.compatibility();
-    let features = [
-        Feature::BlobsOnWebSockets,
-        Feature::AnsweredCloses,
-        Feature::ShortCloseReasons,
-    ];
-    let bits = features.iter().enumerate();
+    let bits = Feature::ALL.iter().enumerate();
     bits.map(|(bit, feature)| u32::from(compatibility.has(*feature)) << bit)
         .sum()
 }

@@ -9,6 +9,7 @@ const { fetchFrom } = core.loadExtScript("ext:portside/parts/execution.js");
 const { bindSocket, carrierOf, checkFree, giveKept, keptIdOf } = core.loadExtScript("ext:portside/parts/sockets.js");
 const {
   op_body_read,
+  op_compatibility,
   op_respond_bytes,
   op_respond_error,
   op_respond_hibernatable,
@@ -65,8 +66,20 @@ function staticBody(bytes) {
 
 const running = new SafeMap(); // request number -> its scope, what aborts its signal, and the reader of its response
 
+const CLOUDFLARE_NAMES = 1 << 4;
+
+/** The headers, with the client's address as Cloudflare's programs look for it, and nowhere else. */
+function withClient(headers) {
+  if ((op_compatibility() & CLOUDFLARE_NAMES) === 0) return headers;
+  const list = parseHeaders(headers).filter(([name]) => name !== "cf-connecting-ip");
+  const client = list.find(([name]) => name === "x-forwarded-for")?.[1].split(",")[0].trim();
+  if (client !== undefined) list.push(["cf-connecting-ip", client]);
+  return joinHeaders(list);
+}
+
 /** Runs the server's fetch. */
-function onFetch(entry, number, ...request) {
+function onFetch(entry, number, method, url, headers, body) {
+  const request = [method, url, withClient(headers), body];
   answer(new RequestScope(number), request, (request) => {
     if (typeof entry !== "function" && typeof entry?.fetch !== "function") {
       throw new TypeError("the server's default export has no fetch() handler");

@@ -108,7 +108,7 @@ defineSurface(DurableObjectState);
 /** Runs a callback while nothing else of the object runs. If it fails, or takes too long, so does the object. */
 async function blockingSection(actor, callback) {
   if (depthOfNext() > MOST_NESTED) {
-    throw new Error(`blockConcurrencyWhile() may be nested ${MOST_NESTED} times at most`);
+    throw new Error("blockConcurrencyWhile() calls are nested too deeply.");
   }
   return await section(actor, async () => {
     const tooLong = setTimeout(() => {

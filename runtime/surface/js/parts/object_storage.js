@@ -12,6 +12,7 @@ const {
   op_alarm_ended,
   op_alarm_get,
   op_alarm_set,
+  op_compatibility,
   op_object_bookmark,
   op_object_clear,
   op_object_delete,
@@ -24,6 +25,7 @@ const {
 } = core.ops;
 
 const BEGIN = 0, RELEASE = 1, ROLL_BACK = 2;
+const DELETED_ALARMS = 1 << 3;
 const MOST_KEYS = 128; // as Cloudflare documents it
 const LAST_ALARM = Date.UTC(2190, 0, 1);
 const make = Symbol("make");
@@ -226,7 +228,7 @@ class DurableObjectStorage extends Operations {
   async deleteAll() {
     if (this.#open > 0) throw new Error("Cannot call deleteAll() within a transaction");
     op_object_clear(this.#actor);
-    op_alarm_delete(this.#actor);
+    if ((op_compatibility() & DELETED_ALARMS) !== 0) op_alarm_delete(this.#actor);
     await undefined;
   }
 
