@@ -13,6 +13,8 @@ mod harness;
 mod chat_room;
 #[path = "../../examples/counter-ts/test.rs"]
 mod counter_ts;
+#[path = "../../examples/counters/test.rs"]
+mod counters;
 #[path = "../../examples/proposal/test.rs"]
 mod proposal;
 #[path = "../../examples/pub-sub/test.rs"]
