@@ -15,6 +15,8 @@ mod chat_room;
 mod counter_ts;
 #[path = "../../examples/counters/test.rs"]
 mod counters;
+#[path = "../../examples/hibernation-server/test.rs"]
+mod hibernation_server;
 #[path = "../../examples/proposal/test.rs"]
 mod proposal;
 #[path = "../../examples/pub-sub/test.rs"]

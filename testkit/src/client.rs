@@ -8,6 +8,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{self, Message};
 
 use crate::within;
@@ -121,7 +122,12 @@ impl Site {
 
     /// Opens a WebSocket.
     pub async fn socket(&self, path: &str) -> Socket {
-        let opening = within(path, self.try_socket(path)).await;
+        self.socket_with(path, &[]).await
+    }
+
+    /// The same, with more headers.
+    pub async fn socket_with(&self, path: &str, headers: &[(&'static str, &str)]) -> Socket {
+        let opening = within(path, self.try_socket_with(path, headers)).await;
         opening.unwrap_or_else(|error| panic!("{}{path}: {error}", self.host))
     }
 
@@ -130,9 +136,20 @@ impl Site {
     /// # Errors
     /// When the connection is refused or ends, or the answer is not the expected one.
     pub async fn try_socket(&self, path: &str) -> Result<Socket, Failed> {
+        self.try_socket_with(path, &[]).await
+    }
+
+    async fn try_socket_with(
+        &self,
+        path: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Socket, Failed> {
         let stream = TcpStream::connect(&self.address).await?;
-        let url = format!("ws://{}{path}", self.host);
-        let (socket, _) = tokio_tungstenite::client_async(url, stream).await?;
+        let mut request = format!("ws://{}{path}", self.host).into_client_request()?;
+        for &(name, value) in headers {
+            request.headers_mut().insert(name, value.parse()?);
+        }
+        let (socket, _) = tokio_tungstenite::client_async(request, stream).await?;
         Ok(Socket(socket))
     }
 }
@@ -178,9 +195,19 @@ impl Socket {
     /// # Errors
     /// When the connection ends instead.
     pub async fn try_receive(&mut self) -> Result<Value, Failed> {
+        Ok(serde_json::from_str(&self.try_receive_text().await?)?)
+    }
+
+    /// The next message, which need not be JSON.
+    pub async fn receive_text(&mut self) -> String {
+        let message = within("a WebSocket message", self.try_receive_text()).await;
+        message.unwrap_or_else(|error| panic!("expected a message: {error}"))
+    }
+
+    async fn try_receive_text(&mut self) -> Result<String, Failed> {
         loop {
             match self.0.next().await {
-                Some(Ok(Message::Text(text))) => return Ok(serde_json::from_str(&text)?),
+                Some(Ok(Message::Text(text))) => return Ok(text.to_string()),
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
                 other => return Err(format!("got {other:?}").into()),
             }
