@@ -1,6 +1,6 @@
 //! Every example, run by the real `portside dev` and driven from outside.
 //!
-//! Each example's test lives beside it, as part of what the example shows. The chat's needs Chromium.
+//! Each example's test lives beside it, as part of what the example shows. Those with pages need Chromium.
 #![allow(
     clippy::unwrap_used,
     reason = "a test may panic, and helpers outside of #[test] are tests too"
@@ -15,6 +15,8 @@ mod chat_room;
 mod counter_ts;
 #[path = "../../examples/counters/test.rs"]
 mod counters;
+#[path = "../../examples/durable-chat/test.rs"]
+mod durable_chat;
 #[path = "../../examples/hibernation-server/test.rs"]
 mod hibernation_server;
 #[path = "../../examples/proposal/test.rs"]
