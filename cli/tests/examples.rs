@@ -15,6 +15,8 @@ mod chat_room;
 mod counter_ts;
 #[path = "../../examples/counters/test.rs"]
 mod counters;
+#[path = "../../examples/cursor-board/test.rs"]
+mod cursor_board;
 #[path = "../../examples/durable-chat/test.rs"]
 mod durable_chat;
 #[path = "../../examples/hibernation-server/test.rs"]

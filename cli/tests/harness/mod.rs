@@ -5,4 +5,4 @@ mod load;
 
 pub use app::App;
 pub use load::kill_under_load;
-pub use portside_testkit::{Browser, Failed, Reply, Site, Socket, eventually, within};
+pub use portside_testkit::{Browser, Failed, Reply, Site, Socket, Tab, eventually, within};
