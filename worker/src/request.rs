@@ -253,11 +253,10 @@ impl Instance {
         if matches!(message, Message::Close { .. }) {
             sockets.closes(socket);
         }
-        if !sockets.has_client(socket) {
-            return Ok(()); // it was gone before it had the answer
-        }
         let delivery = match sockets.place(socket, message) {
             Ok(delivery) => delivery,
+            // The answer that takes the socket to its client is at the gate, before this. Or the client was gone before it.
+            Err(message) if !sockets.has_client(socket) => Delivery::unlimited(message),
             Err(_) => {
                 let message = close(1013, "the client does not keep up");
                 self.replay.extend(sockets.event(socket, message.clone()));

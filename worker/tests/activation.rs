@@ -629,6 +629,12 @@ impl<F: Code> Test<F> {
 
     /// A client with a socket.
     fn connect(&mut self) -> SocketId {
+        self.ask_for_socket();
+        assert_eq!(self.heard(), ["101 Switching Protocols"]);
+        self.sockets().list(None)[0]
+    }
+
+    fn ask_for_socket(&mut self) {
         let request = Request {
             method: http::Method::GET,
             url: "http://a/".to_owned(),
@@ -638,14 +644,13 @@ impl<F: Code> Test<F> {
         };
         let near = LinkId::of_new_link();
         let opening = Opening {
+            bond: None,
             kind: Kind::Fetch(Box::new(request)),
             name: None,
             end: LinkEnd::new(near.other(), self.surroundings.peer.clone()),
         };
         self.inbox.receive(Incoming::Opened(opening)).ok().unwrap();
         self.settle();
-        assert_eq!(self.heard(), ["101 Switching Protocols"]);
-        self.sockets().list(None)[0]
     }
 
     fn say(&self, socket: SocketId, text: &'static str) {
@@ -675,6 +680,27 @@ fn what_is_said_on_a_hibernatable_socket_waits_for_writes_and_automatic_response
     test.answer_commit(Ok(()));
     test.settle();
     assert_eq!(test.heard(), ["put", "after"]);
+}
+
+#[test]
+fn what_is_sent_while_the_answer_with_the_socket_waits_follows_it() {
+    let mut test = Test::new(|instance: &Shared, event| {
+        let is_request = matches!(event, Delivered::Fetch { .. });
+        instance.borrow_mut().put("k".into(), b"v".to_vec().into());
+        keeper(instance, event)?;
+        let mut instance = instance.borrow_mut();
+        let sockets = instance.sockets().unwrap().clone();
+        for socket in sockets.list(None).into_iter().filter(|_| is_request) {
+            let welcome = Message::Text("welcome".into());
+            assert!(instance.send_hibernatable(socket, welcome).is_ok());
+        }
+        Ok(())
+    });
+    test.ask_for_socket();
+    assert_eq!((test.commits(), test.heard()), (1, vec![]));
+    test.answer_commit(Ok(()));
+    test.settle();
+    assert_eq!(test.heard(), ["101 Switching Protocols", "welcome"]);
 }
 
 #[test]
@@ -765,6 +791,7 @@ fn a_client_that_is_gone_before_the_answer_is_lost_to_the_object() {
         websocket: true,
     };
     let opening = Opening {
+        bond: None,
         kind: Kind::Fetch(Box::new(request)),
         name: None,
         end: LinkEnd::new(
