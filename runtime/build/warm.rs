@@ -21,7 +21,7 @@ use portside_core::write::{Value, WriteBatch};
 use portside_surface::parts::Lookup;
 use portside_worker::activation::{Activation, Progress};
 use portside_worker::cell::Actor;
-use portside_worker::engine::{Engine, Shared, Uncaught};
+use portside_worker::engine::{Engine, Exceeded, Shared, Uncaught};
 use portside_worker::event::{Delivered, Incoming};
 use portside_worker::host::{
     CommitTicket, Fabric, Identity, Ledger, Log, LogLine, Reading, RequestName,
@@ -224,7 +224,7 @@ impl Engine for Warm<'_> {
         Poll::Ready(Ok(()))
     }
 
-    fn exceeded(&mut self, _: bool) -> Option<String> {
+    fn exceeded(&mut self, _: bool) -> Option<Exceeded> {
         None
     }
 

@@ -15,7 +15,7 @@ use portside_surface::parts::{EVENTS_OF_MOST_CODE, Parts};
 use portside_surface::{lifecycle, stack};
 use portside_worker::activation::{Activation, End, Failure, Progress};
 use portside_worker::cell::{Actor, Actors};
-use portside_worker::engine::{Engine, Shared, Uncaught};
+use portside_worker::engine::{Engine, Exceeded, Shared, Uncaught};
 use portside_worker::event::Delivered;
 use portside_worker::host::Identity;
 use portside_worker::instance::Instance;
@@ -319,13 +319,13 @@ impl Engine for JavaScript {
         Poll::Ready(Ok(()))
     }
 
-    fn exceeded(&mut self, thorough: bool) -> Option<String> {
+    fn exceeded(&mut self, thorough: bool) -> Option<Exceeded> {
         if let Some(exceeded) = self.watched.exceeded() {
-            return Some(exceeded);
+            return Some(Exceeded::Cpu(exceeded));
         }
         let look = thorough || self.isolate.is_exhausted() || self.should_yield();
         let memory = look.then(|| self.isolate.exhausted()).flatten()?;
-        Some(format!("{memory} went over its limit"))
+        Some(Exceeded::Memory(format!("{memory} went over its limit")))
     }
 
     fn turn_begins(&mut self) {

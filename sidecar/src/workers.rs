@@ -191,8 +191,13 @@ impl Workers {
         match self.deliver(app, key, Incoming::Opened(opening), None) {
             Ok(inbox) => Some(inbox),
             Err((Incoming::Opened(opening), overload)) => {
-                let failure = LinkFailure::overloaded(overload.message());
-                opening.end.refuse(failure);
+                let text = match overload {
+                    Overload::Inbox if portside_core::objects::class_of(key).is_some() => {
+                        "Durable Object is overloaded. Too many requests queued."
+                    }
+                    overload => overload.message(),
+                };
+                opening.end.refuse(LinkFailure::overloaded(text));
                 None
             }
             Err(_) => None,

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::cell::{Actor, Actors, Budget, Cell, Residents};
-use crate::engine::{Engine, Shared, Uncaught};
+use crate::engine::{Engine, Exceeded, Shared, Uncaught};
 use crate::host::Level;
 use crate::instance::{Ending, Instance, Lost};
 use crate::link::Failure as LinkFailure;
@@ -38,13 +38,32 @@ pub enum Failure {
     Load(String),
     /// It went over a limit. What the turn that did so wrote is gone.
     #[error("{0}")]
-    Limit(String),
+    Limit(Exceeded),
     /// Something else in the isolate that it lived in went over a limit. What the turn wrote is gone.
     #[error("the isolate that it lived in was ended: {0}")]
-    Cell(String),
+    Cell(Exceeded),
     /// Its writes were not accepted.
     #[error(transparent)]
     Lost(#[from] Lost),
+}
+
+impl Failure {
+    /// As those hear it who call an object: programs go by the texts of Cloudflare's.
+    fn of_object(&self) -> LinkFailure {
+        match self {
+            Self::Lost(Lost::Reset(reset)) => reset.failure.clone(),
+            // It goes on elsewhere, or here.
+            Self::Lost(Lost::NotOwned) => LinkFailure::unavailable("Network connection lost."),
+            Self::Limit(Exceeded::Cpu(_)) | Self::Cell(Exceeded::Cpu(_)) => {
+                LinkFailure::reset("Durable Object exceeded its CPU time limit and was reset.")
+            }
+            Self::Limit(Exceeded::Memory(_)) | Self::Cell(Exceeded::Memory(_)) => {
+                let text = "Durable Object's isolate exceeded its memory limit and was reset.";
+                LinkFailure::reset(text)
+            }
+            failure => LinkFailure::reset(failure.to_string()),
+        }
+    }
 }
 
 /// What an instance that has nothing to do is waiting for before it sleeps.
@@ -213,7 +232,7 @@ impl<E: Engine> Activation<E> {
         self.instance.borrow_mut().discard_turn();
         // A module that does it while it is evaluated would only do it again.
         Err(End::Failed(match self.load_deadline {
-            Some(_) => Failure::Load(exceeded),
+            Some(_) => Failure::Load(exceeded.to_string()),
             None => Failure::Limit(exceeded),
         }))
     }
@@ -349,11 +368,12 @@ impl Instance {
             }
         }
         let End::Failed(failure) = end else { return };
-        let failure_on_links = match failure {
-            Failure::Lost(Lost::Reset(reset)) => reset.failure.clone(),
-            failure if self.object.is_some() => LinkFailure::reset(failure.to_string()),
-            failure => LinkFailure::failed(failure.to_string()),
+        let failure_on_links = if self.object.is_some() {
+            failure.of_object()
+        } else {
+            LinkFailure::failed(failure.to_string())
         };
+        self.seal_fate(&failure_on_links);
         // Before its requests fail: whoever hears that, and calls anew, is to reach the next instance.
         if let Failure::Lost(Lost::Reset(reset)) = failure {
             self.inbox.refuse_openings(&reset.failure);

@@ -13,6 +13,17 @@ use crate::instance::Instance;
 /// An instance as its engine and its activation share it. Neither keeps it borrowed while the other runs.
 pub type Shared = Rc<RefCell<Instance>>;
 
+/// Which limit code went over, and how, for the developer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Exceeded {
+    /// That of CPU time.
+    #[error("{0}")]
+    Cpu(String),
+    /// That of memory.
+    #[error("{0}")]
+    Memory(String),
+}
+
 /// Runs one instance's code, and knows nothing of inboxes, gates and stores. The code does what it does by calling the
 /// [`Instance`] that was given to the engine when it was made.
 pub trait Engine {
@@ -56,7 +67,7 @@ pub trait Engine {
 
     /// Why nothing of the code may run any more, if a limit was met. Asked after each call above; `thorough` asks for the
     /// limits too that take a while to check.
-    fn exceeded(&mut self, thorough: bool) -> Option<String>;
+    fn exceeded(&mut self, thorough: bool) -> Option<Exceeded>;
 
     /// Whether the code has kept its thread for so long in this turn that others should have it now.
     fn should_yield(&self) -> bool;

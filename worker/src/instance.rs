@@ -21,7 +21,9 @@ use crate::gate::{Gate, Output};
 use crate::hibernation::{SocketEvent, Sockets};
 use crate::host::{self, CommitTicket, Fabric, Identity, Ledger, Level, Log, LogLine, RequestName};
 use crate::inbox::{Inbox, Next};
-use crate::link::{CloseReason, Failure, Fate, Frame, Kind, LinkEnd, LinkId, Opening, Undelivered};
+use crate::link::{
+    CloseReason, Failure, FailureCode, Fate, Frame, Kind, LinkEnd, LinkId, Opening, Undelivered,
+};
 use crate::object::{ObjectState, Reset};
 use crate::port::Port;
 use crate::rejection::Rejection;
@@ -626,6 +628,13 @@ impl Instance {
     pub(crate) fn lose(&mut self, reason: Lost) {
         if let Lost::Reset(reset) = self.life.lost.get_or_insert(reason) {
             self.fate.seal(&reset.failure);
+        }
+    }
+
+    /// It ends for this reason. If its object begins anew, those who have reached it have lost it.
+    pub(crate) fn seal_fate(&self, failure: &Failure) {
+        if failure.code == FailureCode::Reset {
+            self.fate.seal(failure);
         }
     }
 

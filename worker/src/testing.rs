@@ -3,7 +3,7 @@
 use std::task::{Context, Poll};
 
 use crate::cell::Actor;
-use crate::engine::{Engine, Shared, Uncaught};
+use crate::engine::{Engine, Exceeded, Shared, Uncaught};
 use crate::event::Delivered;
 
 /// The code of an instance: gets each event, and the instance to act on. An error says that it met a limit and was killed.
@@ -43,8 +43,8 @@ impl<F: Code> Engine for Scripted<F> {
         Poll::Ready(Ok(()))
     }
 
-    fn exceeded(&mut self, _: bool) -> Option<String> {
-        self.killed.clone()
+    fn exceeded(&mut self, _: bool) -> Option<Exceeded> {
+        self.killed.clone().map(Exceeded::Cpu)
     }
 
     fn should_yield(&self) -> bool {

@@ -18,7 +18,7 @@ use portside_core::limits::Limits;
 use portside_core::write::{Value, WriteBatch};
 use portside_exchange::{Body, Delivery, Message, Request};
 use portside_worker::activation::{Activation, End, Failure, Progress};
-use portside_worker::engine::Shared;
+use portside_worker::engine::{Exceeded, Shared};
 use portside_worker::event::{Control, Delivered, Incoming, Stop};
 use portside_worker::hibernation::{AutoResponse, SocketId, Sockets};
 use portside_worker::host::{
@@ -335,7 +335,7 @@ fn a_killed_turn_leaves_nothing_and_takes_nothing_along() {
     test.send("put and die");
     test.send("behind");
     let end = test.settle();
-    let killed = Failure::Limit("it used too much".to_owned());
+    let killed = Failure::Limit(Exceeded::Cpu("it used too much".to_owned()));
     assert_eq!(end, Progress::Ended(End::Failed(killed)));
     assert_eq!(test.commits(), 0, "the turn is whole or nothing");
     assert_eq!(

@@ -35,6 +35,9 @@ const { fromInnerResponse, isResponse, newInnerResponse, socketOf, toInnerRespon
 
 const MOST_BYTES = 32 << 20;
 
+/** An array is looked through by its indices up to this length. */
+const MOST_ELEMENTS = 1 << 20;
+
 /** First byte of what has more than a clone; V8's begin with 0xff, and those with keys with 1. */
 const WITH_MORE = 2;
 
@@ -78,6 +81,7 @@ class Walk {
   }
 
   #elements(array) {
+    if (array.length > MOST_ELEMENTS) return this.#properties(array); // it may have hardly any
     for (let i = 0; i < array.length; i++) this.visit(array[i]);
   }
 

@@ -6,7 +6,8 @@ use crate::{Case, cases};
 /// This section's tests.
 pub const CASES: &[Case] = cases![r083_the_surface_is_small];
 
-/// The worker's globals that neither ECMAScript nor the web platform define. `self` and `fetch` are the web's.
+/// The worker's globals that neither ECMAScript nor the web platform define, also those that other runtimes' programs expect.
+/// `self` and `fetch` are the web's.
 async fn r083_the_surface_is_small() {
     let user = r#"
         const web = new Set(WEB.split(" "));
@@ -31,7 +32,8 @@ async fn r083_the_surface_is_small() {
     let app = lab(&format!("{web}{user}")).start().await;
     assert_eq!(
         app.text("/w/own").await,
-        "ServerlessWorker ServerlessWorkerOverloadedError WebSocketPair WebSocketRequestResponsePair deleteAlarm getAlarm name scheduler setAlarm storage terminate waitUntil"
+        "FixedLengthStream IdentityTransformStream ServerlessWorker ServerlessWorkerOverloadedError WebSocketPair \
+         WebSocketRequestResponsePair deleteAlarm getAlarm name scheduler setAlarm storage terminate waitUntil"
     );
     app.stop().await;
 }

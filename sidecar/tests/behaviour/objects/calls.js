@@ -69,6 +69,15 @@ export class Lab extends DurableObject {
     setInterval(() => {}, 20);
   }
 
+  spin() {
+    for (;;);
+  }
+
+  fill() {
+    const all = [];
+    for (;;) all.push(new Array(100_000).fill(all.length));
+  }
+
   mark() {
     console.log(`${this.ctx.id.name} is reached`);
   }
@@ -267,6 +276,11 @@ const cases = {
     }
     return [await stub.count(), await timer.count(), await idle.count()];
   },
+  async limit(env, _ctx, what, name) {
+    const stub = env.LAB.getByName(name);
+    await stub.count();
+    return [await outcome(() => stub[what]()), await outcome(() => stub.count()), await env.LAB.getByName(name).count()];
+  },
   async entry(_env, ctx) {
     const { Entry } = ctx.exports;
     return [
@@ -288,7 +302,7 @@ for (const what of ["putAndCall", "putAndFetch", "putAndCallByEntry"]) {
 /** The Worker is a class. */
 export default class extends WorkerEntrypoint {
   async fetch(request) {
-    const name = new URL(request.url).pathname.slice(1);
-    return Response.json((await cases[name](this.env, this.ctx)) ?? null);
+    const [name, ...args] = new URL(request.url).pathname.slice(1).split("/");
+    return Response.json((await cases[name](this.env, this.ctx, ...args)) ?? null);
   }
 }

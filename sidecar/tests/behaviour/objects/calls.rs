@@ -25,6 +25,7 @@ pub const CASES: &[Case] = cases![
     redirects_are_followed_to_the_same_object,
     an_object_knows_its_name_from_its_first_call_on,
     an_object_that_is_asked_or_has_a_timer_does_not_sleep,
+    what_goes_over_a_limit_is_reset_with_cloudflares_texts,
     entry_points_are_called_by_exports,
     no_call_leaves_before_the_writes_before_it_are_durable,
 ];
@@ -130,6 +131,29 @@ async fn an_object_that_is_asked_or_has_a_timer_does_not_sleep() {
     setup.limits.idle = Duration::from_millis(300);
     // Nobody asks the third one, which begins anew.
     assert_eq!(answer_of(setup, "asked").await, json!([21, 2, 1]));
+}
+
+async fn what_goes_over_a_limit_is_reset_with_cloudflares_texts() {
+    let cpu = "Durable Object exceeded its CPU time limit and was reset.";
+    let memory = "Durable Object's isolate exceeded its memory limit and was reset.";
+    for (what, message) in [("spin", cpu), ("fill", memory)] {
+        let mut setup = setup();
+        setup.servers = 2;
+        setup.limits.cpu = Duration::from_millis(300);
+        setup.limits.heap_bytes = 32 << 20;
+        let app = setup.start().await;
+        let mut answers = vec![];
+        // Until whoever asks is not in the isolate that ends.
+        for name in 0..20 {
+            if let (200, answer) = app.get(&format!("/limit/{what}/{name}")).await {
+                answers.push(serde_json::from_str::<Value>(&answer).unwrap());
+                break;
+            }
+        }
+        app.stop().await;
+        let gone = json!({ "kind": "Error", "name": "Error", "message": message, "durableObjectReset": true });
+        assert_eq!(answers, [json!([gone, gone, 1])]);
+    }
 }
 
 async fn entry_points_are_called_by_exports() {
