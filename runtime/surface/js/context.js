@@ -1,5 +1,5 @@
-// Which request, and which instance, the code that runs belongs to. deno_core keeps it for each continuation, as what it calls the async context:
-// nothing else uses that here.
+// Which request, and which instance, the code that runs belongs to. deno_core keeps it for each continuation, as what it calls
+// the async context: nothing else uses that here.
 import { core } from "ext:core/mod.js";
 
 /** The request whose handler (or its continuation) is running, if any. */

@@ -2,7 +2,7 @@
 // them: what they send waits for the same writes.
 (function () {
 const { core, primordials } = __bootstrap;
-const { ObjectPrototypeIsPrototypeOf, ObjectSetPrototypeOf, ReflectApply } = primordials;
+const { ObjectDefineProperty, ObjectPrototypeIsPrototypeOf, ObjectSetPrototypeOf, ReflectApply, SafeWeakMap } = primordials;
 const { WorkerEntrypoint } = core.loadExtScript("ext:portside/parts/entrypoints.js");
 const { fetchFrom, handlersOf } = core.loadExtScript("ext:portside/parts/execution.js");
 const { fetchBy } = core.loadExtScript("ext:portside/parts/fetcher.js");
@@ -56,7 +56,7 @@ function fetch(entry, props, args) {
   });
 }
 
-const fetches = new WeakMap(); // stub -> what its fetch does
+const fetches = new SafeWeakMap(); // stub -> what its fetch does
 
 /** What all stubs of services have. */
 class Fetcher {
@@ -66,7 +66,8 @@ class Fetcher {
     return await send(args);
   }
 }
-Object.defineProperty(Fetcher.prototype, "constructor", { value: undefined, writable: true, configurable: true });
+const none = { __proto__: null, value: undefined, writable: true, configurable: true };
+ObjectDefineProperty(Fetcher.prototype, "constructor", none);
 defineSurface(Fetcher);
 
 /** A stub of an entry point with these `props`, as bytes; it is called to get one with others. */

@@ -1,7 +1,7 @@
 // Durable Objects as others reach them: namespaces, ids, and stubs.
 (function () {
 const { core, primordials } = __bootstrap;
-const { ObjectDefineProperty } = primordials;
+const { ObjectDefineProperty, ObjectKeys, SafeWeakMap } = primordials;
 const { currentActor } = core.loadExtScript("ext:portside/context.js");
 const { answerOf, exchange } = core.loadExtScript("ext:portside/parts/calls.js");
 const { fetchBy } = core.loadExtScript("ext:portside/parts/fetcher.js");
@@ -16,7 +16,10 @@ const { op_object_id, op_object_id_check, op_stub_bond, op_stub_call, op_stub_fe
 const make = Symbol("make");
 
 function defineOwn(object, values) {
-  for (const name in values) ObjectDefineProperty(object, name, { __proto__: null, value: values[name], enumerable: true });
+  const names = ObjectKeys(values);
+  for (let i = 0; i < names.length; i++) {
+    ObjectDefineProperty(object, names[i], { __proto__: null, value: values[names[i]], enumerable: true });
+  }
 }
 
 /** What tells an object from the others of its class. */
@@ -131,8 +134,9 @@ function checkOptions(options, method) {
 function checkRetry(retry) {
   if (retry === undefined) return;
   if (typeof retry !== "object" || retry === null) {
-    const message = "Incorrect type for the 'retry' field on 'GetDurableObjectOptions': the provided value is not of type 'RetryOptions'.";
-    throw new TypeError(message);
+    throw new TypeError(
+      "Incorrect type for the 'retry' field on 'GetDurableObjectOptions': the provided value is not of type 'RetryOptions'.",
+    );
   }
   const check = (name, least, most) => {
     const value = retry[name];
@@ -190,7 +194,7 @@ class Address {
   }
 }
 
-const addresses = new WeakMap(); // stub -> its address, for the stub and the proxy that stands for it
+const addresses = new SafeWeakMap(); // stub -> its address, for the stub and the proxy that stands for it
 
 function addressOf(stub) {
   const address = addresses.get(stub);
@@ -201,7 +205,7 @@ function addressOf(stub) {
 function DurableObject() {
   throw new TypeError("Illegal constructor");
 }
-const prototype = {
+const { fetch, connect } = {
   async fetch(...args) {
     return await addressOf(this).fetch(args);
   },
@@ -211,7 +215,8 @@ const prototype = {
     throw new Error("connections to Durable Objects other than by fetch() and calls are not implemented");
   },
 };
-for (const name in prototype) ObjectDefineProperty(DurableObject.prototype, name, { __proto__: null, value: prototype[name], writable: true, configurable: true });
+ObjectDefineProperty(DurableObject.prototype, "fetch", { __proto__: null, value: fetch, writable: true, configurable: true });
+ObjectDefineProperty(DurableObject.prototype, "connect", { __proto__: null, value: connect, writable: true, configurable: true });
 defineSurface(DurableObject);
 
 /** A stub, which has a function for each name that it is asked for. */

@@ -101,7 +101,9 @@ function remoteError(bytes) {
   if (object !== undefined) return ObjectAssign(object, { remote: true });
   const error = dom === undefined ? newError(kind, message) : new DOMException(message, dom);
   if (name !== undefined && error.name !== name) error.name = name;
-  if (stack !== undefined) ObjectDefineProperty(error, "stack", { __proto__: null, value: stack, writable: true, configurable: true });
+  if (stack !== undefined) {
+    ObjectDefineProperty(error, "stack", { __proto__: null, value: stack, writable: true, configurable: true });
+  }
   return ObjectAssign(error, own, { remote: true });
 }
 

@@ -259,7 +259,8 @@ const cases = {
     return [first, kind, message, remote];
   },
   async redirect(env) {
-    const response = await env.LAB.getByName("redirect").fetch("http://user:secret@object/redirect#x", { method: "POST", body: "x" });
+    const init = { method: "POST", body: "x" };
+    const response = await env.LAB.getByName("redirect").fetch("http://user:secret@object/redirect#x", init);
     return [response.url, response.redirected, await response.json()];
   },
   async names(env) {
