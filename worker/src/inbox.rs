@@ -337,7 +337,7 @@ mod tests {
     use portside_exchange::credit::Credit;
 
     use super::*;
-    use crate::link::{CloseReason, Frame, LinkId};
+    use crate::link::{CloseReason, Frame, Kind, LinkEnd, LinkId, Opening};
 
     fn message(bytes: usize) -> Incoming {
         let place = Arc::new(Credit::default()).take(bytes);
@@ -375,6 +375,37 @@ mod tests {
             link: LinkId(link),
             reason: CloseReason::Closed,
         }
+    }
+
+    /// Takes nothing.
+    struct Nobody;
+
+    impl Receive for Nobody {
+        fn receive(&self, incoming: Incoming) -> Result<(), Rejected> {
+            Err(Rejected::Closed(incoming))
+        }
+    }
+
+    #[test]
+    fn who_waits_to_be_connected_is_refused_and_all_else_stays() {
+        let inbox = Inbox::new(3, 10);
+        let opening = || Opening {
+            kind: Kind::Port,
+            name: None,
+            bond: None,
+            end: LinkEnd::new(LinkId::of_new_link().other(), Arc::new(Nobody)),
+        };
+        for incoming in [Incoming::Opened(opening()), message(4), closed(1)] {
+            assert!(inbox.receive(incoming).is_ok());
+        }
+        inbox.refuse_openings(&Failure::reset("it begins anew"));
+        assert_eq!(inbox.len(), 2);
+        assert!(matches!(
+            first(&inbox, |_| true),
+            Some(Incoming::Frame { .. })
+        ));
+        inbox.refuse_all(&Failure::reset("it begins anew"));
+        assert!(inbox.is_empty());
     }
 
     #[test]

@@ -382,3 +382,23 @@ impl LinkEnd {
         self.close(CloseReason::Lost);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_caller_loses_the_instance_that_it_has_reached_for_good() {
+        let bond = Bond::default();
+        let (slept, reset, next) = (Arc::default(), Arc::new(Fate::default()), Arc::default());
+        bond.bind(&slept);
+        assert_eq!(bond.broken(), None);
+        bond.bind(&reset); // the one before has ended in order
+        reset.seal(&Failure::reset("first"));
+        reset.seal(&Failure::reset("second"));
+        assert_eq!(bond.broken(), Some(Failure::reset("first")));
+        bond.bind(&next);
+        assert_eq!(bond.broken(), Some(Failure::reset("first")));
+        assert_eq!(Bond::default().broken(), None, "who has reached nobody yet");
+    }
+}

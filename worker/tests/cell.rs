@@ -19,7 +19,7 @@ use portside_core::write::{Value, WriteBatch};
 use portside_worker::activation::{Activation, End, Failure, Progress};
 use portside_worker::caller::Call;
 use portside_worker::cell::{Actor, Actors, Arrival, Cell};
-use portside_worker::engine::{Engine, Shared, Uncaught};
+use portside_worker::engine::{Engine, Exceeded, Shared, Uncaught};
 use portside_worker::event::{Delivered, Incoming, Stop};
 use portside_worker::host::{
     CommitTicket, Fabric, Identity, Ledger, Log, LogLine, Object, Reading, RequestName,
@@ -157,8 +157,8 @@ impl Engine for Code {
         Poll::Ready(Ok(()))
     }
 
-    fn exceeded(&mut self, _: bool) -> Option<String> {
-        self.exceeded.then(|| "too long".to_owned())
+    fn exceeded(&mut self, _: bool) -> Option<Exceeded> {
+        self.exceeded.then(|| Exceeded::Cpu("too long".to_owned()))
     }
 
     fn should_yield(&self) -> bool {

@@ -1,5 +1,5 @@
 // The application's variables and bindings, `env`, and its own entry points and classes, `exports`: each is one object for the
-// life of the isolate. Modules can have them before the isolate is any instance's, and before their own are evaluated; they
+// life of the isolate. Modules can have them before the isolate is any instance's, and before the main one is evaluated; they
 // are filled when it begins to be one's, and when they are.
 import { core, primordials } from "ext:core/mod.js";
 import { currentRequest, InnerScope } from "ext:portside/context.js";
@@ -10,23 +10,23 @@ const { JSONParse, ObjectKeys, Proxy, ReflectDefineProperty, ReflectDeleteProper
   primordials;
 const { ReflectGetOwnPropertyDescriptor, ReflectSet } = primordials;
 
-let known, module, areFilled, areExportsFilled, areWanted;
+let known, module, hasBegun, areFilled, areExportsFilled, areWanted;
 
 /** An isolate begins. */
 export function startEnv() {
   known = { env: {}, exports: {} };
-  areFilled = areExportsFilled = areWanted = false;
+  hasBegun = areFilled = areExportsFilled = areWanted = false;
 }
 
 /** An instance begins. */
 export function beginEnv() {
+  hasBegun = true;
   if (areWanted) fill();
 }
 
 /** `given` is what the main module exports. */
 export function setModule(given) {
   module = given;
-  if (areWanted && areFilled) fillExports();
 }
 
 const namespaceOf = (objectClass) => load("ext:portside/parts/objects.js").namespaceOf(objectClass);
@@ -38,7 +38,6 @@ function fill() {
   for (const name in text) env[name] = text[name];
   for (const name in json) env[name] = JSONParse(json[name]);
   for (const name in objects) env[name] = namespaceOf(objects[name]);
-  if (areWanted && module !== undefined) fillExports();
 }
 
 function fillExports() {
@@ -59,9 +58,9 @@ export function env() {
   return known.env;
 }
 
-/** `ctx.exports`. */
+/** `ctx.exports`; nothing is in it before the main module is evaluated, in an isolate that is an instance's. */
 export function loopback() {
-  if (!areExportsFilled) fillExports();
+  if (!areExportsFilled && hasBegun && module !== undefined) fillExports();
   return known.exports;
 }
 
@@ -81,7 +80,14 @@ export function wanted() {
     ownKeys: () => ReflectOwnKeys(current()),
     set: (_, name, value) => ReflectSet(current(), name, value),
   });
-  return { env: imported, exports: new Proxy(known.exports, { __proto__: null }) };
+  const exports = new Proxy(known.exports, {
+    __proto__: null,
+    get: (_, name) => ReflectGet(loopback(), name),
+    getOwnPropertyDescriptor: (_, name) => ReflectGetOwnPropertyDescriptor(loopback(), name),
+    has: (_, name) => ReflectHas(loopback(), name),
+    ownKeys: () => ReflectOwnKeys(loopback()),
+  });
+  return { env: imported, exports };
 }
 
 /** Runs `f` with another `env` for what imports that. */

@@ -1,5 +1,4 @@
 //! Calls that JavaScript makes of objects: requests and methods, and what comes of them.
-#![expect(clippy::too_many_arguments, reason = "JavaScript gives them")]
 
 use std::cell::RefCell;
 use std::collections::HashMap;

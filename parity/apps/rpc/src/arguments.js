@@ -128,7 +128,9 @@ Object.assign(arguments_, {
     await t.try("result", async () => (await env.TARGET.getByName(t.name).big((32 << 20) + 1000)).length);
   },
   "carried: an argument beyond 32 MiB": async (env, _ctx, t) => {
-    await t.try("argument", () => env.TARGET.getByName(t.name).count("x".repeat((32 << 20) + 1000)));
+    const { name, message } = await env.TARGET.getByName(t.name).count("x".repeat((32 << 20) + 1000)).catch((error) => error);
+    // Not how many bytes: of an array of arguments, V8 may have known that it has no holes, or not.
+    t.log("error", name, message.replace(/: \d+ bytes/, ""));
   },
   "carried: Headers": async (env, _ctx, t) => {
     await t.try("back", () => env.TARGET.getByName(t.name).echo(new Headers({ a: "1", B: "2" })));

@@ -11,21 +11,26 @@ const { nullBodyStatus, redirectStatus, toInnerResponse } = core.loadExtScript("
 
 const MOST_REDIRECTS = 20;
 
-/** A URL that can be asked for; the text is what was given for it. */
-function checkedUrl(text) {
-  const url = URL.parse(text);
-  if (url === null) throw new TypeError(`Invalid URL: ${text}`);
-  if (url.protocol !== "http:" && url.protocol !== "https:") throw new TypeError(`Fetch API cannot load: ${text}`);
-  return url;
-}
-
 /** The Request that the arguments of fetch() make. */
 function requestOf(args) {
   if (args.length === 0) refuseArgument("Fetcher", "fetch", 1, "Request or string");
   const [input, init] = args;
-  if (!(input instanceof Request)) checkedUrl(`${input}`);
-  else if (input.bodyUsed && (init?.body ?? null) === null) throw new TypeError("Cannot reconstruct a Request with a used body.");
-  const request = new Request(input, init);
+  if (input instanceof Request) {
+    const isUsed = input.bodyUsed && (init?.body ?? null) === null;
+    if (isUsed) throw new TypeError("Cannot reconstruct a Request with a used body.");
+    return checked(new Request(input, init));
+  }
+  const text = `${input}`;
+  try {
+    return checked(new Request(text, init));
+  } catch (error) {
+    throw URL.parse(text) === null ? new TypeError(`Invalid URL: ${text}`) : error;
+  }
+}
+
+/** Refuses what only a network could answer. */
+function checked(request) {
+  if (!/^https?:/.test(request.url)) throw new TypeError(`Fetch API cannot load: ${request.url}`);
   if (request.redirect === "error") {
     throw new TypeError(
       'Invalid redirect value, must be one of "follow" or "manual" ("error" won\'t be implemented since it does not make ' +
@@ -35,8 +40,10 @@ function requestOf(args) {
   return request;
 }
 
-/** A URL as those see it who are asked. */
-function addressOf(url) {
+/** A URL, which is serialized, as those see it who are asked: without credentials and fragment. */
+function addressOf(text) {
+  if (!/[@#]/.test(text)) return text;
+  const url = new URL(text);
   url.username = url.password = url.hash = "";
   return url.href;
 }
@@ -46,7 +53,7 @@ class Sent {
   constructor(request) {
     const inner = toInnerRequest(request);
     this.method = inner.method === "patch" ? "PATCH" : inner.method;
-    this.url = addressOf(checkedUrl(inner.url()));
+    this.url = addressOf(inner.url());
     this.headers = [...inner.headerList];
     this.bytes = this.stream = null;
     if (inner.body !== null) this.#takeBody(inner.body);
@@ -81,7 +88,7 @@ class Sent {
           "initializer.",
       );
     }
-    this.url = addressOf(new URL(location, this.url));
+    this.url = addressOf(new URL(location, this.url).href);
   }
 
   /** As a Request for whoever is asked. */

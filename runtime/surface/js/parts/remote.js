@@ -29,7 +29,7 @@ function shown(target, call) {
 function property(call, path) {
   return new Proxy(function () {}, {
     __proto__: null,
-    apply: (_target, _self, args) => call(path, [...args]), // what V8 gives may be an array with holes
+    apply: (_target, _self, args) => call(path, args),
     construct() {
       throw new TypeError("a remote method is no constructor");
     },
