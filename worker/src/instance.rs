@@ -624,8 +624,10 @@ impl Instance {
         self.life.lost.is_some()
     }
 
-    /// Its writes are not accepted any more. The first reason stays.
+    /// Its writes are not accepted any more. The first reason stays, but for one that says less: the right may be gone because of
+    /// the other.
     pub(crate) fn lose(&mut self, reason: Lost) {
+        self.life.lost.take_if(|known| *known == Lost::NotOwned);
         if let Lost::Reset(reset) = self.life.lost.get_or_insert(reason) {
             self.fate.seal(&reset.failure);
         }

@@ -262,8 +262,8 @@ impl From<Failure> for Answer {
     }
 }
 
-/// Waits for the answer to a call.
-#[op2]
+/// Waits for the answer to a call. Never answers at once: one that comes late does not go before others that came before.
+#[op2(async(deferred), fast)]
 #[serde]
 pub(crate) async fn op_call_answer(state: Rc<RefCell<OpState>>, #[smi] number: u32) -> Answer {
     let (cancel, cancelled) = oneshot::channel();
