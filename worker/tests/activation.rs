@@ -783,23 +783,6 @@ fn a_client_that_is_gone_before_the_answer_is_lost_to_the_object() {
         }
         _ => Ok(()),
     });
-    let request = Request {
-        method: http::Method::GET,
-        url: "http://a/".to_owned(),
-        headers: http::HeaderMap::new(),
-        body: Body::Empty,
-        websocket: true,
-    };
-    let opening = Opening {
-        bond: None,
-        kind: Kind::Fetch(Box::new(request)),
-        name: None,
-        end: LinkEnd::new(
-            LinkId::of_new_link().other(),
-            test.surroundings.peer.clone(),
-        ),
-    };
-    test.inbox.receive(Incoming::Opened(opening)).ok().unwrap();
-    test.settle();
+    test.ask_for_socket();
     assert_eq!((test.commits(), test.sockets().len()), (1, 0));
 }
