@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use portside_core::bundle::{Bundle, Module, ModuleKind};
-use rolldown::Bundler;
+use rolldown::{BundleOutput, Bundler, TsConfig};
 use rolldown_common::{Output, OutputChunk};
+use rolldown_error::{BatchedBuildDiagnostic, EventKind};
 
 use crate::inspect::unsupported;
 use crate::layout::Layout;
@@ -22,9 +23,19 @@ pub(crate) struct Built {
     pub inputs: BTreeSet<PathBuf>,
     /// Why the server would answer no request.
     pub without_fetch: Option<Problem>,
+    /// What had no effect.
+    pub warnings: Vec<Problem>,
 }
 
-/// Bundles `main` and `workers`, absolute paths of files. `rules` say which imports are no code, before all names do.
+/// What the bundler made, or what it says is wrong.
+struct Attempt {
+    generated: Result<BundleOutput, BatchedBuildDiagnostic>,
+    found: Found,
+    inputs: BTreeSet<PathBuf>,
+}
+
+/// Bundles `main` and `workers`, absolute paths of files. `rules`, which only wrangler's projects have, say which imports
+/// are no code, before all names do.
 ///
 /// # Errors
 /// Every problem of every module, sorted.
@@ -34,26 +45,19 @@ pub(crate) async fn build(
     workers: &[PathBuf],
     rules: Option<&Rules>,
 ) -> Result<Built, Vec<Problem>> {
-    let found = Arc::new(Mutex::new(Found::default()));
-    let plugin = Portside {
-        layout: layout.clone(),
-        main: main.to_owned(),
-        rules: rules.cloned().unwrap_or_default(),
-        found: Arc::clone(&found),
-    };
-    let entries = std::iter::once(main).chain(workers.iter().map(PathBuf::as_path));
-    let mut bundler = Bundler::with_plugins(options(layout, entries), vec![Arc::new(plugin)])
-        .map_err(|errors| vec![Problem::of_file(".", errors.to_string())])?;
-    let generated = bundler.generate().await;
-    let mut inputs: BTreeSet<PathBuf> = bundler
-        .watch_files()
-        .iter()
-        .map(|file| PathBuf::from(file.as_str()))
-        .filter(|file| file.is_absolute())
-        .collect();
-    // Failing to run the plugins' closing hooks could lose nothing: ours has none.
-    let _ = bundler.close().await;
-    let found = std::mem::take(&mut *found.lock().unwrap_or_else(PoisonError::into_inner));
+    let mut attempt = attempt(layout, main, workers, rules, true).await?;
+    let mut warnings = vec![];
+    if rules.is_some() {
+        warnings = broken_tsconfigs(layout, &attempt.generated);
+        if !warnings.is_empty() {
+            attempt = self::attempt(layout, main, workers, rules, false).await?;
+        }
+    }
+    let Attempt {
+        generated,
+        found,
+        mut inputs,
+    } = attempt;
     let mut problems = found.problems;
     let output = match generated {
         Ok(output) => Some(output),
@@ -93,7 +97,62 @@ pub(crate) async fn build(
         bundle: Bundle { main, modules },
         inputs,
         without_fetch: found.without_fetch,
+        warnings,
     })
+}
+
+/// Runs the bundler, with or without what is set in files named tsconfig.json.
+async fn attempt(
+    layout: &Layout,
+    main: &Path,
+    workers: &[PathBuf],
+    rules: Option<&Rules>,
+    uses_tsconfigs: bool,
+) -> Result<Attempt, Vec<Problem>> {
+    let found = Arc::new(Mutex::new(Found::default()));
+    let plugin = Portside {
+        layout: layout.clone(),
+        main: main.to_owned(),
+        rules: rules.cloned().unwrap_or_default(),
+        found: Arc::clone(&found),
+    };
+    let entries = std::iter::once(main).chain(workers.iter().map(PathBuf::as_path));
+    let mut options = options(layout, entries);
+    options.tsconfig = Some(TsConfig::Auto(uses_tsconfigs));
+    let mut bundler = Bundler::with_plugins(options, vec![Arc::new(plugin)])
+        .map_err(|errors| vec![Problem::of_file(".", errors.to_string())])?;
+    let generated = bundler.generate().await;
+    let inputs = bundler
+        .watch_files()
+        .iter()
+        .map(|file| PathBuf::from(file.as_str()))
+        .filter(|file| file.is_absolute())
+        .collect();
+    // Failing to run the plugins' closing hooks could lose nothing: ours has none.
+    let _ = bundler.close().await;
+    let found = std::mem::take(&mut *found.lock().unwrap_or_else(PoisonError::into_inner));
+    Ok(Attempt {
+        generated,
+        found,
+        inputs,
+    })
+}
+
+/// Each tsconfig.json that cannot be read, or names another that cannot. wrangler's builds go on without.
+fn broken_tsconfigs(
+    layout: &Layout,
+    generated: &Result<BundleOutput, BatchedBuildDiagnostic>,
+) -> Vec<Problem> {
+    let errors = generated.as_ref().err();
+    errors
+        .into_iter()
+        .flat_map(|errors| errors.iter())
+        .filter(|error| matches!(error.kind(), EventKind::TsConfigError))
+        .map(|error| {
+            let help = "without it, no tsconfig.json has an effect";
+            diagnosed(layout, error).help(help)
+        })
+        .collect()
 }
 
 /// New syntax that is still there after the build.
@@ -213,6 +272,14 @@ fn script(layout: &Layout, chunk: &OutputChunk, lazy: bool) -> Module {
     }
 }
 
+/// The tsconfig.json that a message is about; where it names one that is not there, the application's own, which may want it.
+fn tsconfig_of(layout: &Layout, message: &str) -> String {
+    let named = message.split('\'').nth(1).unwrap_or_default();
+    let file = normalized(&layout.root.join(named));
+    let name = layout.name(&file).filter(|_| file.is_file());
+    name.unwrap_or_else(|| "tsconfig.json".to_owned())
+}
+
 fn normalized(path: &Path) -> PathBuf {
     let mut normal = PathBuf::new();
     for part in path.components() {
@@ -268,15 +335,11 @@ fn diagnosed(layout: &Layout, error: &rolldown_error::BuildDiagnostic) -> Proble
     let message = error.to_message_with(&options).replace(&root, "");
     let Some((file, line, column, _)) = error.to_diagnostic_with(&options).get_primary_location()
     else {
-        let own_config = "tsconfig.json";
-        let path = match error.id().and_then(|id| layout.name(Path::new(&id))) {
-            Some(path) => path,
-            None if message.contains("tsconfig") && layout.root.join(own_config).is_file() => {
-                own_config.to_owned()
-            }
-            None => ".".to_owned(),
+        let path = match error.kind() {
+            EventKind::TsConfigError => Some(tsconfig_of(layout, &message)),
+            _ => error.id().and_then(|id| layout.name(Path::new(&id))),
         };
-        return Problem::of_file(path, message);
+        return Problem::of_file(path.unwrap_or_else(|| ".".to_owned()), message);
     };
     let at = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let place = Place {

@@ -124,7 +124,10 @@ pub(crate) fn find(
     };
     match main {
         Ok(main) if problems.is_empty() => Ok(Entry {
-            layout: Layout { root },
+            layout: Layout {
+                root,
+                takes_outside: rules.is_some(),
+            },
             main,
             workers,
             manifest: manifest.or(made),

@@ -6,6 +6,9 @@ use sha2::{Digest, Sha256};
 
 use crate::resolve::script_path;
 
+/// Stands for `..` in names of files outside the folder, as in the output of esbuild.
+const PARENT: &str = "_.._";
+
 /// Modules that the bundler makes up, such as its CommonJS helpers, go here.
 const MADE_UP: &str = "node_modules/.bundler";
 
@@ -14,13 +17,16 @@ const MADE_UP: &str = "node_modules/.bundler";
 pub(crate) struct Layout {
     /// Absolute, without symbolic links.
     pub root: PathBuf,
+    /// Whether modules may import files outside the folder by relative paths, as in wrangler's projects.
+    pub takes_outside: bool,
 }
 
 impl Layout {
     /// The path of a file, which must be free of symbolic links, as the bundle names it.
     ///
-    /// A file outside the folder has a name only if it belongs to a package: `node_modules/…`, so that neither a
-    /// hoisted `node_modules` nor a workspace puts the place of the folder on this machine into the bundle.
+    /// A file outside the folder belongs to a package and is named `node_modules/…`, so that neither a hoisted
+    /// `node_modules` nor a workspace puts the place of the folder on this machine into the bundle. Without a package it has a
+    /// name only where [`takes_outside`](Self::takes_outside) says so: `_.._/…`.
     pub fn name(&self, file: &Path) -> Option<String> {
         if let Ok(inside) = file.strip_prefix(&self.root) {
             return Some(slashed(inside));
@@ -36,9 +42,15 @@ impl Layout {
                 return Some(format!("node_modules/{}", slashed(parts.as_path())));
             }
         }
-        let (folder, package) = package_of(file)?;
-        let rest = file.strip_prefix(folder).ok()?;
-        Some(format!("node_modules/{package}/{}", slashed(rest)))
+        if let Some((folder, package)) = package_of(file)
+            && let Ok(rest) = file.strip_prefix(folder)
+        {
+            return Some(format!("node_modules/{package}/{}", slashed(rest)));
+        }
+        (self.takes_outside && file.is_absolute()).then(|| {
+            let up = self.root.components().count() - shared;
+            format!("{}{}", format!("{PARENT}/").repeat(up), slashed(&own))
+        })
     }
 
     /// Whether a file lies in the application's folder.
@@ -92,23 +104,38 @@ mod tests {
 
     #[test]
     fn names_do_not_depend_on_the_folders_place() {
-        let layout = Layout {
+        let mut layout = Layout {
             root: "/home/me/repo/app".into(),
+            takes_outside: false,
         };
-        let name = |file: &str| layout.name(Path::new(file));
+        let name = |layout: &Layout, file: &str| layout.name(Path::new(file));
         let some = |name: &str| Some(name.to_owned());
-        assert_eq!(name("/home/me/repo/app/a/b.ts"), some("a/b.ts"));
+        assert_eq!(name(&layout, "/home/me/repo/app/a/b.ts"), some("a/b.ts"));
         assert_eq!(
-            name("/home/me/repo/node_modules/.pnpm/x@1/node_modules/x/i.js"),
+            name(
+                &layout,
+                "/home/me/repo/node_modules/.pnpm/x@1/node_modules/x/i.js"
+            ),
             some("node_modules/.pnpm/x@1/node_modules/x/i.js")
         );
-        assert_eq!(name("/home/me/repo/other.js"), None);
+        assert_eq!(name(&layout, "/home/me/repo/other.js"), None);
+        layout.takes_outside = true;
+        assert_eq!(
+            name(&layout, "/home/me/repo/other.js"),
+            some("_.._/other.js")
+        );
+        assert_eq!(
+            name(&layout, "/home/me/lib/a.ts"),
+            some("_.._/_.._/lib/a.ts")
+        );
+        assert_eq!(name(&layout, "cloudflare:workers"), None);
     }
 
     #[test]
     fn made_up_modules_get_names() {
         let layout = Layout {
             root: "/app".into(),
+            takes_outside: false,
         };
         assert_eq!(
             layout.output("\0rolldown/runtime.js"),

@@ -103,6 +103,7 @@ pub async fn bundle(dir: &Path, options: &Options) -> Result<Bundled, Vec<Proble
     let mut warnings = vec![];
     let entry = entry::find(dir, options, &mut warnings)?;
     let built = build(&entry).await?;
+    warnings.extend(built.warnings);
     let mut inputs = built.inputs;
     inputs.extend(entry.inputs);
     if entry.inline.is_some() {
@@ -177,7 +178,10 @@ pub async fn check(dir: &Path, options: &Options) -> Checked {
         Err(problems) => Err(problems),
     };
     let problems = match built {
-        Ok(built) => built.without_fetch.into_iter().collect(),
+        Ok(built) => {
+            warnings.extend(built.warnings);
+            built.without_fetch.into_iter().collect()
+        }
         Err(problems) => problems,
     };
     Checked { problems, warnings }

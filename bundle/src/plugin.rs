@@ -207,10 +207,11 @@ impl Portside {
             return Ok(None);
         }
         let relative = specifier.starts_with('.') || specifier.starts_with('/');
-        let escapes = relative && self.layout.contains(Path::new(importer));
-        if escapes && !self.layout.contains(Path::new(file))
-            || self.layout.name(Path::new(file)).is_none()
-        {
+        let escapes = relative
+            && !self.layout.takes_outside
+            && self.layout.contains(Path::new(importer))
+            && !self.layout.contains(Path::new(file));
+        if escapes || self.layout.name(Path::new(file)).is_none() {
             let message = format!("\"{specifier}\" is outside the application's folder");
             let help = "move the file into the folder, or make it a package";
             self.refuse(importer, args.specifier, &message, Some(help));

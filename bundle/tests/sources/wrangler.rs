@@ -56,6 +56,44 @@ async fn main_is_the_server_and_rules_give_kinds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn files_beside_the_folder_can_be_imported() {
+    let app = App::new(&[
+        ("app/wrangler.toml", CONFIGURATION),
+        (
+            "app/src/index.ts",
+            "import { shared } from \"../../shared/shared\"; import page from \"../../page.html\";\n\
+             export default { fetch: () => new Response(shared + page) };",
+        ),
+        ("shared/shared.ts", "export const shared: number = 1;"),
+        ("page.html", "<p>"),
+    ]);
+    let options = Options::default();
+    let bundled = portside_bundle::bundle(&app.path("app"), &options)
+        .await
+        .unwrap();
+    assert_eq!(lines(&bundled.warnings), [""; 0]);
+    assert!(code(&bundled.bundle, "src/index.js").contains("../_.._/shared/shared.js"));
+    assert!(code(&bundled.bundle, "_.._/shared/shared.js").contains("shared = 1"));
+    assert_eq!(&*module(&bundled.bundle, "_.._/page.html").code, b"<p>");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tsconfig_that_extends_a_missing_one_is_a_warning() {
+    let app = App::new(&[
+        ("wrangler.toml", CONFIGURATION),
+        ("src/index.ts", SERVER),
+        ("tsconfig.json", "{ \"extends\": \"./gone.json\" }"),
+    ]);
+    let bundled = app.bundled().await;
+    let warnings = lines(&bundled.warnings);
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(
+        warnings[0].starts_with("tsconfig.json:1:1: ") && warnings[0].contains("gone.json"),
+        "{warnings:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn imports_that_are_not_there_are_reported() {
     let configuration = format!(
         "{CONFIGURATION}[[rules]]\ntype = \"Text\"\nglobs = [\"**/*.glsl\"]\nfallthrough = false\n"
