@@ -47,6 +47,8 @@ struct Open {
     upload: Option<mpsc::Sender<Result<Bytes, BodyError>>>,
     /// The response's body. Out while it is being read.
     body: Option<Chunks>,
+    /// Ends the read that waits for more of the body.
+    reading: Option<oneshot::Sender<()>>,
     /// What the code threw that sent the body.
     thrown: Option<Arc<[u8]>>,
     /// The response's WebSocket: what it says, and how to say something. The first is out while it is being read.
@@ -414,12 +416,21 @@ pub(crate) async fn op_call_read(
     state: Rc<RefCell<OpState>>,
     #[smi] number: u32,
 ) -> Result<Vec<u8>, JsErrorBox> {
-    let body = with(&state, number, |open| open.body.take()).flatten();
-    let Some(mut body) = body else {
+    let (reading, mut cancelled) = oneshot::channel();
+    let body = with(&state, number, |open| {
+        open.reading = Some(reading);
+        open.body.take()
+    });
+    let Some(mut body) = body.flatten() else {
         return Ok(vec![]);
     };
     loop {
-        match body.next().await {
+        let next = tokio::select! {
+            // Dropping the body is what tells its sender.
+            _ = &mut cancelled => return Ok(vec![]),
+            next = body.next() => next,
+        };
+        match next {
             None => {
                 end(&state, number);
                 return Ok(vec![]);
@@ -452,13 +463,18 @@ pub(crate) fn op_call_thrown(state: Rc<RefCell<OpState>>, #[smi] number: u32) ->
 /// Nobody waits for the answer any more, nor for the rest of it.
 #[op2(fast)]
 pub(crate) fn op_call_cancel(state: Rc<RefCell<OpState>>, #[smi] number: u32) {
-    let cancel = with(&state, number, |open| {
+    let is_waiting = with(&state, number, |open| {
         open.body = None;
-        open.cancel.take()
+        open.reading = None;
+        if let Some(Kind::Fetch(call)) = open.call.take() {
+            call.abort();
+        }
+        open.cancel
+            .take()
+            .is_some_and(|cancel| cancel.send(()).is_ok())
     });
-    if let Some(cancel) = cancel.flatten() {
-        // It may have been answered.
-        let _ = cancel.send(());
+    if is_waiting == Some(false) {
+        end(&state, number);
     }
 }
 

@@ -52,6 +52,16 @@ export const pairs = {
     t.log("static by other names", WebSocket.READY_STATE_OPEN, WebSocket.READY_STATE_CLOSED);
     t.log("of a socket", socket.CONNECTING, socket.OPEN, socket.CLOSING, socket.CLOSED);
   },
+  "pair: methods of the class of all sockets": (_, t) => {
+    const [socket] = Object.values(new WebSocketPair());
+    const { accept, deserializeAttachment, serializeAttachment } = WebSocket.prototype;
+    t.log("attachment", deserializeAttachment.call(socket));
+    serializeAttachment.call(socket, { a: 1 });
+    t.log("attachment", deserializeAttachment.call(socket), socket.deserializeAttachment());
+    accept.call(socket);
+    t.sync("send", () => socket.send("accepted"));
+    t.log("tag", Object.prototype.toString.call(socket));
+  },
   "pair: handler attributes": async (_, t) => {
     const [left, right] = pair();
     t.log("kinds", typeof right.onmessage, typeof right.onclose, right.onmessage);

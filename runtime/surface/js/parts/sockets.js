@@ -364,6 +364,7 @@ defineState("OPEN", OPEN);
 defineState("CLOSING", CLOSING);
 defineState("CLOSED", CLOSED);
 ObjectDefineProperty(PairedWebSocket, "name", { __proto__: null, value: "WebSocket" });
+ObjectDefineProperty(PairedWebSocket.prototype, Symbol.toStringTag, { __proto__: null, value: "WebSocket", configurable: true });
 defineHandler(PairedWebSocket.prototype, "message");
 defineHandler(PairedWebSocket.prototype, "close");
 defineHandler(PairedWebSocket.prototype, "error");
@@ -530,6 +531,7 @@ return {
   keptSocket,
   onSocketClose,
   onSocketMessage,
+  PairedWebSocket,
   tellClosed,
   WebSocketPair,
 };

@@ -23,7 +23,7 @@ const { DOMException } = core.loadExtScript("ext:deno_web/01_dom_exception.js");
 const { CloseEvent, defineEventHandler, dispatch, Event, EventTarget, MessageEvent, setIsTrusted } = core
   .loadExtScript("ext:deno_web/02_event.js");
 const { Blob } = core.loadExtScript("ext:deno_web/09_file.js");
-const { isSocket } = core.loadExtScript("ext:portside/parts/sockets.js");
+const { isSocket, PairedWebSocket } = core.loadExtScript("ext:portside/parts/sockets.js");
 
 const CONNECTING = 0, OPEN = 1, CLOSING = 2, CLOSED = 3;
 const NONE = 1005, LOST = 1006;
@@ -278,6 +278,18 @@ defineEventHandler(WebSocket.prototype, "error");
 defineEventHandler(WebSocket.prototype, "close");
 defineEventHandler(WebSocket.prototype, "message");
 webidl.configureInterface(WebSocket);
+
+// Workers know one class of WebSockets, and libraries take from its prototype what ends of pairs have.
+for (const name of ["accept", "serializeAttachment", "deserializeAttachment"]) {
+  const ofPairs = PairedWebSocket.prototype[name];
+  const method = {
+    [name](...args) {
+      if (!isSocket(this)) throw new TypeError(`${name}() is for WebSockets of clients, which a WebSocketPair has`);
+      return ReflectApply(ofPairs, this, args);
+    },
+  }[name];
+  ObjectDefineProperty(WebSocket.prototype, name, { __proto__: null, value: method, writable: true, configurable: true });
+}
 
 /** Ends of a WebSocketPair count as instances, too. */
 ObjectDefineProperty(WebSocket, SymbolHasInstance, {

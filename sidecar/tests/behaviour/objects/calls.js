@@ -125,6 +125,15 @@ export class Lab extends DurableObject {
             },
           }),
         );
+      case "/quiet":
+        return new Response(
+          new ReadableStream({
+            start: (controller) => controller.enqueue(encoder.encode("begin")),
+            cancel: () => {
+              this.cancelled = true;
+            },
+          }),
+        );
       case "/broken":
         return new Response(
           new ReadableStream({
@@ -251,6 +260,19 @@ const cases = {
       [seen] = await stub.seen();
     }
     return [seen, before > 1 && before < 100];
+  },
+  async cancelledReading(env) {
+    const stub = env.LAB.getByName("cancelled reading");
+    const { body } = await stub.fetch("http://object/quiet");
+    const reader = body.pipeThrough(new TextDecoderStream()).getReader(); // which waits for more at once
+    const { value } = await reader.read();
+    await reader.cancel();
+    let seen;
+    for (let i = 0; i < 100 && !seen; i++) {
+      await wait(10);
+      [seen] = await stub.seen();
+    }
+    return [value, seen];
   },
   async broken(env) {
     const reader = (await env.LAB.getByName("broken").fetch("http://object/broken")).body.getReader();

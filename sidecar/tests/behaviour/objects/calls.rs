@@ -21,6 +21,7 @@ pub const CASES: &[Case] = cases![
     values_are_carried_and_instances_of_classes_refused,
     bodies_stream_both_ways_at_once,
     a_body_is_pulled_as_it_is_read_and_cancelled,
+    a_body_is_cancelled_while_its_reader_waits,
     what_breaks_a_body_is_thrown_at_its_reader,
     redirects_are_followed_to_the_same_object,
     an_object_knows_its_name_from_its_first_call_on,
@@ -105,6 +106,10 @@ async fn bodies_stream_both_ways_at_once() {
 
 async fn a_body_is_pulled_as_it_is_read_and_cancelled() {
     assert_eq!(answer("cancelled").await, json!([true, true]));
+}
+
+async fn a_body_is_cancelled_while_its_reader_waits() {
+    assert_eq!(answer("cancelledReading").await, json!(["begin", true]));
 }
 
 async fn what_breaks_a_body_is_thrown_at_its_reader() {
