@@ -5,6 +5,7 @@ use std::sync::Arc;
 use portside_bundle::Manifest;
 use portside_core::bundle::Bundle;
 use portside_core::variable::{Value, Variables};
+use portside_crds::class::Isolation;
 use portside_sidecar::Class;
 
 /// The class of this code and these variables: configured by the manifest if there is one, else with the defaults.
@@ -17,6 +18,8 @@ pub fn class(bundle: Bundle, manifest: Option<&Manifest>, variables: Variables) 
         limits: Arc::new(limits.unwrap_or_default()),
         env: Arc::new(env(manifest, variables)),
         objects: objects.unwrap_or_default().into(),
+        isolates_objects: manifest
+            .is_some_and(|manifest| manifest.objects.isolation == Isolation::Object),
         compatibility: Arc::new(compatibility.unwrap_or_default()),
         input_gate: manifest.is_some_and(|manifest| manifest.input_gate),
     }

@@ -50,6 +50,8 @@ pub struct Class {
     pub env: Arc<Variables>,
     /// The classes of Durable Objects that the server's module exports.
     pub objects: Arc<[ObjectClass]>,
+    /// Whether each of their objects has an isolate of its own.
+    pub isolates_objects: bool,
     /// What the code was written for.
     pub compatibility: Arc<Compatibility>,
     /// Whether a worker's events wait while a storage operation is under way.

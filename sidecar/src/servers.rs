@@ -245,7 +245,7 @@ impl Servers {
         Ok(server)
     }
 
-    /// Sends an object to one of the servers, always the same one while there are as many, to live in its isolate.
+    /// Gives an object an isolate to live in: that of a server, always the same one while there are as many, or its own.
     ///
     /// # Errors
     /// There is no server, for this reason.
@@ -255,6 +255,9 @@ impl Servers {
         id: WorkerId,
         mut arrival: Arrival,
     ) -> Result<(), String> {
+        if self.class.isolates_objects {
+            return self.admit_alone(app, arrival);
+        }
         let [.., last] = id.0;
         loop {
             let all = self.lock();
@@ -278,6 +281,44 @@ impl Servers {
                     self.remove(&server);
                     arrival = *returned;
                 }
+            }
+        }
+    }
+
+    /// Starts an isolate, which is over when the object is gone.
+    fn admit_alone(self: &Arc<Self>, app: &Arc<App>, mut arrival: Arrival) -> Result<(), String> {
+        if let Some(reason) = self.failures.waiting() {
+            return Err(reason);
+        }
+        let limits = &self.class.limits;
+        let inbox = Arc::new(Inbox::new(limits.inbox_messages, limits.inbox_bytes));
+        let stop = StopOnDrop(inbox.clone());
+        let ended = arrival.ended;
+        arrival.ended = Box::new(move |end| {
+            ended(end);
+            drop(stop);
+        });
+        let start = instance(app, &self.class, inbox, None);
+        // Nobody can have closed it.
+        let _ = start.cell.admit(arrival);
+        let (ended_app, ended_servers) = (app.clone(), self.clone());
+        let began = Instant::now();
+        let started = app.isolates().start(
+            start,
+            || {},
+            move |end| ended_servers.record(&ended_app, began, end),
+        );
+        started.map_err(|error| format!("no thread could be started: {error}"))?;
+        Ok(())
+    }
+
+    /// Writes down why an isolate ended.
+    fn record(&self, app: &App, began: Instant, end: End) {
+        if let End::Failed(failure) = end {
+            let text = format!("the server was ended: {failure}");
+            app.log_error(&Identity::Server, &text);
+            if let Ended::Load(reason) = failure {
+                self.failures.record(began, reason);
             }
         }
     }
@@ -426,13 +467,7 @@ fn start(app: &Arc<App>, servers: &Arc<Servers>, server: &Arc<Server>) -> Result
 
 /// A server's instance ended: the requests it had fail, those that wait get a new one, if one may be started.
 fn ended(app: &Arc<App>, servers: &Arc<Servers>, server: &Arc<Server>, began: Instant, end: End) {
-    if let End::Failed(failure) = end {
-        let text = format!("the server was ended: {failure}");
-        app.log_error(&Identity::Server, &text);
-        if let Ended::Load(reason) = failure {
-            servers.failures.record(began, reason);
-        }
-    }
+    servers.record(app, began, end);
     server.inbox.forget_instance();
     // Once it is closed, another takes its place when somebody asks.
     while !server.inbox.close_if_empty() {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use portside_core::compatibility::Compatibility;
 use portside_core::migrations::{ObjectClass, ObjectStorage, Origin};
-use portside_crds::class::{DurableObjectBinding, DurableObjectClass, DurableObjects};
+use portside_crds::class::{DurableObjectBinding, DurableObjectClass, DurableObjects, Isolation};
 use portside_crds::validate::{Path, Step};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -219,6 +219,7 @@ impl<'d> Reader<'d> {
             bindings,
             compatibility_date,
             compatibility_flags,
+            isolation: Isolation::default(),
         };
         let rules = self.rules(chosen);
         let crons = self.crons(chosen);

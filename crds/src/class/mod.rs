@@ -30,7 +30,7 @@ pub use env::{EnvEntry, EnvSource, KeyRef};
 pub use limits::ClassLimits;
 pub use objects::{
     DurableObjectBinding, DurableObjectClass, DurableObjectOrigin, DurableObjectStorage,
-    DurableObjects,
+    DurableObjects, Isolation,
 };
 pub use pod::{Opaque, Pod, Resources, Toleration};
 pub use route::{HttpRoute, Ingress, IngressTls, ParentRef, Route};

@@ -20,6 +20,10 @@ pub struct DurableObjects {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(max = 128)))]
     pub compatibility_flags: Vec<String>,
+    /// What an object shares. Shared has several in one isolate, with module variables in common, at little cost each. Object gives each
+    /// an isolate of its own, which no other's loop, memory or crash can end, at about 2 MB.
+    #[serde(default, skip_serializing_if = "Isolation::is_default")]
+    pub isolation: Isolation,
     /// The classes that the server's module exports.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
@@ -34,6 +38,22 @@ pub struct DurableObjects {
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
     )]
     pub bindings: Vec<DurableObjectBinding>,
+}
+
+/// What lives in one isolate.
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Isolation {
+    /// Objects, and a server.
+    #[default]
+    Shared,
+    /// One object.
+    Object,
+}
+
+impl Isolation {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// A class of Durable Objects.

@@ -46,6 +46,8 @@ pub struct Setup {
     pub env: portside_core::variable::Variables,
     /// Classes of Durable Objects.
     pub objects: Vec<portside_core::migrations::ObjectClass>,
+    /// Whether each object has an isolate of its own.
+    pub isolates_objects: bool,
     /// Server instances that share the requests.
     pub servers: usize,
     /// The isolates and their threads; else those that all tests share.
@@ -74,6 +76,7 @@ impl Setup {
             input_gate: false,
             env: vec![],
             objects: vec![],
+            isolates_objects: false,
             servers: 2,
             isolates: None,
             store: None,
@@ -107,6 +110,7 @@ impl Setup {
             limits: Arc::new(self.limits.clone()),
             env: Arc::new(self.env.clone()),
             objects: self.objects.clone().into(),
+            isolates_objects: self.isolates_objects,
             compatibility: Arc::default(),
             input_gate: self.input_gate,
         }

@@ -59,6 +59,7 @@ fn main() -> ExitCode {
             ("leaving", leaving::CASES),
             ("objects::calls", objects::calls::CASES),
             ("objects::hibernation", objects::hibernation::CASES),
+            ("objects::isolation", objects::isolation::CASES),
             ("pods", pods::CASES),
             ("reads", reads::CASES),
             ("ready", ready::CASES),

@@ -3,6 +3,7 @@
 
 pub mod calls;
 pub mod hibernation;
+pub mod isolation;
 
 use portside_core::migrations::{ObjectClass, ObjectStorage, Origin};
 use portside_core::variable::Value;
