@@ -12,6 +12,7 @@ mod examples;
 mod failures;
 mod manifests;
 mod many;
+mod objects;
 mod operation;
 mod uninstall;
 mod updates;
@@ -30,6 +31,8 @@ pub fn all(cluster: &Arc<Cluster>) -> Vec<Trial> {
         examples::two_tabs_chat,
         examples::a_bundle_runs,
         examples::the_charts_database_is_found,
+        objects::each_example_runs,
+        objects::a_killed_pod_loses_nothing,
         updates::new_code_under_load,
         updates::broken_code_leaves_the_old_one,
         updates::what_is_missing_is_named_and_waited_for,
