@@ -9,6 +9,7 @@ pub mod alarms;
 pub mod backoff;
 pub mod bundle;
 pub mod compatibility;
+pub mod cron;
 pub mod fold;
 pub mod ids;
 pub mod keys;

@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 
+use portside_core::cron::Cron;
 use serde_json::{Value, json};
 
 use crate::class::{
@@ -85,6 +86,18 @@ pub(crate) const MAIN: &[Rule<str>] = &[Rule {
     message: "must be the path of a file of the code, relative and without .., such as src/server.js",
     holds: |path| {
         !path.is_empty() && !path.starts_with('/') && path.split('/').all(|part| part != "..")
+    },
+}];
+
+/// `spec.code.include`
+pub(crate) const INCLUDE: &[Rule<Vec<String>>] = &[Rule {
+    cel: "self.all(glob, glob != '' && !glob.startsWith('/') && !glob.split('/').exists(part, part == '..'))",
+    message: "must have globs of files of the code, relative and without .., such as workers/*.js",
+    holds: |globs| {
+        let is_inside = |glob: &String| {
+            !glob.is_empty() && !glob.starts_with('/') && glob.split('/').all(|part| part != "..")
+        };
+        globs.iter().all(is_inside)
     },
 }];
 
@@ -202,6 +215,15 @@ pub(crate) const DATE: &[Rule<str>] = &[Rule {
                 }
             })
     },
+}];
+
+/// `spec.triggers.crons`
+pub(crate) const CRONS: &[Rule<Vec<String>>] = &[Rule {
+    // Whether the numbers are in their ranges is seen by the operator only: this is not the place for it.
+    cel: "self.all(cron, cron.matches('^[0-9*,/-]+[ \t]+[0-9*,/-]+[ \t]+[0-9LW*,/-]+[ \t]+[0-9A-Za-z*,/-]+[ \t]+[0-9A-Za-z*,/#-]+$'))",
+    message: "must have cron expressions with five fields: minutes, hours, days of the month, months and days of the week, 1 or \
+              SUN to 7 or SAT, such as 0 8 * * MON-FRI",
+    holds: |crons| crons.iter().all(|cron| cron.parse::<Cron>().is_ok()),
 }];
 
 /// `spec.storage.database`

@@ -73,6 +73,7 @@ fn spec(at: &mut Cursor, spec: &ServerlessWorkerClassSpec) {
         let code = &spec.code;
         at.apply(rules::CODE, code);
         at.option("main", code.main.as_deref(), rules::MAIN);
+        at.option("include", Some(&code.include), rules::INCLUDE);
         at.option("inline", code.inline.as_ref(), rules::INLINE);
         if let Some(map) = &code.config_map {
             at.field("configMap", |at| at.name("name", &map.name));
@@ -89,6 +90,9 @@ fn spec(at: &mut Cursor, spec: &ServerlessWorkerClassSpec) {
     });
     at.items("env", &spec.env, env_entry);
     at.field("durableObjects", |at| objects(at, &spec.durable_objects));
+    at.field("triggers", |at| {
+        at.option("crons", Some(&spec.triggers.crons), rules::CRONS);
+    });
     at.field("storage", |at| {
         at.field("database", |at| {
             let secret = &spec.storage.database.secret_key_ref;

@@ -16,6 +16,14 @@ pub struct Code {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253), extend("x-kubernetes-validations" = rules::schema(rules::MAIN)))]
     pub main: Option<String>,
+    /// Globs of files that belong to the code though no import leads to them, such as workers/*.js.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 64),
+        inner(length(max = 253)),
+        extend("x-kubernetes-validations" = rules::schema(rules::INCLUDE))
+    )]
+    pub include: Vec<String>,
     /// The files themselves, by path. 256 KiB in all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "texts::<100, 262_144>", extend("x-kubernetes-validations" = rules::schema(rules::INLINE)))]

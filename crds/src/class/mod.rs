@@ -24,6 +24,7 @@ mod limits;
 mod objects;
 mod pod;
 mod route;
+mod triggers;
 
 pub use code::{Code, ConfigMapCode, LocalRef, OciCode};
 pub use env::{EnvEntry, EnvSource, KeyRef};
@@ -34,6 +35,7 @@ pub use objects::{
 };
 pub use pod::{Opaque, Pod, Resources, Toleration};
 pub use route::{HttpRoute, Ingress, IngressTls, ParentRef, Route};
+pub use triggers::Triggers;
 
 /// What a class asks for.
 #[derive(CustomResource, JsonSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq)]
@@ -106,6 +108,9 @@ pub struct ServerlessWorkerClassSpec {
     /// Durable Objects: the classes of them that the code exports, and where the server's env has them.
     #[serde(default, skip_serializing_if = "is_default")]
     pub durable_objects: DurableObjects,
+    /// What runs the server's handlers apart from requests: crons.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub triggers: Triggers,
     /// Where workers' state is kept and what becomes of it when the class is deleted.
     #[serde(default)]
     pub storage: Storage,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use portside_crds::ServerlessWorkerClass;
-use portside_crds::class::{DurableObjects, Network, OciCode};
+use portside_crds::class::{DurableObjects, Network, OciCode, Triggers};
 use portside_crds::names::{BUNDLE_FILE, MANIFEST_FILE};
 use portside_crds::plain::Plain;
 use serde_json::json;
@@ -64,6 +64,12 @@ pub(crate) fn manifest(class: &ServerlessWorkerClass) -> String {
         effective["code"]["main"] = json!(main);
     }
     // Left out where there are none, so that older sidecars read it as well.
+    if !spec.code.include.is_empty() {
+        effective["code"]["include"] = json!(spec.code.include);
+    }
+    if spec.triggers != Triggers::default() {
+        effective["triggers"] = json!(spec.triggers);
+    }
     if spec.durable_objects != DurableObjects::default() {
         effective["durableObjects"] = json!(spec.durable_objects);
     }
@@ -96,6 +102,12 @@ pub(crate) fn inputs(class: &ServerlessWorkerClass, code_digest: &str) -> String
         "pod": spec.pod,
     });
     // Left out where there are none: the hash of classes without stays as it was.
+    if !spec.code.include.is_empty() {
+        wanted["include"] = json!(spec.code.include);
+    }
+    if spec.triggers != Triggers::default() {
+        wanted["triggers"] = json!(spec.triggers);
+    }
     if spec.durable_objects != DurableObjects::default() {
         wanted["durableObjects"] = json!(spec.durable_objects);
     }
@@ -170,6 +182,8 @@ mod tests {
             json!({"concurrency": {"inputGate": true}}),
             json!({"network": {"deny": ["10.0.0.0/8"]}}),
             json!({"durableObjects": {"classes": [{"name": "Counter"}]}}),
+            json!({"triggers": {"crons": ["0 8 * * MON-FRI"]}}),
+            json!({"code": {"inline": {"server.js": "x"}, "include": ["*.js"]}}),
             json!({"storage": {"database": {"secretKeyRef": {"name": "x"}}}}),
             json!({"code": {"oci": {"reference": "a.b/c", "pullSecret": {"name": "x"}}}}),
         ] {
