@@ -46,14 +46,24 @@ pub(crate) fn kind_by_name(file: &str) -> Option<ModuleKind> {
     }
 }
 
+const CODE: [&str; 8] = ["js", "mjs", "cjs", "jsx", "ts", "mts", "cts", "tsx"];
+
+/// What module a file is by its name alone; nothing if it says none, or if it has types only.
+pub(crate) fn module_kind(file: &str) -> Option<ModuleKind> {
+    let (stem, extension) = file.rsplit_once('.')?;
+    if CODE.contains(&extension) {
+        return (!stem.ends_with(".d")).then_some(ModuleKind::JavaScript);
+    }
+    kind_by_name(file).or_else(|| json_by_name(file))
+}
+
 /// The path in the bundle of `file` imported as `kind`.
 ///
 /// Its own, unless its name promises another kind: then the kind is appended, since one file may be imported both ways.
 /// A name that promises neither code nor anything in particular stands for bytes.
 pub(crate) fn path(file: &str, kind: ModuleKind) -> String {
-    let code = ["js", "mjs", "cjs", "jsx", "ts", "mts", "cts", "tsx"];
     let promised = match file.rsplit_once('.') {
-        Some((_, extension)) if code.contains(&extension) => ModuleKind::JavaScript,
+        Some((_, extension)) if CODE.contains(&extension) => ModuleKind::JavaScript,
         _ => kind_by_name(file)
             .or_else(|| json_by_name(file))
             .unwrap_or(ModuleKind::Bytes),

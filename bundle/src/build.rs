@@ -10,20 +10,24 @@ use rolldown::{BundleOutput, Bundler, TsConfig};
 use rolldown_common::{Output, OutputChunk};
 use rolldown_error::{BatchedBuildDiagnostic, EventKind};
 
+use crate::assets;
+use crate::entry::Entry;
+use crate::include::Included;
 use crate::inspect::unsupported;
 use crate::layout::Layout;
 use crate::options::{OUT, options};
-use crate::plugin::{Found, NewSyntax, Portside};
+use crate::plugin::{Asset, Found, NewSyntax, Portside};
 use crate::problem::{Place, Problem};
-use crate::wrangler::rules::Rules;
 
 /// A bundle and the files it was read from.
 pub(crate) struct Built {
     pub bundle: Bundle,
     pub inputs: BTreeSet<PathBuf>,
+    /// The scripts of workers, by their paths in the bundle.
+    pub workers: Vec<String>,
     /// Why the server would answer no request.
     pub without_fetch: Option<Problem>,
-    /// What had no effect.
+    /// What had no effect, and workers whose scripts cannot be told from the code.
     pub warnings: Vec<Problem>,
 }
 
@@ -34,28 +38,35 @@ struct Attempt {
     inputs: BTreeSet<PathBuf>,
 }
 
-/// Bundles `main` and `workers`, absolute paths of files. `rules`, which only wrangler's projects have, say which imports
-/// are no code, before all names do.
+/// Bundles an application.
 ///
 /// # Errors
 /// Every problem of every module, sorted.
-pub(crate) async fn build(
-    layout: &Layout,
-    main: &Path,
-    workers: &[PathBuf],
-    rules: Option<&Rules>,
-) -> Result<Built, Vec<Problem>> {
-    let mut attempt = attempt(layout, main, workers, rules, true).await?;
+pub(crate) async fn build(entry: &Entry) -> Result<Built, Vec<Problem>> {
+    let Entry {
+        layout,
+        main,
+        workers,
+        included,
+        rules,
+        ..
+    } = entry;
+    let files: BTreeSet<&Path> = ([main].into_iter())
+        .chain(workers)
+        .chain(&included.scripts)
+        .map(PathBuf::as_path)
+        .collect();
+    let mut attempt = attempt(entry, &files, true).await?;
     let mut warnings = vec![];
     if rules.is_some() {
         warnings = broken_tsconfigs(layout, &attempt.generated);
         if !warnings.is_empty() {
-            attempt = self::attempt(layout, main, workers, rules, false).await?;
+            attempt = self::attempt(entry, &files, false).await?;
         }
     }
     let Attempt {
         generated,
-        found,
+        mut found,
         mut inputs,
     } = attempt;
     let mut problems = found.problems;
@@ -66,6 +77,7 @@ pub(crate) async fn build(
             None
         }
     };
+    found.assets.extend(included_assets(layout, included));
     let mut modules = BTreeMap::new();
     for (path, asset) in found.assets {
         match read_asset(&asset.file, asset.kind) {
@@ -82,42 +94,56 @@ pub(crate) async fn build(
     let (true, Some(output)) = (problems.is_empty(), output) else {
         return Err(problems.into_iter().collect());
     };
-    let entries: BTreeSet<String> = (found.workers.iter().map(PathBuf::as_path))
-        .chain(workers.iter().map(PathBuf::as_path))
-        .chain([main])
-        .map(|file| layout.output(&file.to_string_lossy()))
-        .collect();
+    let output_of = |file: &Path| layout.output(&file.to_string_lossy());
+    let entries = (found.workers.iter().map(PathBuf::as_path)).chain(files);
+    let entries: BTreeSet<String> = entries.map(output_of).collect();
     modules.extend(scripts(layout, &output.assets, &entries));
     let problems = not_compiled(&modules, &found.new_syntax);
     if !problems.is_empty() {
         return Err(problems);
     }
-    let main = layout.output(&main.to_string_lossy());
+    if workers.is_empty() && included.scripts.is_empty() {
+        // Where some are listed, it is known that the code does not tell them all.
+        warnings.extend(found.warnings);
+    }
+    let workers: BTreeSet<String> = (found.workers.iter().chain(workers))
+        .map(|file| output_of(file))
+        .collect();
     Ok(Built {
-        bundle: Bundle { main, modules },
+        bundle: Bundle {
+            main: output_of(main),
+            modules,
+        },
         inputs,
+        workers: workers.into_iter().collect(),
         without_fetch: found.without_fetch,
         warnings,
     })
 }
 
+/// What globs have brought in that is no code, by its path in the bundle.
+fn included_assets(layout: &Layout, included: &Included) -> impl Iterator<Item = (String, Asset)> {
+    included.assets.iter().filter_map(|(file, kind)| {
+        let path = assets::path(&layout.name(file)?, *kind);
+        let (file, kind) = (file.clone(), *kind);
+        Some((path, Asset { file, kind }))
+    })
+}
+
 /// Runs the bundler, with or without what is set in files named tsconfig.json.
 async fn attempt(
-    layout: &Layout,
-    main: &Path,
-    workers: &[PathBuf],
-    rules: Option<&Rules>,
+    entry: &Entry,
+    files: &BTreeSet<&Path>,
     uses_tsconfigs: bool,
 ) -> Result<Attempt, Vec<Problem>> {
     let found = Arc::new(Mutex::new(Found::default()));
     let plugin = Portside {
-        layout: layout.clone(),
-        main: main.to_owned(),
-        rules: rules.cloned().unwrap_or_default(),
+        layout: entry.layout.clone(),
+        main: entry.main.clone(),
+        rules: entry.rules.clone().unwrap_or_default(),
         found: Arc::clone(&found),
     };
-    let entries = std::iter::once(main).chain(workers.iter().map(PathBuf::as_path));
-    let mut options = options(layout, entries);
+    let mut options = options(&entry.layout, files.iter().copied());
     options.tsconfig = Some(TsConfig::Auto(uses_tsconfigs));
     let mut bundler = Bundler::with_plugins(options, vec![Arc::new(plugin)])
         .map_err(|errors| vec![Problem::of_file(".", errors.to_string())])?;

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use tempfile::TempDir;
 
+use crate::include::{self, Included};
 use crate::layout::Layout;
 use crate::manifest::{self, Manifest};
 use crate::plugin::worker_file;
 use crate::problem::{Place, Problem};
 use crate::resolve::{join, source_candidates};
 use crate::wrangler::rules::Rules;
-use crate::wrangler::{self, Project, Wrangler};
+use crate::wrangler::{self, Project};
 use crate::{BUNDLE_FILE, Bundled, Options, file};
 
 /// The names of a server that nothing else names, best first.
@@ -24,9 +25,13 @@ const PACKAGE: &str = "package.json";
 pub(crate) struct Entry {
     pub layout: Layout,
     pub main: PathBuf,
+    /// The workers that package.json lists.
     pub workers: Vec<PathBuf>,
+    /// What the manifest brings in.
+    pub included: Included,
     pub manifest: Option<Manifest>,
-    pub wrangler: Option<Wrangler>,
+    /// The name of the wrangler configuration that made the manifest.
+    pub wrangler: Option<String>,
     /// Which imports are no code, if wrangler's rules count.
     pub rules: Option<Rules>,
     /// Files read so far.
@@ -114,22 +119,26 @@ pub(crate) fn find(
         }
     });
     problems.sort();
+    let layout = Layout {
+        root,
+        takes_outside: project.is_some(),
+    };
+    let globs = manifest.as_ref().map(|manifest| &*manifest.include);
+    let included = include::find(&layout, globs.unwrap_or_default(), warnings);
     let (made, wrangler, rules) = match project {
         Some(project) => (
             Some(project.manifest),
-            Some(project.wrangler),
+            Some(project.file),
             Some(project.rules),
         ),
         None => (None, None, None),
     };
     match main {
         Ok(main) if problems.is_empty() => Ok(Entry {
-            layout: Layout {
-                root,
-                takes_outside: rules.is_some(),
-            },
+            layout,
             main,
             workers,
+            included,
             manifest: manifest.or(made),
             wrangler,
             rules,
@@ -190,6 +199,7 @@ pub(crate) fn made(dir: &Path, given: Option<&[u8]>) -> Result<Bundled, Vec<Prob
             inputs: inputs.into_iter().collect(),
             manifest,
             wrangler: None,
+            workers: vec![],
             warnings: vec![],
         }),
         (bundle, manifest) => {

@@ -19,6 +19,7 @@ use portside_core::bundle::ModuleKind;
 
 use crate::assets;
 use crate::problem::{Place, Problem};
+use crate::scripts::{Constants, is_global, literal};
 
 /// The global constructor whose first argument names a module.
 const CONSTRUCTOR: &str = "ServerlessWorker";
@@ -96,6 +97,8 @@ pub(crate) struct Findings {
     /// Where there is syntax that works only if it is compiled.
     pub new_syntax: Vec<(Syntax, Place)>,
     pub problems: Vec<Problem>,
+    /// Workers whose scripts cannot be told.
+    pub warnings: Vec<Problem>,
     /// Some problem is an early error, so that the bundler will refuse the module.
     pub refused: bool,
 }
@@ -128,11 +131,13 @@ pub(crate) fn inspect<'a>(
             }
         })
         .collect();
+    let scoping = semantic.semantic.into_scoping();
     let mut inspector = Inspector {
         path,
         source,
         allocator,
-        scoping: semantic.semantic.into_scoping(),
+        constants: Constants::of(program, &scoping),
+        scoping,
         tries: 0,
         found: Findings {
             refused: !problems.is_empty(),
@@ -149,6 +154,7 @@ struct Inspector<'s, 'a> {
     source: &'s str,
     allocator: &'a Allocator,
     scoping: Scoping,
+    constants: Constants,
     /// How many `try` blocks surround the current node.
     tries: usize,
     found: Findings,
@@ -200,15 +206,7 @@ impl<'a> Inspector<'_, 'a> {
     }
 
     fn is_global(&self, expression: &Expression<'a>, name: &str) -> bool {
-        let Expression::Identifier(identifier) = expression else {
-            return false;
-        };
-        identifier.name == name
-            && self
-                .scoping
-                .get_reference(identifier.reference_id())
-                .symbol_id()
-                .is_none()
+        is_global(&self.scoping, expression, name)
     }
 
     /// `ServerlessWorker`, or that of `globalThis` or `self`, unless the name is declared in this module.
@@ -223,18 +221,28 @@ impl<'a> Inspector<'_, 'a> {
         }
     }
 
-    /// The script named by a literal, or by `new URL(literal, import.meta.url)` with or without `.href`.
-    fn script(&self, argument: &Expression<'a>) -> Option<(String, Span)> {
-        match argument {
-            Expression::StaticMemberExpression(member) if member.property.name == "href" => {
-                self.script(&member.object)
+    /// Takes note of the scripts that a worker may have, or that it cannot be told which.
+    fn worker(&mut self, it: &NewExpression<'a>) {
+        let Some(argument) = it.arguments.first() else {
+            return; // it throws
+        };
+        let script = argument.as_expression();
+        let scripts = script.and_then(|script| self.constants.scripts(&self.scoping, script));
+        match scripts {
+            Some(scripts) => {
+                for (specifier, span) in scripts {
+                    let place = self.place(span);
+                    self.found.workers.push(WorkerUse { specifier, place });
+                }
             }
-            Expression::NewExpression(url) if self.is_global(&url.callee, "URL") => {
-                let mut arguments = url.arguments.iter().map_while(Argument::as_expression);
-                let (path, base) = (arguments.next()?, arguments.next()?);
-                is_import_meta_url(base).then(|| literal(path)).flatten()
+            None => {
+                let message = "which script this worker has cannot be told from the code: name those that it may have in \
+                               spec.code.include of class.yaml, or in portside.workers of package.json, or they are missing at \
+                               run time";
+                let place = self.place(argument.span());
+                let warning = Problem::at(self.path, place, message);
+                self.found.warnings.push(warning);
             }
-            argument => literal(argument),
         }
     }
 }
@@ -332,34 +340,11 @@ impl<'a> VisitMut<'a> for Inspector<'_, 'a> {
     }
 
     fn visit_new_expression(&mut self, it: &mut NewExpression<'a>) {
-        if self.is_constructor(&it.callee)
-            && let Some(script) = it.arguments.first().and_then(Argument::as_expression)
-            && let Some((specifier, span)) = self.script(script)
-        {
-            let place = self.place(span);
-            self.found.workers.push(WorkerUse { specifier, place });
+        if self.is_constructor(&it.callee) {
+            self.worker(it);
         }
         walk_mut::walk_new_expression(self, it);
     }
-}
-
-/// A string, or a template without substitutions.
-fn literal(expression: &Expression<'_>) -> Option<(String, Span)> {
-    // Types and parentheses do not matter: to the bundler it is the same string.
-    let expression = expression.get_inner_expression();
-    let text = match expression {
-        Expression::StringLiteral(string) => string.value.as_str(),
-        Expression::TemplateLiteral(template) if template.expressions.is_empty() => {
-            template.quasis.first()?.value.cooked.as_ref()?.as_str()
-        }
-        _ => return None,
-    };
-    Some((text.to_owned(), expression.span()))
-}
-
-fn is_import_meta_url(expression: &Expression<'_>) -> bool {
-    matches!(expression, Expression::StaticMemberExpression(member)
-        if member.property.name == "url" && matches!(member.object, Expression::ImportMeta(_)))
 }
 
 fn is_default(name: &ModuleExportName<'_>) -> bool {

@@ -2,8 +2,10 @@
 //!
 //! The folder has a server (see [`bundle`]), worker scripts, and perhaps `node_modules`. Every file of it that is used
 //! becomes one module of the bundle under the same path; TypeScript takes JavaScript's extension. Workers are found
-//! where they are constructed: `new ServerlessWorker("./room.js", …)`, relative to the module that says it. Scripts
-//! whose names are computed are listed in package.json: `"portside": { "workers": ["./room.js"] }`.
+//! where they are constructed: `new ServerlessWorker("./room.js", …)`, relative to the module that says it. The script may
+//! also be a constant of that module, or a choice between two: `isLarge ? "./hall.js" : "./room.js"`. Those whose names are
+//! computed are named by globs in the manifest's `spec.code.include`, as are other modules that no import leads to, or
+//! listed in package.json: `"portside": { "workers": ["./room.js"] }`.
 //!
 //! Bundling is done by rolldown: it is maintained, it is a Rust library (no Node.js to install), it keeps modules apart
 //! when asked to, and it has Rollup's and esbuild's handling of CommonJS, `exports` and TypeScript. A package's
@@ -21,12 +23,10 @@ use std::path::{Path, PathBuf};
 
 use portside_core::bundle::Bundle;
 
-use crate::build::Built;
-use crate::entry::Entry;
-
 mod assets;
 mod build;
 mod entry;
+mod include;
 mod inspect;
 mod layout;
 mod manifest;
@@ -35,6 +35,7 @@ mod options;
 mod plugin;
 mod problem;
 mod resolve;
+mod scripts;
 mod server;
 mod structure;
 mod yaml;
@@ -72,8 +73,11 @@ pub struct Bundled {
     pub inputs: Vec<PathBuf>,
     /// The folder's `ServerlessWorkerClass`, if it has one, or what its wrangler configuration makes of one.
     pub manifest: Option<Manifest>,
-    /// What else its wrangler configuration says, if that counts.
-    pub wrangler: Option<wrangler::Wrangler>,
+    /// The name of the wrangler configuration that the manifest was made from.
+    pub wrangler: Option<String>,
+    /// The scripts of workers that the code constructs, or package.json lists, by their paths in the bundle. None of a
+    /// bundle that was made before.
+    pub workers: Vec<String>,
     /// What the folder has and will not have an effect, or not the one that it may be there for.
     pub warnings: Vec<Problem>,
 }
@@ -102,7 +106,7 @@ pub struct Checked {
 pub async fn bundle(dir: &Path, options: &Options) -> Result<Bundled, Vec<Problem>> {
     let mut warnings = vec![];
     let entry = entry::find(dir, options, &mut warnings)?;
-    let built = build(&entry).await?;
+    let built = build::build(&entry).await?;
     warnings.extend(built.warnings);
     let mut inputs = built.inputs;
     inputs.extend(entry.inputs);
@@ -115,19 +119,9 @@ pub async fn bundle(dir: &Path, options: &Options) -> Result<Bundled, Vec<Proble
         inputs: inputs.into_iter().collect(),
         manifest: entry.manifest,
         wrangler: entry.wrangler,
+        workers: built.workers,
         warnings,
     })
-}
-
-async fn build(entry: &Entry) -> Result<Built, Vec<Problem>> {
-    let Entry {
-        layout,
-        main,
-        workers,
-        rules,
-        ..
-    } = entry;
-    build::build(layout, main, workers, rules.as_ref()).await
 }
 
 /// Bundles the application in a folder that was prepared for it, or takes the bundle it has.
@@ -167,14 +161,14 @@ fn files(dir: &Path) -> PathBuf {
     }
 }
 
-/// Every problem that keeps the application in `dir` from being bundled, and every warning. If there is no problem: whether its server cannot have
-/// a `fetch` handler, as far as its syntax tells. Such a one answers each request with an error.
+/// Every problem that keeps the application in `dir` from being bundled, and every warning. If there is no problem: whether its
+/// server cannot have a `fetch` handler, as far as its syntax tells. Such a one answers each request with an error.
 ///
 /// Needs a multi-threaded tokio runtime.
 pub async fn check(dir: &Path, options: &Options) -> Checked {
     let mut warnings = vec![];
     let built = match entry::find(dir, options, &mut warnings) {
-        Ok(entry) => build(&entry).await,
+        Ok(entry) => build::build(&entry).await,
         Err(problems) => Err(problems),
     };
     let problems = match built {

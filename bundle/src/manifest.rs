@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use portside_core::cron::Cron;
 use portside_core::limits::Limits;
 use portside_crds::class::{DurableObjects, EnvEntry, EnvSource, Network};
 use portside_crds::validate::{Step, validate};
@@ -29,16 +30,20 @@ pub struct Manifest {
     pub limits: Limits,
     /// `spec.durableObjects`.
     pub objects: DurableObjects,
+    /// `spec.triggers.crons`.
+    pub crons: Vec<Cron>,
     /// `spec.network`.
     pub network: Network,
     /// `spec.concurrency.inputGate`, `false` unless set.
     pub input_gate: bool,
     /// `spec.code.main`, and what to say at its place should it be missing.
     pub(crate) main: Option<(String, Problem)>,
+    /// `spec.code.include`, and for each what to say at its place.
+    pub(crate) include: Vec<(String, Problem)>,
     /// `spec.code.inline`.
     pub(crate) inline: Option<BTreeMap<String, String>>,
     /// The file it was read from; nothing if it was made.
-    pub(crate) file: Option<String>,
+    pub file: Option<String>,
     /// What keeps a class that was made from being applied in a cluster.
     pub(crate) unfit: Vec<Problem>,
     /// The whole document.
@@ -102,11 +107,12 @@ pub(crate) struct Source<'s> {
 }
 
 impl Manifest {
-    /// A class of that name, those variables and those objects, and nothing else.
+    /// A class of that name, those variables, objects and crons, and nothing else.
     pub(crate) fn made(
         name: String,
         env: Vec<(String, EnvValue)>,
         objects: DurableObjects,
+        crons: Vec<Cron>,
         source: &Source<'_>,
     ) -> Self {
         let mut unfit = vec![];
@@ -128,6 +134,10 @@ impl Manifest {
         let mut spec = json!({"code": {}, "env": entries});
         if objects != DurableObjects::default() {
             spec["durableObjects"] = json!(objects);
+        }
+        if !crons.is_empty() {
+            let crons: Vec<String> = crons.iter().map(ToString::to_string).collect();
+            spec["triggers"] = json!({"crons": crons});
         }
         let document = json!({
             "apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": name}, "spec": spec,
@@ -157,9 +167,11 @@ impl Manifest {
             env,
             limits: Limits::default(),
             objects,
+            crons,
             network: Network::default(),
             input_gate: false,
             main: None,
+            include: vec![],
             inline: None,
             file: None,
             unfit,
@@ -309,6 +321,17 @@ impl Reader<'_> {
             let place = document.place_of(&[field("spec"), field("code"), field("main")]);
             (main, Problem::at(self.path, place, ""))
         });
+        let include = (code.include.iter().enumerate()).map(|(n, glob)| {
+            let path = [
+                field("spec"),
+                field("code"),
+                field("include"),
+                Step::Item(n),
+            ];
+            let place = document.place_of(&path);
+            (glob.clone(), Problem::at(self.path, place, ""))
+        });
+        let crons = checked.spec.triggers.crons.iter();
         Some(Manifest {
             name: name?,
             env: (checked.spec.env.iter().enumerate())
@@ -316,9 +339,12 @@ impl Reader<'_> {
                 .collect(),
             limits: checked.spec.limits.over_defaults(),
             objects: checked.spec.durable_objects.clone(),
+            // What is none was reported.
+            crons: crons.filter_map(|cron| cron.parse().ok()).collect(),
             network: checked.spec.network.clone(),
             input_gate: checked.spec.concurrency.input_gate,
             main,
+            include: include.collect(),
             inline: code.inline.clone(),
             file: Some(self.path.to_owned()),
             unfit: vec![],

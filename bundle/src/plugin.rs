@@ -29,6 +29,7 @@ pub(crate) type NewSyntax = BTreeMap<String, (String, Vec<(Syntax, Place)>)>;
 #[derive(Debug, Default)]
 pub(crate) struct Found {
     pub problems: BTreeSet<Problem>,
+    pub warnings: BTreeSet<Problem>,
     /// Modules that are not code, by their path in the bundle.
     pub assets: BTreeMap<String, Asset>,
     /// Names of code modules by what the bundler calls them.
@@ -323,6 +324,7 @@ impl Plugin for Portside {
         {
             let mut found = self.found();
             found.problems.extend(findings.problems);
+            found.warnings.extend(findings.warnings);
             found.uses.insert(args.id.to_owned(), findings.uses);
             if PLACEHOLDERS.iter().any(|one| name.contains(one)) {
                 let message = "a path cannot contain [name], [hash, [format] or [ext]";

@@ -1,4 +1,4 @@
-//! Whether the server's module can have a `fetch` handler, as far as its syntax tells.
+//! Whether the server's module can have a `fetch` handler, or a `scheduled` one, as far as its syntax tells.
 
 use oxc::ast::ast::{
     ExportDefaultDeclaration, ExportDefaultDeclarationKind, Expression, ObjectPropertyKind,
@@ -12,7 +12,8 @@ const NO_FETCH: &str = "the server's default export has no fetch() handler";
 const NO_DEFAULT: &str = "the server has no default export";
 const HELP: &str = "write: export default { fetch(request) { return new Response(\"hello\"); } };";
 
-/// Why no request will be answered by this module, which is the server's. Nothing if only running it could tell.
+/// Why no request will be answered by this module, which is the server's. Nothing if only running it could tell, or if
+/// crons are what it may be there for.
 pub(crate) fn without_fetch(name: &str, source: &str, program: &Program<'_>) -> Option<Problem> {
     let default = program.body.iter().find_map(|statement| match statement {
         Statement::ExportDefaultDeclaration(declaration) => Some(declaration),
@@ -29,7 +30,7 @@ pub(crate) fn without_fetch(name: &str, source: &str, program: &Program<'_>) -> 
     Some(problem.help(HELP))
 }
 
-/// What is exported, if it cannot have a `fetch` method.
+/// What is exported, if it cannot have a method that is a handler.
 fn certainly_without(declaration: &ExportDefaultDeclaration<'_>) -> Option<Span> {
     use ExportDefaultDeclarationKind as Kind;
     match &declaration.declaration {
@@ -40,7 +41,7 @@ fn certainly_without(declaration: &ExportDefaultDeclaration<'_>) -> Option<Span>
             let expression = kind.as_expression()?.get_inner_expression();
             let is_without = match expression {
                 Expression::ObjectExpression(object) => {
-                    !object.properties.iter().any(may_give_fetch)
+                    !object.properties.iter().any(may_give_handler)
                 }
                 expression => is_literal(expression),
             };
@@ -49,12 +50,12 @@ fn certainly_without(declaration: &ExportDefaultDeclaration<'_>) -> Option<Span>
     }
 }
 
-fn may_give_fetch(property: &ObjectPropertyKind<'_>) -> bool {
+fn may_give_handler(property: &ObjectPropertyKind<'_>) -> bool {
     let ObjectPropertyKind::ObjectProperty(property) = property else {
         return true;
     };
     match property.key.static_name() {
-        Some(name) if name == "fetch" => !is_plain(&property.value),
+        Some(name) if name == "fetch" || name == "scheduled" => !is_plain(&property.value),
         Some(name) => name == "__proto__",
         None => true,
     }

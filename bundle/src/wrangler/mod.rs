@@ -24,13 +24,6 @@ pub use dev_vars::read as dev_vars;
 /// The files, in wrangler's order: the first that is there is the configuration.
 const NAMES: [&str; 3] = ["wrangler.json", "wrangler.jsonc", "wrangler.toml"];
 
-/// What a wrangler configuration says that a class has no place for, in the environment that was chosen.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Wrangler {
-    /// When the `scheduled` handler wants to be called, as it was written.
-    pub crons: Vec<String>,
-}
-
 /// What a configuration makes.
 #[derive(Debug)]
 pub(crate) struct Project {
@@ -40,7 +33,8 @@ pub(crate) struct Project {
     /// The class that runs it.
     pub manifest: Manifest,
     pub rules: Rules,
-    pub wrangler: Wrangler,
+    /// The file's name.
+    pub file: String,
 }
 
 /// The text of a configuration is not in its language.

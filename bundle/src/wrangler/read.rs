@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use portside_core::compatibility::Compatibility;
+use portside_core::cron::Cron;
 use portside_core::migrations::{ObjectClass, ObjectStorage, Origin};
 use portside_crds::class::{DurableObjectBinding, DurableObjectClass, DurableObjects, Isolation};
 use portside_crds::validate::{Path, Step};
@@ -14,7 +15,7 @@ use super::migrations::{MigrationSetting, classes};
 use super::rules::{Rule, Rules};
 use super::settings::{Chosen, Setting, Support, schema};
 use super::toml::is_date;
-use super::{Project, Wrangler, exports};
+use super::{Project, exports};
 use crate::manifest::{EnvValue, Manifest, Source};
 use crate::node::{Key, Node, Value};
 use crate::problem::{Place, Problem};
@@ -226,9 +227,9 @@ impl<'d> Reader<'d> {
         let main = self.main(chosen, is_main_given);
         Project {
             main,
-            manifest: self.manifest(name, vars, objects),
+            manifest: self.manifest(name, vars, objects, crons),
             rules,
-            wrangler: Wrangler { crons },
+            file: self.file.to_owned(),
         }
     }
 
@@ -451,13 +452,23 @@ impl<'d> Reader<'d> {
         rules
     }
 
-    fn crons(&mut self, chosen: &Chosen<'d>) -> Vec<String> {
+    /// When the server's `scheduled` handler is run.
+    fn crons(&mut self, chosen: &Chosen<'d>) -> Vec<Cron> {
         let triggers = self.value::<Triggers>(chosen, "triggers");
-        let crons = triggers.unwrap_or_default().crons;
-        if let (Some(setting), false) = (chosen.get("triggers"), crons.is_empty()) {
-            let path = with(&setting.path, [Step::Field("crons".to_owned())]);
-            let message = format!("{} are not run yet", Path(&path));
-            self.warn(self.document.place_of(&path), message);
+        let (Some(triggers), Some(setting)) = (triggers, chosen.get("triggers")) else {
+            return vec![];
+        };
+        let mut crons = vec![];
+        for (n, text) in triggers.crons.iter().enumerate() {
+            match text.parse() {
+                Ok(cron) => crons.push(cron),
+                Err(error) => {
+                    let way = [Step::Field("crons".to_owned()), Step::Item(n)];
+                    let path = with(&setting.path, way);
+                    let message = format!("{}: {error}", Path(&path));
+                    self.report(self.document.place_of(&path), message);
+                }
+            }
         }
         crons
     }
@@ -492,12 +503,13 @@ impl<'d> Reader<'d> {
         }
     }
 
-    /// The class that runs the application: its name and its variables.
+    /// The class that runs the application.
     fn manifest(
         &self,
         (name, place): (String, Place),
         vars: Vec<(&'d Key, Vec<Step>, Json)>,
         objects: DurableObjects,
+        crons: Vec<Cron>,
     ) -> Manifest {
         let source = Source {
             path: self.file,
@@ -515,7 +527,7 @@ impl<'d> Reader<'d> {
             .into_iter()
             .map(|(key, _, json)| (key.name.clone(), value(json)))
             .collect();
-        Manifest::made(name, env, objects, &source)
+        Manifest::made(name, env, objects, crons, &source)
     }
 }
 

@@ -212,6 +212,35 @@ fn what_bindings_and_migrations_cannot_mean_is_named() {
 }
 
 #[test]
+fn crons_are_read_and_what_is_none_is_told() {
+    let text = |crons: &str| {
+        format!(
+            "name = \"a\"\nmain = \"a.js\"\ntriggers.crons = [{crons}]\n[env.test.triggers]\ncrons = []\n"
+        )
+    };
+    let right = toml(&text("\"*/5 * * * *\", \"0 8 LW JAN MON-FRI\""));
+    let crons: Vec<_> = (right.manifest.crons.iter())
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(crons, ["*/5 * * * *", "0 8 LW JAN MON-FRI"]);
+    assert_eq!(
+        right.manifest.with_bundle_in("a")["spec"]["triggers"],
+        json!({"crons": crons})
+    );
+    let test = read("wrangler.toml", &text("\"* * * * *\""), Some("test"));
+    assert_eq!(test.unwrap().manifest.crons, []);
+    assert_eq!(
+        refused("wrangler.toml", &text("\"* * * *\", \"* * * * 0\""), None),
+        [
+            "wrangler.toml:3:19: triggers.crons[0]: a cron expression has five fields, minutes, hours, days of the month, \
+             months and days of the week, such as \"*/5 * * * *\"; this one has 4",
+            "wrangler.toml:3:30: triggers.crons[1]: the days of the week \"0\" cannot be read: they are from 1, Sunday, to 7, \
+             or SUN to SAT, or one of MONL, MON#2",
+        ]
+    );
+}
+
+#[test]
 fn what_has_no_effect_is_warned_of() {
     let text = "main = \"a.js\"\ncompatibility_flags = [\"nodejs_compat\"]\nworkers_dev = true\nsurprise = 1\n\
                 kv_namespaces = []\ntriggers = { crons = [\"* * * * *\"], more = 1 }\nno_bundle = true\n\
@@ -226,7 +255,6 @@ fn what_has_no_effect_is_warned_of() {
             "wrangler.toml:3:1: workers_dev concerns Cloudflare only: it has no effect",
             "wrangler.toml:4:1: unknown setting surprise: it has no effect",
             "wrangler.toml:5:1: kv_namespaces is not supported yet: env will not have the bindings it declares",
-            "wrangler.toml:6:22: triggers.crons are not run yet",
             "wrangler.toml:6:37: unknown field triggers.more: it has no effect",
             "wrangler.toml:7:1: no_bundle has no effect: modules are bundled all the same",
             "wrangler.toml:8:2: build is not run: run the build yourself, and name its result in main",
@@ -237,7 +265,8 @@ fn what_has_no_effect_is_warned_of() {
             "wrangler.toml:17:1: rules[1] has no effect: code is bundled, whatever rules say",
         ]
     );
-    assert_eq!(toml(text).wrangler.crons, ["* * * * *"]);
+    let crons = toml(text).manifest.crons;
+    assert_eq!(crons, ["* * * * *".parse().unwrap()]);
     assert_eq!(
         refused(
             "wrangler.toml",

@@ -6,4 +6,5 @@ mod common;
 mod prepared;
 mod problems;
 mod refused;
+mod scripts;
 mod wrangler;

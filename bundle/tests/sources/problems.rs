@@ -302,6 +302,7 @@ async fn a_server_that_may_have_fetch_is_none() {
         "export default function handler() {} handler.fetch = () => {};",
         "export default class { static fetch() {} }",
         "export default Object.assign({}, {});",
+        "export default { scheduled() {} };",
         "module.exports = { fetch() {} };",
         "exports.default = { fetch() {} };",
     ] {
