@@ -22,6 +22,7 @@ pub fn class(bundle: Bundle, manifest: Option<&Manifest>, variables: Variables) 
             .is_some_and(|manifest| manifest.objects.isolation == Isolation::Object),
         compatibility: Arc::new(compatibility.unwrap_or_default()),
         input_gate: manifest.is_some_and(|manifest| manifest.input_gate),
+        crons: manifest.map_or_else(Arc::default, |manifest| manifest.crons.clone().into()),
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use portside_bundle::{Bundled, Manifest, Options, Problem, wrangler};
 use portside_core::bundle::BundleDigest;
+use portside_core::cron::Cron;
 use portside_core::limits::Limits;
 use portside_core::variable::Variables;
 use portside_frontdoor::{Config as DoorConfig, FrontDoor, IpNet, TrustedProxies, network};
@@ -158,6 +159,7 @@ impl Args {
                 store,
                 servers: cores,
                 log: Box::new(move |line| console.write(line)),
+                reached: None,
                 memory: portside_sidecar::memory::of_process(),
             },
         );
@@ -286,7 +288,7 @@ fn watch(dir: &Path) -> Option<Watch> {
 }
 
 /// What tells one revision of a class from another.
-type Revision = (BundleDigest, Arc<Variables>, Arc<Limits>, bool);
+type Revision = (BundleDigest, Arc<Variables>, Arc<Limits>, bool, Arc<[Cron]>);
 
 fn revision(class: &Class) -> Revision {
     (
@@ -294,6 +296,7 @@ fn revision(class: &Class) -> Revision {
         class.env.clone(),
         class.limits.clone(),
         class.input_gate,
+        class.crons.clone(),
     )
 }
 

@@ -67,6 +67,17 @@ enum Phase {
     Failed,
 }
 
+/// How far the delivery of a worker's alarm is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// There is none, and as far as is known there will be none soon.
+    None,
+    /// It is with its worker, or what becomes of it is being stored.
+    UnderWay,
+    /// This alarm waits for its time.
+    Of(Alarm),
+}
+
 #[derive(Debug)]
 struct Change {
     ticket: Ticket,
@@ -259,7 +270,29 @@ impl Alarms {
         None
     }
 
-    /// What [`Alarms::take_due`] gave is with this receiver now.
+    /// Takes an alarm that is stored as if it were due, whenever it is. `false` if the worker's alarm is being delivered.
+    pub fn take(&mut self, worker: &WorkerKey, alarm: Alarm) -> bool {
+        let known = self.known.get(worker);
+        if matches!(known, Some((_, Phase::Delivered(_) | Phase::Failed))) {
+            return false;
+        }
+        self.forget(worker);
+        let taken = (alarm, Phase::Delivered(None));
+        self.known.insert(worker.clone(), taken);
+        true
+    }
+
+    /// How far the delivery of the worker's alarm is.
+    #[must_use]
+    pub fn delivery(&self, worker: &WorkerKey) -> Delivery {
+        match self.known.get(worker) {
+            None => Delivery::None,
+            Some((_, Phase::Delivered(_) | Phase::Failed)) => Delivery::UnderWay,
+            Some((alarm, Phase::Armed | Phase::Postponed(_))) => Delivery::Of(*alarm),
+        }
+    }
+
+    /// What [`Alarms::take_due`] or [`Alarms::take`] gave is with this receiver now.
     pub fn delivered(&mut self, worker: &WorkerKey, to: Receiver) {
         if let Some((_, phase @ Phase::Delivered(_))) = self.known.get_mut(worker) {
             *phase = Phase::Delivered(Some(to));

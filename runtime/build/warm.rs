@@ -161,6 +161,7 @@ async fn messages(warming: &mut Warming<'_>) {
                 kind,
                 name: None,
                 bond: None,
+                request: None,
                 end,
             }))
             .await;

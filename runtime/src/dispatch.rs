@@ -31,6 +31,7 @@ functions! {
     PortLeft = "portLeft",
     PortFailed = "portFailed",
     Alarm = "alarm",
+    Scheduled = "scheduled",
     ObjectBegins = "objectBegins",
     ObjectEnds = "objectEnds",
     ObjectFetch = "objectFetch",
@@ -203,6 +204,14 @@ impl Dispatch {
                 ];
                 self.call(scope, Function::ObjectCall, &args);
             }
+            Delivered::Scheduled { link, scheduled } => {
+                let args = [
+                    number(scope, link.0),
+                    time(scope, scheduled.time),
+                    string(scope, &scheduled.cron),
+                ];
+                self.call(scope, Function::Scheduled, &args);
+            }
             Delivered::FetchAborted { link } => {
                 let args = [number(scope, link.0)];
                 self.call(scope, Function::FetchAborted, &args);
@@ -234,11 +243,9 @@ impl Dispatch {
                 self.call(scope, Function::PortFailed, &args);
             }
             Delivered::Alarm(alarm) => {
-                #[expect(clippy::cast_precision_loss, reason = "a time within Date's range")]
-                let scheduled = v8::Number::new(scope, alarm.scheduled as f64).into();
                 let args = [
                     number(scope, actor.0.into()),
-                    scheduled,
+                    time(scope, alarm.scheduled),
                     number(scope, u64::from(alarm.retries)),
                 ];
                 match actor {
@@ -266,6 +273,11 @@ impl Dispatch {
 )]
 fn number<'s>(scope: &mut Scope<'s, '_>, value: u64) -> v8::Local<'s, v8::Value> {
     v8::Number::new(scope, value as f64).into()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a time within Date's range")]
+fn time<'s>(scope: &mut Scope<'s, '_>, milliseconds: i64) -> v8::Local<'s, v8::Value> {
+    v8::Number::new(scope, milliseconds as f64).into()
 }
 
 fn string<'s>(scope: &mut Scope<'s, '_>, text: &str) -> v8::Local<'s, v8::Value> {

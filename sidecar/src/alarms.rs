@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use portside_core::alarm::{Alarm, AlarmChange};
-use portside_core::alarms::{Alarms as State, Fate, Query, Receiver, Ticket};
+use portside_core::alarms::{Alarms as State, Delivery, Fate, Query, Receiver, Ticket};
 use portside_core::ids::WorkerKey;
 use portside_store::{Error as StoreError, Store};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
@@ -21,6 +21,8 @@ const WAKES_PER_CORE: usize = 4;
 pub struct Alarms {
     state: Mutex<State>,
     changed: Notify,
+    /// Wakes those who wait for what becomes of a delivery.
+    outcomes: Notify,
     wakes: Arc<Semaphore>,
 }
 
@@ -33,6 +35,7 @@ impl Default for Alarms {
         Self {
             state: Mutex::default(),
             changed: Notify::default(),
+            outcomes: Notify::default(),
             wakes: Arc::new(Semaphore::new(WAKES_PER_CORE * cores)),
         }
     }
@@ -41,6 +44,42 @@ impl Default for Alarms {
 impl Alarms {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is to be delivered may be another.
+    fn has_changed(&self) {
+        self.changed.notify_one();
+        self.outcomes.notify_waiters();
+    }
+
+    /// Takes an alarm that is stored, though it may not be due, with a turn for its delivery. Nothing if the worker's alarm is
+    /// being delivered.
+    pub async fn take(&self, worker: &WorkerKey, alarm: Alarm) -> Option<Turn> {
+        // Nobody closes the semaphore.
+        let turn = self.wakes.clone().acquire_owned().await.ok()?;
+        self.lock().take(worker, alarm).then_some(turn)
+    }
+
+    /// There was no room for the worker of an alarm that was taken: it is due again soon.
+    pub fn postponed(&self, worker: &WorkerKey) {
+        self.lock().postponed(worker, now_ms());
+        self.has_changed();
+    }
+
+    /// Waits until the delivery of a worker's alarm is over. Returns whether it failed and is to be tried again.
+    pub async fn outcome(&self, worker: &WorkerKey, alarm: Alarm) -> bool {
+        loop {
+            let mut outcomes = std::pin::pin!(self.outcomes.notified());
+            outcomes.as_mut().enable();
+            match self.lock().delivery(worker) {
+                Delivery::UnderWay => {}
+                Delivery::None => return false,
+                Delivery::Of(next) => {
+                    return next.scheduled == alarm.scheduled && next.retries > alarm.retries;
+                }
+            }
+            outcomes.await;
+        }
     }
 
     /// A change is about to be submitted to the store. Call this in the order in which a worker's commits are submitted;
@@ -56,7 +95,7 @@ impl Alarms {
     pub fn settled(&self, worker: &WorkerKey, ticket: Option<Ticket>, fate: Fate) {
         if let Some(ticket) = ticket {
             self.lock().settled(worker, ticket, fate, now_ms());
-            self.changed.notify_one();
+            self.has_changed();
         }
     }
 
@@ -92,26 +131,26 @@ impl Alarms {
     /// This receiver could not begin to handle the alarm that it may have: it is delivered again once it is read anew.
     pub fn turned_away(&self, worker: &WorkerKey, receiver: Receiver) {
         self.lock().turned_away(worker, receiver);
-        self.changed.notify_one();
+        self.has_changed();
     }
 
     /// This receiver could not begin to handle the alarm that it may have, because the store failed: it is delivered again
     /// after a while.
     pub fn store_failed(&self, worker: &WorkerKey, receiver: Receiver) {
         self.lock().store_failed(worker, receiver, now_ms());
-        self.changed.notify_one();
+        self.has_changed();
     }
 
     /// The worker did not handle this delivery, for it knows of another alarm.
     pub fn not_matched(&self, worker: &WorkerKey, alarm: Alarm) {
         self.lock().not_matched(worker, alarm);
-        self.changed.notify_one();
+        self.has_changed();
     }
 
     /// How the failed delivery of a worker is to be stored cannot be stored.
     pub fn retry_failed(&self, worker: &WorkerKey) {
         self.lock().retry_failed(worker);
-        self.changed.notify_one();
+        self.has_changed();
     }
 
     /// Reads what is due soon, and hands every alarm to `deliver` when its time and its turn have come; again a little later

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use portside_core::alarms::POSTPONED_MS;
 use portside_core::bundle::Bundle;
 use portside_core::compatibility::Compatibility;
+use portside_core::cron::Cron;
 use portside_core::ids::WorkerKey;
 use portside_core::limits::Limits;
 use portside_core::migrations::ObjectClass;
@@ -17,14 +19,15 @@ use portside_runtime::IsolatePool;
 use portside_store::Store;
 use portside_store::lanes::Lanes;
 use portside_worker::event::{Incoming, Stop};
-use portside_worker::host::{Fabric, Identity, Level, Log, LogLine};
-use portside_worker::link::{Failure, Opening, Receive};
+use portside_worker::host::{Fabric, Identity, Level, Log, LogLine, RequestName};
+use portside_worker::link::{Failure, Opening, Ran, Receive, Scheduled};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
 use crate::alarms::Alarms;
 use crate::count::One;
+use crate::crons;
 use crate::memory::Meter;
 use crate::ownership::Ownership;
 use crate::room::{self, Room};
@@ -56,10 +59,16 @@ pub struct Class {
     pub compatibility: Arc<Compatibility>,
     /// Whether a worker's events wait while a storage operation is under way.
     pub input_gate: bool,
+    /// When the server's `scheduled` handler runs.
+    pub crons: Arc<[Cron]>,
 }
 
 /// Where the application's log goes.
 pub type LogSink = Box<dyn Fn(LogLine<'_>) + Send + Sync>;
+
+/// Whom to tell that a request, by its name, has reached a worker or an object. Of an object also what its id comes from, if
+/// whoever called it knew.
+pub type ReachedSink = Box<dyn Fn(&RequestName, &WorkerKey, Option<&str>) + Send + Sync>;
 
 /// How to start an application.
 pub struct Config {
@@ -73,8 +82,23 @@ pub struct Config {
     pub servers: usize,
     /// Its log.
     pub log: LogSink,
+    /// Who wants to know what requests reach, if somebody does.
+    pub reached: Option<ReachedSink>,
     /// Tells how much memory the process uses.
     pub memory: Meter,
+}
+
+/// What became of an alarm that was fired by hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fired {
+    /// Its handler has succeeded, or has failed as often as it is tried.
+    Handled,
+    /// Its handler has failed. It is tried again.
+    Failed,
+    /// None is set.
+    NoAlarm,
+    /// It is being delivered already.
+    UnderWay,
 }
 
 /// A running application.
@@ -94,13 +118,16 @@ pub struct App {
     closing: AtomicBool,
     /// Wakes those who wait for that.
     closes: Notify,
+    /// Held by the one that stores when a cron is due.
+    crons: tokio::sync::Mutex<()>,
     log: LogSink,
+    reached: Option<ReachedSink>,
     spawner: Handle,
     surroundings: Arc<Surroundings>,
 }
 
 /// What runs.
-struct Current {
+pub(crate) struct Current {
     class: Arc<Class>,
     servers: Arc<Servers>,
     /// It is about to be replaced: requests wait.
@@ -164,6 +191,7 @@ impl App {
             ownership,
             servers,
             log,
+            reached,
             memory,
         } = config;
         let class = Arc::new(class);
@@ -185,7 +213,9 @@ impl App {
             server_count: servers,
             closing: AtomicBool::new(false),
             closes: Notify::new(),
+            crons: tokio::sync::Mutex::default(),
             log,
+            reached,
             spawner: Handle::current(),
             surroundings: Arc::new(Surroundings(itself.clone())),
         });
@@ -195,7 +225,13 @@ impl App {
             app.ownership.clone(),
             move |worker, alarm, turn| {
                 let app = weak.upgrade().filter(|app| !app.is_closing());
-                app.is_none_or(|app| app.workers.alarm(&app, worker, alarm, turn))
+                let Some(app) = app else { return true };
+                if !crons::is_cron(worker) {
+                    return app.workers.alarm(&app, worker, alarm, turn);
+                }
+                let due = crons::due(app.clone(), worker.clone(), alarm, turn);
+                app.spawn(due);
+                true
             },
         );
         let ownership = app.ownership.clone();
@@ -203,6 +239,7 @@ impl App {
             ownership.decided().await;
             alarms.await;
         });
+        tokio::spawn(crons::keep(Arc::downgrade(&app)));
         tokio::spawn(room::watch(Arc::downgrade(&app)));
         tokio::spawn(let_instances_look(
             Arc::downgrade(&app),
@@ -277,7 +314,76 @@ impl App {
         self.ownership.release().await;
     }
 
-    pub(crate) fn class(&self) -> Arc<Class> {
+    /// Runs the server's `scheduled` handler now, and returns when it and what it gave to `waitUntil` have settled. The cron need
+    /// not be one of the class's, and its next run stays as it is.
+    ///
+    /// # Errors
+    /// It did not run, or not to its end. That the handler threw is none.
+    pub async fn scheduled(&self, scheduled: Scheduled) -> Result<Ran, FetchError> {
+        let (app, servers, _unanswered) = self.begin().await?;
+        servers.scheduled(&app, scheduled).await
+    }
+
+    /// Delivers a worker's alarm now, whenever it is due, and returns when its handler has ended.
+    ///
+    /// # Errors
+    /// It could not be delivered.
+    pub async fn fire_alarm(&self, worker: &WorkerKey) -> Result<Fired, FetchError> {
+        let (app, ..) = self.begin().await?;
+        let unavailable = || FetchError::Unavailable("the alarm cannot be read".to_owned());
+        let stored = crons::stored(self, worker).await.ok_or_else(unavailable)?;
+        let Some(alarm) = stored else {
+            return Ok(Fired::NoAlarm);
+        };
+        let Some(turn) = self.alarms.take(worker, alarm).await else {
+            return Ok(Fired::UnderWay);
+        };
+        if !self.workers.alarm(&app, worker, alarm, turn) {
+            self.alarms.postponed(worker);
+            let retry_after_ms = POSTPONED_MS.unsigned_abs();
+            return Err(FetchError::Overloaded { retry_after_ms });
+        }
+        let is_to_be_retried = self.alarms.outcome(worker, alarm).await;
+        Ok(if is_to_be_retried {
+            Fired::Failed
+        } else {
+            Fired::Handled
+        })
+    }
+
+    /// What an event needs that comes from outside: this application, if it goes on, and the servers for it.
+    async fn begin(&self) -> Result<(Arc<Self>, Arc<Servers>, One), FetchError> {
+        let app = self
+            .itself
+            .upgrade()
+            .filter(|app| !app.is_closing())
+            .ok_or(FetchError::ShuttingDown)?;
+        let (servers, unanswered) = self.servers_for_request().await;
+        if app.is_closing() {
+            return Err(FetchError::ShuttingDown);
+        }
+        Ok((app, servers, unanswered))
+    }
+
+    /// Changes with the class.
+    pub(crate) fn classes(&self) -> watch::Receiver<Current> {
+        self.current.subscribe()
+    }
+
+    /// Held by the one that stores when a cron is due.
+    pub(crate) fn crons(&self) -> &tokio::sync::Mutex<()> {
+        &self.crons
+    }
+
+    /// A request has reached a worker.
+    pub(crate) fn reached(&self, request: &RequestName, worker: &WorkerKey, name: Option<&str>) {
+        if let Some(reached) = &self.reached {
+            reached(request, worker, name);
+        }
+    }
+
+    /// The present revision.
+    pub fn class(&self) -> Arc<Class> {
         self.current.borrow().class.clone()
     }
 
@@ -368,15 +474,7 @@ impl App {
 impl Application for App {
     fn fetch(&self, request: Request) -> BoxFuture<'_, Result<Response, FetchError>> {
         async move {
-            let app = self
-                .itself
-                .upgrade()
-                .filter(|app| !app.is_closing())
-                .ok_or(FetchError::ShuttingDown)?;
-            let (servers, _unanswered) = self.servers_for_request().await;
-            if app.is_closing() {
-                return Err(FetchError::ShuttingDown);
-            }
+            let (app, servers, _unanswered) = self.begin().await?;
             servers.fetch(&app, request).await
         }
         .boxed()

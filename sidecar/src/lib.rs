@@ -2,7 +2,7 @@
 //!
 //! [`App`] is a [`portside_exchange::Application`]: a front door sends it requests. Below it, [`ownership`] says which
 //! shards this process may write, [`workers`] wakes workers and lets them sleep, [`servers`] spreads requests, [`room`] says whether there may be more of both, [`alarms`]
-//! delivers what is due. In a cluster a [`Pod`] stands before it, which answers only while it is the active one.
+//! delivers what is due, [`crons`] runs the server's `scheduled` handler. In a cluster a [`Pod`] stands before it, which answers only while it is the active one.
 
 pub mod admin;
 mod alarms;
@@ -10,6 +10,7 @@ mod app;
 mod clock;
 mod count;
 mod crashes;
+mod crons;
 mod hibernation;
 mod ledger;
 pub mod memory;
@@ -21,7 +22,9 @@ mod room;
 mod servers;
 mod workers;
 
-pub use app::{App, Class, Config, LogSink};
+pub use app::{App, Class, Config, Fired, LogSink, ReachedSink};
+pub use clock::now_ms;
 pub use ownership::{Error, Ownership, Role};
 pub use pod::Pod;
-pub use portside_worker::host::{Identity, Level, LogLine};
+pub use portside_worker::host::{Identity, Level, LogLine, RequestName};
+pub use portside_worker::link::{Ran, Scheduled};

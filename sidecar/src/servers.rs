@@ -19,7 +19,7 @@ use portside_worker::event::Stop;
 use portside_worker::host::{CommitTicket, Error, Identity, Ledger, Reading, RequestName};
 use portside_worker::inbox::Inbox;
 use portside_worker::instance::InstanceOptions;
-use portside_worker::link::Failure;
+use portside_worker::link::{Failure, Ran, Scheduled};
 use portside_worker::storage::Storage;
 use tokio::sync::oneshot;
 
@@ -35,6 +35,9 @@ const RETIREMENT: Duration = Duration::from_secs(10);
 
 /// While all are busy with one long-running piece of JavaScript each, more are started, up to this many per core.
 const MAX_PER_CORE: usize = 4;
+
+/// How long a run of the `scheduled` handler may take, what it gives to `waitUntil` included: as on Cloudflare.
+const RUN: Duration = Duration::from_secs(15 * 60);
 
 const OVERLOADED: FetchError = FetchError::Overloaded {
     retry_after_ms: 1_000,
@@ -104,15 +107,15 @@ impl Server {
     }
 }
 
-/// A request on its way; dropping it before its answer tells the server that the client is gone.
-struct InFlight {
+/// A request, or a run of a handler, on its way; dropping it before its answer tells the server that the client is gone.
+struct InFlight<A> {
     server: Arc<Server>,
-    call: Call<Response>,
+    call: Call<A>,
     answered: bool,
     unfinished: Option<One>,
 }
 
-impl Drop for InFlight {
+impl<A> Drop for InFlight<A> {
     fn drop(&mut self) {
         self.server.requests.fetch_sub(1, Ordering::Relaxed);
         if !self.answered {
@@ -143,15 +146,20 @@ impl Servers {
         app: &Arc<App>,
         request: Request,
     ) -> Result<Response, FetchError> {
-        let mut in_flight = self.send(app, Box::new(request))?;
+        let mut unsent = Some(Box::new(request));
+        let mut in_flight = self.send(app, |inbox| {
+            // It comes back whenever it was not taken.
+            let request = unsent.take().ok_or(Refused::Overloaded)?;
+            Call::send(request, inbox).map_err(|(why, returned)| {
+                unsent = Some(returned);
+                why
+            })
+        })?;
         let answer = tokio::time::timeout(self.class.limits.request, &mut in_flight.call.answer);
         let answer = answer.await.map_err(|_| FetchError::TimedOut)?;
         in_flight.answered = true;
         let mut answer = answer
-            .unwrap_or_else(|_| {
-                let reason = "the server's instance ended before it answered";
-                Err(Failure::failed(reason))
-            })
+            .unwrap_or_else(|_| Err(ended_early()))
             .map_err(FetchError::from);
         if let (Ok(response), Some(unfinished)) = (&mut answer, in_flight.unfinished.take()) {
             unfinished.until_sent(response);
@@ -164,14 +172,30 @@ impl Servers {
         self.unanswered.one()
     }
 
-    fn send(
+    /// Runs the application's `scheduled`.
+    pub async fn scheduled(
         self: &Arc<Self>,
         app: &Arc<App>,
-        mut request: Box<Request>,
-    ) -> Result<InFlight, FetchError> {
+        scheduled: Scheduled,
+    ) -> Result<Ran, FetchError> {
+        let mut in_flight = self.send(app, |inbox| Call::scheduled(scheduled.clone(), inbox))?;
+        let answer = tokio::time::timeout(RUN, &mut in_flight.call.answer).await;
+        let answer = answer.map_err(|_| FetchError::TimedOut)?;
+        in_flight.answered = true;
+        answer
+            .unwrap_or_else(|_| Err(ended_early()))
+            .map_err(FetchError::from)
+    }
+
+    /// Has one of the servers take something, as `attempt` gives it to its inbox.
+    fn send<A>(
+        self: &Arc<Self>,
+        app: &Arc<App>,
+        mut attempt: impl FnMut(&Arc<Inbox>) -> Result<Call<A>, Refused>,
+    ) -> Result<InFlight<A>, FetchError> {
         loop {
             let server = self.choose(app)?;
-            match Call::send(request, &server.inbox) {
+            match attempt(&server.inbox) {
                 Ok(call) => {
                     server.requests.fetch_add(1, Ordering::Relaxed);
                     return Ok(InFlight {
@@ -181,12 +205,9 @@ impl Servers {
                         answered: false,
                     });
                 }
-                Err((Refused::Overloaded, _)) => return Err(OVERLOADED),
-                Err((Refused::Asleep, returned)) => {
-                    // Another takes its place.
-                    self.remove(&server);
-                    request = returned;
-                }
+                Err(Refused::Overloaded) => return Err(OVERLOADED),
+                // Another takes its place.
+                Err(Refused::Asleep) => self.remove(&server),
             }
         }
     }
@@ -345,6 +366,10 @@ impl Servers {
             server.inbox.stop(stop);
         }
     }
+}
+
+fn ended_early() -> Failure {
+    Failure::failed("the server's instance ended before it answered")
 }
 
 /// What an instance of the server is started with.

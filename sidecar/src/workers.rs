@@ -188,6 +188,9 @@ impl Workers {
             opening.end.refuse(failure);
             return None;
         }
+        if let Some(request) = &opening.request {
+            app.reached(request, key, opening.name.as_deref());
+        }
         match self.deliver(app, key, Incoming::Opened(opening), None) {
             Ok(inbox) => Some(inbox),
             Err((Incoming::Opened(opening), overload)) => {
@@ -668,17 +671,18 @@ impl Workers {
         let open = worker.commit_begins();
         let (spawner, app) = (app.clone(), app.clone());
         spawner.spawn(async move {
-            store_outcome(&app, open.worker(), change).await;
+            store_alarm(&app, &open.worker().key, change).await;
             drop(open);
         });
     }
 }
 
-async fn store_outcome(app: &Arc<App>, worker: &Worker, change: AlarmChange) {
-    let key = &worker.key;
-    let Some(fence) = app.ownership().settled_fence(worker.id).await else {
+/// Stores a change of a worker's alarm that no instance has made. Says what became of it, unless this process does not own the
+/// worker.
+pub async fn store_alarm(app: &App, key: &WorkerKey, change: AlarmChange) -> Option<Fate> {
+    let Some(fence) = app.ownership().settled_fence(key.id()).await else {
         app.alarms().retry_failed(key);
-        return;
+        return None;
     };
     let ticket = app.alarms().submitted(key, change);
     let pending = app.lanes().submit(Commit {
@@ -701,4 +705,5 @@ async fn store_outcome(app: &Arc<App>, worker: &Worker, change: AlarmChange) {
         }
     };
     app.alarms().settled(key, ticket, fate);
+    Some(fate)
 }

@@ -90,7 +90,7 @@ pub(crate) fn server(keys: Vec<WorkerKey>) -> Code {
                     instance.respond_failed(link, Failure::failed("not a request"));
                     return Ok(());
                 };
-                let port = instance.open_port(keys[operation.key].clone());
+                let port = instance.open_port(keys[operation.key].clone(), Some(link));
                 instance.start_port(port);
                 requests.insert(port, link);
                 // On a port that could not be opened the failure is heard as an event.

@@ -17,14 +17,14 @@ use crate::event::Incoming;
 use crate::inbox::Inbox;
 use crate::link::{
     CloseReason, Content, Failure, FailureCode, Frame, Head, Kind, LinkEnd, LinkId, Opening, Push,
-    Receive, Rejected,
+    Ran, Receive, Rejected, Scheduled,
 };
 
 /// Messages of one client on their way to the application before the client has to wait.
 const SOCKET_WINDOW: usize = 64;
 
-/// A call that was made on a link of its own: a request, whose answer is a [`Response`], or one of a method, whose answer is
-/// a structured clone.
+/// A call that was made on a link of its own: a request, whose answer is a [`Response`], one of a method, whose answer is a
+/// structured clone, or a run of a handler.
 pub struct Call<A> {
     /// This end of its link.
     link: LinkId,
@@ -49,20 +49,10 @@ impl Call<Response> {
         inbox: &Arc<Inbox>,
     ) -> Result<Self, (Refused, Box<Request>)> {
         let (call, opening) = Self::fetch(request);
-        let (why, returned) = match inbox.receive(Incoming::Opened(opening)) {
-            Ok(()) => {
-                call.opened(inbox.clone());
-                return Ok(call);
-            }
-            Err(Rejected::Closed(returned)) => (Refused::Asleep, returned),
-            Err(Rejected::Full(returned)) => (Refused::Overloaded, returned),
-        };
-        match returned {
-            Incoming::Opened(Opening {
-                kind: Kind::Fetch(request),
-                ..
-            }) => Err((why, request)),
-            _ => unreachable!("it comes back as it was"),
+        match call.open(opening, inbox) {
+            Ok(()) => Ok(call),
+            Err((why, Kind::Fetch(request))) => Err((why, request)),
+            Err(_) => unreachable!("it comes back as it was"),
         }
     }
 }
@@ -71,7 +61,21 @@ impl Call<Vec<u8>> {
     /// A call of a method that is to be made, and how to open its link.
     #[must_use]
     pub fn push(push: Push) -> (Self, Opening) {
-        Self::new(Kind::Rpc(push), State::Calling)
+        Self::new(Kind::Rpc(Box::new(push)), State::Calling)
+    }
+}
+
+impl Call<Ran> {
+    /// Opens a link for a run of the `scheduled` handler to whoever reads `inbox`.
+    ///
+    /// # Errors
+    /// It was not taken.
+    pub fn scheduled(scheduled: Scheduled, inbox: &Arc<Inbox>) -> Result<Self, Refused> {
+        let (call, opening) = Self::new(Kind::Scheduled(Box::new(scheduled)), State::Running);
+        match call.open(opening, inbox) {
+            Ok(()) => Ok(call),
+            Err((why, _)) => Err(why),
+        }
     }
 }
 
@@ -92,6 +96,7 @@ impl<A> Call<A> {
             kind,
             name: None,
             bond: None,
+            request: None,
             end: LinkEnd::new(link.other(), Arc::new(caller)),
         };
         let call = Self {
@@ -100,6 +105,21 @@ impl<A> Call<A> {
             answer,
         };
         (call, opening)
+    }
+
+    fn open(&self, opening: Opening, inbox: &Arc<Inbox>) -> Result<(), (Refused, Kind)> {
+        let (why, returned) = match inbox.receive(Incoming::Opened(opening)) {
+            Ok(()) => {
+                self.opened(inbox.clone());
+                return Ok(());
+            }
+            Err(Rejected::Closed(returned)) => (Refused::Asleep, returned),
+            Err(Rejected::Full(returned)) => (Refused::Overloaded, returned),
+        };
+        match returned {
+            Incoming::Opened(opening) => Err((why, opening.kind)),
+            _ => unreachable!("it comes back as it was"),
+        }
     }
 
     /// A call that failed before it was made.
@@ -190,7 +210,7 @@ impl From<Failure> for FetchError {
     }
 }
 
-/// Why a request was not taken.
+/// Why a request, or a run, was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
     /// The server fell asleep.
@@ -209,6 +229,7 @@ struct Caller {
 enum State {
     Fetching(oneshot::Sender<Result<Response, Failure>>),
     Calling(oneshot::Sender<Result<Vec<u8>, Failure>>),
+    Running(oneshot::Sender<Result<Ran, Failure>>),
     Streaming(mpsc::UnboundedSender<Result<(Bytes, Place), BodyError>>),
     Socket(Outbox),
     Done,
@@ -235,13 +256,20 @@ impl Caller {
                     let _ = reply.send(Ok(value));
                 }
             }
-            (Frame::Failed(failure), State::Fetching(_) | State::Calling(_)) => {
-                match std::mem::replace(&mut *state, State::Done) {
-                    State::Fetching(reply) => drop(reply.send(Err(failure))),
-                    State::Calling(reply) => drop(reply.send(Err(failure))),
-                    _ => {}
+            (Frame::Ran(ran), State::Running(_)) => {
+                if let State::Running(reply) = std::mem::replace(&mut *state, State::Done) {
+                    let _ = reply.send(Ok(ran));
                 }
             }
+            (
+                Frame::Failed(failure),
+                State::Fetching(_) | State::Calling(_) | State::Running(_),
+            ) => match std::mem::replace(&mut *state, State::Done) {
+                State::Fetching(reply) => drop(reply.send(Err(failure))),
+                State::Calling(reply) => drop(reply.send(Err(failure))),
+                State::Running(reply) => drop(reply.send(Err(failure))),
+                _ => {}
+            },
             (Frame::Chunk { data, place }, State::Streaming(chunks)) => {
                 let sent = chunks.send(Ok((data, place)));
                 return sent.map_err(|mpsc::error::SendError(unsent)| match unsent {

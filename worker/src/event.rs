@@ -5,7 +5,7 @@ use portside_exchange::{Delivery, Request};
 
 use crate::hibernation::{SocketEvent, SocketId};
 use crate::host::Error;
-use crate::link::{CloseReason, Failure, Frame, LinkId, Opening, Push};
+use crate::link::{CloseReason, Failure, Frame, LinkId, Opening, Push, Scheduled};
 
 /// What others send to a worker or a server. It waits in the inbox until an instance takes it.
 pub enum Incoming {
@@ -109,6 +109,13 @@ pub enum Delivered {
         /// Which, with what.
         push: Push,
     },
+    /// Run the server's `scheduled`.
+    Scheduled {
+        /// The link of the run.
+        link: LinkId,
+        /// For when, and why.
+        scheduled: Scheduled,
+    },
     /// The client of a request went away.
     FetchAborted {
         /// The link of the request.
@@ -173,6 +180,7 @@ impl Delivered {
         match self {
             Self::Fetch { .. } => "fetch",
             Self::Rpc { .. } => "call",
+            Self::Scheduled { .. } => "scheduled",
             Self::FetchAborted { .. } => "client gone",
             Self::Connected { .. } => "connect",
             Self::Message { .. } => "message",

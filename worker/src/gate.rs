@@ -7,6 +7,7 @@ use portside_core::ids::WorkerKey;
 use portside_exchange::Delivery;
 
 use crate::hibernation::SocketId;
+use crate::host::RequestName;
 use crate::link::{CloseReason, Frame, LinkId};
 
 /// Something that leaves the instance.
@@ -17,6 +18,8 @@ pub enum Output {
         link: LinkId,
         /// To whom.
         to: WorkerKey,
+        /// In the course of which request.
+        request: Option<RequestName>,
     },
     /// A frame on a link.
     Frame {

@@ -393,6 +393,7 @@ mod tests {
             kind: Kind::Port,
             name: None,
             bond: None,
+            request: None,
             end: LinkEnd::new(LinkId::of_new_link().other(), Arc::new(Nobody)),
         };
         for incoming in [Incoming::Opened(opening()), message(4), closed(1)] {

@@ -322,7 +322,8 @@ impl Instance {
                 | Frame::Chunk { .. }
                 | Frame::End
                 | Frame::Abort(_)
-                | Frame::Resolve(_) => None,
+                | Frame::Resolve(_)
+                | Frame::Ran(_) => None,
             },
             Incoming::Closed { link, reason } => {
                 if self.ports.remove(&link).is_some() {
@@ -371,7 +372,14 @@ impl Instance {
             }
             Kind::Rpc(push) => {
                 self.requests.insert(link, Exchange::of_call(end));
-                Delivered::Rpc { link, push }
+                Delivered::Rpc { link, push: *push }
+            }
+            Kind::Scheduled(scheduled) => {
+                self.requests.insert(link, Exchange::of_call(end));
+                Delivered::Scheduled {
+                    link,
+                    scheduled: *scheduled,
+                }
             }
         }
     }
@@ -433,7 +441,7 @@ impl Instance {
 
     fn perform(&mut self, output: Output) {
         match output {
-            Output::Open { link, to } => self.open(link, &to),
+            Output::Open { link, to, request } => self.open(link, &to, request),
             Output::Frame { link, frame } => match self.ports.get(&link) {
                 Some(port) => {
                     if port.end.send(frame) == Err(Undelivered::Overloaded) {
@@ -460,11 +468,12 @@ impl Instance {
         }
     }
 
-    fn open(&mut self, link: LinkId, to: &WorkerKey) {
+    fn open(&mut self, link: LinkId, to: &WorkerKey, request: Option<RequestName>) {
         let opening = Opening {
             kind: Kind::Port,
             name: None,
             bond: None,
+            request,
             end: LinkEnd::new(link.other(), self.inbox.clone()),
         };
         let peer = self.fabric.open(to, opening);

@@ -50,7 +50,27 @@ pub enum Kind {
     /// A request: its answer comes back, and, if that accepts a WebSocket, messages both ways.
     Fetch(Box<Request>),
     /// A method that is called, or a property that is read: what comes of it comes back.
-    Rpc(Push),
+    Rpc(Box<Push>),
+    /// The server's `scheduled` handler is to run: what became of that comes back.
+    Scheduled(Box<Scheduled>),
+}
+
+/// A run of the server's `scheduled` handler.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scheduled {
+    /// For which time, in milliseconds since the Unix epoch.
+    pub time: i64,
+    /// The cron expression because of which it runs, or what is given for it.
+    pub cron: String,
+}
+
+/// What became of a run of the server's `scheduled` handler.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ran {
+    /// Nothing was thrown, neither by the handler nor by what it gave to `waitUntil`.
+    pub succeeded: bool,
+    /// It asked not to be tried again.
+    pub no_retry: bool,
 }
 
 /// A call of a method, or the reading of a property. Named after Cap'n Web's message of that kind.
@@ -70,6 +90,8 @@ pub struct Opening {
     pub name: Option<Arc<str>>,
     /// What the opener holds on to, of the instance of the target that it reaches.
     pub bond: Option<Bond>,
+    /// The request in whose course it is opened, as far as that is known.
+    pub request: Option<RequestName>,
     /// The target's end.
     pub end: LinkEnd,
 }
@@ -125,6 +147,8 @@ pub enum Frame {
     Head(Box<Head>),
     /// What a called method returned, or a property is: a structured clone. Nothing follows it.
     Resolve(Vec<u8>),
+    /// What became of a run of the `scheduled` handler. Nothing follows it.
+    Ran(Ran),
     /// A piece of the answer's body, after [`Content::Follows`].
     Chunk {
         /// The piece.
@@ -157,7 +181,7 @@ impl Frame {
                 | Content::Hibernatable(_)
                 | Content::Spliced(_) => 0,
             },
-            Self::End | Self::Abort(_) | Self::Failed(_) => 0,
+            Self::End | Self::Abort(_) | Self::Failed(_) | Self::Ran(_) => 0,
         }
     }
 }

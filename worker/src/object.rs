@@ -3,7 +3,6 @@
 
 use portside_core::write::WriteBatch;
 
-use crate::gate::Output;
 use crate::instance::{Instance, Lost};
 use crate::link::{Failure, Frame, LinkId};
 
@@ -122,11 +121,5 @@ impl Instance {
             return false;
         }
         true
-    }
-
-    fn answer_call(&mut self, link: LinkId, frame: Frame) {
-        if self.is_due(link) {
-            self.emit(Output::Frame { link, frame });
-        }
     }
 }

@@ -142,11 +142,12 @@ impl TooLarge {
 
 impl Instance {
     /// Opens a port to a worker; returns this end. That it could not be opened is heard as an event.
-    pub fn open_port(&mut self, to: WorkerKey) -> LinkId {
+    pub fn open_port(&mut self, to: WorkerKey, request: Option<LinkId>) -> LinkId {
         let end = LinkEnd::unopened();
         let link = end.id;
         self.ports.insert(link, Port::opened_here(end));
-        self.emit(Output::Open { link, to });
+        let request = self.request_name(request);
+        self.emit(Output::Open { link, to, request });
         link
     }
 

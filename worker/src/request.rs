@@ -13,7 +13,7 @@ use crate::gate::Output;
 use crate::hibernation::{SocketId, close, credit_of_client, keeps_up};
 use crate::host::RequestName;
 use crate::instance::Instance;
-use crate::link::{CloseReason, Content, Failure, Frame, Head, LinkEnd, LinkId};
+use crate::link::{CloseReason, Content, Failure, Frame, Head, LinkEnd, LinkId, Ran};
 use crate::port::TooLarge;
 
 /// What of a streamed answer may wait for the client before the application does.
@@ -68,7 +68,7 @@ impl Exchange {
         }
     }
 
-    /// A call of a method.
+    /// A call of a method, or a run of a handler.
     pub(crate) fn of_call(end: LinkEnd) -> Self {
         Self {
             end,
@@ -154,6 +154,18 @@ impl Instance {
                 frame,
             });
         }
+    }
+
+    /// Answers with this frame, once.
+    pub(crate) fn answer_call(&mut self, link: LinkId, frame: Frame) {
+        if self.is_due(link) {
+            self.emit(Output::Frame { link, frame });
+        }
+    }
+
+    /// Says what became of a run of the `scheduled` handler.
+    pub fn ran(&mut self, run: LinkId, ran: Ran) {
+        self.answer_call(run, Frame::Ran(ran));
     }
 
     /// Waits until the client has room for a chunk of a streamed answer. `false` means that it is gone.

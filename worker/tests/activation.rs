@@ -207,6 +207,7 @@ impl<F: Code> Test<F> {
                 kind,
                 name: None,
                 bond: None,
+                request: None,
                 end,
             }))
             .ok()
@@ -251,7 +252,7 @@ fn obedient(instance: &Shared, event: Delivered) -> Result<(), String> {
                 instance.put("k".into(), text.as_bytes().into());
             }
             if text.contains("open") {
-                let other = instance.open_port(key());
+                let other = instance.open_port(key(), None);
                 instance.post(other, b"to another", None).unwrap();
             }
             if text.contains("die") {
@@ -548,7 +549,7 @@ fn a_port_that_it_opened_and_that_is_left_keeps_no_worker_awake() {
     let mut test = Test::new(|instance: &Shared, event: Delivered| {
         if let Delivered::Connected { port } = event {
             let mut instance = instance.borrow_mut();
-            let other = instance.open_port(key());
+            let other = instance.open_port(key(), None);
             instance.post(other, b"hello", None).unwrap();
             instance.close_port(port);
         }
@@ -645,6 +646,7 @@ impl<F: Code> Test<F> {
         let near = LinkId::of_new_link();
         let opening = Opening {
             bond: None,
+            request: None,
             kind: Kind::Fetch(Box::new(request)),
             name: None,
             end: LinkEnd::new(near.other(), self.surroundings.peer.clone()),

@@ -122,6 +122,7 @@ impl Args {
                 ownership: ownership.clone(),
                 servers: cores,
                 log: Box::new(move |line| console.write(line)),
+                reached: None,
                 memory: portside_sidecar::memory::of_process(),
             },
         );

@@ -76,6 +76,40 @@ fn an_alarm_without_room_for_its_worker_is_due_again_soon() {
 }
 
 #[test]
+fn an_alarm_that_is_taken_before_its_time_is_delivered_once() {
+    let (mut alarms, a) = (Alarms::default(), worker("a"));
+    let (soon, late) = (Alarm::at(10), Alarm::at(10 * HORIZON_MS));
+    commit(&mut alarms, &a, AlarmChange::Set(soon), 0);
+    assert!(alarms.take(&a, soon));
+    assert!(!alarms.take(&a, soon), "it is on its way");
+    assert_eq!(alarms.delivery(&a), Delivery::UnderWay);
+    assert_eq!(take_due(&mut alarms, 99), []);
+    alarms.delivered(&a, ME);
+    commit(&mut alarms, &a, AlarmChange::ClearIf { scheduled: 10 }, 5);
+    assert_eq!(alarms.delivery(&a), Delivery::None);
+    assert_eq!(take_due(&mut alarms, 99), [], "it was handled");
+
+    // One that is due later than what is in memory, and fails: it is tried again as any other.
+    commit(&mut alarms, &a, AlarmChange::Set(late), 100);
+    assert!(alarms.take(&a, late));
+    alarms.delivered(&a, ME);
+    let Some(change @ AlarmChange::RetryIf { next }) = alarms.instance_ended(&a, ME, false, 101)
+    else {
+        panic!("a retry")
+    };
+    assert!(!alarms.take(&a, late), "how it failed is being stored");
+    assert_eq!(alarms.delivery(&a), Delivery::UnderWay);
+    commit(&mut alarms, &a, change, 102);
+    assert_eq!(alarms.delivery(&a), Delivery::Of(next));
+    assert_eq!(take_due(&mut alarms, next.due), [(a.clone(), next)]);
+
+    // What was replaced meanwhile is found out by the worker.
+    assert!(!alarms.take(&a, next));
+    alarms.not_matched(&a, next);
+    assert!(alarms.take(&a, late));
+}
+
+#[test]
 fn an_instance_that_ends_in_its_handler_is_retried_once() {
     let (mut alarms, a) = (Alarms::default(), worker("a"));
     commit(&mut alarms, &a, AlarmChange::Set(Alarm::at(10)), 0);

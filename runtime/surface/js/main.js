@@ -86,6 +86,9 @@ globalThis.portsideStart = () => {
     portClosed: ports.onPortClosed,
     portLeft: ports.onPortLeft,
     portFailed: ports.onPortFailed,
+    scheduled: (number, time, cron) => {
+      parts.load("ext:portside/parts/scheduled.js").onScheduled(exported, number, time, cron);
+    },
     alarm: (scheduled, retries) => onAlarm(exported, scheduled, retries),
     objectBegins: (...object) => living().begin(module, ...object),
     objectEnds: (actor) => living().end(actor),

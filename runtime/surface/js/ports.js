@@ -80,7 +80,7 @@ export class ServerlessWorkerPort extends EventTarget {
   #connect() {
     if (this.#state !== NEW) return;
     if (this.#request?.isOver) this.#state = CLOSED; // nothing would ever close it again
-    else this.#opened(op_port_open(this.#actor, this.#address[0], this.#address[1]));
+    else this.#opened(op_port_open(this.#actor, this.#address[0], this.#address[1], requestNumber()));
   }
 
   postMessage(value, options) {

@@ -25,6 +25,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::http::{join_headers, parse_headers};
 use crate::objects::class_of;
+use crate::ports::request_of;
 use crate::{actors, stack};
 
 /// Chunks of a request's body that may wait for whoever is called.
@@ -89,6 +90,8 @@ pub(crate) fn op_stub_bond() -> StubBond {
 /// Which object is called, by whom, and with which stub.
 struct Target {
     actor: u32,
+    /// The request in whose course it is called, if it is known.
+    request: Option<LinkId>,
     class: u32,
     id: String,
     name: Option<String>,
@@ -115,6 +118,7 @@ impl Target {
         let callee = call.callee();
         let instance = actors::get(state, self.actor)?;
         let mut instance = instance.borrow_mut();
+        opening.request = instance.request_name(self.request);
         let fabric = instance.fabric().clone();
         instance.leave(move || {
             if let Some(reader) = fabric.open(&to, opening) {
@@ -141,6 +145,7 @@ fn begin(state: &mut OpState, open: Open) -> u32 {
 pub(crate) fn op_stub_fetch(
     state: &mut OpState,
     #[smi] actor: u32,
+    #[number] request: i64,
     #[smi] class: u32,
     #[string] id: String,
     #[string] name: Option<String>,
@@ -162,7 +167,7 @@ pub(crate) fn op_stub_fetch(
         _ => (None, Body::Empty),
     };
     let upgrade = headers.get(http::header::UPGRADE);
-    let request = Request {
+    let sent = Request {
         method: Method::from_bytes(method.as_bytes())
             .map_err(|_| JsErrorBox::type_error(format!("{method:?} is not an HTTP method")))?,
         url,
@@ -172,12 +177,13 @@ pub(crate) fn op_stub_fetch(
     };
     let target = Target {
         actor,
+        request: request_of(request),
         class,
         id,
         name,
         bond: bond.0.clone(),
     };
-    let call = target.open(state, Call::fetch(Box::new(request)))?;
+    let call = target.open(state, Call::fetch(Box::new(sent)))?;
     let call = Some(Kind::Fetch(call));
     Ok(begin(
         state,
@@ -195,6 +201,7 @@ pub(crate) fn op_stub_fetch(
 pub(crate) fn op_stub_call(
     state: &mut OpState,
     #[smi] actor: u32,
+    #[number] request: i64,
     #[smi] class: u32,
     #[string] id: String,
     #[string] name: Option<String>,
@@ -204,6 +211,7 @@ pub(crate) fn op_stub_call(
 ) -> Result<u32, JsErrorBox> {
     let target = Target {
         actor,
+        request: request_of(request),
         class,
         id,
         name,

@@ -17,6 +17,7 @@ mod outgoing;
 pub mod parts;
 pub mod ports;
 pub mod resolve;
+mod scheduled;
 pub mod sockets;
 pub mod stack;
 pub mod storage;
@@ -145,6 +146,7 @@ deno_core::extension!(
         outgoing::op_websocket_buffered,
         outgoing::op_websocket_end,
         outgoing::op_websocket_next,
+        scheduled::op_ran,
         lifecycle::op_hold,
         lifecycle::op_timer,
         lifecycle::op_terminate,
@@ -209,6 +211,7 @@ deno_core::extension!(
         "parts/performance.js",
         "parts/remote.js",
         "parts/response.js",
+        "parts/scheduled.js",
         "parts/sockets.js",
         "ext:deno_net/02_tls.js" = "parts/tls.js",
         "parts/thrown.js",

@@ -9,7 +9,7 @@ use portside_worker::link::LinkId;
 
 use crate::{actors, resolve};
 
-/// Opens a port to `name` of the script `specifier`, as seen from the calling module.
+/// Opens a port to `name` of the script `script`, in the course of a request (-1 for none).
 #[op2(fast)]
 #[number]
 pub(crate) fn op_port_open(
@@ -17,10 +17,13 @@ pub(crate) fn op_port_open(
     #[smi] actor: u32,
     #[string] script: &str,
     #[string] name: &str,
+    #[number] request: i64,
 ) -> Result<u64, JsErrorBox> {
     let key =
         WorkerKey::new(script, name).map_err(|error| JsErrorBox::type_error(error.to_string()))?;
-    Ok(actors::get(state, actor)?.borrow_mut().open_port(key).0)
+    let instance = actors::get(state, actor)?;
+    let port = instance.borrow_mut().open_port(key, request_of(request));
+    Ok(port.0)
 }
 
 /// Finds the script a constructor call means; see [`resolve::worker_script`].

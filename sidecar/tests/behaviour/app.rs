@@ -48,6 +48,8 @@ pub struct Setup {
     pub objects: Vec<portside_core::migrations::ObjectClass>,
     /// Whether each object has an isolate of its own.
     pub isolates_objects: bool,
+    /// When the server's `scheduled` handler runs.
+    pub crons: Vec<&'static str>,
     /// Server instances that share the requests.
     pub servers: usize,
     /// The isolates and their threads; else those that all tests share.
@@ -77,6 +79,7 @@ impl Setup {
             env: vec![],
             objects: vec![],
             isolates_objects: false,
+            crons: vec![],
             servers: 2,
             isolates: None,
             store: None,
@@ -113,6 +116,11 @@ impl Setup {
             isolates_objects: self.isolates_objects,
             compatibility: Arc::default(),
             input_gate: self.input_gate,
+            crons: self
+                .crons
+                .iter()
+                .map(|cron| cron.parse().unwrap())
+                .collect(),
         }
     }
 
@@ -139,6 +147,7 @@ impl Setup {
                     request: line.request.map(ToOwned::to_owned),
                 });
             }),
+            reached: None,
             memory: self.memory.unwrap_or_else(unlimited),
         };
         let app = App::start(self.isolates.unwrap_or_else(isolates), config);

@@ -83,6 +83,11 @@ impl HeldStore {
         })
     }
 
+    /// The store behind the gate, for others.
+    pub fn behind(&self) -> Arc<dyn Store> {
+        self.inner.clone()
+    }
+
     pub fn set(&self, mode: Mode) {
         self.mode.send_replace(mode);
     }

@@ -10,6 +10,7 @@
 mod app;
 mod compiled;
 mod conformance;
+mod crons;
 mod durability;
 mod held;
 mod hostile;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         .chain(platform::SECTIONS)
         .chain(&[
             ("compiled", compiled::CASES),
+            ("crons", crons::CASES),
             ("durability", durability::CASES),
             ("leaving", leaving::CASES),
             ("objects::calls", objects::calls::CASES),

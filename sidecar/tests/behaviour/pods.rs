@@ -80,6 +80,7 @@ async fn pod(store: &Arc<dyn Store>, server: &str) -> Running {
         ownership: ownership.clone(),
         servers: 1,
         log: Box::new(|_| {}),
+        reached: None,
         memory: portside_sidecar::memory::unlimited(),
     };
     let app = App::start(isolates(), config);

@@ -2,7 +2,7 @@
 (function () {
 const { core, primordials } = __bootstrap;
 const { ObjectDefineProperty, ObjectKeys, SafeWeakMap } = primordials;
-const { currentActor } = core.loadExtScript("ext:portside/context.js");
+const { currentActor, requestNumber } = core.loadExtScript("ext:portside/context.js");
 const { answerOf, exchange } = core.loadExtScript("ext:portside/parts/calls.js");
 const { fetchBy } = core.loadExtScript("ext:portside/parts/fetcher.js");
 const { disposable } = core.loadExtScript("ext:portside/parts/methods.js");
@@ -165,7 +165,7 @@ class Address {
 
   #parts() {
     if (this.#broken !== undefined) throw this.#broken;
-    return [currentActor(), this.#class, this.#id.toString(), this.#id.name ?? null, this.#bond];
+    return [currentActor(), requestNumber(), this.#class, this.#id.toString(), this.#id.name ?? null, this.#bond];
   }
 
   fetch(args) {

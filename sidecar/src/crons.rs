@@ -1,0 +1,178 @@
+//! Crons: when the server's `scheduled` handler runs, once for all of a class's pods.
+//!
+//! In the store each cron has an alarm, of a worker that no code can address: when the cron is due next. Whoever owns that
+//! worker's shard moves the alarm on, under its fence, and only once that is durable runs the handler. So no time is run
+//! twice, whatever becomes of pods and their commits; one is left out if the pod ends just then. What came due while no
+//! pod was there is one run, for the first time that was missed.
+
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use portside_core::alarm::{Alarm, AlarmChange};
+use portside_core::alarms::Fate;
+use portside_core::cron::Cron;
+use portside_core::ids::WorkerKey;
+use portside_exchange::FetchError;
+use portside_worker::host::Identity;
+use portside_worker::link::Scheduled;
+
+use crate::alarms::Turn;
+use crate::app::App;
+use crate::clock::now_ms;
+use crate::ownership::Role;
+use crate::workers::store_alarm;
+
+/// The script of the workers that have crons' alarms. The path of a script in a bundle never begins with a slash.
+const SCRIPT: &str = "/crons";
+
+const MINUTE_MS: i64 = 60_000;
+
+/// Between two tries to store when a cron is due first, and two to find a server with room for a run.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// For how long a run waits for a server with room for it.
+const ROOM: Duration = Duration::from_secs(60);
+
+/// Whether it is a cron's alarm, and no worker's, that the store has under this address.
+pub fn is_cron(key: &WorkerKey) -> bool {
+    key.script() == SCRIPT
+}
+
+/// Where a cron's alarm is. None for one whose text is longer than any of a class.
+fn address(cron: &Cron) -> Option<WorkerKey> {
+    WorkerKey::new(SCRIPT, &cron.to_string()).ok()
+}
+
+/// When a cron is due after `time`, in milliseconds since the Unix epoch.
+fn next_after(cron: &Cron, time: i64) -> Option<i64> {
+    let minute = cron.next_after(time.div_euclid(MINUTE_MS))?;
+    Some(minute * MINUTE_MS)
+}
+
+/// Sees to it that each cron of the present class has an alarm while this process is active.
+pub async fn keep(app: Weak<App>) {
+    let Some((mut role, mut class)) = app
+        .upgrade()
+        .map(|app| (app.ownership().role(), app.classes()))
+    else {
+        return;
+    };
+    loop {
+        let is_active = matches!(*role.borrow_and_update(), Role::Active { .. });
+        class.borrow_and_update();
+        let Some(app) = app.upgrade() else { return };
+        let is_done = !is_active || app.is_closing() || arm_all(&app).await;
+        drop(app);
+        let gone = tokio::select! {
+            changed = role.changed() => changed.is_err(),
+            changed = class.changed() => changed.is_err(),
+            () = tokio::time::sleep(AGAIN), if !is_done => false,
+        };
+        if gone {
+            return;
+        }
+    }
+}
+
+/// Whether each has one now.
+async fn arm_all(app: &App) -> bool {
+    let mut all = true;
+    for cron in app.class().crons.iter() {
+        all &= arm(app, cron).await;
+    }
+    all
+}
+
+/// Stores when a cron is due first, unless that is known: then it may have been missed.
+async fn arm(app: &App, cron: &Cron) -> bool {
+    let (Some(key), Some(first)) = (address(cron), next_after(cron, now_ms())) else {
+        return true; // It never is.
+    };
+    let _one_at_a_time = app.crons().lock().await;
+    let Some(alarm) = stored(app, &key).await else {
+        return false;
+    };
+    if alarm.is_some() {
+        return true;
+    }
+    let armed = store_alarm(app, &key, AlarmChange::Set(Alarm::at(first))).await;
+    armed == Some(Fate::Committed)
+}
+
+/// The alarm that is stored of a worker, if it has one; nothing if that cannot be had.
+pub async fn stored(app: &App, key: &WorkerKey) -> Option<Option<Alarm>> {
+    let id = key.id();
+    let fence = app.ownership().settled_fence(id).await?;
+    match app.store().load(fence, id, 1, 1).await {
+        Ok(Some(loaded)) => Some(loaded.alarm),
+        Ok(None) => {
+            app.ownership().lost(fence);
+            None
+        }
+        // The store says it, once.
+        Err(_) => None,
+    }
+}
+
+/// A cron is due: runs the handler, unless the class has no such cron any more.
+pub async fn due(app: Arc<App>, key: WorkerKey, alarm: Alarm, turn: Turn) {
+    let claimed = {
+        let _one_at_a_time = app.crons().lock().await;
+        let class = app.class();
+        let cron = (class.crons.iter()).find(|cron| cron.to_string() == key.name());
+        // A clock that is behind that of another pod must not give the same time again.
+        let now = now_ms().max(alarm.scheduled);
+        let change = match cron.and_then(|cron| next_after(cron, now)) {
+            Some(next) => AlarmChange::Set(Alarm::at(next)),
+            None => AlarmChange::Clear,
+        };
+        let moved = store_alarm(&app, &key, change).await;
+        cron.is_some() && moved == Some(Fate::Committed)
+    };
+    drop(turn);
+    if claimed {
+        run(&app, key.name(), alarm.scheduled).await;
+    }
+}
+
+async fn run(app: &App, cron: &str, time: i64) {
+    let scheduled = Scheduled {
+        time,
+        cron: cron.to_owned(),
+    };
+    let begun = Instant::now();
+    let failure = loop {
+        match app.scheduled(scheduled.clone()).await {
+            // What the handler threw is in the log.
+            Ok(_) => return,
+            Err(FetchError::Overloaded { .. }) if begun.elapsed() < ROOM && !app.is_closing() => {
+                tokio::time::sleep(AGAIN).await;
+            }
+            Err(failure) => break failure,
+        }
+    };
+    let text = format!("scheduled() of the cron \"{cron}\" did not end: {failure}");
+    app.log_error(&Identity::Server, &text);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_those_after_the_present_one() {
+        let cron: Cron = "*/5 * * * *".parse().unwrap();
+        assert_eq!(next_after(&cron, 0), Some(300_000));
+        assert_eq!(next_after(&cron, 299_999), Some(300_000));
+        assert_eq!(next_after(&cron, 300_000), Some(600_000));
+        assert_eq!(next_after(&"0 0 31 2 *".parse().unwrap(), 0), None);
+    }
+
+    #[test]
+    fn no_worker_has_the_address_of_a_cron() {
+        let key = address(&"0 8 * * MON-FRI".parse().unwrap()).unwrap();
+        assert!(is_cron(&key));
+        assert_eq!(key.name(), "0 8 * * MON-FRI");
+        assert!(!is_cron(&WorkerKey::new("crons", "0 8 * * *").unwrap()));
+    }
+}
