@@ -9,7 +9,10 @@
     unused_imports,
     reason = "each test program uses its part of it"
 )]
+#[path = "../harness/mod.rs"]
 mod harness;
+
+mod found;
 
 use std::fs;
 use std::net::TcpListener;

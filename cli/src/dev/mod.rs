@@ -1,6 +1,12 @@
 //! `portside dev`
 
-use std::collections::BTreeMap;
+mod by_hand;
+mod door;
+mod reload;
+mod requests;
+mod source;
+mod summary;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -9,23 +15,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use portside_bundle::{Bundled, Manifest, Options, Problem, wrangler};
-use portside_core::bundle::BundleDigest;
-use portside_core::cron::Cron;
-use portside_core::limits::Limits;
-use portside_core::variable::Variables;
 use portside_frontdoor::{Config as DoorConfig, FrontDoor, IpNet, TrustedProxies, network};
 use portside_runtime::IsolatePool;
 use portside_sidecar::{App, Class, Config, Ownership};
+use portside_store::Store;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
-use crate::class::class;
+use self::door::Door;
+use self::reload::{Running, reload_on_change, watch};
+use self::requests::Requests;
+use self::source::{Loaded, Source};
+use self::summary::summary;
 use crate::console::Console;
 use crate::network::NetworkArgs;
 use crate::problems;
 use crate::source::SourceArgs;
 use crate::variables::{Provided, Variable};
-use crate::watch::Watch;
 
 /// Isolate threads per core. Instances on different threads share the CPU fairly, those on one wait for each other.
 pub const THREADS_PER_CORE: usize = 32;
@@ -72,6 +78,9 @@ pub struct Args {
     /// Do not reload when files change
     #[arg(long)]
     no_watch: bool,
+    /// Say nothing of what was found, nor of requests; warnings, problems and the application's own log stay
+    #[arg(short, long)]
+    quiet: bool,
 }
 
 impl Args {
@@ -113,73 +122,92 @@ impl Args {
             awake_workers,
             source,
             no_watch,
+            quiet,
         } = self;
-        let dir = dir
-            .canonicalize()
-            .with_context(|| format!("there is no folder {}", dir.display()))?;
-        let variables = var.iter().map(|text| text.parse());
-        let variables = variables
-            .collect::<Result<Vec<Variable>, _>>()
-            .map_err(|why| anyhow!("--var: {why}"))?;
         let source = Source {
-            provided: Provided::read(env_file.as_deref(), variables)?,
+            provided: provided(env_file.as_deref(), &var)?,
             options: source.into(),
             awake_workers,
-            dir,
+            dir: dir
+                .canonicalize()
+                .with_context(|| format!("there is no folder {}", dir.display()))?,
         };
         // Before the files are read, or a change in between would be missed.
         let watch = (!no_watch).then(|| watch(&source.dir)).flatten();
-        let (class, name, warnings) = match source.load().await {
-            Ok(loaded) => {
-                network.choose(loaded.manifest.as_ref());
-                problems::warn(&loaded.warnings);
-                (loaded.class, loaded.name, loaded.warnings)
-            }
+        let loaded = match source.load().await {
+            Ok(loaded) => loaded,
             Err(found) => {
                 problems::print(&found);
                 return Ok(ExitCode::FAILURE);
             }
         };
+        network.choose(loaded.manifest.as_ref());
+        problems::warn(&loaded.warnings);
+        let summary = (!quiet).then(|| summary(&loaded));
         let url = match store {
             Some(url) => url,
             None => default_store(&source.dir)?,
         };
-        let console = Console::new();
-        let running = Running {
-            revision: revision(&class),
+        let Loaded {
+            class,
+            name,
             warnings,
-        };
+            ..
+        } = loaded;
+        let running = Running::new(&class, warnings, summary.clone());
+        let requests = (!quiet).then(Arc::<Requests>::default);
         let store = portside_store::open(&url, &name).await?;
-        let process = format!("dev-{}", std::process::id());
-        let app = App::start(
-            isolates,
-            Config {
-                class,
-                ownership: Ownership::acquire(store.clone(), &process).await?,
-                store,
-                servers: cores,
-                log: Box::new(move |line| console.write(line)),
-                reached: None,
-                memory: portside_sidecar::memory::of_process(),
-            },
-        );
+        let app = start(isolates, class, store, cores, requests.clone()).await?;
         let config = door_config(SocketAddr::new(host, port), trusted_proxy);
-        let door = FrontDoor::bind(config, app.clone())
+        let application = Arc::new(Door::new(app.clone(), requests));
+        let door = FrontDoor::bind(config, application)
             .await
             .with_context(|| {
                 format!("cannot listen on {host}:{port}; choose another with --port")
             })?;
         let address = door.local_addr();
+        let stopping = stopping();
+        print_flushed(summary.as_deref().unwrap_or_default());
         println_flushed(&format!("portside: {name} listens on http://{address}"));
         let watching =
             watch.map(|watch| tokio::spawn(reload_on_change(watch, source, app.clone(), running)));
-        door.run(ended()).await;
+        door.run(stopping.cancelled_owned()).await;
         if let Some(watching) = watching {
             watching.abort();
         }
         app.shut_down().await;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// What is provided beside the manifest.
+fn provided(env_file: Option<&Path>, var: &[String]) -> anyhow::Result<Provided> {
+    let variables = var.iter().map(|text| text.parse());
+    let variables = variables
+        .collect::<Result<Vec<Variable>, _>>()
+        .map_err(|why| anyhow!("--var: {why}"))?;
+    Provided::read(env_file, variables)
+}
+
+async fn start(
+    isolates: Arc<IsolatePool>,
+    class: Class,
+    store: Arc<dyn Store>,
+    servers: usize,
+    requests: Option<Arc<Requests>>,
+) -> anyhow::Result<Arc<App>> {
+    let console = Console::new();
+    let process = format!("dev-{}", std::process::id());
+    let config = Config {
+        class,
+        ownership: Ownership::acquire(store.clone(), &process).await?,
+        store,
+        servers,
+        log: Box::new(move |line| console.write(line)),
+        reached: requests.map(Requests::sink),
+        memory: portside_sidecar::memory::of_process(),
+    };
+    Ok(App::start(isolates, config))
 }
 
 fn door_config(listen: SocketAddr, trusted_proxy: Vec<IpNet>) -> DoorConfig {
@@ -193,64 +221,6 @@ fn door_config(listen: SocketAddr, trusted_proxy: Vec<IpNet>) -> DoorConfig {
         },
         ..DoorConfig::default()
     }
-}
-
-/// Where the application comes from.
-struct Source {
-    dir: PathBuf,
-    options: Options,
-    provided: Provided,
-    awake_workers: Option<NonZeroUsize>,
-}
-
-impl Source {
-    /// The application as the files are now.
-    async fn load(&self) -> Result<Loaded, Vec<Problem>> {
-        let Bundled {
-            bundle,
-            manifest,
-            wrangler,
-            warnings,
-            ..
-        } = portside_bundle::bundle(&self.dir, &self.options).await?;
-        let secrets = match wrangler {
-            Some(_) => wrangler::dev_vars(&self.dir, self.options.env.as_deref())?,
-            None => BTreeMap::new(),
-        };
-        let env = self.provided.over(manifest.as_ref(), secrets)?;
-        let folder = || {
-            self.dir
-                .file_name()
-                .map_or("app".into(), |name| name.to_string_lossy())
-        };
-        let name = manifest
-            .as_ref()
-            .map_or_else(|| folder().into_owned(), |manifest| manifest.name.clone());
-        let mut class = class(bundle, manifest.as_ref(), env);
-        if let Some(workers) = self.awake_workers {
-            Arc::make_mut(&mut class.limits).awake_workers = Some(workers.get());
-        }
-        Ok(Loaded {
-            class,
-            name,
-            manifest,
-            warnings,
-        })
-    }
-}
-
-/// An application, read from its files.
-struct Loaded {
-    class: Class,
-    name: String,
-    manifest: Option<Manifest>,
-    warnings: Vec<Problem>,
-}
-
-/// What runs, and what was said about it.
-struct Running {
-    revision: Revision,
-    warnings: Vec<Problem>,
 }
 
 /// An address, or the one that a name has; the IPv4 one if it has both.
@@ -279,63 +249,15 @@ fn default_store(dir: &Path) -> anyhow::Result<String> {
     Ok(format!("sqlite:{file}"))
 }
 
-fn watch(dir: &Path) -> Option<Watch> {
-    Watch::start(dir)
-        .inspect_err(|error| {
-            tracing::error!(%error, "the folder cannot be watched: restart to see changes");
-        })
-        .ok()
-}
-
-/// What tells one revision of a class from another.
-type Revision = (BundleDigest, Arc<Variables>, Arc<Limits>, bool, Arc<[Cron]>);
-
-fn revision(class: &Class) -> Revision {
-    (
-        class.bundle.digest(),
-        class.env.clone(),
-        class.limits.clone(),
-        class.input_gate,
-        class.crons.clone(),
-    )
-}
-
-const NOT_RELOADED: &str = "portside: not reloaded, the previous code still runs";
-
-/// Replaces the running code whenever the files change, can be bundled, and have a server that can be loaded; otherwise the
-/// old code goes on.
-async fn reload_on_change(mut watch: Watch, source: Source, app: Arc<App>, mut running: Running) {
-    loop {
-        watch.changed().await;
-        match source.load().await {
-            Ok(Loaded {
-                class, warnings, ..
-            }) => {
-                if warnings != running.warnings {
-                    problems::warn(&warnings);
-                    running.warnings = warnings;
-                }
-                let new = revision(&class);
-                if new == running.revision {
-                    continue; // touched, but the same
-                }
-                match app.replace(class).await {
-                    Ok(()) => {
-                        running.revision = new;
-                        println_flushed("portside: reloaded");
-                    }
-                    Err(why) => {
-                        eprintln!("the server cannot be loaded: {why}");
-                        eprintln!("{NOT_RELOADED}");
-                    }
-                }
-            }
-            Err(found) => {
-                problems::print(&found);
-                eprintln!("{NOT_RELOADED}");
-            }
-        }
-    }
+/// Cancelled at the first SIGINT or SIGTERM.
+fn stopping() -> CancellationToken {
+    let stopping = CancellationToken::new();
+    let stops = stopping.clone();
+    tokio::spawn(async move {
+        ended().await;
+        stops.cancel();
+    });
+    stopping
 }
 
 /// Resolves at the first SIGINT or SIGTERM; a second one ends the process at once.
@@ -361,10 +283,14 @@ async fn ended() {
 }
 
 fn println_flushed(line: &str) {
+    print_flushed(&format!("{line}\n"));
+}
+
+fn print_flushed(lines: &str) {
     use std::io::Write;
     let mut out = std::io::stdout().lock();
     // Nobody may be reading.
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+    let _ = out.write_all(lines.as_bytes()).and_then(|()| out.flush());
 }
 
 #[cfg(test)]

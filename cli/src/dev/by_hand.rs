@@ -1,0 +1,128 @@
+//! Handlers that are run by hand, by requests to paths of their own, as in `wrangler dev`: crons and alarms.
+
+use std::borrow::Cow;
+
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use portside_core::ids::WorkerKey;
+use portside_core::objects::ObjectId;
+use portside_exchange::{Body, FetchError, Response};
+use portside_sidecar::{App, Fired, Scheduled};
+use serde_json::json;
+use url::Url;
+
+const SCHEDULED: &str = "/cdn-cgi/handler/scheduled";
+const ALARM: &str = "/cdn-cgi/handler/alarm";
+
+const WHOSE: &str = "whose alarm? Say class=NAME with name=… or id=…, or script=PATH, with name=… unless it is the default worker";
+
+/// The answer to a request for a handler; nothing for any other.
+pub async fn answer(app: &App, url: &Url) -> Option<Response> {
+    match url.path() {
+        SCHEDULED => Some(scheduled(app, url).await),
+        ALARM => Some(alarm(app, url).await),
+        _ => None,
+    }
+}
+
+async fn scheduled(app: &App, url: &Url) -> Response {
+    let time = match parameter(url, "time") {
+        None => portside_sidecar::now_ms(),
+        Some(text) => match text.parse() {
+            Ok(time) => time,
+            Err(_) => return bad("time is wanted in milliseconds since 1970"),
+        },
+    };
+    let cron = parameter(url, "cron").unwrap_or_default().into_owned();
+    let ran = match app.scheduled(Scheduled { time, cron }).await {
+        Ok(ran) => ran,
+        Err(error) => return failed(&error),
+    };
+    let (status, outcome) = match ran.succeeded {
+        true => (StatusCode::OK, "ok"),
+        false => (StatusCode::INTERNAL_SERVER_ERROR, "exception"),
+    };
+    if parameter(url, "format").as_deref() != Some("json") {
+        return text(status, outcome);
+    }
+    let body = json!({"outcome": outcome, "noRetry": ran.no_retry}).to_string();
+    response(status, "application/json", body)
+}
+
+async fn alarm(app: &App, url: &Url) -> Response {
+    let worker = match addressed(app, url) {
+        Ok(worker) => worker,
+        Err(problem) => return bad(&problem),
+    };
+    match app.fire_alarm(&worker).await {
+        Ok(Fired::Handled) => text(StatusCode::OK, "ok"),
+        Ok(Fired::Failed) => text(StatusCode::INTERNAL_SERVER_ERROR, "exception"),
+        Ok(Fired::NoAlarm) => text(StatusCode::NOT_FOUND, "no alarm is set"),
+        Ok(Fired::UnderWay) => text(StatusCode::CONFLICT, "the alarm's handler runs already"),
+        Err(error) => failed(&error),
+    }
+}
+
+/// Whose alarm is meant.
+fn addressed(app: &App, url: &Url) -> Result<WorkerKey, String> {
+    let class = app.class();
+    let name = parameter(url, "name");
+    let (object_class, script) = (parameter(url, "class"), parameter(url, "script"));
+    match (object_class, script) {
+        (Some(wanted), None) => {
+            let declared = class.objects.iter().find(|class| class.name == wanted);
+            let origin = &declared
+                .ok_or_else(|| format!("there is no class {wanted} of Durable Objects"))?
+                .origin;
+            let id = match (parameter(url, "id"), name) {
+                (Some(id), None) => {
+                    ObjectId::parse(origin, &id).map_err(|error| error.to_string())?
+                }
+                (None, Some(name)) => ObjectId::of_name(origin, &name),
+                _ => return Err(WHOSE.to_owned()),
+            };
+            Ok(id.address(origin))
+        }
+        (None, Some(script)) => {
+            if !class.bundle.modules.contains_key(&*script) {
+                return Err(format!("there is no module {script}"));
+            }
+            WorkerKey::new(&script, &name.unwrap_or_default()).map_err(|error| error.to_string())
+        }
+        _ => Err(WHOSE.to_owned()),
+    }
+}
+
+fn parameter<'u>(url: &'u Url, wanted: &str) -> Option<Cow<'u, str>> {
+    let mut parameters = url.query_pairs();
+    parameters.find_map(|(name, value)| (name == wanted).then_some(value))
+}
+
+fn failed(error: &FetchError) -> Response {
+    let status = match error {
+        FetchError::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        FetchError::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    text(status, &error.to_string())
+}
+
+fn bad(problem: &str) -> Response {
+    text(StatusCode::BAD_REQUEST, problem)
+}
+
+fn text(status: StatusCode, text: &str) -> Response {
+    response(status, "text/plain;charset=UTF-8", text.to_owned())
+}
+
+fn response(status: StatusCode, kind: &'static str, body: String) -> Response {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    Response {
+        status,
+        reason: Default::default(),
+        headers,
+        body: Body::Full(body.into()),
+        socket: None,
+    }
+}

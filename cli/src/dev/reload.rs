@@ -1,0 +1,109 @@
+//! New code takes over when files change.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use portside_bundle::Problem;
+use portside_core::bundle::BundleDigest;
+use portside_core::cron::Cron;
+use portside_core::limits::Limits;
+use portside_core::variable::Variables;
+use portside_sidecar::{App, Class};
+
+use super::source::{Loaded, Source};
+use super::summary::summary;
+use super::{print_flushed, println_flushed};
+use crate::problems;
+use crate::watch::Watch;
+
+/// What runs, and what was said about it.
+pub struct Running {
+    revision: Revision,
+    warnings: Vec<Problem>,
+    /// Nothing where nothing is to be said.
+    summary: Option<String>,
+}
+
+impl Running {
+    /// This application, of which that was said.
+    pub fn new(class: &Class, warnings: Vec<Problem>, summary: Option<String>) -> Self {
+        Self {
+            revision: revision(class),
+            warnings,
+            summary,
+        }
+    }
+}
+
+/// Watches the folder; nothing, which is said, if that cannot be done.
+pub fn watch(dir: &Path) -> Option<Watch> {
+    Watch::start(dir)
+        .inspect_err(|error| {
+            tracing::error!(%error, "the folder cannot be watched: restart to see changes");
+        })
+        .ok()
+}
+
+/// What tells one revision of a class from another.
+type Revision = (BundleDigest, Arc<Variables>, Arc<Limits>, bool, Arc<[Cron]>);
+
+fn revision(class: &Class) -> Revision {
+    (
+        class.bundle.digest(),
+        class.env.clone(),
+        class.limits.clone(),
+        class.input_gate,
+        class.crons.clone(),
+    )
+}
+
+const NOT_RELOADED: &str = "portside: not reloaded, the previous code still runs";
+
+/// Replaces the running code whenever the files change, can be bundled, and have a server that can be loaded; otherwise the
+/// old code goes on.
+pub async fn reload_on_change(
+    mut watch: Watch,
+    source: Source,
+    app: Arc<App>,
+    mut running: Running,
+) {
+    loop {
+        watch.changed().await;
+        match source.load().await {
+            Ok(loaded) => {
+                let summary = summary(&loaded);
+                let Loaded {
+                    class, warnings, ..
+                } = loaded;
+                if warnings != running.warnings {
+                    problems::warn(&warnings);
+                    running.warnings = warnings;
+                }
+                let new = revision(&class);
+                if new == running.revision {
+                    continue; // touched, but the same
+                }
+                match app.replace(class).await {
+                    Ok(()) => {
+                        running.revision = new;
+                        println_flushed("portside: reloaded");
+                        if let Some(told) =
+                            running.summary.as_mut().filter(|told| **told != summary)
+                        {
+                            print_flushed(&summary);
+                            *told = summary;
+                        }
+                    }
+                    Err(why) => {
+                        eprintln!("the server cannot be loaded: {why}");
+                        eprintln!("{NOT_RELOADED}");
+                    }
+                }
+            }
+            Err(found) => {
+                problems::print(&found);
+                eprintln!("{NOT_RELOADED}");
+            }
+        }
+    }
+}
