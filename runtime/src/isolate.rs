@@ -306,7 +306,7 @@ mod tests {
             modules: BTreeMap::new(),
         });
         let script = Scripts::default().of(&bundle, "server.js");
-        let loader = Rc::new(BundleLoader::new(bundle, script));
+        let loader = Rc::new(BundleLoader::new(bundle, script, false));
         let mut isolate = Isolate::new(loader, &Limits::default(), Arc::default());
         let (bytes, objects) = isolate.with(|runtime| {
             runtime.v8_isolate().low_memory_notification();

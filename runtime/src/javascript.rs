@@ -24,6 +24,7 @@ use tokio::time::Instant;
 
 use crate::code::has_run_enough;
 use crate::dispatch::Dispatch;
+use crate::inspector::{Inspector, Registered};
 use crate::isolate::Isolate;
 use crate::loader::BundleLoader;
 use crate::pool::Start;
@@ -67,10 +68,18 @@ pub struct JavaScript {
     /// Whose code it is, for what is logged while it runs.
     span: tracing::Span,
     trimmer: Arc<Trimmer>,
+    /// If it can be inspected.
+    registered: Option<Registered>,
 }
 
 /// Runs an instance to its end. `begun` is called once it has its isolate, or cannot have one.
-pub async fn run(start: Start, script: Arc<Script>, here: Rc<Here>, begun: impl FnOnce()) -> End {
+pub async fn run(
+    start: Start,
+    script: Arc<Script>,
+    here: Rc<Here>,
+    inspector: Option<Arc<Inspector>>,
+    begun: impl FnOnce(),
+) -> End {
     let Start {
         options,
         module,
@@ -82,6 +91,7 @@ pub async fn run(start: Start, script: Arc<Script>, here: Rc<Here>, begun: impl 
         module,
         script,
         limits: options.limits.clone(),
+        inspector,
     };
     let instance = Shared::new(Instance::new(options).into());
     let origin = Instant::now();
@@ -133,7 +143,11 @@ impl JavaScript {
         } = ready;
         let script = recipe.script.clone();
         let limit = recipe.limits.cpu;
+        let registered = isolate.with(|runtime| registered(runtime, recipe));
         let watched = Watched::new(recipe.who.clone(), isolate.usage(), limit, script.clone());
+        let debuggers = registered.as_ref().map(Registered::debuggers);
+        let watched = watched.debugged_by(debuggers.unwrap_or_default());
+        let watched = Arc::new(watched);
         let name = match &recipe.who {
             Identity::Worker(key) => Some(key.name()),
             Identity::Server | Identity::Object(_) => None,
@@ -162,6 +176,7 @@ impl JavaScript {
             began: Instant::now(),
             span,
             trimmer: here.trimmer(),
+            registered,
         })
     }
 
@@ -267,6 +282,9 @@ impl Engine for JavaScript {
             scope.perform_microtask_checkpoint();
             Ok(())
         });
+        if let Some(registered) = &self.registered {
+            registered.has_object(actor, object.to_string());
+        }
         begun.unwrap_or(Ok(()))
     }
 
@@ -278,6 +296,9 @@ impl Engine for JavaScript {
             deno_core::scope!(scope, runtime);
             dispatch.end_object(scope, actor);
         });
+        if let Some(registered) = &self.registered {
+            registered.has_lost_object(actor);
+        }
         self.trimmer.ended();
         if self.actors.is_empty() {
             // Nobody waits for it now, and it may be long until somebody allocates.
@@ -289,6 +310,14 @@ impl Engine for JavaScript {
     fn run(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Uncaught>> {
         let options = PollEventLoopOptions::default();
         let polled = self.stretch(|runtime, _| runtime.poll_event_loop(cx, options));
+        let is_debugged = self
+            .registered
+            .as_ref()
+            .is_some_and(Registered::is_debugged);
+        if is_debugged && matches!(polled, Some(Poll::Ready(Ok(())))) {
+            // It does not fall asleep under a debugger, whose next message, or whose end, wakes it.
+            return Poll::Pending;
+        }
         polled.unwrap_or(Poll::Pending).map_err(|error| {
             let message = shown(error);
             if message.starts_with(STALLED) {
@@ -335,6 +364,13 @@ impl Engine for JavaScript {
     fn should_yield(&self) -> bool {
         self.began.elapsed() > LONG_STRETCH
     }
+}
+
+/// Lets an isolate be inspected, if that is wanted.
+fn registered(runtime: &mut JsRuntime, recipe: &Recipe) -> Option<Registered> {
+    let inspector = recipe.inspector.as_ref()?;
+    let url = BundleLoader::url(&recipe.module).ok()?;
+    Some(inspector.register(runtime, &recipe.who, url.into()))
 }
 
 /// An error of the application's code, for its developer.

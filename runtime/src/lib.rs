@@ -8,6 +8,7 @@ mod code;
 mod demand;
 mod dispatch;
 mod history;
+mod inspector;
 mod isolate;
 mod javascript;
 mod loader;
@@ -19,6 +20,7 @@ mod thread;
 mod trim;
 mod watchdog;
 
+pub use inspector::{Debugger, Inspector, Target, V8_VERSION};
 pub use pool::{IsolatePool, Place, Start};
 pub use portside_surface as surface;
 pub use trim::trim_memory;

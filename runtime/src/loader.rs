@@ -6,6 +6,8 @@ use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD as BASE64;
 use deno_core::{
     ModuleLoadOptions, ModuleLoadReferrer, ModuleLoadResponse, ModuleLoader, ModuleSource,
     ModuleSourceCode, ModuleSpecifier, ModuleType, ResolutionKind, SourceCodeCacheInfo,
@@ -21,15 +23,18 @@ use crate::script::Script;
 pub struct BundleLoader {
     bundle: Arc<Bundle>,
     script: Arc<Script>,
+    /// Debuggers are told where the modules come from.
+    is_inspected: bool,
     loaded: RefCell<BTreeSet<ModuleSpecifier>>,
 }
 
 impl BundleLoader {
     /// A loader of this bundle's modules and nothing else, for an instance of `script`.
-    pub fn new(bundle: Arc<Bundle>, script: Arc<Script>) -> Self {
+    pub fn new(bundle: Arc<Bundle>, script: Arc<Script>, is_inspected: bool) -> Self {
         Self {
             bundle,
             script,
+            is_inspected,
             loaded: RefCell::default(),
         }
     }
@@ -38,7 +43,7 @@ impl BundleLoader {
     pub fn keep_code(&self, scope: &mut v8::PinScope<'_, '_>) {
         let loaded = self.loaded.borrow();
         let modules = loaded.iter().filter_map(|url| {
-            let source = as_javascript(self.module(url)?).ok()?;
+            let source = self.source(self.module(url)?).ok()?;
             Some((url.as_str(), source))
         });
         self.script.code.keep(scope, modules);
@@ -48,6 +53,16 @@ impl BundleLoader {
     pub fn url(path: &str) -> Result<ModuleSpecifier, JsErrorBox> {
         resolve::url_of(path)
             .ok_or_else(|| JsErrorBox::type_error(format!("{path:?} is not the path of a module")))
+    }
+
+    /// A module's JavaScript as V8 gets it.
+    fn source(&self, module: &Module) -> Result<String, JsErrorBox> {
+        let mut source = as_javascript(module)?;
+        if let (true, Some(map)) = (self.is_inspected, &module.source_map) {
+            source.push_str("\n//# sourceMappingURL=data:application/json;base64,");
+            BASE64.encode_string(map, &mut source);
+        }
+        Ok(source)
     }
 
     fn module(&self, url: &ModuleSpecifier) -> Option<&Module> {
@@ -78,7 +93,7 @@ impl ModuleLoader for BundleLoader {
                 resolve::path_of(specifier).unwrap_or_else(|| specifier.to_string())
             ))));
         };
-        ModuleLoadResponse::Sync(as_javascript(module).map(|code| {
+        ModuleLoadResponse::Sync(self.source(module).map(|code| {
             self.loaded.borrow_mut().insert(specifier.clone());
             let compiled = self.script.code.of(specifier.as_str());
             ModuleSource::new(

@@ -8,6 +8,7 @@ use portside_worker::activation::End;
 use portside_worker::cell::Cell;
 use portside_worker::instance::InstanceOptions;
 
+use crate::inspector::Inspector;
 use crate::javascript;
 use crate::ready::Reserve;
 use crate::script::Scripts;
@@ -53,6 +54,7 @@ pub struct IsolatePool {
     watchdog: Arc<Watchdog>,
     trimmer: Arc<Trimmer>,
     reserve: Arc<Reserve>,
+    inspector: Option<Arc<Inspector>>,
 }
 
 struct Groups {
@@ -98,7 +100,23 @@ impl IsolatePool {
             watchdog: Watchdog::start(Box::new(give_up)),
             reserve: Arc::new(Reserve::new(trimmer.clone())),
             trimmer,
+            inspector: None,
         }
+    }
+
+    /// The same, whose isolates can be inspected, each on a thread of its own as long as there are not more than `threads`: one
+    /// that is paused keeps its thread.
+    #[must_use]
+    pub fn inspected(
+        threads: usize,
+        give_up: impl Fn(&Unstoppable) + Send + Sync + 'static,
+    ) -> (Self, Arc<Inspector>) {
+        let inspector = Arc::<Inspector>::default();
+        let pool = Self {
+            inspector: Some(inspector.clone()),
+            ..Self::new(threads, threads, give_up)
+        };
+        (pool, inspector)
     }
 
     /// Starts an instance; `begun` is called on its thread once the isolate is made, and `ended` once after it is gone.
@@ -114,8 +132,9 @@ impl IsolatePool {
         let script = self.scripts.of(&start.options.bundle, &start.module);
         let thread = self.choose(script.history.is_brief())?;
         let trimmer = self.trimmer.clone();
+        let inspector = self.inspector.clone();
         thread.spawn(move |here| async move {
-            let end = javascript::run(start, script, here, begun).await;
+            let end = javascript::run(start, script, here, inspector, begun).await;
             trimmer.ended();
             ended(end);
         });

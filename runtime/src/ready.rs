@@ -13,12 +13,14 @@ use std::time::Duration;
 use deno_core::{JsRuntime, ModuleId};
 use portside_core::bundle::Bundle;
 use portside_core::limits::Limits;
+use portside_surface::lifecycle;
 use portside_worker::host::Identity;
 use tokio::sync::Notify;
 use tokio::time::MissedTickBehavior;
 
 use crate::demand::Demand;
 use crate::dispatch::Dispatch;
+use crate::inspector::Inspector;
 use crate::isolate::Isolate;
 use crate::javascript::shown;
 use crate::loader::BundleLoader;
@@ -54,6 +56,8 @@ pub struct Recipe {
     pub script: Arc<Script>,
     /// What it may use.
     pub limits: Arc<Limits>,
+    /// Who wants to inspect it, if somebody does.
+    pub inspector: Option<Arc<Inspector>>,
 }
 
 impl Recipe {
@@ -79,13 +83,21 @@ impl Ready {
     /// The module, or one that it imports, does not exist or is not JavaScript, or a limit was met.
     pub fn new(recipe: &Recipe, slot: &Slot) -> Result<Self, String> {
         let Recipe { script, limits, .. } = recipe;
-        let loader = Rc::new(BundleLoader::new(recipe.bundle.clone(), script.clone()));
+        let is_inspected = recipe.inspector.is_some();
+        let bundle = recipe.bundle.clone();
+        let loader = Rc::new(BundleLoader::new(bundle, script.clone(), is_inspected));
         let mut isolate = Isolate::new(loader.clone(), limits, script.parts.clone());
         let who = recipe.who.clone();
         let watched = Watched::new(who, isolate.usage(), limits.cpu, script.clone());
+        let watched = Arc::new(watched);
         slot.begin(&watched);
         let loaded = isolate.with(|runtime| {
             let dispatch = Dispatch::start(runtime)?;
+            if is_inspected {
+                // Not later: debuggers see no module that was compiled before. Not sooner: V8 looks at the console.
+                lifecycle::is_inspected(&mut runtime.op_state().borrow_mut());
+                runtime.maybe_init_inspector();
+            }
             match load(runtime, &recipe.module) {
                 Ok(module) => Ok((dispatch, module)),
                 Err(message) => {

@@ -2,7 +2,7 @@
 //! memory meanwhile.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -80,24 +80,28 @@ pub struct Watched {
     usage: Arc<Usage>,
     limit: Duration,
     script: Arc<Script>,
+    /// How many debuggers it has. While it has any, no time counts.
+    debuggers: Arc<AtomicUsize>,
     ended: AtomicBool,
 }
 
 impl Watched {
     /// An instance whose isolate is ended after `limit` of CPU time in one slice.
-    pub fn new(
-        who: Identity,
-        usage: Arc<Usage>,
-        limit: Duration,
-        script: Arc<Script>,
-    ) -> Arc<Self> {
-        Arc::new(Self {
+    pub fn new(who: Identity, usage: Arc<Usage>, limit: Duration, script: Arc<Script>) -> Self {
+        Self {
             who,
             usage,
             limit,
             script,
+            debuggers: Arc::default(),
             ended: AtomicBool::new(false),
-        })
+        }
+    }
+
+    /// The same, with so many debuggers at each moment.
+    pub fn debugged_by(mut self, debuggers: Arc<AtomicUsize>) -> Self {
+        self.debuggers = debuggers;
+        self
     }
 
     /// What to say if the watchdog ended one of its slices.
@@ -182,6 +186,9 @@ impl Slot {
             });
             return None;
         };
+        if running.debuggers.load(Ordering::SeqCst) > 0 {
+            seen.since = now;
+        }
         let used = now.saturating_sub(seen.since);
         if used > LONG && !seen.long {
             seen.long = true;

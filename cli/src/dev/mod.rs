@@ -2,6 +2,7 @@
 
 mod by_hand;
 mod door;
+mod inspect;
 mod reload;
 mod requests;
 mod source;
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use portside_frontdoor::{Config as DoorConfig, FrontDoor, IpNet, TrustedProxies, network};
-use portside_runtime::IsolatePool;
+use portside_runtime::{Inspector, IsolatePool};
 use portside_sidecar::{App, Class, Config, Ownership};
 use portside_store::Store;
 use tokio::signal::unix::{SignalKind, signal};
@@ -81,6 +82,15 @@ pub struct Args {
     /// Say nothing of what was found, nor of requests; warnings, problems and the application's own log stay
     #[arg(short, long)]
     quiet: bool,
+    /// Let debuggers of this machine attach to the isolates; PORT 0 takes a free one
+    #[arg(
+        long,
+        value_name = "PORT",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = inspect::PORT
+    )]
+    inspect: Option<u16>,
 }
 
 impl Args {
@@ -96,20 +106,28 @@ impl Args {
             )
             .init();
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let (threads, give_up) = (cores * THREADS_PER_CORE, crate::unstoppable::give_up);
         // Before there are other threads.
-        let isolates = Arc::new(IsolatePool::new(
-            cores,
-            cores * THREADS_PER_CORE,
-            crate::unstoppable::give_up,
-        ));
+        let (isolates, inspector) = match self.inspect {
+            Some(_) => {
+                let (isolates, inspector) = IsolatePool::inspected(threads, give_up);
+                (isolates, Some(inspector))
+            }
+            None => (IsolatePool::new(cores, threads, give_up), None),
+        };
         let runtime = tokio::runtime::Runtime::new()?;
-        let exit = runtime.block_on(self.serve(isolates, cores));
+        let exit = runtime.block_on(self.serve(Arc::new(isolates), inspector, cores));
         // Instances that did not stop in time are not waited for.
         runtime.shutdown_background();
         exit
     }
 
-    async fn serve(self, isolates: Arc<IsolatePool>, cores: usize) -> anyhow::Result<ExitCode> {
+    async fn serve(
+        self,
+        isolates: Arc<IsolatePool>,
+        inspector: Option<Arc<Inspector>>,
+        cores: usize,
+    ) -> anyhow::Result<ExitCode> {
         let Self {
             dir,
             port,
@@ -123,11 +141,13 @@ impl Args {
             source,
             no_watch,
             quiet,
+            inspect,
         } = self;
         let source = Source {
             provided: provided(env_file.as_deref(), &var)?,
             options: source.into(),
             awake_workers,
+            is_unhurried: inspect.is_some(),
             dir: dir
                 .canonicalize()
                 .with_context(|| format!("there is no folder {}", dir.display()))?,
@@ -157,7 +177,9 @@ impl Args {
         let running = Running::new(&class, warnings, summary.clone());
         let requests = (!quiet).then(Arc::<Requests>::default);
         let store = portside_store::open(&url, &name).await?;
-        let app = start(isolates, class, store, cores, requests.clone()).await?;
+        // A breakpoint in the one that gets all requests is met.
+        let servers = if inspect.is_some() { 1 } else { cores };
+        let app = start(isolates, class, store, servers, requests.clone()).await?;
         let config = door_config(SocketAddr::new(host, port), trusted_proxy);
         let application = Arc::new(Door::new(app.clone(), requests));
         let door = FrontDoor::bind(config, application)
@@ -167,8 +189,8 @@ impl Args {
             })?;
         let address = door.local_addr();
         let stopping = stopping();
-        print_flushed(summary.as_deref().unwrap_or_default());
-        println_flushed(&format!("portside: {name} listens on http://{address}"));
+        let debuggers = listen_for_debuggers(inspector, inspect, &stopping).await?;
+        announce(summary.as_deref(), &name, address, debuggers);
         let watching =
             watch.map(|watch| tokio::spawn(reload_on_change(watch, source, app.clone(), running)));
         door.run(stopping.cancelled_owned()).await;
@@ -208,6 +230,31 @@ async fn start(
         memory: portside_sidecar::memory::of_process(),
     };
     Ok(App::start(isolates, config))
+}
+
+fn announce(summary: Option<&str>, name: &str, address: SocketAddr, debuggers: Option<SocketAddr>) {
+    print_flushed(summary.unwrap_or_default());
+    println_flushed(&format!("portside: {name} listens on http://{address}"));
+    if let Some(address) = debuggers {
+        println_flushed(&format!(
+            "portside: debuggers attach at {address}, such as by chrome://inspect"
+        ));
+    }
+}
+
+/// Where debuggers attach, if they may.
+async fn listen_for_debuggers(
+    inspector: Option<Arc<Inspector>>,
+    port: Option<u16>,
+    stopping: &CancellationToken,
+) -> anyhow::Result<Option<SocketAddr>> {
+    let (Some(inspector), Some(port)) = (inspector, port) else {
+        return Ok(None);
+    };
+    let door = inspect::listen(inspector, port).await?;
+    let address = door.local_addr();
+    tokio::spawn(door.run(stopping.clone().cancelled_owned()));
+    Ok(Some(address))
 }
 
 fn door_config(listen: SocketAddr, trusted_proxy: Vec<IpNet>) -> DoorConfig {

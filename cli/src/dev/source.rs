@@ -8,6 +8,7 @@ use std::sync::Arc;
 use portside_bundle::{Bundled, Manifest, Options, Problem, wrangler};
 use portside_sidecar::Class;
 
+use super::inspect::UNHURRIED;
 use crate::class::class;
 use crate::variables::Provided;
 
@@ -17,6 +18,8 @@ pub struct Source {
     pub options: Options,
     pub provided: Provided,
     pub awake_workers: Option<NonZeroUsize>,
+    /// Whether debuggers may hold the application up.
+    pub is_unhurried: bool,
 }
 
 impl Source {
@@ -48,6 +51,10 @@ impl Source {
             Arc::make_mut(&mut class.limits).awake_workers = Some(most.get());
         }
         let file = manifest.as_ref().and_then(|manifest| manifest.file.clone());
+        if self.is_unhurried {
+            let limits = Arc::make_mut(&mut class.limits);
+            (limits.request, limits.start) = (UNHURRIED, UNHURRIED);
+        }
         Ok(Loaded {
             class,
             name,

@@ -13,6 +13,7 @@
 mod harness;
 
 mod found;
+mod inspect;
 
 use std::fs;
 use std::net::TcpListener;

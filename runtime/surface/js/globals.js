@@ -6,7 +6,7 @@ import { registerErrors } from "ext:portside/errors.js";
 import { logError, logRejection } from "ext:portside/handlers.js";
 import { hide, load, whole } from "ext:portside/parts.js";
 import { keptClear, keptTimer } from "ext:portside/sections.js";
-const { op_define_lazily, op_log, op_when_looked_at } = core.ops;
+const { op_define_lazily, op_inspected, op_log, op_when_looked_at } = core.ops;
 
 const webidl = load("ext:deno_webidl/00_webidl.js");
 const { DOMException, QuotaExceededError } = load("ext:deno_web/01_dom_exception.js");
@@ -104,7 +104,16 @@ const scheduler = {
 
 function newConsole() {
   const { Console } = load("ext:deno_web/01_console.js");
-  return new Console((text, level) => op_log(currentActor(), text, level, requestNumber()));
+  const console = new Console((text, level) => op_log(currentActor(), text, level, requestNumber()));
+  if (op_inspected()) tellDebuggers(console);
+  return console;
+}
+
+/** Has V8's own console, which debuggers hear, called before each method, as from where that is called. */
+function tellDebuggers(console) {
+  for (const [name, method] of Object.entries(core.v8Console)) {
+    console[name] = Object.hasOwn(console, name) ? core.callConsole.bind(console, method, console[name]) : method;
+  }
 }
 
 export function defineGlobals() {

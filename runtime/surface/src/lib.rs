@@ -148,6 +148,7 @@ deno_core::extension!(
         outgoing::op_websocket_next,
         scheduled::op_ran,
         lifecycle::op_hold,
+        lifecycle::op_inspected,
         lifecycle::op_timer,
         lifecycle::op_terminate,
         lifecycle::op_log,

@@ -20,6 +20,20 @@ pub fn begin(state: &mut OpState, instance: Shared, objects: Rc<Actors>) {
     state.put(StartTime::default());
 }
 
+/// A debugger may be attached to the isolate.
+struct Inspected;
+
+/// A debugger may be attached to the isolate: it is to hear what is written to the console.
+pub fn is_inspected(state: &mut OpState) {
+    state.put(Inspected);
+}
+
+/// Whether a debugger may be attached.
+#[op2(fast)]
+pub(crate) fn op_inspected(state: &OpState) -> bool {
+    state.has::<Inspected>()
+}
+
 /// A handler or a `waitUntil` promise begins (`true`) or has settled.
 #[op2(fast)]
 pub(crate) fn op_hold(state: &mut OpState, #[smi] actor: u32, begins: bool) {

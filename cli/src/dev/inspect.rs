@@ -1,0 +1,239 @@
+//! `--inspect`: where Chrome's DevTools, and editors, find the isolates and debug them.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use http::header::{CONTENT_TYPE, HOST, ORIGIN};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use portside_exchange::{
+    Application, Body, FetchError, Message, Outbox, Request, Response, Socket, SocketSender,
+    outgoing,
+};
+use portside_frontdoor::{Config as DoorConfig, FrontDoor};
+use portside_runtime::{Debugger, Inspector, Target, V8_VERSION};
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use url::Url;
+
+/// The port that debuggers look at by themselves.
+pub const PORT: &str = "9229";
+
+/// Where an isolate's WebSocket is: its number follows.
+const SOCKET: &str = "/ws/";
+
+/// Messages of one debugger on their way to its isolate before it has to wait.
+const WINDOW: usize = 64;
+
+/// How long a limit of real time lasts that a paused isolate would go over.
+pub const UNHURRIED: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Listens for debuggers of this machine.
+///
+/// # Errors
+/// The port is taken.
+pub async fn listen(inspector: Arc<Inspector>, port: u16) -> anyhow::Result<FrontDoor> {
+    let config = DoorConfig {
+        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+        shutdown_timeout: Duration::from_millis(100),
+        ..DoorConfig::default()
+    };
+    let bound = FrontDoor::bind(config, Arc::new(Desk { inspector })).await;
+    bound.with_context(|| format!("debuggers cannot be listened for on 127.0.0.1:{port}; choose another port with --inspect=PORT"))
+}
+
+/// Shows debuggers to isolates.
+struct Desk {
+    inspector: Arc<Inspector>,
+}
+
+impl Application for Desk {
+    fn fetch(&self, request: Request) -> BoxFuture<'_, Result<Response, FetchError>> {
+        std::future::ready(Ok(self.answer(&request))).boxed()
+    }
+}
+
+impl Desk {
+    fn answer(&self, request: &Request) -> Response {
+        if !is_of_this_machine(&request.headers) {
+            return text(StatusCode::FORBIDDEN, "only for debuggers of this machine");
+        }
+        let url = Url::parse(&request.url).ok();
+        let path = url.as_ref().map_or("", Url::path);
+        if let Some(number) = path.strip_prefix(SOCKET) {
+            return self.attached(request, number);
+        }
+        match path {
+            "/json" | "/json/list" => {
+                let host = request
+                    .headers
+                    .get(HOST)
+                    .and_then(|host| host.to_str().ok());
+                let host = host.unwrap_or_default();
+                let targets = self.inspector.targets();
+                json_response(
+                    &targets
+                        .iter()
+                        .map(|target| described(target, host))
+                        .collect(),
+                )
+            }
+            "/json/version" => json_response(&json!({
+                "Browser": format!("Portside/{}", env!("CARGO_PKG_VERSION")),
+                "Protocol-Version": "1.3",
+                "V8-Version": V8_VERSION,
+            })),
+            _ => text(
+                StatusCode::NOT_FOUND,
+                "there are /json/list, /json/version, and a WebSocket for each isolate",
+            ),
+        }
+    }
+
+    fn attached(&self, request: &Request, number: &str) -> Response {
+        if !request.websocket {
+            return text(StatusCode::UPGRADE_REQUIRED, "a WebSocket is wanted here");
+        }
+        let number = number.parse().ok();
+        let Some(debugger) = number.and_then(|number| self.inspector.attach(number)) else {
+            return text(
+                StatusCode::NOT_FOUND,
+                "there is no such isolate: it may have fallen asleep; see /json/list",
+            );
+        };
+        let (outbox, outgoing) = outgoing();
+        let (delivered, incoming) = mpsc::unbounded_channel();
+        tokio::spawn(speak(debugger, outbox, incoming));
+        let incoming = SocketSender::new(WINDOW, move |delivery| {
+            // Nobody reads any more: the isolate is gone, and the socket is being closed.
+            let _ = delivered.send(delivery.message);
+        });
+        Response {
+            status: StatusCode::SWITCHING_PROTOCOLS,
+            socket: Some(Socket { outgoing, incoming }),
+            ..response(StatusCode::OK, None, Body::Empty)
+        }
+    }
+}
+
+/// Passes messages on until the isolate or the debugger is gone.
+async fn speak(
+    mut debugger: Debugger,
+    outbox: Outbox,
+    mut incoming: mpsc::UnboundedReceiver<Message>,
+) {
+    let close = |code, reason: &str| Message::Close {
+        code,
+        reason: reason.to_owned(),
+    };
+    loop {
+        tokio::select! {
+            message = debugger.message() => match message {
+                Some(message) => outbox.send(Message::Text(message.into())),
+                None => return outbox.send(close(1001, "the isolate is gone")),
+            },
+            message = incoming.recv() => match message {
+                Some(Message::Text(text)) => {
+                    debugger.send(String::from_utf8_lossy(&text).into_owned());
+                }
+                Some(Message::Binary(_)) => return outbox.send(close(1003, "text is wanted")),
+                Some(Message::Close { code, .. }) => return outbox.send(close(code, "")),
+                None => return,
+            },
+        }
+    }
+}
+
+fn described(target: &Target, host: &str) -> Value {
+    let Target { number, title, url } = target;
+    let socket = format!("{host}{SOCKET}{number}");
+    let frontend = "devtools://devtools/bundled/js_app.html?experiments=true&v8only=true&ws=";
+    json!({
+        "id": number.to_string(),
+        "type": "node",
+        "title": title,
+        "description": "an isolate of Portside",
+        "url": url,
+        "webSocketDebuggerUrl": format!("ws://{socket}"),
+        "devtoolsFrontendUrl": format!("{frontend}{socket}"),
+    })
+}
+
+/// Whether a request is not one that a page of somewhere else has a browser of this machine make: by a name that was made to
+/// lead here, or from its own origin.
+fn is_of_this_machine(headers: &HeaderMap) -> bool {
+    let is_local = |url: &str| {
+        let url = Url::parse(url).ok();
+        match url.as_ref().and_then(Url::host) {
+            Some(url::Host::Domain(name)) => name == "localhost",
+            Some(url::Host::Ipv4(address)) => address.is_loopback(),
+            Some(url::Host::Ipv6(address)) => address.is_loopback(),
+            None => false,
+        }
+    };
+    let value = |name: HeaderName| {
+        headers
+            .get(name)
+            .map(|value| value.to_str().unwrap_or_default())
+    };
+    let host = value(HOST).is_some_and(|host| is_local(&format!("http://{host}")));
+    let origin = value(ORIGIN).is_none_or(|origin| !origin.starts_with("http") || is_local(origin));
+    host && origin
+}
+
+fn json_response(body: &Value) -> Response {
+    let kind = "application/json;charset=UTF-8";
+    response(
+        StatusCode::OK,
+        Some(kind),
+        Body::Full(body.to_string().into()),
+    )
+}
+
+fn text(status: StatusCode, text: &str) -> Response {
+    let kind = "text/plain;charset=UTF-8";
+    response(status, Some(kind), Body::Full(text.to_owned().into()))
+}
+
+fn response(status: StatusCode, kind: Option<&'static str>, body: Body) -> Response {
+    let mut headers = HeaderMap::new();
+    if let Some(kind) = kind {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    }
+    Response {
+        status,
+        reason: Default::default(),
+        headers,
+        body,
+        socket: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_debuggers_of_this_machine_are_let_in() {
+        let allowed = |host: &'static str, origin: Option<&'static str>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(HOST, HeaderValue::from_static(host));
+            if let Some(origin) = origin {
+                headers.insert(ORIGIN, HeaderValue::from_static(origin));
+            }
+            is_of_this_machine(&headers)
+        };
+        assert!(allowed("127.0.0.1:9229", None));
+        assert!(allowed("localhost:9229", Some("devtools://devtools")));
+        assert!(allowed("[::1]:9229", Some("http://localhost:3000")));
+        assert!(!allowed("rebound.example:9229", None));
+        assert!(!allowed(
+            "127.0.0.1:9229",
+            Some("https://elsewhere.example")
+        ));
+        assert!(!allowed("127.0.0.1:9229", Some("http://localhost.example")));
+    }
+}

@@ -1,0 +1,189 @@
+//! Debuggers: isolates that can be inspected by Chrome's DevTools protocol, and who inspects them.
+//!
+//! V8 and `deno_core` speak the protocol. Here is who there is to speak to, from other threads: an isolate that is paused keeps
+//! its own.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use deno_core::futures::StreamExt;
+use deno_core::futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
+use deno_core::{
+    InspectorMsg, InspectorSessionChannels, InspectorSessionKind, InspectorSessionProxy, JsRuntime,
+};
+use portside_worker::cell::Actor;
+use portside_worker::host::Identity;
+
+/// The version of V8.
+pub const V8_VERSION: &str = deno_core::v8::VERSION_STRING;
+
+/// The isolates of a process that can be inspected.
+#[derive(Default)]
+pub struct Inspector {
+    targets: Mutex<BTreeMap<u64, Arc<Inspected>>>,
+    next: AtomicU64,
+}
+
+/// An isolate that can be inspected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// Its number, which is never used again in this process.
+    pub number: u64,
+    /// Whose it is: the server's, a worker's, or an object's; and which objects live in it.
+    pub title: String,
+    /// The URL of its main module.
+    pub url: String,
+}
+
+/// What is known of an isolate on other threads.
+pub struct Inspected {
+    who: String,
+    url: String,
+    objects: Mutex<BTreeMap<u32, String>>,
+    sessions: UnboundedSender<InspectorSessionProxy>,
+    debuggers: Arc<AtomicUsize>,
+}
+
+/// A debugger of an isolate. Dropping it detaches it: what it has paused goes on.
+pub struct Debugger {
+    /// To the isolate. Goes first: once it is gone the isolate looks whether others are there.
+    commands: Option<UnboundedSender<String>>,
+    messages: UnboundedReceiver<InspectorMsg>,
+    debuggers: Arc<AtomicUsize>,
+}
+
+impl Inspector {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Inspected>>> {
+        self.targets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The isolates that there are now, the oldest first.
+    #[must_use]
+    pub fn targets(&self) -> Vec<Target> {
+        let targets = self.lock();
+        let shown = |(number, inspected): (&u64, &Arc<Inspected>)| Target {
+            number: *number,
+            title: inspected.title(),
+            url: inspected.url.clone(),
+        };
+        targets.iter().map(shown).collect()
+    }
+
+    /// Attaches a debugger to an isolate. Nothing if there is none of that number.
+    #[must_use]
+    pub fn attach(&self, number: u64) -> Option<Debugger> {
+        let inspected = self.lock().get(&number)?.clone();
+        let (commands, rx) = unbounded();
+        let (tx, messages) = unbounded();
+        let debuggers = inspected.debuggers.clone();
+        debuggers.fetch_add(1, Ordering::SeqCst);
+        let debugger = Debugger {
+            commands: Some(commands),
+            messages,
+            debuggers,
+        };
+        let proxy = InspectorSessionProxy {
+            channels: InspectorSessionChannels::Regular { tx, rx },
+            kind: InspectorSessionKind::NonBlocking {
+                wait_for_disconnect: false,
+            },
+        };
+        inspected.sessions.unbounded_send(proxy).ok()?;
+        Some(debugger)
+    }
+
+    /// Lets an isolate be inspected that has an inspector, and in which nothing of the application has run yet.
+    pub(crate) fn register(
+        self: &Arc<Self>,
+        runtime: &mut JsRuntime,
+        who: &Identity,
+        url: String,
+    ) -> Registered {
+        let inspected = Arc::new(Inspected {
+            who: who.to_string(),
+            url,
+            objects: Mutex::default(),
+            sessions: runtime.inspector().get_session_sender(),
+            debuggers: Arc::default(),
+        });
+        let number = self.next.fetch_add(1, Ordering::Relaxed) + 1;
+        self.lock().insert(number, inspected.clone());
+        Registered {
+            inspector: self.clone(),
+            number,
+            inspected,
+        }
+    }
+}
+
+impl Inspected {
+    fn objects(&self) -> MutexGuard<'_, BTreeMap<u32, String>> {
+        self.objects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn title(&self) -> String {
+        let objects: Vec<String> = self.objects().values().cloned().collect();
+        match &*objects {
+            [] => self.who.clone(),
+            objects => format!("{} with {}", self.who, objects.join(", ")),
+        }
+    }
+}
+
+/// An isolate, from its first JavaScript to its last.
+pub(crate) struct Registered {
+    inspector: Arc<Inspector>,
+    number: u64,
+    inspected: Arc<Inspected>,
+}
+
+impl Registered {
+    /// How many debuggers are attached, also while it runs.
+    pub fn debuggers(&self) -> Arc<AtomicUsize> {
+        self.inspected.debuggers.clone()
+    }
+
+    /// Whether one is.
+    pub fn is_debugged(&self) -> bool {
+        self.inspected.debuggers.load(Ordering::SeqCst) > 0
+    }
+
+    /// An object lives in it from now on.
+    pub fn has_object(&self, actor: Actor, object: String) {
+        self.inspected.objects().insert(actor.0, object);
+    }
+
+    /// It does not any more.
+    pub fn has_lost_object(&self, actor: Actor) {
+        self.inspected.objects().remove(&actor.0);
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.inspector.lock().remove(&self.number);
+    }
+}
+
+impl Debugger {
+    /// Sends a message of the protocol to the isolate. One that is gone takes none.
+    pub fn send(&self, message: String) {
+        if let Some(commands) = &self.commands {
+            let _ = commands.unbounded_send(message);
+        }
+    }
+
+    /// The next message of the isolate; none once it is gone. Nothing is lost if this is dropped before.
+    pub async fn message(&mut self) -> Option<String> {
+        let message = self.messages.next().await?;
+        Some(message.content)
+    }
+}
+
+impl Drop for Debugger {
+    fn drop(&mut self) {
+        self.debuggers.fetch_sub(1, Ordering::SeqCst);
+        self.commands = None;
+    }
+}
