@@ -19,8 +19,9 @@ use tokio::task::JoinHandle;
 
 /// The name that clients ask for.
 pub const HOST: &str = "lab.example.com";
-const NAMESPACE: &str = "lab";
-const CLASS: &str = "lab";
+pub const NAMESPACE: &str = "lab";
+/// Its name, as in `class.yaml` of each application.
+pub const CLASS: &str = "lab";
 /// A watch ends after this long, as those of a real server do, and is begun anew.
 const WATCH: Duration = Duration::from_secs(60);
 

@@ -14,6 +14,8 @@ use crate::history::{
 /// What may be wrong with a history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
+    /// A database in the store is not whole, or lacks what was read.
+    Damaged,
     /// An answered write, or one that was read, is gone.
     Lost,
     /// Of what one turn wrote only a part is there, or a turn that was ended half-way has left something.
@@ -39,6 +41,7 @@ pub enum Kind {
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Damaged => "damaged",
             Self::Lost => "lost",
             Self::Torn => "torn",
             Self::Twice => "twice",
@@ -94,6 +97,9 @@ pub fn check(history: &History) -> Vec<Violation> {
         found.add(Kind::NoAlarm, Some(*value), last.completed, || {
             format!("{value} still waited for its alarm although the faults were over")
         });
+    }
+    if let Some(damage) = &history.damage {
+        found.add(Kind::Damaged, None, last.completed, || damage.clone());
     }
     for read in &reads {
         if let Some(contents) = read.contents() {

@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use portside_testkit::Site;
 use rustix::process::Signal;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
+use crate::api::CLASS;
+use crate::databases::Stored;
 use crate::process::{Guard, Process};
 use crate::schedule::{Fault, Schedule};
 use crate::system::{App, Programs, Setting, System, copy_app};
@@ -70,14 +72,24 @@ impl Dev {
         Ok(())
     }
 
-    async fn end(&mut self, signal: Signal, pause: Duration) -> Result<()> {
+    async fn stop(&mut self, signal: Signal) -> Result<()> {
         self.process.signal(signal);
-        if !self.process.wait(PATIENCE).await {
-            bail!("portside dev does not end");
-        }
+        ensure!(
+            self.process.wait(PATIENCE).await,
+            "portside dev does not end"
+        );
+        Ok(())
+    }
+
+    async fn restart(&mut self, signal: Signal, pause: Duration) -> Result<()> {
+        self.stop(signal).await?;
         sleep(pause).await;
         self.start_again()
     }
+}
+
+fn store_url(guard: &Guard) -> String {
+    format!("sqlite:{}", guard.folder().join("state.sqlite").display())
 }
 
 fn serve(programs: &Programs, guard: &Guard, log: &Path, address: IpAddr) -> Result<Process> {
@@ -86,11 +98,7 @@ fn serve(programs: &Programs, guard: &Guard, log: &Path, address: IpAddr) -> Res
         .arg("dev")
         .arg(guard.folder().join("app"))
         .args(["--host", &address.to_string(), "--port", &PORT.to_string()])
-        .arg("--store")
-        .arg(format!(
-            "sqlite:{}",
-            guard.folder().join("state.sqlite").display()
-        ))
+        .args(["--store", &store_url(guard)])
         .env("PORTSIDE_LOG", "info,sqlx=warn")
         .current_dir(guard.folder());
     guard.spawn(command, Signal::KILL, log)
@@ -133,8 +141,8 @@ impl System for Dev {
 
     async fn inflict(&mut self, fault: Fault, schedule: &mut Schedule) -> Result<()> {
         match fault {
-            Fault::Kill => self.end(Signal::KILL, schedule.time(0..1000)).await,
-            Fault::Drain => self.end(Signal::TERM, schedule.time(0..1000)).await,
+            Fault::Kill => self.restart(Signal::KILL, schedule.time(0..1000)).await,
+            Fault::Drain => self.restart(Signal::TERM, schedule.time(0..1000)).await,
             Fault::Pause | Fault::PauseShortly => {
                 let time = match fault {
                     Fault::Pause => schedule.time(3500..6000),
@@ -165,7 +173,19 @@ impl System for Dev {
     }
 
     async fn kill_all(&mut self) -> Result<()> {
-        self.end(Signal::KILL, Duration::ZERO).await?;
+        self.restart(Signal::KILL, Duration::ZERO).await?;
         self.ready().await
+    }
+
+    async fn end(&mut self) -> Result<Stored> {
+        self.stop(Signal::KILL).await?;
+        Ok(Stored {
+            url: store_url(&self.guard),
+            app: CLASS.to_owned(),
+        })
+    }
+
+    fn app(&self) -> App {
+        self.app
     }
 }

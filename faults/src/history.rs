@@ -111,6 +111,8 @@ pub struct History {
     pub overdue: Vec<u32>,
     /// It did not answer long after the last fault.
     pub silent: bool,
+    /// What is wrong with its database in the store.
+    pub damage: Option<String>,
 }
 
 /// A relay that its mirror knows of.

@@ -6,6 +6,7 @@
 
 mod api;
 mod check;
+mod databases;
 mod dev;
 mod history;
 mod load;
@@ -26,7 +27,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 use futures::future::join_all;
 use tokio::signal::unix::{SignalKind, signal};
@@ -37,6 +38,7 @@ use crate::dev::Dev;
 use crate::load::Part;
 use crate::pods::Pods;
 use crate::process::Guard;
+use crate::report::Counts;
 use crate::round::{Outcome, Plan};
 use crate::schedule::Fault;
 use crate::system::{App, Programs, Setting};
@@ -44,9 +46,12 @@ use crate::system::{App, Programs, Setting};
 /// Runs Portside's processes under load while they are killed, paused and cut off, and checks what clients were told.
 #[derive(Debug, Parser)]
 struct Args {
-    /// For how long to begin new rounds; at least one of each lab is run
+    /// For how long to begin new rounds
     #[arg(long, default_value_t = 0, value_name = "MINUTES")]
     minutes: u64,
+    /// How many rounds there are at least of each lab with each application
+    #[arg(long, default_value_t = 1, value_name = "NUMBER")]
+    rounds: u64,
     /// How long faults go on in a round
     #[arg(long, default_value_t = 45)]
     seconds: u64,
@@ -74,6 +79,15 @@ struct Args {
     /// Where logs and histories of failed rounds go
     #[arg(long, value_name = "DIR", default_value = "target/faults")]
     logs: PathBuf,
+}
+
+impl Args {
+    fn apps(&self) -> Vec<App> {
+        match self.app {
+            Some(app) => vec![app],
+            None => vec![App::Workers, App::Objects],
+        }
+    }
 }
 
 /// How long all workers may take to answer, and alarms to come, once nothing goes wrong any more.
@@ -128,47 +142,40 @@ async fn run(args: Args) -> Result<ExitCode> {
             .map(Path::to_owned)
             .unwrap_or_default(),
     };
-    let programs = Programs {
-        portside: folder.join("portside"),
-        gateway: folder.join("portside-gateway"),
-    };
-    for program in [&programs.portside, &programs.gateway] {
-        ensure!(
-            program.is_file(),
-            "there is no {}: make build",
-            program.display()
-        );
-    }
+    let programs = Programs::in_folder(&folder)?;
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
     if args.self_test {
-        return self_test(&args, &programs, seed).await;
+        let mut missed = 0;
+        for app in args.apps() {
+            missed += self_test(&args, app, &programs, seed).await?;
+        }
+        return Ok(ExitCode::from(u8::from(missed > 0)));
     }
     let end = Instant::now() + Duration::from_secs(args.minutes * 60);
     let labs = args
         .lab
         .map_or_else(|| vec![Lab::Pods, Lab::Dev], |lab| vec![lab]);
-    let apps = args
-        .app
-        .map_or_else(|| vec![App::Workers, App::Objects], |app| vec![app]);
     // Each lab with each application, again and again.
+    let apps = args.apps().into_iter();
     let kinds: Vec<(Lab, App)> = apps
-        .iter()
-        .flat_map(|app| labs.iter().map(|lab| (*lab, *app)))
+        .flat_map(|app| labs.iter().map(move |lab| (*lab, app)))
         .collect();
-    let mut failed = Vec::new();
-    for number in 0.. {
-        let seed = seed + number;
-        let kind = kinds[usize::try_from(number)? % kinds.len()];
-        if number >= kinds.len() as u64 && Instant::now() >= end {
-            break;
-        }
+    let (mut failed, mut counts) = (Vec::new(), Counts::default());
+    let mut ran = 0;
+    while ran < args.rounds * kinds.len() as u64 || Instant::now() < end {
+        let seed = seed + ran;
+        let kind = kinds[usize::try_from(ran)? % kinds.len()];
+        ran += 1;
         let (lab, app) = kind;
         let plan = plan(&args, lab, seed);
         let logs = args
             .logs
             .join(format!("{}-{}-{seed}", lab.name(), app.name()));
         let well = match round(kind, &plan, &programs, &logs, ("", FIRST_HOST)).await? {
-            Ok(outcome) => show(&args, kind, seed, &outcome, &logs)?,
+            Ok(outcome) => {
+                counts += Counts::of(&outcome);
+                show(&args, kind, seed, &outcome, &logs)?
+            }
             Err(error) => {
                 let mut out = std::io::stdout().lock();
                 write_title(&mut out, kind, seed)?;
@@ -184,6 +191,9 @@ async fn run(args: Args) -> Result<ExitCode> {
         }
     }
     let mut out = std::io::stdout().lock();
+    if ran > 1 {
+        writeln!(out, "faults: {ran} rounds: {counts}")?;
+    }
     if failed.is_empty() {
         writeln!(out, "faults: nothing is wrong")?;
         return Ok(ExitCode::SUCCESS);
@@ -317,8 +327,8 @@ const LIES: [(&str, Kind); 9] = [
     ("undeleted", Kind::Torn),
 ];
 
-/// Each lie must be found, as what it is, in an application that is otherwise the same.
-async fn self_test(args: &Args, programs: &Programs, seed: u64) -> Result<ExitCode> {
+/// Each lie must be found, as what it is, in an application that is otherwise the same. How many are not.
+async fn self_test(args: &Args, app: App, programs: &Programs, seed: u64) -> Result<usize> {
     let plan = Plan {
         seed,
         duration: Duration::from_secs(6),
@@ -326,7 +336,6 @@ async fn self_test(args: &Args, programs: &Programs, seed: u64) -> Result<ExitCo
         without: vec![Part::Half, Part::Spin],
         settle: Duration::from_secs(5),
     };
-    let app = args.app.unwrap_or(App::Workers);
     let rounds = LIES
         .into_iter()
         .zip(FIRST_HOST..)
@@ -345,12 +354,12 @@ async fn self_test(args: &Args, programs: &Programs, seed: u64) -> Result<ExitCo
     for outcome in join_all(rounds).await {
         let (kind, found) = outcome?;
         let verdict = if found { "found" } else { "NOT FOUND" };
-        writeln!(std::io::stdout(), "faults: self-test: {kind}: {verdict}")?;
+        let app = app.name();
+        writeln!(
+            std::io::stdout(),
+            "faults: self-test with {app}: {kind}: {verdict}"
+        )?;
         missed += usize::from(!found);
     }
-    Ok(if missed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(missed)
 }

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use portside_testkit::Site;
 use rustix::process::Signal;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use crate::api::{Api, Endpoint, HOST};
+use crate::api::{Api, CLASS, Endpoint, HOST, NAMESPACE};
+use crate::databases::Stored;
 use crate::postgres::Postgres;
 use crate::process::{Guard, Process};
 use crate::proxy::{Mode, Proxy};
@@ -123,8 +124,8 @@ impl Pods {
         let address = address(self.network, self.started);
         let listen = SocketAddr::new(address, DATABASE_PORT);
         let proxy = Proxy::start(listen, self.postgres.socket()).await?;
-        let url = format!("postgres://postgres@{listen}/postgres");
-        fs::write(self.guard.folder().join(format!("{name}-url")), url)?;
+        let url = self.guard.folder().join(format!("{name}-url"));
+        fs::write(url, database_url(address))?;
         let process = self.start_pod(&name, address)?;
         Ok(Pod {
             name,
@@ -240,12 +241,12 @@ impl Pods {
     }
 
     async fn drain(&mut self, index: usize) -> Result<()> {
-        self.end(index).await?;
+        self.end_pod(index).await?;
         self.replace(index).await
     }
 
     /// Lets a pod end as Kubernetes does, and waits until it has.
-    async fn end(&mut self, index: usize) -> Result<()> {
+    async fn end_pod(&mut self, index: usize) -> Result<()> {
         self.pods[index].process.signal(Signal::TERM);
         if !self.pods[index].process.wait(PATIENCE).await {
             bail!("{} does not end", self.pods[index].name);
@@ -271,7 +272,7 @@ impl Pods {
                 self.rest(Duration::from_millis(100)).await?;
             }
             let old = schedule.below(PODS - number);
-            self.end(old).await?;
+            self.end_pod(old).await?;
             self.pods.remove(old);
             self.publish();
         }
@@ -328,6 +329,10 @@ fn start_gateway(
         .env("KUBECONFIG", guard.folder().join("kubeconfig"))
         .current_dir(guard.folder());
     guard.spawn(command, Signal::KILL, &logs.join("gateway.log"))
+}
+
+fn database_url(pod: IpAddr) -> String {
+    format!("postgres://postgres@{pod}:{DATABASE_PORT}/postgres")
 }
 
 fn address([a, b]: [u8; 2], host: u8) -> IpAddr {
@@ -467,5 +472,25 @@ impl System for Pods {
         let all: Vec<usize> = (0..self.pods.len()).collect();
         self.kill(&all, Duration::ZERO).await?;
         self.ready().await
+    }
+
+    async fn end(&mut self) -> Result<Stored> {
+        for pod in &mut self.pods {
+            pod.process.signal(Signal::KILL);
+            ensure!(
+                pod.process.wait(PATIENCE).await,
+                "{} does not end",
+                pod.name
+            );
+        }
+        // Through a proxy that lets everything pass by now: the database itself has no address.
+        Ok(Stored {
+            url: database_url(self.pods[0].address),
+            app: format!("{NAMESPACE}/{CLASS}"),
+        })
+    }
+
+    fn app(&self) -> App {
+        self.app
     }
 }

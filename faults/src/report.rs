@@ -1,7 +1,8 @@
 //! What a round has to say.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::fmt::{self, Write};
+use std::ops::AddAssign;
 
 use crate::check::{Violation, value};
 use crate::history::{Action, Answer, History, Micros, Operation};
@@ -11,26 +12,81 @@ fn seconds(micros: Micros) -> String {
     format!("{}.{:03} s", micros / 1_000_000, micros / 1000 % 1000)
 }
 
+/// How much there was, in one round or in several.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Counts {
+    operations: usize,
+    answered: usize,
+    /// Answered operations that write.
+    writes: usize,
+    workers: usize,
+    databases: usize,
+    faults: usize,
+    restarts: usize,
+}
+
+impl Counts {
+    /// Those of a round.
+    #[must_use]
+    pub fn of(outcome: &Outcome) -> Self {
+        let answered = || operations(outcome).filter(|it| it.outcome.is_ok());
+        Self {
+            operations: operations(outcome).count(),
+            answered: answered().count(),
+            writes: answered().filter(|it| it.action != Action::Read).count(),
+            workers: outcome.histories.len(),
+            databases: outcome.databases,
+            faults: outcome.faults.len(),
+            restarts: outcome.restarts,
+        }
+    }
+}
+
+impl AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.operations += other.operations;
+        self.answered += other.answered;
+        self.writes += other.writes;
+        self.workers += other.workers;
+        self.databases += other.databases;
+        self.faults += other.faults;
+        self.restarts += other.restarts;
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            operations,
+            answered,
+            writes,
+            workers,
+            databases,
+            faults,
+            restarts,
+        } = self;
+        write!(
+            f,
+            "{faults} faults; {operations} operations on {workers} workers, {answered} answered, {writes} of them writes; "
+        )?;
+        write!(
+            f,
+            "{databases} databases read; {restarts} processes ended by themselves"
+        )
+    }
+}
+
+fn operations(outcome: &Outcome) -> impl Iterator<Item = &Operation> {
+    let histories = outcome.histories.iter();
+    histories.flat_map(|history| &history.operations)
+}
+
 /// Figures of a round, some lines.
 #[must_use]
 pub fn figures(outcome: &Outcome) -> String {
     let mut text = String::new();
-    let operations = || {
-        outcome
-            .histories
-            .iter()
-            .flat_map(|history| &history.operations)
-    };
-    let answered = operations()
-        .filter(|operation| operation.outcome.is_ok())
-        .count();
-    let _ = writeln!(
-        text,
-        "  {} operations on {} workers, {answered} answered; {} processes ended by themselves",
-        operations().count(),
-        outcome.histories.len(),
-        outcome.restarts
-    );
+    let operations = || operations(outcome);
+    let _ = writeln!(text, "  {}", Counts::of(outcome));
     let mut failed: BTreeMap<&str, usize> = BTreeMap::new();
     for operation in operations() {
         if let Err(why) = &operation.outcome {

@@ -10,10 +10,11 @@ use futures::stream;
 use tokio::time::Instant;
 
 use crate::check::{self, Kind, Violation};
+use crate::databases;
 use crate::history::{Action, History, Micros, Mirrored, Operation};
 use crate::load::{Load, Part, Shared};
 use crate::schedule::{Fault, Schedule};
-use crate::system::System;
+use crate::system::{App, System};
 
 /// How long workers may take to answer after all processes were killed.
 const AFTER_KILL: Duration = Duration::from_secs(20);
@@ -62,6 +63,8 @@ pub struct Outcome {
     pub faults: Vec<Inflicted>,
     /// When the load ended.
     pub ended: Micros,
+    /// Databases of objects, read from the store.
+    pub databases: usize,
     /// How often a process ended by itself.
     pub restarts: usize,
     /// What processes said of themselves that cannot be.
@@ -101,6 +104,11 @@ pub async fn run(system: &mut impl System, plan: &Plan) -> Result<Outcome> {
     // Clients wait for what was lost, at most for as long as their patience lasts.
     let shared = meanwhile(system, load.finish()).await?;
     let mut histories = conclude(system, &shared, plan.settle).await?;
+    let (restarts, contradictions) = (system.restarts(), system.contradictions());
+    let databases = match system.app() {
+        App::Workers => 0,
+        App::Objects => databases::check(&system.end().await?, &mut histories).await?,
+    };
     let mut violations = Vec::new();
     for (index, history) in histories.iter_mut().enumerate() {
         violations.extend(
@@ -117,12 +125,12 @@ pub async fn run(system: &mut impl System, plan: &Plan) -> Result<Outcome> {
             violations.push((index, violation));
         }
     }
-    let (restarts, contradictions) = (system.restarts(), system.contradictions());
     Ok(Outcome {
         histories,
         violations,
         faults,
         ended,
+        databases,
         restarts,
         contradictions,
     })

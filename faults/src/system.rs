@@ -4,13 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use clap::ValueEnum;
 use hyper::Method;
 use portside_testkit::Site;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
+use crate::databases::Stored;
 use crate::process::Guard;
 use crate::schedule::{Fault, Schedule};
 
@@ -21,6 +22,24 @@ pub struct Programs {
     pub portside: PathBuf,
     /// `portside-gateway`.
     pub gateway: PathBuf,
+}
+
+impl Programs {
+    /// Those in a folder.
+    ///
+    /// # Errors
+    /// One is missing.
+    pub fn in_folder(folder: &Path) -> Result<Self> {
+        let programs = Self {
+            portside: folder.join("portside"),
+            gateway: folder.join("portside-gateway"),
+        };
+        for program in [&programs.portside, &programs.gateway] {
+            let shown = program.display();
+            ensure!(program.is_file(), "there is no {shown}: make build");
+        }
+        Ok(programs)
+    }
 }
 
 /// What an application is started with.
@@ -84,6 +103,12 @@ pub trait System {
 
     /// Kills every process of the application, and returns when a request is answered again.
     async fn kill_all(&mut self) -> Result<()>;
+
+    /// The same for good. Who asks has the store for itself.
+    async fn end(&mut self) -> Result<Stored>;
+
+    /// What the application is made of.
+    fn app(&self) -> App;
 }
 
 /// What the application is made of. Both do the same.

@@ -360,6 +360,16 @@ fn a_worker_answers_when_all_is_well() {
 }
 
 #[test]
+fn a_damaged_database_is_found() {
+    let damaged = History {
+        operations: sound(),
+        damage: Some("a page is missing".to_owned()),
+        ..History::default()
+    };
+    assert_eq!(kinds_of(&damaged), [Kind::Damaged]);
+}
+
+#[test]
 fn a_violation_says_when_and_of_what() {
     let operations = vec![
         append(1, 0, 10, 0),
