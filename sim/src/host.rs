@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Wake, Waker};
 
 use portside_core::alarm::Alarm;
 use portside_core::ids::{Fence, WorkerKey};
 use portside_core::keys::KeyRange;
 use portside_core::write::{Value, WriteBatch};
+use portside_worker::activation::End;
 use portside_worker::event::{Control, Incoming};
+use portside_worker::hibernation::Sockets;
 use portside_worker::host::{
     CommitTicket, Error, Fabric, Ledger, Log, LogLine, Reading, RequestName,
 };
@@ -20,6 +22,8 @@ use crate::random::Random;
 
 /// Messages and bytes of an inbox.
 const INBOX: (usize, usize) = (10_000, 64 << 20);
+/// Bytes that may wait for the client of a socket.
+const SOCKET_BYTES: usize = 16 << 20;
 
 /// Something an instance wants from the store.
 pub(crate) struct Submitted {
@@ -36,6 +40,10 @@ pub(crate) struct Host {
     inboxes: Mutex<Vec<Option<Arc<Inbox>>>>,
     submitted: Mutex<VecDeque<Submitted>>,
     outdated: Mutex<VecDeque<(usize, Alarm)>>,
+    /// Objects that have ended, and how.
+    ended: Mutex<VecDeque<(usize, End)>>,
+    /// By object: its sockets, as long as it is awake or has a client.
+    sockets: Mutex<Vec<Weak<Sockets>>>,
     is_leased: AtomicBool,
     /// By shard: the fence that is given.
     fences: Mutex<Vec<Option<Fence>>>,
@@ -53,6 +61,8 @@ impl Host {
     pub fn new(keys: Vec<WorkerKey>, random: Random) -> Arc<Self> {
         Arc::new(Self {
             inboxes: Mutex::new(keys.iter().map(|_| None).collect()),
+            sockets: Mutex::new(keys.iter().map(|_| Weak::new()).collect()),
+            ended: Mutex::default(),
             keys,
             submitted: Mutex::default(),
             outdated: Mutex::default(),
@@ -93,6 +103,31 @@ impl Host {
 
     pub fn next_outdated(&self) -> Option<(usize, Alarm)> {
         lock(&self.outdated).pop_front()
+    }
+
+    /// An object that lived with others is gone.
+    pub fn ends(&self, key: usize, end: End) {
+        lock(&self.ended).push_back((key, end));
+    }
+
+    pub fn next_ended(&self) -> Option<(usize, End)> {
+        lock(&self.ended).pop_front()
+    }
+
+    /// The sockets of an object.
+    pub fn sockets(self: &Arc<Self>, key: usize) -> Arc<Sockets> {
+        let mut all = lock(&self.sockets);
+        all[key].upgrade().unwrap_or_else(|| {
+            let (address, fabric) = (self.keys[key].clone(), self.clone());
+            let new = Sockets::new(address, fabric, SOCKET_BYTES);
+            all[key] = Arc::downgrade(&new);
+            new
+        })
+    }
+
+    /// The process is over: what waits in it waits for nothing.
+    pub fn forget(&self) {
+        lock(&self.inboxes).iter_mut().for_each(|it| *it = None);
     }
 
     pub fn inbox(&self, key: usize) -> Option<Arc<Inbox>> {

@@ -2,18 +2,21 @@
 //!
 //! What runs in it is what runs in a cluster: the ownership machine, the gateway's, the alarms and the folding of
 //! `portside-core`, and the instances of `portside-worker`, with their links, inboxes, storage and output gate, and a few
-//! lines of Rust for an engine. Around them are the model of the store, messages that are slow or lost, statements that are
+//! lines of Rust for an engine; in [some runs](has_objects) they are objects that live together in the isolate of a server. Around them are the model of the store, messages that are slow or lost, statements that are
 //! carried out after their caller gave them up, crashes, restarts, killed turns, pauses longer than the lease, partitions, a
 //! database that crashes or goes back to a dump, and clocks of their own speed.
 //! [`run`] says whether what clients saw is what the invariants allow. Nothing but the seed decides what happens: the same
 //! seed does the same on every machine.
 
 mod calls;
+mod cell;
 mod checker;
 mod code;
+mod database;
 mod gateway;
 mod host;
 mod lanes;
+mod lines;
 mod mechanism;
 mod network;
 mod pod;
@@ -33,6 +36,8 @@ pub struct Summary {
     pub answers: u64,
     /// Those among them that acknowledged a write.
     pub appended: u64,
+    /// Messages on hibernatable sockets that found their objects asleep.
+    pub woken: u64,
     /// Differs if anything happened otherwise.
     pub digest: u64,
 }
@@ -48,6 +53,13 @@ pub struct Violation {
     pub what: String,
     /// Everything that happened, if it was asked for.
     pub trace: Vec<String>,
+}
+
+/// Whether a seed's workers are objects: they live in one isolate, which each of them can end for all, have databases, and sockets
+/// that stay while they sleep.
+#[must_use]
+pub fn has_objects(seed: u64) -> bool {
+    seed.is_multiple_of(3)
 }
 
 /// Runs a seed, without one of the safety mechanisms if one is named.
@@ -76,6 +88,7 @@ fn run_traced(
         Ok(()) => Ok(Summary {
             answers: world.checker.answers,
             appended: world.checker.appended,
+            woken: world.net.woken,
             digest: world.net.digest(),
         }),
         Err(wrong) => Err(Box::new(Violation {

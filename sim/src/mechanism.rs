@@ -26,11 +26,15 @@ pub enum Mechanism {
     Folding,
     /// What a turn that was killed has written is thrown away.
     DiscardKilledTurn,
+    /// All that a turn writes, keys, changes of a database and alarm, is one batch.
+    OneBatch,
+    /// An isolate that ends ends all objects that live in it, and whoever waits for them is told.
+    EndResidents,
 }
 
 impl Mechanism {
     /// Every one of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Fence,
         Self::Epoch,
         Self::SettleBeforeLoad,
@@ -41,6 +45,8 @@ impl Mechanism {
         Self::GatewayFilter,
         Self::Folding,
         Self::DiscardKilledTurn,
+        Self::OneBatch,
+        Self::EndResidents,
     ];
 }
 
@@ -57,6 +63,8 @@ impl fmt::Display for Mechanism {
             Self::GatewayFilter => "gateway-filter",
             Self::Folding => "folding",
             Self::DiscardKilledTurn => "discard-killed-turn",
+            Self::OneBatch => "one-batch",
+            Self::EndResidents => "end-residents",
         })
     }
 }

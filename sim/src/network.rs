@@ -44,6 +44,10 @@ pub(crate) struct Network {
     pub random: Random,
     pub faults: Faults,
     pub without: Option<Mechanism>,
+    /// Workers are objects.
+    pub has_objects: bool,
+    /// How often a message on a socket found an object asleep.
+    pub woken: u64,
     /// When, its number, and where it is among the `happenings`.
     queue: BinaryHeap<Reverse<(Time, u64, usize)>>,
     happenings: Vec<Option<Happening>>,
@@ -57,12 +61,20 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    pub fn new(random: Random, faults: Faults, without: Option<Mechanism>, traced: bool) -> Self {
+    pub fn new(
+        random: Random,
+        faults: Faults,
+        has_objects: bool,
+        without: Option<Mechanism>,
+        traced: bool,
+    ) -> Self {
         Self {
             now: 0,
             random,
             faults,
             without,
+            has_objects,
+            woken: 0,
             queue: BinaryHeap::new(),
             happenings: Vec::new(),
             free: Vec::new(),

@@ -9,7 +9,7 @@ use portside_core::alarms::{Alarms, Fate as AlarmFate};
 use portside_core::ids::{Fence, PodId, ShardId, WorkerKey};
 use portside_core::ownership::gateway::Claim;
 use portside_core::ownership::{Effect, Event, FateUnknown, Role, Settings, State};
-use portside_exchange::{Body, Response};
+use portside_exchange::{Body, Request as Fetch, Response};
 use portside_store_model::{Reply, Statement};
 use portside_worker::caller::Call;
 use portside_worker::host::Identity;
@@ -21,6 +21,8 @@ use crate::checker::Wrong;
 use crate::code::{self, answered_list};
 use crate::host::Host;
 use crate::lanes::{Lane, Ticket};
+use crate::lines::Line;
+use crate::mechanism::Mechanism;
 use crate::network::{Clock, MS, Network, Node, Time};
 use crate::random::Random;
 use crate::request::{Answer, Request};
@@ -41,9 +43,15 @@ pub(crate) struct Pod {
     pub(crate) keys: Vec<WorkerKey>,
     pub(crate) host: Arc<Host>,
     pub(crate) workers: Vec<Worker>,
+    /// Its workers are objects.
+    pub(crate) has_objects: bool,
+    /// What a turn writes becomes two batches.
+    pub(crate) is_without_one_batch: bool,
     pub(crate) server: Option<Running>,
-    /// Requests that the server has, or will have.
-    pub(crate) calls: Vec<(Request, Call<Response>)>,
+    /// Requests that the server has, or will have, and since when.
+    pub(crate) calls: Vec<(Request, Call<Response>, Time)>,
+    /// By object: the socket that is open to it.
+    lines: Vec<Option<Line>>,
     pub(crate) lanes: Vec<Lane>,
     pub(crate) open: BTreeMap<Ticket, Open>,
     pub(crate) tickets: Ticket,
@@ -86,7 +94,10 @@ impl Pod {
             shards: settings.shards,
             host: Host::new(keys.clone(), random),
             workers: keys.iter().map(|_| Worker::default()).collect(),
+            lines: keys.iter().map(|_| None).collect(),
             keys,
+            has_objects: net.has_objects,
+            is_without_one_batch: net.is_without(Mechanism::OneBatch),
             server: None,
             calls: Vec::new(),
             lanes: lanes.collect(),
@@ -283,35 +294,56 @@ impl Pod {
         if !request.on_link && !self.is_active(net) {
             return self.send(net, request, Answer::NotRun);
         }
-        let mut fetch = Box::new(request.operation.fetch());
-        let call = loop {
-            let inbox = self.server_inbox(net);
+        if request.on_link && self.has_objects {
+            let key = request.operation.key;
+            if self.lines[key].is_none() {
+                let call = self.call(net, request.operation.fetch(true));
+                self.lines[key] = Some(Line::new(call));
+            }
+            let is_open = self.lines[key].as_ref().is_some_and(Line::is_open);
+            net.woken += u64::from(is_open && self.host.inbox(key).is_none());
+            let line = self.lines[key].as_mut();
+            line.into_iter().for_each(|line| line.ask(request, net.now));
+        } else {
+            let call = self.call(net, request.operation.fetch(false));
+            self.calls.push((request, call, net.now));
+        }
+        self.react(net);
+    }
+
+    fn call(&mut self, net: &Network, fetch: Fetch) -> Call<Response> {
+        let mut fetch = Box::new(fetch);
+        loop {
+            let inbox = self.server(net).inbox.clone();
             match Call::send(fetch, &inbox) {
-                Ok(call) => break call,
+                Ok(call) => return call,
                 // It sleeps: another one is started.
                 Err((_, returned)) => {
                     self.server = None;
                     fetch = returned;
                 }
             }
-        };
-        self.calls.push((request, call));
-        self.react(net);
+        }
     }
 
-    fn server_inbox(&mut self, net: &Network) -> Arc<Inbox> {
+    pub(crate) fn server(&mut self, net: &Network) -> &Running {
         let start = || {
             let parts = Parts {
                 identity: Identity::Server,
-                code: code::server(self.keys.clone()),
                 storage: Storage::default(),
+                sockets: None,
                 ledger: None,
                 inbox: Arc::new(Inbox::new(10_000, 64 << 20)),
                 idle: self.idle,
             };
-            Running::new(&self.host, parts, self.clock.us(net.now), net.without)
+            let (keys, now) = (self.keys.clone(), self.clock.us(net.now));
+            if self.has_objects {
+                Running::with_objects(&self.host, parts, keys, now, net.without)
+            } else {
+                Running::new(&self.host, parts, code::server(keys), now, net.without)
+            }
         };
-        self.server.get_or_insert_with(start).inbox.clone()
+        self.server.get_or_insert_with(start)
     }
 
     fn send(&self, net: &mut Network, request: Request, answer: Answer) {
@@ -330,6 +362,7 @@ impl Pod {
                 goes_on |= self.pump(net, key);
             }
             goes_on |= self.serve(net);
+            goes_on |= self.hear_ends(net);
             goes_on |= self.ring(net);
             for lane in 0..LANES {
                 let (statement, answered) = self.lanes[lane].next();
@@ -386,10 +419,21 @@ impl Pod {
 
     /// Sends the answers that there are.
     fn answer(&mut self, net: &mut Network) {
-        for (request, mut call) in std::mem::take(&mut self.calls) {
+        for line in 0..self.lines.len() {
+            let Some((answers, is_there)) = self.lines[line].as_mut().map(Line::answers) else {
+                continue;
+            };
+            if !is_there {
+                self.lines[line] = None;
+            }
+            for (request, answer) in answers {
+                self.send(net, request, answer);
+            }
+        }
+        for (request, mut call, since) in std::mem::take(&mut self.calls) {
             let answer = match call.answer.try_recv() {
                 Err(tokio::sync::oneshot::error::TryRecvError::Empty) => {
-                    self.calls.push((request, call));
+                    self.calls.push((request, call, since));
                     continue;
                 }
                 Ok(Ok(response)) => match response.body {
@@ -400,6 +444,13 @@ impl Pod {
             };
             self.send(net, request, answer);
         }
+    }
+
+    /// Since when the one has been waiting that waits for longest.
+    pub fn waits_since(&self) -> Option<Time> {
+        let calls = self.calls.iter().map(|(_, _, since)| *since);
+        let lines = self.lines.iter().flatten().filter_map(Line::waits_since);
+        calls.chain(lines).min()
     }
 
     /// Whether it has ended what it began, or waited long enough.
@@ -414,5 +465,13 @@ impl Pod {
         } else {
             net.after(20 * MS, Happening::Wakes(self.who, 0));
         }
+    }
+}
+
+impl Drop for Pod {
+    fn drop(&mut self) {
+        // Those who talk to its objects know the process, and it them.
+        self.lines.clear();
+        self.host.forget();
     }
 }

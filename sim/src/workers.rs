@@ -1,5 +1,6 @@
 //! The workers of a process: loaded when something is addressed to them, run by the worker crate, and their commits.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use portside_core::alarm::AlarmChange;
@@ -9,8 +10,10 @@ use portside_core::ownership::{Event, Role};
 use portside_core::write::{Commit, Outcome, WriteBatch};
 use portside_store_model::{Loaded, Reply, Statement};
 use portside_worker::activation::End;
+use portside_worker::cell::Arrival;
 use portside_worker::event::Incoming;
 use portside_worker::host::{CommitTicket, Error, Identity};
+use portside_worker::inbox::Inbox;
 use portside_worker::link::Failure;
 use portside_worker::storage::Storage;
 
@@ -20,7 +23,7 @@ use crate::host::{Book, Submitted};
 use crate::lanes::{Fate, Ticket};
 use crate::network::{MS, Network, Time};
 use crate::pod::{LANES, Pod};
-use crate::running::{Parts, Running};
+use crate::running::{Parts, Running, options};
 
 /// Ends and deliveries happen one after the other here: one receiver tells them apart.
 const RECEIVER: Receiver = Receiver(0);
@@ -41,6 +44,8 @@ enum Phase {
     Starting,
     Loading,
     Awake(Box<Running>),
+    /// An object's: it lives with others.
+    Resident,
     /// It has ended, and sleeps once its commits have their answers, unless something waits for it.
     Ended,
 }
@@ -52,6 +57,8 @@ pub(crate) struct Open {
     /// The instance's; none for what the process itself writes.
     ticket: Option<CommitTicket>,
     alarm: Option<alarms::Ticket>,
+    /// What is written once this is, where a turn's writes are not one batch.
+    then: AlarmChange,
 }
 
 impl Pod {
@@ -65,14 +72,14 @@ impl Pod {
 
     /// Whether nothing of any worker waits for anything.
     pub(crate) fn is_idle(&self) -> bool {
-        self.open.is_empty() && self.retries.is_empty() && self.calls.is_empty()
+        self.open.is_empty() && self.retries.is_empty() && self.waits_since().is_none()
     }
 
     /// One step of a worker; whether there may be another.
     pub(crate) fn pump(&mut self, net: &mut Network, key: usize) -> bool {
         let is_settled = self.workers[key].open_commits == 0;
         match &mut self.workers[key].phase {
-            Phase::Loading => false,
+            Phase::Loading | Phase::Resident => false,
             Phase::Asleep => {
                 let waits = self.host.inbox(key).is_some_and(|it| !it.is_empty());
                 if waits {
@@ -156,30 +163,20 @@ impl Pod {
     ) {
         match (reply, self.host.inbox(key)) {
             (Some(Reply::Loaded(Some(loaded))), Some(inbox)) => {
-                if let Err(wrong) = code::read_list(&loaded.entries) {
+                if let Err(wrong) = code::stored_list(&loaded.entries, self.has_objects) {
                     self.wrong = Some(wrong);
                 }
-                let ledger = Book {
+                let ledger = Arc::new(Book {
                     host: self.host.clone(),
                     key,
                     fence,
+                });
+                self.workers[key].phase = if self.has_objects {
+                    self.admit(net, key, loaded, ledger, inbox);
+                    Phase::Resident
+                } else {
+                    Phase::Awake(Box::new(self.begin(net, key, loaded, ledger, inbox)))
                 };
-                let Loaded {
-                    entries,
-                    complete,
-                    alarm,
-                } = loaded;
-                let parts = Parts {
-                    identity: Identity::Worker(self.keys[key].clone()),
-                    code: code::worker(self.host.clone()),
-                    storage: Storage::loaded(entries, complete, alarm),
-                    ledger: Some(Arc::new(ledger)),
-                    inbox,
-                    idle: self.idle,
-                };
-                let now = self.clock.us(net.now);
-                let running = Running::new(&self.host, parts, now, net.without);
-                self.workers[key].phase = Phase::Awake(Box::new(running));
             }
             (Some(_), _) => {
                 self.step(net, Event::Refused(fence));
@@ -194,6 +191,72 @@ impl Pod {
                 self.close_or_restart(key);
             }
         }
+    }
+
+    /// A worker begins, in an isolate of its own.
+    fn begin(
+        &self,
+        net: &Network,
+        key: usize,
+        loaded: Loaded,
+        ledger: Arc<Book>,
+        inbox: Arc<Inbox>,
+    ) -> Running {
+        let Loaded {
+            entries,
+            complete,
+            alarm,
+        } = loaded;
+        let parts = Parts {
+            identity: Identity::Worker(self.keys[key].clone()),
+            storage: Storage::loaded(entries, complete, alarm),
+            sockets: None,
+            ledger: Some(ledger),
+            inbox,
+            idle: self.idle,
+        };
+        let code = code::worker(self.host.clone());
+        let now = self.clock.us(net.now);
+        Running::new(&self.host, parts, code, now, net.without)
+    }
+
+    /// An object is sent to the isolate of the server.
+    fn admit(
+        &mut self,
+        net: &Network,
+        key: usize,
+        loaded: Loaded,
+        ledger: Arc<Book>,
+        inbox: Arc<Inbox>,
+    ) {
+        let parts = Parts {
+            identity: code::object(key),
+            storage: Storage::loaded(BTreeMap::new(), true, loaded.alarm),
+            sockets: Some(self.host.sockets(key)),
+            ledger: Some(ledger),
+            inbox,
+            idle: self.idle,
+        };
+        let host = self.host.clone();
+        let mut arrival = Box::new(Arrival {
+            options: options(&self.host, parts),
+            entries: loaded.entries.into_iter().collect(),
+            ended: Box::new(move |end| host.ends(key, end)),
+        });
+        while let Err(returned) = self.server(net).cell.admit(*arrival) {
+            arrival = returned;
+            self.server = None; // it fell asleep
+        }
+    }
+
+    /// Hears of objects that are gone; whether there were any.
+    pub(crate) fn hear_ends(&mut self, net: &mut Network) -> bool {
+        let mut ended = false;
+        while let Some((key, end)) = self.host.next_ended() {
+            self.ended(net, key, &end);
+            ended = true;
+        }
+        ended
     }
 
     fn ended(&mut self, net: &mut Network, key: usize, end: &End) {
@@ -259,6 +322,13 @@ impl Pod {
         ticket: Option<CommitTicket>,
     ) {
         self.tickets += 1;
+        let mut batch = batch;
+        let then = match &ticket {
+            Some(_) if self.is_without_one_batch && !batch.writes.is_empty() => {
+                std::mem::take(&mut batch.alarm)
+            }
+            _ => AlarmChange::Keep,
+        };
         let alarm = match batch.alarm {
             AlarmChange::Keep => None,
             change => self.alarms.submitted(&self.keys[key], change),
@@ -268,6 +338,7 @@ impl Pod {
             fence,
             ticket,
             alarm,
+            then,
         };
         self.open.insert(self.tickets, open);
         let worker = self.keys[key].clone();
@@ -335,6 +406,10 @@ impl Pod {
                 AlarmFate::Refused => Err(Error::Fenced),
                 AlarmFate::Unknown => Err(Error::Store("no answer".to_owned())),
             });
+        }
+        if fate == AlarmFate::Committed && open.then != AlarmChange::Keep {
+            self.retries.push((open.key, open.then));
+            return;
         }
         self.workers[open.key].open_commits -= 1;
     }

@@ -1,16 +1,19 @@
 //! Everything that is simulated, and the loop that runs it.
 
+mod faults;
+mod store;
+
 use std::collections::BTreeMap;
 
 use portside_core::alarm::Alarm;
 use portside_core::ids::{PodId, WorkerKey};
 use portside_core::ownership::gateway::{Claim, Incarnation};
 use portside_core::ownership::{LEASE_MS, Mechanisms, PATIENCE_MS, Role, Settings, invariants};
-use portside_store_model::{Database, Dump, Progress, Reply, Statement, StatementId};
+use portside_store_model::{Database, Dump, Reply, Statement, StatementId};
 
 use crate::calls::{Purpose, Who};
 use crate::checker::{Asked, Checker, Kind, SETS_ALARM, Wrong, wrong};
-use crate::code::{Operation, read_list};
+use crate::code::{self, Operation};
 use crate::gateway::Gateway;
 use crate::mechanism::Mechanism;
 use crate::network::{Clock, Faults, MS, Network, Node, Speed, Time};
@@ -103,6 +106,7 @@ pub(crate) struct World {
 impl World {
     pub fn new(seed: u64, without: Option<Mechanism>, traced: bool) -> Self {
         let mut random = Random::new(seed);
+        let has_objects = crate::has_objects(seed);
         let speed = match random.index(10) {
             0..=2 => Speed::Wild,
             3..=6 => Speed::Corrected,
@@ -152,7 +156,7 @@ impl World {
             .map(|number| Gateway::new(number, 0, machines.len(), mechanisms));
         let gateways = gateways.collect();
         let keys: Vec<WorkerKey> = (0..random.within(1, 3))
-            .filter_map(|key| WorkerKey::new("w.js", &key.to_string()).ok())
+            .filter_map(|key| code::address(key as usize, has_objects))
             .collect();
         let clients = (0..random.within(2, 4)).map(|_| Client {
             asked: None,
@@ -174,7 +178,7 @@ impl World {
             gateways,
             clients: clients.collect(),
             numbers: 0,
-            net: Network::new(random, faults, without, traced),
+            net: Network::new(random, faults, has_objects, without, traced),
         }
     }
 
@@ -238,117 +242,6 @@ impl World {
         (until > self.net.now).then_some(until)
     }
 
-    // The store.
-
-    fn arrives(&mut self, call: u64, statement: Statement) {
-        if self.net.is_forgotten(call) {
-            return;
-        }
-        if self.store_is_down {
-            let delay = self.net.random.within(200, 20 * MS);
-            return self.net.after(delay, Happening::Replies(call, None));
-        }
-        let statement = self.weakened(statement);
-        self.net
-            .trace(|| format!("the store begins call {call}: {statement:?}"));
-        let declares = match &statement {
-            Statement::DeclareDead { pod, .. } => Some(*pod),
-            _ => None,
-        };
-        let id = self.database.begin(statement);
-        self.running.insert(id, Running { call, declares });
-        let delay = self.statement_delay();
-        self.net.after(delay, Happening::Locks(call, id));
-    }
-
-    fn statement_delay(&mut self) -> Time {
-        let most = if self.net.fails(10) { 300 * MS } else { 300 };
-        self.net.random.within(10, most)
-    }
-
-    /// The statement as a store without the mechanism would understand it: one that does not compare pods takes what another
-    /// pod than the owner writes, one that does not compare epochs what the owner itself writes in an older one.
-    fn weakened(&self, mut statement: Statement) -> Statement {
-        let of_others = self.net.is_without(Mechanism::Fence);
-        let of_older_epochs = self.net.is_without(Mechanism::Epoch);
-        if let Statement::Commit { commits } = &mut statement {
-            for commit in commits {
-                let Some(now) = self.database.fence(commit.fence.shard) else {
-                    continue;
-                };
-                let is_owners = now.pod == commit.fence.pod;
-                if (of_others && !is_owners) || (of_older_epochs && is_owners) {
-                    commit.fence = now;
-                }
-            }
-        }
-        statement
-    }
-
-    fn locks(&mut self, call: u64, id: StatementId) {
-        let delay = self.statement_delay();
-        match self.database.lock(id) {
-            Some(Progress::Ready) => self.net.after(delay, Happening::Ends(call, id)),
-            Some(Progress::Waits(_)) => self.net.after(delay, Happening::Locks(call, id)),
-            None => {}
-        }
-    }
-
-    fn ends(&mut self, call: u64, id: StatementId) -> Result<(), Wrong> {
-        let Some(reply) = self.database.finish(id) else {
-            return Ok(());
-        };
-        let dead = self.running.remove(&id).and_then(|it| it.declares);
-        if let Some(dead) = dead.filter(|_| reply == Reply::Is(true)) {
-            self.is_dead(dead)?;
-        }
-        self.net
-            .trace(|| format!("the store ends call {call}: {reply:?}"));
-        if let Some(who) = self.net.caller(call)
-            && let Some(delay) = self.net.hop(Node::Store, Node::Pod(who.slot))
-        {
-            self.net.after(delay, Happening::Replies(call, Some(reply)));
-        }
-        Ok(())
-    }
-
-    /// The store takes a pod for dead. No clock says when that may be if they go as they like.
-    fn is_dead(&self, dead: PodId) -> Result<(), Wrong> {
-        let it = self.machines.iter().filter_map(|it| it.pod.as_ref());
-        let mut it = it.filter(|it| it.state.pod() == dead && !self.net.faults.wild_clocks);
-        it.try_for_each(|it| {
-            invariants::dead_after_its_lease(&it.state, it.clock.ms(self.net.now))
-                .map_err(|violation| Wrong::new(Kind::DeadWithinItsLease, violation))
-        })
-    }
-
-    /// Statements in flight are lost; their connections break.
-    fn store_crashes(&mut self) {
-        self.net.trace(|| "the store crashes".into());
-        self.database.crash();
-        self.store_is_down = true;
-        for (_, Running { call, .. }) in std::mem::take(&mut self.running) {
-            let delay = self.net.random.within(200, 20 * MS);
-            self.net.after(delay, Happening::Replies(call, None));
-        }
-        let delay = self.net.random.within(20, 800) * MS;
-        self.net.after(delay, Happening::StoreIsBack);
-    }
-
-    /// An older dump takes the place of what there is. Whoever does that stops the pods.
-    fn store_goes_back(&mut self, dump: &Dump) -> Vec<Vec<u64>> {
-        self.net.trace(|| "a dump is restored".into());
-        for slot in 0..self.machines.len() {
-            self.crash(slot, 50);
-        }
-        self.store_crashes();
-        self.database.restore(dump);
-        self.net.forget_calls();
-        (0..self.keys.len())
-            .map(|key| self.stored(key).unwrap_or_default())
-            .collect()
-    }
-
     fn stored(&mut self, key: usize) -> Result<Vec<u64>, Wrong> {
         let worker = self.keys[key].id();
         let list = Statement::List {
@@ -357,7 +250,10 @@ impl World {
             range: portside_core::keys::KeyRange::default(),
         };
         match self.database.run(list) {
-            Some(Reply::Entries(entries)) => read_list(&entries.into_iter().collect()),
+            Some(Reply::Entries(entries)) => {
+                let entries = entries.into_iter().collect();
+                code::stored_list(&entries, self.net.has_objects)
+            }
             other => Err(wrong!(Broken, "the store answered {other:?}")),
         }
     }
@@ -586,137 +482,6 @@ impl World {
         }
     }
 
-    // Faults.
-
-    fn fault(&mut self) {
-        if self.net.is_calm() {
-            return;
-        }
-        let longest = self.net.faults.interval_ms;
-        let delay = self.net.random.within(50, longest) * MS;
-        self.net.after(delay, Happening::Fault);
-        let slot = self.net.random.index(self.machines.len());
-        let span = self.net.random.within(50, 1_800) * MS;
-        let until = (self.net.now + span).min(FAULTY);
-        let kinds = if self.net.faults.wild_clocks { 16 } else { 13 };
-        match self.net.random.index(kinds) {
-            0..=2 => {
-                self.net
-                    .trace(|| format!("pod {slot} is paused until {until} us"));
-                let stops = self.net.faults.wild_clocks && self.net.random.chance(500);
-                self.pause(slot, until, stops);
-            }
-            3 | 4 => self.crash(slot, 400),
-            5 => {
-                if let Some((pod, net)) = self.pod(slot, None) {
-                    pod.drain(net);
-                }
-            }
-            6 => self.store_crashes(),
-            7..=9 => self.partition(slot, until),
-            10 => self.gateway_restarts(),
-            11 | 13 => self.overtaken(),
-            _ => self.rare_fault(slot),
-        }
-    }
-
-    fn pause(&mut self, slot: usize, until: Time, stops: bool) {
-        let machine = &mut self.machines[slot];
-        let since = machine.paused_until.max(self.net.now);
-        if stops && until > since {
-            // As some clocks do while a virtual machine is suspended.
-            machine.clock.stop(until - since);
-            if let Some(pod) = &mut machine.pod {
-                pod.clock.stop(until - since);
-            }
-        }
-        machine.paused_until = until.max(since);
-    }
-
-    fn partition(&mut self, slot: usize, until: Time) {
-        let gateway = Node::Gateway(self.net.random.index(self.gateways.len()));
-        let pod = Node::Pod(slot);
-        let (a, b) = match self.net.random.index(4) {
-            0 => (pod, gateway),
-            1 => (gateway, Node::Clients),
-            2 => (pod, Node::Store),
-            _ => {
-                // A machine that is cut off, and whose way to the gateway is back first.
-                let sooner = self.net.now + (until - self.net.now) / 3;
-                self.net.cut(pod, gateway, sooner);
-                (pod, Node::Store)
-            }
-        };
-        self.cut(a, b, until);
-    }
-
-    fn cut(&mut self, a: Node, b: Node, until: Time) {
-        let until = until.min(FAULTY);
-        self.net
-            .trace(|| format!("{a:?} and {b:?} are cut off until {until} us"));
-        self.net.cut(a, b, until);
-    }
-
-    /// The active pod does nothing for so long that another takes over, and does not learn of that at once: its clock stood
-    /// still meanwhile and it is cut off from the store, or a gateway cannot reach the others and goes on with it.
-    fn overtaken(&mut self) {
-        let is_active = |it: &Machine| {
-            let pod = it.pod.as_ref();
-            pod.is_some_and(|pod| matches!(pod.state.role(), Role::Active { .. }))
-        };
-        let Some(active) = self.machines.iter().position(is_active) else {
-            return;
-        };
-        let stops = self.net.faults.wild_clocks;
-        let until = (self.net.now + self.net.random.within(700, 1_500) * MS).min(FAULTY);
-        self.net
-            .trace(|| format!("pod {active} is paused until {until} us, and overtaken"));
-        self.pause(active, until, stops);
-        let cut = until + self.net.random.within(100, 800) * MS;
-        self.cut(Node::Pod(active), Node::Store, cut);
-        if stops {
-            return;
-        }
-        let gateway = Node::Gateway(self.net.random.index(self.gateways.len()));
-        for slot in (0..self.machines.len()).filter(|slot| *slot != active) {
-            self.cut(gateway, Node::Pod(slot), cut);
-        }
-    }
-
-    fn gateway_restarts(&mut self) {
-        // A gateway that knows nothing yet believes a clock.
-        if self.net.faults.wild_clocks {
-            return;
-        }
-        let number = self.net.random.index(self.gateways.len());
-        self.net.trace(|| format!("gateway {number} restarts"));
-        let start = self.gateways[number].start + 1;
-        let pods = self.machines.len();
-        self.gateways[number] = Gateway::new(number, start, pods, self.settings.mechanisms);
-        self.net.after(10 * MS, Happening::AskRound(number, start));
-    }
-
-    fn rare_fault(&mut self, slot: usize) {
-        if self.net.faults.wild_clocks && self.net.random.chance(500) {
-            let by = self.net.random.within(1, 2_000) * MS;
-            self.net
-                .trace(|| format!("the clock of pod {slot} jumps by {by} us"));
-            let machine = &mut self.machines[slot];
-            machine.clock.jump(by);
-            if let Some(pod) = &mut machine.pod {
-                pod.clock.jump(by);
-            }
-        } else if self.may_restore {
-            match self.dump.take() {
-                None => self.dump = Some(self.database.dump()),
-                Some(dump) => {
-                    let lists = self.store_goes_back(&dump);
-                    self.checker.went_back(lists);
-                }
-            }
-        }
-    }
-
     fn at_the_end(&mut self) -> Result<(), Wrong> {
         for key in 0..self.keys.len() {
             let list = self.stored(key)?;
@@ -732,6 +497,16 @@ impl World {
             }
         }
         let late = FAULTY + RECOVERY - LAST;
+        let pods = self.machines.iter().filter_map(|it| it.pod.as_ref());
+        // What has reached another pod on an old connection waits for that one to become active.
+        let active = pods.filter(|pod| matches!(pod.state.role(), Role::Active { .. }));
+        let waits_since = active.filter_map(Pod::waits_since).min();
+        if let Some(since) = waits_since.filter(|since| *since < late) {
+            return Err(wrong!(
+                Unanswered,
+                "a request has been waiting since {since} us although nothing fails any more"
+            ));
+        }
         match self.clients.iter().position(|it| it.last_answer < late) {
             Some(client) => Err(wrong!(
                 Unanswered,

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use portside_sim::{Kind, Mechanism, run, trace};
+use portside_sim::{Kind, Mechanism, has_objects, run, trace};
 
 /// How many seeds are run; `cargo run -p portside-sim -- --seeds A..B` runs others.
 const SEEDS: u64 = 10_000;
@@ -16,14 +16,17 @@ fn clients_see_what_the_invariants_allow() {
     let began = Instant::now();
     let next = AtomicU64::new(0);
     let run_some = || {
-        let mut answers = 0;
+        let (mut answers, mut woken) = (0, 0);
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             if seed >= SEEDS {
-                return answers;
+                return (answers, woken);
             }
             match run(seed, None) {
-                Ok(summary) => answers += summary.answers,
+                Ok(summary) => {
+                    answers += summary.answers;
+                    woken += summary.woken;
+                }
                 Err(violation) => panic!(
                     "seed {seed}: {}\nmore: cargo run -p portside-sim -- --seed {seed}",
                     violation.what
@@ -32,14 +35,16 @@ fn clients_see_what_the_invariants_allow() {
         }
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let answers: u64 = std::thread::scope(|scope| {
+    let (answers, woken) = std::thread::scope(|scope| {
         let running: Vec<_> = (0..threads).map(|_| scope.spawn(run_some)).collect();
-        let answers = running.into_iter().map(|it| it.join());
-        answers.map(|it| it.expect("a seed failed")).sum()
+        let counts = running.into_iter().map(|it| it.join());
+        let counts = counts.map(|it| it.expect("a seed failed"));
+        counts.fold((0, 0), |sum, it| (sum.0 + it.0, sum.1 + it.1))
     });
     assert!(answers > 50 * SEEDS, "hardly anything was answered");
+    assert!(woken > SEEDS / 3, "sockets wake hardly any objects");
     print(&format!(
-        "{SEEDS} seeds, {answers} answers, {:?}",
+        "{SEEDS} seeds, {answers} answers, {woken} objects woken by sockets, {:?}",
         began.elapsed()
     ));
 }
@@ -51,9 +56,24 @@ fn print(line: &str) {
 
 /// A run that breaks without this mechanism, as runs without it do, and neither with it nor without the `others`.
 fn is_missed(mechanism: Mechanism, as_expected: &[Kind], others: &[Mechanism]) {
+    is_missed_in(0..MUTANT_SEEDS, mechanism, as_expected, others);
+}
+
+/// The same among the runs with objects.
+fn objects_miss(mechanism: Mechanism, as_expected: &[Kind]) {
+    let seeds = (0..MUTANT_SEEDS).filter(|seed| has_objects(*seed));
+    is_missed_in(seeds, mechanism, as_expected, &[]);
+}
+
+fn is_missed_in(
+    seeds: impl Iterator<Item = u64>,
+    mechanism: Mechanism,
+    as_expected: &[Kind],
+    others: &[Mechanism],
+) {
     let began = Instant::now();
     let breaks = |seed: u64, mechanism| run(seed, Some(mechanism)).err();
-    for seed in 0..MUTANT_SEEDS {
+    for seed in seeds {
         let Some(violation) = breaks(seed, mechanism) else {
             continue;
         };
@@ -72,8 +92,14 @@ fn is_missed(mechanism: Mechanism, as_expected: &[Kind], others: &[Mechanism]) {
     panic!("nobody misses {mechanism} in {MUTANT_SEEDS} seeds");
 }
 
-/// What two owners of one worker do to it.
-const TWO_WRITERS: &[Kind] = &[Kind::Overwritten, Kind::TwoHistories, Kind::Lost, Kind::Gap];
+/// What two owners of one worker do to it; both may have had its alarm.
+const TWO_WRITERS: &[Kind] = &[
+    Kind::Overwritten,
+    Kind::TwoHistories,
+    Kind::Lost,
+    Kind::Gap,
+    Kind::Twice,
+];
 
 #[test]
 fn the_fence_is_missed() {
@@ -125,6 +151,27 @@ fn folding_is_missed() {
 #[test]
 fn discarding_killed_turns_is_missed() {
     is_missed(Mechanism::DiscardKilledTurn, &[Kind::HalfTurn], &[]);
+}
+
+#[test]
+fn writing_a_turn_as_one_batch_is_missed() {
+    let halves = [Kind::NoAlarm, Kind::Twice];
+    is_missed(Mechanism::OneBatch, &halves, &[]);
+    objects_miss(Mechanism::OneBatch, &halves);
+}
+
+#[test]
+fn ending_all_objects_of_an_isolate_is_missed() {
+    objects_miss(Mechanism::EndResidents, &[Kind::Unanswered]);
+}
+
+#[test]
+fn objects_miss_what_workers_do() {
+    let revealed = [Kind::Stale, Kind::TwoHistories, Kind::Lost];
+    objects_miss(Mechanism::OutputGate, &revealed);
+    objects_miss(Mechanism::LeaseInGate, &[Kind::Stale]);
+    objects_miss(Mechanism::Folding, &[Kind::Gap]);
+    objects_miss(Mechanism::DiscardKilledTurn, &[Kind::HalfTurn]);
 }
 
 #[test]

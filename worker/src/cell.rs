@@ -389,6 +389,11 @@ impl Residents {
         };
         while let Some((actor, resident)) = self.all.first_key_value() {
             let actor = *actor;
+            #[cfg(feature = "testing")]
+            if resident.instance.borrow().is_without().ending_residents {
+                self.all.remove(&actor);
+                continue;
+            }
             resident.instance.borrow_mut().discard_turn();
             self.end(engine, actor, end.clone());
         }

@@ -203,6 +203,12 @@ impl Instance {
         self.gate.without = without;
     }
 
+    /// Which are taken out.
+    #[cfg(feature = "testing")]
+    pub(crate) fn is_without(&self) -> crate::Without {
+        self.gate.without
+    }
+
     // ---- what comes in
 
     /// The next event for the application. While the instance terminates, or waits for its storage, there is none; while

@@ -36,4 +36,6 @@ pub struct Without {
     pub lease_in_gate: bool,
     /// What a killed turn wrote is committed.
     pub discarding_killed_turns: bool,
+    /// Objects whose isolate ends are forgotten without being ended.
+    pub ending_residents: bool,
 }
