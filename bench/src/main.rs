@@ -9,6 +9,7 @@
 mod alarms;
 mod http;
 mod load;
+mod objects;
 mod peer;
 mod process;
 mod report;
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::peer::{Peer, Programs};
@@ -77,6 +79,13 @@ async fn main() -> Result<()> {
     }
 }
 
+/// Raises the limit on open files as far as it goes: each client is one. If it cannot be raised there are fewer, which is noticed.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let current = limit.maximum;
+    let _ = setrlimit(Resource::Nofile, Rlimit { current, ..limit });
+}
+
 async fn run(args: Args) -> Result<()> {
     let Args {
         rounds,
@@ -92,11 +101,18 @@ async fn run(args: Args) -> Result<()> {
     } = args;
     let peers: Vec<Peer> =
         peer.map_or_else(|| vec![Peer::Portside, Peer::Workerd], |one| vec![one]);
-    let scenarios = if only.is_empty() {
-        Scenario::all().to_vec()
+    let is_possible = |scenario: &Scenario| objects || !scenario.is_of_objects();
+    let scenarios: Vec<Scenario> = if only.is_empty() {
+        let all = Scenario::all().iter().copied();
+        all.filter(is_possible).collect()
     } else {
         only
     };
+    ensure!(
+        scenarios.iter().all(is_possible),
+        "Portside has objects to measure with --objects"
+    );
+    raise_open_files();
     let programs = Programs::find(&peers, objects, portside, workerd).await?;
     let duration = Duration::from_secs(seconds);
     let plan = Plan {
@@ -107,12 +123,28 @@ async fn run(args: Args) -> Result<()> {
     };
 
     let mut report = Report::new(rounds, &plan)?;
+    let measured = measure(&scenarios, &peers, (&programs, &plan), &mut report, rounds).await;
+    // If something fails, what was measured before it is there.
+    report.print(&mut std::io::stdout().lock())?;
+    report.write(&json)?;
+    eprintln!("every figure is in {}", json.display());
+    measured
+}
+
+/// Measures everything, so many times; the peers take turns.
+async fn measure(
+    scenarios: &[Scenario],
+    peers: &[Peer],
+    (programs, plan): (&Programs, &Plan),
+    report: &mut Report,
+    rounds: u32,
+) -> Result<()> {
     for round in 0..rounds {
-        let mut order = peers.clone();
+        let mut order = peers.to_vec();
         if round % 2 == 1 {
             order.reverse(); // neither is always the one that runs on the warmer machine
         }
-        for scenario in &scenarios {
+        for scenario in scenarios {
             for peer in order.iter().filter(|peer| scenario.is_for(**peer)) {
                 eprintln!(
                     "round {} of {rounds}: {} of {}",
@@ -120,7 +152,7 @@ async fn run(args: Args) -> Result<()> {
                     scenario.title(),
                     peer.name()
                 );
-                let figures = scenario.measure(*peer, &programs, &plan).await;
+                let figures = scenario.measure(*peer, programs, plan).await;
                 let figures =
                     figures.with_context(|| format!("{} of {}", scenario.title(), peer.name()))?;
                 ensure!(!figures.is_empty(), "{} measured nothing", scenario.title());
@@ -128,8 +160,5 @@ async fn run(args: Args) -> Result<()> {
             }
         }
     }
-    report.print(&mut std::io::stdout().lock())?;
-    report.write(&json)?;
-    eprintln!("every figure is in {}", json.display());
     Ok(())
 }

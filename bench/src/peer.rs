@@ -17,6 +17,9 @@ use crate::{http, process};
 /// How long a server may take to answer its first request.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
+/// More than are ever awake: by default Portside has room for as many isolates as fit into the memory, and an object takes less.
+const AWAKE: &str = "20000";
+
 /// Raises the limit on open files as far as it goes: a workerd object on local disk holds three.
 const WITH_ALL_FILES: &str = r#"ulimit -n "$(ulimit -Hn)"; exec "$@""#;
 
@@ -118,7 +121,8 @@ impl Programs {
                 let port = address.port().to_string();
                 command
                     .arg(&self.portside)
-                    .args(["dev", "app", "--port", &port]);
+                    .args(["dev", "app", "--port", &port])
+                    .args(["--awake-workers", AWAKE]);
                 if let Some(store) = store {
                     command.args(["--store", store]);
                 }

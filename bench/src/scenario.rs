@@ -12,7 +12,7 @@ use crate::http::{Connection, Getter};
 use crate::load::{Sample, closed_loop, histogram, micros};
 use crate::peer::{App, Peer, Programs};
 use crate::report::Figure;
-use crate::{alarms, socket, storm};
+use crate::{alarms, objects, socket, storm};
 
 /// Workers of the loads that go to many.
 const MANY: usize = 1_000;
@@ -65,6 +65,30 @@ pub enum Scenario {
     Memory,
     /// From the start of the process to the first answer
     Start,
+    /// A `fetch` that asks 1 000 warm objects
+    FetchMany,
+    /// A method of a warm object is called
+    Call,
+    /// A value of one object is read by its key
+    GetOne,
+    /// Values of 1 000 objects are read
+    GetMany,
+    /// A row of one object is read by its key
+    SelectOne,
+    /// Rows of 1 000 objects are read
+    SelectMany,
+    /// A row of one object is changed, durably
+    UpdateOne,
+    /// Rows of 1 000 objects are changed
+    UpdateMany,
+    /// Objects echo on sockets that stay while they sleep
+    SleepingEcho,
+    /// An object repeats each message to 100 such sockets
+    SleepingBroadcast,
+    /// 10 000 sockets of an object that sleeps
+    SleepingSockets,
+    /// 10 000 objects that are awake
+    AwakeMany,
 }
 
 impl Scenario {
@@ -88,7 +112,38 @@ impl Scenario {
             Self::Alarms => "alarms due at one instant",
             Self::Memory => "memory of 1 000 awake workers",
             Self::Start => "process start",
+            Self::FetchMany => "round trips to 1 000 warm objects",
+            Self::Call => "call of a method",
+            Self::GetOne => "KV read, 1 object",
+            Self::GetMany => "KV read, 1 000 objects",
+            Self::SelectOne => "SQL read, 1 object",
+            Self::SelectMany => "SQL read, 1 000 objects",
+            Self::UpdateOne => "durable SQL write, 1 object",
+            Self::UpdateMany => "durable SQL write, 1 000 objects",
+            Self::SleepingEcho => "echo, hibernatable sockets",
+            Self::SleepingBroadcast => "broadcast to 100, hibernatable sockets",
+            Self::SleepingSockets => "10 000 sockets of a sleeping object",
+            Self::AwakeMany => "10 000 awake objects",
         }
+    }
+
+    /// Whether it is about what only objects have.
+    pub fn is_of_objects(self) -> bool {
+        matches!(
+            self,
+            Self::FetchMany
+                | Self::Call
+                | Self::GetOne
+                | Self::GetMany
+                | Self::SelectOne
+                | Self::SelectMany
+                | Self::UpdateOne
+                | Self::UpdateMany
+                | Self::SleepingEcho
+                | Self::SleepingBroadcast
+                | Self::SleepingSockets
+                | Self::AwakeMany
+        )
     }
 
     /// Whether this peer has the like.
@@ -119,29 +174,47 @@ impl Scenario {
         let server = programs.start(peer, app, store.as_deref()).await?;
         let address = server.address;
         let get = |paths| Getter::open_many(address, plan.connections, paths);
+        let ask = async |paths: Vec<String>| {
+            ask_all(&mut Connection::open(address).await?, &paths).await?;
+            let sample = closed_loop(&server, plan, get(paths).await?).await?;
+            anyhow::Ok(rates("requests", &sample))
+        };
         let figures = match self {
             Self::Hello => rates(
                 "requests",
                 &closed_loop(&server, plan, get(vec!["/".into()]).await?).await?,
             ),
-            Self::RoundTrip => {
-                let clients = get(vec!["/ping?one".into()]).await?;
-                rates("requests", &closed_loop(&server, plan, clients).await?)
-            }
-            Self::CounterOne => {
-                let clients = get(vec!["/add?one".into()]).await?;
-                rates("requests", &closed_loop(&server, plan, clients).await?)
-            }
-            Self::CounterMany | Self::CounterManyPostgres => {
-                ask_all(&mut Connection::open(address).await?, &names("/add", MANY)).await?;
-                let clients = get(names("/add", MANY)).await?;
-                rates("requests", &closed_loop(&server, plan, clients).await?)
-            }
+            Self::RoundTrip => ask(vec!["/ping?one".into()]).await?,
+            Self::FetchMany => ask(names("/ping", MANY)).await?,
+            Self::Call => ask(vec!["/call?one".into()]).await?,
+            Self::GetOne => ask(vec!["/get?one".into()]).await?,
+            Self::GetMany => ask(names("/get", MANY)).await?,
+            Self::CounterOne => ask(vec!["/add?one".into()]).await?,
+            Self::CounterMany | Self::CounterManyPostgres => ask(names("/add", MANY)).await?,
+            Self::SelectOne => ask(vec!["/select?one".into()]).await?,
+            Self::SelectMany => ask(names("/select", MANY)).await?,
+            Self::UpdateOne => ask(vec!["/update?one".into()]).await?,
+            Self::UpdateMany => ask(names("/update", MANY)).await?,
             Self::Echo => {
                 let clients = socket::Echo::open_many(address, plan.connections).await?;
                 rates("messages", &closed_loop(&server, plan, clients).await?)
             }
-            Self::Broadcast => rates("deliveries", &socket::broadcast(&server, plan, ROOM).await?),
+            Self::SleepingEcho => {
+                let clients = objects::echoes(address, plan.connections).await?;
+                rates("messages", &closed_loop(&server, plan, clients).await?)
+            }
+            Self::Broadcast | Self::SleepingBroadcast => {
+                let path = match self {
+                    Self::Broadcast => "/room?lobby",
+                    _ => "/lobby?lobby",
+                };
+                let sample = socket::broadcast(&server, plan, (path, ROOM)).await?;
+                rates("deliveries", &sample)
+            }
+            Self::SleepingSockets => {
+                objects::sleeping_sockets(&server, programs.night(peer)).await?
+            }
+            Self::AwakeMany => objects::awake(&server).await?,
             Self::Wake => wake(programs.night(peer), &mut Connection::open(address).await?).await?,
             Self::WakeStorm => storm::wake_storm(&server).await?,
             Self::Alarms => alarms::alarms(programs.night(peer), &server, plan.alarms).await?,

@@ -20,9 +20,11 @@ use crate::scenario::Plan;
 /// Messages on their way to the room at a time: enough to keep the server busy.
 const IN_FLIGHT: usize = 8;
 
-type Stream = WebSocketStream<TcpStream>;
+/// A client's end of one.
+pub type Stream = WebSocketStream<TcpStream>;
 
-async fn open(address: SocketAddr, path: &str) -> Result<Stream> {
+/// Opens a WebSocket.
+pub async fn open(address: SocketAddr, path: &str) -> Result<Stream> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     let opened = client_async(format!("ws://{address}{path}"), stream).await;
@@ -30,8 +32,16 @@ async fn open(address: SocketAddr, path: &str) -> Result<Stream> {
     Ok(socket)
 }
 
+/// Opens a WebSocket to somebody who says so.
+pub async fn join(address: SocketAddr, path: &str) -> Result<Stream> {
+    let mut socket = open(address, path).await?;
+    let welcome = receive(&mut socket).await?;
+    ensure!(welcome == "joined", "{path} says {welcome}");
+    Ok(socket)
+}
+
 /// The next text message.
-async fn receive<S>(socket: &mut S) -> Result<Utf8Bytes>
+pub async fn receive<S>(socket: &mut S) -> Result<Utf8Bytes>
 where
     S: futures::Stream<Item = Result<Message, tungstenite::Error>> + Unpin,
 {
@@ -60,16 +70,18 @@ pub struct Echo {
 }
 
 impl Echo {
-    /// So many clients.
+    /// So many clients of a stateless server.
     pub async fn open_many(address: SocketAddr, count: usize) -> Result<Vec<Self>> {
         let mut clients = Vec::with_capacity(count);
         for _ in 0..count {
-            clients.push(Self {
-                socket: open(address, "/echo").await?,
-                sent: 0,
-            });
+            clients.push(Self::new(open(address, "/echo").await?));
         }
         Ok(clients)
+    }
+
+    /// A client of whoever sends back what comes on this socket.
+    pub fn new(socket: Stream) -> Self {
+        Self { socket, sent: 0 }
     }
 }
 
@@ -147,13 +159,15 @@ impl Room {
 }
 
 /// Fills a room with members, one of whom speaks, and counts each delivery to each member.
-pub async fn broadcast(server: &Server, plan: &Plan, members: usize) -> Result<Sample> {
+pub async fn broadcast(
+    server: &Server,
+    plan: &Plan,
+    (path, members): (&str, usize),
+) -> Result<Sample> {
     let mut speaker = None;
     let mut listeners = Vec::with_capacity(members);
     for _ in 0..members {
-        let (sink, mut member) = open(server.address, "/room?lobby").await?.split();
-        let welcome = receive(&mut member).await?;
-        ensure!(welcome == "joined", "the room says {welcome}");
+        let (sink, member) = join(server.address, path).await?.split();
         listeners.push((member, speaker.replace(sink)));
     }
 

@@ -18,6 +18,10 @@ const workers :Workerd.Worker = (
     (className = "Alarm", uniqueKey = "alarm", enableSql = true),
     (className = "Tally", uniqueKey = "tally", enableSql = true),
     (className = "Room", uniqueKey = "room", enableSql = true),
+    (className = "Values", uniqueKey = "values", enableSql = true),
+    (className = "Rows", uniqueKey = "rows", enableSql = true),
+    (className = "Echo", uniqueKey = "echo", enableSql = true),
+    (className = "Lobby", uniqueKey = "lobby", enableSql = true),
   ],
   durableObjectStorage = (localDisk = "storage"),
   bindings = [
@@ -26,5 +30,9 @@ const workers :Workerd.Worker = (
     (name = "ALARM", durableObjectNamespace = "Alarm"),
     (name = "TALLY", durableObjectNamespace = "Tally"),
     (name = "ROOM", durableObjectNamespace = "Room"),
+    (name = "VALUES", durableObjectNamespace = "Values"),
+    (name = "ROWS", durableObjectNamespace = "Rows"),
+    (name = "ECHO", durableObjectNamespace = "Echo"),
+    (name = "LOBBY", durableObjectNamespace = "Lobby"),
   ],
 );

@@ -1,4 +1,4 @@
-// What is measured, each at a path of its own; ../../portside/workers answers the same.
+// What is measured, each at a path of its own; ../../portside/workers answers the same, but for what only objects have.
 
 import { DurableObject } from "cloudflare:workers";
 
@@ -23,6 +23,18 @@ export default {
         return echo();
       case "/room":
         return env.ROOM.getByName(name).fetch(request);
+      case "/call":
+        return new Response(await env.PING.getByName(name).ping());
+      case "/get":
+        return env.VALUES.getByName(name).fetch("http://object/get");
+      case "/select":
+        return env.ROWS.getByName(name).fetch("http://object/select");
+      case "/update":
+        return env.ROWS.getByName(name).fetch("http://object/update");
+      case "/sleeping-echo":
+        return env.ECHO.getByName(name).fetch(request);
+      case "/lobby":
+        return env.LOBBY.getByName(name).fetch(request);
       default:
         return new Response("ready");
     }
@@ -39,6 +51,10 @@ function echo() {
 export class Ping extends DurableObject {
   async fetch() {
     return new Response("ping");
+  }
+
+  async ping() {
+    return "ping";
   }
 }
 
@@ -111,5 +127,74 @@ export class Room extends DurableObject {
     });
     socket.send("joined");
     return new Response(null, { status: 101, webSocket: client });
+  }
+}
+
+const ROWS = 100;
+
+export class Values extends DurableObject {
+  turn = 0;
+
+  constructor(ctx, env) {
+    super(ctx, env);
+    for (let id = 0; id < ROWS; id++) ctx.storage.put(`key ${id}`, { id, text: `value ${id}` });
+  }
+
+  async fetch() {
+    const value = await this.ctx.storage.get(`key ${this.turn++ % ROWS}`);
+    return new Response(value.text);
+  }
+}
+
+export class Rows extends DurableObject {
+  turn = 0;
+
+  constructor(ctx, env) {
+    super(ctx, env);
+    const { sql } = ctx.storage;
+    sql.exec("CREATE TABLE IF NOT EXISTS rows (id INTEGER PRIMARY KEY, value INTEGER, text TEXT)");
+    if (sql.exec("SELECT count(*) AS count FROM rows").one().count > 0) return;
+    for (let id = 0; id < ROWS; id++) sql.exec("INSERT INTO rows VALUES (?, 0, ?)", id, `row ${id}`);
+  }
+
+  async fetch(request) {
+    const { sql } = this.ctx.storage;
+    const id = this.turn++ % ROWS;
+    if (request.url.endsWith("/update")) sql.exec("UPDATE rows SET value = value + 1 WHERE id = ?", id);
+    const { value, text } = sql.exec("SELECT value, text FROM rows WHERE id = ?", id).one();
+    return new Response(`${text}: ${value}`);
+  }
+}
+
+/** A socket that stays while the object sleeps. */
+function accept(ctx) {
+  const { 0: client, 1: socket } = new WebSocketPair();
+  ctx.acceptWebSocket(socket);
+  socket.send("joined");
+  return new Response(null, { status: 101, webSocket: client });
+}
+
+export class Echo extends DurableObject {
+  // Whether nothing has reached the object since it woke.
+  state = "woken";
+
+  async fetch() {
+    this.state = "awake";
+    return accept(this.ctx);
+  }
+
+  webSocketMessage(socket, message) {
+    socket.send(message === "state" ? this.state : message);
+    this.state = "awake";
+  }
+}
+
+export class Lobby extends DurableObject {
+  async fetch() {
+    return accept(this.ctx);
+  }
+
+  webSocketMessage(_, message) {
+    for (const member of this.ctx.getWebSockets()) member.send(message);
   }
 }
