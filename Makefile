@@ -8,7 +8,7 @@ ARGS ?=
 CARGO := scripts/need cargo cc && scripts/with-v8 cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help run build release test proof lint bench images e2e wire faults parity wpt
+.PHONY: help run build release test proof lint bench images e2e wire faults parity types wpt
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ faults: ## kill, pause and cut off what runs, and check what clients were told: 
 
 parity: ## run the same programs on workerd and on Portside, and compare: make parity ARGS="--only 'sql/*'"
 	@scripts/parity $(ARGS)
+
+types: ## have TypeScript check the declarations in types/, the examples and the starters
+	@scripts/types
 
 wpt: ## run the web platform's own tests: make wpt WPT=path/of/web-platform-tests ARGS="url streams"
 	@scripts/need python3

@@ -13,7 +13,7 @@ use crate::plugin::worker_file;
 use crate::problem::{Place, Problem};
 use crate::resolve::{join, source_candidates};
 use crate::wrangler::rules::Rules;
-use crate::wrangler::{self, Project};
+use crate::wrangler::{self, Project, Wrangler};
 use crate::{BUNDLE_FILE, Bundled, Options, file};
 
 /// The names of a server that nothing else names, best first.
@@ -31,7 +31,7 @@ pub(crate) struct Entry {
     pub included: Included,
     pub manifest: Option<Manifest>,
     /// The name of the wrangler configuration that made the manifest.
-    pub wrangler: Option<String>,
+    pub wrangler: Option<Wrangler>,
     /// Which imports are no code, if wrangler's rules count.
     pub rules: Option<Rules>,
     /// Files read so far.
@@ -128,7 +128,7 @@ pub(crate) fn find(
     let (made, wrangler, rules) = match project {
         Some(project) => (
             Some(project.manifest),
-            Some(project.file),
+            Some(project.wrangler),
             Some(project.rules),
         ),
         None => (None, None, None),

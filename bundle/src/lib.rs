@@ -25,6 +25,7 @@ use portside_core::bundle::Bundle;
 
 mod assets;
 mod build;
+mod configuration;
 mod entry;
 mod include;
 mod inspect;
@@ -44,7 +45,9 @@ pub mod wrangler;
 
 pub mod cluster;
 pub mod file;
+pub mod types;
 
+pub use configuration::{Configuration, configuration};
 pub use manifest::{Elsewhere, EnvValue, Manifest, SourceKind};
 pub use problem::Problem;
 
@@ -73,8 +76,8 @@ pub struct Bundled {
     pub inputs: Vec<PathBuf>,
     /// The folder's `ServerlessWorkerClass`, if it has one, or what its wrangler configuration makes of one.
     pub manifest: Option<Manifest>,
-    /// The name of the wrangler configuration that the manifest was made from.
-    pub wrangler: Option<String>,
+    /// What else the wrangler configuration says that the manifest was made from.
+    pub wrangler: Option<wrangler::Wrangler>,
     /// The scripts of workers that the code constructs, or package.json lists, by their paths in the bundle. None of a
     /// bundle that was made before.
     pub workers: Vec<String>,

@@ -5,12 +5,14 @@ mod check;
 mod class;
 mod console;
 mod dev;
+mod init;
 mod network;
 mod problems;
 mod push;
 mod registry;
 mod sidecar;
 mod source;
+mod types;
 mod unstoppable;
 mod variables;
 mod watch;
@@ -31,6 +33,10 @@ struct Cli {
 enum Command {
     /// Run the application in a folder, reloading it when its files change
     Dev(dev::Args),
+    /// Make a small application in a new folder
+    Init(init::Args),
+    /// Write TypeScript's declarations for the application in a folder: its env, and the platform
+    Types(types::Args),
     /// Write the application in a folder to one file: its modules and their digest
     Bundle(bundle::Args),
     /// Bundle the application in a folder and push it to an OCI registry
@@ -48,6 +54,8 @@ fn main() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let outcome = match cli.command {
         Command::Dev(args) => args.run(),
+        Command::Init(args) => args.run(),
+        Command::Types(args) => args.run(),
         Command::Bundle(args) => args.run(),
         Command::Push(args) => args.run(),
         Command::Check(args) => args.run(),

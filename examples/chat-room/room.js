@@ -48,11 +48,10 @@ function say(port, { id, name, text }) {
   const seq = (history.at(-1)?.seq ?? 0) + 1;
   const message = { seq, id, name, text, at: Date.now() };
   history.push(message);
-  const writes = [storage.put(key(seq), message)];
-  if (history.length > KEPT) writes.push(storage.delete(key(history.shift().seq)));
   // Not awaited, to keep the order of the messages: while one handler waits, another may run.
   // The platform holds the broadcast back until the writes before it are durable.
-  waitUntil(Promise.all(writes));
+  waitUntil(storage.put(key(seq), message));
+  if (history.length > KEPT) waitUntil(storage.delete(key(history.shift().seq)));
   broadcast({ type: "message", message });
 }
 

@@ -43,8 +43,8 @@ function list() {
   return { status: 200, body: { awakeSince: iso(awakeSince), ...body } };
 }
 
-function show({ id, text, due, firedAt, awakeSince }) {
-  return { id, text, due: iso(due), firedAt: iso(firedAt), awakeSince: iso(awakeSince) };
+function show(record) {
+  return { ...record, due: iso(record.due), firedAt: iso(record.firedAt), awakeSince: iso(record.awakeSince) };
 }
 
 function iso(time) {

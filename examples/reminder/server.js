@@ -19,12 +19,8 @@ export default {
       return problem(405, `only ${allow} is served here`, { allow });
     }
 
-    let question = { type: "list" };
-    if (request.method === "DELETE") question = { type: "remove", id };
-    if (request.method === "POST") {
-      question = await reminder(request);
-      if (question.error) return problem(400, question.error);
-    }
+    const { question, error } = await asked(request, id);
+    if (error) return problem(400, error);
 
     try {
       const { status, body } = await ask(new ServerlessWorker("./reminders.js", user), question);
@@ -36,8 +32,10 @@ export default {
   },
 };
 
-// Reads the body of a POST into a question for the worker, or `{ error }`.
-async function reminder(request) {
+// The question that a request is for the worker, or what is wrong with it.
+async function asked(request, id) {
+  if (request.method === "GET") return { question: { type: "list" } };
+  if (request.method === "DELETE") return { question: { type: "remove", id } };
   let body;
   try {
     body = await request.json();
@@ -56,7 +54,8 @@ async function reminder(request) {
   if (!(due >= now - 1000 && due <= now + MAX_AHEAD_MS)) {
     return { error: "the time must be in the next ten years" };
   }
-  return { type: "add", id: crypto.randomUUID(), text: text.trim(), due: Math.round(due) };
+  const added = { id: crypto.randomUUID(), text: text.trim(), due: Math.round(due) };
+  return { question: { type: "add", ...added } };
 }
 
 // One question, one answer, over a port of its own.

@@ -24,6 +24,17 @@ pub use dev_vars::read as dev_vars;
 /// The files, in wrangler's order: the first that is there is the configuration.
 const NAMES: [&str; 3] = ["wrangler.json", "wrangler.jsonc", "wrangler.toml"];
 
+/// What a wrangler configuration says that a class has no place for, in the environment that was chosen.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wrangler {
+    /// The configuration's name.
+    pub file: String,
+    /// The names of the environments, in the configuration's order.
+    pub environments: Vec<String>,
+    /// The secrets that there have to be, by `secrets.required`, if it says so.
+    pub secrets: Option<Vec<String>>,
+}
+
 /// What a configuration makes.
 #[derive(Debug)]
 pub(crate) struct Project {
@@ -33,8 +44,8 @@ pub(crate) struct Project {
     /// The class that runs it.
     pub manifest: Manifest,
     pub rules: Rules,
-    /// The file's name.
-    pub file: String,
+    /// What else it says.
+    pub wrangler: Wrangler,
 }
 
 /// The text of a configuration is not in its language.

@@ -15,7 +15,7 @@ use super::migrations::{MigrationSetting, classes};
 use super::rules::{Rule, Rules};
 use super::settings::{Chosen, Setting, Support, schema};
 use super::toml::is_date;
-use super::{Project, exports};
+use super::{Project, Wrangler, exports};
 use crate::manifest::{EnvValue, Manifest, Source};
 use crate::node::{Key, Node, Value};
 use crate::problem::{Place, Problem};
@@ -87,6 +87,11 @@ struct Binding {
 #[serde(default)]
 struct Triggers {
     crons: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Secrets {
+    required: Option<Vec<String>>,
 }
 
 /// Adds the classes that are bound and that no migration creates.
@@ -224,12 +229,20 @@ impl<'d> Reader<'d> {
         };
         let rules = self.rules(chosen);
         let crons = self.crons(chosen);
+        let secrets = self.secrets(chosen);
+        let environments = self.document.field("env").map_or(&[][..], Node::fields);
         let main = self.main(chosen, is_main_given);
         Project {
             main,
             manifest: self.manifest(name, vars, objects, crons),
             rules,
-            file: self.file.to_owned(),
+            wrangler: Wrangler {
+                file: self.file.to_owned(),
+                environments: (environments.iter())
+                    .map(|(key, _)| key.name.clone())
+                    .collect(),
+                secrets,
+            },
         }
     }
 
@@ -471,6 +484,16 @@ impl<'d> Reader<'d> {
             }
         }
         crons
+    }
+
+    fn secrets(&mut self, chosen: &Chosen<'d>) -> Option<Vec<String>> {
+        let setting = chosen.get("secrets")?;
+        let message = format!(
+            "{} is for portside types alone: all secrets of .dev.vars are taken, and none is asked for",
+            Path(&setting.path)
+        );
+        self.warn(setting.key.place, message);
+        self.value::<Secrets>(chosen, "secrets")?.required
     }
 
     /// `main`, and assets, which do without.

@@ -81,6 +81,11 @@ impl Rules {
         (rules, unsaid)
     }
 
+    /// The globs that count, in their order.
+    pub fn globs(&self) -> &[(String, ModuleKind)] {
+        &self.active
+    }
+
     /// What is said of an import of `specifier`, as the code has it. The first rule that fits counts.
     pub fn verdict(&self, specifier: &str) -> Verdict {
         let fitting = self.active.iter().find(|(glob, _)| fits(glob, specifier));

@@ -53,7 +53,11 @@ const SETTINGS: &[(Scope, Support, &[&str])] = &[
             "assets",
         ],
     ),
-    (Scope::Own, Support::Read, &["vars", "durable_objects"]),
+    (
+        Scope::Own,
+        Support::Read,
+        &["vars", "durable_objects", "secrets"],
+    ),
     (Scope::Top, Support::Moot, &["$schema", "env"]),
     (
         Scope::Inherited,
@@ -173,11 +177,6 @@ const SETTINGS: &[(Scope, Support, &[&str])] = &[
         &["no_bundle"],
     ),
     (
-        Scope::Own,
-        Support::Not("has no effect: all secrets of .dev.vars are taken, and none is asked for"),
-        &["secrets"],
-    ),
-    (
         Scope::Top,
         Support::Not("has no effect: portside dev has options for these"),
         &["dev"],
@@ -203,6 +202,7 @@ pub(super) fn schema(name: &str) -> Json {
         }),
         "compatibility_flags" => texts(),
         "vars" => json!({ "type": "object", "additionalProperties": {} }),
+        "secrets" => json!({ "type": "object", "properties": { "required": texts() } }),
         "durable_objects" => json!({
             "type": "object",
             "properties": { "bindings": { "type": "array", "items": {

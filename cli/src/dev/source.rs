@@ -58,7 +58,7 @@ impl Source {
         Ok(Loaded {
             class,
             name,
-            configured_by: wrangler.or(file),
+            configured_by: wrangler.map(|wrangler| wrangler.file).or(file),
             manifest,
             workers,
             warnings,

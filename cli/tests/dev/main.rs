@@ -1,4 +1,4 @@
-//! `portside dev`, `check` and `bundle` as their users meet them.
+//! `portside dev`, `init`, `types`, `check` and `bundle` as their users meet them.
 #![allow(
     clippy::unwrap_used,
     reason = "a test may panic, and helpers outside of #[test] are tests too"
@@ -13,7 +13,9 @@
 mod harness;
 
 mod found;
+mod init;
 mod inspect;
+mod types;
 
 use std::fs;
 use std::net::TcpListener;

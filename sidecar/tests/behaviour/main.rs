@@ -25,6 +25,7 @@ mod reloads;
 mod room;
 mod surface;
 mod turns;
+mod types;
 
 use std::pin::Pin;
 use std::process::ExitCode;
@@ -69,6 +70,7 @@ fn main() -> ExitCode {
             ("room", room::CASES),
             ("surface", surface::CASES),
             ("turns", turns::CASES),
+            ("types", types::CASES),
             ("surface::durable", surface::durable::CASES),
             ("surface::outgoing", surface::outgoing::CASES),
         ])

@@ -34,7 +34,7 @@ const MODULES: &[(&str, &str)] = &[
 ];
 
 /// The names of ECMAScript, as of this engine, and V8's own.
-const LANGUAGE: &str = "globalThis Infinity NaN undefined eval isFinite isNaN parseFloat parseInt decodeURI \
+pub const LANGUAGE: &str = "globalThis Infinity NaN undefined eval isFinite isNaN parseFloat parseInt decodeURI \
     decodeURIComponent encodeURI encodeURIComponent escape unescape Object Function Boolean Symbol Error AggregateError \
     EvalError RangeError ReferenceError SyntaxError TypeError URIError SuppressedError Number BigInt Math Date Temporal \
     String RegExp Array Int8Array Uint8Array Uint8ClampedArray Int16Array Uint16Array Int32Array Uint32Array \

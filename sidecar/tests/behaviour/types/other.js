@@ -1,0 +1,5 @@
+export default {
+  connect({ ports: [port] }) {
+    port.onmessage = ({ data }) => data === "close" && port.close();
+  },
+};
