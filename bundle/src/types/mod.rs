@@ -59,6 +59,7 @@ impl Declarations {
     #[must_use]
     pub fn keeping(mut self, existing: &str) -> Self {
         let [begin, from] = RUNTIME;
+        let existing = existing.replace("\r\n", "\n"); // as git may have it on Windows
         let Some((before, runtime)) = existing.split_once(&format!("\n{begin}\n")) else {
             return self;
         };

@@ -197,4 +197,7 @@ fn what_wrangler_has_written_is_replaced_but_for_the_platform() {
     assert_eq!(body(&kept), expected);
     let again = made(&folder, None, STYLE).keeping(&kept.text);
     assert_eq!(again.text, kept.text);
+    let of_windows = existing.replace('\n', "\r\n");
+    let again = made(&folder, None, STYLE).keeping(&of_windows);
+    assert_eq!(again.text, kept.text);
 }

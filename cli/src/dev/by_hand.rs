@@ -11,14 +11,20 @@ use portside_sidecar::{App, Fired, Scheduled};
 use serde_json::json;
 use url::Url;
 
+use super::local::is_of_this_machine;
+
 const SCHEDULED: &str = "/cdn-cgi/handler/scheduled";
 const ALARM: &str = "/cdn-cgi/handler/alarm";
 
 const WHOSE: &str = "whose alarm? Say class=NAME with name=… or id=…, or script=PATH, with name=… unless it is the default worker";
 
-/// The answer to a request for a handler; nothing for any other.
-pub async fn answer(app: &App, url: &Url) -> Option<Response> {
+/// The answer to a request for a handler; nothing for any other. Only programs of this machine may run one.
+pub async fn answer(app: &App, url: &Url, headers: &HeaderMap) -> Option<Response> {
     match url.path() {
+        SCHEDULED | ALARM if !is_of_this_machine(url, headers) => Some(text(
+            StatusCode::FORBIDDEN,
+            "only for requests of this machine, by 127.0.0.1 or localhost, and not for pages of other origins",
+        )),
         SCHEDULED => Some(scheduled(app, url).await),
         ALARM => Some(alarm(app, url).await),
         _ => None,

@@ -31,7 +31,7 @@ impl Application for Door {
             let path = url.as_ref().map_or("", Url::path);
             let asked = (self.requests.as_ref()).map(|requests| requests.asked(&request, path));
             let by_hand = match &url {
-                Some(url) => by_hand::answer(&self.app, url).await,
+                Some(url) => by_hand::answer(&self.app, url, &request.headers).await,
                 None => None,
             };
             let answer = match by_hand {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::Context;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use http::header::{CONTENT_TYPE, HOST, ORIGIN};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::header::{CONTENT_TYPE, HOST};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use portside_exchange::{
     Application, Body, FetchError, Message, Outbox, Request, Response, Socket, SocketSender,
     outgoing,
@@ -18,6 +18,8 @@ use portside_runtime::{Debugger, Inspector, Target, V8_VERSION};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use url::Url;
+
+use super::local::is_of_this_machine;
 
 /// The port that debuggers look at by themselves.
 pub const PORT: &str = "9229";
@@ -58,11 +60,11 @@ impl Application for Desk {
 
 impl Desk {
     fn answer(&self, request: &Request) -> Response {
-        if !is_of_this_machine(&request.headers) {
-            return text(StatusCode::FORBIDDEN, "only for debuggers of this machine");
-        }
         let url = Url::parse(&request.url).ok();
-        let path = url.as_ref().map_or("", Url::path);
+        let Some(url) = url.filter(|url| is_of_this_machine(url, &request.headers)) else {
+            return text(StatusCode::FORBIDDEN, "only for debuggers of this machine");
+        };
+        let path = url.path();
         if let Some(number) = path.strip_prefix(SOCKET) {
             return self.attached(request, number);
         }
@@ -162,28 +164,6 @@ fn described(target: &Target, host: &str) -> Value {
     })
 }
 
-/// Whether a request is not one that a page of somewhere else has a browser of this machine make: by a name that was made to
-/// lead here, or from its own origin.
-fn is_of_this_machine(headers: &HeaderMap) -> bool {
-    let is_local = |url: &str| {
-        let url = Url::parse(url).ok();
-        match url.as_ref().and_then(Url::host) {
-            Some(url::Host::Domain(name)) => name == "localhost",
-            Some(url::Host::Ipv4(address)) => address.is_loopback(),
-            Some(url::Host::Ipv6(address)) => address.is_loopback(),
-            None => false,
-        }
-    };
-    let value = |name: HeaderName| {
-        headers
-            .get(name)
-            .map(|value| value.to_str().unwrap_or_default())
-    };
-    let host = value(HOST).is_some_and(|host| is_local(&format!("http://{host}")));
-    let origin = value(ORIGIN).is_none_or(|origin| !origin.starts_with("http") || is_local(origin));
-    host && origin
-}
-
 fn json_response(body: &Value) -> Response {
     let kind = "application/json;charset=UTF-8";
     response(
@@ -209,31 +189,5 @@ fn response(status: StatusCode, kind: Option<&'static str>, body: Body) -> Respo
         headers,
         body,
         socket: None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_debuggers_of_this_machine_are_let_in() {
-        let allowed = |host: &'static str, origin: Option<&'static str>| {
-            let mut headers = HeaderMap::new();
-            headers.insert(HOST, HeaderValue::from_static(host));
-            if let Some(origin) = origin {
-                headers.insert(ORIGIN, HeaderValue::from_static(origin));
-            }
-            is_of_this_machine(&headers)
-        };
-        assert!(allowed("127.0.0.1:9229", None));
-        assert!(allowed("localhost:9229", Some("devtools://devtools")));
-        assert!(allowed("[::1]:9229", Some("http://localhost:3000")));
-        assert!(!allowed("rebound.example:9229", None));
-        assert!(!allowed(
-            "127.0.0.1:9229",
-            Some("https://elsewhere.example")
-        ));
-        assert!(!allowed("127.0.0.1:9229", Some("http://localhost.example")));
     }
 }

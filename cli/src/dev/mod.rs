@@ -3,6 +3,7 @@
 mod by_hand;
 mod door;
 mod inspect;
+mod local;
 mod reload;
 mod requests;
 mod source;

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use hyper::Method;
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -114,6 +115,16 @@ async fn crons_are_run_by_hand() {
     app.wrote("scheduled(): Error: not this time").await;
     assert_eq!(run("?time=noon").await.0, 400);
     app.wrote("GET /cdn-cgi/handler/scheduled 400 ").await;
+    for header in [
+        ("origin", "https://elsewhere.example"),
+        ("origin", "null"),
+        ("sec-fetch-site", "cross-site"),
+    ] {
+        let path = "/cdn-cgi/handler/scheduled?cron=elsewhere";
+        let reply = app.request(Method::GET, path, &[header], "").await;
+        assert_eq!(reply.status, 403, "{header:?}");
+    }
+    assert!(!app.output().contains("for elsewhere"));
 }
 
 #[tokio::test]
