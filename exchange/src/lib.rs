@@ -107,6 +107,20 @@ pub enum FetchError {
     ShuttingDown,
 }
 
+impl FetchError {
+    /// The status of the response that clients get instead.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+            Self::Overloaded { .. } | Self::Unavailable(_) | Self::ShuttingDown => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+        }
+    }
+}
+
 /// Where a front door sends requests.
 pub trait Application: Send + Sync + 'static {
     /// Runs the application's `fetch`. Dropping the future means that the client went away.

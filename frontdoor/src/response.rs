@@ -82,13 +82,12 @@ impl Refusal {
     pub(crate) fn from_fetch(error: &FetchError, show: bool, id: &HeaderValue) -> Self {
         match error {
             FetchError::Failed(detail) => Self::application(detail, show, id),
-            FetchError::TimedOut => Self::ours(StatusCode::GATEWAY_TIMEOUT, None),
-            FetchError::Overloaded { retry_after_ms } => Self::ours(
-                StatusCode::SERVICE_UNAVAILABLE,
-                Some(retry_after_ms.div_ceil(1000)),
-            ),
+            FetchError::TimedOut => Self::ours(error.status(), None),
+            FetchError::Overloaded { retry_after_ms } => {
+                Self::ours(error.status(), Some(retry_after_ms.div_ceil(1000)))
+            }
             FetchError::Unavailable(_) | FetchError::ShuttingDown => {
-                Self::ours(StatusCode::SERVICE_UNAVAILABLE, Some(BUSY_SECONDS))
+                Self::ours(error.status(), Some(BUSY_SECONDS))
             }
         }
     }

@@ -2,15 +2,15 @@
 
 use std::borrow::Cow;
 
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, StatusCode};
 use portside_core::ids::WorkerKey;
 use portside_core::objects::ObjectId;
-use portside_exchange::{Body, FetchError, Response};
+use portside_exchange::{FetchError, Response};
 use portside_sidecar::{App, Fired, Scheduled};
 use serde_json::json;
 use url::Url;
 
+use super::answers::{response, text};
 use super::local::is_of_this_machine;
 
 const SCHEDULED: &str = "/cdn-cgi/handler/scheduled";
@@ -105,30 +105,9 @@ fn parameter<'u>(url: &'u Url, wanted: &str) -> Option<Cow<'u, str>> {
 }
 
 fn failed(error: &FetchError) -> Response {
-    let status = match error {
-        FetchError::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
-        FetchError::TimedOut => StatusCode::GATEWAY_TIMEOUT,
-        _ => StatusCode::SERVICE_UNAVAILABLE,
-    };
-    text(status, &error.to_string())
+    text(error.status(), &error.to_string())
 }
 
 fn bad(problem: &str) -> Response {
     text(StatusCode::BAD_REQUEST, problem)
-}
-
-fn text(status: StatusCode, text: &str) -> Response {
-    response(status, "text/plain;charset=UTF-8", text.to_owned())
-}
-
-fn response(status: StatusCode, kind: &'static str, body: String) -> Response {
-    let mut headers = HeaderMap::new();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    Response {
-        status,
-        reason: Default::default(),
-        headers,
-        body: Body::Full(body.into()),
-        socket: None,
-    }
 }

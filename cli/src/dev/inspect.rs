@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::Context;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use http::header::{CONTENT_TYPE, HOST};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::header::HOST;
+use http::{HeaderMap, StatusCode};
 use portside_exchange::{
     Application, Body, FetchError, Message, Outbox, Request, Response, Socket, SocketSender,
     outgoing,
@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use url::Url;
 
+use super::answers::{response, text};
 use super::local::is_of_this_machine;
 
 /// The port that debuggers look at by themselves.
@@ -76,14 +77,14 @@ impl Desk {
                     .and_then(|host| host.to_str().ok());
                 let host = host.unwrap_or_default();
                 let targets = self.inspector.targets();
-                json_response(
+                json_answer(
                     &targets
                         .iter()
                         .map(|target| described(target, host))
                         .collect(),
                 )
             }
-            "/json/version" => json_response(&json!({
+            "/json/version" => json_answer(&json!({
                 "Browser": format!("Portside/{}", env!("CARGO_PKG_VERSION")),
                 "Protocol-Version": "1.3",
                 "V8-Version": V8_VERSION,
@@ -115,8 +116,10 @@ impl Desk {
         });
         Response {
             status: StatusCode::SWITCHING_PROTOCOLS,
+            reason: Default::default(),
+            headers: HeaderMap::new(),
+            body: Body::Empty,
             socket: Some(Socket { outgoing, incoming }),
-            ..response(StatusCode::OK, None, Body::Empty)
         }
     }
 }
@@ -164,30 +167,10 @@ fn described(target: &Target, host: &str) -> Value {
     })
 }
 
-fn json_response(body: &Value) -> Response {
-    let kind = "application/json;charset=UTF-8";
+fn json_answer(value: &Value) -> Response {
     response(
         StatusCode::OK,
-        Some(kind),
-        Body::Full(body.to_string().into()),
+        "application/json;charset=UTF-8",
+        value.to_string(),
     )
-}
-
-fn text(status: StatusCode, text: &str) -> Response {
-    let kind = "text/plain;charset=UTF-8";
-    response(status, Some(kind), Body::Full(text.to_owned().into()))
-}
-
-fn response(status: StatusCode, kind: Option<&'static str>, body: Body) -> Response {
-    let mut headers = HeaderMap::new();
-    if let Some(kind) = kind {
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    }
-    Response {
-        status,
-        reason: Default::default(),
-        headers,
-        body,
-        socket: None,
-    }
 }

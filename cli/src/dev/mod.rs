@@ -1,5 +1,6 @@
 //! `portside dev`
 
+mod answers;
 mod by_hand;
 mod door;
 mod inspect;

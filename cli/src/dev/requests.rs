@@ -66,12 +66,11 @@ impl Requests {
 impl Asked<'_> {
     /// It is answered.
     pub fn answered(mut self, answer: &Result<Response, FetchError>) {
-        self.status = Some(match answer {
-            Ok(response) => response.status.as_u16(),
-            Err(FetchError::Failed(_)) => 500,
-            Err(FetchError::TimedOut) => 504,
-            Err(_) => 503,
-        });
+        let status = match answer {
+            Ok(response) => response.status,
+            Err(error) => error.status(),
+        };
+        self.status = Some(status.as_u16());
     }
 }
 
