@@ -332,8 +332,8 @@ impl Date {
         // Years begin in March here: what is not regular, February's end, is the last day then. Hinnant's algorithm
         // (http://howardhinnant.github.io/date_algorithms.html#civil_from_days).
         let since = day + 719_468; // 0000-03-01
-        let of_era = since.rem_euclid(146_097);
-        let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+        let of_era = since.rem_euclid(CALENDAR_DAYS);
+        let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / (CALENDAR_DAYS - 1)) / 365;
         let of_year = of_era - (365 * year + year / 4 - year / 100);
         let month = (5 * of_year + 2) / 153;
         let day_of_month = of_year - (153 * month + 2) / 5 + 1;

@@ -32,7 +32,7 @@ use crate::memory::Meter;
 use crate::ownership::Ownership;
 use crate::room::{self, Room};
 use crate::servers::{self, Servers};
-use crate::workers::Workers;
+use crate::workers::{Workers, stored_alarm};
 
 /// How long workers may take to finish what they are doing on shutdown.
 const GRACE: Duration = Duration::from_secs(10);
@@ -331,7 +331,7 @@ impl App {
     pub async fn fire_alarm(&self, worker: &WorkerKey) -> Result<Fired, FetchError> {
         let (app, ..) = self.begin().await?;
         let unavailable = || FetchError::Unavailable("the alarm cannot be read".to_owned());
-        let stored = crons::stored(self, worker).await.ok_or_else(unavailable)?;
+        let stored = stored_alarm(self, worker).await.ok_or_else(unavailable)?;
         let Some(alarm) = stored else {
             return Ok(Fired::NoAlarm);
         };

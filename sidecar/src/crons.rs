@@ -20,7 +20,7 @@ use crate::alarms::Turn;
 use crate::app::App;
 use crate::clock::now_ms;
 use crate::ownership::Role;
-use crate::workers::store_alarm;
+use crate::workers::{store_alarm, stored_alarm};
 
 /// The script of the workers that have crons' alarms. The path of a script in a bundle never begins with a slash.
 const SCRIPT: &str = "/crons";
@@ -89,7 +89,7 @@ async fn arm(app: &App, cron: &Cron) -> bool {
         return true; // It never is.
     };
     let _one_at_a_time = app.crons().lock().await;
-    let Some(alarm) = stored(app, &key).await else {
+    let Some(alarm) = stored_alarm(app, &key).await else {
         return false;
     };
     if alarm.is_some() {
@@ -97,21 +97,6 @@ async fn arm(app: &App, cron: &Cron) -> bool {
     }
     let armed = store_alarm(app, &key, AlarmChange::Set(Alarm::at(first))).await;
     armed == Some(Fate::Committed)
-}
-
-/// The alarm that is stored of a worker, if it has one; nothing if that cannot be had.
-pub async fn stored(app: &App, key: &WorkerKey) -> Option<Option<Alarm>> {
-    let id = key.id();
-    let fence = app.ownership().settled_fence(id).await?;
-    match app.store().load(fence, id, 1, 1).await {
-        Ok(Some(loaded)) => Some(loaded.alarm),
-        Ok(None) => {
-            app.ownership().lost(fence);
-            None
-        }
-        // The store says it, once.
-        Err(_) => None,
-    }
 }
 
 /// A cron is due: runs the handler, unless the class has no such cron any more.

@@ -677,6 +677,21 @@ impl Workers {
     }
 }
 
+/// The alarm that is stored of a worker, if it has one; nothing if this process cannot read that.
+pub async fn stored_alarm(app: &App, key: &WorkerKey) -> Option<Option<Alarm>> {
+    let id = key.id();
+    let fence = app.ownership().settled_fence(id).await?;
+    match app.store().load(fence, id, 1, 1).await {
+        Ok(Some(loaded)) => Some(loaded.alarm),
+        Ok(None) => {
+            app.ownership().lost(fence);
+            None
+        }
+        // The store says it, once.
+        Err(_) => None,
+    }
+}
+
 /// Stores a change of a worker's alarm that no instance has made. Says what became of it, unless this process does not own the
 /// worker.
 pub async fn store_alarm(app: &App, key: &WorkerKey, change: AlarmChange) -> Option<Fate> {
