@@ -143,10 +143,10 @@ impl JavaScript {
         } = ready;
         let script = recipe.script.clone();
         let limit = recipe.limits.cpu;
-        let registered = isolate.with(|runtime| registered(runtime, recipe));
+        let registered = registered(&mut isolate, recipe);
         let watched = Watched::new(recipe.who.clone(), isolate.usage(), limit, script.clone());
         let debuggers = registered.as_ref().map(Registered::debuggers);
-        let watched = watched.debugged_by(debuggers.unwrap_or_default());
+        let watched = watched.debugged_by(debuggers);
         let watched = Arc::new(watched);
         let name = match &recipe.who {
             Identity::Worker(key) => Some(key.name()),
@@ -367,10 +367,11 @@ impl Engine for JavaScript {
 }
 
 /// Lets an isolate be inspected, if that is wanted.
-fn registered(runtime: &mut JsRuntime, recipe: &Recipe) -> Option<Registered> {
+fn registered(isolate: &mut Isolate, recipe: &Recipe) -> Option<Registered> {
     let inspector = recipe.inspector.as_ref()?;
     let url = BundleLoader::url(&recipe.module).ok()?;
-    Some(inspector.register(runtime, &recipe.who, url.into()))
+    let registered = isolate.with(|runtime| inspector.register(runtime, &recipe.who, url.into()));
+    Some(registered)
 }
 
 /// An error of the application's code, for its developer.

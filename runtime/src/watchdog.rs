@@ -80,8 +80,8 @@ pub struct Watched {
     usage: Arc<Usage>,
     limit: Duration,
     script: Arc<Script>,
-    /// How many debuggers it has. While it has any, no time counts.
-    debuggers: Arc<AtomicUsize>,
+    /// How many debuggers it has, if it can have any. While it has one, no time counts.
+    debuggers: Option<Arc<AtomicUsize>>,
     ended: AtomicBool,
 }
 
@@ -93,15 +93,19 @@ impl Watched {
             usage,
             limit,
             script,
-            debuggers: Arc::default(),
+            debuggers: None,
             ended: AtomicBool::new(false),
         }
     }
 
     /// The same, with so many debuggers at each moment.
-    pub fn debugged_by(mut self, debuggers: Arc<AtomicUsize>) -> Self {
-        self.debuggers = debuggers;
-        self
+    pub fn debugged_by(self, debuggers: Option<Arc<AtomicUsize>>) -> Self {
+        Self { debuggers, ..self }
+    }
+
+    fn is_debugged(&self) -> bool {
+        let debuggers = self.debuggers.as_ref();
+        debuggers.is_some_and(|count| count.load(Ordering::SeqCst) > 0)
     }
 
     /// What to say if the watchdog ended one of its slices.
@@ -186,7 +190,7 @@ impl Slot {
             });
             return None;
         };
-        if running.debuggers.load(Ordering::SeqCst) > 0 {
+        if running.is_debugged() {
             seen.since = now;
         }
         let used = now.saturating_sub(seen.since);
