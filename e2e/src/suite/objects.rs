@@ -2,7 +2,7 @@
 
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -123,13 +123,37 @@ async fn enter_room(site: &Site, name: &str) -> (Socket, Value) {
     (socket, welcome)
 }
 
+/// What clients that count have in common.
+#[derive(Default)]
+struct Clients {
+    /// How many values were confirmed to all of them.
+    confirmed: AtomicUsize,
+    stop: AtomicBool,
+}
+
+impl Clients {
+    /// Lets them do something.
+    async fn work(&self) {
+        let enough = self.confirmed.load(Ordering::Relaxed) + 100;
+        until("the clients", Duration::from_secs(60), async || match self
+            .confirmed
+            .load(Ordering::Relaxed)
+        {
+            confirmed if confirmed >= enough => Ok(()),
+            confirmed => Err(format!("{confirmed} confirmed, of {enough}")),
+        })
+        .await;
+    }
+}
+
 /// Counts until it is told to stop; gives every value that was confirmed. What failed may have been counted, too.
-async fn count(site: Site, stop: Arc<AtomicBool>) -> (Vec<u64>, u64) {
+async fn count(site: Site, clients: Arc<Clients>) -> (Vec<u64>, u64) {
     let (mut confirmed, mut unknown) = (vec![], 0);
-    while !stop.load(Ordering::Relaxed) {
+    while !clients.stop.load(Ordering::Relaxed) {
         match site.try_request(Method::POST, VISITS, &[], "").await {
             Ok(reply) if reply.status == 200 => {
                 confirmed.push(reply.json()["value"].as_u64().unwrap());
+                clients.confirmed.fetch_add(1, Ordering::Relaxed);
             }
             _ => unknown += 1,
         }
@@ -141,12 +165,12 @@ async fn count(site: Site, stop: Arc<AtomicBool>) -> (Vec<u64>, u64) {
 pub async fn a_killed_pod_loses_nothing(test: Arc<Test>) {
     let class = deploy(&test, "counters/modern", "counters").await;
     class.ready().await;
-    let stop = Arc::new(AtomicBool::new(false));
-    let clients: Vec<_> = (0..4)
-        .map(|_| tokio::spawn(count(class.site(), Arc::clone(&stop))))
+    let clients = Arc::<Clients>::default();
+    let running: Vec<_> = (0..4)
+        .map(|_| tokio::spawn(count(class.site(), Arc::clone(&clients))))
         .collect();
     for _ in 0..3 {
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        clients.work().await;
         let (pod, term) = class.one_active().await;
         Process::of(&pod, "sidecar").signal(Signal::KILL);
         until(
@@ -159,9 +183,9 @@ pub async fn a_killed_pod_loses_nothing(test: Arc<Test>) {
         )
         .await;
     }
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    stop.store(true, Ordering::Relaxed);
-    let told = join_all(clients).await;
+    clients.work().await;
+    clients.stop.store(true, Ordering::Relaxed);
+    let told = join_all(running).await;
     let (mut confirmed, mut unknown) = (vec![], 0);
     for (values, lost) in told.into_iter().map(Result::unwrap) {
         assert!(values.is_sorted(), "a client went back: {values:?}");
