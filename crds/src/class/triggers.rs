@@ -9,7 +9,8 @@ use crate::rules;
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct Triggers {
-    /// Cron expressions, in UTC, for the server's scheduled handler. Each runs it once for the class, and never later.
+    /// Cron expressions, in UTC, for the server's scheduled handler. Each of their times is run once, by one of the
+    /// class's pods; what was missed while there was none is one run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 64),
