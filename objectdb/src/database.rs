@@ -10,7 +10,8 @@ use rusqlite::ffi;
 
 use crate::error::Error;
 use crate::limits::{self, Limits};
-use crate::pages::{PAGE_BYTES, Pages};
+use crate::page_file::PAGE_BYTES;
+use crate::pages::Pages;
 use crate::sqlite::{Connection, Statement};
 use crate::statements::{Cache, Program};
 use crate::value::{Row, Value};
@@ -122,11 +123,11 @@ impl Database {
     }
 
     /// A copy of the file, without what is not committed. What is done with it begins from here.
-    #[must_use]
-    pub fn copy(&self) -> Pages {
-        let mut copy = self.0.pages.borrow().clone();
-        copy.settle();
-        copy
+    ///
+    /// # Errors
+    /// A temporary file cannot be read, or written.
+    pub fn copy(&self) -> Result<Pages, Error> {
+        Ok(self.0.pages.borrow().copy()?)
     }
 
     /// Has SQLite look at the whole database for damage; that takes as long as reading all of it.
@@ -161,7 +162,7 @@ impl Database {
         self.roll_back()?;
         inner.own.borrow_mut().clear();
         inner.has_keys.set(Some(false));
-        inner.pages.borrow_mut().resize(0);
+        inner.pages.borrow_mut().resize(0)?;
         let connection = connect(&inner.pages, &inner.limits, &inner.interrupted);
         let connection = connection.map_err(|error| inner.lose(&error.to_string()))?;
         drop(inner.connection.replace(connection));
@@ -174,7 +175,7 @@ fn connect(
     limits: &Limits,
     interrupted: &Arc<AtomicBool>,
 ) -> Result<Rc<Connection>, Error> {
-    let connection = Connection::open(pages, interrupted.clone(), limits.temporary_bytes)?;
+    let connection = Connection::open(pages, interrupted.clone(), limits)?;
     for setting in SETTINGS {
         connection.execute(setting)?;
     }
@@ -236,7 +237,9 @@ impl Inner {
 
     /// An error, once it is known whether it has ended the transaction.
     pub fn after(&self, error: Error) -> Error {
-        if self.in_transaction.get() && self.connection.borrow().is_autocommit() {
+        let connection = self.connection.borrow();
+        let has_ended = connection.is_autocommit() || connection.changes_too_much();
+        if self.in_transaction.get() && has_ended {
             return self.lose(&error.to_string());
         }
         error

@@ -1,6 +1,6 @@
 //! What one commit changed of a database's file.
 
-use crate::pages::{MAX_PAGES, PAGE_BYTES, Page};
+use crate::page_file::{MAX_PAGES, PAGE_BYTES, Page};
 
 /// Changes of a page with fewer bytes between them than this are one: each has some bytes of its own beside them.
 const GAP: usize = 8;
@@ -115,6 +115,12 @@ impl Delta {
 
     pub(crate) fn changes(&self) -> &[Change] {
         &self.changes
+    }
+
+    /// The same without the changes of some pages.
+    pub(crate) fn filtered(mut self, keeps: impl Fn(u32) -> bool) -> Self {
+        self.changes.retain(|change| keeps(change.page));
+        self
     }
 
     /// All of it as bytes.
@@ -270,14 +276,14 @@ mod tests {
         ) {
             let (before, after) = (page(&before), page(&after));
             let mut pages = Pages::default();
-            pages.write(1, 0, &before[..]);
+            pages.write(1, 0, &before[..]).unwrap();
             let mut copy = Pages::default();
-            copy.apply(&pages.take_delta().unwrap());
-            pages.write(1, 0, &after[..]);
-            if let Some(delta) = pages.take_delta() {
+            copy.apply(&pages.take_delta().unwrap().unwrap()).unwrap();
+            pages.write(1, 0, &after[..]).unwrap();
+            if let Some(delta) = pages.take_delta().unwrap() {
                 let decoded = Delta::decode(&delta.encode());
                 prop_assert_eq!(decoded.as_ref(), Ok(&delta));
-                copy.apply(&decoded.unwrap());
+                copy.apply(&decoded.unwrap()).unwrap();
             }
             prop_assert!(copy == pages);
         }
@@ -286,7 +292,7 @@ mod tests {
         fn any_bytes_are_a_delta_or_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             if let Ok(delta) = Delta::decode(&bytes) {
                 let mut pages = Pages::default();
-                pages.apply(&delta);
+                pages.apply(&delta).unwrap();
                 prop_assert_eq!(pages.count(), delta.pages());
             }
         }

@@ -3,7 +3,7 @@
 use rusqlite::ffi;
 
 use crate::error::Error;
-use crate::pages::{MAX_PAGES, PAGE_BYTES};
+use crate::page_file::{MAX_PAGES, PAGE_BYTES};
 use crate::sqlite::Connection;
 
 /// What a database may use.
@@ -11,9 +11,12 @@ use crate::sqlite::Connection;
 pub struct Limits {
     /// The file, in bytes; less than a page of it counts as none. At most 10 GiB.
     pub bytes: u64,
+    /// What one transaction changes, in bytes of pages, about. One that changes more resets the object. Of all that it changes
+    /// there are up to four copies in memory while it is committed.
+    pub transaction_bytes: usize,
     /// What statements sort or remember until their end, in bytes. One that needs more ends with an error, mostly one that resets
     /// the object.
-    pub temporary_bytes: usize,
+    pub temporary_bytes: u64,
     /// Prepared statements that are kept to be executed again.
     pub cached_statements: usize,
     /// What they take, in bytes of SQLite's memory.
@@ -21,11 +24,12 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 10 GiB; 64 MiB; 100 statements, and 512 KiB for them.
+    /// 10 GiB; 64 MiB; 1 GiB; 100 statements, and 512 KiB for them.
     fn default() -> Self {
         Self {
             bytes: u64::from(MAX_PAGES) * PAGE_BYTES as u64,
-            temporary_bytes: 64 << 20,
+            transaction_bytes: 64 << 20,
+            temporary_bytes: 1 << 30,
             cached_statements: 100,
             cached_bytes: 512 << 10,
         }

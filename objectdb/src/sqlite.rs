@@ -13,6 +13,7 @@ use rusqlite::ffi;
 
 use crate::authorizer::{self, Asked};
 use crate::error::{Error, message};
+use crate::limits::Limits;
 use crate::temporary::Budget;
 use crate::value::Value;
 use crate::vfs;
@@ -32,11 +33,35 @@ pub struct Connection {
 
 /// What SQLite's callbacks use; at one place as long as the connection is open.
 struct Hooks {
+    connection: NonNull<ffi::sqlite3>,
     /// Whether what is prepared now is the database's own.
     is_trusted: Cell<bool>,
     /// What the authorizer was asked about the statement that is being prepared.
     asked: Cell<Asked>,
     interrupted: Arc<AtomicBool>,
+    /// How much memory SQLite's cache may take, which has all that a transaction changes, in bytes.
+    most_cached: usize,
+    /// Whether it has taken more: the transaction is over.
+    changes_too_much: Cell<bool>,
+}
+
+impl Hooks {
+    /// Looks whether the transaction changes too much.
+    #[expect(unsafe_code, reason = "SQLite's interface is C")]
+    fn look_at_cache(&self) -> bool {
+        let (used, status) = (&mut 0, ffi::SQLITE_DBSTATUS_CACHE_USED);
+        // SAFETY: the connection is open, and there are places for both numbers.
+        unsafe { ffi::sqlite3_db_status(self.connection.as_ptr(), status, used, &mut 0, 0) };
+        let is_too_much = usize::try_from(*used).is_ok_and(|used| used > self.most_cached);
+        if is_too_much {
+            self.changes_too_much.set(true);
+        }
+        is_too_much
+    }
+
+    fn must_end(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed) || self.look_at_cache()
+    }
 }
 
 /// A statement that was prepared, and what it was found to do.
@@ -57,11 +82,12 @@ pub struct Prepared {
 
 #[expect(unsafe_code, reason = "SQLite's interface is C")]
 impl Connection {
-    /// Opens a file. Statements end with an error while `interrupted` is set, and when their temporary files are larger.
+    /// Opens a file. Statements end with an error while `interrupted` is set, when their temporary files are larger than the
+    /// limits allow, and when the transaction has changed more.
     pub fn open(
         file: &vfs::File,
         interrupted: Arc<AtomicBool>,
-        temporary_bytes: usize,
+        limits: &Limits,
     ) -> Result<Rc<Self>, Error> {
         let flags = ffi::SQLITE_OPEN_READWRITE | ffi::SQLITE_OPEN_CREATE | ffi::SQLITE_OPEN_NOMUTEX;
         let mut raw = null_mut();
@@ -71,11 +97,15 @@ impl Connection {
         });
         let raw = NonNull::new(raw).ok_or_else(|| Error::refused("no memory for a database"))?;
         let hooks = Rc::new(Hooks {
+            connection: raw,
             is_trusted: Cell::new(false),
             asked: Cell::default(),
             interrupted,
+            most_cached: limits.transaction_bytes,
+            changes_too_much: Cell::new(false),
         });
-        let temporary = Budget::new(temporary_bytes);
+        let directory = file.borrow().directory().to_owned();
+        let temporary = Budget::new(limits.temporary_bytes, directory);
         let this = Self {
             raw,
             hooks,
@@ -89,7 +119,7 @@ impl Connection {
             let hooks = hooks.cast_mut().cast::<c_void>();
             this.check(ffi::sqlite3_set_authorizer(raw, Some(authorize), hooks))?;
             let steps = STEPS_UNINTERRUPTED;
-            ffi::sqlite3_progress_handler(raw, steps, Some(is_interrupted), hooks);
+            ffi::sqlite3_progress_handler(raw, steps, Some(must_end), hooks);
         }
         Ok(Rc::new(this))
     }
@@ -126,6 +156,11 @@ impl Connection {
     pub fn is_autocommit(&self) -> bool {
         // SAFETY: the connection is open.
         unsafe { ffi::sqlite3_get_autocommit(self.raw()) != 0 }
+    }
+
+    /// Whether a transaction has changed so much that it cannot go on.
+    pub fn changes_too_much(&self) -> bool {
+        self.hooks.changes_too_much.get()
     }
 
     /// How many rows were inserted, changed or deleted since it was opened, by triggers and foreign keys, too.
@@ -187,6 +222,12 @@ impl Connection {
 
     /// What the last call's error was.
     fn error(&self, code: c_int) -> Error {
+        if self.changes_too_much() {
+            let most = self.hooks.most_cached >> 20;
+            return Error::Refused(format!(
+                "it changes more than {most} MiB of the database: write less in one turn or transaction"
+            ));
+        }
         // SAFETY: the connection is open; the text ends with a zero and stays until the next call.
         let (text, offset, extended) = unsafe {
             let text = CStr::from_ptr(ffi::sqlite3_errmsg(self.raw())).to_string_lossy();
@@ -278,11 +319,16 @@ impl Statement {
             // SAFETY: the statement exists.
             unsafe { ffi::sqlite3_step(self.raw()) }
         });
-        match result {
-            ffi::SQLITE_ROW => Ok(true),
-            ffi::SQLITE_DONE => Ok(false),
-            code => Err(self.connection.error(code)),
+        let has_row = match result {
+            ffi::SQLITE_ROW => true,
+            ffi::SQLITE_DONE => false,
+            code => return Err(self.connection.error(code)),
+        };
+        // Short statements end before anybody looks.
+        if !self.is_readonly() && self.connection.hooks.look_at_cache() {
+            return Err(self.connection.error(ffi::SQLITE_INTERRUPT));
         }
+        Ok(has_row)
     }
 
     /// Ends it, so that it can be executed again, with other values.
@@ -415,8 +461,8 @@ unsafe extern "C" fn authorize(
 }
 
 #[expect(unsafe_code, reason = "SQLite's interface is C")]
-unsafe extern "C" fn is_interrupted(hooks: *mut c_void) -> c_int {
+unsafe extern "C" fn must_end(hooks: *mut c_void) -> c_int {
     // SAFETY: the connection is open, so that its hooks are there.
     let hooks = unsafe { &*hooks.cast::<Hooks>() };
-    hooks.interrupted.load(Ordering::Relaxed).into()
+    hooks.must_end().into()
 }

@@ -35,10 +35,12 @@ impl Database {
     /// go on.
     ///
     /// # Errors
-    /// [`Error::Reset`]: a constraint does not hold at the end, or the transaction is lost. Nothing is committed.
+    /// [`Error::Reset`]: a constraint does not hold at the end, or the transaction is lost, or the temporary file cannot be
+    /// written. Nothing is committed.
     pub fn commit(&self) -> Result<Option<Delta>, Error> {
         self.end_transaction()?;
-        Ok(self.0.pages.borrow_mut().take_delta())
+        let delta = self.0.pages.borrow_mut().take_delta();
+        delta.map_err(|error| self.0.lose(&Error::from(error).to_string()))
     }
 
     /// Ends the transaction as [`Self::commit`] does, which is called later: what comes is not undone with what has been.

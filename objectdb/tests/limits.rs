@@ -4,7 +4,7 @@
 mod common;
 
 use common::{error, new, numbers, run, try_run};
-use portside_objectdb::{Database, Limits, Pages, Value};
+use portside_objectdb::{Database, Error, Limits, Pages, Value};
 
 const TOO_BIG: &str = "string or blob too big: SQLITE_TOOBIG";
 const MOST: usize = 2 << 20;
@@ -61,4 +61,50 @@ fn nothing_is_kept_prepared_if_nothing_may_be() {
     for _ in 0..3 {
         assert_eq!(numbers(&database, "SELECT 1; SELECT 2"), [2]);
     }
+}
+
+#[test]
+fn a_transaction_does_not_take_all_memory() {
+    const CHANGES_TOO_MUCH: &str = "Durable Object was reset and rolled back to its last known good state because its transaction \
+        was ended by an error: it changes more than 4 MiB of the database: write less in one turn or transaction";
+    let limits = Limits {
+        transaction_bytes: 4 << 20,
+        ..Limits::default()
+    };
+    let open = |pages| Database::open(pages, limits).unwrap();
+    let database = open(Pages::default());
+    run(&database, "CREATE TABLE t(a INTEGER PRIMARY KEY, b)");
+    for _ in 0..5 {
+        let some = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 3000)
+            INSERT INTO t(b) SELECT randomblob(1000) FROM n";
+        run(&database, some); // 3 MB and more
+        database.commit().unwrap();
+    }
+    let committed = database.copy().unwrap();
+    let is_lost = |database: &Database, error: Error| {
+        assert_eq!(error.to_string(), CHANGES_TOO_MUCH);
+        assert!(error.is_reset() && database.commit().is_err());
+        assert!(database.copy().unwrap() == committed);
+    };
+    // One statement, many small ones, and keys.
+    let database = open(committed.copy().unwrap());
+    let one = try_run(&database, "UPDATE t SET b = randomblob(1000)");
+    is_lost(&database, one.unwrap_err());
+    let database = open(committed.copy().unwrap());
+    let many = (0..9_000).find_map(|n| {
+        let sql = format!("INSERT INTO t(b) VALUES (zeroblob(1000 + {n} % 7))");
+        try_run(&database, &sql).err()
+    });
+    is_lost(&database, many.unwrap());
+    let database = open(committed.copy().unwrap());
+    let keys = (0..900).find_map(|n| database.put(&format!("{n}"), &[7; 10_000]).err());
+    is_lost(&database, keys.unwrap());
+    // What is only read, does not count.
+    let database = open(committed.copy().unwrap());
+    assert_eq!(
+        numbers(&database, "SELECT count(DISTINCT b) FROM t"),
+        [15_000]
+    );
+    run(&database, "DELETE FROM t WHERE a % 50 = 1");
+    database.commit().unwrap();
 }

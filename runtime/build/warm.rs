@@ -205,6 +205,8 @@ struct Warm<'a> {
 }
 
 impl Engine for Warm<'_> {
+    type Stored = ();
+
     fn turn_begins(&mut self) {}
 
     fn deliver(&mut self, actor: Actor, mut event: Delivered) {

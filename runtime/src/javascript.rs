@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use deno_core::error::CoreError;
 use deno_core::{JsRuntime, ModuleId, PollEventLoopOptions};
-use portside_core::write::Value;
-use portside_surface::objects::database;
+use portside_surface::objects::database::{self, Stored};
 use portside_surface::parts::{EVENTS_OF_MOST_CODE, Parts};
 use portside_surface::{lifecycle, stack};
 use portside_worker::activation::{Activation, End, Failure, Progress};
@@ -227,6 +226,8 @@ impl JavaScript {
 }
 
 impl Engine for JavaScript {
+    type Stored = Stored;
+
     fn deliver(&mut self, actor: Actor, mut event: Delivered) {
         let instance = match actor {
             Actor::OWN => self.instance.clone(),
@@ -259,7 +260,7 @@ impl Engine for JavaScript {
         &mut self,
         actor: Actor,
         instance: &Shared,
-        entries: &[(String, Value)],
+        stored: Stored,
     ) -> Result<(), String> {
         let (object, (class, storage)) = {
             let instance = instance.borrow();
@@ -275,7 +276,7 @@ impl Engine for JavaScript {
         };
         let begun = self.stretch(|runtime, dispatch| {
             let state = runtime.op_state();
-            database::open(&mut state.borrow_mut(), actor, instance, entries)?;
+            database::open(&mut state.borrow_mut(), actor, instance, stored)?;
             drop(state);
             deno_core::scope!(scope, runtime);
             dispatch.begin_object(scope, actor, &object, class, storage);

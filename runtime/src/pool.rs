@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use deno_core::JsRuntime;
 use portside_core::bundle::Bundle;
+use portside_surface::objects::database::Stored;
 use portside_worker::activation::End;
 use portside_worker::cell::Cell;
 use portside_worker::instance::InstanceOptions;
@@ -26,7 +27,7 @@ pub struct Start {
     /// The module to evaluate, a path in the bundle.
     pub module: String,
     /// Where objects are sent that are to live with it.
-    pub cell: Arc<Cell>,
+    pub cell: Arc<Cell<Stored>>,
 }
 
 /// Where an instance runs.

@@ -15,6 +15,7 @@ use portside_core::limits::Limits;
 use portside_core::migrations::ObjectClass;
 use portside_core::variable::Variables;
 use portside_exchange::{Application, FetchError, Request, Response};
+use portside_objectdb::Spill;
 use portside_runtime::IsolatePool;
 use portside_store::Store;
 use portside_store::lanes::Lanes;
@@ -86,6 +87,8 @@ pub struct Config {
     pub reached: Option<ReachedSink>,
     /// Tells how much memory the process uses.
     pub memory: Meter,
+    /// How much of an object's database is in memory, and where the rest of it is.
+    pub spill: Spill,
 }
 
 /// What became of an alarm that was fired by hand.
@@ -124,6 +127,7 @@ pub struct App {
     reached: Option<ReachedSink>,
     spawner: Handle,
     surroundings: Arc<Surroundings>,
+    spill: Spill,
 }
 
 /// What runs.
@@ -193,6 +197,7 @@ impl App {
             log,
             reached,
             memory,
+            spill,
         } = config;
         let class = Arc::new(class);
         let app = Arc::new_cyclic(|itself| Self {
@@ -218,6 +223,7 @@ impl App {
             reached,
             spawner: Handle::current(),
             surroundings: Arc::new(Surroundings(itself.clone())),
+            spill,
         });
         let weak = Arc::downgrade(&app);
         let alarms = app.alarms.clone().run(
@@ -408,6 +414,10 @@ impl App {
 
     pub(crate) fn isolates(&self) -> &IsolatePool {
         &self.isolates
+    }
+
+    pub(crate) fn spill(&self) -> &Spill {
+        &self.spill
     }
 
     pub(crate) fn store(&self) -> &dyn Store {

@@ -11,6 +11,7 @@ use portside_core::ids::WorkerId;
 use portside_core::keys::KeyRange;
 use portside_core::write::{Value, WriteBatch};
 use portside_exchange::{FetchError, Request, Response};
+use portside_runtime::surface::objects::database::Stored;
 use portside_runtime::{Place, Start};
 use portside_worker::activation::{End, Failure as Ended};
 use portside_worker::caller::{Call, Refused};
@@ -90,11 +91,11 @@ struct Server {
     unfinished: Count,
     place: Mutex<Option<Place>>,
     /// Where objects are sent that are to live in its present isolate.
-    cell: Mutex<Arc<Cell>>,
+    cell: Mutex<Arc<Cell<Stored>>>,
 }
 
 impl Server {
-    fn cell(&self) -> MutexGuard<'_, Arc<Cell>> {
+    fn cell(&self) -> MutexGuard<'_, Arc<Cell<Stored>>> {
         self.cell.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -274,7 +275,7 @@ impl Servers {
         self: &Arc<Self>,
         app: &Arc<App>,
         id: WorkerId,
-        mut arrival: Arrival,
+        mut arrival: Arrival<Stored>,
     ) -> Result<(), String> {
         if self.class.isolates_objects {
             return self.admit_alone(app, arrival);
@@ -307,7 +308,11 @@ impl Servers {
     }
 
     /// Starts an isolate, which is over when the object is gone.
-    fn admit_alone(self: &Arc<Self>, app: &Arc<App>, mut arrival: Arrival) -> Result<(), String> {
+    fn admit_alone(
+        self: &Arc<Self>,
+        app: &Arc<App>,
+        mut arrival: Arrival<Stored>,
+    ) -> Result<(), String> {
         if let Some(reason) = self.failures.waiting() {
             return Err(reason);
         }

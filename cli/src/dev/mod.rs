@@ -20,7 +20,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use portside_frontdoor::{Config as DoorConfig, FrontDoor, IpNet, TrustedProxies, network};
 use portside_runtime::{Inspector, IsolatePool};
-use portside_sidecar::{App, Class, Config, Ownership};
+use portside_sidecar::{App, Class, Config, Ownership, Spill};
 use portside_store::Store;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -166,9 +166,14 @@ impl Args {
         network.choose(loaded.manifest.as_ref());
         problems::warn(&loaded.warnings);
         let summary = (!quiet).then(|| summary(&loaded));
+        let mut spill = Spill::default();
         let url = match store {
             Some(url) => url,
-            None => default_store(&source.dir)?,
+            None => {
+                // Not where the system keeps temporary files: that may be memory.
+                spill.directory = state_folder(&source.dir)?;
+                default_store(&spill.directory)?
+            }
         };
         let Loaded {
             class,
@@ -181,7 +186,7 @@ impl Args {
         let store = portside_store::open(&url, &name).await?;
         // A breakpoint in the one that gets all requests is met.
         let servers = if inspect.is_some() { 1 } else { cores };
-        let app = start(isolates, class, store, servers, requests.clone()).await?;
+        let app = start(isolates, class, store, servers, spill, requests.clone()).await?;
         let config = door_config(SocketAddr::new(host, port), trusted_proxy);
         let application = Arc::new(Door::new(app.clone(), requests));
         let door = FrontDoor::bind(config, application)
@@ -218,6 +223,7 @@ async fn start(
     class: Class,
     store: Arc<dyn Store>,
     servers: usize,
+    spill: Spill,
     requests: Option<Arc<Requests>>,
 ) -> anyhow::Result<Arc<App>> {
     let console = Console::new();
@@ -230,6 +236,7 @@ async fn start(
         log: Box::new(move |line| console.write(line)),
         reached: requests.map(Requests::sink),
         memory: portside_sidecar::memory::of_process(),
+        spill,
     };
     Ok(App::start(isolates, config))
 }
@@ -288,9 +295,14 @@ fn host(text: &str) -> Result<IpAddr, String> {
     })
 }
 
-fn default_store(dir: &Path) -> anyhow::Result<String> {
+/// The folder in the application's that has its state, and temporary files.
+fn state_folder(dir: &Path) -> anyhow::Result<PathBuf> {
     let state = dir.join(".portside");
     std::fs::create_dir_all(&state).with_context(|| format!("cannot make {}", state.display()))?;
+    Ok(state)
+}
+
+fn default_store(state: &Path) -> anyhow::Result<String> {
     let file = state.join("state.sqlite");
     let file = file
         .to_str()

@@ -12,7 +12,7 @@ use portside_exchange::{Application, Body, FetchError, Request, Response};
 use portside_frontdoor::{Config as DoorConfig, FrontDoor};
 use portside_runtime::IsolatePool;
 use portside_sidecar::memory::{Meter, unlimited};
-use portside_sidecar::{App, Class, Config, Identity, Level, Ownership};
+use portside_sidecar::{App, Class, Config, Identity, Level, Ownership, Spill};
 use portside_store::Store;
 use tokio_util::sync::CancellationToken;
 
@@ -149,6 +149,11 @@ impl Setup {
             }),
             reached: None,
             memory: self.memory.unwrap_or_else(unlimited),
+            // So that databases of tests have pages in files, too.
+            spill: Spill {
+                after_bytes: 20_000,
+                ..Spill::default()
+            },
         };
         let app = App::start(self.isolates.unwrap_or_else(isolates), config);
         TestApp {

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use deno_core::OpState;
 use deno_error::JsErrorBox;
 use portside_core::objects::NAME_KEY;
-use portside_core::write::{Value, WriteBatch};
-use portside_objectdb::{Cursor, Database, DurableDatabase, Error, Limits, Policy};
+use portside_core::write::WriteBatch;
+use portside_objectdb::{Cursor, Database, DurableDatabase, Error, Journal, Limits, Pages};
 use portside_worker::cell::Actor;
 use portside_worker::engine::Shared;
 use portside_worker::host::Identity;
@@ -28,24 +28,31 @@ pub(crate) struct ObjectDatabase {
     savepoints: usize,
 }
 
+/// An object's database as the store has it.
+pub struct Stored {
+    /// What its commits go into.
+    pub journal: Journal,
+    /// Its file.
+    pub pages: Pages,
+    /// Whether the store knows what the object's id comes from.
+    pub has_name: bool,
+}
+
 /// All of an isolate, by the numbers of their objects.
 #[derive(Default)]
 pub(crate) struct Databases(HashMap<u32, Rc<RefCell<ObjectDatabase>>>);
 
-/// Opens the database of an object that begins to live in the isolate of `state`; the store has these entries of it.
+/// Opens the database of an object that begins to live in the isolate of `state`.
 ///
 /// # Errors
-/// They are not those of a database; for the developer.
+/// It is none; for the developer.
 pub fn open(
     state: &mut OpState,
     actor: Actor,
     instance: &Shared,
-    entries: &[(String, Value)],
+    stored: Stored,
 ) -> Result<(), String> {
-    let is_named = entries.iter().any(|(key, _)| key == NAME_KEY);
-    let of_database = entries.iter().filter(|(key, _)| key != NAME_KEY);
-    let entries = of_database.map(|(key, value)| (&key[..], &value[..]));
-    let durable = DurableDatabase::load(entries, Policy::default(), Limits::default());
+    let durable = DurableDatabase::open(stored.journal, stored.pages, Limits::default());
     let durable = durable.map_err(|error| format!("its database cannot be opened: {error}"))?;
     let opened = Rc::new(RefCell::new(ObjectDatabase {
         durable,
@@ -54,7 +61,7 @@ pub fn open(
         savepoints: 0,
     }));
     let unstored_name = match instance.borrow().identity() {
-        Identity::Object(object) if !is_named => object.name.clone(),
+        Identity::Object(object) if !stored.has_name => object.name.clone(),
         _ => None,
     };
     let committed = Committed {
