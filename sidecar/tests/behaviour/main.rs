@@ -63,6 +63,7 @@ fn main() -> ExitCode {
             ("objects::calls", objects::calls::CASES),
             ("objects::hibernation", objects::hibernation::CASES),
             ("objects::isolation", objects::isolation::CASES),
+            ("objects::large", objects::large::CASES),
             ("pods", pods::CASES),
             ("reads", reads::CASES),
             ("ready", ready::CASES),

@@ -4,6 +4,7 @@
 pub mod calls;
 pub mod hibernation;
 pub mod isolation;
+pub mod large;
 
 use portside_core::migrations::{ObjectClass, ObjectStorage, Origin};
 use portside_core::variable::Value;
