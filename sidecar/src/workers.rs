@@ -498,7 +498,7 @@ pub(crate) enum NotLoaded {
 /// What the store has of a worker or an object.
 enum State {
     Worker(Loaded),
-    Object(Origin, objects::Loaded),
+    Object(Origin, Box<objects::Loaded>),
 }
 
 async fn load(app: &App, worker: &Worker) -> Result<(Fence, State), NotLoaded> {
@@ -518,7 +518,10 @@ async fn load(app: &App, worker: &Worker) -> Result<(Fence, State), NotLoaded> {
         return Err(NotLoaded::NotOurs);
     };
     let state = match class {
-        Some(class) => State::Object(class, objects::load(app, worker, loaded).await?),
+        Some(class) => {
+            let loaded = objects::load(app, worker, loaded).await?;
+            State::Object(class, loaded.into())
+        }
         None => State::Worker(loaded),
     };
     Ok((fence, state))
@@ -533,7 +536,7 @@ fn run(app: Arc<App>, worker: Arc<Worker>, fence: Fence, state: State) {
     let loaded = match state {
         State::Worker(loaded) => loaded,
         State::Object(class, loaded) => {
-            if let Err(reason) = objects::start(&app, &worker, &class, fence, loaded) {
+            if let Err(reason) = objects::start(&app, &worker, &class, fence, *loaded) {
                 worker.stops_running();
                 app.workers().failed(&app, &worker, &reason);
             }
