@@ -9,6 +9,7 @@ use futures::FutureExt;
 use portside_core::alarm::Alarm;
 use portside_core::ids::WorkerId;
 use portside_core::keys::KeyRange;
+use portside_core::limits::Limits;
 use portside_core::write::{Value, WriteBatch};
 use portside_exchange::{FetchError, Request, Response};
 use portside_runtime::{Place, Start};
@@ -38,6 +39,11 @@ const MAX_PER_CORE: usize = 4;
 
 /// How long a run of the `scheduled` handler may take, what it gives to `waitUntil` included: as on Cloudflare.
 const RUN: Duration = Duration::from_secs(15 * 60);
+
+/// The same with these limits: longer where a request may take longer, which is so while debuggers may hold it up.
+fn run_limit(limits: &Limits) -> Duration {
+    RUN.max(limits.request)
+}
 
 const OVERLOADED: FetchError = FetchError::Overloaded {
     retry_after_ms: 1_000,
@@ -176,10 +182,11 @@ impl Servers {
     pub async fn scheduled(
         self: &Arc<Self>,
         app: &Arc<App>,
-        scheduled: Scheduled,
+        scheduled: &Scheduled,
     ) -> Result<Ran, FetchError> {
         let mut in_flight = self.send(app, |inbox| Call::scheduled(scheduled.clone(), inbox))?;
-        let answer = tokio::time::timeout(RUN, &mut in_flight.call.answer).await;
+        let limit = run_limit(&self.class.limits);
+        let answer = tokio::time::timeout(limit, &mut in_flight.call.answer).await;
         let answer = answer.map_err(|_| FetchError::TimedOut)?;
         in_flight.answered = true;
         answer
@@ -509,5 +516,18 @@ fn ended(app: &Arc<App>, servers: &Arc<Servers>, server: &Arc<Server>, began: In
             Ok(()) => return,
             Err(reason) => server.inbox.refuse_all(&Failure::failed(reason)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_may_take_as_long_as_a_request_may_that_is_debugged() {
+        let mut limits = Limits::default();
+        assert_eq!(run_limit(&limits), Duration::from_secs(900));
+        limits.request = Duration::from_secs(86_400);
+        assert_eq!(run_limit(&limits), limits.request);
     }
 }

@@ -39,7 +39,7 @@ use crate::variables::{Provided, Variable};
 /// Isolate threads per core. Instances on different threads share the CPU fairly, those on one wait for each other.
 pub const THREADS_PER_CORE: usize = 32;
 
-/// How long requests may take to finish after Ctrl-C. Nobody depends on them, and somebody waits at a terminal.
+/// How long requests, and runs of `scheduled`, may take to finish after Ctrl-C. Nobody depends on them, and somebody waits at a terminal.
 const DRAIN: Duration = Duration::from_secs(3);
 
 /// Arguments of `portside dev`.
@@ -195,7 +195,11 @@ impl Args {
         announce(summary.as_deref(), &name, address, debuggers);
         let watching =
             watch.map(|watch| tokio::spawn(reload_on_change(watch, source, app.clone(), running)));
-        door.run(stopping.cancelled_owned()).await;
+        let draining = async {
+            stopping.cancelled().await;
+            app.drain(DRAIN).await;
+        };
+        tokio::join!(door.run(stopping.clone().cancelled_owned()), draining);
         if let Some(watching) = watching {
             watching.abort();
         }
