@@ -176,7 +176,7 @@ impl Args {
             warnings,
             ..
         } = loaded;
-        let running = Running::new(&class, warnings, summary.clone());
+        let running = Running::new(class.clone(), warnings, summary.clone());
         let requests = (!quiet).then(Arc::<Requests>::default);
         let store = portside_store::open(&url, &name).await?;
         // A breakpoint in the one that gets all requests is met.
