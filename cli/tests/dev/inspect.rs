@@ -19,6 +19,8 @@ export default {
   async fetch(request: Request, env: any) {
     const { pathname } = new URL(request.url);
     if (pathname === "/log") console.log("seen", { by: "debuggers" });
+    if (pathname === "/rejection") Promise.reject(new RangeError("nobody waits for it"));
+    if (pathname === "/thrown") throw new TypeError("nobody catches it");
     if (pathname === "/room") return new Response(String(await env.ROOMS.getByName("lobby").count(2)));
     if (pathname !== "/worker") return new Response("hello");
     const { port } = new ServerlessWorker("./clock.js", "a");
@@ -191,6 +193,32 @@ async fn a_debugger_hears_what_is_written_to_the_console() {
     let properties = &said["args"][1]["preview"]["properties"];
     assert_eq!(properties[0]["value"], "debuggers", "{said}");
     it.app.wrote("[server] seen { by: \"debuggers\" }").await;
+}
+
+#[tokio::test]
+async fn a_debugger_hears_what_nobody_catches() {
+    let it = Debugged::start().await;
+    it.app.get("/").await;
+    let mut server = it.attach("the server").await;
+    for (path, said, text) in [
+        ("/thrown", "Uncaught", "TypeError: nobody catches it"),
+        (
+            "/rejection",
+            "Uncaught (in promise)",
+            "RangeError: nobody waits for it",
+        ),
+    ] {
+        it.app.get(path).await;
+        let thrown = server.event("Runtime.exceptionThrown").await;
+        let details = &thrown["exceptionDetails"];
+        assert_eq!(details["text"], said);
+        let description = details["exception"]["description"].as_str();
+        let description = description.unwrap_or_else(|| panic!("{thrown}"));
+        assert!(description.starts_with(text), "{description}");
+        let frame = &details["stackTrace"]["callFrames"][0];
+        assert_eq!(frame["url"], "file:///server.js", "{thrown}");
+        it.app.wrote(text).await;
+    }
 }
 
 /// The worker, and the object in the server's isolate, are each held up and go on.
