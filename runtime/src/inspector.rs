@@ -20,14 +20,18 @@ use portside_worker::host::Identity;
 
 mod exception;
 
+/// What debuggers say when an isolate that waits for one may run.
+const GO_ON: &str = r#"{"id":1,"method":"Runtime.runIfWaitingForDebugger"}"#;
+
 /// The version of V8.
 pub const V8_VERSION: &str = deno_core::v8::VERSION_STRING;
 
 /// The isolates of a process that can be inspected.
-#[derive(Default)]
 pub struct Inspector {
     targets: Mutex<BTreeMap<u64, Arc<Inspected>>>,
     next: AtomicU64,
+    /// Whether each waits for a debugger before it runs code of the application.
+    they_wait: AtomicBool,
 }
 
 /// An isolate that can be inspected.
@@ -69,6 +73,24 @@ pub struct Debugger {
 }
 
 impl Inspector {
+    pub(crate) fn new(they_wait: bool) -> Self {
+        Self {
+            targets: Mutex::default(),
+            next: AtomicU64::new(0),
+            they_wait: AtomicBool::new(they_wait),
+        }
+    }
+
+    /// No isolate waits for a debugger any more, and those that do go on.
+    pub fn end_waiting(&self) {
+        self.they_wait.store(false, Ordering::SeqCst);
+        for target in self.targets() {
+            if let Some(debugger) = self.attach(target.number) {
+                debugger.send(GO_ON.to_owned());
+            }
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Inspected>>> {
         self.targets.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -208,6 +230,11 @@ impl Registered {
     /// Whether one is.
     pub fn is_debugged(&self) -> bool {
         self.inspected.debuggers.load(Ordering::SeqCst) > 0
+    }
+
+    /// Whether it is to wait for a debugger before it runs code of the application.
+    pub fn is_to_wait(&self) -> bool {
+        self.inspector.they_wait.load(Ordering::SeqCst)
     }
 
     /// An object lives in it from now on.

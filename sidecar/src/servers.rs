@@ -399,6 +399,7 @@ fn instance(app: &App, class: &Class, inbox: Arc<Inbox>, ledger: Option<Arc<dyn 
         },
         module: class.bundle.main.clone(),
         cell: Arc::default(),
+        is_trial: false,
     }
 }
 
@@ -410,7 +411,10 @@ pub async fn try_out(app: &App, class: &Class) -> Result<(), String> {
     let _stop = StopOnDrop(inbox.clone());
     let (loaded, is_loaded) = oneshot::channel();
     let trial = Trial(Mutex::new(Some(loaded)));
-    let start = instance(app, class, inbox, Some(Arc::new(trial)));
+    let start = Start {
+        is_trial: true,
+        ..instance(app, class, inbox, Some(Arc::new(trial)))
+    };
     let (ended, end) = oneshot::channel();
     let started = app.isolates().start(
         start,
