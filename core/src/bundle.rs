@@ -50,6 +50,16 @@ pub struct BundleDigest(pub [u8; 32]);
 /// Extensions that name the same module before and after its types are stripped.
 const SCRIPT_EXTENSIONS: [&str; 8] = ["js", "ts", "mjs", "mts", "cjs", "cts", "jsx", "tsx"];
 
+/// The folder of modules that the bundler makes up, such as its CommonJS helpers.
+pub const MADE_UP: &str = "node_modules/.bundler";
+
+/// Whether a module of this path is one that the bundler has made.
+#[must_use]
+pub fn is_made_up(path: &str) -> bool {
+    path.strip_prefix(MADE_UP)
+        .is_some_and(|rest| rest.starts_with('/'))
+}
+
 impl Bundle {
     /// The module that `path` means: itself, or its twin with another script extension (`room.js` for `room.ts`).
     #[must_use]

@@ -28,6 +28,8 @@ pub struct Start {
     pub module: String,
     /// Where objects are sent that are to live with it.
     pub cell: Arc<Cell<Stored>>,
+    /// Whether its module is only tried out: then it waits for no debugger.
+    pub is_trial: bool,
 }
 
 /// Where an instance runs.
@@ -106,13 +108,14 @@ impl IsolatePool {
     }
 
     /// The same, whose isolates can be inspected, each on a thread of its own as long as there are not more than `threads`: one
-    /// that is paused keeps its thread.
+    /// that is paused keeps its thread. If they are to wait, each begins to run once a debugger attaches and says so.
     #[must_use]
     pub fn inspected(
         threads: usize,
+        they_wait: bool,
         give_up: impl Fn(&Unstoppable) + Send + Sync + 'static,
     ) -> (Self, Arc<Inspector>) {
-        let inspector = Arc::<Inspector>::default();
+        let inspector = Arc::new(Inspector::new(they_wait));
         let pool = Self {
             inspector: Some(inspector.clone()),
             ..Self::new(threads, threads, give_up)

@@ -28,14 +28,14 @@ use tokio::time::timeout;
 
 use crate::alarms::Alarms;
 use crate::count::One;
-use crate::crons;
+use crate::crons::{self, Runs};
 use crate::memory::Meter;
 use crate::ownership::Ownership;
 use crate::room::{self, Room};
 use crate::servers::{self, Servers};
 use crate::workers::{Workers, stored_alarm};
 
-/// How long workers may take to finish what they are doing on shutdown.
+/// How long runs of `scheduled`, and then workers, may take to finish what they are doing on shutdown.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// How long requests may take to be answered by old code, and workers after that to part from each other. All others wait
@@ -44,7 +44,7 @@ const ANSWER: Duration = Duration::from_secs(5);
 const PARTING: Duration = Duration::from_millis(500);
 
 /// One revision of a class: code and configuration.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Class {
     /// The code.
     pub bundle: Arc<Bundle>,
@@ -123,6 +123,7 @@ pub struct App {
     closes: Notify,
     /// Held by the one that stores when a cron is due.
     crons: tokio::sync::Mutex<()>,
+    runs: Runs,
     log: LogSink,
     reached: Option<ReachedSink>,
     spawner: Handle,
@@ -219,6 +220,7 @@ impl App {
             closing: AtomicBool::new(false),
             closes: Notify::new(),
             crons: tokio::sync::Mutex::default(),
+            runs: Runs::default(),
             log,
             reached,
             spawner: Handle::current(),
@@ -298,10 +300,18 @@ impl App {
         Ok(())
     }
 
-    /// Ends every instance after its writes, and gives the shards up. Call when no more requests come.
+    /// Lets no run of `scheduled` begin from now on, and returns when those under way have ended. After `grace` they are cut off,
+    /// which is logged. What comes due is left to whoever runs the application next.
+    pub async fn drain(&self, grace: Duration) {
+        self.runs.end(grace).await;
+    }
+
+    /// Ends every instance after its writes, and gives the shards up. Call when no more requests come. Unless it is drained, that
+    /// comes first.
     ///
     /// Workers that have not begun are turned away at once: a standby has nothing to wait for.
     pub async fn shut_down(&self) {
+        self.drain(GRACE).await;
         self.closing.store(true, Ordering::SeqCst);
         self.closes.notify_waiters();
         self.servers().stop(Stop::WhenQuiet);
@@ -326,6 +336,13 @@ impl App {
     /// # Errors
     /// It did not run, or not to its end. That the handler threw is none.
     pub async fn scheduled(&self, scheduled: Scheduled) -> Result<Ran, FetchError> {
+        let run = self.runs.begin().ok_or(FetchError::ShuttingDown)?;
+        let ran = run.unless_cut_off(self, &scheduled, self.run(&scheduled));
+        ran.await.unwrap_or(Err(FetchError::ShuttingDown))
+    }
+
+    /// The same, for a run that counts already.
+    pub(crate) async fn run(&self, scheduled: &Scheduled) -> Result<Ran, FetchError> {
         let (app, servers, _unanswered) = self.begin().await?;
         servers.scheduled(&app, scheduled).await
     }
@@ -374,6 +391,11 @@ impl App {
     /// Changes with the class.
     pub(crate) fn classes(&self) -> watch::Receiver<Current> {
         self.current.subscribe()
+    }
+
+    /// Those of `scheduled`.
+    pub(crate) fn runs(&self) -> &Runs {
+        &self.runs
     }
 
     /// Held by the one that stores when a cron is due.

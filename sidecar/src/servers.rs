@@ -9,6 +9,7 @@ use futures::FutureExt;
 use portside_core::alarm::Alarm;
 use portside_core::ids::WorkerId;
 use portside_core::keys::KeyRange;
+use portside_core::limits::Limits;
 use portside_core::write::{Value, WriteBatch};
 use portside_exchange::{FetchError, Request, Response};
 use portside_runtime::surface::objects::database::Stored;
@@ -39,6 +40,11 @@ const MAX_PER_CORE: usize = 4;
 
 /// How long a run of the `scheduled` handler may take, what it gives to `waitUntil` included: as on Cloudflare.
 const RUN: Duration = Duration::from_secs(15 * 60);
+
+/// The same with these limits: longer where a request may take longer, which is so while debuggers may hold it up.
+fn run_limit(limits: &Limits) -> Duration {
+    RUN.max(limits.request)
+}
 
 const OVERLOADED: FetchError = FetchError::Overloaded {
     retry_after_ms: 1_000,
@@ -177,10 +183,11 @@ impl Servers {
     pub async fn scheduled(
         self: &Arc<Self>,
         app: &Arc<App>,
-        scheduled: Scheduled,
+        scheduled: &Scheduled,
     ) -> Result<Ran, FetchError> {
         let mut in_flight = self.send(app, |inbox| Call::scheduled(scheduled.clone(), inbox))?;
-        let answer = tokio::time::timeout(RUN, &mut in_flight.call.answer).await;
+        let limit = run_limit(&self.class.limits);
+        let answer = tokio::time::timeout(limit, &mut in_flight.call.answer).await;
         let answer = answer.map_err(|_| FetchError::TimedOut)?;
         in_flight.answered = true;
         answer
@@ -397,6 +404,7 @@ fn instance(app: &App, class: &Class, inbox: Arc<Inbox>, ledger: Option<Arc<dyn 
         },
         module: class.bundle.main.clone(),
         cell: Arc::default(),
+        is_trial: false,
     }
 }
 
@@ -408,7 +416,10 @@ pub async fn try_out(app: &App, class: &Class) -> Result<(), String> {
     let _stop = StopOnDrop(inbox.clone());
     let (loaded, is_loaded) = oneshot::channel();
     let trial = Trial(Mutex::new(Some(loaded)));
-    let start = instance(app, class, inbox, Some(Arc::new(trial)));
+    let start = Start {
+        is_trial: true,
+        ..instance(app, class, inbox, Some(Arc::new(trial)))
+    };
     let (ended, end) = oneshot::channel();
     let started = app.isolates().start(
         start,
@@ -514,5 +525,18 @@ fn ended(app: &Arc<App>, servers: &Arc<Servers>, server: &Arc<Server>, began: In
             Ok(()) => return,
             Err(reason) => server.inbox.refuse_all(&Failure::failed(reason)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_may_take_as_long_as_a_request_may_that_is_debugged() {
+        let mut limits = Limits::default();
+        assert_eq!(run_limit(&limits), Duration::from_secs(900));
+        limits.request = Duration::from_secs(86_400);
+        assert_eq!(run_limit(&limits), limits.request);
     }
 }

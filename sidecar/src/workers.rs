@@ -563,6 +563,7 @@ fn run(app: Arc<App>, worker: Arc<Worker>, fence: Fence, state: State) {
         options,
         module: worker.key.script().to_owned(),
         cell: Arc::default(),
+        is_trial: false,
     };
     worker.runs.store(true, Ordering::Release);
     let (ended_app, ended_worker) = (app.clone(), worker.clone());

@@ -39,7 +39,7 @@ use crate::variables::{Provided, Variable};
 /// Isolate threads per core. Instances on different threads share the CPU fairly, those on one wait for each other.
 pub const THREADS_PER_CORE: usize = 32;
 
-/// How long requests may take to finish after Ctrl-C. Nobody depends on them, and somebody waits at a terminal.
+/// How long requests, and runs of `scheduled`, may take to finish after Ctrl-C. Nobody depends on them, and somebody waits at a terminal.
 const DRAIN: Duration = Duration::from_secs(3);
 
 /// Arguments of `portside dev`.
@@ -93,6 +93,16 @@ pub struct Args {
         default_missing_value = inspect::PORT
     )]
     inspect: Option<u16>,
+    /// The same, and each isolate waits for a debugger before it runs its first statement
+    #[arg(
+        long,
+        value_name = "PORT",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = inspect::PORT,
+        conflicts_with = "inspect"
+    )]
+    inspect_brk: Option<u16>,
 }
 
 impl Args {
@@ -110,9 +120,10 @@ impl Args {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let (threads, give_up) = (cores * THREADS_PER_CORE, crate::unstoppable::give_up);
         // Before there are other threads.
-        let (isolates, inspector) = match self.inspect {
+        let (isolates, inspector) = match self.inspect.or(self.inspect_brk) {
             Some(_) => {
-                let (isolates, inspector) = IsolatePool::inspected(threads, give_up);
+                let they_wait = self.inspect_brk.is_some();
+                let (isolates, inspector) = IsolatePool::inspected(threads, they_wait, give_up);
                 (isolates, Some(inspector))
             }
             None => (IsolatePool::new(cores, threads, give_up), None),
@@ -144,7 +155,9 @@ impl Args {
             no_watch,
             quiet,
             inspect,
+            inspect_brk,
         } = self;
+        let inspect = inspect.or(inspect_brk);
         let source = Source {
             provided: provided(env_file.as_deref(), &var)?,
             options: source.into(),
@@ -181,7 +194,7 @@ impl Args {
             warnings,
             ..
         } = loaded;
-        let running = Running::new(&class, warnings, summary.clone());
+        let running = Running::new(class.clone(), warnings, summary.clone());
         let requests = (!quiet).then(Arc::<Requests>::default);
         let store = portside_store::open(&url, &name).await?;
         // A breakpoint in the one that gets all requests is met.
@@ -200,7 +213,11 @@ impl Args {
         announce(summary.as_deref(), &name, address, debuggers);
         let watching =
             watch.map(|watch| tokio::spawn(reload_on_change(watch, source, app.clone(), running)));
-        door.run(stopping.cancelled_owned()).await;
+        let draining = async {
+            stopping.cancelled().await;
+            app.drain(DRAIN).await;
+        };
+        tokio::join!(door.run(stopping.clone().cancelled_owned()), draining);
         if let Some(watching) = watching {
             watching.abort();
         }
@@ -260,9 +277,13 @@ async fn listen_for_debuggers(
     let (Some(inspector), Some(port)) = (inspector, port) else {
         return Ok(None);
     };
-    let door = inspect::listen(inspector, port).await?;
+    let door = inspect::listen(inspector.clone(), port).await?;
     let address = door.local_addr();
-    tokio::spawn(door.run(stopping.clone().cancelled_owned()));
+    let stopping = stopping.clone().cancelled_owned();
+    tokio::spawn(async move {
+        door.run(stopping).await;
+        inspector.end_waiting();
+    });
     Ok(Some(address))
 }
 

@@ -4,10 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use portside_bundle::Problem;
-use portside_core::bundle::BundleDigest;
-use portside_core::cron::Cron;
-use portside_core::limits::Limits;
-use portside_core::variable::Variables;
 use portside_sidecar::{App, Class};
 
 use super::source::{Loaded, Source};
@@ -18,7 +14,7 @@ use crate::watch::Watch;
 
 /// What runs, and what was said about it.
 pub struct Running {
-    revision: Revision,
+    class: Class,
     warnings: Vec<Problem>,
     /// Nothing where nothing is to be said.
     summary: Option<String>,
@@ -26,9 +22,9 @@ pub struct Running {
 
 impl Running {
     /// This application, of which that was said.
-    pub fn new(class: &Class, warnings: Vec<Problem>, summary: Option<String>) -> Self {
+    pub fn new(class: Class, warnings: Vec<Problem>, summary: Option<String>) -> Self {
         Self {
-            revision: revision(class),
+            class,
             warnings,
             summary,
         }
@@ -42,19 +38,6 @@ pub fn watch(dir: &Path) -> Option<Watch> {
             tracing::error!(%error, "the folder cannot be watched: restart to see changes");
         })
         .ok()
-}
-
-/// What tells one revision of a class from another.
-type Revision = (BundleDigest, Arc<Variables>, Arc<Limits>, bool, Arc<[Cron]>);
-
-fn revision(class: &Class) -> Revision {
-    (
-        class.bundle.digest(),
-        class.env.clone(),
-        class.limits.clone(),
-        class.input_gate,
-        class.crons.clone(),
-    )
 }
 
 const NOT_RELOADED: &str = "portside: not reloaded, the previous code still runs";
@@ -79,13 +62,12 @@ pub async fn reload_on_change(
                     problems::warn(&warnings);
                     running.warnings = warnings;
                 }
-                let new = revision(&class);
-                if new == running.revision {
+                if class == running.class {
                     continue; // touched, but the same
                 }
-                match app.replace(class).await {
+                match app.replace(class.clone()).await {
                     Ok(()) => {
-                        running.revision = new;
+                        running.class = class;
                         println_flushed("portside: reloaded");
                         if let Some(told) =
                             running.summary.as_mut().filter(|told| **told != summary)

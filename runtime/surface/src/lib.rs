@@ -153,6 +153,7 @@ deno_core::extension!(
         lifecycle::op_terminate,
         lifecycle::op_log,
         lifecycle::op_log_rejection,
+        lifecycle::op_uncaught,
         lifecycle::op_output_is_open,
         lifecycle::op_output_permit,
     ],

@@ -60,6 +60,7 @@ fn main() -> ExitCode {
             ("crons", crons::CASES),
             ("durability", durability::CASES),
             ("leaving", leaving::CASES),
+            ("objects::alarms", objects::alarms::CASES),
             ("objects::calls", objects::calls::CASES),
             ("objects::hibernation", objects::hibernation::CASES),
             ("objects::isolation", objects::isolation::CASES),

@@ -1,6 +1,7 @@
 //! Durable Objects through the real runtime, where their behaviour is Portside's own to prove; that it is workerd's is compared
 //! in `parity`.
 
+pub mod alarms;
 pub mod calls;
 pub mod hibernation;
 pub mod isolation;
