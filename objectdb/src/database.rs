@@ -17,13 +17,13 @@ use crate::statements::{Cache, Program};
 use crate::value::{Row, Value};
 
 /// How SQLite uses the file. What is not committed stays in SQLite's cache, and what undoes it in memory: of a transaction that
-/// is undone the file has never had anything. Nobody else uses the file.
-const SETTINGS: [&str; 8] = [
+/// is undone the file has never had anything. If the cache has all that a transaction may change, SQLite wants to write some of it to the
+/// file, which is refused. Nobody else uses the file.
+const SETTINGS: [&str; 7] = [
     "PRAGMA page_size = 4096",
     "PRAGMA journal_mode = MEMORY",
     "PRAGMA locking_mode = EXCLUSIVE",
     "PRAGMA synchronous = OFF",
-    "PRAGMA cache_spill = OFF",
     "PRAGMA cache_size = -64",
     "PRAGMA temp_store = FILE",
     "PRAGMA foreign_keys = ON",
@@ -179,6 +179,9 @@ fn connect(
     for setting in SETTINGS {
         connection.execute(setting)?;
     }
+    // SQLite takes a multiple of 256 for OFF.
+    let spill = limits.transaction_pages() | 1;
+    connection.execute(&format!("PRAGMA cache_spill = {spill}"))?;
     connection.execute("PRAGMA schema_version")?; // has it read the file
     connection.switch_on(ffi::SQLITE_DBCONFIG_DEFENSIVE)?;
     limits::set(&connection, limits)?;

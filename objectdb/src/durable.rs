@@ -56,7 +56,7 @@ impl DurableDatabase {
     }
 
     /// Ends the transaction, unless a savepoint is open, and adds to a batch what the store must get. Returns whether there is
-    /// something. The batch has keys of its own, `c…`, `h` and `l…`, beside which the object can have no others.
+    /// something. After [`Database::delete_all`] the batch clears everything, other keys of the object included. The batch has keys of its own, `c…`, `h` and `l…`, beside which the object can have no others.
     ///
     /// # Errors
     /// Those of [`Database::commit`], and the batch is as it was; or the database's file cannot be read, and the batch is of no

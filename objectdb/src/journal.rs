@@ -96,7 +96,8 @@ impl Journal {
         }
     }
 
-    /// Adds to a batch what the store must get for a commit that changed `delta` and made the file `pages`. If the store does
+    /// Adds to a batch what the store must get for a commit that changed `delta` and made the file `pages`. If that has been
+    /// without pages in between, the batch clears all that the store has of the object, and what was in the batch goes. If the store does
     /// not take the batch, or nobody knows whether it has, this journal is of no use any more: load it anew.
     ///
     /// # Errors
@@ -107,6 +108,9 @@ impl Journal {
         pages: &Pages,
         batch: &mut WriteBatch,
     ) -> Result<(), Error> {
+        if delta.was_emptied() {
+            return self.begin_anew(pages, batch);
+        }
         let (rest, rewritten) = without_rewritten(delta);
         let mut bytes = 0;
         for part in rest.parts(self.policy.entry_bytes) {
@@ -130,10 +134,30 @@ impl Journal {
             self.shorten(self.policy.shorten_bytes.max(2 * bytes), pages, batch)?;
         }
         if is_too_long || !rewritten.is_empty() {
-            let header = [&self.last.to_le_bytes()[..], &self.pages.to_le_bytes()].concat();
-            batch.write(HEADER_KEY.to_owned(), Some(header.into()));
+            self.write_header(batch);
         }
         Ok(())
+    }
+
+    /// Nothing of what the store has is needed any more: all of it goes, and the file is written as it is now.
+    fn begin_anew(&mut self, pages: &Pages, batch: &mut WriteBatch) -> Result<(), Error> {
+        let last = self.last + 1;
+        *self = Self::new(self.policy);
+        batch.clear();
+        if pages.count() == 0 {
+            return Ok(()); // as if there had never been a database
+        }
+        (self.last, self.pages) = (last, pages.count());
+        for chunk in 0..self.pages.div_ceil(CHUNK) {
+            self.write_chunk(chunk, pages, batch)?;
+        }
+        self.write_header(batch);
+        Ok(())
+    }
+
+    fn write_header(&self, batch: &mut WriteBatch) {
+        let header = [&self.last.to_le_bytes()[..], &self.pages.to_le_bytes()].concat();
+        batch.write(HEADER_KEY.to_owned(), Some(header.into()));
     }
 
     /// The number of the log's last entry; 0 if there was none.

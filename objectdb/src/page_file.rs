@@ -14,6 +14,9 @@ pub const MAX_PAGES: u32 = 10 << (30 - 12);
 
 const _: () = assert!(MAX_PAGES as u64 * PAGE_BYTES as u64 == 10 << 30);
 
+/// The system takes a while to free a file of more pages: 64 MiB.
+const LONG_PAGES: u32 = 64 << (20 - 12);
+
 /// One page.
 pub type Page = [u8; PAGE_BYTES];
 
@@ -132,12 +135,23 @@ impl PageFile {
         }
         let in_memory = count.min(self.most_in_memory);
         match count - in_memory {
-            0 => self.rest = None,
+            0 => self.let_go(),
             rest => self.rest()?.set_len(u64::from(rest) * PAGE_BYTES as u64)?,
         }
         self.in_memory.resize_with(in_memory as usize, || None);
         self.count = count;
         Ok(())
+    }
+
+    /// Closes the temporary file; not here if the system has much to free with it.
+    fn let_go(&mut self) {
+        let Some(rest) = self.rest.take() else {
+            return;
+        };
+        if self.count.saturating_sub(self.most_in_memory) > LONG_PAGES {
+            // Without a thread it is closed here after all.
+            let _ = std::thread::Builder::new().spawn(move || drop(rest));
+        }
     }
 
     fn rest(&mut self) -> io::Result<&File> {
@@ -152,6 +166,12 @@ impl PageFile {
     /// Where a place in a page is in the temporary file.
     fn offset(&self, page: u32, at: usize) -> u64 {
         u64::from(page.saturating_sub(self.most_in_memory)) * PAGE_BYTES as u64 + at as u64
+    }
+}
+
+impl Drop for PageFile {
+    fn drop(&mut self) {
+        self.let_go();
     }
 }
 

@@ -17,6 +17,10 @@ pub struct Pages {
     /// Pages of that from here on were cut off since; what is there now is zeros, unless it was written.
     cut_off: u32,
     count: u32,
+    /// How many pages may be written until the next commit; none while SQLite only makes room in its cache.
+    may_write: usize,
+    /// Somebody wanted to write more.
+    was_refused: bool,
 }
 
 impl Default for Pages {
@@ -106,6 +110,33 @@ impl Pages {
         Ok(())
     }
 
+    /// How many pages may have been written when `take_delta` is called the next time.
+    pub(crate) fn may_write(&mut self, pages: usize) {
+        self.may_write = pages;
+    }
+
+    /// Writes part of a page as [`Self::write`] does, if that many may be written.
+    ///
+    /// # Errors
+    /// Those of [`Self::write`]; or [`io::ErrorKind::QuotaExceeded`], which is remembered.
+    pub(crate) fn write_if_allowed(
+        &mut self,
+        page: u32,
+        at: usize,
+        bytes: &[u8],
+    ) -> io::Result<()> {
+        if self.written.len() >= self.may_write && !self.written.contains_key(&page) {
+            self.was_refused = true;
+            return Err(io::ErrorKind::QuotaExceeded.into());
+        }
+        self.write(page, at, bytes)
+    }
+
+    /// Whether somebody wanted to write more than was allowed.
+    pub(crate) fn was_refused(&self) -> bool {
+        self.was_refused
+    }
+
     /// Whether something was written since `take_delta` was last called.
     pub(crate) fn is_changed(&self) -> bool {
         let committed = self.committed.count();
@@ -122,13 +153,15 @@ impl Pages {
         }
         let changes = self.changes()?;
         let had = self.committed.count();
+        let was_emptied = self.cut_off == 0 && had > 0;
         self.committed.resize(self.cut_off)?;
         self.committed.resize(self.count)?;
         for (page, written) in std::mem::take(&mut self.written) {
             self.committed.write(page, 0, &*written)?;
         }
         self.cut_off = self.count;
-        Ok((had != self.count || !changes.is_empty()).then(|| Delta::new(self.count, changes)))
+        let has_changed = had != self.count || !changes.is_empty();
+        Ok(has_changed.then(|| Delta::new(self.count, changes, was_emptied)))
     }
 
     fn changes(&self) -> io::Result<Vec<Change>> {
@@ -195,6 +228,8 @@ impl From<PageFile> for Pages {
             written: BTreeMap::new(),
             cut_off: count,
             count,
+            may_write: 0,
+            was_refused: false,
         }
     }
 }

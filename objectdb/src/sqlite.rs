@@ -27,41 +27,19 @@ const STEPS_UNINTERRUPTED: c_int = 4096;
 /// A connection. It is closed when it and all statements of it are dropped.
 pub struct Connection {
     raw: NonNull<ffi::sqlite3>,
+    file: vfs::File,
+    transaction_bytes: usize,
     hooks: Rc<Hooks>,
     temporary: Rc<Budget>,
 }
 
 /// What SQLite's callbacks use; at one place as long as the connection is open.
 struct Hooks {
-    connection: NonNull<ffi::sqlite3>,
     /// Whether what is prepared now is the database's own.
     is_trusted: Cell<bool>,
     /// What the authorizer was asked about the statement that is being prepared.
     asked: Cell<Asked>,
     interrupted: Arc<AtomicBool>,
-    /// How much memory SQLite's cache may take, which has all that a transaction changes, in bytes.
-    most_cached: usize,
-    /// Whether it has taken more: the transaction is over.
-    changes_too_much: Cell<bool>,
-}
-
-impl Hooks {
-    /// Looks whether the transaction changes too much.
-    #[expect(unsafe_code, reason = "SQLite's interface is C")]
-    fn look_at_cache(&self) -> bool {
-        let (used, status) = (&mut 0, ffi::SQLITE_DBSTATUS_CACHE_USED);
-        // SAFETY: the connection is open, and there are places for both numbers.
-        unsafe { ffi::sqlite3_db_status(self.connection.as_ptr(), status, used, &mut 0, 0) };
-        let is_too_much = usize::try_from(*used).is_ok_and(|used| used > self.most_cached);
-        if is_too_much {
-            self.changes_too_much.set(true);
-        }
-        is_too_much
-    }
-
-    fn must_end(&self) -> bool {
-        self.interrupted.load(Ordering::Relaxed) || self.look_at_cache()
-    }
 }
 
 /// A statement that was prepared, and what it was found to do.
@@ -97,17 +75,16 @@ impl Connection {
         });
         let raw = NonNull::new(raw).ok_or_else(|| Error::refused("no memory for a database"))?;
         let hooks = Rc::new(Hooks {
-            connection: raw,
             is_trusted: Cell::new(false),
             asked: Cell::default(),
             interrupted,
-            most_cached: limits.transaction_bytes,
-            changes_too_much: Cell::new(false),
         });
         let directory = file.borrow().directory().to_owned();
         let temporary = Budget::new(limits.temporary_bytes, directory);
         let this = Self {
             raw,
+            file: file.clone(),
+            transaction_bytes: limits.transaction_bytes,
             hooks,
             temporary,
         };
@@ -119,7 +96,7 @@ impl Connection {
             let hooks = hooks.cast_mut().cast::<c_void>();
             this.check(ffi::sqlite3_set_authorizer(raw, Some(authorize), hooks))?;
             let steps = STEPS_UNINTERRUPTED;
-            ffi::sqlite3_progress_handler(raw, steps, Some(must_end), hooks);
+            ffi::sqlite3_progress_handler(raw, steps, Some(is_interrupted), hooks);
         }
         Ok(Rc::new(this))
     }
@@ -160,7 +137,7 @@ impl Connection {
 
     /// Whether a transaction has changed so much that it cannot go on.
     pub fn changes_too_much(&self) -> bool {
-        self.hooks.changes_too_much.get()
+        self.file.borrow().was_refused()
     }
 
     /// How many rows were inserted, changed or deleted since it was opened, by triggers and foreign keys, too.
@@ -223,7 +200,7 @@ impl Connection {
     /// What the last call's error was.
     fn error(&self, code: c_int) -> Error {
         if self.changes_too_much() {
-            let most = self.hooks.most_cached >> 20;
+            let most = self.transaction_bytes >> 20;
             return Error::Refused(format!(
                 "it changes more than {most} MiB of the database: write less in one turn or transaction"
             ));
@@ -319,16 +296,11 @@ impl Statement {
             // SAFETY: the statement exists.
             unsafe { ffi::sqlite3_step(self.raw()) }
         });
-        let has_row = match result {
-            ffi::SQLITE_ROW => true,
-            ffi::SQLITE_DONE => false,
-            code => return Err(self.connection.error(code)),
-        };
-        // Short statements end before anybody looks.
-        if !self.is_readonly() && self.connection.hooks.look_at_cache() {
-            return Err(self.connection.error(ffi::SQLITE_INTERRUPT));
+        match result {
+            ffi::SQLITE_ROW => Ok(true),
+            ffi::SQLITE_DONE => Ok(false),
+            code => Err(self.connection.error(code)),
         }
-        Ok(has_row)
     }
 
     /// Ends it, so that it can be executed again, with other values.
@@ -461,8 +433,8 @@ unsafe extern "C" fn authorize(
 }
 
 #[expect(unsafe_code, reason = "SQLite's interface is C")]
-unsafe extern "C" fn must_end(hooks: *mut c_void) -> c_int {
+unsafe extern "C" fn is_interrupted(hooks: *mut c_void) -> c_int {
     // SAFETY: the connection is open, so that its hooks are there.
     let hooks = unsafe { &*hooks.cast::<Hooks>() };
-    hooks.must_end().into()
+    hooks.interrupted.load(Ordering::Relaxed).into()
 }

@@ -57,15 +57,16 @@ struct Content {
 }
 
 impl Content {
-    /// Notes that the file has another length. Returns whether it may be that long.
-    fn may_have(&mut self, bytes: u64) -> bool {
+    /// Whether the file may be that long.
+    fn may_have(&self, bytes: u64) -> bool {
+        bytes <= self.budget.left.get() + self.bytes
+    }
+
+    /// Notes that the file has another length, which it may have.
+    fn has(&mut self, bytes: u64) {
         let left = self.budget.left.get() + self.bytes;
-        let is_allowed = bytes <= left;
-        if is_allowed {
-            self.budget.left.set(left - bytes);
-            self.bytes = bytes;
-        }
-        is_allowed
+        self.budget.left.set(left.saturating_sub(bytes));
+        self.bytes = bytes;
     }
 
     /// Reads as many bytes as there are.
@@ -127,7 +128,7 @@ unsafe fn content_of<'a>(file: *mut ffi::sqlite3_file) -> &'a mut Content {
 unsafe extern "C" fn x_close(file: *mut ffi::sqlite3_file) -> c_int {
     // SAFETY: from `open`, and closed once.
     let mut content = unsafe { Box::from_raw((*file.cast::<TemporaryFile>()).content) };
-    content.may_have(0);
+    content.has(0);
     ffi::SQLITE_OK
 }
 
@@ -177,7 +178,10 @@ unsafe extern "C" fn x_write(
         return ffi::SQLITE_FULL;
     }
     match content.file.write_all_at(from, offset) {
-        Ok(()) => ffi::SQLITE_OK,
+        Ok(()) => {
+            content.has(content.bytes.max(end));
+            ffi::SQLITE_OK
+        }
         Err(error) if error.kind() == io::ErrorKind::StorageFull => ffi::SQLITE_FULL,
         Err(_) => ffi::SQLITE_IOERR_WRITE,
     }
@@ -194,7 +198,10 @@ unsafe extern "C" fn x_truncate(file: *mut ffi::sqlite3_file, bytes: i64) -> c_i
         return ffi::SQLITE_FULL;
     }
     match content.file.set_len(bytes) {
-        Ok(()) => ffi::SQLITE_OK,
+        Ok(()) => {
+            content.has(bytes);
+            ffi::SQLITE_OK
+        }
         Err(_) => ffi::SQLITE_IOERR_TRUNCATE,
     }
 }

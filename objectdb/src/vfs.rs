@@ -135,7 +135,9 @@ fn result(changed: io::Result<()>, failed: c_int) -> c_int {
     match changed {
         Ok(()) => ffi::SQLITE_OK,
         Err(error) => match error.kind() {
-            io::ErrorKind::FileTooLarge | io::ErrorKind::StorageFull => ffi::SQLITE_FULL,
+            io::ErrorKind::FileTooLarge
+            | io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded => ffi::SQLITE_FULL,
             _ => failed,
         },
     }
@@ -223,7 +225,10 @@ unsafe extern "C" fn x_write(
         let from = std::slice::from_raw_parts(from.cast::<u8>(), amount);
         (from, pages_of(file).borrow_mut())
     };
-    result(pages.write(page, at, from), ffi::SQLITE_IOERR_WRITE)
+    result(
+        pages.write_if_allowed(page, at, from),
+        ffi::SQLITE_IOERR_WRITE,
+    )
 }
 
 #[expect(unsafe_code, reason = "SQLite's interface is C")]

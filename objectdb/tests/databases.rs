@@ -199,6 +199,9 @@ impl Entries {
             let mut batch = WriteBatch::default();
             let pages = database.copy().unwrap();
             journal.commit(delta, &pages, &mut batch).unwrap();
+            if batch.clear {
+                self.0.clear();
+            }
             for (key, value) in batch.writes {
                 match value {
                     Some(value) => drop(self.0.insert(key, value.to_vec())),

@@ -28,8 +28,6 @@ pub const LOAD_BYTES: usize = 4 << 20;
 /// With what an object begins.
 pub struct Loaded {
     stored: Stored,
-    /// What its id comes from, if the store knows.
-    name: Option<Arc<str>>,
     alarm: Option<Alarm>,
 }
 
@@ -105,15 +103,14 @@ impl Reader {
 
     fn finish(self, alarm: Option<Alarm>) -> Result<Loaded, NotLoaded> {
         let (journal, pages) = self.loader.finish().map_err(not_loaded)?;
-        let has_name = self.name.is_some();
         let name = self.name.map(|name| String::from_utf8(name.to_vec()));
+        let name = name.and_then(Result::ok).map(Into::into);
         Ok(Loaded {
             stored: Stored {
                 journal,
                 pages,
-                has_name,
+                name,
             },
-            name: name.and_then(Result::ok).map(Into::into),
             alarm,
         })
     }
@@ -135,7 +132,7 @@ pub fn start(
     loaded: Loaded,
 ) -> Result<(), String> {
     let class = app.class();
-    let object = identity(&class, worker, origin, loaded.name)?;
+    let object = identity(&class, worker, origin, loaded.stored.name.clone())?;
     let options = InstanceOptions {
         identity: Identity::Object(object),
         bundle: class.bundle.clone(),

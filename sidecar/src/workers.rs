@@ -481,7 +481,10 @@ async fn start(app: Arc<App>, worker: Arc<Worker>) {
             }
             app.workers().store_fails(&app, &worker, &error);
         }
-        NotLoaded::Failed(reason) => app.workers().failed(&app, &worker, &reason),
+        NotLoaded::Failed(reason) => {
+            app.log_error(&source, &format!("the worker cannot begin: {reason}"));
+            app.workers().failed(&app, &worker, &reason);
+        }
     }
 }
 
@@ -517,14 +520,15 @@ async fn load(app: &App, worker: &Worker) -> Result<(Fence, State), NotLoaded> {
         app.ownership().lost(fence);
         return Err(NotLoaded::NotOurs);
     };
-    let state = match class {
-        Some(class) => {
-            let loaded = objects::load(app, worker, loaded).await?;
-            State::Object(class, loaded.into())
-        }
-        None => State::Worker(loaded),
+    let Some(class) = class else {
+        return Ok((fence, State::Worker(loaded)));
     };
-    Ok((fence, state))
+    let loaded = objects::load(app, worker, loaded).await;
+    // It may have been read while another process wrote: only what is ours is known to be whole.
+    if !app.ownership().still_holds(fence) {
+        return Err(NotLoaded::NotOurs);
+    }
+    Ok((fence, State::Object(class, loaded?.into())))
 }
 
 fn run(app: Arc<App>, worker: Arc<Worker>, fence: Fence, state: State) {

@@ -239,7 +239,7 @@ impl object::Database for Committed {
         false
     }
 
-    fn commit_into(&mut self, batch: &mut WriteBatch) -> Result<(), String> {
+    fn commit_into(&mut self, batch: &mut WriteBatch, _: bool) -> Result<(), String> {
         self.0.borrow_mut().commit_into(batch);
         Ok(())
     }

@@ -84,7 +84,7 @@ pub struct Instance {
     /// What only objects have.
     pub(crate) object: Option<ObjectState>,
     pub(crate) sockets: Option<Arc<Sockets>>,
-    gate: Gate,
+    pub(crate) gate: Gate,
     firing: Firing,
     life: Life,
     /// What callers have that have reached it.

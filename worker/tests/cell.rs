@@ -84,7 +84,7 @@ impl Database for OneKey {
     fn is_in_transaction(&self) -> bool {
         false
     }
-    fn commit_into(&mut self, batch: &mut WriteBatch) -> Result<(), String> {
+    fn commit_into(&mut self, batch: &mut WriteBatch, _: bool) -> Result<(), String> {
         if let Some(value) = self.0.take() {
             batch.write("key".to_owned(), Some([value].as_slice().into()));
         }

@@ -13,6 +13,9 @@ struct Kept(BTreeMap<String, Vec<u8>>);
 
 impl Kept {
     fn apply(&mut self, batch: WriteBatch) {
+        if batch.clear {
+            self.0.clear();
+        }
         for (key, value) in batch.writes {
             match value {
                 Some(value) => drop(self.0.insert(key, value.to_vec())),
@@ -59,6 +62,8 @@ enum Step {
     /// All of some pages.
     Fill(u32, u32, u8),
     Resize(u32),
+    /// All of it, before something else is written.
+    Empty,
     Commit,
     /// The process is lost, and with it what is not committed.
     Restart,
@@ -69,6 +74,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (0..70_u32, 0..PAGE_BYTES, any::<u8>()).prop_map(|(page, at, byte)| Step::Write(page, at, byte)),
         1 => (0..70_u32, 0..30_u32, any::<u8>()).prop_map(|(page, count, byte)| Step::Fill(page, page + count, byte)),
         2 => (0..70_u32).prop_map(Step::Resize),
+        1 => Just(Step::Empty),
         4 => Just(Step::Commit),
         1 => Just(Step::Restart),
     ]
@@ -86,6 +92,7 @@ fn run(policy: Policy, steps: &[Step]) -> Result<(), TestCaseError> {
                 }
             }
             Step::Resize(count) => file.resize(count).unwrap(),
+            Step::Empty => file.resize(0).unwrap(),
             Step::Commit => {
                 let Some(delta) = file.take_delta().unwrap() else {
                     continue;
@@ -293,4 +300,29 @@ fn a_chunk_most_of_which_changes_is_written_once() {
     copy.write(159, 0, b"small again").unwrap();
     kept.apply(commit(&mut loaded, &mut copy));
     assert!(kept.load(policy).unwrap().1 == copy);
+}
+
+#[test]
+fn of_a_file_that_was_emptied_nothing_stays() {
+    let policy = Policy::default();
+    let (mut journal, mut file, mut kept) =
+        (Journal::new(policy), Pages::new(spill()), Kept::default());
+    for page in 0..300 {
+        file.write(page, 0, &[7; PAGE_BYTES]).unwrap();
+        kept.apply(commit(&mut journal, &mut file));
+    }
+    file.resize(0).unwrap();
+    file.write(1, 0, b"new").unwrap();
+    kept.apply(commit(&mut journal, &mut file));
+    let keys: Vec<_> = kept.0.keys().map(String::as_str).collect();
+    assert_eq!(keys, ["c00000000", "h"]);
+    file.write(1, 0, b"newer").unwrap();
+    kept.apply(commit(&mut journal, &mut file));
+    assert!(kept.load(policy).unwrap().1 == file);
+    file.resize(0).unwrap();
+    kept.apply(commit(&mut journal, &mut file));
+    assert!(kept.0.is_empty());
+    file.write(0, 0, b"again").unwrap();
+    kept.apply(commit(&mut journal, &mut file));
+    assert!(kept.load(policy).unwrap().1 == file);
 }

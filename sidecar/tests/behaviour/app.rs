@@ -58,6 +58,8 @@ pub struct Setup {
     pub store: Option<Arc<dyn Store>>,
     /// Tells how much memory is used; else there is no limit.
     pub memory: Option<Meter>,
+    /// Where the parts of databases are that are not in memory.
+    pub spill: Spill,
 }
 
 impl Setup {
@@ -84,6 +86,11 @@ impl Setup {
             isolates: None,
             store: None,
             memory: None,
+            // So that databases of tests have pages in files, too.
+            spill: Spill {
+                after_bytes: 20_000,
+                ..Spill::default()
+            },
         }
     }
 
@@ -149,11 +156,7 @@ impl Setup {
             }),
             reached: None,
             memory: self.memory.unwrap_or_else(unlimited),
-            // So that databases of tests have pages in files, too.
-            spill: Spill {
-                after_bytes: 20_000,
-                ..Spill::default()
-            },
+            spill: self.spill,
         };
         let app = App::start(self.isolates.unwrap_or_else(isolates), config);
         TestApp {

@@ -9,7 +9,7 @@ use portside_core::variable::Value;
 use portside_core::write::WriteBatch;
 use portside_exchange::FetchError;
 use portside_sidecar::metrics::Metrics;
-use portside_sidecar::{App, Config, Fired, Ownership, Pod, Ran, Scheduled};
+use portside_sidecar::{App, Config, Fired, Ownership, Pod, Ran, Scheduled, Spill};
 use portside_store::{Commit, Outcome, Store};
 use prometheus_client::registry::Registry;
 
@@ -403,6 +403,7 @@ async fn what_comes_due_in_a_process_that_drains_is_its_successors() {
         log: Box::new(move |line| drop(logged.send(line.text.to_owned()))),
         reached: None,
         memory: portside_sidecar::memory::unlimited(),
+        spill: Spill::default(),
     };
     let app = App::start(isolates(), config);
     app.drain(Duration::ZERO).await;

@@ -34,8 +34,8 @@ pub struct Stored {
     pub journal: Journal,
     /// Its file.
     pub pages: Pages,
-    /// Whether the store knows what the object's id comes from.
-    pub has_name: bool,
+    /// What the object's id comes from, if the store knows.
+    pub name: Option<Arc<str>>,
 }
 
 /// All of an isolate, by the numbers of their objects.
@@ -60,13 +60,14 @@ pub fn open(
         last_cursor: 0,
         savepoints: 0,
     }));
-    let unstored_name = match instance.borrow().identity() {
-        Identity::Object(object) if !stored.has_name => object.name.clone(),
+    let known_name = match instance.borrow().identity() {
+        Identity::Object(object) => object.name.clone(),
         _ => None,
     };
     let committed = Committed {
         database: opened.clone(),
-        unstored_name,
+        has_name: stored.name.is_some(),
+        name: stored.name.or(known_name),
     };
     instance.borrow_mut().set_database(Box::new(committed));
     if !state.has::<Databases>() {
@@ -86,8 +87,10 @@ pub fn close(state: &mut OpState, actor: Actor) {
 /// What of an object the store gets.
 struct Committed {
     database: Rc<RefCell<ObjectDatabase>>,
-    /// What its id comes from, until the store has that: an alarm that wakes the object does not tell.
-    unstored_name: Option<Arc<str>>,
+    /// What its id comes from, which an alarm that wakes the object does not tell.
+    name: Option<Arc<str>>,
+    /// The store has that.
+    has_name: bool,
 }
 
 impl portside_worker::object::Database for Committed {
@@ -95,12 +98,15 @@ impl portside_worker::object::Database for Committed {
         self.database.borrow().savepoints > 0
     }
 
-    fn commit_into(&mut self, batch: &mut WriteBatch) -> Result<(), String> {
+    fn commit_into(&mut self, batch: &mut WriteBatch, wakes: bool) -> Result<(), String> {
         let mut own = self.database.borrow_mut();
         let committed = own.durable.commit_into(batch);
         committed.map_err(|error| error.to_string())?;
-        if let Some(name) = self.unstored_name.take() {
+        self.has_name &= !batch.clear;
+        let is_needed = !self.has_name && (wakes || own.database().bytes() > 0);
+        if let Some(name) = self.name.as_ref().filter(|_| is_needed) {
             batch.write(NAME_KEY.to_owned(), Some(name.as_bytes().into()));
+            self.has_name = true;
         }
         Ok(())
     }
