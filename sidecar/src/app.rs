@@ -18,6 +18,7 @@ use portside_exchange::{Application, FetchError, Request, Response};
 use portside_runtime::IsolatePool;
 use portside_store::Store;
 use portside_store::lanes::Lanes;
+use portside_worker::caches::Caches;
 use portside_worker::event::{Incoming, Stop};
 use portside_worker::host::{Fabric, Identity, Level, Log, LogLine, RequestName};
 use portside_worker::link::{Failure, Opening, Ran, Receive, Scheduled};
@@ -125,6 +126,8 @@ pub struct App {
     reached: Option<ReachedSink>,
     spawner: Handle,
     surroundings: Arc<Surroundings>,
+    /// Those of its code, whatever the revision.
+    caches: Arc<Caches>,
 }
 
 /// What runs.
@@ -220,6 +223,7 @@ impl App {
             reached,
             spawner: Handle::current(),
             surroundings: Arc::new(Surroundings(itself.clone())),
+            caches: Arc::default(),
         });
         let weak = Arc::downgrade(&app);
         let alarms = app.alarms.clone().run(
@@ -464,6 +468,10 @@ impl App {
 
     pub(crate) fn surroundings(&self) -> Arc<Surroundings> {
         self.surroundings.clone()
+    }
+
+    pub(crate) fn caches(&self) -> &Arc<Caches> {
+        &self.caches
     }
 
     pub(crate) fn is_closing(&self) -> bool {
