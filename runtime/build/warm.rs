@@ -90,6 +90,7 @@ async fn run(runtime: &mut JsRuntime, code: &'static str) {
         env: Arc::new(vec![("NAME".to_owned(), "value".into())]),
         compatibility: Arc::default(),
         classes: Arc::default(),
+        caches: Arc::default(),
         storage: Storage::loaded(BTreeMap::new(), true, Some(Alarm::at(0))),
         sockets: None,
         inbox: inbox.clone(),

@@ -153,12 +153,10 @@ impl Inspector {
             exceptions: AtomicU64::new(0),
         });
         let (hears, state) = (inspected.clone(), runtime.op_state());
-        lifecycle::tell_uncaught(
-            &mut state.borrow_mut(),
-            move |scope, thrown, text, rejected| {
-                hears.uncaught(scope, thrown, text, rejected);
-            },
-        );
+        let hears: Box<lifecycle::Uncaught> = Box::new(move |scope, thrown, text, rejected| {
+            hears.uncaught(scope, thrown, text, rejected);
+        });
+        lifecycle::tell_uncaught(&mut state.borrow_mut(), hears);
         let number = self.next.fetch_add(1, Ordering::Relaxed) + 1;
         self.lock().insert(number, inspected.clone());
         Registered {

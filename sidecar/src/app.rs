@@ -19,6 +19,7 @@ use portside_objectdb::Spill;
 use portside_runtime::IsolatePool;
 use portside_store::Store;
 use portside_store::lanes::Lanes;
+use portside_worker::caches::Caches;
 use portside_worker::event::{Incoming, Stop};
 use portside_worker::host::{Fabric, Identity, Level, Log, LogLine, RequestName};
 use portside_worker::link::{Failure, Opening, Ran, Receive, Scheduled};
@@ -129,6 +130,8 @@ pub struct App {
     spawner: Handle,
     surroundings: Arc<Surroundings>,
     spill: Spill,
+    /// Those of its code, whatever the revision.
+    caches: Arc<Caches>,
 }
 
 /// What runs.
@@ -226,6 +229,7 @@ impl App {
             spawner: Handle::current(),
             surroundings: Arc::new(Surroundings(itself.clone())),
             spill,
+            caches: Arc::default(),
         });
         let weak = Arc::downgrade(&app);
         let alarms = app.alarms.clone().run(
@@ -474,6 +478,10 @@ impl App {
 
     pub(crate) fn surroundings(&self) -> Arc<Surroundings> {
         self.surroundings.clone()
+    }
+
+    pub(crate) fn caches(&self) -> &Arc<Caches> {
+        &self.caches
     }
 
     pub(crate) fn is_closing(&self) -> bool {

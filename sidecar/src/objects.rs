@@ -141,6 +141,7 @@ pub fn start(
         env: class.env.clone(),
         compatibility: class.compatibility.clone(),
         classes: class.objects.clone(),
+        caches: app.caches().clone(),
         storage: Storage::loaded(Default::default(), true, loaded.alarm),
         sockets: Some(app.workers().sockets(app, &worker.key)),
         inbox: worker.inbox.clone(),

@@ -395,6 +395,7 @@ fn instance(app: &App, class: &Class, inbox: Arc<Inbox>, ledger: Option<Arc<dyn 
             env: class.env.clone(),
             compatibility: class.compatibility.clone(),
             classes: class.objects.clone(),
+            caches: app.caches().clone(),
             storage: Storage::default(),
             sockets: None,
             inbox,

@@ -556,6 +556,7 @@ fn run(app: Arc<App>, worker: Arc<Worker>, fence: Fence, state: State) {
         env: class.env.clone(),
         compatibility: class.compatibility.clone(),
         classes: class.objects.clone(),
+        caches: app.caches().clone(),
         storage: Storage::loaded(loaded.entries, loaded.complete, loaded.alarm),
         sockets: None,
         inbox: worker.inbox.clone(),

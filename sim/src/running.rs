@@ -76,6 +76,7 @@ pub(crate) fn options(host: &Arc<Host>, parts: Parts) -> InstanceOptions {
         input_gate: false,
         compatibility: Arc::default(),
         classes: Arc::default(),
+        caches: Arc::default(),
         env: Arc::default(),
         storage: parts.storage,
         sockets: parts.sockets,

@@ -14,6 +14,7 @@ use portside_core::variable::Variables;
 use tokio::sync::oneshot;
 
 use crate::alarm::{Due, Firing};
+use crate::caches::Caches;
 use crate::event::{Control, Delivered, Incoming, Stop};
 use crate::gate::{Gate, Output};
 use crate::hibernation::{SocketEvent, Sockets};
@@ -44,6 +45,8 @@ pub struct InstanceOptions {
     pub compatibility: Arc<Compatibility>,
     /// The application's classes of Durable Objects; the code knows them by their places here.
     pub classes: Arc<[ObjectClass]>,
+    /// The application's caches.
+    pub caches: Arc<Caches>,
     /// Its state, for a worker.
     pub storage: Storage,
     /// Its hibernatable WebSockets, for an object.
@@ -70,6 +73,7 @@ pub struct Instance {
     env: Arc<Variables>,
     compatibility: Arc<Compatibility>,
     classes: Arc<[ObjectClass]>,
+    caches: Arc<Caches>,
     pub(crate) inbox: Arc<Inbox>,
     fabric: Arc<dyn Fabric>,
     ledger: Option<Arc<dyn Ledger>>,
@@ -152,6 +156,7 @@ impl Instance {
             env,
             compatibility,
             classes,
+            caches,
             storage,
             sockets,
             inbox,
@@ -167,6 +172,7 @@ impl Instance {
             env,
             compatibility,
             classes,
+            caches,
             inbox,
             fabric,
             ledger,
@@ -639,6 +645,12 @@ impl Instance {
     #[must_use]
     pub fn classes(&self) -> &[ObjectClass] {
         &self.classes
+    }
+
+    /// The application's caches.
+    #[must_use]
+    pub fn caches(&self) -> &Arc<Caches> {
+        &self.caches
     }
 
     /// Its hibernatable WebSockets, for an object.

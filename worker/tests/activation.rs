@@ -151,6 +151,7 @@ impl<F: Code> Test<F> {
             env: Arc::default(),
             compatibility: Arc::default(),
             classes: Arc::default(),
+            caches: Arc::default(),
             storage: Storage::loaded(BTreeMap::new(), true, None),
             sockets: Some(sockets),
             inbox: inbox.clone(),

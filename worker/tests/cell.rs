@@ -190,6 +190,7 @@ fn options(
         env: Arc::default(),
         compatibility: Arc::default(),
         classes: Arc::default(),
+        caches: Arc::default(),
         storage: Storage::loaded(BTreeMap::new(), true, None),
         sockets: None,
         inbox: inbox.clone(),

@@ -32,14 +32,11 @@ pub fn is_inspected(state: &mut OpState) {
 pub type Uncaught = dyn Fn(&mut v8::PinScope<'_, '_>, v8::Local<'_, v8::Value>, &str, bool);
 
 /// Whom to tell.
-struct HearsUncaught(Rc<Uncaught>);
+struct HearsUncaught(Box<Uncaught>);
 
 /// Has the isolate's debuggers hear what nobody catches.
-pub fn tell_uncaught(
-    state: &mut OpState,
-    uncaught: impl Fn(&mut v8::PinScope<'_, '_>, v8::Local<'_, v8::Value>, &str, bool) + 'static,
-) {
-    state.put(HearsUncaught(Rc::new(uncaught)));
+pub fn tell_uncaught(state: &mut OpState, hears: Box<Uncaught>) {
+    state.put(HearsUncaught(hears));
 }
 
 /// Whether a debugger may be attached.

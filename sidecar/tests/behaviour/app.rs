@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use portside_core::bundle::{Bundle, Module, ModuleKind};
+use portside_core::compatibility::Compatibility;
 use portside_core::limits::Limits;
 use portside_exchange::{Application, Body, FetchError, Request, Response};
 use portside_frontdoor::{Config as DoorConfig, FrontDoor};
@@ -48,6 +49,8 @@ pub struct Setup {
     pub objects: Vec<portside_core::migrations::ObjectClass>,
     /// Whether each object has an isolate of its own.
     pub isolates_objects: bool,
+    /// What the code was written for.
+    pub compatibility: Compatibility,
     /// When the server's `scheduled` handler runs.
     pub crons: Vec<&'static str>,
     /// Server instances that share the requests.
@@ -81,6 +84,7 @@ impl Setup {
             env: vec![],
             objects: vec![],
             isolates_objects: false,
+            compatibility: Compatibility::default(),
             crons: vec![],
             servers: 2,
             isolates: None,
@@ -121,7 +125,7 @@ impl Setup {
             env: Arc::new(self.env.clone()),
             objects: self.objects.clone().into(),
             isolates_objects: self.isolates_objects,
-            compatibility: Arc::default(),
+            compatibility: Arc::new(self.compatibility.clone()),
             input_gate: self.input_gate,
             crons: self
                 .crons
