@@ -57,21 +57,23 @@ const MOST_RULES: usize = 100;
 const MOST_BYTES: usize = 100;
 
 impl ServerFirst {
-    /// For every request.
-    #[must_use]
-    pub fn always() -> Self {
-        Self {
-            server: vec![Glob::new("/*")],
-            assets: vec![],
-        }
-    }
-
     /// For those whose paths match one of the rules, in which `*` stands for anything, and no exception: a rule that begins
     /// with `!`.
-    ///
-    /// # Errors
-    /// What is wrong with the rules: of one of them, by its place, or of all.
-    pub fn new(rules: &[impl AsRef<str>]) -> Result<Self, Vec<(Option<usize>, String)>> {
+    #[must_use]
+    pub fn new(rules: &[impl AsRef<str>]) -> Self {
+        let mut this = Self::default();
+        for rule in rules.iter().map(AsRef::as_ref) {
+            match rule.strip_prefix('!') {
+                Some(exception) => this.assets.push(Glob::new(exception)),
+                None => this.server.push(Glob::new(rule)),
+            }
+        }
+        this
+    }
+
+    /// What is wrong with rules: with one of them, by its place, or with all.
+    #[must_use]
+    pub fn check(rules: &[impl AsRef<str>]) -> Vec<(Option<usize>, String)> {
         let rules: Vec<&str> = rules.iter().map(AsRef::as_ref).collect();
         let mut wrong = vec![];
         if rules.len() > MOST_RULES {
@@ -83,23 +85,11 @@ impl ServerFirst {
                 wrong_with(&rules, n).map(|message| (Some(n), format!("{rule:?} {message}"))),
             );
         }
-        let glob_of = |rule: &str| Glob::new(rule);
-        let exceptions = rules.iter().filter_map(|rule| rule.strip_prefix('!'));
-        let this = Self {
-            server: (rules.iter().filter(|rule| !rule.starts_with('!')))
-                .map(|rule| glob_of(rule))
-                .collect(),
-            assets: exceptions.map(glob_of).collect(),
-        };
-        if this.server.is_empty() && !this.assets.is_empty() {
+        if !rules.is_empty() && rules.iter().all(|rule| rule.starts_with('!')) {
             let message = "has exceptions only: add what they are exceptions of, such as \"/*\"";
             wrong.push((None, message.to_owned()));
         }
-        if wrong.is_empty() {
-            Ok(this)
-        } else {
-            Err(wrong)
-        }
+        wrong
     }
 
     /// Whether there are rules.
@@ -159,19 +149,19 @@ mod tests {
 
     #[test]
     fn exceptions_go_before_rules() {
-        let first = ServerFirst::new(&["/api/*", "!/api/docs/*", "/o*h"]).unwrap();
+        let first = ServerFirst::new(&["/api/*", "!/api/docs/*", "/o*h"]);
         assert_eq!(first.decides("/api/x"), Some(true));
         assert_eq!(first.decides("/api/docs/x"), Some(false));
         assert_eq!(first.decides("/oauth"), Some(true));
         assert_eq!(first.decides("/oauth/"), None);
         assert_eq!(first.decides("/API/x"), None);
-        assert_eq!(ServerFirst::always().decides("/x"), Some(true));
+        assert_eq!(ServerFirst::new(&["/*"]).decides("/x"), Some(true));
         assert_eq!(ServerFirst::default().decides("/x"), None);
     }
 
     #[test]
     fn rules_that_cannot_be_meant_are_refused() {
-        let wrong = |rules: &[&str]| ServerFirst::new(rules).unwrap_err();
+        let wrong = |rules: &[&str]| ServerFirst::check(rules);
         let texts = |rules: &[&str]| -> Vec<String> {
             wrong(rules)
                 .into_iter()
@@ -185,7 +175,7 @@ mod tests {
             texts(&["/a/*", "/a/b"]),
             ["\"/a/b\" says nothing that \"/a/*\" does not say"]
         );
-        assert!(ServerFirst::new(&["/a/*", "!/a/b"]).is_ok());
+        assert!(wrong(&["/a/*", "!/a/b"]).is_empty() && wrong(&[]).is_empty());
         assert!(texts(&["!/a"])[0].contains("exceptions only"));
         assert!(texts(&[&format!("/{}", "a".repeat(100))])[0].contains("more than 100"));
         assert!(

@@ -48,10 +48,10 @@ fn settings(json: &Json) -> Settings {
             Some(_) => NotFoundHandling::SinglePageApplication,
         },
         server_first: match &json["run_worker_first"] {
-            Json::Bool(true) => ServerFirst::always(),
+            Json::Bool(true) => ServerFirst::new(&["/*"]),
             Json::Array(rules) => {
                 let rules: Vec<_> = rules.iter().map(|rule| rule.as_str().unwrap()).collect();
-                ServerFirst::new(&rules).unwrap()
+                ServerFirst::new(&rules)
             }
             _ => ServerFirst::default(),
         },

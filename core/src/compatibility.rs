@@ -23,6 +23,8 @@ pub enum Feature {
     DeletedAlarms,
     /// What the platform says of itself, and of its clients, is what Cloudflare's says: programs look at it.
     CloudflareNames,
+    /// What a browser goes to and no asset is meant by is answered by assets, where they have a page for that.
+    NavigationPrefersAssets,
 }
 
 /// Since when there is a feature, what switches it on and off, and whether code without a date has it.
@@ -61,6 +63,12 @@ impl Feature {
                 true,
             ),
             Self::CloudflareNames => ("", "global_navigator", "no_global_navigator", false),
+            Self::NavigationPrefersAssets => (
+                "2025-04-01",
+                "assets_navigation_prefers_asset_serving",
+                "assets_navigation_has_no_effect",
+                true,
+            ),
         };
         Switch {
             since,
@@ -71,12 +79,13 @@ impl Feature {
     }
 
     /// Every feature; JavaScript knows them by their places here.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::BlobsOnWebSockets,
         Self::AnsweredCloses,
         Self::ShortCloseReasons,
         Self::DeletedAlarms,
         Self::CloudflareNames,
+        Self::NavigationPrefersAssets,
     ];
 }
 

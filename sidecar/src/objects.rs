@@ -15,6 +15,7 @@ use portside_worker::instance::InstanceOptions;
 use portside_worker::storage::Storage;
 
 use crate::app::{App, Class};
+use crate::assets;
 use crate::ledger::WorkerLedger;
 use crate::workers::Worker;
 
@@ -59,6 +60,7 @@ pub fn start(
         limits: class.limits.clone(),
         input_gate: false,
         env: class.env.clone(),
+        assets: assets::bound(app, &class),
         compatibility: class.compatibility.clone(),
         classes: class.objects.clone(),
         storage: Storage::loaded(Default::default(), true, loaded.alarm),

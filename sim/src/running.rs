@@ -76,6 +76,7 @@ pub(crate) fn options(host: &Arc<Host>, parts: Parts) -> InstanceOptions {
         compatibility: Arc::default(),
         classes: Arc::default(),
         env: Arc::default(),
+        assets: None,
         storage: parts.storage,
         sockets: parts.sockets,
         inbox: parts.inbox,

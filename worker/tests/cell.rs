@@ -191,6 +191,7 @@ fn options(
         limits: Arc::default(),
         input_gate: false,
         env: Arc::default(),
+        assets: None,
         compatibility: Arc::default(),
         classes: Arc::default(),
         storage: Storage::loaded(BTreeMap::new(), true, None),

@@ -92,7 +92,7 @@ fn the_server_is_asked_where_nothing_is_found_or_it_comes_first() {
     assert!(asks(&settings, "/nothing", true));
     settings.navigation_prefers_assets = true;
     assert!(asks(&settings, "/nothing", false) && !asks(&settings, "/nothing", true));
-    settings.server_first = ServerFirst::new(&["/p*", "!/pa*"]).unwrap();
+    settings.server_first = ServerFirst::new(&["/p*", "!/pa*"]);
     assert!(asks(&settings, "/p", true) && !asks(&settings, "/page", false));
     assert!(
         !asks(&settings, "/nothing", false),

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use portside_assets::Assets;
 use portside_bundle::Problem;
 use portside_core::bundle::BundleDigest;
 use portside_core::cron::Cron;
@@ -45,11 +46,19 @@ pub fn watch(dir: &Path) -> Option<Watch> {
 }
 
 /// What tells one revision of a class from another.
-type Revision = (BundleDigest, Arc<Variables>, Arc<Limits>, bool, Arc<[Cron]>);
+type Revision = (
+    BundleDigest,
+    Option<Arc<Assets>>,
+    Arc<Variables>,
+    Arc<Limits>,
+    bool,
+    Arc<[Cron]>,
+);
 
 fn revision(class: &Class) -> Revision {
     (
         class.bundle.digest(),
+        class.assets.clone(),
         class.env.clone(),
         class.limits.clone(),
         class.input_gate,

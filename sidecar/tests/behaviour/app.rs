@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use portside_assets::Assets;
 use portside_core::bundle::{Bundle, Module, ModuleKind};
 use portside_core::limits::Limits;
 use portside_exchange::{Application, Body, FetchError, Request, Response};
@@ -48,6 +49,8 @@ pub struct Setup {
     pub objects: Vec<portside_core::migrations::ObjectClass>,
     /// Whether each object has an isolate of its own.
     pub isolates_objects: bool,
+    /// Its static assets.
+    pub assets: Option<Arc<Assets>>,
     /// When the server's `scheduled` handler runs.
     pub crons: Vec<&'static str>,
     /// Server instances that share the requests.
@@ -79,6 +82,7 @@ impl Setup {
             env: vec![],
             objects: vec![],
             isolates_objects: false,
+            assets: None,
             crons: vec![],
             servers: 2,
             isolates: None,
@@ -114,6 +118,7 @@ impl Setup {
             env: Arc::new(self.env.clone()),
             objects: self.objects.clone().into(),
             isolates_objects: self.isolates_objects,
+            assets: self.assets.clone(),
             compatibility: Arc::default(),
             input_gate: self.input_gate,
             crons: self

@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 mod app;
+mod assets;
 mod compiled;
 mod conformance;
 mod crons;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         .chain(hostile::SECTIONS)
         .chain(platform::SECTIONS)
         .chain(&[
+            ("assets", assets::CASES),
             ("compiled", compiled::CASES),
             ("crons", crons::CASES),
             ("durability", durability::CASES),
