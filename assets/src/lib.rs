@@ -20,11 +20,8 @@ mod settings;
 mod text;
 
 pub use folder::{Note, Scanned};
-pub use headers::Headers;
-pub use redirects::Redirects;
 pub use serve::{Answer, Assets};
 pub use settings::{HtmlHandling, NotFoundHandling, ServerFirst, Settings};
-pub use text::Line;
 
 /// The most bytes of one file, as on Cloudflare.
 pub const MOST_FILE_BYTES: u64 = 25 << 20;

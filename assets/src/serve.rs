@@ -19,8 +19,10 @@ use url::Url;
 use crate::content::content_type;
 use crate::decide::{Decision, decide, is_for_server};
 use crate::folder::{Folder, Note, Opened, Scanned};
+use crate::headers::Headers;
+use crate::redirects::Redirects;
 use crate::settings::{Rules, Settings};
-use crate::{HEADERS_FILE, Headers, REDIRECTS_FILE, Redirects};
+use crate::{HEADERS_FILE, REDIRECTS_FILE};
 
 /// What is read of a file at a time. What is not larger is read at once.
 const PIECE: usize = 256 << 10;

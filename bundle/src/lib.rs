@@ -114,7 +114,7 @@ pub async fn bundle(dir: &Path, options: &Options) -> Result<Bundled, Vec<Proble
     let mut warnings = vec![];
     let entry = entry::find(dir, options, &mut warnings)?;
     let (assets, built) = (assets_of(&entry, &mut warnings), build::build(&entry).await);
-    let (mut assets, built) = match (assets, built) {
+    let (assets, built) = match (assets, built) {
         (Ok(assets), Ok(built)) => (assets, built),
         (assets, built) => {
             let problems = [assets.err(), built.err()];
@@ -128,9 +128,10 @@ pub async fn bundle(dir: &Path, options: &Options) -> Result<Bundled, Vec<Proble
         // What was written for the bundler will not change, but the manifest may.
         inputs.retain(|file| !entry.layout.contains(file));
     }
-    if let (Some(found), Some(folder)) = (assets.take(), entry.inline) {
-        assets = Some(found.in_temporary(folder));
-    }
+    let assets = match (assets, entry.inline) {
+        (Some(assets), Some(folder)) => Some(assets.in_temporary(folder)),
+        (assets, _) => assets,
+    };
     Ok(Bundled {
         bundle: built.bundle,
         inputs: inputs.into_iter().collect(),

@@ -143,7 +143,9 @@ mod tests {
         let config = app.path().join("config.json");
         std::fs::write(&config, registry.config("ci", "wrong")).unwrap();
         let wrong = login(Some(&config), &reference).unwrap();
-        let error = push(&reference, wrong, bytes.clone(), None).await.unwrap_err();
+        let error = push(&reference, wrong, bytes.clone(), None)
+            .await
+            .unwrap_err();
         assert!(error.to_string().contains("denies access"), "{error}");
         assert!(error.to_string().ends_with("may push there"), "{error}");
         let nobody = push(&reference, Login::Anonymous, bytes.clone(), None).await;
@@ -162,7 +164,10 @@ mod tests {
         let pulled = Artifact::new(reference, basic("ci", "s3cret")).pull().await;
         let pulled = pulled.unwrap();
         assert_eq!(pulled.digest, digest);
-        assert_eq!(load_made(app.path(), &pulled.bytes, None).unwrap().bundle, bundle);
+        assert_eq!(
+            load_made(app.path(), &pulled.bytes, None).unwrap().bundle,
+            bundle
+        );
         let manifest = registry.manifest("acme/chat:1.4");
         assert_eq!(
             manifest["artifactType"],

@@ -4,8 +4,9 @@ use http::header::HeaderValue;
 use proptest::prelude::*;
 
 use super::*;
+use crate::headers::Headers;
+use crate::redirects::Redirects;
 use crate::settings::{HtmlHandling, ServerFirst};
-use crate::{Headers, Redirects};
 
 fn files() -> BTreeSet<String> {
     ["/index.html", "/a b.txt", "/page.html", "/[x].txt"]

@@ -143,7 +143,10 @@ impl Artifact {
             media_type: Some(OCI_IMAGE_MEDIA_TYPE.to_owned()),
             artifact_type: Some(MEDIA_TYPE.to_owned()),
             config: descriptor(EMPTY_TYPE, EMPTY),
-            layers: blobs.iter().map(|(layer, blob)| layer.descriptor(blob)).collect(),
+            layers: blobs
+                .iter()
+                .map(|(layer, blob)| layer.descriptor(blob))
+                .collect(),
             ..OciImageManifest::default()
         };
         let client = self.client(UPLOAD)?;
@@ -186,7 +189,8 @@ impl Artifact {
         let (manifest, digest) = manifest.map_err(failed)?;
         let (bundle, assets) = layers(manifest).map_err(other)?;
         let mut bytes = vec![];
-        self.read(client, Layer::BUNDLE, &bundle, &mut bytes).await?;
+        self.read(client, Layer::BUNDLE, &bundle, &mut bytes)
+            .await?;
         let assets = match assets {
             None => None,
             Some(layer) => {
@@ -231,8 +235,7 @@ impl Artifact {
                     to.write_all(&chunk).map_err(|error| self.no_room(error))?;
                 }
                 Err(error) if read < size => {
-                    let what =
-                        format!("the layer broke off after {read} of {size} bytes: {error}");
+                    let what = format!("the layer broke off after {read} of {size} bytes: {error}");
                     return Err(self.error(Kind::Unavailable, &what));
                 }
                 Err(error) => return Err(self.error(Kind::Damaged, &error.to_string())),

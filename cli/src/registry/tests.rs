@@ -129,7 +129,10 @@ async fn only_one_bundle_of_some_size_is_taken() {
         let layer = manifest["layers"][0].clone();
         manifest["layers"].as_array_mut().unwrap().push(layer);
     });
-    assert!(two.await.contains("a layer of type \"application/vnd.portside.bundle"));
+    assert!(
+        two.await
+            .contains("a layer of type \"application/vnd.portside.bundle")
+    );
     let three = refused(|manifest| {
         let layer = manifest["layers"][0].clone();
         *manifest["layers"].as_array_mut().unwrap() = vec![layer; 3];

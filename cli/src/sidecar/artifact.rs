@@ -140,9 +140,9 @@ async fn unpacked(artifact: &str, archive: File, folder: PathBuf) -> Result<Path
         archive::unpack(archive, &folder)?;
         Ok(folder)
     });
-    let unpacked = unpacking.await.unwrap_or_else(|error| {
-        Err(UnpackError::Malformed(std::io::Error::other(error)))
-    });
+    let unpacked = unpacking
+        .await
+        .unwrap_or_else(|error| Err(UnpackError::Malformed(std::io::Error::other(error))));
     unpacked.map_err(|error| {
         let reason = match &error {
             UnpackError::NoRoom { .. } => Reason::CodePullFailed,

@@ -59,7 +59,12 @@ pub struct Args {
     #[command(flatten)]
     network: NetworkArgs,
     /// Where assets are unpacked that come in an archive
-    #[arg(long, value_name = "DIR", default_value = "/tmp/portside-assets", hide = true)]
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "/tmp/portside-assets",
+        hide = true
+    )]
     assets: PathBuf,
     /// Where the pod remembers from one container to the next what it has said to be missing
     #[arg(

@@ -28,12 +28,13 @@ async fn they_are_said_served_and_reloaded() {
         ("public/_redirects", "/a /page\n/b /page\n"),
     ]);
     let app = App::serve(app, &[]).await;
-    app.wrote("  assets     1 file in public, 1 rule for headers, 2 redirects\n").await;
+    app.wrote("  assets     1 file in public, 1 rule for headers, 2 redirects\n")
+        .await;
     app.wrote("  bindings   ASSETS (assets)\n").await;
     let reply = app.get("/page").await;
     assert_eq!(reply.text(), "one");
-    assert_eq!(reply.header("x-frame-options"), Some("DENY"));
-    assert_eq!(reply.header("content-length"), Some("3"));
+    assert_eq!(reply.header("x-frame-options"), "DENY");
+    assert_eq!(reply.header("content-length"), "3");
     app.wrote(" ms asset /page.html\n").await;
     assert_eq!(app.get("/other").await.text(), "server: one");
     assert!(app.output().contains("GET /other 200 "));
@@ -53,18 +54,23 @@ async fn they_need_no_server() {
     let alone = alone.replace(", \"binding\": \"ASSETS\"", "");
     let app = folder(&[("wrangler.jsonc", &*alone), ("public/index.html", "hello")]);
     let app = App::serve(app, &[]).await;
-    app.wrote("portside: site, wrangler.jsonc: assets alone\n  assets     1 file in public\n").await;
+    app.wrote("portside: site, wrangler.jsonc: assets alone\n  assets     1 file in public\n")
+        .await;
     assert_eq!(app.get("/").await.text(), "hello");
     assert_eq!(app.get("/other").await.status, 404);
 }
 
 #[tokio::test]
 async fn a_folder_beside_the_application_is_watched_as_well() {
-    let outer = folder(&[("site/page.html", "one"), ("app/index.js", SERVER)]);
-    write(&outer.path().join("app"), "wrangler.jsonc", &SITE.replace("./public", "../site"));
-    let app = App::serve_below(outer, "app").await;
+    let site = folder(&[("page.html", "one")]);
+    let place = site.path().to_str().unwrap();
+    let app = folder(&[
+        ("wrangler.jsonc", &SITE.replace("./public", place)),
+        ("index.js", SERVER),
+    ]);
+    let app = App::serve(app, &[]).await;
     assert_eq!(app.get("/page").await.text(), "one");
-    write(app.folder(), "site/page.html", "two");
+    write(site.path(), "page.html", "two");
     app.wrote("portside: reloaded").await;
     assert_eq!(app.get("/page").await.text(), "two");
 }
@@ -94,6 +100,10 @@ async fn they_are_written_beside_a_bundle() {
     ]);
     let done = portside(app.path(), &["bundle", "-o", "out.json"]).await;
     assert_eq!(done.status.code(), Some(0), "{}", errors(&done));
-    assert!(errors(&done).contains(" modules, 1 assets, sha256:"), "{}", errors(&done));
+    assert!(
+        errors(&done).contains(" modules, 1 assets, sha256:"),
+        "{}",
+        errors(&done)
+    );
     assert!(app.path().join("out.json").exists() && app.path().join("assets.tar.gz").exists());
 }

@@ -18,7 +18,8 @@ use futures::stream::{Stream, StreamExt};
 use http::{HeaderValue, Method};
 use portside_core::objects::ObjectId;
 use portside_exchange::{
-    Body, BodyError, FetchError, Message, REQUEST_ID, Outgoing, Request, Response, Socket, SocketSender,
+    Body, BodyError, FetchError, Message, Outgoing, REQUEST_ID, Request, Response, Socket,
+    SocketSender,
 };
 use portside_worker::caller::Call;
 use portside_worker::link::{Bond, Content, Failure, Head, LinkId, Opening, Push};
@@ -378,11 +379,7 @@ pub(crate) async fn op_call_answer(state: Rc<RefCell<OpState>>, #[smi] number: u
     }
 }
 
-fn arrived(
-    state: &Rc<RefCell<OpState>>,
-    number: u32,
-    answer: Result<Response, Failure>,
-) -> Answer {
+fn arrived(state: &Rc<RefCell<OpState>>, number: u32, answer: Result<Response, Failure>) -> Answer {
     match answer {
         Ok(response) => answered(state, number, response),
         Err(failure) => {

@@ -63,12 +63,18 @@ async fn they_are_tried_before_the_server() {
     assert_eq!(app.text("/page").await, "a page");
     assert_eq!(app.text("/other").await, "server GET /other");
     let response = app.request("GET", "/page.html?q", "").await.unwrap();
-    assert_eq!((response.status.as_u16(), &response.headers["location"]), (307, &"/page?q".parse().unwrap()));
+    assert_eq!(
+        (response.status.as_u16(), &response.headers["location"]),
+        (307, &"/page?q".parse().unwrap())
+    );
     let response = app.request("POST", "/page", "body").await.unwrap();
     assert_eq!(response.status, 405);
     let response = app.request("POST", "/other", "body").await.unwrap();
     assert_eq!(text(response.body).await, "server POST /other");
-    assert_eq!(app.get("/%2e%2e%2fserver.js").await.1, "server GET /%2e%2e%2fserver.js");
+    assert_eq!(
+        app.get("/%2e%2e%2fserver.js").await.1,
+        "server GET /%2e%2e%2fserver.js"
+    );
     app.stop().await;
 }
 
@@ -90,7 +96,10 @@ async fn without_a_server_they_answer_everything() {
     let mut setup = Setup::new(&[]);
     let alone = portside_core::bundle::Bundle::without_server();
     setup.main = alone.main.clone();
-    setup.add(&alone.main, std::str::from_utf8(&alone.modules[&alone.main].code).unwrap());
+    setup.add(
+        &alone.main,
+        std::str::from_utf8(&alone.modules[&alone.main].code).unwrap(),
+    );
     let settings = Settings {
         not_found: NotFoundHandling::NotFoundPage,
         has_server: alone.has_server(),
@@ -160,12 +169,19 @@ export default {
         ("upload", "405"),
         ("tag", "34 304"),
         ("relative", "TypeError: Invalid URL: /page"),
-        ("method", "TypeError: The RPC receiver does not implement the method \"get\"."),
+        (
+            "method",
+            "TypeError: The RPC receiver does not implement the method \"get\".",
+        ),
         ("aborted", "AbortError: The signal has been aborted"),
     ] {
         assert_eq!(app.text(&format!("/{test}")).await, outcome, "{test}");
     }
-    assert!(app.text("/loop").await.starts_with("TypeError: Too many redirects."));
+    assert!(
+        app.text("/loop")
+            .await
+            .starts_with("TypeError: Too many redirects.")
+    );
     assert!(app.text("/kind").await.ends_with(" function true"));
     // The request as it came.
     assert_eq!(app.text("/page").await, "a page");
