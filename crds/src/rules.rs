@@ -109,9 +109,9 @@ pub(crate) const SERVER_FIRST: &[Rule<Vec<String>>] = &[
         },
     },
     Rule {
-        cel: "size(self) == 0 || self.exists(rule, rule.startsWith('/'))",
+        cel: "size(self) == 0 || self.exists(rule, !rule.startsWith('!'))",
         message: "has exceptions only: add what they are exceptions of, such as /*",
-        holds: |rules| rules.is_empty() || rules.iter().any(|rule| rule.starts_with('/')),
+        holds: |rules| rules.is_empty() || !rules.iter().all(|rule| rule.starts_with('!')),
     },
 ];
 

@@ -345,12 +345,14 @@ fn assets_that_cannot_be_meant_are_refused() {
     assert!(refused("[assets]\ndirectory = \"\"").contains(":5:13: assets.directory is empty"));
     let html = assets("html_handling = \"auto\"");
     assert!(
-        html.starts_with("wrangler.toml:6:17: assets.html_handling must be auto-trailing-slash, "),
+        html.starts_with(
+            "wrangler.toml:6:17: assets.html_handling must be auto-trailing-slash or "
+        ),
         "{html}"
     );
     assert!(
         assets("not_found_handling = \"404\"")
-            .contains(":6:22: assets.not_found_handling must be none, ")
+            .contains(":6:22: assets.not_found_handling must be none or ")
     );
     for first in ["[]", "1", "[1]"] {
         let found = assets(&format!("run_worker_first = {first}"));

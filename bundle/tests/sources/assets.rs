@@ -93,7 +93,7 @@ async fn what_is_wrong_with_them_has_a_place() {
     let problems = app.problems().await;
     assert_eq!(
         problems,
-        ["class.yaml:9:5: spec.assets has no directory: name the folder with the files"]
+        ["class.yaml:8:5: spec.assets has no directory: name the folder with the files"]
     );
 }
 

@@ -95,7 +95,11 @@ async fn what_is_wrong_is_said_with_its_place() {
 async fn they_are_written_beside_a_bundle() {
     let app = folder(&[
         ("wrangler.jsonc", SITE),
-        ("index.js", SERVER),
+        ("package.json", r#"{ "name": "site" }"#),
+        (
+            "index.js",
+            &format!("import \"cloudflare:workers\";\n{SERVER}"),
+        ),
         ("public/page.html", "one"),
     ]);
     let done = portside(app.path(), &["bundle", "-o", "out.json"]).await;
@@ -105,5 +109,7 @@ async fn they_are_written_beside_a_bundle() {
         "{}",
         errors(&done)
     );
-    assert!(app.path().join("out.json").exists() && app.path().join("assets.tar.gz").exists());
+    assert!(app.path().join("assets.tar.gz").exists());
+    let bundle = fs::read_to_string(app.path().join("out.json")).unwrap();
+    assert!(!bundle.contains("site/cloudflare"), "{bundle}");
 }
