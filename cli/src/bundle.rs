@@ -1,5 +1,6 @@
 //! `portside bundle`
 
+use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -65,7 +66,7 @@ impl Args {
             Some(output) => {
                 write(output, bytes)?;
                 if let (Some(assets), false) = (&bundled.assets, manifests) {
-                    write(&output.with_file_name(ASSETS_FILE), packed(assets)?)?;
+                    pack(assets, &output.with_file_name(ASSETS_FILE))?;
                 }
                 output.display().to_string()
             }
@@ -93,9 +94,9 @@ pub fn shown(bundled: &Bundled) -> String {
     format!("{modules} modules{assets}, {}", bundled.bundle.digest())
 }
 
-/// The archive of assets.
-pub fn packed(assets: &Assets) -> anyhow::Result<Vec<u8>> {
-    let mut bytes = vec![];
-    archive::pack(assets, &mut bytes).context("the assets cannot be read")?;
-    Ok(bytes)
+/// Writes the archive of assets to that file.
+fn pack(assets: &Assets, file: &Path) -> anyhow::Result<()> {
+    let not_written = || format!("{} was not written", file.display());
+    let to = File::create(file).with_context(not_written)?;
+    archive::pack(assets, to).with_context(not_written)
 }

@@ -1,14 +1,16 @@
 //! `portside push`
 
-use std::io::{ErrorKind, Write};
+use std::fs::File;
+use std::io::{ErrorKind, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, anyhow, ensure};
 use oci_client::Reference;
+use portside_assets::{Assets, archive};
 use portside_bundle::file;
 
-use crate::bundle::{packed, shown};
+use crate::bundle::shown;
 use crate::problems;
 use crate::registry::{Artifact, Kind, Login};
 use crate::source::SourceArgs;
@@ -62,12 +64,26 @@ fn parsed(text: &str) -> anyhow::Result<Reference> {
     Ok(reference)
 }
 
+/// The archive of assets, in a file without a name: it may be large.
+fn packed(assets: &Assets) -> anyhow::Result<File> {
+    let failed = || {
+        format!(
+            "the assets cannot be packed in {}",
+            std::env::temp_dir().display()
+        )
+    };
+    let mut file = tempfile::tempfile().with_context(failed)?;
+    archive::pack(assets, &mut file).with_context(failed)?;
+    file.rewind().with_context(failed)?;
+    Ok(file)
+}
+
 /// Pushes the bundle's file and its assets' archive. Returns the manifest's digest.
 async fn push(
     reference: &Reference,
     login: Login,
     bytes: Vec<u8>,
-    assets: Option<Vec<u8>>,
+    assets: Option<File>,
 ) -> anyhow::Result<String> {
     let artifact = Artifact::new(reference.clone(), login.clone());
     artifact
@@ -120,7 +136,6 @@ fn docker_config() -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use portside_assets::archive;
     use portside_bundle::load_made;
 
     use portside_bundle::Options;

@@ -11,10 +11,11 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Seek, Write};
+use std::io::{self, Read, Seek, Write};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::StreamExt;
 use oci_client::client::{Client, ClientConfig, ClientProtocol, SizedStream};
 use oci_client::errors::OciDistributionError as Cause;
@@ -124,38 +125,37 @@ impl Artifact {
         })
     }
 
-    /// Pushes the bundle whose file has these bytes, and the archive of its assets, if it has some. Returns the manifest's digest:
+    /// Pushes the bundle whose file has these bytes, and the archive of its assets, if it has some, which stands at its start. Returns the manifest's digest:
     /// equal bundles and assets give equal ones.
     ///
     /// # Errors
     /// See [`Kind`].
-    pub async fn push(&self, bytes: Vec<u8>, assets: Option<Vec<u8>>) -> Result<String, Error> {
-        let mut blobs = vec![(Layer::BUNDLE, bytes)];
-        blobs.extend(assets.map(|archive| (Layer::ASSETS, archive)));
-        for (layer, blob) in &blobs {
-            let bytes = blob.len() as u64;
-            if bytes > layer.most {
-                return Err(self.error(Kind::NotABundle, &layer.too_large(bytes)));
-            }
-        }
+    pub async fn push(&self, bytes: Vec<u8>, assets: Option<File>) -> Result<String, Error> {
         let failed = |error| self.failed(error);
+        let bundle = Layer::BUNDLE.descriptor(sha256(&bytes), bytes.len() as u64);
+        let mut layers = vec![self.checked(Layer::BUNDLE, bundle)?];
+        if let Some(archive) = &assets {
+            let unreadable = |error: io::Error| failed(error.into());
+            let (digest, size) = digest_of(archive).map_err(unreadable)?;
+            let descriptor = Layer::ASSETS.descriptor(digest, size);
+            layers.push(self.checked(Layer::ASSETS, descriptor)?);
+        }
         let manifest = OciImageManifest {
             media_type: Some(OCI_IMAGE_MEDIA_TYPE.to_owned()),
             artifact_type: Some(MEDIA_TYPE.to_owned()),
-            config: descriptor(EMPTY_TYPE, EMPTY),
-            layers: blobs
-                .iter()
-                .map(|(layer, blob)| layer.descriptor(blob))
-                .collect(),
+            config: descriptor(EMPTY_TYPE, sha256(EMPTY), EMPTY.len() as u64),
+            layers,
             ..OciImageManifest::default()
         };
         let client = self.client(UPLOAD)?;
         self.log_in(&client, RegistryOperation::Push).await?;
-        for ((_, blob), layer) in blobs.into_iter().zip(&manifest.layers) {
-            self.store(&client, blob, &layer.digest).await?;
+        let layers = &manifest.layers;
+        self.store(&client, Blob::Bytes(bytes), &layers[0]).await?;
+        if let (Some(archive), Some(layer)) = (assets, layers.get(1)) {
+            self.store(&client, Blob::File(archive), layer).await?;
         }
-        let config = &manifest.config.digest;
-        self.store(&client, EMPTY.to_vec(), config).await?;
+        let empty = Blob::Bytes(EMPTY.to_vec());
+        self.store(&client, empty, &manifest.config).await?;
         let text = serde_json::to_vec(&manifest).map_err(|error| failed(error.into()))?;
         let digest = sha256(&text);
         let media_type = OCI_IMAGE_MEDIA_TYPE.parse().expect("it is plain ASCII");
@@ -164,8 +164,27 @@ impl Artifact {
         Ok(digest)
     }
 
-    async fn store(&self, client: &Client, blob: Vec<u8>, digest: &str) -> Result<(), Error> {
-        let stored = client.push_blob(&self.reference, blob, digest).await;
+    /// The layer, unless it is too large.
+    fn checked(&self, layer: Layer, found: OciDescriptor) -> Result<OciDescriptor, Error> {
+        let bytes = u64::try_from(found.size).unwrap_or(u64::MAX);
+        match bytes > layer.most {
+            true => Err(self.error(Kind::NotABundle, &layer.too_large(bytes))),
+            false => Ok(found),
+        }
+    }
+
+    async fn store(&self, client: &Client, blob: Blob, to: &OciDescriptor) -> Result<(), Error> {
+        let (reference, digest) = (&self.reference, &*to.digest);
+        let stored = match blob {
+            Blob::Bytes(bytes) => client.push_blob(reference, bytes, digest).await,
+            Blob::File(file) => {
+                let size = u64::try_from(to.size).ok();
+                let stream = futures::stream::iter(pieces(file));
+                client
+                    .push_blob_stream(reference, stream, digest, size)
+                    .await
+            }
+        };
         let Err(error) = stored else { return Ok(()) };
         // Some registries leave out where they have stored it.
         let is_there = matches!(error, Cause::RegistryNoLocationError)
@@ -312,11 +331,11 @@ impl Layer {
         most: MAX_ASSETS_BYTES,
     };
 
-    fn descriptor(self, blob: &[u8]) -> OciDescriptor {
+    fn descriptor(self, digest: String, bytes: u64) -> OciDescriptor {
         let title = "org.opencontainers.image.title".to_owned();
         OciDescriptor {
             annotations: Some(BTreeMap::from([(title, self.file.to_owned())])),
-            ..descriptor(self.media_type, blob)
+            ..descriptor(self.media_type, digest, bytes)
         }
     }
 
@@ -353,18 +372,51 @@ fn layers(manifest: OciManifest) -> Result<(OciDescriptor, Option<OciDescriptor>
     Ok((bundle, assets))
 }
 
-fn descriptor(media_type: &str, bytes: &[u8]) -> OciDescriptor {
+/// What is stored.
+enum Blob {
+    Bytes(Vec<u8>),
+    /// From its start, a piece at a time.
+    File(File),
+}
+
+/// What is read of a file at a time.
+const PIECE: usize = 1 << 20;
+
+/// The content of a file from where it stands.
+fn pieces(mut file: File) -> impl Iterator<Item = Result<Bytes, Cause>> + Send + 'static {
+    std::iter::from_fn(move || {
+        let mut piece = Vec::with_capacity(PIECE);
+        match (&mut file).take(PIECE as u64).read_to_end(&mut piece) {
+            Ok(0) => None,
+            Ok(_) => Some(Ok(piece.into())),
+            Err(error) => Some(Err(error.into())),
+        }
+    })
+}
+
+/// The digest of a file's content, and how many bytes it has. Afterwards it stands at its start.
+fn digest_of(mut file: &File) -> io::Result<(String, u64)> {
+    let mut hash = Sha256::new();
+    let bytes = io::copy(&mut file, &mut hash)?;
+    file.rewind()?;
+    Ok((hex(&hash.finalize()), bytes))
+}
+
+fn descriptor(media_type: &str, digest: String, bytes: u64) -> OciDescriptor {
     OciDescriptor {
         media_type: media_type.to_owned(),
-        digest: sha256(bytes),
-        size: i64::try_from(bytes.len()).unwrap_or(i64::MAX),
+        digest,
+        size: i64::try_from(bytes).unwrap_or(i64::MAX),
         ..OciDescriptor::default()
     }
 }
 
 /// `sha256:` and 64 hexadecimal digits.
 fn sha256(bytes: &[u8]) -> String {
-    let hash = Sha256::digest(bytes);
+    hex(&Sha256::digest(bytes))
+}
+
+fn hex(hash: &[u8]) -> String {
     let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("sha256:{hex}")
 }
