@@ -125,21 +125,7 @@ impl Manifest {
         source: &Source<'_>,
     ) -> Self {
         let mut unfit = vec![];
-        let mut entries = vec![];
-        for ((name, value), (place, path)) in env.iter().zip(&source.env) {
-            let value = match value {
-                EnvValue::Plain(text) => &**text,
-                _ => {
-                    let message = format!(
-                        "{path} is not text, and a class has only text in spec.env: write it as text, and parse it in the \
-                         code"
-                    );
-                    unfit.push(Problem::at(source.path, *place, message));
-                    ""
-                }
-            };
-            entries.push(json!({"name": name, "value": value}));
-        }
+        let entries = entries(&env, source, &mut unfit);
         let mut spec = json!({"code": {}, "env": entries});
         if objects != DurableObjects::default() {
             spec["durableObjects"] = json!(objects);
@@ -218,6 +204,26 @@ impl Manifest {
     pub fn namespace(&self) -> Option<&str> {
         self.document["metadata"]["namespace"].as_str()
     }
+}
+
+/// `spec.env` of a class that is made, and what cannot be in it.
+fn entries(env: &[(String, EnvValue)], source: &Source<'_>, unfit: &mut Vec<Problem>) -> Vec<Json> {
+    let mut entries = vec![];
+    for ((name, value), (place, path)) in env.iter().zip(&source.env) {
+        let value = match value {
+            EnvValue::Plain(text) => &**text,
+            _ => {
+                let message = format!(
+                    "{path} is not text, and a class has only text in spec.env: write it as text, and parse it in the \
+                     code"
+                );
+                unfit.push(Problem::at(source.path, *place, message));
+                ""
+            }
+        };
+        entries.push(json!({"name": name, "value": value}));
+    }
+    entries
 }
 
 /// Finds and reads the manifest among the YAML files of `root`.
