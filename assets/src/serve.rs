@@ -58,6 +58,8 @@ impl PartialEq for Assets {
     }
 }
 
+impl Eq for Assets {}
+
 impl Assets {
     /// Finds the assets in a folder.
     ///

@@ -2,15 +2,13 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use portside_core::bundle::MADE_UP;
 use sha2::{Digest, Sha256};
 
 use crate::resolve::script_path;
 
 /// Stands for `..` in names of files outside the folder, as in the output of esbuild.
 const PARENT: &str = "_.._";
-
-/// Modules that the bundler makes up, such as its CommonJS helpers, go here.
-const MADE_UP: &str = "node_modules/.bundler";
 
 /// The application's folder, and the names that files get relative to it.
 #[derive(Debug, Clone)]

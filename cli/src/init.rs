@@ -92,10 +92,11 @@ impl Args {
         if language == Language::Typescript {
             types::make(&dir)?;
         }
-        eprintln!(
-            "made {name} in {0}: portside dev {0} runs it",
-            dir.display()
-        );
+        let shown = quoted(&dir);
+        eprintln!("made {name}; this runs it:\n  portside dev {shown}");
+        if language == Language::Typescript {
+            eprintln!("and this checks its types:\n  cd {shown} && npm install && npm run check");
+        }
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -134,6 +135,17 @@ fn name_of(dir: &Path) -> String {
     }
 }
 
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let path = path.to_string_lossy();
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+@:,%=".contains(c);
+    if path.chars().all(is_plain) {
+        path.into_owned()
+    } else {
+        format!("'{}'", path.replace('\'', r"'\''"))
+    }
+}
+
 /// Writes a new file, and none that is there.
 fn write(file: &Path, text: &str) -> anyhow::Result<()> {
     let context = || format!("cannot write {}", file.display());
@@ -152,6 +164,17 @@ fn write(file: &Path, text: &str) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_can_be_given_to_a_shell() {
+        for (path, shown) in [
+            ("/home/me/app-2", "/home/me/app-2"),
+            ("/My Chat", "'/My Chat'"),
+            ("/it's $HOME", r"'/it'\''s $HOME'"),
+        ] {
+            assert_eq!(quoted(Path::new(path)), shown);
+        }
+    }
 
     #[test]
     fn a_name_is_made_of_the_folders() {

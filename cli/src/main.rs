@@ -52,6 +52,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     // Two providers are linked in; without a choice the first TLS connection would panic.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    portside_admin::raise_open_files();
     let outcome = match cli.command {
         Command::Dev(args) => args.run(),
         Command::Init(args) => args.run(),

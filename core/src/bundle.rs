@@ -53,6 +53,16 @@ const WITHOUT_SERVER: &str = "node_modules/.bundler/without-server.js";
 /// Extensions that name the same module before and after its types are stripped.
 const SCRIPT_EXTENSIONS: [&str; 8] = ["js", "ts", "mjs", "mts", "cjs", "cts", "jsx", "tsx"];
 
+/// The folder of modules that the bundler makes up, such as its CommonJS helpers.
+pub const MADE_UP: &str = "node_modules/.bundler";
+
+/// Whether a module of this path is one that the bundler has made.
+#[must_use]
+pub fn is_made_up(path: &str) -> bool {
+    path.strip_prefix(MADE_UP)
+        .is_some_and(|rest| rest.starts_with('/'))
+}
+
 impl Bundle {
     /// The bundle of an application that has no server.
     #[must_use]

@@ -23,68 +23,79 @@ pub enum Feature {
     DeletedAlarms,
     /// What the platform says of itself, and of its clients, is what Cloudflare's says: programs look at it.
     CloudflareNames,
+    /// What only Cloudflare's Workers have is there: `caches`, and a request's `cf`.
+    CloudflareSurface,
     /// What a browser goes to and no asset is meant by is answered by assets, where they have a page for that.
     NavigationPrefersAssets,
 }
 
-/// Since when there is a feature, what switches it on and off, and whether code without a date has it.
+/// Since when there is a feature, the flags that switch it on and off, if there are any, and whether code without a date has it.
 struct Switch {
     since: &'static str,
-    on: &'static str,
-    off: &'static str,
+    on: Option<&'static str>,
+    off: Option<&'static str>,
     own: bool,
 }
 
 impl Feature {
     fn switch(self) -> Switch {
-        let (since, on, off, own) = match self {
+        let (since, flags, own) = match self {
             Self::BlobsOnWebSockets => (
                 "2026-03-17",
-                "websocket_standard_binary_type",
-                "no_websocket_standard_binary_type",
+                Some((
+                    "websocket_standard_binary_type",
+                    "no_websocket_standard_binary_type",
+                )),
                 false,
             ),
             Self::AnsweredCloses => (
                 "2026-04-07",
-                "web_socket_auto_reply_to_close",
-                "web_socket_manual_reply_to_close",
+                Some((
+                    "web_socket_auto_reply_to_close",
+                    "web_socket_manual_reply_to_close",
+                )),
                 true,
             ),
             Self::ShortCloseReasons => (
                 "2026-03-03",
-                "websocket_close_reason_byte_limit",
-                "no_websocket_close_reason_byte_limit",
+                Some((
+                    "websocket_close_reason_byte_limit",
+                    "no_websocket_close_reason_byte_limit",
+                )),
                 true,
             ),
             Self::DeletedAlarms => (
                 "2026-02-24",
-                "delete_all_deletes_alarm",
-                "delete_all_preserves_alarm",
+                Some(("delete_all_deletes_alarm", "delete_all_preserves_alarm")),
                 true,
             ),
-            Self::CloudflareNames => ("", "global_navigator", "no_global_navigator", false),
+            Self::CloudflareNames => ("", Some(("global_navigator", "no_global_navigator")), false),
+            Self::CloudflareSurface => ("", None, false),
             Self::NavigationPrefersAssets => (
                 "2025-04-01",
-                "assets_navigation_prefers_asset_serving",
-                "assets_navigation_has_no_effect",
+                Some((
+                    "assets_navigation_prefers_asset_serving",
+                    "assets_navigation_has_no_effect",
+                )),
                 true,
             ),
         };
         Switch {
             since,
-            on,
-            off,
+            on: flags.map(|(on, _)| on),
+            off: flags.map(|(_, off)| off),
             own,
         }
     }
 
     /// Every feature; JavaScript knows them by their places here.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::BlobsOnWebSockets,
         Self::AnsweredCloses,
         Self::ShortCloseReasons,
         Self::DeletedAlarms,
         Self::CloudflareNames,
+        Self::CloudflareSurface,
         Self::NavigationPrefersAssets,
     ];
 }
@@ -112,7 +123,8 @@ impl Compatibility {
             .date
             .as_ref()
             .map_or(own, |date| date.as_str() >= since);
-        !self.flags.contains(off) && (by_date || self.flags.contains(on))
+        let is_given = |flag: Option<&str>| flag.is_some_and(|flag| self.flags.contains(flag));
+        !is_given(off) && (by_date || is_given(on))
     }
 
     /// Whether a flag of this name changes anything.
@@ -120,7 +132,7 @@ impl Compatibility {
     pub fn is_flag(name: &str) -> bool {
         Feature::ALL.iter().any(|feature| {
             let switch = feature.switch();
-            name == switch.on || name == switch.off
+            switch.on == Some(name) || switch.off == Some(name)
         })
     }
 }

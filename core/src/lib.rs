@@ -8,6 +8,7 @@ pub mod alarm;
 pub mod alarms;
 pub mod backoff;
 pub mod bundle;
+pub mod caching;
 pub mod compatibility;
 pub mod cron;
 pub mod fold;

@@ -9,6 +9,11 @@ const MIB: usize = 1 << 20;
 pub const MAX_KEY_BYTES: usize = 2 * KIB;
 /// The largest stored value, in serialized bytes (Durable Objects' limit for SQLite-backed storage).
 pub const MAX_VALUE_BYTES: usize = 2 * MIB;
+/// What all responses in an application's `caches` may have together, in one process, in bytes: beside what its instances use,
+/// and not much of it.
+pub const CACHE_BYTES: usize = 64 * MIB;
+/// The largest of them, which an instance holds in memory when it is put, or found.
+pub const MAX_CACHED_BYTES: usize = 16 * MIB;
 /// The most keys one storage call may name (Durable Objects' limit).
 pub const MAX_KEYS_PER_CALL: usize = 128;
 

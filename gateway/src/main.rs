@@ -9,6 +9,7 @@ use portside_gateway::Args;
 async fn main() -> ExitCode {
     // Two providers may be linked in; without a choice the first TLS connection would panic.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    portside_admin::raise_open_files();
     match Args::parse().run().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

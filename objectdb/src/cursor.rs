@@ -133,17 +133,30 @@ impl Inner {
         let changes = || self.connection.borrow().total_changes();
         let before = changes();
         let state = self.guard_names(last, || {
-            let mut rows = VecDeque::new();
+            let (mut rows, mut bytes) = (VecDeque::new(), 0);
             while last.step()? {
                 if last.is_readonly() {
                     return Ok(State::AtRow);
                 }
-                rows.push_back(last.row());
+                let row = last.row();
+                bytes += row.iter().map(Value::bytes).sum::<usize>();
+                if bytes > self.limits.returned_bytes {
+                    return Err(self.returns_too_much());
+                }
+                rows.push_back(row);
             }
             Ok(State::Ended(rows))
         });
         let state = state.map_err(|error| self.after(error))?;
         Ok((state, changes() - before))
+    }
+
+    /// What it has written cannot be undone by itself.
+    fn returns_too_much(&self) -> Error {
+        let most = self.limits.returned_bytes >> 20;
+        self.lose(&format!(
+            "a statement that writes returned more than {most} MiB of rows"
+        ))
     }
 
     /// Gives a program that has ended back to the cache.

@@ -10,19 +10,20 @@ use rusqlite::ffi;
 
 use crate::error::Error;
 use crate::limits::{self, Limits};
-use crate::pages::{PAGE_BYTES, Pages};
+use crate::page_file::PAGE_BYTES;
+use crate::pages::Pages;
 use crate::sqlite::{Connection, Statement};
 use crate::statements::{Cache, Program};
 use crate::value::{Row, Value};
 
 /// How SQLite uses the file. What is not committed stays in SQLite's cache, and what undoes it in memory: of a transaction that
-/// is undone the file has never had anything. Nobody else uses the file.
-const SETTINGS: [&str; 8] = [
+/// is undone the file has never had anything. If the cache has all that a transaction may change, SQLite wants to write some of it to the
+/// file, which is refused. Nobody else uses the file.
+const SETTINGS: [&str; 7] = [
     "PRAGMA page_size = 4096",
     "PRAGMA journal_mode = MEMORY",
     "PRAGMA locking_mode = EXCLUSIVE",
     "PRAGMA synchronous = OFF",
-    "PRAGMA cache_spill = OFF",
     "PRAGMA cache_size = -64",
     "PRAGMA temp_store = FILE",
     "PRAGMA foreign_keys = ON",
@@ -122,11 +123,11 @@ impl Database {
     }
 
     /// A copy of the file, without what is not committed. What is done with it begins from here.
-    #[must_use]
-    pub fn copy(&self) -> Pages {
-        let mut copy = self.0.pages.borrow().clone();
-        copy.settle();
-        copy
+    ///
+    /// # Errors
+    /// A temporary file cannot be read, or written.
+    pub fn copy(&self) -> Result<Pages, Error> {
+        Ok(self.0.pages.borrow().copy()?)
     }
 
     /// Has SQLite look at the whole database for damage; that takes as long as reading all of it.
@@ -161,7 +162,7 @@ impl Database {
         self.roll_back()?;
         inner.own.borrow_mut().clear();
         inner.has_keys.set(Some(false));
-        inner.pages.borrow_mut().resize(0);
+        inner.pages.borrow_mut().resize(0)?;
         let connection = connect(&inner.pages, &inner.limits, &inner.interrupted);
         let connection = connection.map_err(|error| inner.lose(&error.to_string()))?;
         drop(inner.connection.replace(connection));
@@ -174,10 +175,13 @@ fn connect(
     limits: &Limits,
     interrupted: &Arc<AtomicBool>,
 ) -> Result<Rc<Connection>, Error> {
-    let connection = Connection::open(pages, interrupted.clone(), limits.temporary_bytes)?;
+    let connection = Connection::open(pages, interrupted.clone(), limits)?;
     for setting in SETTINGS {
         connection.execute(setting)?;
     }
+    // SQLite takes a multiple of 256 for OFF.
+    let spill = limits.transaction_pages() | 1;
+    connection.execute(&format!("PRAGMA cache_spill = {spill}"))?;
     connection.execute("PRAGMA schema_version")?; // has it read the file
     connection.switch_on(ffi::SQLITE_DBCONFIG_DEFENSIVE)?;
     limits::set(&connection, limits)?;
@@ -236,7 +240,9 @@ impl Inner {
 
     /// An error, once it is known whether it has ended the transaction.
     pub fn after(&self, error: Error) -> Error {
-        if self.in_transaction.get() && self.connection.borrow().is_autocommit() {
+        let connection = self.connection.borrow();
+        let has_ended = connection.is_autocommit() || connection.changes_too_much();
+        if self.in_transaction.get() && has_ended {
             return self.lose(&error.to_string());
         }
         error

@@ -1,15 +1,20 @@
 //! What one commit changed of a database's file.
 
-use crate::pages::{MAX_PAGES, PAGE_BYTES, Page};
+use crate::page_file::{MAX_PAGES, PAGE_BYTES, Page};
 
 /// Changes of a page with fewer bytes between them than this are one: each has some bytes of its own beside them.
 const GAP: usize = 8;
+
+/// A page with more changes than this is one change as a whole: each takes some 60 bytes of memory beside its own.
+const MOST_OF_PAGE: usize = 32;
 
 /// A change of a file, from one commit to the next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delta {
     pages: u32,
     changes: Vec<Change>,
+    /// The file had no pages in between: nothing of it is left. What is encoded does not tell.
+    was_emptied: bool,
 }
 
 /// New bytes somewhere in a page. What the page had before, or zeros, stays around them.
@@ -23,6 +28,14 @@ pub struct Change {
 impl Change {
     /// The most bytes beside its own that it has in a delta.
     const OVERHEAD: usize = 5 + 2 + 2;
+
+    fn of(page: u32, start: usize, bytes: &[u8]) -> Self {
+        Self {
+            page,
+            offset: u16::try_from(start).unwrap_or(u16::MAX), // a page is shorter
+            bytes: bytes.to_vec(),
+        }
+    }
 }
 
 /// Some of a delta's changes.
@@ -71,8 +84,13 @@ pub struct Damaged;
 
 /// Adds the changes that make `after` of `before`.
 pub fn add_changes(page: u32, before: &Page, after: &Page, changes: &mut Vec<Change>) {
-    let mut at = 0;
+    let (mut at, had) = (0, changes.len());
     while let Some(start) = first_difference(before, after, at) {
+        if changes.len() - had == MOST_OF_PAGE {
+            changes.truncate(had);
+            changes.push(Change::of(page, 0, after));
+            return;
+        }
         let mut end = start + 1;
         at = end;
         while at < PAGE_BYTES && at < end + GAP {
@@ -81,11 +99,7 @@ pub fn add_changes(page: u32, before: &Page, after: &Page, changes: &mut Vec<Cha
             }
             at += 1;
         }
-        changes.push(Change {
-            page,
-            offset: u16::try_from(start).unwrap_or(u16::MAX), // a page is shorter
-            bytes: after[start..end].to_vec(),
-        });
+        changes.push(Change::of(page, start, &after[start..end]));
     }
 }
 
@@ -103,8 +117,16 @@ fn first_difference(before: &Page, after: &Page, from: usize) -> Option<usize> {
 }
 
 impl Delta {
-    pub(crate) fn new(pages: u32, changes: Vec<Change>) -> Self {
-        Self { pages, changes }
+    pub(crate) fn new(pages: u32, changes: Vec<Change>, was_emptied: bool) -> Self {
+        Self {
+            pages,
+            changes,
+            was_emptied,
+        }
+    }
+
+    pub(crate) fn was_emptied(&self) -> bool {
+        self.was_emptied
     }
 
     /// How many pages the file has afterwards.
@@ -115,6 +137,12 @@ impl Delta {
 
     pub(crate) fn changes(&self) -> &[Change] {
         &self.changes
+    }
+
+    /// The same without the changes of some pages.
+    pub(crate) fn filtered(mut self, keeps: impl Fn(u32) -> bool) -> Self {
+        self.changes.retain(|change| keeps(change.page));
+        self
     }
 
     /// All of it as bytes.
@@ -163,7 +191,7 @@ impl Delta {
             };
             changes.push(change);
         }
-        Ok(Self { pages, changes })
+        Ok(Self::new(pages, changes, false))
     }
 }
 
@@ -242,15 +270,23 @@ mod tests {
     }
 
     #[test]
+    fn many_changes_of_a_page_are_one() {
+        for (count, expected) in [(MOST_OF_PAGE, MOST_OF_PAGE), (MOST_OF_PAGE + 1, 1)] {
+            let edits: Vec<_> = (0..count).map(|n| (n * 100, 1)).collect();
+            let mut changes = vec![];
+            add_changes(5, &page(&[]), &page(&edits), &mut changes);
+            assert_eq!(changes.len(), expected);
+        }
+    }
+
+    #[test]
     fn damage_is_noticed() {
-        let whole = Delta::new(
-            3,
-            vec![Change {
-                page: 2,
-                offset: 4000,
-                bytes: vec![7; 96],
-            }],
-        );
+        let change = Change {
+            page: 2,
+            offset: 4000,
+            bytes: vec![7; 96],
+        };
+        let whole = Delta::new(3, vec![change], false);
         let bytes = whole.encode();
         assert_eq!(Delta::decode(&bytes), Ok(whole));
         for end in 0..bytes.len() {
@@ -270,14 +306,14 @@ mod tests {
         ) {
             let (before, after) = (page(&before), page(&after));
             let mut pages = Pages::default();
-            pages.write(1, 0, &before[..]);
+            pages.write(1, 0, &before[..]).unwrap();
             let mut copy = Pages::default();
-            copy.apply(&pages.take_delta().unwrap());
-            pages.write(1, 0, &after[..]);
-            if let Some(delta) = pages.take_delta() {
+            copy.apply(&pages.take_delta().unwrap().unwrap()).unwrap();
+            pages.write(1, 0, &after[..]).unwrap();
+            if let Some(delta) = pages.take_delta().unwrap() {
                 let decoded = Delta::decode(&delta.encode());
                 prop_assert_eq!(decoded.as_ref(), Ok(&delta));
-                copy.apply(&decoded.unwrap());
+                copy.apply(&decoded.unwrap()).unwrap();
             }
             prop_assert!(copy == pages);
         }
@@ -286,7 +322,7 @@ mod tests {
         fn any_bytes_are_a_delta_or_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             if let Ok(delta) = Delta::decode(&bytes) {
                 let mut pages = Pages::default();
-                pages.apply(&delta);
+                pages.apply(&delta).unwrap();
                 prop_assert_eq!(pages.count(), delta.pages());
             }
         }

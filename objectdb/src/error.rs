@@ -1,6 +1,10 @@
 //! What can go wrong, told as Durable Objects tell it.
 
+use std::io;
+
 use rusqlite::ffi;
+
+use crate::delta::Damaged;
 
 /// Why a call on a database failed. The messages reach the developer unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +27,19 @@ impl Error {
 
     pub(crate) fn refused(message: &str) -> Self {
         Self::Refused(message.to_owned())
+    }
+}
+
+impl From<Damaged> for Error {
+    fn from(damaged: Damaged) -> Self {
+        Self::Refused(damaged.to_string())
+    }
+}
+
+/// That of the temporary file which has what is not in memory.
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        Self::Refused(format!("the temporary file of the database: {error}"))
     }
 }
 

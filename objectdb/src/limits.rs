@@ -3,7 +3,7 @@
 use rusqlite::ffi;
 
 use crate::error::Error;
-use crate::pages::{MAX_PAGES, PAGE_BYTES};
+use crate::page_file::{MAX_PAGES, PAGE_BYTES};
 use crate::sqlite::Connection;
 
 /// What a database may use.
@@ -11,9 +11,14 @@ use crate::sqlite::Connection;
 pub struct Limits {
     /// The file, in bytes; less than a page of it counts as none. At most 10 GiB.
     pub bytes: u64,
+    /// What is changed until [`Database::commit`](crate::Database::commit), in bytes of pages. More of it resets the object. There
+    /// are up to four copies of it in memory then.
+    pub transaction_bytes: usize,
+    /// What the rows take that a statement returns which writes, in bytes: all of them are in memory. More of it resets the object.
+    pub returned_bytes: usize,
     /// What statements sort or remember until their end, in bytes. One that needs more ends with an error, mostly one that resets
     /// the object.
-    pub temporary_bytes: usize,
+    pub temporary_bytes: u64,
     /// Prepared statements that are kept to be executed again.
     pub cached_statements: usize,
     /// What they take, in bytes of SQLite's memory.
@@ -21,11 +26,13 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 10 GiB; 64 MiB; 100 statements, and 512 KiB for them.
+    /// 10 GiB; 64 MiB; 16 MiB; 1 GiB; 100 statements, and 512 KiB for them.
     fn default() -> Self {
         Self {
             bytes: u64::from(MAX_PAGES) * PAGE_BYTES as u64,
-            temporary_bytes: 64 << 20,
+            transaction_bytes: 64 << 20,
+            returned_bytes: 16 << 20,
+            temporary_bytes: 1 << 30,
             cached_statements: 100,
             cached_bytes: 512 << 10,
         }
@@ -33,6 +40,11 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// The most pages that a transaction changes.
+    pub(crate) fn transaction_pages(&self) -> usize {
+        self.transaction_bytes / PAGE_BYTES
+    }
+
     /// The most pages of the file; SQLite knows no file without one.
     fn pages(&self) -> u32 {
         let pages = u32::try_from(self.bytes / PAGE_BYTES as u64);

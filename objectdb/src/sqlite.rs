@@ -13,6 +13,7 @@ use rusqlite::ffi;
 
 use crate::authorizer::{self, Asked};
 use crate::error::{Error, message};
+use crate::limits::Limits;
 use crate::temporary::Budget;
 use crate::value::Value;
 use crate::vfs;
@@ -26,6 +27,8 @@ const STEPS_UNINTERRUPTED: c_int = 4096;
 /// A connection. It is closed when it and all statements of it are dropped.
 pub struct Connection {
     raw: NonNull<ffi::sqlite3>,
+    file: vfs::File,
+    transaction_bytes: usize,
     hooks: Rc<Hooks>,
     temporary: Rc<Budget>,
 }
@@ -57,11 +60,12 @@ pub struct Prepared {
 
 #[expect(unsafe_code, reason = "SQLite's interface is C")]
 impl Connection {
-    /// Opens a file. Statements end with an error while `interrupted` is set, and when their temporary files are larger.
+    /// Opens a file. Statements end with an error while `interrupted` is set, when their temporary files are larger than the
+    /// limits allow, and when the transaction has changed more.
     pub fn open(
         file: &vfs::File,
         interrupted: Arc<AtomicBool>,
-        temporary_bytes: usize,
+        limits: &Limits,
     ) -> Result<Rc<Self>, Error> {
         let flags = ffi::SQLITE_OPEN_READWRITE | ffi::SQLITE_OPEN_CREATE | ffi::SQLITE_OPEN_NOMUTEX;
         let mut raw = null_mut();
@@ -75,9 +79,12 @@ impl Connection {
             asked: Cell::default(),
             interrupted,
         });
-        let temporary = Budget::new(temporary_bytes);
+        let directory = file.borrow().directory().to_owned();
+        let temporary = Budget::new(limits.temporary_bytes, directory);
         let this = Self {
             raw,
+            file: file.clone(),
+            transaction_bytes: limits.transaction_bytes,
             hooks,
             temporary,
         };
@@ -126,6 +133,11 @@ impl Connection {
     pub fn is_autocommit(&self) -> bool {
         // SAFETY: the connection is open.
         unsafe { ffi::sqlite3_get_autocommit(self.raw()) != 0 }
+    }
+
+    /// Whether a transaction has changed so much that it cannot go on.
+    pub fn changes_too_much(&self) -> bool {
+        self.file.borrow().was_refused()
     }
 
     /// How many rows were inserted, changed or deleted since it was opened, by triggers and foreign keys, too.
@@ -187,6 +199,12 @@ impl Connection {
 
     /// What the last call's error was.
     fn error(&self, code: c_int) -> Error {
+        if self.changes_too_much() {
+            let most = self.transaction_bytes >> 20;
+            return Error::Refused(format!(
+                "it changes more than {most} MiB of the database: write less in one turn or transaction"
+            ));
+        }
         // SAFETY: the connection is open; the text ends with a zero and stays until the next call.
         let (text, offset, extended) = unsafe {
             let text = CStr::from_ptr(ffi::sqlite3_errmsg(self.raw())).to_string_lossy();

@@ -35,10 +35,12 @@ impl Database {
     /// go on.
     ///
     /// # Errors
-    /// [`Error::Reset`]: a constraint does not hold at the end, or the transaction is lost. Nothing is committed.
+    /// [`Error::Reset`]: a constraint does not hold at the end, too much has changed, the transaction is lost, or the temporary
+    /// file cannot be written. Nothing is committed.
     pub fn commit(&self) -> Result<Option<Delta>, Error> {
         self.end_transaction()?;
-        Ok(self.0.pages.borrow_mut().take_delta())
+        let delta = self.0.pages.borrow_mut().take_delta();
+        delta.map_err(|error| self.0.lose(&Error::from(error).to_string()))
     }
 
     /// Ends the transaction as [`Self::commit`] does, which is called later: what comes is not undone with what has been.
@@ -51,7 +53,14 @@ impl Database {
         if !inner.in_transaction.get() || inner.savepoints.get() > 0 {
             return Ok(());
         }
-        if let Err(error) = inner.row("COMMIT") {
+        let may_write = |pages| inner.pages.borrow_mut().may_write(pages);
+        may_write(inner.limits.transaction_pages());
+        let committed = inner.row("COMMIT");
+        may_write(0);
+        if let Err(error) = committed {
+            if inner.connection.borrow().changes_too_much() {
+                return Err(inner.lose(&error.to_string()));
+            }
             return Err(inner.lose_with(format!(
                 "Durable Object was reset and rolled back to its last known good state because the application left the \
                  database in a state where constraints were violated: {error}"

@@ -15,5 +15,17 @@ pub enum Value {
     Blob(Vec<u8>),
 }
 
+impl Value {
+    /// What it takes in memory, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        let own = match self {
+            Self::Text(text) => text.len(),
+            Self::Blob(bytes) => bytes.len(),
+            Self::Null | Self::Integer(_) | Self::Real(_) => 0,
+        };
+        size_of::<Self>() + own
+    }
+}
+
 /// The values of a row, in the order of its columns.
 pub type Row = Vec<Value>;

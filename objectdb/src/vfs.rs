@@ -5,12 +5,14 @@
 
 use std::cell::RefCell;
 use std::ffi::{CStr, c_char, c_int, c_void};
+use std::io;
 use std::rc::Rc;
 use std::sync::LazyLock;
 
 use rusqlite::ffi;
 
-use crate::pages::{PAGE_BYTES, Pages};
+use crate::page_file::PAGE_BYTES;
+use crate::pages::Pages;
 use crate::temporary::{self, TemporaryFile};
 
 /// A file that connections can open.
@@ -128,6 +130,19 @@ fn place(offset: i64, amount: usize) -> Option<(u32, usize)> {
     (at + amount <= PAGE_BYTES).then_some((u32::try_from(page).ok()?, at))
 }
 
+/// SQLite's result of a change; `failed` if a temporary file has failed.
+fn result(changed: io::Result<()>, failed: c_int) -> c_int {
+    match changed {
+        Ok(()) => ffi::SQLITE_OK,
+        Err(error) => match error.kind() {
+            io::ErrorKind::FileTooLarge
+            | io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded => ffi::SQLITE_FULL,
+            _ => failed,
+        },
+    }
+}
+
 #[expect(unsafe_code, reason = "SQLite's interface is C")]
 unsafe extern "C" fn x_open(
     _: *mut ffi::sqlite3_vfs,
@@ -184,11 +199,11 @@ unsafe extern "C" fn x_read(
     let Some((page, at)) = place(offset, amount) else {
         return ffi::SQLITE_IOERR_READ;
     };
-    into.copy_from_slice(&pages.page(page)[at..at + amount]); // zeros past the end, as SQLite asks
-    if page < pages.count() {
-        ffi::SQLITE_OK
-    } else {
-        ffi::SQLITE_IOERR_SHORT_READ
+    // Zeros past the end, as SQLite asks.
+    match pages.read(page, at, into) {
+        Ok(()) if page < pages.count() => ffi::SQLITE_OK,
+        Ok(()) => ffi::SQLITE_IOERR_SHORT_READ,
+        Err(_) => ffi::SQLITE_IOERR_READ,
     }
 }
 
@@ -210,11 +225,10 @@ unsafe extern "C" fn x_write(
         let from = std::slice::from_raw_parts(from.cast::<u8>(), amount);
         (from, pages_of(file).borrow_mut())
     };
-    if pages.write(page, at, from) {
-        ffi::SQLITE_OK
-    } else {
-        ffi::SQLITE_FULL
-    }
+    result(
+        pages.write_if_allowed(page, at, from),
+        ffi::SQLITE_IOERR_WRITE,
+    )
 }
 
 #[expect(unsafe_code, reason = "SQLite's interface is C")]
@@ -224,11 +238,8 @@ unsafe extern "C" fn x_truncate(file: *mut ffi::sqlite3_file, bytes: i64) -> c_i
         return ffi::SQLITE_IOERR_TRUNCATE;
     };
     // SAFETY: the file is open.
-    if unsafe { pages_of(file) }.borrow_mut().resize(count) {
-        ffi::SQLITE_OK
-    } else {
-        ffi::SQLITE_FULL
-    }
+    let resized = unsafe { pages_of(file) }.borrow_mut().resize(count);
+    result(resized, ffi::SQLITE_IOERR_TRUNCATE)
 }
 
 #[expect(unsafe_code, reason = "SQLite's interface is C")]

@@ -27,6 +27,9 @@ impl Store {
         let mut batch = WriteBatch::default();
         let is_changed = durable.commit_into(&mut batch).unwrap();
         assert_eq!(is_changed, !batch.is_empty());
+        if batch.clear {
+            self.0.clear();
+        }
         for (key, value) in batch.writes {
             match value {
                 Some(value) => {

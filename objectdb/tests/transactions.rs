@@ -184,7 +184,7 @@ fn a_file_that_is_full_takes_no_more_and_loses_nothing() {
     assert!(full.is_reset(), "SQLite has ended the transaction");
     assert_is_lost(&database, 1);
     // It holds for what is loaded, too, and after everything is deleted.
-    let database = Database::open(database.copy(), limits).unwrap();
+    let database = Database::open(database.copy().unwrap(), limits).unwrap();
     assert!(try_run(&database, "INSERT INTO t VALUES (zeroblob(60000))").is_err());
     let database = Database::open(Pages::default(), limits).unwrap();
     database.delete_all().unwrap();

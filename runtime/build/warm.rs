@@ -91,6 +91,7 @@ async fn run(runtime: &mut JsRuntime, code: &'static str) {
         assets: None,
         compatibility: Arc::default(),
         classes: Arc::default(),
+        caches: Arc::default(),
         storage: Storage::loaded(BTreeMap::new(), true, Some(Alarm::at(0))),
         sockets: None,
         inbox: inbox.clone(),
@@ -206,6 +207,8 @@ struct Warm<'a> {
 }
 
 impl Engine for Warm<'_> {
+    type Stored = ();
+
     fn turn_begins(&mut self) {}
 
     fn deliver(&mut self, actor: Actor, mut event: Delivered) {

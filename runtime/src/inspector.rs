@@ -4,25 +4,34 @@
 //! its own.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use deno_core::futures::StreamExt;
 use deno_core::futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
+use deno_core::serde_json::Value;
 use deno_core::{
     InspectorMsg, InspectorSessionChannels, InspectorSessionKind, InspectorSessionProxy, JsRuntime,
+    serde_json, v8,
 };
+use portside_surface::lifecycle;
 use portside_worker::cell::Actor;
 use portside_worker::host::Identity;
+
+mod exception;
+
+/// What debuggers say when an isolate that waits for one may run.
+const GO_ON: &str = r#"{"id":1,"method":"Runtime.runIfWaitingForDebugger"}"#;
 
 /// The version of V8.
 pub const V8_VERSION: &str = deno_core::v8::VERSION_STRING;
 
 /// The isolates of a process that can be inspected.
-#[derive(Default)]
 pub struct Inspector {
     targets: Mutex<BTreeMap<u64, Arc<Inspected>>>,
     next: AtomicU64,
+    /// Whether each waits for a debugger before it runs code of the application.
+    they_wait: AtomicBool,
 }
 
 /// An isolate that can be inspected.
@@ -43,6 +52,15 @@ pub struct Inspected {
     objects: Mutex<BTreeMap<u32, String>>,
     sessions: UnboundedSender<InspectorSessionProxy>,
     debuggers: Arc<AtomicUsize>,
+    listeners: Mutex<Vec<Listener>>,
+    exceptions: AtomicU64,
+}
+
+/// A debugger, for what V8 does not tell it itself.
+struct Listener {
+    messages: UnboundedSender<InspectorMsg>,
+    /// Whether it has asked for what happens at runtime.
+    wants: Arc<AtomicBool>,
 }
 
 /// A debugger of an isolate. Dropping it detaches it: what it has paused goes on.
@@ -51,9 +69,28 @@ pub struct Debugger {
     commands: Option<UnboundedSender<String>>,
     messages: UnboundedReceiver<InspectorMsg>,
     debuggers: Arc<AtomicUsize>,
+    wants: Arc<AtomicBool>,
 }
 
 impl Inspector {
+    pub(crate) fn new(they_wait: bool) -> Self {
+        Self {
+            targets: Mutex::default(),
+            next: AtomicU64::new(0),
+            they_wait: AtomicBool::new(they_wait),
+        }
+    }
+
+    /// No isolate waits for a debugger any more, and those that do go on.
+    pub fn end_waiting(&self) {
+        self.they_wait.store(false, Ordering::SeqCst);
+        for target in self.targets() {
+            if let Some(debugger) = self.attach(target.number) {
+                debugger.send(GO_ON.to_owned());
+            }
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Inspected>>> {
         self.targets.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -78,10 +115,16 @@ impl Inspector {
         let (tx, messages) = unbounded();
         let debuggers = inspected.debuggers.clone();
         debuggers.fetch_add(1, Ordering::SeqCst);
+        let wants = Arc::<AtomicBool>::default();
+        inspected.listeners().push(Listener {
+            messages: tx.clone(),
+            wants: wants.clone(),
+        });
         let debugger = Debugger {
             commands: Some(commands),
             messages,
             debuggers,
+            wants,
         };
         let proxy = InspectorSessionProxy {
             channels: InspectorSessionChannels::Regular { tx, rx },
@@ -106,7 +149,14 @@ impl Inspector {
             objects: Mutex::default(),
             sessions: runtime.inspector().get_session_sender(),
             debuggers: Arc::default(),
+            listeners: Mutex::default(),
+            exceptions: AtomicU64::new(0),
         });
+        let (hears, state) = (inspected.clone(), runtime.op_state());
+        let hears: Box<lifecycle::Uncaught> = Box::new(move |scope, thrown, text, rejected| {
+            hears.uncaught(scope, thrown, text, rejected);
+        });
+        lifecycle::tell_uncaught(&mut state.borrow_mut(), hears);
         let number = self.next.fetch_add(1, Ordering::Relaxed) + 1;
         self.lock().insert(number, inspected.clone());
         Registered {
@@ -120,6 +170,37 @@ impl Inspector {
 impl Inspected {
     fn objects(&self) -> MutexGuard<'_, BTreeMap<u32, String>> {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn listeners(&self) -> MutexGuard<'_, Vec<Listener>> {
+        self.listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells debuggers what nobody has caught. V8 itself leaves out what was thrown, for modules of deno_core's count as of another
+    /// origin.
+    fn uncaught(
+        &self,
+        scope: &mut v8::PinScope<'_, '_>,
+        thrown: v8::Local<'_, v8::Value>,
+        text: &str,
+        rejected: bool,
+    ) {
+        let mut listeners = self.listeners();
+        listeners.retain(|listener| !listener.messages.is_closed());
+        if listeners.is_empty() {
+            return;
+        }
+        let id = self.exceptions.fetch_add(1, Ordering::Relaxed) + 1;
+        let event = exception::thrown(scope, thrown, text, rejected, id);
+        for listener in listeners.iter() {
+            if listener.wants.load(Ordering::Relaxed) {
+                let message = InspectorMsg::notification(event.clone());
+                // It goes away just now.
+                let _ = listener.messages.unbounded_send(message);
+            }
+        }
     }
 
     fn title(&self) -> String {
@@ -149,6 +230,11 @@ impl Registered {
         self.inspected.debuggers.load(Ordering::SeqCst) > 0
     }
 
+    /// Whether it is to wait for a debugger before it runs code of the application.
+    pub fn is_to_wait(&self) -> bool {
+        self.inspector.they_wait.load(Ordering::SeqCst)
+    }
+
     /// An object lives in it from now on.
     pub fn has_object(&self, actor: Actor, object: String) {
         self.inspected.objects().insert(actor.0, object);
@@ -169,6 +255,12 @@ impl Drop for Registered {
 impl Debugger {
     /// Sends a message of the protocol to the isolate. One that is gone takes none.
     pub fn send(&self, message: String) {
+        let call: Value = serde_json::from_str(&message).unwrap_or_default();
+        match call["method"].as_str() {
+            Some("Runtime.enable") => self.wants.store(true, Ordering::Relaxed),
+            Some("Runtime.disable") => self.wants.store(false, Ordering::Relaxed),
+            _ => {}
+        }
         if let Some(commands) = &self.commands {
             let _ = commands.unbounded_send(message);
         }

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use deno_core::error::CoreError;
 use deno_core::{JsRuntime, ModuleId, PollEventLoopOptions};
-use portside_core::write::Value;
-use portside_surface::objects::database;
+use portside_core::bundle::{Bundle, is_made_up};
+use portside_surface::objects::database::{self, Stored};
 use portside_surface::parts::{EVENTS_OF_MOST_CODE, Parts};
 use portside_surface::{lifecycle, stack};
 use portside_worker::activation::{Activation, End, Failure, Progress};
@@ -28,7 +28,7 @@ use crate::inspector::{Inspector, Registered};
 use crate::isolate::Isolate;
 use crate::loader::BundleLoader;
 use crate::pool::Start;
-use crate::ready::{Ready, Recipe};
+use crate::ready::{Ready, Recipe, Use, load};
 use crate::script::Script;
 use crate::thread::Here;
 use crate::trim::Trimmer;
@@ -84,6 +84,7 @@ pub async fn run(
         options,
         module,
         cell,
+        is_trial,
     } = start;
     let recipe = Recipe {
         who: options.identity.clone(),
@@ -95,7 +96,7 @@ pub async fn run(
     };
     let instance = Shared::new(Instance::new(options).into());
     let origin = Instant::now();
-    let started = JavaScript::start(instance.clone(), &recipe, &here);
+    let started = JavaScript::start(instance.clone(), &recipe, &here, is_trial);
     begun();
     let engine = match started {
         Ok(engine) => engine,
@@ -129,7 +130,12 @@ pub async fn run(
 }
 
 impl JavaScript {
-    fn start(instance: Shared, recipe: &Recipe, here: &Here) -> Result<Self, String> {
+    fn start(
+        instance: Shared,
+        recipe: &Recipe,
+        here: &Here,
+        is_trial: bool,
+    ) -> Result<Self, String> {
         let span = tracing::debug_span!("instance", who = %recipe.who);
         let ready = match here.take_ready(recipe) {
             Some(ready) => ready,
@@ -153,14 +159,17 @@ impl JavaScript {
             Identity::Server | Identity::Object(_) => None,
         };
         let actors = Rc::<Actors>::default();
-        here.slot.begin(&watched);
-        let evaluated = isolate.with(|runtime| {
+        isolate.with(|runtime| {
             let state = runtime.op_state();
             lifecycle::begin(&mut state.borrow_mut(), instance.clone(), actors.clone());
             drop(state);
             dispatch.begin(runtime, name);
-            runtime.mod_evaluate(module)
         });
+        if registered.as_ref().is_some_and(Registered::is_to_wait) && !is_trial {
+            isolate.with(|runtime| wait_for_debugger(runtime, &recipe.bundle));
+        }
+        here.slot.begin(&watched);
+        let evaluated = isolate.with(|runtime| runtime.mod_evaluate(module));
         here.slot.finish();
         Ok(Self {
             isolate,
@@ -227,6 +236,8 @@ impl JavaScript {
 }
 
 impl Engine for JavaScript {
+    type Stored = Stored;
+
     fn deliver(&mut self, actor: Actor, mut event: Delivered) {
         let instance = match actor {
             Actor::OWN => self.instance.clone(),
@@ -259,7 +270,7 @@ impl Engine for JavaScript {
         &mut self,
         actor: Actor,
         instance: &Shared,
-        entries: &[(String, Value)],
+        stored: Stored,
     ) -> Result<(), String> {
         let (object, (class, storage)) = {
             let instance = instance.borrow();
@@ -275,7 +286,7 @@ impl Engine for JavaScript {
         };
         let begun = self.stretch(|runtime, dispatch| {
             let state = runtime.op_state();
-            database::open(&mut state.borrow_mut(), actor, instance, entries)?;
+            database::open(&mut state.borrow_mut(), actor, instance, stored)?;
             drop(state);
             deno_core::scope!(scope, runtime);
             dispatch.begin_object(scope, actor, &object, class, storage);
@@ -372,6 +383,20 @@ fn registered(isolate: &mut Isolate, recipe: &Recipe) -> Option<Registered> {
     let url = BundleLoader::url(&recipe.module).ok()?;
     let registered = isolate.with(|runtime| inspector.register(runtime, &recipe.who, url.into()));
     Some(registered)
+}
+
+/// Waits for a debugger until it says that the isolate may run, which is held up then at the first statement of the application:
+/// what the bundler has put before that is run.
+fn wait_for_debugger(runtime: &mut JsRuntime, bundle: &Bundle) {
+    let made_up = bundle.modules.keys().filter(|path| is_made_up(path));
+    for path in made_up {
+        // It has no effects but its exports. What fails now fails again, where that is told.
+        if let Ok(module) = load(runtime, path, Use::Dependency) {
+            drop(runtime.mod_evaluate(module));
+        }
+    }
+    let inspector = runtime.inspector();
+    inspector.wait_for_session_and_break_on_next_statement();
 }
 
 /// An error of the application's code, for its developer.

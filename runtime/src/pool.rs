@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use deno_core::JsRuntime;
 use portside_core::bundle::Bundle;
+use portside_surface::objects::database::Stored;
 use portside_worker::activation::End;
 use portside_worker::cell::Cell;
 use portside_worker::instance::InstanceOptions;
@@ -26,7 +27,9 @@ pub struct Start {
     /// The module to evaluate, a path in the bundle.
     pub module: String,
     /// Where objects are sent that are to live with it.
-    pub cell: Arc<Cell>,
+    pub cell: Arc<Cell<Stored>>,
+    /// Whether its module is only tried out: then it waits for no debugger.
+    pub is_trial: bool,
 }
 
 /// Where an instance runs.
@@ -105,13 +108,14 @@ impl IsolatePool {
     }
 
     /// The same, whose isolates can be inspected, each on a thread of its own as long as there are not more than `threads`: one
-    /// that is paused keeps its thread.
+    /// that is paused keeps its thread. If they are to wait, each begins to run once a debugger attaches and says so.
     #[must_use]
     pub fn inspected(
         threads: usize,
+        they_wait: bool,
         give_up: impl Fn(&Unstoppable) + Send + Sync + 'static,
     ) -> (Self, Arc<Inspector>) {
-        let inspector = Arc::<Inspector>::default();
+        let inspector = Arc::new(Inspector::new(they_wait));
         let pool = Self {
             inspector: Some(inspector.clone()),
             ..Self::new(threads, threads, give_up)

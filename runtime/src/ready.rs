@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use deno_core::futures::FutureExt;
 use deno_core::{JsRuntime, ModuleId};
 use portside_core::bundle::Bundle;
 use portside_core::limits::Limits;
@@ -98,7 +99,7 @@ impl Ready {
                 lifecycle::is_inspected(&mut runtime.op_state().borrow_mut());
                 runtime.maybe_init_inspector();
             }
-            match load(runtime, &recipe.module) {
+            match load(runtime, &recipe.module, Use::Main) {
                 Ok(module) => Ok((dispatch, module)),
                 Err(message) => {
                     drop(dispatch);
@@ -137,10 +138,22 @@ impl Ready {
     }
 }
 
+/// What a module is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Use {
+    /// It is the one that is evaluated.
+    Main,
+    /// That imports it.
+    Dependency,
+}
+
 /// Loads a module and all it imports; everything is in memory, so this does not wait.
-fn load(runtime: &mut JsRuntime, module: &str) -> Result<ModuleId, String> {
+pub fn load(runtime: &mut JsRuntime, module: &str, usage: Use) -> Result<ModuleId, String> {
     let url = BundleLoader::url(module).map_err(|error| error.to_string())?;
-    let mut loading = Box::pin(runtime.load_main_es_module(&url));
+    let mut loading = match usage {
+        Use::Main => runtime.load_main_es_module(&url).boxed_local(),
+        Use::Dependency => runtime.load_side_es_module(&url).boxed_local(),
+    };
     let mut cx = Context::from_waker(Waker::noop());
     match loading.as_mut().poll(&mut cx) {
         Poll::Ready(loaded) => loaded.map_err(shown),

@@ -16,9 +16,11 @@ use portside_core::limits::Limits;
 use portside_core::migrations::ObjectClass;
 use portside_core::variable::Variables;
 use portside_exchange::{Application, FetchError, Request, Response};
+use portside_objectdb::Spill;
 use portside_runtime::IsolatePool;
 use portside_store::Store;
 use portside_store::lanes::Lanes;
+use portside_worker::caches::Caches;
 use portside_worker::event::{Incoming, Stop};
 use portside_worker::host::{Fabric, Identity, Level, Log, LogLine, RequestName};
 use portside_worker::link::{Failure, Opening, Ran, Receive, Scheduled};
@@ -29,14 +31,14 @@ use tokio::time::timeout;
 use crate::alarms::Alarms;
 use crate::assets;
 use crate::count::One;
-use crate::crons;
+use crate::crons::{self, Runs};
 use crate::memory::Meter;
 use crate::ownership::Ownership;
 use crate::room::{self, Room};
 use crate::servers::{self, Servers};
 use crate::workers::{Workers, stored_alarm};
 
-/// How long workers may take to finish what they are doing on shutdown.
+/// How long runs of `scheduled`, and then workers, may take to finish what they are doing on shutdown.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// How long requests may take to be answered by old code, and workers after that to part from each other. All others wait
@@ -45,7 +47,7 @@ const ANSWER: Duration = Duration::from_secs(5);
 const PARTING: Duration = Duration::from_millis(500);
 
 /// One revision of a class: code and configuration.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Class {
     /// The code.
     pub bundle: Arc<Bundle>,
@@ -98,6 +100,8 @@ pub struct Config {
     pub reached: Option<ReachedSink>,
     /// Tells how much memory the process uses.
     pub memory: Meter,
+    /// How much of an object's database is in memory, and where the rest of it is.
+    pub spill: Spill,
 }
 
 /// What became of an alarm that was fired by hand.
@@ -132,10 +136,14 @@ pub struct App {
     closes: Notify,
     /// Held by the one that stores when a cron is due.
     crons: tokio::sync::Mutex<()>,
+    runs: Runs,
     log: LogSink,
     reached: Option<ReachedSink>,
     spawner: Handle,
     surroundings: Arc<Surroundings>,
+    spill: Spill,
+    /// Those of its code, whatever the revision.
+    caches: Arc<Caches>,
 }
 
 /// What runs.
@@ -205,6 +213,7 @@ impl App {
             log,
             reached,
             memory,
+            spill,
         } = config;
         let class = Arc::new(class);
         let app = Arc::new_cyclic(|itself| Self {
@@ -226,10 +235,13 @@ impl App {
             closing: AtomicBool::new(false),
             closes: Notify::new(),
             crons: tokio::sync::Mutex::default(),
+            runs: Runs::default(),
             log,
             reached,
             spawner: Handle::current(),
             surroundings: Arc::new(Surroundings(itself.clone())),
+            spill,
+            caches: Arc::default(),
         });
         let weak = Arc::downgrade(&app);
         let alarms = app.alarms.clone().run(
@@ -304,10 +316,18 @@ impl App {
         Ok(())
     }
 
-    /// Ends every instance after its writes, and gives the shards up. Call when no more requests come.
+    /// Lets no run of `scheduled` begin from now on, and returns when those under way have ended. After `grace` they are cut off,
+    /// which is logged. What comes due is left to whoever runs the application next.
+    pub async fn drain(&self, grace: Duration) {
+        self.runs.end(grace).await;
+    }
+
+    /// Ends every instance after its writes, and gives the shards up. Call when no more requests come. Unless it is drained, that
+    /// comes first.
     ///
     /// Workers that have not begun are turned away at once: a standby has nothing to wait for.
     pub async fn shut_down(&self) {
+        self.drain(GRACE).await;
         self.closing.store(true, Ordering::SeqCst);
         self.closes.notify_waiters();
         self.servers().stop(Stop::WhenQuiet);
@@ -332,6 +352,13 @@ impl App {
     /// # Errors
     /// It did not run, or not to its end. That the handler threw is none.
     pub async fn scheduled(&self, scheduled: Scheduled) -> Result<Ran, FetchError> {
+        let run = self.runs.begin().ok_or(FetchError::ShuttingDown)?;
+        let ran = run.unless_cut_off(self, &scheduled, self.run(&scheduled));
+        ran.await.unwrap_or(Err(FetchError::ShuttingDown))
+    }
+
+    /// The same, for a run that counts already.
+    pub(crate) async fn run(&self, scheduled: &Scheduled) -> Result<Ran, FetchError> {
         let (app, servers, _unanswered) = self.begin().await?;
         servers.scheduled(&app, scheduled).await
     }
@@ -380,6 +407,11 @@ impl App {
     /// Changes with the class.
     pub(crate) fn classes(&self) -> watch::Receiver<Current> {
         self.current.subscribe()
+    }
+
+    /// Those of `scheduled`.
+    pub(crate) fn runs(&self) -> &Runs {
+        &self.runs
     }
 
     /// Held by the one that stores when a cron is due.
@@ -433,6 +465,10 @@ impl App {
         &self.isolates
     }
 
+    pub(crate) fn spill(&self) -> &Spill {
+        &self.spill
+    }
+
     pub(crate) fn store(&self) -> &dyn Store {
         self.store.as_ref()
     }
@@ -465,6 +501,10 @@ impl App {
 
     pub(crate) fn surroundings(&self) -> Arc<Surroundings> {
         self.surroundings.clone()
+    }
+
+    pub(crate) fn caches(&self) -> &Arc<Caches> {
+        &self.caches
     }
 
     pub(crate) fn is_closing(&self) -> bool {

@@ -18,9 +18,10 @@ struct Counted {
 }
 
 impl Count {
-    /// Counts one, until it is dropped.
+    /// Counts one, until it is dropped. Whoever counts and then looks whether it may begin is either seen by [`Count::none`], or
+    /// sees what was said before that.
     pub fn one(&self) -> One {
-        self.0.count.fetch_add(1, Ordering::AcqRel);
+        self.0.count.fetch_add(1, Ordering::SeqCst);
         One(self.0.clone())
     }
 
@@ -28,7 +29,7 @@ impl Count {
     pub async fn none(&self) {
         loop {
             let none = self.0.none.notified();
-            if self.0.count.load(Ordering::Acquire) == 0 {
+            if self.0.count.load(Ordering::SeqCst) == 0 {
                 return;
             }
             none.await;
@@ -53,7 +54,7 @@ impl One {
 
 impl Drop for One {
     fn drop(&mut self) {
-        if self.0.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+        if self.0.count.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.0.none.notify_waiters();
         }
     }

@@ -3,11 +3,14 @@
 //! In the store each cron has an alarm, of a worker that no code can address: when the cron is due next. Whoever owns that
 //! worker's shard moves the alarm on, under its fence, and only once that is durable runs the handler. So no time is run
 //! twice, whatever becomes of pods and their commits; one is left out if the pod ends just then. What came due while no
-//! pod was there is one run, for the first time that was missed.
+//! pod was there is one run, for the first time that was missed. A pod that drains takes no more times, and waits for the runs
+//! that it has.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use portside_core::alarm::{Alarm, AlarmChange};
 use portside_core::alarms::Fate;
 use portside_core::cron::Cron;
@@ -15,10 +18,13 @@ use portside_core::ids::WorkerKey;
 use portside_exchange::FetchError;
 use portside_worker::host::Identity;
 use portside_worker::link::Scheduled;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use crate::alarms::Turn;
 use crate::app::App;
 use crate::clock::now_ms;
+use crate::count::{Count, One};
 use crate::ownership::Role;
 use crate::workers::{store_alarm, stored_alarm};
 
@@ -32,6 +38,68 @@ const AGAIN: Duration = Duration::from_secs(1);
 
 /// For how long a run waits for a server with room for it.
 const ROOM: Duration = Duration::from_secs(60);
+
+/// The runs of an application's `scheduled` handler.
+#[derive(Default)]
+pub struct Runs {
+    under_way: Count,
+    /// No more of them begin.
+    end: AtomicBool,
+    /// Those that are under way still do not go on.
+    cut_off: CancellationToken,
+}
+
+/// One of them.
+pub struct Run {
+    cut_off: CancellationToken,
+    _under_way: One,
+}
+
+impl Runs {
+    /// One begins, unless none may any more.
+    pub fn begin(&self) -> Option<Run> {
+        // Counted before that is read: an end that comes in between waits for this one.
+        let run = Run {
+            _under_way: self.under_way.one(),
+            cut_off: self.cut_off.clone(),
+        };
+        (!self.end.load(Ordering::SeqCst)).then_some(run)
+    }
+
+    /// As [`App::drain`] says.
+    pub async fn end(&self, grace: Duration) {
+        self.end.store(true, Ordering::SeqCst);
+        if timeout(grace, self.under_way.none()).await.is_err() {
+            self.cut_off.cancel();
+            self.under_way.none().await;
+        }
+    }
+}
+
+impl Run {
+    /// What `running` comes to; nothing, which is logged, if the run is cut off before.
+    pub async fn unless_cut_off<T>(
+        &self,
+        app: &App,
+        scheduled: &Scheduled,
+        running: impl Future<Output = T>,
+    ) -> Option<T> {
+        let ran = self.cut_off.run_until_cancelled(running).await;
+        if ran.is_none() {
+            log(app, scheduled, "was cut off: the application shuts down");
+        }
+        ran
+    }
+}
+
+/// A line of the application's log: what became of a run.
+fn log(app: &App, scheduled: &Scheduled, what: &str) {
+    let Scheduled { cron, time } = scheduled;
+    let time = Timestamp::from_millisecond(*time)
+        .map_or_else(|_| time.to_string(), |time| time.to_string());
+    let text = format!("scheduled() of the cron \"{cron}\" for {time} {what}");
+    app.log_error(&Identity::Server, &text);
+}
 
 /// Whether it is a cron's alarm, and no worker's, that the store has under this address.
 pub fn is_cron(key: &WorkerKey) -> bool {
@@ -99,45 +167,53 @@ async fn arm(app: &App, cron: &Cron) -> bool {
     armed == Some(Fate::Committed)
 }
 
-/// A cron is due: runs the handler, unless the class has no such cron any more.
+/// A cron is due: runs the handler, unless the class has no such cron any more, or the process drains.
 pub async fn due(app: Arc<App>, key: WorkerKey, alarm: Alarm, turn: Turn) {
-    let claimed = {
-        let _one_at_a_time = app.crons().lock().await;
-        let class = app.class();
-        let cron = (class.crons.iter()).find(|cron| cron.to_string() == key.name());
-        // A clock that is behind that of another pod must not give the same time again.
-        let now = now_ms().max(alarm.scheduled);
-        let change = match cron.and_then(|cron| next_after(cron, now)) {
-            Some(next) => AlarmChange::Set(Alarm::at(next)),
-            None => AlarmChange::Clear,
-        };
-        let moved = store_alarm(&app, &key, change).await;
-        cron.is_some() && moved == Some(Fate::Committed)
+    let Some(run) = app.runs().begin() else {
+        return; // Its time stays stored, for whoever owns it next.
     };
-    drop(turn);
-    if claimed {
-        run(&app, key.name(), alarm.scheduled).await;
-    }
+    let scheduled = Scheduled {
+        time: alarm.scheduled,
+        cron: key.name().to_owned(),
+    };
+    let running = async {
+        let is_claimed = claim(&app, &key, alarm).await;
+        drop(turn);
+        if is_claimed {
+            run_when_there_is_room(&app, &scheduled).await;
+        }
+    };
+    run.unless_cut_off(&app, &scheduled, running).await;
 }
 
-async fn run(app: &App, cron: &str, time: i64) {
-    let scheduled = Scheduled {
-        time,
-        cron: cron.to_owned(),
+/// Moves a due cron's alarm on. Returns whether its run is this process's to do.
+async fn claim(app: &App, key: &WorkerKey, alarm: Alarm) -> bool {
+    let _one_at_a_time = app.crons().lock().await;
+    let class = app.class();
+    let cron = (class.crons.iter()).find(|cron| cron.to_string() == key.name());
+    // A clock that is behind that of another pod must not give the same time again.
+    let now = now_ms().max(alarm.scheduled);
+    let change = match cron.and_then(|cron| next_after(cron, now)) {
+        Some(next) => AlarmChange::Set(Alarm::at(next)),
+        None => AlarmChange::Clear,
     };
+    let moved = store_alarm(app, key, change).await;
+    cron.is_some() && moved == Some(Fate::Committed)
+}
+
+async fn run_when_there_is_room(app: &App, scheduled: &Scheduled) {
     let begun = Instant::now();
     let failure = loop {
-        match app.scheduled(scheduled.clone()).await {
+        match app.run(scheduled).await {
             // What the handler threw is in the log.
             Ok(_) => return,
-            Err(FetchError::Overloaded { .. }) if begun.elapsed() < ROOM && !app.is_closing() => {
+            Err(FetchError::Overloaded { .. }) if begun.elapsed() < ROOM => {
                 tokio::time::sleep(AGAIN).await;
             }
             Err(failure) => break failure,
         }
     };
-    let text = format!("scheduled() of the cron \"{cron}\" did not end: {failure}");
-    app.log_error(&Identity::Server, &text);
+    log(app, scheduled, &format!("did not end: {failure}"));
 }
 
 #[cfg(test)]

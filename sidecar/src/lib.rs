@@ -27,5 +27,6 @@ pub use app::{App, Class, Config, Fired, LogSink, Reached, ReachedSink};
 pub use clock::now_ms;
 pub use ownership::{Error, Ownership, Role};
 pub use pod::Pod;
+pub use portside_objectdb::Spill;
 pub use portside_worker::host::{Identity, Level, LogLine, RequestName};
 pub use portside_worker::link::{Ran, Scheduled};

@@ -59,11 +59,12 @@ impl Version {
         }
     }
 
-    /// In `memory.stat`: what the system takes back before it ends anybody. In version 1, of the groups below as well.
-    fn reclaimable(self) -> &'static str {
+    /// In `memory.stat`: what the system takes back before it ends anybody. Pages of files that were read more than once count as
+    /// active, such as those of large databases. In version 1, of the groups below as well.
+    fn reclaimable(self) -> [&'static str; 2] {
         match self {
-            Self::One => "total_inactive_file ",
-            Self::Two => "inactive_file ",
+            Self::One => ["total_inactive_file ", "total_active_file "],
+            Self::Two => ["inactive_file ", "active_file "],
         }
     }
 }
@@ -150,13 +151,13 @@ impl Groups {
         let limit = number(self.version.limit()).filter(|limit| *limit < NO_LIMIT)?;
         let used = number(self.version.used())?;
         let stat = std::fs::read_to_string(folder.join("memory.stat")).unwrap_or_default();
-        let reclaimable = stat
-            .lines()
-            .find_map(|line| line.strip_prefix(self.version.reclaimable()))
-            .and_then(|bytes| bytes.parse().ok())
-            .unwrap_or(0);
+        let names = self.version.reclaimable();
+        let reclaimable = stat.lines().filter_map(|line| {
+            let bytes = names.iter().find_map(|name| line.strip_prefix(name))?;
+            bytes.parse::<u64>().ok()
+        });
         Some(Memory {
-            used: used.saturating_sub(reclaimable),
+            used: used.saturating_sub(reclaimable.sum()),
             limit,
         })
     }

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use portside_core::alarm::Alarm;
 use portside_core::ids::{Fence, SHARDS};
 use portside_core::keys::KeyRange;
 use portside_core::migrations::{ObjectClass, Origin};
 use portside_core::objects::{self, NAME_KEY, ObjectId};
 use portside_core::write::Value;
-use portside_store::{Error as StoreError, Loaded};
+use portside_objectdb::{Error as DatabaseError, Loader, Policy};
+use portside_runtime::surface::objects::database::Stored;
+use portside_store::{Error as StoreError, Loaded as FirstLoaded};
 use portside_worker::cell::Arrival;
 use portside_worker::host::{Identity, Object};
 use portside_worker::instance::InstanceOptions;
@@ -17,28 +20,105 @@ use portside_worker::storage::Storage;
 use crate::app::{App, Class};
 use crate::assets;
 use crate::ledger::WorkerLedger;
-use crate::workers::Worker;
+use crate::workers::{NotLoaded, Worker};
 
 /// Entries of an object's database that are read at a time, and bytes: in one reading all of one that is not large.
 pub const LOAD_ENTRIES: usize = 4_096;
 pub const LOAD_BYTES: usize = 4 << 20;
 
+/// With what an object begins.
+pub struct Loaded {
+    stored: Stored,
+    alarm: Option<Alarm>,
+}
+
 /// Reads what a first reading has left of an object's database.
-pub async fn load_rest(app: &App, worker: &Worker, loaded: &mut Loaded) -> Result<(), StoreError> {
-    while !loaded.complete {
-        let last = loaded.entries.last_key_value();
-        let range = KeyRange {
-            start_after: last.map(|(key, _)| key.clone()),
-            limit: Some(LOAD_ENTRIES),
-            max_bytes: Some(LOAD_BYTES),
-            ..KeyRange::default()
-        };
-        let id = worker.id;
-        let page = app.store().list(id.shard(SHARDS), id, &range).await?;
-        loaded.complete = page.is_empty();
-        loaded.entries.extend(page);
+pub async fn load(app: &App, worker: &Worker, first: FirstLoaded) -> Result<Loaded, NotLoaded> {
+    let mut reader = Reader::new(app);
+    let mut rest = match first.complete {
+        true => None,
+        false => rest_of(first.entries.last_key_value().map(|(key, _)| key)),
+    };
+    reader.add(first.entries)?;
+    let mut page = vec![];
+    while let Some(range) = rest.take() {
+        // It writes to a file, while the next ones are on their way.
+        let read = std::mem::take(&mut page);
+        let adding = tokio::task::spawn_blocking(move || reader.with(read));
+        page = list(app, worker, &range).await.map_err(NotLoaded::Store)?;
+        let added = adding.await;
+        reader = added.map_err(|error| NotLoaded::Failed(error.to_string()))??;
+        rest = rest_of(page.last().map(|(key, _)| key));
     }
-    Ok(())
+    reader.finish(first.alarm)
+}
+
+/// The entries after one, a page of them. After none there are no others.
+fn rest_of(last: Option<&String>) -> Option<KeyRange> {
+    let last = last?.clone();
+    Some(KeyRange {
+        start_after: Some(last),
+        limit: Some(LOAD_ENTRIES),
+        max_bytes: Some(LOAD_BYTES),
+        ..KeyRange::default()
+    })
+}
+
+async fn list(
+    app: &App,
+    worker: &Worker,
+    range: &KeyRange,
+) -> Result<Vec<(String, Value)>, StoreError> {
+    let id = worker.id;
+    app.store().list(id.shard(SHARDS), id, range).await
+}
+
+/// Reads an object's database from its entries.
+struct Reader {
+    loader: Loader,
+    name: Option<Value>,
+}
+
+impl Reader {
+    fn new(app: &App) -> Self {
+        Self {
+            loader: Loader::new(Policy::default(), app.spill().clone()),
+            name: None,
+        }
+    }
+
+    fn add(&mut self, entries: impl IntoIterator<Item = (String, Value)>) -> Result<(), NotLoaded> {
+        for (key, value) in entries {
+            match &*key {
+                NAME_KEY => self.name = Some(value),
+                key => self.loader.add(key, &value).map_err(not_loaded)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn with(mut self, entries: Vec<(String, Value)>) -> Result<Self, NotLoaded> {
+        self.add(entries)?;
+        Ok(self)
+    }
+
+    fn finish(self, alarm: Option<Alarm>) -> Result<Loaded, NotLoaded> {
+        let (journal, pages) = self.loader.finish().map_err(not_loaded)?;
+        let name = self.name.map(|name| String::from_utf8(name.to_vec()));
+        let name = name.and_then(Result::ok).map(Into::into);
+        Ok(Loaded {
+            stored: Stored {
+                journal,
+                pages,
+                name,
+            },
+            alarm,
+        })
+    }
+}
+
+fn not_loaded(error: DatabaseError) -> NotLoaded {
+    NotLoaded::Failed(format!("its database cannot be read: {error}"))
 }
 
 /// Sends an object to one of the servers, to live there; `origin` is its class.
@@ -53,7 +133,7 @@ pub fn start(
     loaded: Loaded,
 ) -> Result<(), String> {
     let class = app.class();
-    let object = identity(&class, worker, origin, &loaded)?;
+    let object = identity(&class, worker, origin, loaded.stored.name.clone())?;
     let options = InstanceOptions {
         identity: Identity::Object(object),
         bundle: class.bundle.clone(),
@@ -63,6 +143,7 @@ pub fn start(
         assets: assets::bound(app, &class),
         compatibility: class.compatibility.clone(),
         classes: class.objects.clone(),
+        caches: app.caches().clone(),
         storage: Storage::loaded(Default::default(), true, loaded.alarm),
         sockets: Some(app.workers().sockets(app, &worker.key)),
         inbox: worker.inbox.clone(),
@@ -70,13 +151,12 @@ pub fn start(
         ledger: Some(Arc::new(WorkerLedger::new(app, worker, fence))),
         log: app.surroundings(),
     };
-    let entries: Vec<(String, Value)> = loaded.entries.into_iter().collect();
     worker.runs.store(true, Ordering::Release);
     let (ended_app, ended_worker) = (app.clone(), worker.clone());
     let ended = move |end| ended_app.workers().ended(&ended_app, &ended_worker, end);
     let arrival = Arrival {
         options,
-        entries,
+        stored: loaded.stored,
         ended: Box::new(ended),
     };
     app.servers().admit(app, worker.id, arrival)?;
@@ -89,7 +169,7 @@ fn identity(
     class: &Class,
     worker: &Worker,
     origin: &Origin,
-    loaded: &Loaded,
+    stored_name: Option<Arc<str>>,
 ) -> Result<Object, String> {
     let of_origin = |class: &&ObjectClass| class.origin == *origin;
     let found = class.objects.iter().find(of_origin);
@@ -101,11 +181,7 @@ fn identity(
     })?;
     let id = ObjectId::parse(origin, worker.key.name()).map_err(|error| error.to_string())?;
     // Whoever wakes it by its id alone does not know the name, and so it does not; an alarm it set itself.
-    let stored_name = || {
-        let name = loaded.entries.get(NAME_KEY)?;
-        let name = String::from_utf8(name.to_vec()).ok()?;
-        worker.inbox.has_alarm().then(|| name.into())
-    };
+    let stored_name = || stored_name.filter(|_| worker.inbox.has_alarm());
     Ok(Object {
         address: worker.key.clone(),
         class: found.name.as_str().into(),

@@ -15,7 +15,7 @@ use crate::count::Count;
 use crate::metrics::Metrics;
 use crate::ownership::{Ownership, Role};
 
-/// How long requests may take to be answered once the pod drains, and responses to end after that. What takes longer
+/// How long requests, and crons' runs, may take to be answered once the pod drains, and responses to end after that. What takes longer
 /// finds its instance gone. Clients' other requests wait meanwhile.
 const ANSWER: Duration = Duration::from_secs(10);
 const STREAM: Duration = Duration::from_secs(3);
@@ -91,10 +91,13 @@ impl Pod {
         &self.app
     }
 
-    /// Takes no more requests, and returns when those it has taken are answered to their end, or some seconds later.
+    /// Takes no more requests, nor what crons are due, and returns when those it has taken are answered to their end, or some
+    /// seconds later.
     pub async fn drain(&self) {
         self.ownership.drain();
-        if timeout(ANSWER, self.unanswered.none()).await.is_err() {
+        let answered = timeout(ANSWER, self.unanswered.none());
+        let (answered, ()) = tokio::join!(answered, self.app.drain(ANSWER));
+        if answered.is_err() {
             tracing::warn!("some requests were not answered in time");
         }
         if timeout(STREAM, self.streaming.none()).await.is_err() {

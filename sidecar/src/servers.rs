@@ -10,8 +10,10 @@ use portside_assets::Assets;
 use portside_core::alarm::Alarm;
 use portside_core::ids::WorkerId;
 use portside_core::keys::KeyRange;
+use portside_core::limits::Limits;
 use portside_core::write::{Value, WriteBatch};
 use portside_exchange::{FetchError, Request, Response};
+use portside_runtime::surface::objects::database::Stored;
 use portside_runtime::{Place, Start};
 use portside_worker::activation::{End, Failure as Ended};
 use portside_worker::caller::{Call, Refused};
@@ -40,6 +42,11 @@ const MAX_PER_CORE: usize = 4;
 
 /// How long a run of the `scheduled` handler may take, what it gives to `waitUntil` included: as on Cloudflare.
 const RUN: Duration = Duration::from_secs(15 * 60);
+
+/// The same with these limits: longer where a request may take longer, which is so while debuggers may hold it up.
+fn run_limit(limits: &Limits) -> Duration {
+    RUN.max(limits.request)
+}
 
 const OVERLOADED: FetchError = FetchError::Overloaded {
     retry_after_ms: 1_000,
@@ -92,11 +99,11 @@ struct Server {
     unfinished: Count,
     place: Mutex<Option<Place>>,
     /// Where objects are sent that are to live in its present isolate.
-    cell: Mutex<Arc<Cell>>,
+    cell: Mutex<Arc<Cell<Stored>>>,
 }
 
 impl Server {
-    fn cell(&self) -> MutexGuard<'_, Arc<Cell>> {
+    fn cell(&self) -> MutexGuard<'_, Arc<Cell<Stored>>> {
         self.cell.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -183,10 +190,11 @@ impl Servers {
     pub async fn scheduled(
         self: &Arc<Self>,
         app: &Arc<App>,
-        scheduled: Scheduled,
+        scheduled: &Scheduled,
     ) -> Result<Ran, FetchError> {
         let mut in_flight = self.send(app, |inbox| Call::scheduled(scheduled.clone(), inbox))?;
-        let answer = tokio::time::timeout(RUN, &mut in_flight.call.answer).await;
+        let limit = run_limit(&self.class.limits);
+        let answer = tokio::time::timeout(limit, &mut in_flight.call.answer).await;
         let answer = answer.map_err(|_| FetchError::TimedOut)?;
         in_flight.answered = true;
         answer
@@ -281,7 +289,7 @@ impl Servers {
         self: &Arc<Self>,
         app: &Arc<App>,
         id: WorkerId,
-        mut arrival: Arrival,
+        mut arrival: Arrival<Stored>,
     ) -> Result<(), String> {
         if self.class.isolates_objects {
             return self.admit_alone(app, arrival);
@@ -314,7 +322,11 @@ impl Servers {
     }
 
     /// Starts an isolate, which is over when the object is gone.
-    fn admit_alone(self: &Arc<Self>, app: &Arc<App>, mut arrival: Arrival) -> Result<(), String> {
+    fn admit_alone(
+        self: &Arc<Self>,
+        app: &Arc<App>,
+        mut arrival: Arrival<Stored>,
+    ) -> Result<(), String> {
         if let Some(reason) = self.failures.waiting() {
             return Err(reason);
         }
@@ -391,6 +403,7 @@ fn instance(app: &App, class: &Class, inbox: Arc<Inbox>, ledger: Option<Arc<dyn 
             assets: assets::bound(app, class),
             compatibility: class.compatibility.clone(),
             classes: class.objects.clone(),
+            caches: app.caches().clone(),
             storage: Storage::default(),
             sockets: None,
             inbox,
@@ -400,6 +413,7 @@ fn instance(app: &App, class: &Class, inbox: Arc<Inbox>, ledger: Option<Arc<dyn 
         },
         module: class.bundle.main.clone(),
         cell: Arc::default(),
+        is_trial: false,
     }
 }
 
@@ -411,7 +425,10 @@ pub async fn try_out(app: &App, class: &Class) -> Result<(), String> {
     let _stop = StopOnDrop(inbox.clone());
     let (loaded, is_loaded) = oneshot::channel();
     let trial = Trial(Mutex::new(Some(loaded)));
-    let start = instance(app, class, inbox, Some(Arc::new(trial)));
+    let start = Start {
+        is_trial: true,
+        ..instance(app, class, inbox, Some(Arc::new(trial)))
+    };
     let (ended, end) = oneshot::channel();
     let started = app.isolates().start(
         start,
@@ -517,5 +534,18 @@ fn ended(app: &Arc<App>, servers: &Arc<Servers>, server: &Arc<Server>, began: In
             Ok(()) => return,
             Err(reason) => server.inbox.refuse_all(&Failure::failed(reason)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_may_take_as_long_as_a_request_may_that_is_debugged() {
+        let mut limits = Limits::default();
+        assert_eq!(run_limit(&limits), Duration::from_secs(900));
+        limits.request = Duration::from_secs(86_400);
+        assert_eq!(run_limit(&limits), limits.request);
     }
 }

@@ -11,6 +11,7 @@ use portside_core::admission::{Admission, Pressure, Shortage};
 use portside_core::alarm::{Alarm, AlarmChange};
 use portside_core::alarms::{Fate, Receiver};
 use portside_core::ids::{Fence, WorkerId, WorkerKey};
+use portside_core::migrations::Origin;
 use portside_core::write::WriteBatch;
 use portside_runtime::Start;
 use portside_store::{Commit, Error as StoreError, Loaded, Outcome};
@@ -481,57 +482,72 @@ async fn start(app: Arc<App>, worker: Arc<Worker>) {
             }
             app.workers().store_fails(&app, &worker, &error);
         }
+        NotLoaded::Failed(reason) => {
+            app.log_error(&source, &format!("the worker cannot begin: {reason}"));
+            app.workers().failed(&app, &worker, &reason);
+        }
     }
 }
 
 const NOT_OURS: &str = "this process does not own the worker";
 
-/// Why a worker's state could not be loaded. Neither is the worker's fault.
-enum NotLoaded {
+/// Why a worker's state could not be loaded.
+pub(crate) enum NotLoaded {
     NotOurs,
     Store(StoreError),
+    /// The store has answered, and the worker cannot begin with that.
+    Failed(String),
 }
 
-async fn load(app: &App, worker: &Worker) -> Result<(Fence, Loaded), NotLoaded> {
+/// What the store has of a worker or an object.
+enum State {
+    Worker(Loaded),
+    Object(Origin, Box<objects::Loaded>),
+}
+
+async fn load(app: &App, worker: &Worker) -> Result<(Fence, State), NotLoaded> {
     let id = worker.id;
     let settled = app.ownership().settled_fence(id);
     let fence = app.ownership().patiently(settled).await;
     let fence = fence.map_err(NotLoaded::Store)?;
     let fence = fence.ok_or(NotLoaded::NotOurs)?;
-    let is_object = objects::class_of(worker).is_some();
-    let (keys, bytes) = match is_object {
-        true => (objects::LOAD_ENTRIES, objects::LOAD_BYTES),
-        false => (LOAD_KEYS, LOAD_BYTES),
+    let class = objects::class_of(worker);
+    let (keys, bytes) = match class {
+        Some(_) => (objects::LOAD_ENTRIES, objects::LOAD_BYTES),
+        None => (LOAD_KEYS, LOAD_BYTES),
     };
     let loaded = app.store().load(fence, id, keys, bytes).await;
-    match loaded.map_err(NotLoaded::Store)? {
-        Some(mut loaded) => {
-            if is_object {
-                let rest = objects::load_rest(app, worker, &mut loaded).await;
-                rest.map_err(NotLoaded::Store)?;
-            }
-            Ok((fence, loaded))
-        }
-        None => {
-            app.ownership().lost(fence);
-            Err(NotLoaded::NotOurs)
-        }
+    let Some(loaded) = loaded.map_err(NotLoaded::Store)? else {
+        app.ownership().lost(fence);
+        return Err(NotLoaded::NotOurs);
+    };
+    let Some(class) = class else {
+        return Ok((fence, State::Worker(loaded)));
+    };
+    let loaded = objects::load(app, worker, loaded).await;
+    // It may have been read while another process wrote: only what is ours is known to be whole.
+    if !app.ownership().still_holds(fence) {
+        return Err(NotLoaded::NotOurs);
     }
+    Ok((fence, State::Object(class, loaded?.into())))
 }
 
-fn run(app: Arc<App>, worker: Arc<Worker>, fence: Fence, loaded: Loaded) {
+fn run(app: Arc<App>, worker: Arc<Worker>, fence: Fence, state: State) {
     // Who asked for a stop before this did not mean this instance. It is of the present class, or will be asked again.
     worker.inbox.forget_instance();
     if app.is_closing() {
         return app.workers().close_or_restart(&app, &worker);
     }
-    if let Some(class) = objects::class_of(&worker) {
-        if let Err(reason) = objects::start(&app, &worker, &class, fence, loaded) {
-            worker.stops_running();
-            app.workers().failed(&app, &worker, &reason);
+    let loaded = match state {
+        State::Worker(loaded) => loaded,
+        State::Object(class, loaded) => {
+            if let Err(reason) = objects::start(&app, &worker, &class, fence, *loaded) {
+                worker.stops_running();
+                app.workers().failed(&app, &worker, &reason);
+            }
+            return;
         }
-        return;
-    }
+    };
     let class = app.class();
     let options = InstanceOptions {
         identity: Identity::Worker(worker.key.clone()),
@@ -542,6 +558,7 @@ fn run(app: Arc<App>, worker: Arc<Worker>, fence: Fence, loaded: Loaded) {
         assets: assets::bound(&app, &class),
         compatibility: class.compatibility.clone(),
         classes: class.objects.clone(),
+        caches: app.caches().clone(),
         storage: Storage::loaded(loaded.entries, loaded.complete, loaded.alarm),
         sockets: None,
         inbox: worker.inbox.clone(),
@@ -553,6 +570,7 @@ fn run(app: Arc<App>, worker: Arc<Worker>, fence: Fence, loaded: Loaded) {
         options,
         module: worker.key.script().to_owned(),
         cell: Arc::default(),
+        is_trial: false,
     };
     worker.runs.store(true, Ordering::Release);
     let (ended_app, ended_worker) = (app.clone(), worker.clone());

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use portside_core::ids::WorkerKey;
-use portside_core::write::{Value, WriteBatch};
+use portside_core::write::WriteBatch;
 use portside_exchange::{Message, Request as Fetch, Response};
 use portside_worker::Without;
 use portside_worker::caller::Call;
@@ -22,7 +22,7 @@ use portside_worker::link::{Content, Failure, Head, LinkId, Opening, Push};
 use portside_worker::object;
 
 use crate::code::{self, Keys, Operation};
-use crate::database::Database;
+use crate::database::{Database, Entries};
 use crate::host::Host;
 
 /// What the server waits for, of an object.
@@ -149,6 +149,8 @@ fn upgrade(content: Content) -> Head {
 }
 
 impl Engine for Isolate {
+    type Stored = Entries;
+
     fn turn_begins(&mut self) {}
 
     fn deliver(&mut self, actor: Actor, event: Delivered) {
@@ -164,10 +166,9 @@ impl Engine for Isolate {
         &mut self,
         actor: Actor,
         instance: &Shared,
-        entries: &[(String, Value)],
+        entries: Entries,
     ) -> Result<(), String> {
-        let entries = entries.iter().map(|(key, value)| (key, value));
-        let database = Database::load(entries).map_err(|wrong| wrong.what)?;
+        let database = Database::load(&entries).map_err(|wrong| wrong.what)?;
         let table: Table = Rc::new(database.into());
         let mut begun = instance.borrow_mut();
         begun.take_out(self.without);
@@ -238,7 +239,7 @@ impl object::Database for Committed {
         false
     }
 
-    fn commit_into(&mut self, batch: &mut WriteBatch) -> Result<(), String> {
+    fn commit_into(&mut self, batch: &mut WriteBatch, _: bool) -> Result<(), String> {
         self.0.borrow_mut().commit_into(batch);
         Ok(())
     }

@@ -12,6 +12,9 @@ use crate::checker::{Kind, Wrong, wrong};
 /// Rows by their keys; each value is a number.
 pub(crate) type Rows = BTreeMap<String, Value>;
 
+/// What the store has of a database.
+pub(crate) type Entries = BTreeMap<String, Value>;
+
 /// The key of the whole.
 const WHOLE: &str = "all";
 /// What the log's keys begin with; the number of the commit follows.

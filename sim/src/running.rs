@@ -23,6 +23,7 @@ use portside_worker::testing::Scripted;
 
 use crate::cell::Isolate;
 use crate::code::Code;
+use crate::database::Entries;
 use crate::host::{Host, Woken};
 use crate::mechanism::Mechanism;
 
@@ -30,7 +31,7 @@ use crate::mechanism::Mechanism;
 pub(crate) struct Running {
     pub inbox: Arc<Inbox>,
     /// Where objects are sent that are to live with it.
-    pub cell: Arc<Cell>,
+    pub cell: Arc<Cell<Entries>>,
     activation: Box<dyn Poll>,
     woken: Arc<Woken>,
     waker: Waker,
@@ -75,6 +76,7 @@ pub(crate) fn options(host: &Arc<Host>, parts: Parts) -> InstanceOptions {
         input_gate: false,
         compatibility: Arc::default(),
         classes: Arc::default(),
+        caches: Arc::default(),
         env: Arc::default(),
         assets: None,
         storage: parts.storage,
@@ -128,13 +130,13 @@ impl Running {
         let (inbox, without) = (parts.inbox.clone(), taken_out(without));
         let instance = instance(host, parts, without);
         let engine = Isolate::new(host.clone(), keys, instance.clone(), without);
-        let (cell, now) = (Arc::<Cell>::default(), Duration::from_micros(now));
+        let (cell, now) = (Arc::<Cell<Entries>>::default(), Duration::from_micros(now));
         let actors = Rc::default();
         let activation = Activation::with_objects(instance, engine, now, cell.clone(), actors);
         Self::of(inbox, cell, Box::new(activation))
     }
 
-    fn of(inbox: Arc<Inbox>, cell: Arc<Cell>, activation: Box<dyn Poll>) -> Self {
+    fn of(inbox: Arc<Inbox>, cell: Arc<Cell<Entries>>, activation: Box<dyn Poll>) -> Self {
         let (woken, waker) = Woken::new();
         Self {
             inbox,

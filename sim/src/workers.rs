@@ -240,7 +240,7 @@ impl Pod {
         let host = self.host.clone();
         let mut arrival = Box::new(Arrival {
             options: options(&self.host, parts),
-            entries: loaded.entries.into_iter().collect(),
+            stored: loaded.entries,
             ended: Box::new(move |end| host.ends(key, end)),
         });
         while let Err(returned) = self.server(net).cell.admit(*arrival) {

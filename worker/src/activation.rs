@@ -123,15 +123,15 @@ pub enum Progress {
 }
 
 /// An instance and its engine. Times are durations since any moment in the past, the same for all of an activation.
-pub struct Activation<E> {
+pub struct Activation<E: Engine> {
     engine: E,
     instance: Shared,
     /// When the module must be evaluated, until it is.
     load_deadline: Option<Duration>,
     waits: Waits,
     turns: u32,
-    cell: Arc<Cell>,
-    residents: Residents,
+    cell: Arc<Cell<E::Stored>>,
+    residents: Residents<E>,
 }
 
 impl<E: Engine> Activation<E> {
@@ -145,7 +145,7 @@ impl<E: Engine> Activation<E> {
         instance: Shared,
         engine: E,
         now: Duration,
-        cell: Arc<Cell>,
+        cell: Arc<Cell<E::Stored>>,
         actors: Rc<Actors>,
     ) -> Self {
         let load_deadline = Some(now + instance.borrow().limits().start);

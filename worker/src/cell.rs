@@ -11,7 +11,6 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use futures::task::ArcWake;
-use portside_core::write::Value;
 
 use crate::activation::{End, Failure, Waits};
 use crate::engine::{Engine, Shared};
@@ -27,28 +26,36 @@ impl Actor {
 }
 
 /// An object that is to live in an isolate.
-pub struct Arrival {
+pub struct Arrival<S> {
     /// Who, with what, connected to what.
     pub options: InstanceOptions,
-    /// All that the store has of its database.
-    pub entries: Vec<(String, Value)>,
+    /// Its database, as the store has it.
+    pub stored: S,
     /// Called once after it is gone.
     pub ended: Box<dyn FnOnce(End) + Send>,
 }
 
 /// Where objects are sent that are to live in one isolate.
-#[derive(Default)]
-pub struct Cell(Mutex<Door>);
+pub struct Cell<S>(Mutex<Door<S>>);
 
-#[derive(Default)]
-struct Door {
-    arrivals: Vec<Arrival>,
+struct Door<S> {
+    arrivals: Vec<Arrival<S>>,
     is_closed: bool,
     waker: Option<Waker>,
 }
 
-impl Cell {
-    fn lock(&self) -> MutexGuard<'_, Door> {
+impl<S> Default for Cell<S> {
+    fn default() -> Self {
+        Self(Mutex::new(Door {
+            arrivals: vec![],
+            is_closed: false,
+            waker: None,
+        }))
+    }
+}
+
+impl<S> Cell<S> {
+    fn lock(&self) -> MutexGuard<'_, Door<S>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -56,7 +63,7 @@ impl Cell {
     ///
     /// # Errors
     /// The isolate is gone; the object comes back.
-    pub fn admit(&self, arrival: Arrival) -> Result<(), Box<Arrival>> {
+    pub fn admit(&self, arrival: Arrival<S>) -> Result<(), Box<Arrival<S>>> {
         let mut door = self.lock();
         if door.is_closed {
             return Err(arrival.into());
@@ -81,13 +88,13 @@ impl Cell {
         self.lock().is_closed = false;
     }
 
-    fn close(&self) -> Vec<Arrival> {
+    fn close(&self) -> Vec<Arrival<S>> {
         let mut door = self.lock();
         door.is_closed = true;
         std::mem::take(&mut door.arrivals)
     }
 
-    fn take(&self) -> Vec<Arrival> {
+    fn take(&self) -> Vec<Arrival<S>> {
         std::mem::take(&mut self.lock().arrivals)
     }
 
@@ -204,8 +211,8 @@ struct Resident {
 }
 
 /// The objects that live in one isolate.
-pub(crate) struct Residents {
-    cell: Arc<Cell>,
+pub(crate) struct Residents<E: Engine> {
+    cell: Arc<Cell<E::Stored>>,
     actors: Rc<Actors>,
     all: BTreeMap<Actor, Resident>,
     ready: Arc<Ready>,
@@ -222,9 +229,9 @@ pub(crate) struct Budget {
     pub most: usize,
 }
 
-impl Residents {
+impl<E: Engine> Residents<E> {
     /// Those that are sent to `cell`, and that an engine finds in `actors`.
-    pub fn new(cell: Arc<Cell>, actors: Rc<Actors>) -> Self {
+    pub fn new(cell: Arc<Cell<E::Stored>>, actors: Rc<Actors>) -> Self {
         Self {
             cell,
             actors,
@@ -240,7 +247,7 @@ impl Residents {
     }
 
     /// Those who were sent here begin.
-    pub fn move_in(&mut self, engine: &mut impl Engine) {
+    pub fn move_in(&mut self, engine: &mut E) {
         for arrival in self.cell.take() {
             self.last += 1;
             let actor = Actor(self.last);
@@ -257,7 +264,7 @@ impl Residents {
             self.all.insert(actor, resident);
             self.ready.add(actor);
             self.actors.touch(actor);
-            match engine.begin_object(actor, &instance, &arrival.entries) {
+            match engine.begin_object(actor, &instance, arrival.stored) {
                 Ok(()) if instance.borrow().ending().is_none() => instance.borrow_mut().loaded(),
                 Ok(()) => {}
                 Err(message) => self.end(engine, actor, End::Failed(Failure::Load(message))),
@@ -266,7 +273,7 @@ impl Residents {
     }
 
     /// Gives those that are ready their events, each a few at a time, as far as the budget goes. `check` says why nothing may run any more.
-    pub fn deliver<E: Engine>(
+    pub fn deliver(
         &mut self,
         engine: &mut E,
         budget: &mut Budget,
@@ -309,7 +316,7 @@ impl Residents {
     }
 
     /// What the turn wrote goes to the store; those that are over end, and the others wait for what comes.
-    pub fn end_turn(&mut self, engine: &mut impl Engine, now: Duration) {
+    pub fn end_turn(&mut self, engine: &mut E, now: Duration) {
         for actor in self.actors.take_touched() {
             let Some(resident) = self.all.get(&actor) else {
                 continue;
@@ -367,7 +374,7 @@ impl Residents {
         (more, self.deadlines.first().map(|(at, _)| *at))
     }
 
-    fn end(&mut self, engine: &mut impl Engine, actor: Actor, end: End) {
+    fn end(&mut self, engine: &mut E, actor: Actor, end: End) {
         let Some(resident) = self.all.remove(&actor) else {
             return;
         };
@@ -382,7 +389,7 @@ impl Residents {
     }
 
     /// The isolate ends, and all of them with it; and who was about to come.
-    pub fn end_all(&mut self, engine: &mut impl Engine, end: &End) {
+    pub fn end_all(&mut self, engine: &mut E, end: &End) {
         let end = match end {
             End::Failed(Failure::Limit(reason)) => &End::Failed(Failure::Cell(reason.clone())),
             end => end,

@@ -4,8 +4,6 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use portside_core::write::Value;
-
 use crate::cell::Actor;
 use crate::event::Delivered;
 use crate::instance::Instance;
@@ -27,6 +25,9 @@ pub enum Exceeded {
 /// Runs one instance's code, and knows nothing of inboxes, gates and stores. The code does what it does by calling the
 /// [`Instance`] that was given to the engine when it was made.
 pub trait Engine {
+    /// An object's database as the store has it, before it is opened.
+    type Stored: Send;
+
     /// A turn begins.
     fn turn_begins(&mut self);
 
@@ -34,8 +35,7 @@ pub trait Engine {
     /// causes at once.
     fn deliver(&mut self, actor: Actor, event: Delivered);
 
-    /// An object begins to live here: opens its database, of which the store has `entries`, gives that to the instance, and
-    /// constructs the object.
+    /// An object begins to live here: opens its database, gives that to the instance, and constructs the object.
     ///
     /// # Errors
     /// It cannot live here, for this reason, which is for the developer.
@@ -43,9 +43,9 @@ pub trait Engine {
         &mut self,
         actor: Actor,
         instance: &Shared,
-        entries: &[(String, Value)],
+        stored: Self::Stored,
     ) -> Result<(), String> {
-        let _ = (actor, instance, entries);
+        let _ = (actor, instance, stored);
         Err("nothing but its own instance can live here".to_owned())
     }
 

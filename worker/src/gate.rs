@@ -147,6 +147,14 @@ impl Gate {
         Some(output)
     }
 
+    /// The links on which an answer is held back that begins.
+    pub fn held_answers(&self) -> impl Iterator<Item = LinkId> {
+        self.waiting.iter().filter_map(|(_, output)| match output {
+            Output::Frame { link, frame } if frame.is_answer() => Some(*link),
+            _ => None,
+        })
+    }
+
     /// Whether outputs are held back.
     #[must_use]
     pub fn holds_any(&self) -> bool {

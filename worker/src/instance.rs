@@ -15,6 +15,7 @@ use portside_exchange::Application;
 use tokio::sync::oneshot;
 
 use crate::alarm::{Due, Firing};
+use crate::caches::Caches;
 use crate::event::{Control, Delivered, Incoming, Stop};
 use crate::gate::{Gate, Output};
 use crate::hibernation::{SocketEvent, Sockets};
@@ -47,6 +48,8 @@ pub struct InstanceOptions {
     pub compatibility: Arc<Compatibility>,
     /// The application's classes of Durable Objects; the code knows them by their places here.
     pub classes: Arc<[ObjectClass]>,
+    /// The application's caches.
+    pub caches: Arc<Caches>,
     /// Its state, for a worker.
     pub storage: Storage,
     /// Its hibernatable WebSockets, for an object.
@@ -74,6 +77,7 @@ pub struct Instance {
     assets: Option<Arc<dyn Application>>,
     compatibility: Arc<Compatibility>,
     classes: Arc<[ObjectClass]>,
+    caches: Arc<Caches>,
     pub(crate) inbox: Arc<Inbox>,
     fabric: Arc<dyn Fabric>,
     ledger: Option<Arc<dyn Ledger>>,
@@ -88,7 +92,7 @@ pub struct Instance {
     /// What only objects have.
     pub(crate) object: Option<ObjectState>,
     pub(crate) sockets: Option<Arc<Sockets>>,
-    gate: Gate,
+    pub(crate) gate: Gate,
     firing: Firing,
     life: Life,
     /// What callers have that have reached it.
@@ -157,6 +161,7 @@ impl Instance {
             assets,
             compatibility,
             classes,
+            caches,
             storage,
             sockets,
             inbox,
@@ -173,6 +178,7 @@ impl Instance {
             assets,
             compatibility,
             classes,
+            caches,
             inbox,
             fabric,
             ledger,
@@ -651,6 +657,12 @@ impl Instance {
     #[must_use]
     pub fn classes(&self) -> &[ObjectClass] {
         &self.classes
+    }
+
+    /// The application's caches.
+    #[must_use]
+    pub fn caches(&self) -> &Arc<Caches> {
+        &self.caches
     }
 
     /// Its hibernatable WebSockets, for an object.

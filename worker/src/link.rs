@@ -167,6 +167,12 @@ pub enum Frame {
 }
 
 impl Frame {
+    /// Whether an answer to a request or a call begins with it.
+    #[must_use]
+    pub fn is_answer(&self) -> bool {
+        matches!(self, Self::Head(_) | Self::Resolve(_) | Self::Ran(_))
+    }
+
     /// Payload bytes.
     #[must_use]
     pub fn size(&self) -> usize {

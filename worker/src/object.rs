@@ -3,6 +3,7 @@
 
 use portside_core::write::WriteBatch;
 
+use crate::host::Level;
 use crate::instance::{Instance, Lost};
 use crate::link::{Failure, Frame, LinkId};
 
@@ -12,11 +13,12 @@ pub trait Database {
     /// Whether the application has a transaction open, which it will end in another turn.
     fn is_in_transaction(&self) -> bool;
 
-    /// Adds to a batch what the store must get of all that has changed.
+    /// Adds to a batch what the store must get of all that has changed; `wakes` says whether an alarm is set, which will wake the
+    /// object.
     ///
     /// # Errors
     /// It cannot be committed, for this reason: the object must begin anew.
-    fn commit_into(&mut self, batch: &mut WriteBatch) -> Result<(), String>;
+    fn commit_into(&mut self, batch: &mut WriteBatch, wakes: bool) -> Result<(), String>;
 }
 
 /// How an object begins anew.
@@ -28,6 +30,12 @@ pub struct Reset {
     /// Whether the alarm that it handles is delivered again.
     pub retries_alarm: bool,
 }
+
+/// Bytes of an object's commits that may wait to be durable when another is made: some of the largest that there are.
+const MOST_UNDURABLE: usize = 256 << 20;
+
+const TOO_FAST: &str = "Durable Object was reset and rolled back to its last known good state because it writes faster than the \
+    store takes it: more than 256 MiB wait to be durable";
 
 /// What only objects have.
 pub(crate) struct ObjectState {
@@ -116,7 +124,14 @@ impl Instance {
         }
         object.is_changed = false;
         let database = &mut object.database;
-        if let Err(message) = self.storage.add(|batch| database.commit_into(batch)) {
+        let wakes = self.storage.alarm().is_some();
+        let committed = match self.storage.undurable_bytes() <= MOST_UNDURABLE {
+            true => self.storage.add(|batch| database.commit_into(batch, wakes)),
+            false => Err(TOO_FAST.to_owned()),
+        };
+        if let Err(message) = committed {
+            let text = format!("what it wrote was not committed: {message}");
+            self.log(Level::Error, &text, None);
             self.reset(Failure::reset(message), true);
             return false;
         }

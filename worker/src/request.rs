@@ -1,5 +1,6 @@
 //! A request that the application works on: its body, its answer, and the WebSocket it may become.
 
+use std::collections::HashSet;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -332,11 +333,13 @@ impl Instance {
         }
     }
 
-    /// Tells the clients whose requests have no answer why there is none.
+    /// Tells the clients whose requests have no answer why there is none. An answer that the gate has held back is none.
     pub(crate) fn fail_requests(&mut self, failure: &Failure) {
         let is_object = self.object.is_some();
-        for exchange in self.requests.values_mut() {
+        let held: HashSet<LinkId> = self.gate.held_answers().collect();
+        for (link, exchange) in &mut self.requests {
             let frame = match exchange.answer {
+                _ if held.contains(link) => Frame::Failed(failure.clone()),
                 Answer::Due => Frame::Failed(failure.clone()),
                 // As if the process that the object was in had ended.
                 Answer::Socket if is_object => Frame::Socket(Delivery::unlimited(close(1006, ""))),

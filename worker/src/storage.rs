@@ -91,6 +91,11 @@ impl Storage {
         self.undurable_bytes + bytes <= MAX_UNDURABLE
     }
 
+    /// Bytes of keys and values that are not durable.
+    pub(crate) fn undurable_bytes(&self) -> usize {
+        self.undurable_bytes
+    }
+
     /// Puts a value; part of this turn's batch.
     pub(crate) fn put(&mut self, key: String, value: Value) {
         let bytes = key.len() + value.len();
@@ -138,7 +143,7 @@ impl Storage {
         let batch = &mut self.pending.batch;
         let before = bytes_of(batch);
         let result = write(batch);
-        let bytes = bytes_of(batch) - before;
+        let bytes = bytes_of(batch).saturating_sub(before); // it may have cleared the batch
         self.pending.bytes += bytes;
         self.undurable_bytes += bytes;
         result

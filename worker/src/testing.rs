@@ -29,6 +29,8 @@ impl<F: Code> Scripted<F> {
 }
 
 impl<F: Code> Engine for Scripted<F> {
+    type Stored = ();
+
     fn turn_begins(&mut self) {}
 
     fn deliver(&mut self, _: Actor, event: Delivered) {

@@ -152,6 +152,7 @@ impl<F: Code> Test<F> {
             assets: None,
             compatibility: Arc::default(),
             classes: Arc::default(),
+            caches: Arc::default(),
             storage: Storage::loaded(BTreeMap::new(), true, None),
             sockets: Some(sockets),
             inbox: inbox.clone(),

@@ -84,7 +84,7 @@ impl Database for OneKey {
     fn is_in_transaction(&self) -> bool {
         false
     }
-    fn commit_into(&mut self, batch: &mut WriteBatch) -> Result<(), String> {
+    fn commit_into(&mut self, batch: &mut WriteBatch, _: bool) -> Result<(), String> {
         if let Some(value) = self.0.take() {
             batch.write("key".to_owned(), Some([value].as_slice().into()));
         }
@@ -102,6 +102,8 @@ struct Code {
 }
 
 impl Engine for Code {
+    type Stored = ();
+
     fn turn_begins(&mut self) {}
 
     fn deliver(&mut self, actor: Actor, event: Delivered) {
@@ -131,12 +133,7 @@ impl Engine for Code {
         instance.end_request(link);
     }
 
-    fn begin_object(
-        &mut self,
-        actor: Actor,
-        instance: &Shared,
-        _: &[(String, Value)],
-    ) -> Result<(), String> {
+    fn begin_object(&mut self, actor: Actor, instance: &Shared, (): ()) -> Result<(), String> {
         let key = Rc::default();
         let database = OneKey(Rc::clone(&key));
         instance.borrow_mut().set_database(Box::new(database));
@@ -168,7 +165,7 @@ impl Engine for Code {
 
 struct Test {
     activation: Activation<Code>,
-    cell: Arc<Cell>,
+    cell: Arc<Cell<()>>,
     surroundings: Arc<Surroundings>,
     server: Arc<Inbox>,
     asked: Rc<RefCell<Vec<Asked>>>,
@@ -194,6 +191,7 @@ fn options(
         assets: None,
         compatibility: Arc::default(),
         classes: Arc::default(),
+        caches: Arc::default(),
         storage: Storage::loaded(BTreeMap::new(), true, None),
         sockets: None,
         inbox: inbox.clone(),
@@ -237,7 +235,7 @@ impl Test {
         ))));
         let engine = Code::default();
         let (asked, ended) = (engine.asked.clone(), engine.ended.clone());
-        let (cell, actors) = (Arc::<Cell>::default(), Rc::<Actors>::default());
+        let (cell, actors) = (Arc::<Cell<()>>::default(), Rc::<Actors>::default());
         let activation =
             Activation::with_objects(instance, engine, Duration::ZERO, cell.clone(), actors);
         Self {
@@ -268,7 +266,7 @@ impl Test {
         let ended = end.clone();
         let arrival = Arrival {
             options: options(Identity::Object(object), &inbox, &self.surroundings),
-            entries: vec![],
+            stored: (),
             ended: Box::new(move |end| *ended.lock().unwrap() = Some(end)),
         };
         assert!(self.cell.admit(arrival).is_ok());
@@ -388,7 +386,7 @@ fn a_limit_ends_all_and_the_server_stays_as_long_as_there_are_objects() {
     assert_eq!(answer(held).unwrap().unwrap_err().code, FailureCode::Reset);
     let late = Arrival {
         options: options(Identity::Server, &test.server, &test.surroundings),
-        entries: vec![],
+        stored: (),
         ended: Box::new(|_| {}),
     };
     assert!(test.cell.admit(late).is_err(), "another has to be found");

@@ -96,8 +96,9 @@ pub fn declarations(
             environments.push((name, variables(dir, &options, &configuration, style)?));
         }
     }
-    let alone: Vec<_> = (environments.iter())
-        .map(|(name, variables)| (pascal(name), Fields::of([variables])))
+    let interfaces_of = interface_names(environments.iter().map(|(name, _)| name.as_str()));
+    let alone: Vec<_> = (interfaces_of.into_iter().zip(&environments))
+        .map(|(interface, (_, variables))| (interface, Fields::of([variables])))
         .collect();
     let all = environments.iter().map(|(_, variables)| variables);
     let env = Fields::of([&own].into_iter().chain(all));
@@ -164,7 +165,7 @@ fn variables(
     ))
 }
 
-/// The interfaces of `env`; `alone` has those of the environments.
+/// The interfaces of `env`; `alone` has those of the environments, by their names.
 fn interfaces(top: &Configuration, env: &Fields, alone: &[(String, Fields)]) -> String {
     if top.wrangler.is_none() && !is_cloudflares(top) {
         return env.interface("Env", "");
@@ -183,7 +184,7 @@ fn interfaces(top: &Configuration, env: &Fields, alone: &[(String, Fields)]) -> 
     }
     text.push_str("  }\n");
     for (name, fields) in alone {
-        text.push_str(&fields.interface(&format!("{name}Env"), "  "));
+        text.push_str(&fields.interface(name, "  "));
     }
     text.push_str(&env.interface("Env", "  "));
     text.push_str("}\ninterface Env extends Cloudflare.Env {}\n");
@@ -207,7 +208,24 @@ fn module(main: &str) -> String {
     format!("./{}", stem.unwrap_or(main))
 }
 
-/// The name of an environment in that of an interface: `my-staging` is `MyStaging`.
+/// The names of environments' interfaces, of which no two are the same: that of `my-staging` is `MyStagingEnv`.
+fn interface_names<'n>(environments: impl IntoIterator<Item = &'n str>) -> Vec<String> {
+    let mut names: Vec<String> = vec![];
+    for environment in environments {
+        let mut stem = pascal(environment);
+        if !stem.starts_with(|c: char| c.is_ascii_alphabetic()) {
+            stem.insert(0, '_');
+        }
+        let numbered = (2..).map(|number| format!("{stem}{number}Env"));
+        let free = std::iter::once(format!("{stem}Env"))
+            .chain(numbered)
+            .find(|name| !names.contains(name));
+        names.extend(free);
+    }
+    names
+}
+
+/// The name of an environment as one word: `my-staging` is `MyStaging`.
 fn pascal(name: &str) -> String {
     let words = name.split(|c: char| !c.is_ascii_alphanumeric());
     words

@@ -223,3 +223,14 @@ fn what_wrangler_has_written_is_replaced_but_for_the_platform() {
     let again = made(&folder, None, STYLE).keeping(&of_windows);
     assert_eq!(again.text, kept.text);
 }
+
+#[test]
+fn each_environment_has_an_interface_of_its_own() {
+    let of = |environments: &[&'static str]| interface_names(environments.iter().copied());
+    assert_eq!(of(&["2x", "my-staging"]), ["_2xEnv", "MyStagingEnv"]);
+    assert_eq!(
+        of(&["my-s", "my_s", "my-s2", "my.s"]),
+        ["MySEnv", "MyS2Env", "MyS22Env", "MyS3Env"]
+    );
+    assert_eq!(of(&["\u{fc}", "--"]), ["_Env", "_2Env"]);
+}

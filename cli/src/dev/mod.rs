@@ -20,7 +20,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use portside_frontdoor::{Config as DoorConfig, FrontDoor, IpNet, TrustedProxies, network};
 use portside_runtime::{Inspector, IsolatePool};
-use portside_sidecar::{App, Class, Config, Ownership};
+use portside_sidecar::{App, Class, Config, Ownership, Spill};
 use portside_store::Store;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -39,7 +39,7 @@ use crate::variables::{Provided, Variable};
 /// Isolate threads per core. Instances on different threads share the CPU fairly, those on one wait for each other.
 pub const THREADS_PER_CORE: usize = 32;
 
-/// How long requests may take to finish after Ctrl-C. Nobody depends on them, and somebody waits at a terminal.
+/// How long requests, and runs of `scheduled`, may take to finish after Ctrl-C. Nobody depends on them, and somebody waits at a terminal.
 const DRAIN: Duration = Duration::from_secs(3);
 
 /// Arguments of `portside dev`.
@@ -93,6 +93,16 @@ pub struct Args {
         default_missing_value = inspect::PORT
     )]
     inspect: Option<u16>,
+    /// The same, and each isolate waits for a debugger before it runs its first statement
+    #[arg(
+        long,
+        value_name = "PORT",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = inspect::PORT,
+        conflicts_with = "inspect"
+    )]
+    inspect_brk: Option<u16>,
 }
 
 impl Args {
@@ -110,9 +120,10 @@ impl Args {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let (threads, give_up) = (cores * THREADS_PER_CORE, crate::unstoppable::give_up);
         // Before there are other threads.
-        let (isolates, inspector) = match self.inspect {
+        let (isolates, inspector) = match self.inspect.or(self.inspect_brk) {
             Some(_) => {
-                let (isolates, inspector) = IsolatePool::inspected(threads, give_up);
+                let they_wait = self.inspect_brk.is_some();
+                let (isolates, inspector) = IsolatePool::inspected(threads, they_wait, give_up);
                 (isolates, Some(inspector))
             }
             None => (IsolatePool::new(cores, threads, give_up), None),
@@ -144,7 +155,9 @@ impl Args {
             no_watch,
             quiet,
             inspect,
+            inspect_brk,
         } = self;
+        let inspect = inspect.or(inspect_brk);
         let source = Source {
             provided: provided(env_file.as_deref(), &var)?,
             options: source.into(),
@@ -169,9 +182,14 @@ impl Args {
         network.choose(loaded.manifest.as_ref());
         problems::warn(&loaded.warnings);
         let summary = (!quiet).then(|| summary(&loaded));
+        let mut spill = Spill::default();
         let url = match store {
             Some(url) => url,
-            None => default_store(&source.dir)?,
+            None => {
+                // Not where the system keeps temporary files: that may be memory.
+                spill.directory = state_folder(&source.dir)?;
+                default_store(&spill.directory)?
+            }
         };
         let Loaded {
             class,
@@ -179,12 +197,12 @@ impl Args {
             warnings,
             ..
         } = loaded;
-        let running = Running::new(&class, warnings, summary.clone());
+        let running = Running::new(class.clone(), warnings, summary.clone());
         let requests = (!quiet).then(Arc::<Requests>::default);
         let store = portside_store::open(&url, &name).await?;
         // A breakpoint in the one that gets all requests is met.
         let servers = if inspect.is_some() { 1 } else { cores };
-        let app = start(isolates, class, store, servers, requests.clone()).await?;
+        let app = start(isolates, class, store, servers, spill, requests.clone()).await?;
         let config = door_config(SocketAddr::new(host, port), trusted_proxy);
         let application = Arc::new(Door::new(app.clone(), requests));
         let door = FrontDoor::bind(config, application)
@@ -198,7 +216,11 @@ impl Args {
         announce(summary.as_deref(), &name, address, debuggers);
         let watching =
             watch.map(|watch| tokio::spawn(reload_on_change(watch, source, app.clone(), running)));
-        door.run(stopping.cancelled_owned()).await;
+        let draining = async {
+            stopping.cancelled().await;
+            app.drain(DRAIN).await;
+        };
+        tokio::join!(door.run(stopping.clone().cancelled_owned()), draining);
         if let Some(watching) = watching {
             watching.abort();
         }
@@ -221,6 +243,7 @@ async fn start(
     class: Class,
     store: Arc<dyn Store>,
     servers: usize,
+    spill: Spill,
     requests: Option<Arc<Requests>>,
 ) -> anyhow::Result<Arc<App>> {
     let console = Console::new();
@@ -233,6 +256,7 @@ async fn start(
         log: Box::new(move |line| console.write(line)),
         reached: requests.map(Requests::sink),
         memory: portside_sidecar::memory::of_process(),
+        spill,
     };
     Ok(App::start(isolates, config))
 }
@@ -256,9 +280,13 @@ async fn listen_for_debuggers(
     let (Some(inspector), Some(port)) = (inspector, port) else {
         return Ok(None);
     };
-    let door = inspect::listen(inspector, port).await?;
+    let door = inspect::listen(inspector.clone(), port).await?;
     let address = door.local_addr();
-    tokio::spawn(door.run(stopping.clone().cancelled_owned()));
+    let stopping = stopping.clone().cancelled_owned();
+    tokio::spawn(async move {
+        door.run(stopping).await;
+        inspector.end_waiting();
+    });
     Ok(Some(address))
 }
 
@@ -291,9 +319,14 @@ fn host(text: &str) -> Result<IpAddr, String> {
     })
 }
 
-fn default_store(dir: &Path) -> anyhow::Result<String> {
+/// The folder in the application's that has its state, and temporary files.
+fn state_folder(dir: &Path) -> anyhow::Result<PathBuf> {
     let state = dir.join(".portside");
     std::fs::create_dir_all(&state).with_context(|| format!("cannot make {}", state.display()))?;
+    Ok(state)
+}
+
+fn default_store(state: &Path) -> anyhow::Result<String> {
     let file = state.join("state.sqlite");
     let file = file
         .to_str()

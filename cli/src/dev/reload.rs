@@ -3,12 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use portside_assets::Assets;
 use portside_bundle::Problem;
-use portside_core::bundle::BundleDigest;
-use portside_core::cron::Cron;
-use portside_core::limits::Limits;
-use portside_core::variable::Variables;
 use portside_sidecar::{App, Class};
 
 use super::source::{Loaded, Source};
@@ -19,7 +14,7 @@ use crate::watch::Watch;
 
 /// What runs, and what was said about it.
 pub struct Running {
-    revision: Revision,
+    class: Class,
     warnings: Vec<Problem>,
     /// Nothing where nothing is to be said.
     summary: Option<String>,
@@ -27,9 +22,9 @@ pub struct Running {
 
 impl Running {
     /// This application, of which that was said.
-    pub fn new(class: &Class, warnings: Vec<Problem>, summary: Option<String>) -> Self {
+    pub fn new(class: Class, warnings: Vec<Problem>, summary: Option<String>) -> Self {
         Self {
-            revision: revision(class),
+            class,
             warnings,
             summary,
         }
@@ -51,27 +46,6 @@ pub fn watch_assets(watch: &mut Watch, class: &Class) {
     if let Err(error) = watch.also(folder) {
         tracing::error!(%error, "the assets' folder cannot be watched: restart to see changes");
     }
-}
-
-/// What tells one revision of a class from another.
-type Revision = (
-    BundleDigest,
-    Option<Arc<Assets>>,
-    Arc<Variables>,
-    Arc<Limits>,
-    bool,
-    Arc<[Cron]>,
-);
-
-fn revision(class: &Class) -> Revision {
-    (
-        class.bundle.digest(),
-        class.assets.clone(),
-        class.env.clone(),
-        class.limits.clone(),
-        class.input_gate,
-        class.crons.clone(),
-    )
 }
 
 const NOT_RELOADED: &str = "portside: not reloaded, the previous code still runs";
@@ -97,13 +71,12 @@ pub async fn reload_on_change(
                     problems::warn(&warnings);
                     running.warnings = warnings;
                 }
-                let new = revision(&class);
-                if new == running.revision {
+                if class == running.class {
                     continue; // touched, but the same
                 }
-                match app.replace(class).await {
+                match app.replace(class.clone()).await {
                     Ok(()) => {
-                        running.revision = new;
+                        running.class = class;
                         println_flushed("portside: reloaded");
                         if let Some(told) =
                             running.summary.as_mut().filter(|told| **told != summary)

@@ -11,7 +11,7 @@ use portside_crds::sidecar::TerminationReason as Reason;
 use portside_frontdoor::{Config as DoorConfig, FrontDoor, TrustedProxies};
 use portside_runtime::IsolatePool;
 use portside_sidecar::metrics::{Metrics, PodGauges};
-use portside_sidecar::{App, Class, Config, Ownership, Pod, Role, admin};
+use portside_sidecar::{App, Class, Config, Ownership, Pod, Role, Spill, admin};
 use portside_store::Store;
 use prometheus_client::registry::Registry;
 use tokio::signal::unix::{SignalKind, signal};
@@ -132,6 +132,7 @@ impl Args {
                 log: Box::new(move |line| console.write(line)),
                 reached: None,
                 memory: portside_sidecar::memory::of_process(),
+                spill: Spill::default(),
             },
         );
         let mut registry = Registry::with_prefix("portside_sidecar");

@@ -21,6 +21,18 @@ async fn starter_runs(model: &str, language: &str, files: &[&str]) {
     found.sort();
     assert_eq!(found, files);
 
+    let said = errors(&made);
+    assert!(said.contains("\n  portside dev /"), "{said}");
+    let is_said = said.contains(" && npm install && npm run check\n");
+    assert_eq!(is_said, language == "typescript", "{said}");
+    let checked = portside(new.path(), &["check"]).await;
+    assert!(checked.status.success(), "{}", errors(&checked));
+    assert!(
+        !errors(&checked).contains("warning"),
+        "{}",
+        errors(&checked)
+    );
+
     let mut app = App::serve(new, &[]).await;
     let path = "/counters/visits";
     let add = async |app: &App| app.request(Method::POST, path, &[], "").await.json();
@@ -114,6 +126,8 @@ async fn a_new_folder_gives_its_name_and_a_full_one_is_left_alone() {
     for (new, name) in [("My Chat", "my-chat"), ("repository", "repository")] {
         let made = portside(outside.path(), &["init", new]).await;
         assert!(made.status.success(), "{}", errors(&made));
+        let is_quoted = errors(&made).contains(&format!("{new}'\n"));
+        assert_eq!(is_quoted, new.contains(' '), "{}", errors(&made));
         let class = fs::read_to_string(outside.path().join(new).join("class.yaml")).unwrap();
         assert!(class.contains(&format!("  name: {name}\n")), "{class}");
         assert!(class.contains(&format!("name: {name}-code\n")), "{class}");

@@ -19,6 +19,8 @@ export default {
   async fetch(request: Request, env: any) {
     const { pathname } = new URL(request.url);
     if (pathname === "/log") console.log("seen", { by: "debuggers" });
+    if (pathname === "/rejection") Promise.reject(new RangeError("nobody waits for it"));
+    if (pathname === "/thrown") throw new TypeError("nobody catches it");
     if (pathname === "/room") return new Response(String(await env.ROOMS.getByName("lobby").count(2)));
     if (pathname !== "/worker") return new Response("hello");
     const { port } = new ServerlessWorker("./clock.js", "a");
@@ -66,7 +68,11 @@ impl Debugged {
     }
 
     async fn serve(files: &[(&str, &str)]) -> Self {
-        let app = App::serve(folder(files), &["--inspect=0"]).await;
+        Self::serve_with("--inspect=0", files).await
+    }
+
+    async fn serve_with(option: &str, files: &[(&str, &str)]) -> Self {
+        let app = App::serve(folder(files), &[option]).await;
         let address = eventually("where debuggers attach", async || {
             let output = app.output();
             let (_, rest) = output.split_once("debuggers attach at ")?;
@@ -78,14 +84,15 @@ impl Debugged {
         Self { app, debuggers }
     }
 
-    /// Attaches to the isolate with such a title.
+    /// Attaches to the isolate with such a title, once there is one.
     async fn attach(&self, title: &str) -> Debugger {
-        let targets = self.debuggers.get("/json/list").await.json();
-        let target = targets.as_array().unwrap().iter();
-        let mut target = target.filter(|target| target["title"].as_str().unwrap().contains(title));
-        let target = target
-            .next()
-            .unwrap_or_else(|| panic!("no {title} in {targets}"));
+        let target = eventually(title, async || {
+            let targets = self.debuggers.get("/json/list").await.json();
+            let mut targets = targets.as_array().unwrap().iter();
+            let is_it = |target: &&Value| target["title"].as_str().unwrap().contains(title);
+            targets.find(is_it).cloned()
+        })
+        .await;
         assert_eq!(target["type"], "node");
         let url = target["webSocketDebuggerUrl"].as_str().unwrap();
         let mut debugger = Debugger {
@@ -191,6 +198,32 @@ async fn a_debugger_hears_what_is_written_to_the_console() {
     let properties = &said["args"][1]["preview"]["properties"];
     assert_eq!(properties[0]["value"], "debuggers", "{said}");
     it.app.wrote("[server] seen { by: \"debuggers\" }").await;
+}
+
+#[tokio::test]
+async fn a_debugger_hears_what_nobody_catches() {
+    let it = Debugged::start().await;
+    it.app.get("/").await;
+    let mut server = it.attach("the server").await;
+    for (path, said, text) in [
+        ("/thrown", "Uncaught", "TypeError: nobody catches it"),
+        (
+            "/rejection",
+            "Uncaught (in promise)",
+            "RangeError: nobody waits for it",
+        ),
+    ] {
+        it.app.get(path).await;
+        let thrown = server.event("Runtime.exceptionThrown").await;
+        let details = &thrown["exceptionDetails"];
+        assert_eq!(details["text"], said);
+        let description = details["exception"]["description"].as_str();
+        let description = description.unwrap_or_else(|| panic!("{thrown}"));
+        assert!(description.starts_with(text), "{description}");
+        let frame = &details["stackTrace"]["callFrames"][0];
+        assert_eq!(frame["url"], "file:///server.js", "{thrown}");
+        it.app.wrote(text).await;
+    }
 }
 
 /// The worker, and the object in the server's isolate, are each held up and go on.
@@ -327,5 +360,55 @@ async fn a_debugger_that_goes_away_leaves_nothing_held_up() {
     };
     let (answer, ()) = tokio::join!(held, debugged);
     assert_eq!(answer.text(), "answered");
+    assert!(it.app.ended().await.success());
+}
+
+const BRIEF: &str = r#"export const made = globalThis.told ?? "untold";
+export default {
+  fetch() {
+    return new Response(made);
+  },
+};
+"#;
+
+#[tokio::test]
+async fn isolates_wait_for_a_debugger_if_they_are_to() {
+    let mut it = Debugged::serve_with("--inspect-brk=0", &[("server.js", BRIEF)]).await;
+    let held = async { it.app.get("/").await };
+    let debugged = async {
+        let mut server = it.attach("the server").await;
+        server.call("Debugger.enable", json!({})).await;
+        assert_eq!(
+            server.evaluate("globalThis.told = 'in time'").await,
+            "in time"
+        );
+        server
+            .call("Runtime.runIfWaitingForDebugger", json!({}))
+            .await;
+        let paused = server.event("Debugger.paused").await;
+        let place = &paused["callFrames"][0]["location"];
+        let mut scripts = server.events.iter().map(|event| &event["params"]);
+        let script = scripts.find(|script| script["scriptId"] == place["scriptId"]);
+        assert_eq!(script.unwrap()["url"], "file:///server.js", "{paused}");
+        server.call("Debugger.resume", json!({})).await;
+        server
+    };
+    let (answer, server) = tokio::join!(held, debugged);
+    assert_eq!(answer.text(), "in time");
+    // New code is tried out without, and then waits again.
+    std::fs::write(
+        it.app.folder().join("server.js"),
+        BRIEF.replace("untold", "new"),
+    )
+    .unwrap();
+    it.app.wrote("portside: reloaded").await;
+    drop(server);
+    let waits = async { it.app.get("/").await };
+    let ends = async {
+        it.attach("the server").await;
+        it.app.interrupt();
+    };
+    let (answer, ()) = tokio::join!(waits, ends);
+    assert_eq!(answer.text(), "new");
     assert!(it.app.ended().await.success());
 }

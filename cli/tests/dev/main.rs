@@ -483,6 +483,27 @@ async fn bundle_writes_manifests_for_a_cluster() {
 }
 
 #[tokio::test]
+async fn a_change_of_the_configuration_alone_reloads() {
+    let wrangler = |flags: &str| {
+        format!(
+            r#"{{ "name": "app", "main": "server.js", "compatibility_date": "2026-11-01",
+                "compatibility_flags": [{flags}] }}"#
+        )
+    };
+    let server = "export default { fetch() { return new Response(navigator.userAgent); } };";
+    let files = [("server.js", server), ("wrangler.jsonc", &wrangler(""))];
+    let app = App::serve(folder(&files), &[]).await;
+    let before = app.get("/").await.text().to_owned();
+    write(
+        app.folder(),
+        "wrangler.jsonc",
+        &wrangler(r#""no_global_navigator""#),
+    );
+    app.wrote("portside: reloaded").await;
+    assert_ne!(app.get("/").await.text(), before);
+}
+
+#[tokio::test]
 async fn only_a_change_of_what_runs_reloads() {
     let unwatched = App::serve(counting(), &["--no-watch"]).await;
     write(unwatched.folder(), "counter.js", &counter("two"));

@@ -13,6 +13,9 @@ struct Kept(BTreeMap<String, Vec<u8>>);
 
 impl Kept {
     fn apply(&mut self, batch: WriteBatch) {
+        if batch.clear {
+            self.0.clear();
+        }
         for (key, value) in batch.writes {
             match value {
                 Some(value) => drop(self.0.insert(key, value.to_vec())),
@@ -21,10 +24,28 @@ impl Kept {
         }
     }
 
-    fn load(&self, policy: Policy) -> Result<(Journal, Pages), Damaged> {
-        let entries = self.0.iter();
-        Journal::load(policy, entries.map(|(key, value)| (&key[..], &value[..])))
+    fn load(&self, policy: Policy) -> Result<(Journal, Pages), Error> {
+        let mut loader = Loader::new(policy, spill());
+        for (key, value) in &self.0 {
+            loader.add(key, value)?;
+        }
+        loader.finish()
     }
+}
+
+/// Four pages in memory.
+fn spill() -> Spill {
+    Spill {
+        after_bytes: 4 * PAGE_BYTES as u64,
+        ..Spill::default()
+    }
+}
+
+fn commit(journal: &mut Journal, file: &mut Pages) -> WriteBatch {
+    let mut batch = WriteBatch::default();
+    let delta = file.take_delta().unwrap().unwrap();
+    journal.commit(delta, file, &mut batch).unwrap();
+    batch
 }
 
 /// A log that is shortened with each commit, by one chunk.
@@ -38,7 +59,11 @@ const SHORT: Policy = Policy {
 #[derive(Debug, Clone)]
 enum Step {
     Write(u32, usize, u8),
+    /// All of some pages.
+    Fill(u32, u32, u8),
     Resize(u32),
+    /// All of it, before something else is written.
+    Empty,
     Commit,
     /// The process is lost, and with it what is not committed.
     Restart,
@@ -47,7 +72,9 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (0..70_u32, 0..PAGE_BYTES, any::<u8>()).prop_map(|(page, at, byte)| Step::Write(page, at, byte)),
+        1 => (0..70_u32, 0..30_u32, any::<u8>()).prop_map(|(page, count, byte)| Step::Fill(page, page + count, byte)),
         2 => (0..70_u32).prop_map(Step::Resize),
+        1 => Just(Step::Empty),
         4 => Just(Step::Commit),
         1 => Just(Step::Restart),
     ]
@@ -55,17 +82,23 @@ fn step() -> impl Strategy<Value = Step> {
 
 fn run(policy: Policy, steps: &[Step]) -> Result<(), TestCaseError> {
     let (mut journal, mut file, mut kept) =
-        (Journal::new(policy), Pages::default(), Kept::default());
+        (Journal::new(policy), Pages::new(spill()), Kept::default());
     for step in steps {
         match *step {
-            Step::Write(page, at, byte) => drop(file.write(page, at, &[byte])),
-            Step::Resize(count) => drop(file.resize(count)),
+            Step::Write(page, at, byte) => file.write(page, at, &[byte]).unwrap(),
+            Step::Fill(first, end, byte) => {
+                for page in first..end {
+                    file.write(page, 0, &[byte; PAGE_BYTES]).unwrap();
+                }
+            }
+            Step::Resize(count) => file.resize(count).unwrap(),
+            Step::Empty => file.resize(0).unwrap(),
             Step::Commit => {
-                let Some(delta) = file.take_delta() else {
+                let Some(delta) = file.take_delta().unwrap() else {
                     continue;
                 };
                 let mut batch = WriteBatch::default();
-                journal.commit(&delta, &file, &mut batch);
+                journal.commit(delta, &file, &mut batch).unwrap();
                 kept.apply(batch);
                 let (loaded, copy) = kept.load(policy).unwrap();
                 prop_assert!(copy == file, "after {:?}: {:?}", journal, loaded);
@@ -109,12 +142,10 @@ fn the_log_stays_short_however_long_it_goes_on() {
         let many = if n % 500 == 499 { 150 } else { 1 };
         for m in 0..many {
             let page = (n.wrapping_mul(7919) + m) % 200;
-            file.write(page, (n % 4000) as usize, &n.to_le_bytes());
+            let at = (n % 4000) as usize;
+            file.write(page, at, &n.to_le_bytes()).unwrap();
         }
-        let delta = file.take_delta().unwrap();
-        let mut batch = WriteBatch::default();
-        journal.commit(&delta, &file, &mut batch);
-        kept.apply(batch);
+        kept.apply(commit(&mut journal, &mut file));
         let bytes = journal.log_bytes();
         assert!(bytes < 30_000, "{n}: {bytes}");
     }
@@ -150,17 +181,13 @@ fn a_file_that_was_long_once_is_read_as_quickly_as_a_short_one() {
         Pages::default(),
         Kept::default(),
     );
-    let mut commit = |file: &mut Pages, kept: &mut Kept| {
-        let mut batch = WriteBatch::default();
-        journal.commit(&file.take_delta().unwrap(), file, &mut batch);
-        kept.apply(batch);
-    };
-    file.write(MAX_PAGES - 1, 0, b"end");
+    let mut commit = |file: &mut Pages, kept: &mut Kept| kept.apply(commit(&mut journal, file));
+    file.write(MAX_PAGES - 1, 0, b"end").unwrap();
     commit(&mut file, &mut kept);
-    file.resize(1);
+    file.resize(1).unwrap();
     commit(&mut file, &mut kept);
     for n in 0..300_u32 {
-        file.write(0, 0, &(n + 1).to_le_bytes());
+        file.write(0, 0, &(n + 1).to_le_bytes()).unwrap();
         commit(&mut file, &mut kept);
     }
     // 300 times all pages of the file as it was would be minutes, and gigabytes.
@@ -193,10 +220,9 @@ fn a_large_commit_is_several_entries() {
     let (mut journal, mut file, mut kept) =
         (Journal::new(policy), Pages::default(), Kept::default());
     for page in 0..40 {
-        file.write(page, 0, &[7; PAGE_BYTES]);
+        file.write(2 * page, 0, &[7; PAGE_BYTES]).unwrap();
     }
-    let mut batch = WriteBatch::default();
-    journal.commit(&file.take_delta().unwrap(), &file, &mut batch);
+    let batch = commit(&mut journal, &mut file);
     let sizes: Vec<_> = batch.writes.values().flatten().map(|v| v.len()).collect();
     assert_eq!(sizes.len(), 20);
     assert!(sizes.iter().all(|size| *size <= 10_000), "{sizes:?}");
@@ -214,8 +240,7 @@ fn what_a_commit_writes_beside_itself_is_bounded() {
     let (mut journal, mut file, mut kept) =
         (Journal::new(policy), Pages::default(), Kept::default());
     let mut commit = |file: &mut Pages, kept: &mut Kept| {
-        let mut batch = WriteBatch::default();
-        journal.commit(&file.take_delta().unwrap(), file, &mut batch);
+        let batch = commit(&mut journal, file);
         let removed = batch
             .writes
             .values()
@@ -227,11 +252,11 @@ fn what_a_commit_writes_beside_itself_is_bounded() {
     };
     // 16 MiB, of which each commit changes one byte in each chunk.
     let pages = 4 << 10;
-    file.write(pages - 1, 0, b"end");
+    file.write(pages - 1, 0, b"end").unwrap();
     commit(&mut file, &mut kept);
     for n in 1..=1_000_u32 {
         for chunk in 0..pages / CHUNK {
-            file.write(chunk * CHUNK, 0, &n.to_le_bytes());
+            file.write(chunk * CHUNK, 0, &n.to_le_bytes()).unwrap();
         }
         let (written, removed, log) = commit(&mut file, &mut kept);
         assert!(written < (1 << 20) + 200_000, "{n}: {written}");
@@ -240,10 +265,10 @@ fn what_a_commit_writes_beside_itself_is_bounded() {
     }
     assert!(kept.load(policy).unwrap().1 == file);
     // All of it goes, and the entries do in time.
-    file.resize(1);
+    file.resize(1).unwrap();
     let (mut all_written, mut all_removed) = (0, 0);
     for n in 0..2_000_u32 {
-        file.write(0, 0, &n.to_le_bytes());
+        file.write(0, 0, &n.to_le_bytes()).unwrap();
         let (written, removed, _) = commit(&mut file, &mut kept);
         assert!(written < (1 << 20) + 200_000, "{n}: {written}");
         assert!(removed <= 2049, "{n}: {removed}");
@@ -253,4 +278,51 @@ fn what_a_commit_writes_beside_itself_is_bounded() {
     let left: usize = kept.0.values().map(Vec::len).sum();
     assert!(left < 1 << 20, "{left}");
     assert!(all_written < 10 << 20 && all_removed > 255);
+}
+
+#[test]
+fn a_chunk_most_of_which_changes_is_written_once() {
+    let policy = Policy::default();
+    let (mut journal, mut file, mut kept) =
+        (Journal::new(policy), Pages::new(spill()), Kept::default());
+    file.write(100, 0, b"small").unwrap();
+    kept.apply(commit(&mut journal, &mut file));
+    for page in 0..160 {
+        file.write(page, 0, &[7; PAGE_BYTES]).unwrap();
+    }
+    let batch = commit(&mut journal, &mut file);
+    assert!(batch.bytes() < 161 * PAGE_BYTES, "{}", batch.bytes());
+    kept.apply(batch);
+    assert!(journal.log_bytes() < 1_000, "{}", journal.log_bytes());
+    assert!(journal.behind.is_empty() && journal.oldest.is_empty());
+    let (mut loaded, mut copy) = kept.load(policy).unwrap();
+    assert!(copy == file && loaded.last == 2);
+    copy.write(159, 0, b"small again").unwrap();
+    kept.apply(commit(&mut loaded, &mut copy));
+    assert!(kept.load(policy).unwrap().1 == copy);
+}
+
+#[test]
+fn of_a_file_that_was_emptied_nothing_stays() {
+    let policy = Policy::default();
+    let (mut journal, mut file, mut kept) =
+        (Journal::new(policy), Pages::new(spill()), Kept::default());
+    for page in 0..300 {
+        file.write(page, 0, &[7; PAGE_BYTES]).unwrap();
+        kept.apply(commit(&mut journal, &mut file));
+    }
+    file.resize(0).unwrap();
+    file.write(1, 0, b"new").unwrap();
+    kept.apply(commit(&mut journal, &mut file));
+    let keys: Vec<_> = kept.0.keys().map(String::as_str).collect();
+    assert_eq!(keys, ["c00000000", "h"]);
+    file.write(1, 0, b"newer").unwrap();
+    kept.apply(commit(&mut journal, &mut file));
+    assert!(kept.load(policy).unwrap().1 == file);
+    file.resize(0).unwrap();
+    kept.apply(commit(&mut journal, &mut file));
+    assert!(kept.0.is_empty());
+    file.write(0, 0, b"again").unwrap();
+    kept.apply(commit(&mut journal, &mut file));
+    assert!(kept.load(policy).unwrap().1 == file);
 }

@@ -34,7 +34,7 @@ pub fn numbers(database: &Database, sql: &str) -> Vec<i64> {
 
 /// The file as it would be loaded after a loss of the process.
 pub fn reopened(database: &Database) -> Database {
-    let opened = Database::open(database.copy(), Limits::default()).unwrap();
+    let opened = Database::open(database.copy().unwrap(), Limits::default()).unwrap();
     opened.check().unwrap();
     opened
 }

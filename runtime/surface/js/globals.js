@@ -82,6 +82,14 @@ const FUNCTIONS = {
   structuredClone: MESSAGES,
 };
 
+/** What only Cloudflare's Workers have. */
+const OF_CLOUDFLARE = {
+  __proto__: null,
+  Cache: "ext:portside/parts/caches.js",
+  CacheStorage: "ext:portside/parts/caches.js",
+  caches: "ext:portside/parts/caches.js",
+};
+
 /** Workers' own: `scheduler.wait(ms)` is a timer to be awaited. */
 const scheduler = {
   wait: async (ms, options = undefined) => {
@@ -162,7 +170,7 @@ function lookUp(name) {
     case "WebAssembly":
       return limitedNatives()[name];
     default:
-      return load(INTERFACES[name] ?? FUNCTIONS[name])[name];
+      return load(INTERFACES[name] ?? FUNCTIONS[name] ?? OF_CLOUDFLARE[name])[name];
   }
 }
 
@@ -194,7 +202,12 @@ function limitNatives() {
   areLimited = true;
 }
 
-/** For programs that were written for Cloudflare's Workers, some of which look where they run. */
+/** For programs that were written for Cloudflare's Workers. */
+export function defineCloudflares() {
+  for (const name of Object.keys(OF_CLOUDFLARE)) op_define_lazily(name, false);
+}
+
+/** The same for those that look where they run. */
 export function nameAsCloudflare() {
   core.defineGlobalProperties(globalThis, { navigator: hidden(Object.freeze({ userAgent: "Cloudflare-Workers" })) });
 }

@@ -2,19 +2,23 @@
 // keeps the instance awake until it settles.
 import { core } from "ext:core/mod.js";
 import { currentActor, requestNumber } from "ext:portside/context.js";
-const { op_hold, op_log, op_log_rejection } = core.ops;
+const { op_hold, op_log, op_log_rejection, op_uncaught } = core.ops;
 
 const ERROR = 3;
 const WARNING = 2;
 
 /** Logs what nobody caught, with its stack. */
 export function logError(context, error) {
-  op_log(currentActor(), `${context}: ${describe(error)}`, ERROR, requestNumber());
+  const text = describe(error);
+  op_uncaught(error, text, false);
+  op_log(currentActor(), `${context}: ${text}`, ERROR, requestNumber());
 }
 
 /** The same for a rejection, but for that of a module's evaluation: it is told as why that could not be loaded. */
 export function logRejection(reason) {
-  op_log_rejection(currentActor(), reason, describe(reason), requestNumber());
+  const text = describe(reason);
+  op_uncaught(reason, text, true);
+  op_log_rejection(currentActor(), reason, text, requestNumber());
 }
 
 export function logWarning(text) {

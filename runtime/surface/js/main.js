@@ -9,7 +9,7 @@ import * as clones from "ext:portside/clones.js";
 import * as context from "ext:portside/context.js";
 import * as environment from "ext:portside/env.js";
 import * as events from "ext:portside/events.js";
-import { defineGlobals, nameAsCloudflare, startGlobals } from "ext:portside/globals.js";
+import { defineCloudflares, defineGlobals, nameAsCloudflare, startGlobals } from "ext:portside/globals.js";
 import * as handlers from "ext:portside/handlers.js";
 import * as lifecycle from "ext:portside/lifecycle.js";
 import * as parts from "ext:portside/parts.js";
@@ -34,7 +34,7 @@ defineGlobals();
 const { op_compatibility } = core.ops;
 const { propNonEnumerable: hidden, propWritable: writable } = core;
 
-const CLOUDFLARE_NAMES = 1 << 4;
+const CLOUDFLARE_NAMES = 1 << 4, OF_CLOUDFLARE = 1 << 5;
 
 function defineSurface() {
   core.defineGlobalProperties(globalThis, {
@@ -70,7 +70,9 @@ globalThis.portsideStart = () => {
     begin: (name) => {
       if (name !== undefined) defineWorkerSurface(name);
       environment.beginEnv();
-      if ((op_compatibility() & CLOUDFLARE_NAMES) !== 0) nameAsCloudflare();
+      const features = op_compatibility();
+      if ((features & OF_CLOUDFLARE) !== 0) defineCloudflares();
+      if ((features & CLOUDFLARE_NAMES) !== 0) nameAsCloudflare();
     },
     setHandlers: (given) => {
       module = given;

@@ -21,6 +21,7 @@ const MENDED = {
   __proto__: null,
   "ext:deno_crypto/00_crypto.js": "ext:portside/parts/crypto.js",
   "ext:deno_fetch/22_body.js": "ext:portside/parts/bodies.js",
+  "ext:deno_fetch/23_request.js": "ext:portside/parts/request.js",
   "ext:deno_fetch/23_response.js": "ext:portside/parts/response.js",
   "ext:deno_fetch/26_fetch.js": "ext:portside/parts/fetch.js",
   "ext:deno_web/00_url.js": "ext:portside/parts/url.js",

@@ -5,6 +5,7 @@
 //! can reach; the functions here are ways for JavaScript to call it.
 
 mod actors;
+mod caches;
 mod calls;
 mod compression;
 mod hibernation;
@@ -88,6 +89,10 @@ deno_core::extension!(
         objects::op_sql_next,
         objects::op_sql_close,
         objects::op_sql_size,
+        caches::op_cache_delete,
+        caches::op_cache_match,
+        caches::op_cache_most,
+        caches::op_cache_put,
         calls::op_stub_bond,
         calls::op_stub_fetch,
         calls::op_stub_call,
@@ -154,6 +159,7 @@ deno_core::extension!(
         lifecycle::op_terminate,
         lifecycle::op_log,
         lifecycle::op_log_rejection,
+        lifecycle::op_uncaught,
         lifecycle::op_output_is_open,
         lifecycle::op_output_permit,
     ],
@@ -186,6 +192,7 @@ deno_core::extension!(
         "parts/blobs.js",
         "parts/bodies.js",
         "parts/byte_streams.js",
+        "parts/caches.js",
         "parts/calls.js",
         "parts/cloudflare.js",
         "parts/compression.js",
@@ -213,6 +220,7 @@ deno_core::extension!(
         "parts/objects.js",
         "parts/performance.js",
         "parts/remote.js",
+        "parts/request.js",
         "parts/response.js",
         "parts/scheduled.js",
         "parts/sockets.js",

@@ -28,10 +28,35 @@ pub fn is_inspected(state: &mut OpState) {
     state.put(Inspected);
 }
 
+/// Is told what nobody has caught: what was thrown, how it reads, and whether a promise was rejected with it.
+pub type Uncaught = dyn Fn(&mut v8::PinScope<'_, '_>, v8::Local<'_, v8::Value>, &str, bool);
+
+/// Whom to tell.
+struct HearsUncaught(Box<Uncaught>);
+
+/// Has the isolate's debuggers hear what nobody catches.
+pub fn tell_uncaught(state: &mut OpState, hears: Box<Uncaught>) {
+    state.put(HearsUncaught(hears));
+}
+
 /// Whether a debugger may be attached.
 #[op2(fast)]
 pub(crate) fn op_inspected(state: &OpState) -> bool {
     state.has::<Inspected>()
+}
+
+/// Nobody has caught what was thrown, or what a promise was rejected with.
+#[op2(fast)]
+pub(crate) fn op_uncaught(
+    state: &OpState,
+    scope: &mut v8::PinScope<'_, '_>,
+    thrown: v8::Local<'_, v8::Value>,
+    #[string] text: &str,
+    is_rejection: bool,
+) {
+    if let Some(HearsUncaught(hears)) = state.try_borrow() {
+        hears(scope, thrown, text, is_rejection);
+    }
 }
 
 /// A handler or a `waitUntil` promise begins (`true`) or has settled.

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use portside_assets::Assets;
 use portside_core::bundle::{Bundle, Module, ModuleKind};
+use portside_core::compatibility::Compatibility;
 use portside_core::limits::Limits;
 use portside_exchange::{Application, Body, FetchError, Request, Response};
 use portside_frontdoor::{Config as DoorConfig, FrontDoor};
 use portside_runtime::IsolatePool;
 use portside_sidecar::memory::{Meter, unlimited};
-use portside_sidecar::{App, Class, Config, Identity, Level, Ownership};
+use portside_sidecar::{App, Class, Config, Identity, Level, Ownership, Spill};
 use portside_store::Store;
 use tokio_util::sync::CancellationToken;
 
@@ -51,6 +52,8 @@ pub struct Setup {
     pub isolates_objects: bool,
     /// Its static assets.
     pub assets: Option<Arc<Assets>>,
+    /// What the code was written for.
+    pub compatibility: Compatibility,
     /// When the server's `scheduled` handler runs.
     pub crons: Vec<&'static str>,
     /// Server instances that share the requests.
@@ -61,6 +64,8 @@ pub struct Setup {
     pub store: Option<Arc<dyn Store>>,
     /// Tells how much memory is used; else there is no limit.
     pub memory: Option<Meter>,
+    /// Where the parts of databases are that are not in memory.
+    pub spill: Spill,
 }
 
 impl Setup {
@@ -83,11 +88,17 @@ impl Setup {
             objects: vec![],
             isolates_objects: false,
             assets: None,
+            compatibility: Compatibility::default(),
             crons: vec![],
             servers: 2,
             isolates: None,
             store: None,
             memory: None,
+            // So that databases of tests have pages in files, too.
+            spill: Spill {
+                after_bytes: 20_000,
+                ..Spill::default()
+            },
         }
     }
 
@@ -119,7 +130,7 @@ impl Setup {
             objects: self.objects.clone().into(),
             isolates_objects: self.isolates_objects,
             assets: self.assets.clone(),
-            compatibility: Arc::default(),
+            compatibility: Arc::new(self.compatibility.clone()),
             input_gate: self.input_gate,
             crons: self
                 .crons
@@ -154,6 +165,7 @@ impl Setup {
             }),
             reached: None,
             memory: self.memory.unwrap_or_else(unlimited),
+            spill: self.spill,
         };
         let app = App::start(self.isolates.unwrap_or_else(isolates), config);
         TestApp {

@@ -1,15 +1,19 @@
 //! The server's `scheduled` handler: when it runs, how often, and what it is given; and alarms that are fired by hand.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use portside_core::alarm::{Alarm, AlarmChange};
 use portside_core::ids::WorkerKey;
 use portside_core::variable::Value;
 use portside_core::write::WriteBatch;
-use portside_sidecar::{Fired, Ownership, Ran, Scheduled};
+use portside_exchange::FetchError;
+use portside_sidecar::metrics::Metrics;
+use portside_sidecar::{App, Config, Fired, Ownership, Pod, Ran, Scheduled, Spill};
 use portside_store::{Commit, Outcome, Store};
+use prometheus_client::registry::Registry;
 
-use crate::app::{Setup, TestApp, eventually, open};
+use crate::app::{Setup, TestApp, eventually, isolates, open};
 use crate::held::{HeldStore, Mode};
 use crate::lab::lab;
 use crate::{Case, cases};
@@ -27,6 +31,10 @@ pub const CASES: &[Case] = cases![
     a_run_lasts_until_all_that_it_waits_for_has_settled,
     what_is_thrown_is_logged_and_told,
     a_server_without_the_handler_says_so,
+    a_run_that_is_under_way_is_waited_for_when_the_process_ends,
+    a_run_that_is_under_way_is_waited_for_when_the_pod_drains,
+    a_run_that_takes_too_long_is_cut_off_and_logged,
+    what_comes_due_in_a_process_that_drains_is_its_successors,
     an_alarm_is_fired_by_hand,
 ];
 
@@ -96,13 +104,16 @@ fn all_shards() -> Vec<portside_core::ids::ShardId> {
 
 /// As a pod that went down left it: the cron was due in the first minute of 1970.
 async fn is_overdue(store: &Arc<dyn Store>, cron: &str) {
+    is_due(store, key(cron), 60_000).await;
+}
+
+async fn is_due(store: &Arc<dyn Store>, worker: WorkerKey, time: i64) {
     let ownership = Ownership::acquire(store.clone(), "before").await.unwrap();
-    let worker = key(cron);
     let commit = Commit {
         fence: ownership.fence(worker.id()).unwrap(),
         worker,
         batch: WriteBatch {
-            alarm: AlarmChange::Set(Alarm::at(60_000)),
+            alarm: AlarmChange::Set(Alarm::at(time)),
             ..WriteBatch::default()
         },
     };
@@ -292,6 +303,119 @@ async fn a_server_without_the_handler_says_so() {
     assert!(!ran.succeeded);
     app.expect_log("does not export a scheduled() function")
         .await;
+}
+
+/// Its `scheduled` says that it has begun, takes its time, and then needs a worker.
+const SLOW: &str = r#"
+export default {
+  async scheduled() {
+    console.log("it has begun");
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    const { port } = new ServerlessWorker("./runs.js", "all");
+    await new Promise((resolve, reject) => {
+      port.onmessage = resolve;
+      port.onclose = ({ code }) => reject(new Error(code));
+      port.postMessage("ran");
+    });
+    console.log("it is at its end");
+  },
+};"#;
+
+fn slow(store: &Arc<dyn Store>) -> Setup {
+    Setup {
+        crons: vec![YEARLY],
+        store: Some(store.clone()),
+        ..Setup::new(&[("server.js", SLOW), ("runs.js", RUNS)])
+    }
+}
+
+async fn a_run_that_is_under_way_is_waited_for_when_the_process_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    is_overdue(&store, YEARLY).await;
+    let app = slow(&store).start().await;
+    app.expect_log("it has begun").await;
+    app.app.shut_down().await;
+    assert!(app.logged("it is at its end"), "{:?}", app.log.lock());
+    let app = setup(&[], &store).start().await;
+    assert_eq!(app.text("/").await, r#"["ran"]"#);
+}
+
+async fn a_run_that_is_under_way_is_waited_for_when_the_pod_drains() {
+    let dir = tempfile::tempdir().unwrap();
+    let app = Arc::new(slow(&open(dir.path()).await).start().await);
+    let metrics = Metrics::register(&mut Registry::default());
+    let ownership = Ownership::register(app.store.clone(), "not asked")
+        .await
+        .unwrap();
+    let pod = Pod::new("test".to_owned(), app.app.clone(), ownership, metrics);
+    let running = app.clone();
+    let by_hand = tokio::spawn(async move { running.app.scheduled(by_hand("x")).await });
+    app.expect_log("it has begun").await;
+    pod.drain().await;
+    assert!(app.logged("it is at its end"), "{:?}", app.log.lock());
+    assert!(by_hand.await.unwrap().unwrap().succeeded);
+    assert_eq!(
+        app.app.scheduled(self::by_hand("x")).await,
+        Err(FetchError::ShuttingDown)
+    );
+}
+
+async fn a_run_that_takes_too_long_is_cut_off_and_logged() {
+    let server = r#"
+        export default {
+          scheduled() { console.log("it has begun"); return new Promise((resolve) => setTimeout(resolve, 60_000)); },
+        };"#;
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    is_overdue(&store, YEARLY).await;
+    let app = Setup {
+        crons: vec![YEARLY],
+        store: Some(store),
+        ..Setup::new(&[("server.js", server)])
+    };
+    let app = app.start().await;
+    app.expect_log("it has begun").await;
+    app.app.drain(Duration::from_millis(50)).await;
+    let line = r#"scheduled() of the cron "0 0 1 1 *" for 1970-01-01T00:01:00Z was cut off"#;
+    assert!(app.logged(line), "{:?}", app.log.lock());
+}
+
+/// A worker's alarm, which is due later, tells that what is due has been looked at.
+async fn what_comes_due_in_a_process_that_drains_is_its_successors() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    is_overdue(&store, YEARLY).await;
+    let marker = WorkerKey::new("marker.js", "").unwrap();
+    is_due(&store, marker, 120_000).await;
+    let mut setup = setup(&[YEARLY], &store);
+    setup.add(
+        "marker.js",
+        "export default { alarm() { console.log('the marker') } };",
+    );
+    let (logged, mut log) = tokio::sync::mpsc::unbounded_channel();
+    let ownership = Ownership::register(store.clone(), "first").await.unwrap();
+    let config = Config {
+        class: setup.class(),
+        store: store.clone(),
+        ownership: ownership.clone(),
+        servers: 1,
+        log: Box::new(move |line| drop(logged.send(line.text.to_owned()))),
+        reached: None,
+        memory: portside_sidecar::memory::unlimited(),
+        spill: Spill::default(),
+    };
+    let app = App::start(isolates(), config);
+    app.drain(Duration::ZERO).await;
+    ownership.claim().await.unwrap();
+    let first = log.recv().await.unwrap();
+    assert_eq!(first, "the marker");
+    app.shut_down().await;
+    assert_eq!(stored(&*store, YEARLY).await, Some(60_000));
+    assert_eq!(log.try_recv().ok(), None);
+
+    let successor = setup.start().await;
+    successor.eventually("/", MISSED).await;
 }
 
 const ALARMED: &str = r#"

@@ -9,6 +9,7 @@
 
 mod app;
 mod assets;
+mod caches;
 mod compiled;
 mod conformance;
 mod crons;
@@ -58,13 +59,16 @@ fn main() -> ExitCode {
         .chain(platform::SECTIONS)
         .chain(&[
             ("assets", assets::CASES),
+            ("caches", caches::CASES),
             ("compiled", compiled::CASES),
             ("crons", crons::CASES),
             ("durability", durability::CASES),
             ("leaving", leaving::CASES),
+            ("objects::alarms", objects::alarms::CASES),
             ("objects::calls", objects::calls::CASES),
             ("objects::hibernation", objects::hibernation::CASES),
             ("objects::isolation", objects::isolation::CASES),
+            ("objects::large", objects::large::CASES),
             ("pods", pods::CASES),
             ("reads", reads::CASES),
             ("ready", ready::CASES),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use portside_crds::sidecar::State;
 use portside_exchange::{Application, Body, FetchError, Request, Response};
 use portside_sidecar::metrics::Metrics;
-use portside_sidecar::{App, Config, Ownership, Pod};
+use portside_sidecar::{App, Config, Ownership, Pod, Spill};
 use portside_store::Store;
 use prometheus_client::registry::Registry;
 
@@ -82,6 +82,7 @@ async fn pod(store: &Arc<dyn Store>, server: &str) -> Running {
         log: Box::new(|_| {}),
         reached: None,
         memory: portside_sidecar::memory::unlimited(),
+        spill: Spill::default(),
     };
     let app = App::start(isolates(), config);
     let metrics = Metrics::register(&mut Registry::default());

@@ -96,6 +96,7 @@ class Sent {
     const body = this.stream !== null ? new InnerBody(this.stream) : this.bytes === null ? null : staticBody(this.bytes);
     const inner = newInnerRequest(this.method, this.url, () => this.headers, body, false);
     inner.redirectMode = "manual";
+    inner.isIncoming = true;
     return fromInnerRequest(inner, "immutable");
   }
 }

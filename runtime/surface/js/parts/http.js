@@ -103,6 +103,7 @@ function answer(scope, [method, url, headers, body], handle, thrown = fail) {
   const { actor, number } = scope;
   const inner = newInnerRequest(method, url, () => parseHeaders(headers), bodyOf(actor, number, headers, body), false);
   inner.redirectMode = "manual"; // whoever passes it on passes on what comes back
+  inner.isIncoming = true;
   const known = { scope, cancel: undefined, reader: undefined };
   running.set(number, known);
   inner.onCancel = (cancel) => known.cancel = cancel;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use deno_core::OpState;
 use deno_error::JsErrorBox;
 use portside_core::objects::NAME_KEY;
-use portside_core::write::{Value, WriteBatch};
-use portside_objectdb::{Cursor, Database, DurableDatabase, Error, Limits, Policy};
+use portside_core::write::WriteBatch;
+use portside_objectdb::{Cursor, Database, DurableDatabase, Error, Journal, Limits, Pages};
 use portside_worker::cell::Actor;
 use portside_worker::engine::Shared;
 use portside_worker::host::Identity;
@@ -28,24 +28,31 @@ pub(crate) struct ObjectDatabase {
     savepoints: usize,
 }
 
+/// An object's database as the store has it.
+pub struct Stored {
+    /// What its commits go into.
+    pub journal: Journal,
+    /// Its file.
+    pub pages: Pages,
+    /// What the object's id comes from, if the store knows.
+    pub name: Option<Arc<str>>,
+}
+
 /// All of an isolate, by the numbers of their objects.
 #[derive(Default)]
 pub(crate) struct Databases(HashMap<u32, Rc<RefCell<ObjectDatabase>>>);
 
-/// Opens the database of an object that begins to live in the isolate of `state`; the store has these entries of it.
+/// Opens the database of an object that begins to live in the isolate of `state`.
 ///
 /// # Errors
-/// They are not those of a database; for the developer.
+/// It is none; for the developer.
 pub fn open(
     state: &mut OpState,
     actor: Actor,
     instance: &Shared,
-    entries: &[(String, Value)],
+    stored: Stored,
 ) -> Result<(), String> {
-    let is_named = entries.iter().any(|(key, _)| key == NAME_KEY);
-    let of_database = entries.iter().filter(|(key, _)| key != NAME_KEY);
-    let entries = of_database.map(|(key, value)| (&key[..], &value[..]));
-    let durable = DurableDatabase::load(entries, Policy::default(), Limits::default());
+    let durable = DurableDatabase::open(stored.journal, stored.pages, Limits::default());
     let durable = durable.map_err(|error| format!("its database cannot be opened: {error}"))?;
     let opened = Rc::new(RefCell::new(ObjectDatabase {
         durable,
@@ -53,13 +60,14 @@ pub fn open(
         last_cursor: 0,
         savepoints: 0,
     }));
-    let unstored_name = match instance.borrow().identity() {
-        Identity::Object(object) if !is_named => object.name.clone(),
+    let known_name = match instance.borrow().identity() {
+        Identity::Object(object) => object.name.clone(),
         _ => None,
     };
     let committed = Committed {
         database: opened.clone(),
-        unstored_name,
+        has_name: stored.name.is_some(),
+        name: stored.name.or(known_name),
     };
     instance.borrow_mut().set_database(Box::new(committed));
     if !state.has::<Databases>() {
@@ -79,8 +87,10 @@ pub fn close(state: &mut OpState, actor: Actor) {
 /// What of an object the store gets.
 struct Committed {
     database: Rc<RefCell<ObjectDatabase>>,
-    /// What its id comes from, until the store has that: an alarm that wakes the object does not tell.
-    unstored_name: Option<Arc<str>>,
+    /// What its id comes from, which an alarm that wakes the object does not tell.
+    name: Option<Arc<str>>,
+    /// The store has that.
+    has_name: bool,
 }
 
 impl portside_worker::object::Database for Committed {
@@ -88,12 +98,15 @@ impl portside_worker::object::Database for Committed {
         self.database.borrow().savepoints > 0
     }
 
-    fn commit_into(&mut self, batch: &mut WriteBatch) -> Result<(), String> {
+    fn commit_into(&mut self, batch: &mut WriteBatch, wakes: bool) -> Result<(), String> {
         let mut own = self.database.borrow_mut();
         let committed = own.durable.commit_into(batch);
         committed.map_err(|error| error.to_string())?;
-        if let Some(name) = self.unstored_name.take() {
+        self.has_name &= !batch.clear;
+        let is_needed = !self.has_name && (wakes || own.database().bytes() > 0);
+        if let Some(name) = self.name.as_ref().filter(|_| is_needed) {
             batch.write(NAME_KEY.to_owned(), Some(name.as_bytes().into()));
+            self.has_name = true;
         }
         Ok(())
     }

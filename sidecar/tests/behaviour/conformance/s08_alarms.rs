@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use portside_store::Store;
 
-use crate::app::Setup;
+use crate::app::{Setup, TestApp};
 use crate::held::{HeldStore, Mode, start_held};
 use crate::lab::{is_replaced, lab, recovers};
 use crate::{Case, cases};
@@ -16,6 +16,8 @@ pub const CASES: &[Case] = cases![
     r063_an_alarm_that_falls_due_while_its_worker_falls_asleep_has_not_failed,
     r064_an_alarm_survives_a_restart,
     r064_an_alarm_survives_the_process,
+    r064_an_alarm_that_is_being_handled_when_the_process_ends_is_waited_for,
+    r064_an_alarm_whose_handler_is_cut_off_when_the_process_ends_is_retried,
     r064_an_alarm_is_durable_with_its_turn,
     r063_an_alarm_whose_worker_was_turned_away_fires_when_it_is_owned,
     r063_an_alarm_whose_worker_cannot_be_loaded_waits_for_the_store,
@@ -134,6 +136,49 @@ async fn r064_an_alarm_survives_the_process() {
     successor.expect_log("fired").await;
     successor.eventually("/w/fired", "1").await;
     successor.stop().await;
+}
+
+/// Its alarm's handler takes so long, in milliseconds, unless it is a retry.
+fn slow(ms: u32) -> String {
+    format!(
+        r#"
+        export const jobs = {{
+          async arm() {{ await setAlarm(Date.now()); return "armed"; }},
+          left: () => getAlarm(),
+          handled: () => storage.get("handled"),
+        }};
+        export async function alarm({{ isRetry }}) {{
+          console.log("it has begun");
+          if (!isRetry) await new Promise((resolve) => setTimeout(resolve, {ms}));
+          await storage.put("handled", isRetry ? "again" : "at once");
+        }}"#
+    )
+}
+
+/// Stops an application while such a handler runs, and starts another on the same state.
+async fn stopped_while_it_runs(ms: u32) -> TestApp {
+    let held = HeldStore::new().await;
+    let setup = || Setup {
+        store: Some(held.inner()),
+        ..lab(&slow(ms))
+    };
+    let app = setup().start().await;
+    assert_eq!(app.text("/w/arm").await, "armed");
+    app.expect_log("it has begun").await;
+    app.stop().await;
+    setup().start().await
+}
+
+async fn r064_an_alarm_that_is_being_handled_when_the_process_ends_is_waited_for() {
+    let app = stopped_while_it_runs(500).await;
+    assert_eq!(app.text("/w/handled").await, "at once");
+    assert_eq!(app.text("/w/left").await, "null");
+}
+
+async fn r064_an_alarm_whose_handler_is_cut_off_when_the_process_ends_is_retried() {
+    let app = stopped_while_it_runs(60_000).await;
+    app.eventually("/w/handled", "again").await;
+    app.eventually("/w/left", "null").await;
 }
 
 async fn r064_an_alarm_is_durable_with_its_turn() {

@@ -1,9 +1,11 @@
 //! Durable Objects through the real runtime, where their behaviour is Portside's own to prove; that it is workerd's is compared
 //! in `parity`.
 
+pub mod alarms;
 pub mod calls;
 pub mod hibernation;
 pub mod isolation;
+pub mod large;
 
 use portside_core::migrations::{ObjectClass, ObjectStorage, Origin};
 use portside_core::variable::Value;
