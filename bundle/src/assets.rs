@@ -1,129 +1,144 @@
-//! Modules that are not code: which files they are, and what importing them gives.
+//! The static assets of an application.
 
-use portside_core::bundle::ModuleKind;
+use std::path::Path;
 
-/// Starts a specifier whose module's kind was decided by the import itself.
-const MARK: &str = "portside-asset:";
+use portside_assets::{
+    Assets, HtmlHandling, NotFoundHandling, Note, Scanned, ServerFirst, Settings, archive,
+};
+use portside_core::compatibility::Feature;
+use portside_crds::class;
 
-/// Puts the kind into the specifier, which is all that the bundler passes on.
-pub(crate) fn mark(kind: ModuleKind, specifier: &str) -> String {
-    format!("{MARK}{}:{specifier}", name(kind))
-}
+use crate::manifest::Manifest;
+use crate::problem::{Place, Problem};
 
-/// Undoes [`mark`].
-pub(crate) fn unmark(specifier: &str) -> (Option<ModuleKind>, &str) {
-    let marked = specifier
-        .strip_prefix(MARK)
-        .and_then(|rest| rest.split_once(':'))
-        .and_then(|(kind, rest)| Some((kind_named(kind)?, rest)));
-    match marked {
-        Some((kind, rest)) => (Some(kind), rest),
-        None => (None, specifier),
-    }
-}
+/// The assets that belong to a bundle, among the files of a prepared folder.
+pub(crate) const ASSETS_FILE: &str = "assets.tar.gz";
 
-/// What `with { type: "…" }` asks for. WebAssembly has no attribute: its file's name says it.
-pub(crate) fn kind_of_attribute(kind: &str) -> Option<ModuleKind> {
-    matches!(kind, "json" | "text" | "bytes")
-        .then(|| kind_named(kind))
-        .flatten()
-}
-
-/// JSON, if the name says so. JSON alone depends on the import: one that asks for named exports is left to the bundler,
-/// which makes code of it, as packages written for bundlers expect.
-pub(crate) fn json_by_name(specifier: &str) -> Option<ModuleKind> {
-    specifier.ends_with(".json").then_some(ModuleKind::Json)
-}
-
-/// What a file is by its name, if it is neither code nor JSON.
-pub(crate) fn kind_by_name(file: &str) -> Option<ModuleKind> {
-    let (_, extension) = file.rsplit_once('.')?;
-    match extension {
-        "txt" | "html" | "css" | "md" | "sql" => Some(ModuleKind::Text),
-        "bin" => Some(ModuleKind::Bytes),
-        "wasm" => Some(ModuleKind::Wasm),
-        _ => None,
-    }
-}
-
-const CODE: [&str; 8] = ["js", "mjs", "cjs", "jsx", "ts", "mts", "cts", "tsx"];
-
-/// What module a file is by its name alone; nothing if it says none, or if it has types only.
-pub(crate) fn module_kind(file: &str) -> Option<ModuleKind> {
-    let (stem, extension) = file.rsplit_once('.')?;
-    if CODE.contains(&extension) {
-        return (!stem.ends_with(".d")).then_some(ModuleKind::JavaScript);
-    }
-    kind_by_name(file).or_else(|| json_by_name(file))
-}
-
-/// The path in the bundle of `file` imported as `kind`.
+/// Finds the assets in the folder that the manifest names, if it asks for some.
 ///
-/// Its own, unless its name promises another kind: then the kind is appended, since one file may be imported both ways.
-/// A name that promises neither code nor anything in particular stands for bytes.
-pub(crate) fn path(file: &str, kind: ModuleKind) -> String {
-    let promised = match file.rsplit_once('.') {
-        Some((_, extension)) if CODE.contains(&extension) => ModuleKind::JavaScript,
-        _ => kind_by_name(file)
-            .or_else(|| json_by_name(file))
-            .unwrap_or(ModuleKind::Bytes),
+/// # Errors
+/// What keeps them from being served.
+pub(crate) fn find(
+    root: &Path,
+    manifest: Option<&Manifest>,
+    has_server: bool,
+    warnings: &mut Vec<Problem>,
+) -> Result<Option<Assets>, Vec<Problem>> {
+    let Some((manifest, wanted)) = wanted(manifest) else {
+        return Ok(None);
     };
-    if promised == kind {
-        file.to_owned()
-    } else {
-        format!("{file}.{}", name(kind))
+    let place = |message: String| Problem {
+        message,
+        ..manifest.assets_place.clone()
+    };
+    let Some(directory) = &manifest.assets_in else {
+        let message = "spec.assets has no directory: name the folder with the files".to_owned();
+        return Err(vec![place(message)]);
+    };
+    if !root.join(directory).is_dir() {
+        return Err(vec![place(format!(
+            "assets: there is no folder {directory}"
+        ))]);
+    }
+    let folder = root.join(directory);
+    let scanned = Assets::scan(&folder, settings(manifest, wanted, has_server));
+    let name = |path: &str| named(directory, path);
+    let Scanned {
+        found,
+        warnings: notes,
+    } = scanned.map_err(|notes| told(notes, name))?;
+    warnings.extend(told(notes, name));
+    Ok(Some(found))
+}
+
+/// The assets that came with a bundle, if the manifest asks for some: in an archive beside it, which is unpacked.
+///
+/// # Errors
+/// What keeps them from being served.
+pub(crate) fn beside(
+    root: &Path,
+    unpack_to: &Path,
+    manifest: Option<&Manifest>,
+    has_server: bool,
+) -> Result<Option<Assets>, Vec<Problem>> {
+    let problem = |message: String| vec![Problem::of_file(ASSETS_FILE, message)];
+    let archive = root.join(ASSETS_FILE);
+    if wanted(manifest).is_none() || !archive.is_file() {
+        return unpacked(None, manifest, has_server);
+    }
+    let file = std::fs::File::open(archive);
+    let file = file.map_err(|error| problem(format!("cannot be read: {error}")))?;
+    archive::unpack(file, unpack_to).map_err(|error| problem(error.to_string()))?;
+    unpacked(Some(unpack_to), manifest, has_server)
+}
+
+/// The assets that came with a bundle, if the manifest asks for some: in a folder.
+///
+/// # Errors
+/// What keeps them from being served.
+pub(crate) fn unpacked(
+    folder: Option<&Path>,
+    manifest: Option<&Manifest>,
+    has_server: bool,
+) -> Result<Option<Assets>, Vec<Problem>> {
+    let Some((manifest, wanted)) = wanted(manifest) else {
+        return Ok(None);
+    };
+    let folder = folder.ok_or_else(|| {
+        let message = "spec.assets asks for assets, and there are none beside the bundle: make both with portside push or \
+                       portside bundle";
+        vec![Problem::of_file(ASSETS_FILE, message)]
+    })?;
+    let scanned = Assets::scan(folder, settings(manifest, wanted, has_server));
+    let scanned = scanned.map_err(|notes| told(notes, str::to_owned))?;
+    Ok(Some(scanned.found))
+}
+
+fn wanted(manifest: Option<&Manifest>) -> Option<(&Manifest, &class::Assets)> {
+    let manifest = manifest?;
+    Some((manifest, manifest.assets.as_ref()?))
+}
+
+fn settings(manifest: &Manifest, wanted: &class::Assets, has_server: bool) -> Settings {
+    Settings {
+        html: match wanted.html_handling {
+            class::HtmlHandling::AutoTrailingSlash => HtmlHandling::AutoTrailingSlash,
+            class::HtmlHandling::ForceTrailingSlash => HtmlHandling::ForceTrailingSlash,
+            class::HtmlHandling::DropTrailingSlash => HtmlHandling::DropTrailingSlash,
+            class::HtmlHandling::None => HtmlHandling::None,
+        },
+        not_found: match wanted.not_found_handling {
+            class::NotFoundHandling::None => NotFoundHandling::None,
+            class::NotFoundHandling::NotFoundPage => NotFoundHandling::NotFoundPage,
+            class::NotFoundHandling::SinglePageApplication => {
+                NotFoundHandling::SinglePageApplication
+            }
+        },
+        server_first: ServerFirst::new(&wanted.server_first),
+        navigation_prefers_assets: (manifest.objects.compatibility())
+            .has(Feature::NavigationPrefersAssets),
+        has_server,
     }
 }
 
-/// Every kind by the name it has in specifiers and bundle files.
-const NAMES: [(ModuleKind, &str); 5] = [
-    (ModuleKind::JavaScript, "javascript"),
-    (ModuleKind::Json, "json"),
-    (ModuleKind::Text, "text"),
-    (ModuleKind::Bytes, "bytes"),
-    (ModuleKind::Wasm, "wasm"),
-];
-
-pub(crate) fn name(kind: ModuleKind) -> &'static str {
-    NAMES
-        .iter()
-        .find_map(|(known, name)| (*known == kind).then_some(*name))
-        .expect("NAMES has every kind")
+/// The path of a file in the assets' folder, as the application's has it.
+fn named(directory: &str, path: &str) -> String {
+    let directory = directory.trim_start_matches("./").trim_end_matches('/');
+    match (directory, path) {
+        ("" | ".", path) => path.to_owned(),
+        (directory, "") => directory.to_owned(),
+        (directory, path) => format!("{directory}/{path}"),
+    }
 }
 
-pub(crate) fn kind_named(name: &str) -> Option<ModuleKind> {
-    NAMES
-        .iter()
-        .find_map(|(kind, known)| (*known == name).then_some(*kind))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_kind_has_a_name() {
-        for kind in [
-            ModuleKind::JavaScript,
-            ModuleKind::Json,
-            ModuleKind::Text,
-            ModuleKind::Bytes,
-            ModuleKind::Wasm,
-        ] {
-            assert_eq!(kind_named(name(kind)), Some(kind));
-            assert_eq!(unmark(&mark(kind, "./a:b.js")), (Some(kind), "./a:b.js"));
-        }
-        assert_eq!(unmark("./a.js"), (None, "./a.js"));
-    }
-
-    #[test]
-    fn one_file_imported_both_ways_has_two_paths() {
-        assert_eq!(path("a.json", ModuleKind::Json), "a.json");
-        assert_eq!(path("a.json", ModuleKind::Text), "a.json.text");
-        assert_eq!(path("a.js", ModuleKind::Text), "a.js.text");
-        assert_eq!(path("a.wasm", ModuleKind::Wasm), "a.wasm");
-        assert_eq!(path("a.wasm", ModuleKind::Bytes), "a.wasm.bytes");
-        assert_eq!(path("logo.svg", ModuleKind::Bytes), "logo.svg");
-        assert_eq!(path("logo.svg", ModuleKind::Text), "logo.svg.text");
-    }
+fn told(notes: Vec<Note>, name: impl Fn(&str) -> String) -> Vec<Problem> {
+    let problem = |Note {
+                       path,
+                       line,
+                       message,
+                   }: Note| match line {
+        Some(line) => Problem::at(name(&path), Place { line, column: 1 }, message),
+        None => Problem::of_file(name(&path), message),
+    };
+    notes.into_iter().map(problem).collect()
 }

@@ -10,13 +10,13 @@ use rolldown::{BundleOutput, Bundler, TsConfig};
 use rolldown_common::{Output, OutputChunk};
 use rolldown_error::{BatchedBuildDiagnostic, EventKind};
 
-use crate::assets;
 use crate::entry::Entry;
 use crate::include::Included;
 use crate::inspect::unsupported;
+use crate::kinds;
 use crate::layout::Layout;
 use crate::options::{OUT, options};
-use crate::plugin::{Asset, Found, NewSyntax, Portside};
+use crate::plugin::{Data, Found, NewSyntax, Portside};
 use crate::problem::{Place, Problem};
 
 /// A bundle and the files it was read from.
@@ -45,23 +45,31 @@ struct Attempt {
 pub(crate) async fn build(entry: &Entry) -> Result<Built, Vec<Problem>> {
     let Entry {
         layout,
-        main,
         workers,
         included,
         rules,
         ..
     } = entry;
+    let Some(main) = &entry.main else {
+        return Ok(Built {
+            bundle: Bundle::without_server(),
+            inputs: BTreeSet::new(),
+            workers: vec![],
+            without_fetch: None,
+            warnings: vec![],
+        });
+    };
     let files: BTreeSet<&Path> = ([main].into_iter())
         .chain(workers)
         .chain(&included.scripts)
         .map(PathBuf::as_path)
         .collect();
-    let mut attempt = attempt(entry, &files, true).await?;
+    let mut attempt = attempt(entry, main, &files, true).await?;
     let mut warnings = vec![];
     if rules.is_some() {
         warnings = broken_tsconfigs(layout, &attempt.generated);
         if !warnings.is_empty() {
-            attempt = self::attempt(entry, &files, false).await?;
+            attempt = self::attempt(entry, main, &files, false).await?;
         }
     }
     let Attempt {
@@ -77,16 +85,16 @@ pub(crate) async fn build(entry: &Entry) -> Result<Built, Vec<Problem>> {
             None
         }
     };
-    found.assets.extend(included_assets(layout, included));
+    found.data.extend(included_data(layout, included));
     let mut modules = BTreeMap::new();
-    for (path, asset) in found.assets {
-        match read_asset(&asset.file, asset.kind) {
+    for (path, data) in found.data {
+        match read_data(&data.file, data.kind) {
             Ok(module) => {
                 modules.insert(path, module);
-                inputs.insert(asset.file);
+                inputs.insert(data.file);
             }
             Err((place, message)) => {
-                let name = layout.name(&asset.file).unwrap_or(path);
+                let name = layout.name(&data.file).unwrap_or(path);
                 problems.insert(Problem::at(name, place, message));
             }
         }
@@ -122,24 +130,25 @@ pub(crate) async fn build(entry: &Entry) -> Result<Built, Vec<Problem>> {
 }
 
 /// What globs have brought in that is no code, by its path in the bundle.
-fn included_assets(layout: &Layout, included: &Included) -> impl Iterator<Item = (String, Asset)> {
-    included.assets.iter().filter_map(|(file, kind)| {
-        let path = assets::path(&layout.name(file)?, *kind);
+fn included_data(layout: &Layout, included: &Included) -> impl Iterator<Item = (String, Data)> {
+    included.data.iter().filter_map(|(file, kind)| {
+        let path = kinds::path(&layout.name(file)?, *kind);
         let (file, kind) = (file.clone(), *kind);
-        Some((path, Asset { file, kind }))
+        Some((path, Data { file, kind }))
     })
 }
 
 /// Runs the bundler, with or without what is set in files named tsconfig.json.
 async fn attempt(
     entry: &Entry,
+    main: &Path,
     files: &BTreeSet<&Path>,
     uses_tsconfigs: bool,
 ) -> Result<Attempt, Vec<Problem>> {
     let found = Arc::new(Mutex::new(Found::default()));
     let plugin = Portside {
         layout: entry.layout.clone(),
-        main: entry.main.clone(),
+        main: main.to_owned(),
         rules: entry.rules.clone().unwrap_or_default(),
         found: Arc::clone(&found),
     };
@@ -320,12 +329,12 @@ fn normalized(path: &Path) -> PathBuf {
     normal
 }
 
-fn read_asset(file: &Path, kind: ModuleKind) -> Result<Module, (Place, String)> {
+fn read_data(file: &Path, kind: ModuleKind) -> Result<Module, (Place, String)> {
     let start = |message: String| (Place::START, message);
     let bytes = std::fs::read(file).map_err(|error| start(format!("cannot be read: {error}")))?;
     if matches!(kind, ModuleKind::Json | ModuleKind::Text) {
         std::str::from_utf8(&bytes).map_err(|_| {
-            let asked = crate::assets::name(kind);
+            let asked = crate::kinds::name(kind);
             start(format!("imported as {asked}, but is not UTF-8"))
         })?;
     }

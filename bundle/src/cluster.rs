@@ -2,9 +2,13 @@
 
 use std::fmt::Write as _;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use portside_assets::archive;
 use portside_crds::plain::Plain;
 use serde_json::Value;
 
+use crate::assets::ASSETS_FILE;
 use crate::file::{self, FileError};
 use crate::{BUNDLE_FILE, Bundled, Problem};
 
@@ -23,15 +27,21 @@ pub enum ManifestsError {
     Unfit(Vec<Problem>),
     /// The bundle does not go into a ConfigMap.
     #[error(
-        "the bundle has {} KiB, and a ConfigMap takes {} KiB of it: put it into a registry with portside push, and name the \
+        "the bundle has {} KiB{}, and a ConfigMap takes {} KiB of it: put it into a registry with portside push, and name the \
          artifact in spec.code.oci",
         bytes.div_ceil(1024),
+        with_assets(*assets),
         MAX_CONFIG_MAP_BUNDLE / 1024
     )]
     TooLarge {
-        /// The size of the bundle's file.
+        /// The size of the bundle's file and of its assets' archive.
         bytes: usize,
+        /// Of which the archive has these.
+        assets: usize,
     },
+    /// The assets cannot be read.
+    #[error("the assets cannot be read: {0}")]
+    Assets(std::io::Error),
     /// The bundle cannot be written.
     #[error(transparent)]
     File(#[from] FileError),
@@ -40,7 +50,18 @@ pub enum ManifestsError {
     Yaml(#[from] serde_saphyr::ser::Error),
 }
 
-/// A ConfigMap `NAME-code` with the bundle, and the class with its code there, as two YAML documents.
+/// What the size of a bundle's assets is in a message.
+fn with_assets(bytes: usize) -> String {
+    match bytes {
+        0 => String::new(),
+        bytes => format!(
+            " with its assets, which have {} KiB compressed",
+            bytes.div_ceil(1024)
+        ),
+    }
+}
+
+/// A ConfigMap `NAME-code` with the bundle and its assets' archive, and the class with its code there, as two YAML documents.
 ///
 /// Applied server-side: what `kubectl apply` would keep of it in an annotation can be too large.
 ///
@@ -52,16 +73,24 @@ pub fn manifests(bundled: &Bundled) -> Result<String, ManifestsError> {
         return Err(ManifestsError::Unfit(class.unfit.clone()));
     }
     let bundle = file::encode(&bundled.bundle)?;
-    if bundle.len() > MAX_CONFIG_MAP_BUNDLE {
-        return Err(ManifestsError::TooLarge {
-            bytes: bundle.len(),
-        });
+    let mut archive = vec![];
+    if let Some(assets) = &bundled.assets {
+        archive::pack(assets, &mut archive).map_err(ManifestsError::Assets)?;
+    }
+    let bytes = bundle.len() + archive.len();
+    if bytes > MAX_CONFIG_MAP_BUNDLE {
+        let assets = archive.len();
+        return Err(ManifestsError::TooLarge { bytes, assets });
     }
     let name = format!("{}-code", class.name);
     let mut text = format!("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\n");
     if let Some(namespace) = class.namespace() {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "  namespace: {}", quoted(namespace));
+    }
+    if !archive.is_empty() {
+        let archive = BASE64.encode(archive);
+        let _ = writeln!(text, "binaryData:\n  {ASSETS_FILE}: {archive}");
     }
     let _ = write!(
         text,

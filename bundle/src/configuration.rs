@@ -12,8 +12,8 @@ use crate::{Manifest, Options, Problem};
 /// An application's configuration.
 #[derive(Debug)]
 pub struct Configuration {
-    /// The main module, relative to the folder, with forward slashes.
-    pub main: String,
+    /// The main module, relative to the folder, with forward slashes; nothing if there are assets alone.
+    pub main: Option<String>,
     /// The folder's `ServerlessWorkerClass`, if it has one, or what its wrangler configuration makes of one.
     pub manifest: Option<Manifest>,
     /// What else its wrangler configuration says, if that counts.
@@ -45,7 +45,10 @@ pub fn configuration(dir: &Path, options: &Options) -> Result<Configuration, Vec
         )]
     };
     Ok(Configuration {
-        main: layout.name(&main).ok_or_else(outside)?,
+        main: match main {
+            Some(main) => Some(layout.name(&main).ok_or_else(outside)?),
+            None => None,
+        },
         manifest,
         wrangler,
         rules: rules.as_ref().map_or(&[][..], Rules::globs).to_vec(),

@@ -14,7 +14,7 @@ use crate::problem::{Place, Problem};
 use crate::resolve::{join, source_candidates};
 use crate::wrangler::rules::Rules;
 use crate::wrangler::{self, Project, Wrangler};
-use crate::{BUNDLE_FILE, Bundled, Options, file};
+use crate::{BUNDLE_FILE, Bundled, Options, assets, file};
 
 /// The names of a server that nothing else names, best first.
 const SERVERS: [&str; 3] = ["server.ts", "server.js", "server.mjs"];
@@ -24,7 +24,8 @@ const PACKAGE: &str = "package.json";
 /// What to build.
 pub(crate) struct Entry {
     pub layout: Layout,
-    pub main: PathBuf,
+    /// The server, unless there are assets alone.
+    pub main: Option<PathBuf>,
     /// The workers that package.json lists.
     pub workers: Vec<PathBuf>,
     /// What the manifest brings in.
@@ -112,7 +113,16 @@ pub(crate) fn find(
         .as_ref()
         .and_then(|manifest| manifest.main.as_ref()))
     .or_else(|| project.as_ref().and_then(|project| project.main.as_ref()));
-    let main = main(&root, options, named, &package).map_err(|found| {
+    let has_assets = (manifest.as_ref())
+        .or(project.as_ref().map(|project| &project.manifest))
+        .is_some_and(|manifest| manifest.assets.is_some());
+    // wrangler knows no other names.
+    let is_alone = has_assets && project.is_some() && named.is_none() && options.main.is_none();
+    let main = match is_alone {
+        true => Ok(None),
+        false => main(&root, options, named, &package, has_assets),
+    };
+    let main = main.map_err(|found| {
         // A broken manifest or package.json is reason enough for not finding the server.
         if problems.is_empty() {
             problems.push(found);
@@ -178,14 +188,25 @@ fn project(
     Ok(project)
 }
 
-/// Reads a bundle, the folder's own unless another is given, and the folder's manifest.
-pub(crate) fn made(dir: &Path, given: Option<&[u8]>) -> Result<Bundled, Vec<Problem>> {
+/// Where a bundle is that was made before.
+pub(crate) enum Made<'m> {
+    /// In the folder, with the archive of its assets, to be unpacked there.
+    InFolder { unpack_to: &'m Path },
+    /// Here, with the folder of its assets.
+    Given {
+        bytes: &'m [u8],
+        assets: Option<&'m Path>,
+    },
+}
+
+/// Reads a bundle that was made before, and the folder's manifest.
+pub(crate) fn made(dir: &Path, made: Made<'_>) -> Result<Bundled, Vec<Problem>> {
     let root = root(dir)?;
     let mut inputs = BTreeSet::new();
     let manifest = manifest::find(&root, &mut inputs);
-    let bundle = match given {
-        Some(bytes) => file::decode(bytes),
-        None => {
+    let bundle = match made {
+        Made::Given { bytes, .. } => file::decode(bytes),
+        Made::InFolder { .. } => {
             let path = root.join(BUNDLE_FILE);
             let bundle = file::read(&path);
             inputs.insert(path);
@@ -194,14 +215,26 @@ pub(crate) fn made(dir: &Path, given: Option<&[u8]>) -> Result<Bundled, Vec<Prob
     };
     let bundle = bundle.map_err(|error| vec![Problem::of_file(BUNDLE_FILE, error.to_string())]);
     match (bundle, manifest) {
-        (Ok(bundle), Ok(manifest)) => Ok(Bundled {
-            bundle,
-            inputs: inputs.into_iter().collect(),
-            manifest,
-            wrangler: None,
-            workers: vec![],
-            warnings: vec![],
-        }),
+        (Ok(bundle), Ok(manifest)) => {
+            let has_server = bundle.has_server();
+            let assets = match made {
+                Made::Given { assets, .. } => {
+                    assets::unpacked(assets, manifest.as_ref(), has_server)
+                }
+                Made::InFolder { unpack_to } => {
+                    assets::beside(&root, unpack_to, manifest.as_ref(), has_server)
+                }
+            };
+            Ok(Bundled {
+                bundle,
+                assets: assets?,
+                inputs: inputs.into_iter().collect(),
+                manifest,
+                wrangler: None,
+                workers: vec![],
+                warnings: vec![],
+            })
+        }
         (bundle, manifest) => {
             let problems = [bundle.err(), manifest.err()];
             Err(problems.into_iter().flatten().flatten().collect())
@@ -235,29 +268,32 @@ fn main(
     options: &Options,
     named: Option<&(String, Problem)>,
     package: &(Package, String),
-) -> Result<PathBuf, Problem> {
+    may_be_without: bool,
+) -> Result<Option<PathBuf>, Problem> {
     if let Some(main) = &options.main {
         return source(root, main)
+            .map(Some)
             .ok_or_else(|| Problem::of_file(".", format!("main module \"{main}\" not found")));
     }
     if let Some((main, place)) = named {
-        return source(root, main).ok_or_else(|| Problem {
+        return source(root, main).map(Some).ok_or_else(|| Problem {
             message: format!("main module \"{main}\" not found"),
             ..place.clone()
         });
     }
     let server = SERVERS.iter().map(|name| root.join(name));
     if let Some(server) = server.into_iter().find(|file| file.is_file()) {
-        return Ok(server);
+        return Ok(Some(server));
     }
     match &package.0.main {
-        Some(main) => source(root, main).ok_or_else(|| {
+        Some(main) => source(root, main).map(Some).ok_or_else(|| {
             in_package(
                 &package.1,
                 main,
                 format!("main module \"{main}\" not found"),
             )
         }),
+        None if may_be_without => Ok(None),
         None => Err(Problem::of_file(".", "no server found").help(
             "add server.ts, server.js or server.mjs, or name the main module in package.json",
         )),

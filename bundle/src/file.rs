@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use portside_core::bundle::{Bundle, Module, ModuleKind};
 use serde::{Deserialize, Serialize};
 
-use crate::assets;
+use crate::kinds;
 
 /// What `format` says in files that this version writes and reads.
 pub const FORMAT: &str = "portside-bundle/v1";
@@ -105,7 +105,7 @@ fn entry<'a>(path: &'a str, module: &'a Module) -> Result<Entry<'a>, FileError> 
     let binary = is_binary(module.kind);
     Ok(Entry {
         path: path.into(),
-        kind: assets::name(module.kind).into(),
+        kind: kinds::name(module.kind).into(),
         encoding: binary.then_some("base64".into()),
         code: if binary {
             BASE64.encode(&module.code).into()
@@ -168,7 +168,7 @@ fn module(entry: Entry<'_>) -> Result<Module, &'static str> {
     {
         return Err("is not a plain relative path");
     }
-    let kind = assets::kind_named(&entry.kind).ok_or("has an unknown kind")?;
+    let kind = kinds::kind_named(&entry.kind).ok_or("has an unknown kind")?;
     let code = match (is_binary(kind), entry.encoding.as_deref()) {
         (true, Some("base64")) => BASE64
             .decode(entry.code.as_bytes())

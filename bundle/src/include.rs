@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use portside_core::bundle::ModuleKind;
 
-use crate::assets;
+use crate::kinds;
 use crate::layout::Layout;
 use crate::problem::Problem;
 
@@ -14,7 +14,7 @@ pub(crate) struct Included {
     /// Code, in the order of its paths.
     pub scripts: Vec<PathBuf>,
     /// What is no code, and what it is.
-    pub assets: Vec<(PathBuf, ModuleKind)>,
+    pub data: Vec<(PathBuf, ModuleKind)>,
 }
 
 /// The modules below the layout's root that the globs name. A glob that names none has its problem among the warnings.
@@ -48,7 +48,7 @@ pub(crate) fn find(
         if globs.iter().any(|(glob, _)| names_it(glob, &name)) {
             match kind {
                 ModuleKind::JavaScript => included.scripts.push(file),
-                kind => included.assets.push((file, kind)),
+                kind => included.data.push((file, kind)),
             }
         }
     }
@@ -68,7 +68,7 @@ fn walk(layout: &Layout, folder: &Path, modules: &mut Vec<(String, PathBuf, Modu
         if kind.is_dir() && !name.starts_with('.') && name != "node_modules" {
             walk(layout, &entry.path(), modules);
         } else if kind.is_file()
-            && let Some(kind) = assets::module_kind(&name)
+            && let Some(kind) = kinds::module_kind(&name)
             && let Some(name) = layout.name(&entry.path())
         {
             modules.push((name, entry.path(), kind));

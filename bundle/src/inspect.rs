@@ -17,7 +17,7 @@ use oxc::span::{GetSpan, SourceType, Span};
 use oxc::str::Str;
 use portside_core::bundle::ModuleKind;
 
-use crate::assets;
+use crate::kinds;
 use crate::problem::{Place, Problem};
 use crate::scripts::{Constants, is_global, literal};
 
@@ -103,7 +103,7 @@ pub(crate) struct Findings {
     pub refused: bool,
 }
 
-/// Reads a module, and rewrites the specifiers whose kind depends on how they are imported ([`assets::mark`]).
+/// Reads a module, and rewrites the specifiers whose kind depends on how they are imported ([`kinds::mark`]).
 ///
 /// Reports the early errors that a parser alone does not see, such as names declared twice.
 pub(crate) fn inspect<'a>(
@@ -184,18 +184,18 @@ impl<'a> Inspector<'_, 'a> {
     ) {
         let kind = match with.and_then(attribute_type) {
             Some((kind, span)) => self.attribute_kind(&kind, span),
-            None if !named => assets::json_by_name(&source.value),
+            None if !named => kinds::json_by_name(&source.value),
             None => None,
         };
         if let Some(kind) = kind {
-            source.value = Str::from_in(assets::mark(kind, &source.value), self.allocator);
+            source.value = Str::from_in(kinds::mark(kind, &source.value), self.allocator);
             source.raw = None;
         }
         self.record(&source.value, source.span, named, false);
     }
 
     fn attribute_kind(&mut self, kind: &str, span: Span) -> Option<ModuleKind> {
-        let known = assets::kind_of_attribute(kind);
+        let known = kinds::kind_of_attribute(kind);
         if known.is_none() {
             let message = format!("import attribute type \"{kind}\" is not known");
             let problem = Problem::at(self.path, self.place(span), message)
@@ -282,10 +282,10 @@ impl<'a> VisitMut<'a> for Inspector<'_, 'a> {
     fn visit_import_expression(&mut self, it: &mut ImportExpression<'a>) {
         let kind = match it.options.as_ref().and_then(option_type) {
             Some((kind, span)) => self.attribute_kind(&kind, span),
-            None => literal(&it.source).and_then(|(path, _)| assets::json_by_name(&path)),
+            None => literal(&it.source).and_then(|(path, _)| kinds::json_by_name(&path)),
         };
         if let Some((path, span)) = literal(&it.source) {
-            let path = kind.map_or(path.clone(), |kind| assets::mark(kind, &path));
+            let path = kind.map_or(path.clone(), |kind| kinds::mark(kind, &path));
             self.record(&path, span, false, false);
             if kind.is_some() {
                 let value = Str::from_in(path, self.allocator);

@@ -40,7 +40,9 @@ impl Layout {
                 return Some(format!("node_modules/{}", slashed(parts.as_path())));
             }
         }
-        if let Some((folder, package)) = package_of(file)
+        // A name that is no file's would be looked for in the process's own folder.
+        if file.is_absolute()
+            && let Some((folder, package)) = package_of(file)
             && let Ok(rest) = file.strip_prefix(folder)
         {
             return Some(format!("node_modules/{package}/{}", slashed(rest)));

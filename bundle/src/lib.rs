@@ -21,6 +21,7 @@
 
 use std::path::{Path, PathBuf};
 
+use portside_assets::Assets;
 use portside_core::bundle::Bundle;
 
 mod assets;
@@ -29,6 +30,7 @@ mod configuration;
 mod entry;
 mod include;
 mod inspect;
+mod kinds;
 mod layout;
 mod manifest;
 mod node;
@@ -81,6 +83,8 @@ pub struct Bundled {
     /// The scripts of workers that the code constructs, or package.json lists, by their paths in the bundle. None of a
     /// bundle that was made before.
     pub workers: Vec<String>,
+    /// Its static assets, if the manifest asks for some.
+    pub assets: Option<Assets>,
     /// What the folder has and will not have an effect, or not the one that it may be there for.
     pub warnings: Vec<Problem>,
 }
@@ -99,8 +103,8 @@ pub struct Checked {
 /// The folder is the code, unless the manifest has the files themselves in `spec.code.inline`: then these alone are.
 ///
 /// The server is the manifest's `spec.code.main`, else the `main` of wrangler's configuration if there is one, else
-/// `server.ts`, `server.js` or `server.mjs`, else the `main` of package.json. Equal sources give equal bundles, wherever the
-/// folder is.
+/// `server.ts`, `server.js` or `server.mjs`, else the `main` of package.json. With assets there may be none. Equal sources give
+/// equal bundles, wherever the folder is.
 ///
 /// Needs a multi-threaded tokio runtime.
 ///
@@ -109,7 +113,14 @@ pub struct Checked {
 pub async fn bundle(dir: &Path, options: &Options) -> Result<Bundled, Vec<Problem>> {
     let mut warnings = vec![];
     let entry = entry::find(dir, options, &mut warnings)?;
-    let built = build::build(&entry).await?;
+    let (assets, built) = (assets_of(&entry, &mut warnings), build::build(&entry).await);
+    let (assets, built) = match (assets, built) {
+        (Ok(assets), Ok(built)) => (assets, built),
+        (assets, built) => {
+            let problems = [assets.err(), built.err()];
+            return Err(problems.into_iter().flatten().flatten().collect());
+        }
+    };
     warnings.extend(built.warnings);
     let mut inputs = built.inputs;
     inputs.extend(entry.inputs);
@@ -117,41 +128,56 @@ pub async fn bundle(dir: &Path, options: &Options) -> Result<Bundled, Vec<Proble
         // What was written for the bundler will not change, but the manifest may.
         inputs.retain(|file| !entry.layout.contains(file));
     }
+    let assets = match (assets, entry.inline) {
+        (Some(assets), Some(folder)) => Some(assets.in_temporary(folder)),
+        (assets, _) => assets,
+    };
     Ok(Bundled {
         bundle: built.bundle,
         inputs: inputs.into_iter().collect(),
         manifest: entry.manifest,
         wrangler: entry.wrangler,
         workers: built.workers,
+        assets,
         warnings,
     })
 }
 
+/// The assets that an application has beside its code.
+fn assets_of(
+    entry: &entry::Entry,
+    warnings: &mut Vec<Problem>,
+) -> Result<Option<Assets>, Vec<Problem>> {
+    let manifest = entry.manifest.as_ref();
+    assets::find(&entry.layout.root, manifest, entry.main.is_some(), warnings)
+}
+
 /// Bundles the application in a folder that was prepared for it, or takes the bundle it has.
 ///
-/// A `bundle.json` (see [`file`]) in the folder is the whole bundle; the manifest is read all the same. The folder may
-/// be a mounted ConfigMap, whose files are links into a folder of their own.
+/// A `bundle.json` (see [`file`]) in the folder is the whole bundle; the manifest is read all the same. Its assets are in an
+/// `assets.tar.gz`, which is unpacked to a folder of its own, `unpack_to`. The folder may be a mounted ConfigMap, whose files
+/// are links into a folder of their own.
 ///
 /// Needs a multi-threaded tokio runtime.
 ///
 /// # Errors
 /// As for [`bundle`]; what is wrong with `bundle.json` has that path.
-pub async fn load(dir: &Path) -> Result<Bundled, Vec<Problem>> {
+pub async fn load(dir: &Path, unpack_to: &Path) -> Result<Bundled, Vec<Problem>> {
     let dir = files(dir);
     if dir.join(BUNDLE_FILE).is_file() {
-        entry::made(&dir, None)
+        entry::made(&dir, entry::Made::InFolder { unpack_to })
     } else {
         bundle(&dir, &Options::default()).await
     }
 }
 
-/// Takes a bundle that came from elsewhere, as the bytes of its file (see [`file`]), with the manifest in a folder that
-/// was prepared for it. Of the folder's other files none is read.
+/// Takes a bundle that came from elsewhere, as the bytes of its file (see [`file`]) and the folder with its assets, if it has
+/// some, with the manifest in a folder that was prepared for it. Of the folder's other files none is read.
 ///
 /// # Errors
 /// As for [`load`].
-pub fn load_made(dir: &Path, bytes: &[u8]) -> Result<Bundled, Vec<Problem>> {
-    entry::made(&files(dir), Some(bytes))
+pub fn load_made(dir: &Path, bytes: &[u8], assets: Option<&Path>) -> Result<Bundled, Vec<Problem>> {
+    entry::made(&files(dir), entry::Made::Given { bytes, assets })
 }
 
 /// The folder that has the files of a prepared one.
@@ -170,16 +196,19 @@ fn files(dir: &Path) -> PathBuf {
 /// Needs a multi-threaded tokio runtime.
 pub async fn check(dir: &Path, options: &Options) -> Checked {
     let mut warnings = vec![];
-    let built = match entry::find(dir, options, &mut warnings) {
-        Ok(entry) => build::build(&entry).await,
-        Err(problems) => Err(problems),
+    let entry = match entry::find(dir, options, &mut warnings) {
+        Ok(entry) => entry,
+        Err(problems) => return Checked { problems, warnings },
     };
-    let problems = match built {
+    let assets = assets_of(&entry, &mut warnings);
+    let mut problems = match build::build(&entry).await {
         Ok(built) => {
             warnings.extend(built.warnings);
             built.without_fetch.into_iter().collect()
         }
         Err(problems) => problems,
     };
+    problems.extend(assets.err().into_iter().flatten());
+    problems.sort();
     Checked { problems, warnings }
 }

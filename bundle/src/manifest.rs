@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use portside_core::cron::Cron;
 use portside_core::limits::Limits;
-use portside_crds::class::{DurableObjects, EnvEntry, EnvSource, Network};
+use portside_crds::class::{Assets, DurableObjects, EnvEntry, EnvSource, Network};
 use portside_crds::validate::{Step, validate};
 use portside_crds::{API_VERSION, KIND, ServerlessWorkerClass, ServerlessWorkerClassSpec, schema};
 use serde_json::{Value as Json, json};
@@ -30,6 +30,12 @@ pub struct Manifest {
     pub limits: Limits,
     /// `spec.durableObjects`.
     pub objects: DurableObjects,
+    /// `spec.assets`.
+    pub assets: Option<Assets>,
+    /// The folder that has the assets, relative to this one or absolute.
+    pub(crate) assets_in: Option<String>,
+    /// What to say where that is named.
+    pub(crate) assets_place: Problem,
     /// `spec.triggers.crons`.
     pub crons: Vec<Cron>,
     /// `spec.network`.
@@ -102,43 +108,40 @@ pub(crate) struct Source<'s> {
     pub path: &'s str,
     /// Where it has the name.
     pub name: Place,
+    /// Where it names the assets' folder, and that.
+    pub assets: Option<(Place, String)>,
     /// For each variable, where its name stands, and the way to it.
     pub env: Vec<(Place, String)>,
 }
 
 impl Manifest {
-    /// A class of that name, those variables, objects and crons, and nothing else.
+    /// A class of that name, those variables, objects, assets and crons, and nothing else.
     pub(crate) fn made(
         name: String,
         env: Vec<(String, EnvValue)>,
         objects: DurableObjects,
+        assets: Option<Assets>,
         crons: Vec<Cron>,
         source: &Source<'_>,
     ) -> Self {
         let mut unfit = vec![];
-        let mut entries = vec![];
-        for ((name, value), (place, path)) in env.iter().zip(&source.env) {
-            let value = match value {
-                EnvValue::Plain(text) => &**text,
-                _ => {
-                    let message = format!(
-                        "{path} is not text, and a class has only text in spec.env: write it as text, and parse it in the \
-                         code"
-                    );
-                    unfit.push(Problem::at(source.path, *place, message));
-                    ""
-                }
-            };
-            entries.push(json!({"name": name, "value": value}));
-        }
+        let entries = entries(&env, source, &mut unfit);
         let mut spec = json!({"code": {}, "env": entries});
         if objects != DurableObjects::default() {
             spec["durableObjects"] = json!(objects);
+        }
+        if let Some(assets) = &assets {
+            spec["assets"] = json!(assets);
         }
         if !crons.is_empty() {
             let crons: Vec<String> = crons.iter().map(ToString::to_string).collect();
             spec["triggers"] = json!({"crons": crons});
         }
+        let (place, folder) = match &source.assets {
+            Some((place, folder)) => (*place, Some(folder.clone())),
+            None => (Place::START, None),
+        };
+        let assets_place = Problem::at(source.path, place, "");
         let document = json!({
             "apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": name}, "spec": spec,
         });
@@ -152,6 +155,10 @@ impl Manifest {
                             let message = format!("{path} cannot be in a class: {violation}");
                             Problem::at(source.path, *place, message)
                         }
+                        [_, Step::Field(field), ..] if field == "assets" => Problem {
+                            message: format!("cannot be in a class: {violation}"),
+                            ..assets_place.clone()
+                        },
                         _ => {
                             let message = format!("name cannot be that of a class: {violation}");
                             Problem::at(source.path, source.name, message)
@@ -167,6 +174,9 @@ impl Manifest {
             env,
             limits: Limits::default(),
             objects,
+            assets,
+            assets_in: folder,
+            assets_place,
             crons,
             network: Network::default(),
             input_gate: false,
@@ -194,6 +204,26 @@ impl Manifest {
     pub fn namespace(&self) -> Option<&str> {
         self.document["metadata"]["namespace"].as_str()
     }
+}
+
+/// `spec.env` of a class that is made, and what cannot be in it.
+fn entries(env: &[(String, EnvValue)], source: &Source<'_>, unfit: &mut Vec<Problem>) -> Vec<Json> {
+    let mut entries = vec![];
+    for ((name, value), (place, path)) in env.iter().zip(&source.env) {
+        let value = match value {
+            EnvValue::Plain(text) => &**text,
+            _ => {
+                let message = format!(
+                    "{path} is not text, and a class has only text in spec.env: write it as text, and parse it in the \
+                     code"
+                );
+                unfit.push(Problem::at(source.path, *place, message));
+                ""
+            }
+        };
+        entries.push(json!({"name": name, "value": value}));
+    }
+    entries
 }
 
 /// Finds and reads the manifest among the YAML files of `root`.
@@ -332,6 +362,9 @@ impl Reader<'_> {
             (glob.clone(), Problem::at(self.path, place, ""))
         });
         let crons = checked.spec.triggers.crons.iter();
+        let assets = checked.spec.assets.clone();
+        let way = [field("spec"), field("assets"), field("directory")];
+        let assets_place = Problem::at(self.path, document.place_of(&way), "");
         Some(Manifest {
             name: name?,
             env: (checked.spec.env.iter().enumerate())
@@ -339,6 +372,9 @@ impl Reader<'_> {
                 .collect(),
             limits: checked.spec.limits.over_defaults(),
             objects: checked.spec.durable_objects.clone(),
+            assets_in: assets.as_ref().and_then(|assets| assets.directory.clone()),
+            assets,
+            assets_place,
             // What is none was reported.
             crons: crons.filter_map(|cron| cron.parse().ok()).collect(),
             network: checked.spec.network.clone(),

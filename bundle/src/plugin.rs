@@ -14,8 +14,8 @@ use rolldown::plugin::{
 use rolldown_common::{EmittedChunk, ImportKind, ResolvedExternal};
 use rolldown_error::{DiagnosticOptions, resolve_error_to_message};
 
-use crate::assets;
 use crate::inspect::{Findings, Syntax, Use, WorkerUse, inspect};
+use crate::kinds;
 use crate::layout::Layout;
 use crate::problem::{Place, Problem};
 use crate::resolve::{join, source_candidates};
@@ -31,7 +31,7 @@ pub(crate) struct Found {
     pub problems: BTreeSet<Problem>,
     pub warnings: BTreeSet<Problem>,
     /// Modules that are not code, by their path in the bundle.
-    pub assets: BTreeMap<String, Asset>,
+    pub data: BTreeMap<String, Data>,
     /// Names of code modules by what the bundler calls them.
     pub scripts: BTreeMap<String, String>,
     pub new_syntax: NewSyntax,
@@ -43,7 +43,7 @@ pub(crate) struct Found {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Asset {
+pub(crate) struct Data {
     pub file: PathBuf,
     pub kind: ModuleKind,
 }
@@ -109,8 +109,8 @@ impl Portside {
             .is_some_and(|uses| uses.iter().all(|one| one.optional))
     }
 
-    /// Takes note of an asset and has the bundler leave its import in place.
-    fn asset(
+    /// Takes note of a file that is no code and has the bundler leave its import in place.
+    fn data(
         &self,
         importer: &str,
         args: &HookResolveIdArgs<'_>,
@@ -132,15 +132,15 @@ impl Portside {
                 Some(help),
             );
         }
-        let path = assets::path(&name, kind);
+        let path = kinds::path(&name, kind);
         let id = self.layout.root.join(&path);
-        let asset = Asset {
+        let data = Data {
             file: file.into(),
             kind,
         };
-        let other = self.found().assets.insert(path, asset.clone());
+        let other = self.found().data.insert(path, data.clone());
         if let Some(other) = other
-            && other != asset
+            && other != data
         {
             let other = self.name(&other.file.to_string_lossy());
             let message = format!("{name} and {other} would become the same module");
@@ -159,7 +159,7 @@ impl Portside {
         importer: &str,
         args: &HookResolveIdArgs<'_>,
     ) -> HookResolveIdReturn {
-        let (marked, specifier) = assets::unmark(args.specifier);
+        let (marked, specifier) = kinds::unmark(args.specifier);
         let left_alone = || HookResolveIdOutput {
             external: Some(ResolvedExternal::Bool(true)),
             ..HookResolveIdOutput::from_id(specifier)
@@ -229,9 +229,9 @@ impl Portside {
                 self.refuse(importer, args.specifier, &message, Some(help));
                 return Ok(Some(left_alone()));
             }
-            _ => marked.or_else(|| assets::kind_by_name(file)),
+            _ => marked.or_else(|| kinds::kind_by_name(file)),
         };
-        Ok(kind.and_then(|kind| self.asset(importer, args, file, kind)))
+        Ok(kind.and_then(|kind| self.data(importer, args, file, kind)))
     }
 
     /// Adds the scripts of a module's workers to the build.

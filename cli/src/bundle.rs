@@ -1,12 +1,17 @@
 //! `portside bundle`
 
+use std::fs::File;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
+use portside_assets::{Assets, archive};
+use portside_bundle::Bundled;
 use portside_bundle::cluster::{self, ManifestsError};
 use portside_bundle::file;
+
+use portside_crds::names::ASSETS_FILE;
 
 use crate::problems;
 use crate::source::SourceArgs;
@@ -17,7 +22,7 @@ pub struct Args {
     /// The application's folder
     #[arg(default_value = ".")]
     dir: PathBuf,
-    /// The file to write
+    /// The file to write; assets are written beside it, to assets.tar.gz
     #[arg(
         short,
         long,
@@ -25,8 +30,8 @@ pub struct Args {
         required_unless_present = "manifests"
     )]
     output: Option<PathBuf>,
-    /// Write manifests for kubectl apply --server-side instead: a ConfigMap with the bundle, and the folder's class with
-    /// its code there. Without --output they are printed
+    /// Write manifests for kubectl apply --server-side instead: a ConfigMap with the bundle and its assets, and the folder's
+    /// class with its code there. Without --output they are printed
     #[arg(long)]
     manifests: bool,
     #[command(flatten)]
@@ -57,10 +62,12 @@ impl Args {
         } else {
             file::encode(&bundled.bundle)?
         };
-        let shown = match &output {
+        let name = match &output {
             Some(output) => {
-                std::fs::write(output, bytes)
-                    .with_context(|| format!("{} was not written", output.display()))?;
+                write(output, bytes)?;
+                if let (Some(assets), false) = (&bundled.assets, manifests) {
+                    pack(assets, &output.with_file_name(ASSETS_FILE))?;
+                }
                 output.display().to_string()
             }
             None => {
@@ -68,11 +75,28 @@ impl Args {
                 "manifests".to_owned()
             }
         };
-        eprintln!(
-            "{shown}: {} modules, {}",
-            bundled.bundle.modules.len(),
-            bundled.bundle.digest()
-        );
+        eprintln!("{name}: {}", shown(&bundled));
         Ok(ExitCode::SUCCESS)
     }
+}
+
+fn write(file: &Path, bytes: Vec<u8>) -> anyhow::Result<()> {
+    std::fs::write(file, bytes).with_context(|| format!("{} was not written", file.display()))
+}
+
+/// What a bundle has in it.
+pub fn shown(bundled: &Bundled) -> String {
+    let modules = bundled.bundle.modules.len();
+    let assets = match &bundled.assets {
+        Some(assets) => format!(", {} assets", assets.count()),
+        None => String::new(),
+    };
+    format!("{modules} modules{assets}, {}", bundled.bundle.digest())
+}
+
+/// Writes the archive of assets to that file.
+fn pack(assets: &Assets, file: &Path) -> anyhow::Result<()> {
+    let not_written = || format!("{} was not written", file.display());
+    let to = File::create(file).with_context(not_written)?;
+    archive::pack(assets, to).with_context(not_written)
 }

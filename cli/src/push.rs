@@ -1,13 +1,16 @@
 //! `portside push`
 
-use std::io::{ErrorKind, Write};
+use std::fs::File;
+use std::io::{ErrorKind, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, anyhow, ensure};
 use oci_client::Reference;
+use portside_assets::{Assets, archive};
 use portside_bundle::file;
 
+use crate::bundle::shown;
 use crate::problems;
 use crate::registry::{Artifact, Kind, Login};
 use crate::source::SourceArgs;
@@ -42,12 +45,9 @@ impl Args {
             return Ok(ExitCode::FAILURE);
         };
         let bytes = file::encode(&bundled.bundle)?;
-        let digest = runtime.block_on(push(&reference, login, bytes))?;
-        eprintln!(
-            "{reference}: {} modules, {}",
-            bundled.bundle.modules.len(),
-            bundled.bundle.digest()
-        );
+        let assets = bundled.assets.as_ref().map(packed).transpose()?;
+        let digest = runtime.block_on(push(&reference, login, bytes, assets))?;
+        eprintln!("{reference}: {}", shown(&bundled));
         writeln!(std::io::stdout(), "{reference}@{digest}")?;
         Ok(ExitCode::SUCCESS)
     }
@@ -64,11 +64,30 @@ fn parsed(text: &str) -> anyhow::Result<Reference> {
     Ok(reference)
 }
 
-/// Pushes the bundle's file. Returns the manifest's digest.
-async fn push(reference: &Reference, login: Login, bytes: Vec<u8>) -> anyhow::Result<String> {
+/// The archive of assets, in a file without a name: it may be large.
+fn packed(assets: &Assets) -> anyhow::Result<File> {
+    let failed = || {
+        format!(
+            "the assets cannot be packed in {}",
+            std::env::temp_dir().display()
+        )
+    };
+    let mut file = tempfile::tempfile().with_context(failed)?;
+    archive::pack(assets, &mut file).with_context(failed)?;
+    file.rewind().with_context(failed)?;
+    Ok(file)
+}
+
+/// Pushes the bundle's file and its assets' archive. Returns the manifest's digest.
+async fn push(
+    reference: &Reference,
+    login: Login,
+    bytes: Vec<u8>,
+    assets: Option<File>,
+) -> anyhow::Result<String> {
     let artifact = Artifact::new(reference.clone(), login.clone());
     artifact
-        .push(bytes)
+        .push(bytes, assets)
         .await
         .map_err(|error| match error.kind {
             Kind::Denied => anyhow!("{error}; {}", login_step(&login, reference.registry())),
@@ -139,26 +158,31 @@ mod tests {
         let config = app.path().join("config.json");
         std::fs::write(&config, registry.config("ci", "wrong")).unwrap();
         let wrong = login(Some(&config), &reference).unwrap();
-        let error = push(&reference, wrong, bytes.clone()).await.unwrap_err();
+        let error = push(&reference, wrong, bytes.clone(), None)
+            .await
+            .unwrap_err();
         assert!(error.to_string().contains("denies access"), "{error}");
         assert!(error.to_string().ends_with("may push there"), "{error}");
-        let nobody = push(&reference, Login::Anonymous, bytes.clone()).await;
+        let nobody = push(&reference, Login::Anonymous, bytes.clone(), None).await;
         let error = nobody.unwrap_err().to_string();
         assert!(error.contains("docker login 127.0.0.1:"), "{error}");
 
         std::fs::write(&config, registry.config("ci", "s3cret")).unwrap();
         let right = login(Some(&config), &reference).unwrap();
-        let digest = push(&reference, right.clone(), bytes.clone())
+        let digest = push(&reference, right.clone(), bytes.clone(), None)
             .await
             .unwrap();
         registry.fail(Fault::Unlocated, 1);
-        let again = push(&reference, right, bytes).await.unwrap();
+        let again = push(&reference, right, bytes, None).await.unwrap();
         assert_eq!(again, digest);
 
         let pulled = Artifact::new(reference, basic("ci", "s3cret")).pull().await;
         let pulled = pulled.unwrap();
         assert_eq!(pulled.digest, digest);
-        assert_eq!(load_made(app.path(), &pulled.bytes).unwrap().bundle, bundle);
+        assert_eq!(
+            load_made(app.path(), &pulled.bytes, None).unwrap().bundle,
+            bundle
+        );
         let manifest = registry.manifest("acme/chat:1.4");
         assert_eq!(
             manifest["artifactType"],
@@ -168,6 +192,42 @@ mod tests {
             manifest["config"]["mediaType"],
             "application/vnd.oci.empty.v1+json"
         );
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn assets_go_along() {
+        let registry = Registry::start(None).await;
+        let app = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| std::fs::write(app.path().join(path), text).unwrap();
+        write("server.js", "export default { fetch() {} };");
+        let class = "apiVersion: portside.dev/v1alpha1\nkind: ServerlessWorkerClass\nmetadata:\n  name: a\nspec:\n  \
+                     code: {}\n  assets:\n    directory: public\n";
+        write("class.yaml", class);
+        std::fs::create_dir(app.path().join("public")).unwrap();
+        write("public/a.txt", "a");
+        let options = Options::default();
+        let bundled = portside_bundle::bundle(app.path(), &options).await.unwrap();
+        let bytes = file::encode(&bundled.bundle).unwrap();
+        let archive = packed(bundled.assets.as_ref().unwrap()).unwrap();
+        let reference = parsed(&registry.reference("acme/site:1")).unwrap();
+        let pushed = push(&reference, Login::Anonymous, bytes, Some(archive)).await;
+        pushed.unwrap();
+        let manifest = registry.manifest("acme/site:1");
+        assert_eq!(
+            manifest["layers"][1]["mediaType"],
+            "application/vnd.portside.assets.v1.tar+gzip"
+        );
+
+        let artifact = Artifact::new(reference, Login::Anonymous);
+        for fault in [None, Some(Fault::Truncated)] {
+            fault.into_iter().for_each(|fault| registry.fail(fault, 1));
+            let pulled = artifact.pull().await.unwrap();
+            let unpacked = app.path().join("unpacked");
+            archive::unpack(pulled.assets.unwrap(), &unpacked).unwrap();
+            let made = load_made(app.path(), &pulled.bytes, Some(&unpacked)).unwrap();
+            let assets = made.assets.unwrap();
+            assert_eq!(assets.files().next().unwrap().0, "/a.txt");
+        }
     }
 
     #[test]

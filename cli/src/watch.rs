@@ -16,6 +16,8 @@ pub struct Watch {
     /// Where something changed.
     changes: mpsc::UnboundedReceiver<PathBuf>,
     watcher: notify::RecommendedWatcher,
+    /// A folder elsewhere that is watched as well.
+    other: Option<PathBuf>,
 }
 
 impl Watch {
@@ -45,12 +47,33 @@ impl Watch {
             root,
             changes,
             watcher,
+            other: None,
         };
         watch.watcher.watch(dir, RecursiveMode::NonRecursive)?;
         for entry in dir.read_dir()? {
             watch.follow(&entry?.path())?;
         }
         Ok(watch)
+    }
+
+    /// Also watches this folder, if it is not in the other one, in place of one that was told before.
+    ///
+    /// # Errors
+    /// The system cannot watch it.
+    pub fn also(&mut self, dir: Option<&Path>) -> notify::Result<()> {
+        let dir = dir.filter(|dir| !dir.starts_with(&self.root));
+        if self.other.as_deref() == dir {
+            return Ok(());
+        }
+        if let Some(old) = self.other.take() {
+            // It may be gone.
+            let _ = self.watcher.unwatch(&old);
+        }
+        if let Some(dir) = dir {
+            self.watcher.watch(dir, RecursiveMode::Recursive)?;
+            self.other = Some(dir.to_owned());
+        }
+        Ok(())
     }
 
     /// Returns after the next change, once things are quiet.

@@ -19,6 +19,8 @@ mod counters;
 mod cursor_board;
 #[path = "../../examples/durable-chat/test.rs"]
 mod durable_chat;
+#[path = "../../examples/guest-book/test.rs"]
+mod guest_book;
 #[path = "../../examples/hibernation-server/test.rs"]
 mod hibernation_server;
 #[path = "../../examples/proposal/test.rs"]

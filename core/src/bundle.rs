@@ -47,6 +47,9 @@ pub enum ModuleKind {
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct BundleDigest(pub [u8; 32]);
 
+/// The main module of an application without a server: it has assets alone, which answer everything.
+const WITHOUT_SERVER: &str = "node_modules/.bundler/without-server.js";
+
 /// Extensions that name the same module before and after its types are stripped.
 const SCRIPT_EXTENSIONS: [&str; 8] = ["js", "ts", "mjs", "mts", "cjs", "cts", "jsx", "tsx"];
 
@@ -61,6 +64,26 @@ pub fn is_made_up(path: &str) -> bool {
 }
 
 impl Bundle {
+    /// The bundle of an application that has no server.
+    #[must_use]
+    pub fn without_server() -> Self {
+        let module = Module {
+            kind: ModuleKind::JavaScript,
+            code: Arc::from(&b"export default {};\n"[..]),
+            source_map: None,
+        };
+        Self {
+            main: WITHOUT_SERVER.to_owned(),
+            modules: BTreeMap::from([(WITHOUT_SERVER.to_owned(), module)]),
+        }
+    }
+
+    /// Whether there is a server.
+    #[must_use]
+    pub fn has_server(&self) -> bool {
+        self.main != WITHOUT_SERVER
+    }
+
     /// The module that `path` means: itself, or its twin with another script extension (`room.js` for `room.ts`).
     #[must_use]
     pub fn find(&self, path: &str) -> Option<&str> {

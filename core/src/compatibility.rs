@@ -25,6 +25,8 @@ pub enum Feature {
     CloudflareNames,
     /// What only Cloudflare's Workers have is there: `caches`, and a request's `cf`.
     CloudflareSurface,
+    /// What a browser goes to and no asset is meant by is answered by assets, where they have a page for that.
+    NavigationPrefersAssets,
 }
 
 /// Since when there is a feature, the flags that switch it on and off, if there are any, and whether code without a date has it.
@@ -69,6 +71,14 @@ impl Feature {
             ),
             Self::CloudflareNames => ("", Some(("global_navigator", "no_global_navigator")), false),
             Self::CloudflareSurface => ("", None, false),
+            Self::NavigationPrefersAssets => (
+                "2025-04-01",
+                Some((
+                    "assets_navigation_prefers_asset_serving",
+                    "assets_navigation_has_no_effect",
+                )),
+                true,
+            ),
         };
         Switch {
             since,
@@ -79,13 +89,14 @@ impl Feature {
     }
 
     /// Every feature; JavaScript knows them by their places here.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::BlobsOnWebSockets,
         Self::AnsweredCloses,
         Self::ShortCloseReasons,
         Self::DeletedAlarms,
         Self::CloudflareNames,
         Self::CloudflareSurface,
+        Self::NavigationPrefersAssets,
     ];
 }
 

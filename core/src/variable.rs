@@ -12,6 +12,8 @@ pub enum Value {
     Json(String),
     /// The objects of a class, by its place among the application's classes.
     Objects(usize),
+    /// The application's static assets.
+    Assets,
 }
 
 impl From<String> for Value {

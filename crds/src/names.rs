@@ -68,6 +68,9 @@ pub const MANIFEST_FILE: &str = "class.yaml";
 /// The file in [`APP_DIR`], or key in a ConfigMap, that is a whole bundle.
 pub const BUNDLE_FILE: &str = "bundle.json";
 
+/// The file in [`APP_DIR`], or key in a ConfigMap, with the assets that belong to a bundle.
+pub const ASSETS_FILE: &str = "assets.tar.gz";
+
 /// Where the sidecar finds a file for each entry of env whose value is kept elsewhere, named as the entry.
 pub const ENV_DIR: &str = "/etc/portside/env";
 

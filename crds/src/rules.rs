@@ -89,6 +89,32 @@ pub(crate) const MAIN: &[Rule<str>] = &[Rule {
     },
 }];
 
+/// `spec.assets.directory`
+pub(crate) const ASSETS_DIRECTORY: &[Rule<str>] = &[Rule {
+    cel: "self != '' && !self.startsWith('/') && !self.split('/').exists(part, part == '..')",
+    message: "must be the path of a folder of the code, relative and without .., such as public",
+    holds: |path| {
+        !path.is_empty() && !path.starts_with('/') && path.split('/').all(|part| part != "..")
+    },
+}];
+
+/// `spec.assets.serverFirst`
+pub(crate) const SERVER_FIRST: &[Rule<Vec<String>>] = &[
+    Rule {
+        cel: "self.all(rule, rule.matches('^!?/'))",
+        message: "must have paths that begin with / or !/, such as /api/*",
+        holds: |rules| {
+            let path = |rule: &String| rule.strip_prefix('!').unwrap_or(rule).starts_with('/');
+            rules.iter().all(path)
+        },
+    },
+    Rule {
+        cel: "size(self) == 0 || self.exists(rule, !rule.startsWith('!'))",
+        message: "has exceptions only: add what they are exceptions of, such as /*",
+        holds: |rules| rules.is_empty() || !rules.iter().all(|rule| rule.starts_with('!')),
+    },
+];
+
 /// `spec.code.include`
 pub(crate) const INCLUDE: &[Rule<Vec<String>>] = &[Rule {
     cel: "self.all(glob, glob != '' && !glob.startsWith('/') && !glob.split('/').exists(part, part == '..'))",

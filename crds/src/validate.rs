@@ -90,6 +90,18 @@ fn spec(at: &mut Cursor, spec: &ServerlessWorkerClassSpec) {
     });
     at.items("env", &spec.env, env_entry);
     at.field("durableObjects", |at| objects(at, &spec.durable_objects));
+    if let Some(assets) = &spec.assets {
+        at.field("assets", |at| {
+            let directory = assets.directory.as_deref();
+            at.option("directory", directory, rules::ASSETS_DIRECTORY);
+            at.option("binding", assets.binding.as_deref(), rules::ENV_NAME);
+            at.option(
+                "serverFirst",
+                Some(&assets.server_first),
+                rules::SERVER_FIRST,
+            );
+        });
+    }
     at.field("triggers", |at| {
         at.option("crons", Some(&spec.triggers.crons), rules::CRONS);
     });

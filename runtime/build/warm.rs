@@ -88,6 +88,7 @@ async fn run(runtime: &mut JsRuntime, code: &'static str) {
         limits: Arc::new(limits),
         input_gate: false,
         env: Arc::new(vec![("NAME".to_owned(), "value".into())]),
+        assets: None,
         compatibility: Arc::default(),
         classes: Arc::default(),
         caches: Arc::default(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use portside_assets::Assets;
 use portside_core::alarms::POSTPONED_MS;
 use portside_core::bundle::Bundle;
 use portside_core::compatibility::Compatibility;
@@ -28,6 +29,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
 use crate::alarms::Alarms;
+use crate::assets;
 use crate::count::One;
 use crate::crons::{self, Runs};
 use crate::memory::Meter;
@@ -53,6 +55,8 @@ pub struct Class {
     pub limits: Arc<Limits>,
     /// The server's `env`.
     pub env: Arc<Variables>,
+    /// What is served as it is, before the server is asked.
+    pub assets: Option<Arc<Assets>>,
     /// The classes of Durable Objects that the server's module exports.
     pub objects: Arc<[ObjectClass]>,
     /// Whether each of their objects has an isolate of its own.
@@ -68,9 +72,17 @@ pub struct Class {
 /// Where the application's log goes.
 pub type LogSink = Box<dyn Fn(LogLine<'_>) + Send + Sync>;
 
-/// Whom to tell that a request, by its name, has reached a worker or an object. Of an object also what its id comes from, if
-/// whoever called it knew.
-pub type ReachedSink = Box<dyn Fn(&RequestName, &WorkerKey, Option<&str>) + Send + Sync>;
+/// What a request has reached.
+#[derive(Debug, Clone, Copy)]
+pub enum Reached<'r> {
+    /// A worker or an object. Of an object also what its id comes from, if whoever called it knew.
+    Worker(&'r WorkerKey, Option<&'r str>),
+    /// A static asset, by its path.
+    Asset(&'r str),
+}
+
+/// Whom to tell what a request, by its name, has reached.
+pub type ReachedSink = Box<dyn Fn(&RequestName, Reached<'_>) + Send + Sync>;
 
 /// How to start an application.
 pub struct Config {
@@ -410,8 +422,19 @@ impl App {
     /// A request has reached a worker.
     pub(crate) fn reached(&self, request: &RequestName, worker: &WorkerKey, name: Option<&str>) {
         if let Some(reached) = &self.reached {
-            reached(request, worker, name);
+            reached(request, Reached::Worker(worker, name));
         }
+    }
+
+    /// A request has reached an asset.
+    pub(crate) fn reached_asset(&self, request: &RequestName, path: &str) {
+        if let Some(reached) = &self.reached {
+            reached(request, Reached::Asset(path));
+        }
+    }
+
+    pub(crate) fn weak(&self) -> Weak<Self> {
+        self.itself.clone()
     }
 
     /// The present revision.
@@ -515,7 +538,12 @@ impl Application for App {
     fn fetch(&self, request: Request) -> BoxFuture<'_, Result<Response, FetchError>> {
         async move {
             let (app, servers, _unanswered) = self.begin().await?;
-            servers.fetch(&app, request).await
+            match servers.assets() {
+                Some(assets) if !assets.is_for_server(&request) => {
+                    assets::answer(Some(app), assets, request).await
+                }
+                _ => servers.fetch(&app, request).await,
+            }
         }
         .boxed()
     }

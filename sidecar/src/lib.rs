@@ -1,12 +1,13 @@
 //! One process's share of an application: its servers and the workers whose shards it owns.
 //!
 //! [`App`] is a [`portside_exchange::Application`]: a front door sends it requests. Below it, [`ownership`] says which
-//! shards this process may write, [`workers`] wakes workers and lets them sleep, [`servers`] spreads requests, [`room`] says whether there may be more of both, [`alarms`]
+//! shards this process may write, [`workers`] wakes workers and lets them sleep, [`servers`] spreads requests, [`assets`] answers those that are for files, [`room`] says whether there may be more of both, [`alarms`]
 //! delivers what is due, [`crons`] runs the server's `scheduled` handler. In a cluster a [`Pod`] stands before it, which answers only while it is the active one.
 
 pub mod admin;
 mod alarms;
 mod app;
+mod assets;
 mod clock;
 mod count;
 mod crashes;
@@ -22,7 +23,7 @@ mod room;
 mod servers;
 mod workers;
 
-pub use app::{App, Class, Config, Fired, LogSink, ReachedSink};
+pub use app::{App, Class, Config, Fired, LogSink, Reached, ReachedSink};
 pub use clock::now_ms;
 pub use ownership::{Error, Ownership, Role};
 pub use pod::Pod;

@@ -18,6 +18,7 @@ use portside_worker::instance::InstanceOptions;
 use portside_worker::storage::Storage;
 
 use crate::app::{App, Class};
+use crate::assets;
 use crate::ledger::WorkerLedger;
 use crate::workers::{NotLoaded, Worker};
 
@@ -139,6 +140,7 @@ pub fn start(
         limits: class.limits.clone(),
         input_gate: false,
         env: class.env.clone(),
+        assets: assets::bound(app, &class),
         compatibility: class.compatibility.clone(),
         classes: class.objects.clone(),
         caches: app.caches().clone(),

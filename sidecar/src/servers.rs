@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
+use portside_assets::Assets;
 use portside_core::alarm::Alarm;
 use portside_core::ids::WorkerId;
 use portside_core::keys::KeyRange;
@@ -26,6 +27,7 @@ use portside_worker::storage::Storage;
 use tokio::sync::oneshot;
 
 use crate::app::{App, Class};
+use crate::assets;
 use crate::count::{Count, One};
 use crate::crashes::Crashes;
 
@@ -145,6 +147,11 @@ impl Servers {
 
     fn lock(&self) -> MutexGuard<'_, Vec<Arc<Server>>> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is served without them.
+    pub fn assets(&self) -> Option<&Assets> {
+        self.class.assets.as_deref()
     }
 
     /// Runs the application's `fetch`.
@@ -393,6 +400,7 @@ fn instance(app: &App, class: &Class, inbox: Arc<Inbox>, ledger: Option<Arc<dyn 
             limits: class.limits.clone(),
             input_gate: false,
             env: class.env.clone(),
+            assets: assets::bound(app, class),
             compatibility: class.compatibility.clone(),
             classes: class.objects.clone(),
             caches: app.caches().clone(),

@@ -27,6 +27,7 @@ use tokio::sync::Notify;
 
 use crate::alarms::{Alarms, Turn};
 use crate::app::App;
+use crate::assets;
 use crate::crashes::Crashes;
 use crate::hibernation::Registry;
 use crate::ledger::WorkerLedger;
@@ -554,6 +555,7 @@ fn run(app: Arc<App>, worker: Arc<Worker>, fence: Fence, state: State) {
         limits: class.limits.clone(),
         input_gate: class.input_gate,
         env: class.env.clone(),
+        assets: assets::bound(&app, &class),
         compatibility: class.compatibility.clone(),
         classes: class.objects.clone(),
         caches: app.caches().clone(),

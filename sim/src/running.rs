@@ -78,6 +78,7 @@ pub(crate) fn options(host: &Arc<Host>, parts: Parts) -> InstanceOptions {
         classes: Arc::default(),
         caches: Arc::default(),
         env: Arc::default(),
+        assets: None,
         storage: parts.storage,
         sockets: parts.sockets,
         inbox: parts.inbox,

@@ -11,6 +11,7 @@ use portside_core::ids::WorkerKey;
 use portside_core::limits::Limits;
 use portside_core::migrations::ObjectClass;
 use portside_core::variable::Variables;
+use portside_exchange::Application;
 use tokio::sync::oneshot;
 
 use crate::alarm::{Due, Firing};
@@ -41,6 +42,8 @@ pub struct InstanceOptions {
     pub input_gate: bool,
     /// The server's `env`.
     pub env: Arc<Variables>,
+    /// What answers the code's requests for static assets, if there are some.
+    pub assets: Option<Arc<dyn Application>>,
     /// What the code was written for.
     pub compatibility: Arc<Compatibility>,
     /// The application's classes of Durable Objects; the code knows them by their places here.
@@ -71,6 +74,7 @@ pub struct Instance {
     bundle: Arc<Bundle>,
     pub(crate) limits: Arc<Limits>,
     env: Arc<Variables>,
+    assets: Option<Arc<dyn Application>>,
     compatibility: Arc<Compatibility>,
     classes: Arc<[ObjectClass]>,
     caches: Arc<Caches>,
@@ -154,6 +158,7 @@ impl Instance {
             limits,
             input_gate,
             env,
+            assets,
             compatibility,
             classes,
             caches,
@@ -170,6 +175,7 @@ impl Instance {
             bundle,
             limits,
             env,
+            assets,
             compatibility,
             classes,
             caches,
@@ -633,6 +639,12 @@ impl Instance {
     #[must_use]
     pub fn env(&self) -> &Variables {
         &self.env
+    }
+
+    /// What answers requests for static assets, if there are some.
+    #[must_use]
+    pub fn assets(&self) -> Option<&Arc<dyn Application>> {
+        self.assets.as_ref()
     }
 
     /// What the code was written for.

@@ -149,6 +149,7 @@ impl<F: Code> Test<F> {
             limits: Arc::new(limits),
             input_gate: false,
             env: Arc::default(),
+            assets: None,
             compatibility: Arc::default(),
             classes: Arc::default(),
             caches: Arc::default(),

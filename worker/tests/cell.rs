@@ -188,6 +188,7 @@ fn options(
         limits: Arc::default(),
         input_gate: false,
         env: Arc::default(),
+        assets: None,
         compatibility: Arc::default(),
         classes: Arc::default(),
         caches: Arc::default(),

@@ -38,6 +38,7 @@ pub(super) fn variables(
     let bindings = manifest
         .iter()
         .flat_map(|manifest| &manifest.objects.bindings);
+    let assets = manifest.and_then(|manifest| manifest.assets.as_ref()?.binding.as_ref());
     let others = secrets
         .iter()
         .map(|name| (name, "string".to_owned()))
@@ -45,7 +46,8 @@ pub(super) fn variables(
             let class = literal::text(main);
             let class = format!("import({class}).{}", binding.class);
             (&binding.name, format!("DurableObjectNamespace<{class}>"))
-        }));
+        }))
+        .chain((assets.iter().copied()).map(|binding| (binding, "Fetcher".to_owned())));
     for (name, what) in others {
         match variables.iter_mut().find(|known| known.name == *name) {
             Some(known) => known.what = what,

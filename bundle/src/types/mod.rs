@@ -112,7 +112,7 @@ pub fn declarations(
         "worker-configuration.d.ts"
     } else {
         if style.include_runtime {
-            let others = if has_objects(&top) { "" } else { OTHERS };
+            let others = if is_cloudflares(&top) { "" } else { OTHERS };
             for part in [STANDARD, others, MODULES]
                 .iter()
                 .filter(|part| !part.is_empty())
@@ -130,10 +130,14 @@ pub fn declarations(
     })
 }
 
-/// Whether its `env` has Durable Objects, which `@cloudflare/workers-types` declares.
-fn has_objects(configuration: &Configuration) -> bool {
+/// Whether its `env` has Durable Objects or assets, which `@cloudflare/workers-types` declares.
+fn is_cloudflares(configuration: &Configuration) -> bool {
     let manifest = configuration.manifest.as_ref();
-    manifest.is_some_and(|manifest| !manifest.objects.bindings.is_empty())
+    manifest.is_some_and(|manifest| {
+        let assets = manifest.assets.as_ref();
+        let has_binding = assets.is_some_and(|assets| assets.binding.is_some());
+        has_binding || !manifest.objects.bindings.is_empty()
+    })
 }
 
 /// The variables and bindings of one environment.
@@ -156,21 +160,21 @@ fn variables(
     Ok(fields::variables(
         configuration.manifest.as_ref(),
         &secrets,
-        &module(&configuration.main),
+        &module(configuration.main.as_deref().unwrap_or_default()),
         style.strict_vars,
     ))
 }
 
 /// The interfaces of `env`; `alone` has those of the environments, by their names.
 fn interfaces(top: &Configuration, env: &Fields, alone: &[(String, Fields)]) -> String {
-    if top.wrangler.is_none() && !has_objects(top) {
+    if top.wrangler.is_none() && !is_cloudflares(top) {
         return env.interface("Env", "");
     }
     let mut text = String::from("declare namespace Cloudflare {\n  interface GlobalProps {\n");
-    text.push_str(&format!(
-        "    mainModule: typeof import({});\n",
-        literal::text(&module(&top.main))
-    ));
+    if let Some(main) = &top.main {
+        let main = literal::text(&module(main));
+        text.push_str(&format!("    mainModule: typeof import({main});\n"));
+    }
     let classes = classes(top.manifest.as_ref());
     if !classes.is_empty() {
         text.push_str(&format!(

@@ -178,6 +178,28 @@ fn a_class_with_objects_leaves_to_others_what_they_declare() {
 }
 
 #[test]
+fn assets_are_a_fetcher() {
+    let folder = folder(&[
+        ("index.js", ""),
+        (
+            "wrangler.toml",
+            "name = \"a\"\nmain = \"index.js\"\ncompatibility_date = \"2026-01-01\"\n\
+             [assets]\ndirectory = \"public\"\nbinding = \"FILES\"\n",
+        ),
+    ]);
+    let text = made(&folder, None, STYLE).text;
+    assert!(
+        text.contains("  interface Env {\n    FILES: Fetcher;\n  }\n"),
+        "{text}"
+    );
+    let alone = self::folder(&[(
+        "wrangler.toml",
+        "name = \"a\"\ncompatibility_date = \"2026-01-01\"\n[assets]\ndirectory = \"public\"\n",
+    )]);
+    assert!(!made(&alone, None, STYLE).text.contains("mainModule"));
+}
+
+#[test]
 fn without_a_configuration_env_is_empty() {
     let folder = folder(&[("server.js", "")]);
     assert_eq!(body(&made(&folder, None, STYLE)), "interface Env {}\n");

@@ -8,6 +8,7 @@ use crate::node::Node;
 use crate::problem::{Place, Problem};
 use rules::Rules;
 
+mod assets;
 mod dev_vars;
 mod exports;
 mod jsonc;

@@ -5,15 +5,18 @@ use std::collections::BTreeMap;
 use portside_core::compatibility::Compatibility;
 use portside_core::cron::Cron;
 use portside_core::migrations::{ObjectClass, ObjectStorage, Origin};
-use portside_crds::class::{DurableObjectBinding, DurableObjectClass, DurableObjects, Isolation};
+use portside_crds::class::{
+    Assets, DurableObjectBinding, DurableObjectClass, DurableObjects, Isolation,
+};
 use portside_crds::validate::{Path, Step};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
+use super::assets::{self, AssetsSetting};
 use super::migrations::{MigrationSetting, classes};
 use super::rules::{Rule, Rules};
-use super::settings::{Chosen, Setting, Support, schema};
+use super::settings::{Chosen, Support, schema};
 use super::toml::is_date;
 use super::{Project, Wrangler, exports};
 use crate::manifest::{EnvValue, Manifest, Source};
@@ -230,11 +233,14 @@ impl<'d> Reader<'d> {
         let rules = self.rules(chosen);
         let crons = self.crons(chosen);
         let secrets = self.secrets(chosen);
-        let environments = self.document.field("env").map_or(&[][..], Node::fields);
         let main = self.main(chosen, is_main_given);
+        let has_main = is_main_given || chosen.get("main").is_some();
+        let taken = names(&vars, &objects.bindings);
+        let assets = self.assets(chosen, has_main, &taken);
+        let environments = self.document.field("env").map_or(&[][..], Node::fields);
         Project {
             main,
-            manifest: self.manifest(name, vars, objects, crons),
+            manifest: self.manifest(name, vars, objects, assets, crons),
             rules,
             wrangler: Wrangler {
                 file: self.file.to_owned(),
@@ -496,34 +502,67 @@ impl<'d> Reader<'d> {
         self.value::<Secrets>(chosen, "secrets")?.required
     }
 
-    /// `main`, and assets, which do without.
+    /// `main`, which assets do without.
     fn main(&mut self, chosen: &Chosen<'d>, is_given: bool) -> Option<(String, Problem)> {
-        let assets = chosen.get("assets");
-        if let Some(Setting { key, path, .. }) = assets {
-            self.warn(key.place, format!("{} are not served yet", Path(path)));
+        if let Some(setting) = chosen.get("main") {
+            let main = self.value::<String>(chosen, "main")?;
+            let missing = Problem::at(self.file, setting.node.place, "");
+            return Some((main, missing));
         }
-        match (chosen.get("main"), assets) {
-            (Some(setting), _) => {
-                let main = self.value::<String>(chosen, "main")?;
-                let missing = Problem::at(self.file, setting.node.place, "");
-                Some((main, missing))
-            }
-            (None, _) if is_given => None,
-            (None, Some(assets)) => {
-                let message = format!(
-                    "{} are all there is, and are not served yet: name a module with a fetch handler in main",
-                    Path(&assets.path)
-                );
-                self.report(assets.key.place, message);
-                None
-            }
-            (None, None) => {
-                let message =
-                    "main is missing: name the module with the fetch handler, such as src/index.ts";
-                self.report(Place::START, message);
-                None
-            }
+        if !is_given && chosen.get("assets").is_none() {
+            let message =
+                "main is missing: name the module with the fetch handler, such as src/index.ts";
+            self.report(Place::START, message);
         }
+        None
+    }
+
+    /// The static assets, the place of their folder's name, and that. `has_main` says whether there is a server, and `taken`
+    /// which names `env` has already, and by what.
+    fn assets(
+        &mut self,
+        chosen: &Chosen<'d>,
+        has_main: bool,
+        taken: &BTreeMap<String, String>,
+    ) -> Option<(Assets, (Place, String))> {
+        let setting = chosen.get("assets")?;
+        if let Some(site) = chosen.get("site") {
+            let message = format!(
+                "{} and site are one too many: leave site out",
+                Path(&setting.path)
+            );
+            self.report(site.key.place, message);
+        }
+        let written = self.value::<AssetsSetting>(chosen, "assets")?;
+        let (directory, binding) = (written.directory.clone(), written.binding.clone());
+        let (assets, wrong, warnings) = assets::made(written, has_main);
+        let field = |name: &str| with(&setting.path, [Step::Field(name.to_owned())]);
+        let whole =
+            |way: Vec<Step>| -> Vec<Step> { setting.path.iter().cloned().chain(way).collect() };
+        for (way, message) in wrong {
+            let path = whole(way);
+            self.report(
+                self.document.place_of(&path),
+                format!("{} {message}", Path(&path)),
+            );
+        }
+        for (way, message) in warnings {
+            let path = whole(way);
+            self.warn(
+                self.document.place_of(&path),
+                format!("{} {message}", Path(&path)),
+            );
+        }
+        if let Some((name, other)) = binding.and_then(|name| taken.get_key_value(&name)) {
+            let path = field("binding");
+            let message = format!(
+                "{}: {other} has the name {name} already: choose another",
+                Path(&path)
+            );
+            self.report(self.document.place_of(&path), message);
+        }
+        let place = self.document.place_of(&field("directory"));
+        Some((assets, (place, directory)))
     }
 
     /// The class that runs the application.
@@ -532,11 +571,14 @@ impl<'d> Reader<'d> {
         (name, place): (String, Place),
         vars: Vec<(&'d Key, Vec<Step>, Json)>,
         objects: DurableObjects,
+        assets: Option<(Assets, (Place, String))>,
         crons: Vec<Cron>,
     ) -> Manifest {
+        let (assets, folder) = assets.unzip();
         let source = Source {
             path: self.file,
             name: place,
+            assets: folder,
             env: vars
                 .iter()
                 .map(|(key, path, _)| (key.place, Path(path).to_string()))
@@ -550,8 +592,23 @@ impl<'d> Reader<'d> {
             .into_iter()
             .map(|(key, _, json)| (key.name.clone(), value(json)))
             .collect();
-        Manifest::made(name, env, objects, crons, &source)
+        Manifest::made(name, env, objects, assets, crons, &source)
     }
+}
+
+/// The names that `env` has, and by what.
+fn names(
+    vars: &[(&Key, Vec<Step>, Json)],
+    bindings: &[DurableObjectBinding],
+) -> BTreeMap<String, String> {
+    let vars = vars
+        .iter()
+        .map(|(key, path, _)| (key.name.clone(), Path(path).to_string()));
+    let bindings = bindings.iter().map(|binding| {
+        let by = format!("durable_objects' binding of {}", binding.class);
+        (binding.name.clone(), by)
+    });
+    vars.chain(bindings).collect()
 }
 
 /// A way and the steps after it.

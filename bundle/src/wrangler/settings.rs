@@ -252,6 +252,20 @@ pub(super) fn schema(name: &str) -> Json {
                 "fallthrough": { "type": "boolean" },
             },
         } }),
+        "assets" => json!({
+            "type": "object",
+            "required": ["directory"],
+            "properties": {
+                "directory": text(),
+                "binding": text(),
+                "html_handling": {
+                    "type": "string",
+                    "enum": ["auto-trailing-slash", "force-trailing-slash", "drop-trailing-slash", "none"],
+                },
+                "not_found_handling": { "type": "string", "enum": ["none", "404-page", "single-page-application"] },
+                "run_worker_first": {}, // true, false, or a list
+            },
+        }),
         "triggers" => json!({ "type": "object", "properties": { "crons": texts() } }),
         _ => json!({}),
     }
@@ -337,8 +351,7 @@ mod tests {
             for name in *names {
                 assert!(seen.insert(*name), "{name} is listed twice");
                 let is_free = schema(name) == json!({});
-                let may_be_free = *support != Support::Read || *name == "assets";
-                assert!(may_be_free || !is_free, "{name} has no form");
+                assert!(*support != Support::Read || !is_free, "{name} has no form");
             }
         }
     }

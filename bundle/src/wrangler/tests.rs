@@ -1,6 +1,7 @@
 //! What is said about configurations, and what they make.
 
 use portside_core::migrations::ObjectStorage;
+use portside_crds::class::{Assets, HtmlHandling, NotFoundHandling};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -258,7 +259,6 @@ fn what_has_no_effect_is_warned_of() {
             "wrangler.toml:6:37: unknown field triggers.more: it has no effect",
             "wrangler.toml:7:1: no_bundle has no effect: modules are bundled all the same",
             "wrangler.toml:8:2: build is not run: run the build yourself, and name its result in main",
-            "wrangler.toml:10:2: assets are not served yet",
             "wrangler.toml:12:2: dev has no effect: portside dev has options for these",
             "wrangler.toml:14:1: rules[0] has no fallthrough: later rules of type Text, wrangler's own too, are ignored; set \
              it to true to have them, or to false",
@@ -267,15 +267,113 @@ fn what_has_no_effect_is_warned_of() {
     );
     let crons = toml(text).manifest.crons;
     assert_eq!(crons, ["* * * * *".parse().unwrap()]);
+}
+
+#[test]
+fn assets_are_read() {
+    let text = format!(
+        "{HEAD}[assets]\ndirectory = \"./public\"\nbinding = \"ASSETS\"\nhtml_handling = \"none\"\n\
+         not_found_handling = \"404-page\"\nrun_worker_first = [\"/api/*\", \"!/api/docs/*\"]\n\
+         [env.staging.assets]\ndirectory = \"../other\"\nrun_worker_first = false\n"
+    );
+    let assets = |env| {
+        let manifest = read("wrangler.toml", &text, env).unwrap().manifest;
+        assert_eq!(manifest.unfit, []);
+        (manifest.assets.unwrap(), manifest.assets_in.unwrap())
+    };
+    let (top, folder) = assets(None);
+    assert_eq!(folder, "./public");
+    let expected = Assets {
+        directory: None,
+        binding: Some("ASSETS".to_owned()),
+        html_handling: HtmlHandling::None,
+        not_found_handling: NotFoundHandling::NotFoundPage,
+        server_first: vec!["/api/*".to_owned(), "!/api/docs/*".to_owned()],
+    };
+    assert_eq!(top, expected);
+    assert_eq!(
+        assets(Some("staging")),
+        (Assets::default(), "../other".to_owned())
+    );
+    assert_eq!(warnings("wrangler.toml", &text, None), [""; 0]);
+
+    let always = format!("{HEAD}[assets]\ndirectory = \"a\"\nrun_worker_first = true\n");
+    let first = toml(&always).manifest.assets.unwrap().server_first;
+    assert_eq!(first, ["/*"]);
+    assert_eq!(
+        warnings("wrangler.toml", &always, None),
+        [
+            "wrangler.toml:6:20: assets.run_worker_first has the server answer everything, and it cannot reach the assets: \
+             add a binding"
+        ]
+    );
+}
+
+#[test]
+fn an_application_may_be_assets_alone() {
+    let alone =
+        "name = \"a\"\ncompatibility_date = \"2026-01-31\"\n[assets]\ndirectory = \"public\"\n";
+    let project = toml(alone);
+    assert!(project.main.is_none() && project.manifest.assets.is_some());
     assert_eq!(
         refused(
             "wrangler.toml",
-            "name = \"a\"\n[assets]\ndirectory = \"public\"",
+            &format!("{alone}binding = \"A\"\nrun_worker_first = true"),
             None
         ),
         [
-            "wrangler.toml:2:2: assets are all there is, and are not served yet: name a module with a fetch handler in main"
+            "wrangler.toml:5:11: assets.binding is for a server, and there is none: leave it out, or name the module with the \
+             fetch handler in main",
+            "wrangler.toml:6:20: assets.run_worker_first is for a server, and there is none: leave it out, or name the module \
+             with the fetch handler in main",
         ]
+    );
+}
+
+#[test]
+fn assets_that_cannot_be_meant_are_refused() {
+    let refused = |rest: &str| {
+        let found = refused("wrangler.toml", &format!("{HEAD}{rest}"), None);
+        assert_eq!(found.len(), 1, "{found:?}");
+        found[0].clone()
+    };
+    let assets = |rest: &str| refused(&format!("[assets]\ndirectory = \"a\"\n{rest}"));
+    assert_eq!(
+        refused("[assets]\nhtml_handling = \"none\""),
+        "wrangler.toml:4:1: assets.directory is missing"
+    );
+    assert!(refused("[assets]\ndirectory = \"\"").contains(":5:13: assets.directory is empty"));
+    let html = assets("html_handling = \"auto\"");
+    assert!(
+        html.starts_with(
+            "wrangler.toml:6:17: assets.html_handling must be auto-trailing-slash or "
+        ),
+        "{html}"
+    );
+    assert!(
+        assets("not_found_handling = \"404\"")
+            .contains(":6:22: assets.not_found_handling must be none or ")
+    );
+    for first in ["[]", "1", "[1]"] {
+        let found = assets(&format!("run_worker_first = {first}"));
+        assert!(
+            found.contains(":6:20: assets.run_worker_first must be true, false, or a list"),
+            "{found}"
+        );
+    }
+    assert_eq!(
+        assets("run_worker_first = [\"/a\", \"b\"]"),
+        "wrangler.toml:6:27: assets.run_worker_first[1] \"b\" must begin with / or !/"
+    );
+    assert!(
+        assets("binding = \"A\"\n[vars]\nA = \"1\"")
+            .contains(":6:11: assets.binding: vars.A has the name A")
+    );
+    assert!(assets("[site]\nbucket = \"b\"").contains(":6:2: assets and site are one too many"));
+    let unknown = format!("{HEAD}[assets]\ndirectory = \"a\"\nmore = 1");
+    assert_eq!(
+        warnings("wrangler.toml", &unknown, None),
+        ["wrangler.toml:6:1: unknown field assets.more: it has no effect"]
     );
 }
 
@@ -445,6 +543,9 @@ fn anything() -> impl Strategy<Value = serde_json::Value> {
         "triggers",
         "crons",
         "assets",
+        "directory",
+        "binding",
+        "run_worker_first",
         "env",
         "test",
         "dev",

@@ -1,6 +1,7 @@
 //! Folders of sources, bundled and checked.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod assets;
 mod bundles;
 mod common;
 mod prepared;

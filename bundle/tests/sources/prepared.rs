@@ -29,7 +29,9 @@ async fn a_mounted_config_map_is_as_the_folder_it_was_made_from() {
     for name in ["server.js", "workers", "class.yaml"] {
         link(&format!("..data/{name}"), name);
     }
-    let loaded = load(mounted.dir()).await.unwrap();
+    let loaded = load(mounted.dir(), &mounted.path("unpacked"))
+        .await
+        .unwrap();
     assert_eq!(loaded.bundle, plain.bundle().await);
     assert_eq!(loaded.manifest.unwrap().name, "chat");
 }
@@ -40,22 +42,22 @@ async fn a_bundle_in_the_folder_is_the_code() {
     let bundle = sources.bundle().await;
     let app = App::new(&[("class.yaml", CLASS)]);
     app.write("bundle.json", &file::encode(&bundle).unwrap());
-    let loaded = load(app.dir()).await.unwrap();
+    let loaded = load(app.dir(), &app.path("unpacked")).await.unwrap();
     assert!(code(&loaded.bundle, "server.js").contains("const a = 1"));
     assert_eq!(loaded.bundle, bundle);
     assert_eq!(loaded.manifest.unwrap().name, "chat");
     assert_eq!(loaded.inputs.len(), 2);
 
     let pulled = App::new(&[("class.yaml", CLASS), ("bundle.json", "not read")]);
-    let loaded = load_made(pulled.dir(), &file::encode(&bundle).unwrap()).unwrap();
+    let loaded = load_made(pulled.dir(), &file::encode(&bundle).unwrap(), None).unwrap();
     assert_eq!(loaded.bundle, bundle);
     assert_eq!(loaded.manifest.unwrap().name, "chat");
-    let problems = load_made(pulled.dir(), b"{}").unwrap_err();
+    let problems = load_made(pulled.dir(), b"{}", None).unwrap_err();
     assert_eq!(problems[0].path, "bundle.json");
 
     app.write("bundle.json", b"{}");
     app.write("class.yaml", b"kind: Pod");
-    let problems = load(app.dir()).await.unwrap_err();
+    let problems = load(app.dir(), &app.path("unpacked")).await.unwrap_err();
     let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
     assert!(
         lines[0].starts_with("bundle.json:1:1: not a bundle file"),

@@ -26,7 +26,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use self::door::Door;
-use self::reload::{Running, reload_on_change, watch};
+use self::reload::{Running, reload_on_change, watch, watch_assets};
 use self::requests::Requests;
 use self::source::{Loaded, Source};
 use self::summary::summary;
@@ -168,7 +168,7 @@ impl Args {
                 .with_context(|| format!("there is no folder {}", dir.display()))?,
         };
         // Before the files are read, or a change in between would be missed.
-        let watch = (!no_watch).then(|| watch(&source.dir)).flatten();
+        let mut watch = (!no_watch).then(|| watch(&source.dir)).flatten();
         let loaded = match source.load().await {
             Ok(loaded) => loaded,
             Err(found) => {
@@ -176,6 +176,9 @@ impl Args {
                 return Ok(ExitCode::FAILURE);
             }
         };
+        if let Some(watch) = &mut watch {
+            watch_assets(watch, &loaded.class);
+        }
         network.choose(loaded.manifest.as_ref());
         problems::warn(&loaded.warnings);
         let summary = (!quiet).then(|| summary(&loaded));

@@ -40,6 +40,14 @@ pub fn watch(dir: &Path) -> Option<Watch> {
         .ok()
 }
 
+/// Has a folder of assets that is elsewhere watched as well.
+pub fn watch_assets(watch: &mut Watch, class: &Class) {
+    let folder = class.assets.as_ref().map(|assets| assets.root());
+    if let Err(error) = watch.also(folder) {
+        tracing::error!(%error, "the assets' folder cannot be watched: restart to see changes");
+    }
+}
+
 const NOT_RELOADED: &str = "portside: not reloaded, the previous code still runs";
 
 /// Replaces the running code whenever the files change, can be bundled, and have a server that can be loaded; otherwise the
@@ -58,6 +66,7 @@ pub async fn reload_on_change(
                 let Loaded {
                     class, warnings, ..
                 } = loaded;
+                watch_assets(&mut watch, &class);
                 if warnings != running.warnings {
                     problems::warn(&warnings);
                     running.warnings = warnings;

@@ -5,17 +5,16 @@ use std::fmt::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use portside_core::ids::WorkerKey;
 use portside_core::objects;
 use portside_exchange::{FetchError, REQUEST_ID, Request, Response};
-use portside_sidecar::{ReachedSink, RequestName};
+use portside_sidecar::{Reached, ReachedSink, RequestName};
 
 use super::println_flushed;
 
-/// Of the workers and objects that a request has reached, so many are named.
+/// Of what a request has reached, so many are named.
 const NAMED: usize = 3;
 
-/// The requests that are not answered yet, by their names, each with the workers and objects that it has reached.
+/// The requests that are not answered yet, by their names, each with what it has reached.
 #[derive(Default)]
 pub struct Requests(Mutex<HashMap<RequestName, Vec<String>>>);
 
@@ -31,9 +30,9 @@ pub struct Asked<'a> {
 impl Requests {
     /// Tells it what requests reach.
     pub fn sink(self: Arc<Self>) -> ReachedSink {
-        Box::new(move |request, worker, name| {
+        Box::new(move |request, what| {
             if let Some(reached) = self.lock().get_mut(request) {
-                let who = shown(worker, name);
+                let who = shown(what);
                 if !reached.contains(&who) {
                     reached.push(who);
                 }
@@ -99,12 +98,15 @@ fn line(what: &str, status: Option<u16>, begun: Instant, reached: &[String]) -> 
     line
 }
 
-/// A worker or an object as its own lines in the log have it.
-fn shown(worker: &WorkerKey, name: Option<&str>) -> String {
-    match objects::class_of(worker) {
-        Some(class) => format!("{}({})", class.name, name.unwrap_or(worker.name())),
-        None if worker.name().is_empty() => worker.script().to_owned(),
-        None => worker.to_string(),
+/// A worker or an object as its own lines in the log have it, or an asset by its path.
+fn shown(reached: Reached<'_>) -> String {
+    match reached {
+        Reached::Asset(path) => format!("asset {path}"),
+        Reached::Worker(worker, name) => match objects::class_of(worker) {
+            Some(class) => format!("{}({})", class.name, name.unwrap_or(worker.name())),
+            None if worker.name().is_empty() => worker.script().to_owned(),
+            None => worker.to_string(),
+        },
     }
     .chars()
     .filter(|c| !c.is_control())
@@ -113,6 +115,8 @@ fn shown(worker: &WorkerKey, name: Option<&str>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use portside_core::ids::WorkerKey;
+
     use super::*;
 
     #[test]
@@ -131,6 +135,7 @@ mod tests {
     #[test]
     fn names_do_not_rewrite_the_terminal() {
         let worker = WorkerKey::new("room.js", "a\n\x1b[2Jb").unwrap();
-        assert_eq!(shown(&worker, None), "room.js#a[2Jb");
+        assert_eq!(shown(Reached::Worker(&worker, None)), "room.js#a[2Jb");
+        assert_eq!(shown(Reached::Asset("/a\n.html")), "asset /a.html");
     }
 }

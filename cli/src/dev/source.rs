@@ -30,6 +30,7 @@ impl Source {
             manifest,
             wrangler,
             workers,
+            assets,
             warnings,
             ..
         } = portside_bundle::bundle(&self.dir, &self.options).await?;
@@ -46,7 +47,7 @@ impl Source {
         let name = manifest
             .as_ref()
             .map_or_else(|| folder().into_owned(), |manifest| manifest.name.clone());
-        let mut class = class(bundle, manifest.as_ref(), env);
+        let mut class = class(bundle, assets, manifest.as_ref(), env);
         if let Some(most) = self.awake_workers {
             Arc::make_mut(&mut class.limits).awake_workers = Some(most.get());
         }
@@ -58,6 +59,7 @@ impl Source {
         Ok(Loaded {
             class,
             name,
+            dir: self.dir.clone(),
             configured_by: wrangler.map(|wrangler| wrangler.file).or(file),
             manifest,
             workers,
@@ -70,6 +72,8 @@ impl Source {
 pub struct Loaded {
     pub class: Class,
     pub name: String,
+    /// Its folder.
+    pub dir: PathBuf,
     pub manifest: Option<Manifest>,
     /// The scripts of its workers.
     pub workers: Vec<String>,

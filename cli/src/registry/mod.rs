@@ -1,4 +1,4 @@
-//! Bundles in OCI registries: artifacts of one layer, which is the bundle's file.
+//! Bundles in OCI registries: artifacts whose layers are the bundle's file and, if it has some, the archive of its assets.
 //!
 //! What is asked of a registry is in <https://github.com/opencontainers/distribution-spec/blob/main/spec.md>.
 
@@ -10,9 +10,12 @@ pub mod testkit;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::StreamExt;
 use oci_client::client::{Client, ClientConfig, ClientProtocol, SizedStream};
 use oci_client::errors::OciDistributionError as Cause;
@@ -30,8 +33,15 @@ pub const MEDIA_TYPE: &str = "application/vnd.portside.bundle.v1+json";
 /// The largest bundle, in bytes. It is kept in memory, parsed, and evaluated by every thread that runs servers.
 pub const MAX_BYTES: u64 = 64 << 20;
 
-/// The name that tools give the layer when they write it to a folder.
+/// The type of the layer with assets.
+pub const ASSETS_TYPE: &str = "application/vnd.portside.assets.v1.tar+gzip";
+
+/// The largest archive of assets, in bytes. It passes through a file, and what is in it is limited as well.
+pub const MAX_ASSETS_BYTES: u64 = portside_assets::MOST_ARCHIVED_BYTES;
+
+/// The names that tools give the layers when they write them to a folder.
 const FILE: &str = "bundle.json";
+const ASSETS_FILE: &str = "assets.tar.gz";
 
 /// The configuration of artifacts that have none
 /// (<https://github.com/opencontainers/image-spec/blob/main/manifest.md#guidance-for-an-empty-descriptor>).
@@ -63,6 +73,8 @@ pub struct Artifact {
 pub struct Pulled {
     /// The bundle's file. It has the digest that the manifest gives it.
     pub bytes: Vec<u8>,
+    /// The archive of its assets, likewise, to be read from its start. It has no name, and goes when it is closed.
+    pub assets: Option<File>,
     /// The digest of the manifest, which a tag may not name any more.
     pub digest: String,
 }
@@ -113,33 +125,37 @@ impl Artifact {
         })
     }
 
-    /// Pushes the bundle whose file has these bytes. Returns the manifest's digest: equal bundles give equal ones.
+    /// Pushes the bundle whose file has these bytes, and the archive of its assets, if it has some, which stands at its start. Returns the manifest's digest:
+    /// equal bundles and assets give equal ones.
     ///
     /// # Errors
     /// See [`Kind`].
-    pub async fn push(&self, bytes: Vec<u8>) -> Result<String, Error> {
-        if bytes.len() as u64 > MAX_BYTES {
-            return Err(self.error(Kind::NotABundle, &too_large(bytes.len() as u64)));
-        }
+    pub async fn push(&self, bytes: Vec<u8>, assets: Option<File>) -> Result<String, Error> {
         let failed = |error| self.failed(error);
+        let bundle = Layer::BUNDLE.descriptor(sha256(&bytes), bytes.len() as u64);
+        let mut layers = vec![self.checked(Layer::BUNDLE, bundle)?];
+        if let Some(archive) = &assets {
+            let unreadable = |error: io::Error| failed(error.into());
+            let (digest, size) = digest_of(archive).map_err(unreadable)?;
+            let descriptor = Layer::ASSETS.descriptor(digest, size);
+            layers.push(self.checked(Layer::ASSETS, descriptor)?);
+        }
         let manifest = OciImageManifest {
             media_type: Some(OCI_IMAGE_MEDIA_TYPE.to_owned()),
             artifact_type: Some(MEDIA_TYPE.to_owned()),
-            config: descriptor(EMPTY_TYPE, EMPTY),
-            layers: vec![OciDescriptor {
-                annotations: Some(BTreeMap::from([(
-                    "org.opencontainers.image.title".to_owned(),
-                    FILE.to_owned(),
-                )])),
-                ..descriptor(MEDIA_TYPE, &bytes)
-            }],
+            config: descriptor(EMPTY_TYPE, sha256(EMPTY), EMPTY.len() as u64),
+            layers,
             ..OciImageManifest::default()
         };
-        let (layer, config) = (&manifest.layers[0].digest, &manifest.config.digest);
         let client = self.client(UPLOAD)?;
         self.log_in(&client, RegistryOperation::Push).await?;
-        self.store(&client, bytes, layer).await?;
-        self.store(&client, EMPTY.to_vec(), config).await?;
+        let layers = &manifest.layers;
+        self.store(&client, Blob::Bytes(bytes), &layers[0]).await?;
+        if let (Some(archive), Some(layer)) = (assets, layers.get(1)) {
+            self.store(&client, Blob::File(archive), layer).await?;
+        }
+        let empty = Blob::Bytes(EMPTY.to_vec());
+        self.store(&client, empty, &manifest.config).await?;
         let text = serde_json::to_vec(&manifest).map_err(|error| failed(error.into()))?;
         let digest = sha256(&text);
         let media_type = OCI_IMAGE_MEDIA_TYPE.parse().expect("it is plain ASCII");
@@ -148,8 +164,27 @@ impl Artifact {
         Ok(digest)
     }
 
-    async fn store(&self, client: &Client, blob: Vec<u8>, digest: &str) -> Result<(), Error> {
-        let stored = client.push_blob(&self.reference, blob, digest).await;
+    /// The layer, unless it is too large.
+    fn checked(&self, layer: Layer, found: OciDescriptor) -> Result<OciDescriptor, Error> {
+        let bytes = u64::try_from(found.size).unwrap_or(u64::MAX);
+        match bytes > layer.most {
+            true => Err(self.error(Kind::NotABundle, &layer.too_large(bytes))),
+            false => Ok(found),
+        }
+    }
+
+    async fn store(&self, client: &Client, blob: Blob, to: &OciDescriptor) -> Result<(), Error> {
+        let (reference, digest) = (&self.reference, &*to.digest);
+        let stored = match blob {
+            Blob::Bytes(bytes) => client.push_blob(reference, bytes, digest).await,
+            Blob::File(file) => {
+                let size = u64::try_from(to.size).ok();
+                let stream = futures::stream::iter(pieces(file));
+                client
+                    .push_blob_stream(reference, stream, digest, size)
+                    .await
+            }
+        };
         let Err(error) = stored else { return Ok(()) };
         // Some registries leave out where they have stored it.
         let is_there = matches!(error, Cause::RegistryNoLocationError)
@@ -171,45 +206,72 @@ impl Artifact {
         let auth = self.login.auth();
         let manifest = client.pull_manifest(&self.reference, &auth).await;
         let (manifest, digest) = manifest.map_err(failed)?;
-        let layer = layer(manifest).map_err(other)?;
-        pinned(&self.reference, &layer.digest).map_err(|error| {
-            other(format!(
-                "its layer has the digest {:?}: {error}",
-                layer.digest
-            ))
-        })?;
-        let size = u64::try_from(layer.size).unwrap_or_default();
-        if size > MAX_BYTES {
-            return Err(other(too_large(size)));
-        }
-        // Without the layer's own addresses: only the registry that the class names is asked.
-        let layer = client.pull_blob_stream(&self.reference, layer.digest.as_str());
-        let stream = layer.await.map_err(failed)?;
-        let bytes = self.collect(stream, size).await?;
-        Ok(Pulled { bytes, digest })
+        let (bundle, assets) = layers(manifest).map_err(other)?;
+        let mut bytes = vec![];
+        self.read(client, Layer::BUNDLE, &bundle, &mut bytes)
+            .await?;
+        let assets = match assets {
+            None => None,
+            Some(layer) => {
+                let no_room = |error| self.no_room(error);
+                let mut file = tempfile::tempfile().map_err(no_room)?;
+                self.read(client, Layer::ASSETS, &layer, &mut file).await?;
+                file.rewind().map_err(no_room)?;
+                Some(file)
+            }
+        };
+        Ok(Pulled {
+            bytes,
+            assets,
+            digest,
+        })
     }
 
-    /// Reads the layer, whose digest the stream verifies, to its stated size and not beyond.
-    async fn collect(&self, mut stream: SizedStream, size: u64) -> Result<Vec<u8>, Error> {
-        let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
+    /// Reads a layer, whose digest the stream verifies, to its stated size and not beyond.
+    async fn read(
+        &self,
+        client: &Client,
+        layer: Layer,
+        descriptor: &OciDescriptor,
+        to: &mut impl Write,
+    ) -> Result<(), Error> {
+        let other = |what: String| self.error(Kind::NotABundle, &what);
+        let digest = descriptor.digest.as_str();
+        pinned(&self.reference, digest)
+            .map_err(|error| other(format!("its layer has the digest {digest:?}: {error}")))?;
+        let size = u64::try_from(descriptor.size).unwrap_or_default();
+        if size > layer.most {
+            return Err(other(layer.too_large(size)));
+        }
+        // Without the layer's own addresses: only the registry that the class names is asked.
+        let stream = client.pull_blob_stream(&self.reference, digest).await;
+        let mut stream: SizedStream = stream.map_err(|error| self.failed(error))?;
+        let mut read = 0;
         while let Some(chunk) = stream.next().await {
             match chunk {
-                Ok(chunk) => bytes.extend_from_slice(&chunk),
-                Err(error) if (bytes.len() as u64) < size => {
-                    let what = format!(
-                        "the layer broke off after {} of {size} bytes: {error}",
-                        bytes.len()
-                    );
+                Ok(chunk) => {
+                    read += chunk.len() as u64;
+                    to.write_all(&chunk).map_err(|error| self.no_room(error))?;
+                }
+                Err(error) if read < size => {
+                    let what = format!("the layer broke off after {read} of {size} bytes: {error}");
                     return Err(self.error(Kind::Unavailable, &what));
                 }
                 Err(error) => return Err(self.error(Kind::Damaged, &error.to_string())),
             }
-            if bytes.len() as u64 > size {
+            if read > size {
                 let what = format!("the layer is longer than the {size} bytes of the manifest");
                 return Err(self.error(Kind::Damaged, &what));
             }
         }
-        Ok(bytes)
+        Ok(())
+    }
+
+    /// There is no room for what is pulled.
+    fn no_room(&self, error: io::Error) -> Error {
+        let folder = std::env::temp_dir();
+        let what = format!("cannot be kept in {}: {error}", folder.display());
+        self.error(Kind::Unavailable, &what)
     }
 
     /// Asks for a token, where the registry wants one, and says why there is none: what follows would only be refused.
@@ -245,44 +307,116 @@ impl Artifact {
     }
 }
 
-/// The one layer that a bundle's artifact has, or what the artifact is instead.
+/// What a layer is.
+#[derive(Clone, Copy)]
+struct Layer {
+    what: &'static str,
+    media_type: &'static str,
+    file: &'static str,
+    /// Its most bytes.
+    most: u64,
+}
+
+impl Layer {
+    const BUNDLE: Self = Self {
+        what: "a bundle",
+        media_type: MEDIA_TYPE,
+        file: FILE,
+        most: MAX_BYTES,
+    };
+    const ASSETS: Self = Self {
+        what: "an archive of assets",
+        media_type: ASSETS_TYPE,
+        file: ASSETS_FILE,
+        most: MAX_ASSETS_BYTES,
+    };
+
+    fn descriptor(self, digest: String, bytes: u64) -> OciDescriptor {
+        let title = "org.opencontainers.image.title".to_owned();
+        OciDescriptor {
+            annotations: Some(BTreeMap::from([(title, self.file.to_owned())])),
+            ..descriptor(self.media_type, digest, bytes)
+        }
+    }
+
+    fn too_large(self, bytes: u64) -> String {
+        format!(
+            "{} of {} MiB, and {} MiB are allowed",
+            self.what,
+            bytes.div_ceil(1 << 20),
+            self.most >> 20
+        )
+    }
+}
+
+/// The layers of a bundle's artifact, the second being that of assets, if it has some; or what the artifact is instead.
 ///
 /// Its own type is not looked at: tools give what they push one of their own.
-fn layer(manifest: OciManifest) -> Result<OciDescriptor, String> {
+fn layers(manifest: OciManifest) -> Result<(OciDescriptor, Option<OciDescriptor>), String> {
     let OciManifest::Image(image) = manifest else {
         return Err("an index of several images".to_owned());
     };
     let count = image.layers.len();
-    let Ok([layer]) = <[OciDescriptor; 1]>::try_from(image.layers) else {
+    let mut layers = image.layers.into_iter();
+    let (Some(bundle), assets, None) = (layers.next(), layers.next(), layers.next()) else {
         return Err(format!("an artifact of {count} layers"));
     };
-    if layer.media_type != MEDIA_TYPE {
-        let found = layer.media_type;
-        return Err(format!("a layer of type {found:?}, not {MEDIA_TYPE}"));
+    let is = |layer: &OciDescriptor, wanted: &str| match &layer.media_type {
+        found if found == wanted => Ok(()),
+        found => Err(format!("a layer of type {found:?}, not {wanted}")),
+    };
+    is(&bundle, MEDIA_TYPE)?;
+    if let Some(assets) = &assets {
+        is(assets, ASSETS_TYPE)?;
     }
-    Ok(layer)
+    Ok((bundle, assets))
 }
 
-fn too_large(bytes: u64) -> String {
-    format!(
-        "a bundle of {} MiB, and {} MiB are allowed",
-        bytes.div_ceil(1 << 20),
-        MAX_BYTES >> 20
-    )
+/// What is stored.
+enum Blob {
+    Bytes(Vec<u8>),
+    /// From its start, a piece at a time.
+    File(File),
 }
 
-fn descriptor(media_type: &str, bytes: &[u8]) -> OciDescriptor {
+/// What is read of a file at a time.
+const PIECE: usize = 1 << 20;
+
+/// The content of a file from where it stands.
+fn pieces(mut file: File) -> impl Iterator<Item = Result<Bytes, Cause>> + Send + 'static {
+    std::iter::from_fn(move || {
+        let mut piece = Vec::with_capacity(PIECE);
+        match (&mut file).take(PIECE as u64).read_to_end(&mut piece) {
+            Ok(0) => None,
+            Ok(_) => Some(Ok(piece.into())),
+            Err(error) => Some(Err(error.into())),
+        }
+    })
+}
+
+/// The digest of a file's content, and how many bytes it has. Afterwards it stands at its start.
+fn digest_of(mut file: &File) -> io::Result<(String, u64)> {
+    let mut hash = Sha256::new();
+    let bytes = io::copy(&mut file, &mut hash)?;
+    file.rewind()?;
+    Ok((hex(&hash.finalize()), bytes))
+}
+
+fn descriptor(media_type: &str, digest: String, bytes: u64) -> OciDescriptor {
     OciDescriptor {
         media_type: media_type.to_owned(),
-        digest: sha256(bytes),
-        size: i64::try_from(bytes.len()).unwrap_or(i64::MAX),
+        digest,
+        size: i64::try_from(bytes).unwrap_or(i64::MAX),
         ..OciDescriptor::default()
     }
 }
 
 /// `sha256:` and 64 hexadecimal digits.
 fn sha256(bytes: &[u8]) -> String {
-    let hash = Sha256::digest(bytes);
+    hex(&Sha256::digest(bytes))
+}
+
+fn hex(hash: &[u8]) -> String {
     let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("sha256:{hex}")
 }

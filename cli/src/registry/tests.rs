@@ -129,7 +129,22 @@ async fn only_one_bundle_of_some_size_is_taken() {
         let layer = manifest["layers"][0].clone();
         manifest["layers"].as_array_mut().unwrap().push(layer);
     });
-    assert!(two.await.contains("2 layers"));
+    assert!(
+        two.await
+            .contains("a layer of type \"application/vnd.portside.bundle")
+    );
+    let three = refused(|manifest| {
+        let layer = manifest["layers"][0].clone();
+        *manifest["layers"].as_array_mut().unwrap() = vec![layer; 3];
+    });
+    assert!(three.await.contains("3 layers"));
+    let assets = refused(|manifest| {
+        let mut layer = manifest["layers"][0].clone();
+        layer["mediaType"] = ASSETS_TYPE.into();
+        layer["size"] = (MAX_ASSETS_BYTES + 1).into();
+        manifest["layers"].as_array_mut().unwrap().push(layer);
+    });
+    assert!(assets.await.contains("an archive of assets of 1025 MiB"));
     let image = refused(|manifest| {
         manifest["layers"][0]["mediaType"] = "application/vnd.oci.image.layer.v1.tar".into();
     });
@@ -141,7 +156,7 @@ async fn only_one_bundle_of_some_size_is_taken() {
     refused(|manifest| manifest["layers"][0]["digest"] = "sha256:../../x".into()).await;
     let pushed = artifact(&registry, "acme/chat:2", Login::Anonymous);
     let pushed = pushed
-        .push(vec![0; usize::try_from(MAX_BYTES).unwrap() + 1])
+        .push(vec![0; usize::try_from(MAX_BYTES).unwrap() + 1], None)
         .await;
     assert_eq!(pushed.unwrap_err().kind, Kind::NotABundle);
 }

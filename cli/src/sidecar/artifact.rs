@@ -1,9 +1,11 @@
 //! Code from an OCI registry.
 
+use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use oci_client::Reference;
+use portside_assets::archive::{self, UnpackError};
 use portside_crds::sidecar::TerminationReason as Reason;
 
 use super::failure::Failure;
@@ -23,9 +25,17 @@ pub struct ArtifactArgs {
     pull_secret_file: Option<PathBuf>,
 }
 
+/// Code that was pulled.
+pub struct Code {
+    /// The bundle's file.
+    pub bundle: Vec<u8>,
+    /// The folder with its assets, if there are some.
+    pub assets: Option<PathBuf>,
+}
+
 impl ArtifactArgs {
-    /// Pulls the bundle's file into memory, if the code is in a registry.
-    pub async fn pull(&self) -> Result<Option<Vec<u8>>, Failure> {
+    /// Pulls the bundle's file into memory, if the code is in a registry, and unpacks its assets to that folder.
+    pub async fn pull(&self, assets: &Path) -> Result<Option<Code>, Failure> {
         let Some(reference) = &self.artifact else {
             return Ok(None);
         };
@@ -35,7 +45,14 @@ impl ArtifactArgs {
         let pulled = pulled.map_err(|error| self.failure(&error, &login))?;
         let shown = reference.whole();
         tracing::info!(artifact = shown, manifest = pulled.digest, "pulled");
-        Ok(Some(pulled.bytes))
+        let assets = match pulled.assets {
+            Some(archive) => Some(unpacked(&shown, archive, assets.to_owned()).await?),
+            None => None,
+        };
+        Ok(Some(Code {
+            bundle: pulled.bytes,
+            assets,
+        }))
     }
 
     fn reference(&self, text: &str) -> Result<Reference, Failure> {
@@ -115,6 +132,24 @@ impl ArtifactArgs {
             }
         }
     }
+}
+
+/// The folder that an archive of assets was unpacked to.
+async fn unpacked(artifact: &str, archive: File, folder: PathBuf) -> Result<PathBuf, Failure> {
+    let unpacking = tokio::task::spawn_blocking(move || {
+        archive::unpack(archive, &folder)?;
+        Ok(folder)
+    });
+    let unpacked = unpacking
+        .await
+        .unwrap_or_else(|error| Err(UnpackError::Malformed(std::io::Error::other(error))));
+    unpacked.map_err(|error| {
+        let reason = match &error {
+            UnpackError::NoRoom { .. } => Reason::CodePullFailed,
+            _ => Reason::CodeInvalid,
+        };
+        Failure::new(reason, format!("{artifact}: {error}"))
+    })
 }
 
 /// The mounted Secret, or what is wrong with it.

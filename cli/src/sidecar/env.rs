@@ -66,7 +66,10 @@ spec:
         let server = "export default { fetch: () => new Response() };";
         std::fs::write(dir.path().join("server.js"), server).unwrap();
         std::fs::write(dir.path().join("class.yaml"), CLASS).unwrap();
-        let manifest = portside_bundle::load(dir.path()).await.unwrap().manifest;
+        let manifest = portside_bundle::load(dir.path(), dir.path())
+            .await
+            .unwrap()
+            .manifest;
         let mounted = tempfile::tempdir().unwrap();
         let read = || read(mounted.path(), manifest.as_ref());
 

@@ -18,7 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::artifact::ArtifactArgs;
+use super::artifact::{ArtifactArgs, Code};
 use super::failure::Failure;
 use super::patience::patiently;
 use super::{Common, env, start_log};
@@ -58,6 +58,14 @@ pub struct Args {
     admin: SocketAddr,
     #[command(flatten)]
     network: NetworkArgs,
+    /// Where assets are unpacked that come in an archive
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "/tmp/portside-assets",
+        hide = true
+    )]
+    assets: PathBuf,
     /// Where the pod remembers from one container to the next what it has said to be missing
     #[arg(
         long,
@@ -165,13 +173,13 @@ impl Args {
 
     /// All that comes from elsewhere, once it is there. An artifact is pulled only once.
     async fn prepared(&self) -> Result<Prepared, Failure> {
-        let pull = async || self.artifact.pull().await;
+        let pull = async || self.artifact.pull(&self.assets).await;
         let pulled = patiently(&self.told, PULL_AGAIN, pull).await?;
-        let prepare = async || self.prepare(pulled.as_deref()).await;
+        let prepare = async || self.prepare(pulled.as_ref()).await;
         patiently(&self.told, AGAIN, prepare).await
     }
 
-    async fn prepare(&self, pulled: Option<&[u8]>) -> Result<Prepared, Failure> {
+    async fn prepare(&self, pulled: Option<&Code>) -> Result<Prepared, Failure> {
         let (class, manifest) = self.class(pulled).await?;
         let store = self.common.open().await?;
         let ownership = Ownership::register(store.clone(), &self.common.pod_name).await;
@@ -186,16 +194,21 @@ impl Args {
     }
 
     /// The class as the mounted files have it, with the bundle that was pulled.
-    async fn class(&self, pulled: Option<&[u8]>) -> Result<(Class, Option<Manifest>), Failure> {
+    async fn class(&self, pulled: Option<&Code>) -> Result<(Class, Option<Manifest>), Failure> {
         let loaded = match pulled {
-            Some(bytes) => portside_bundle::load_made(&self.app, bytes),
-            None => portside_bundle::load(&self.app).await,
+            Some(Code { bundle, assets }) => {
+                portside_bundle::load_made(&self.app, bundle, assets.as_deref())
+            }
+            None => portside_bundle::load(&self.app, &self.assets).await,
         };
         let Bundled {
-            bundle, manifest, ..
+            bundle,
+            manifest,
+            assets,
+            ..
         } = loaded.map_err(|problems| Failure::of_code(&problems))?;
         let env = env::read(&self.env_dir, manifest.as_ref())?;
-        let class = class(bundle, manifest.as_ref(), env);
+        let class = class(bundle, assets, manifest.as_ref(), env);
         Ok((class, manifest))
     }
 

@@ -12,6 +12,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod assets;
 mod found;
 mod init;
 mod inspect;

@@ -45,7 +45,8 @@ pub struct ConfigMapCode {
     pub name: String,
 }
 
-/// Code in an OCI registry: an artifact of one layer of type application/vnd.portside.bundle.v1+json, a bundle.
+/// Code in an OCI registry: an artifact whose layer of type application/vnd.portside.bundle.v1+json is a bundle, and whose
+/// second one, if there is one, has its assets.
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct OciCode {

@@ -18,6 +18,7 @@ use crate::rules;
 use crate::schema::networks;
 use crate::status::ServerlessWorkerClassStatus;
 
+mod assets;
 mod code;
 mod env;
 mod limits;
@@ -26,6 +27,7 @@ mod pod;
 mod route;
 mod triggers;
 
+pub use assets::{Assets, HtmlHandling, NotFoundHandling};
 pub use code::{Code, ConfigMapCode, LocalRef, OciCode};
 pub use env::{EnvEntry, EnvSource, KeyRef};
 pub use limits::ClassLimits;
@@ -108,6 +110,9 @@ pub struct ServerlessWorkerClassSpec {
     /// Durable Objects: the classes of them that the code exports, and where the server's env has them.
     #[serde(default, skip_serializing_if = "is_default")]
     pub durable_objects: DurableObjects,
+    /// Static assets: files that are served as they are, before the server is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assets: Option<Assets>,
     /// What runs the server's handlers apart from requests: crons.
     #[serde(default, skip_serializing_if = "is_default")]
     pub triggers: Triggers,

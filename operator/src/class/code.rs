@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use portside_crds::ServerlessWorkerClass;
 use portside_crds::class::{DurableObjects, Network, OciCode, Triggers};
-use portside_crds::names::{BUNDLE_FILE, MANIFEST_FILE};
+use portside_crds::names::{ASSETS_FILE, BUNDLE_FILE, MANIFEST_FILE};
 use portside_crds::plain::Plain;
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -12,10 +12,12 @@ use sha2::{Digest, Sha256};
 /// Files by path. Keys of a ConfigMap are paths without folders.
 pub(crate) type Files = BTreeMap<String, Vec<u8>>;
 
-/// The files that count: without a manifest, whose place the effective one takes, and the bundle alone if there is one.
+/// The files that count: without a manifest, whose place the effective one takes, and the bundle alone, with its assets, if
+/// there is one.
 pub(crate) fn effective(mut files: Files) -> Files {
-    if let Some(bundle) = files.remove(BUNDLE_FILE) {
-        return [(BUNDLE_FILE.to_owned(), bundle)].into();
+    if files.contains_key(BUNDLE_FILE) {
+        files.retain(|path, _| [BUNDLE_FILE, ASSETS_FILE].contains(&&**path));
+        return files;
     }
     files.remove(MANIFEST_FILE);
     files
@@ -67,6 +69,9 @@ pub(crate) fn manifest(class: &ServerlessWorkerClass) -> String {
     if !spec.code.include.is_empty() {
         effective["code"]["include"] = json!(spec.code.include);
     }
+    if let Some(assets) = &spec.assets {
+        effective["assets"] = json!(assets);
+    }
     if spec.triggers != Triggers::default() {
         effective["triggers"] = json!(spec.triggers);
     }
@@ -104,6 +109,9 @@ pub(crate) fn inputs(class: &ServerlessWorkerClass, code_digest: &str) -> String
     // Left out where there are none: the hash of classes without stays as it was.
     if !spec.code.include.is_empty() {
         wanted["include"] = json!(spec.code.include);
+    }
+    if let Some(assets) = &spec.assets {
+        wanted["assets"] = json!(assets);
     }
     if spec.triggers != Triggers::default() {
         wanted["triggers"] = json!(spec.triggers);
@@ -154,6 +162,8 @@ mod tests {
         assert_eq!(effective(with_manifest), files(&[("server.js", "y")]));
         let bundled = files(&[("bundle.json", "{}"), ("server.js", "y")]);
         assert_eq!(effective(bundled), files(&[("bundle.json", "{}")]));
+        let with_assets = files(&[("assets.tar.gz", "x"), ("bundle.json", "{}")]);
+        assert_eq!(effective(with_assets.clone()), with_assets);
     }
 
     #[test]
@@ -182,6 +192,7 @@ mod tests {
             json!({"concurrency": {"inputGate": true}}),
             json!({"network": {"deny": ["10.0.0.0/8"]}}),
             json!({"durableObjects": {"classes": [{"name": "Counter"}]}}),
+            json!({"assets": {"directory": "public"}}),
             json!({"triggers": {"crons": ["0 8 * * MON-FRI"]}}),
             json!({"code": {"inline": {"server.js": "x"}, "include": ["*.js"]}}),
             json!({"storage": {"database": {"secretKeyRef": {"name": "x"}}}}),

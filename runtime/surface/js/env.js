@@ -31,13 +31,14 @@ export function setModule(given) {
 
 const namespaceOf = (objectClass) => load("ext:portside/parts/objects.js").namespaceOf(objectClass);
 
-/** Variables that are no strings come as JSON, and bindings as classes' numbers. */
+/** Variables that are no strings come as JSON, and bindings as classes' numbers, or by their names alone. */
 function fill() {
   areFilled = true;
-  const { text, json, objects } = op_env(), { env } = known;
+  const { text, json, objects, assets } = op_env(), { env } = known;
   for (const name in text) env[name] = text[name];
   for (const name in json) env[name] = JSONParse(json[name]);
   for (const name in objects) env[name] = namespaceOf(objects[name]);
+  for (let i = 0; i < assets.length; i++) env[assets[i]] = load("ext:portside/parts/assets.js").assets();
 }
 
 function fillExports() {

@@ -12,11 +12,14 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use deno_core::{GarbageCollected, JsBuffer, OpState, ToJsBuffer, op2, v8};
 use deno_error::JsErrorBox;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use futures::stream::{Stream, StreamExt};
-use http::Method;
+use http::{HeaderValue, Method};
 use portside_core::objects::ObjectId;
 use portside_exchange::{
-    Body, BodyError, Message, Outgoing, Request, Response, Socket, SocketSender,
+    Body, BodyError, FetchError, Message, Outgoing, REQUEST_ID, Request, Response, Socket,
+    SocketSender,
 };
 use portside_worker::caller::Call;
 use portside_worker::link::{Bond, Content, Failure, Head, LinkId, Opening, Push};
@@ -45,7 +48,7 @@ type Chunks = Pin<Box<dyn Stream<Item = Result<Bytes, BodyError>> + Send>>;
 struct Open {
     call: Option<Kind>,
     /// Where the request's body goes.
-    upload: Option<mpsc::Sender<Result<Bytes, BodyError>>>,
+    upload: Upload,
     /// The response's body. Out while it is being read.
     body: Option<Chunks>,
     /// Ends the read that waits for more of the body.
@@ -62,6 +65,8 @@ struct Open {
 enum Kind {
     Fetch(Call<Response>),
     Push(Call<Vec<u8>>),
+    /// Of what is no object.
+    Service(BoxFuture<'static, Result<Response, FetchError>>),
 }
 
 /// What a stub has of the object's instance that it has reached.
@@ -156,6 +161,37 @@ pub(crate) fn op_stub_fetch(
     #[buffer] body: Option<JsBuffer>,
     streamed: bool,
 ) -> Result<u32, JsErrorBox> {
+    let (upload, sent) = sent(method, url, headers, body, streamed)?;
+    let target = Target {
+        actor,
+        request: request_of(request),
+        class,
+        id,
+        name,
+        bond: bond.0.clone(),
+    };
+    let call = target.open(state, Call::fetch(Box::new(sent)))?;
+    let call = Some(Kind::Fetch(call));
+    Ok(begin(
+        state,
+        Open {
+            call,
+            upload,
+            ..Open::default()
+        },
+    ))
+}
+
+type Upload = Option<mpsc::Sender<Result<Bytes, BodyError>>>;
+
+/// The request that is sent, and where its body follows if that is streamed.
+fn sent(
+    method: &str,
+    url: String,
+    headers: &str,
+    body: Option<JsBuffer>,
+    streamed: bool,
+) -> Result<(Upload, Request), JsErrorBox> {
     let headers = parse_headers(headers)?;
     let (upload, body) = match body {
         _ if streamed => {
@@ -167,7 +203,7 @@ pub(crate) fn op_stub_fetch(
         _ => (None, Body::Empty),
     };
     let upgrade = headers.get(http::header::UPGRADE);
-    let sent = Request {
+    let request = Request {
         method: Method::from_bytes(method.as_bytes())
             .map_err(|_| JsErrorBox::type_error(format!("{method:?} is not an HTTP method")))?,
         url,
@@ -175,16 +211,36 @@ pub(crate) fn op_stub_fetch(
         headers,
         body,
     };
-    let target = Target {
-        actor,
-        request: request_of(request),
-        class,
-        id,
-        name,
-        bond: bond.0.clone(),
+    Ok((upload, request))
+}
+
+/// Sends a request to the application's static assets; returns the call's number. They know nothing of what the caller has
+/// written, so it need not be durable before.
+#[op2]
+#[smi]
+pub(crate) fn op_assets_fetch(
+    state: &mut OpState,
+    #[smi] actor: u32,
+    #[number] request: i64,
+    #[string] method: &str,
+    #[string] url: String,
+    #[string] headers: &str,
+    #[buffer] body: Option<JsBuffer>,
+    streamed: bool,
+) -> Result<u32, JsErrorBox> {
+    let (upload, mut sent) = sent(method, url, headers, body, streamed)?;
+    let (assets, name) = {
+        let instance = actors::get(state, actor)?;
+        let instance = instance.borrow();
+        let name = instance.request_name(request_of(request));
+        (instance.assets().cloned(), name)
     };
-    let call = target.open(state, Call::fetch(Box::new(sent)))?;
-    let call = Some(Kind::Fetch(call));
+    let assets = assets.ok_or_else(|| JsErrorBox::type_error("there are no assets"))?;
+    sent.headers.remove(REQUEST_ID);
+    let name = name.and_then(|name| HeaderValue::from_str(&name).ok());
+    sent.headers.extend(name.map(|name| (REQUEST_ID, name)));
+    let answer = async move { assets.fetch(sent).await };
+    let call = Some(Kind::Service(answer.boxed()));
     Ok(begin(
         state,
         Open {
@@ -303,6 +359,13 @@ pub(crate) async fn op_call_answer(state: Rc<RefCell<OpState>>, #[smi] number: u
                 Err(failure) => failure.into(),
             }
         }
+        Kind::Service(answer) => {
+            let answer = tokio::select! {
+                answer = answer => answer.map_err(|error| Failure::failed(error.to_string())),
+                Ok(()) = cancelled => Err(lost()),
+            };
+            arrived(&state, number, answer)
+        }
         Kind::Fetch(mut call) => {
             let answer = tokio::select! {
                 answer = &mut call.answer => answer.unwrap_or_else(|_| Err(lost())),
@@ -311,13 +374,17 @@ pub(crate) async fn op_call_answer(state: Rc<RefCell<OpState>>, #[smi] number: u
                     Err(lost())
                 }
             };
-            match answer {
-                Ok(response) => answered(&state, number, response),
-                Err(failure) => {
-                    end(&state, number);
-                    failure.into()
-                }
-            }
+            arrived(&state, number, answer)
+        }
+    }
+}
+
+fn arrived(state: &Rc<RefCell<OpState>>, number: u32, answer: Result<Response, Failure>) -> Answer {
+    match answer {
+        Ok(response) => answered(state, number, response),
+        Err(failure) => {
+            end(state, number);
+            failure.into()
         }
     }
 }

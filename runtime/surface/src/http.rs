@@ -262,12 +262,14 @@ pub(crate) fn op_exchange_end(state: &mut OpState, #[smi] actor: u32, #[number] 
     actors::with(state, actor, |instance| instance.end_request(LinkId(id)));
 }
 
-/// The server's variables: those that are strings, the JSON of the others, and the numbers of the classes that are bound.
+/// The server's variables: those that are strings, the JSON of the others, the numbers of the classes that are bound, and by which
+/// names assets are.
 #[derive(Default, Serialize)]
 pub(crate) struct Env {
     text: BTreeMap<String, String>,
     json: BTreeMap<String, String>,
     objects: BTreeMap<String, usize>,
+    assets: Vec<String>,
 }
 
 /// The server's variables.
@@ -281,6 +283,7 @@ pub(crate) fn op_env(state: &mut OpState) -> Env {
             Value::Text(text) => drop(env.text.insert(name, text.clone())),
             Value::Json(json) => drop(env.json.insert(name, json.clone())),
             Value::Objects(class) => drop(env.objects.insert(name, *class)),
+            Value::Assets => env.assets.push(name),
         }
     }
     env

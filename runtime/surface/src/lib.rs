@@ -96,6 +96,7 @@ deno_core::extension!(
         calls::op_stub_bond,
         calls::op_stub_fetch,
         calls::op_stub_call,
+        calls::op_assets_fetch,
         calls::op_call_answer,
         calls::op_call_upload,
         calls::op_call_upload_end,
@@ -186,6 +187,7 @@ deno_core::extension!(
     lazy_loaded_js = [
         dir "js",
         "bootstrap.js",
+        "parts/assets.js",
         "parts/blob_parts.js",
         "parts/blobs.js",
         "parts/bodies.js",

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use portside_assets::Assets;
 use portside_core::bundle::{Bundle, Module, ModuleKind};
 use portside_core::compatibility::Compatibility;
 use portside_core::limits::Limits;
@@ -49,6 +50,8 @@ pub struct Setup {
     pub objects: Vec<portside_core::migrations::ObjectClass>,
     /// Whether each object has an isolate of its own.
     pub isolates_objects: bool,
+    /// Its static assets.
+    pub assets: Option<Arc<Assets>>,
     /// What the code was written for.
     pub compatibility: Compatibility,
     /// When the server's `scheduled` handler runs.
@@ -84,6 +87,7 @@ impl Setup {
             env: vec![],
             objects: vec![],
             isolates_objects: false,
+            assets: None,
             compatibility: Compatibility::default(),
             crons: vec![],
             servers: 2,
@@ -125,6 +129,7 @@ impl Setup {
             env: Arc::new(self.env.clone()),
             objects: self.objects.clone().into(),
             isolates_objects: self.isolates_objects,
+            assets: self.assets.clone(),
             compatibility: Arc::new(self.compatibility.clone()),
             input_gate: self.input_gate,
             crons: self

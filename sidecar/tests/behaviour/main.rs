@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 mod app;
+mod assets;
 mod caches;
 mod compiled;
 mod conformance;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         .chain(hostile::SECTIONS)
         .chain(platform::SECTIONS)
         .chain(&[
+            ("assets", assets::CASES),
             ("caches", caches::CASES),
             ("compiled", compiled::CASES),
             ("crons", crons::CASES),

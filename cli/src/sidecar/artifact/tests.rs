@@ -15,10 +15,12 @@ struct Cli {
 async fn pull(args: &[&str]) -> Result<Option<Vec<u8>>, Termination> {
     let cli = Cli::try_parse_from([&["sidecar"], args].concat());
     let args = cli.unwrap_or_else(|error| panic!("{error}")).args;
-    args.pull().await.map_err(|failure| match failure {
+    let pulled = args.pull(Path::new("/nowhere")).await;
+    let pulled = pulled.map_err(|failure| match failure {
         Failure::Start(termination) => termination,
         Failure::Lost(why) => panic!("{why}"),
-    })
+    })?;
+    Ok(pulled.map(|code| code.bundle))
 }
 
 #[tokio::test]

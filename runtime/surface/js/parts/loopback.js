@@ -70,15 +70,20 @@ const none = { __proto__: null, value: undefined, writable: true, configurable: 
 ObjectDefineProperty(Fetcher.prototype, "constructor", none);
 defineSurface(Fetcher);
 
-/** A stub of an entry point with these `props`, as bytes; it is called to get one with others. */
-function stubOf(entry, props, apply) {
+/** A stub of a service: `send` is what its fetch does, `call` its methods, and `apply` what it does when it is called itself. */
+function serviceOf(send, call, apply) {
   const target = apply === undefined ? {} : () => {};
   delete target.length;
   delete target.name;
   ObjectSetPrototypeOf(target, Fetcher.prototype);
-  const stub = remoteOf(target, (path, args) => call(entry, props, path, args), { apply });
-  fetches.set(stub, (args) => fetch(entry, props, args));
+  const stub = remoteOf(target, call, { apply });
+  fetches.set(stub, send);
   return stub;
+}
+
+/** A stub of an entry point with these `props`, as bytes; it is called to get one with others. */
+function stubOf(entry, props, apply) {
+  return serviceOf((args) => fetch(entry, props, args), (path, args) => call(entry, props, path, args), apply);
 }
 
 /** The stub of an entry point of the main module. */
@@ -91,5 +96,5 @@ function loopbackOf(entry) {
   });
 }
 
-return { isEntry, loopbackOf };
+return { isEntry, loopbackOf, serviceOf };
 })();
