@@ -31,6 +31,9 @@ impl Store {
     }
 
     fn apply(&mut self, batch: WriteBatch) {
+        if batch.clear {
+            self.0.clear();
+        }
         for (key, value) in batch.writes {
             match value {
                 Some(value) => drop(self.0.insert(key, value.to_vec())),
