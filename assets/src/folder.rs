@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::Metadata;
 use std::io::{self, Read, Seek};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
@@ -13,14 +14,26 @@ use sha2::{Digest, Sha256};
 use crate::html::Files;
 use crate::{HEADERS_FILE, IGNORE_FILE, MOST_FILE_BYTES, MOST_FILES, REDIRECTS_FILE};
 
-/// What is never served: what says how the others are, the state and the secrets of `portside dev`, should they lie there.
-const HIDDEN: [&str; 6] = [
+/// What is not served unless `.assetsignore` says so: what says how the others are; and secrets, state, history and packages, should
+/// they lie there, for instance because the folder is the whole project.
+const HIDDEN: [&str; 17] = [
     "/.assetsignore",
     "/_headers",
     "/_redirects",
+    "/class.yaml",
+    "/wrangler.json",
+    "/wrangler.jsonc",
+    "/wrangler.toml",
+    "/bundle.json",
+    "/assets.tar.gz",
     ".portside/",
+    ".wrangler/",
+    ".git",
+    "node_modules/",
     ".dev.vars",
     ".dev.vars.*",
+    ".env",
+    ".env.*",
 ];
 
 /// A Pages project's server, which is no asset.
@@ -70,6 +83,9 @@ struct File {
 struct Stamp {
     bytes: u64,
     modified: Option<SystemTime>,
+    /// Device and inode, and when that changed: a build may set the times of its files.
+    node: (u64, u64),
+    changed: (i64, i64),
 }
 
 /// A file that can be read.
@@ -114,9 +130,8 @@ impl Folder {
         scan.ignored = scan.ignored();
         scan.folder(root, "");
         if scan.files.len() > MOST_FILES {
-            let count = scan.files.len();
             let message = format!(
-                "has {count} files, and {MOST_FILES} are allowed: leave some out by {IGNORE_FILE}"
+                "has more than {MOST_FILES} files, which are allowed: leave some out by {IGNORE_FILE}"
             );
             scan.wrong.push(Note {
                 path: String::new(),
@@ -174,11 +189,19 @@ impl Folder {
     /// It cannot be read, or leads out of the folder now.
     pub fn open(&self, path: &str) -> io::Result<Opened> {
         let known = self.files.get(path).ok_or(io::ErrorKind::NotFound)?;
-        if !known.place.canonicalize()?.starts_with(&self.root) {
-            return Err(io::Error::other("it leads out of the folder"));
+        // A pipe in its place would not be opened until somebody writes.
+        let mut file = std::fs::File::options()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(&known.place)?;
+        let metadata = file.metadata()?;
+        let stamp = Stamp::of(&metadata);
+        // Where it is now, and whether that is what was opened.
+        let place = known.place.canonicalize()?;
+        let is_same = place.metadata().map(|there| Stamp::of(&there).node)? == stamp.node;
+        if !place.starts_with(&self.root) || !is_same || !metadata.is_file() {
+            return Err(io::Error::other("it is no file of the folder any more"));
         }
-        let mut file = std::fs::File::open(&known.place)?;
-        let stamp = Stamp::of(&file.metadata()?);
         let mut etag = known.etag.lock().unwrap_or_else(PoisonError::into_inner);
         let tag = match &*etag {
             Some((of, tag)) if *of == stamp => tag.clone(),
@@ -194,6 +217,15 @@ impl Folder {
             etag: tag,
         })
     }
+}
+
+/// A line of `.assetsignore` as `ignore` takes it to mean what it means to wrangler: white space at its end counts only if it is
+/// escaped, and braces are nothing else than braces.
+fn rule_of(line: &str) -> String {
+    let trimmed = line.trim_end();
+    let is_escaped = trimmed.ends_with('\\') && trimmed.len() < line.len();
+    let line = if is_escaped { line } else { trimmed };
+    line.replace('{', "\\{").replace('}', "\\}")
 }
 
 /// The ETag of a file's content, quoted. Afterwards it can be read from its start.
@@ -217,6 +249,8 @@ impl Stamp {
         Self {
             bytes: metadata.len(),
             modified: metadata.modified().ok(),
+            node: (metadata.dev(), metadata.ino()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
         }
     }
 }
@@ -251,6 +285,8 @@ impl Scan<'_> {
     /// What is no asset.
     fn ignored(&mut self) -> Gitignore {
         let mut builder = GitignoreBuilder::new(self.root);
+        // As wrangler's; it never fails.
+        let _ = builder.case_insensitive(true);
         for pattern in HIDDEN {
             // They are well-formed.
             let _ = builder.add_line(None, pattern);
@@ -263,8 +299,9 @@ impl Scan<'_> {
                 String::new()
             }
         };
+        let text = text.trim_start_matches('\u{feff}');
         for (number, line) in (1..).zip(text.lines()) {
-            if let Err(error) = builder.add_line(None, line) {
+            if let Err(error) = builder.add_line(None, &rule_of(line)) {
                 self.warn(IGNORE_FILE, Some(number), format!("has no effect: {error}"));
             }
         }
@@ -281,6 +318,9 @@ impl Scan<'_> {
             Err(error) => return self.refuse(path, format!("cannot be read: {error}")),
         };
         for entry in entries.flatten() {
+            if self.files.len() > MOST_FILES {
+                return; // the folder is refused
+            }
             let name = entry.file_name();
             let path = format!("{path}/{}", name.to_string_lossy());
             let Ok(kind) = entry.file_type() else {

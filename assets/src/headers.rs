@@ -75,7 +75,8 @@ impl Headers {
             }
             for (name, text) in &rule.set {
                 // What a URL's path puts into it is ASCII.
-                let Ok(value) = HeaderValue::from_str(&parts.fill(text)) else {
+                let filled = parts.fill(text);
+                let Some(value) = filled.and_then(|text| HeaderValue::from_str(&text).ok()) else {
                     continue;
                 };
                 if ours.insert(name) {

@@ -23,6 +23,12 @@ pub(crate) struct Target<'u> {
 /// What the parts of a pattern stand for.
 pub(crate) struct Parts(Vec<(String, String)>);
 
+/// The most parts of a pattern: each costs time with every request.
+const MOST_PARTS: usize = 20;
+
+/// The most bytes of a text with its parts filled in.
+const MOST_FILLED: usize = 16 << 10;
+
 /// Whether an address has stars or names.
 pub(crate) fn is_pattern(address: &str) -> bool {
     address.contains('*')
@@ -36,7 +42,7 @@ impl Pattern {
     /// The pattern of an address.
     ///
     /// # Errors
-    /// One of its names is there twice.
+    /// One of its names is there twice, or there are too many.
     pub fn new(address: &str) -> Result<Self, Wrong> {
         let has_host = has_host(address);
         let path_at = match has_host {
@@ -68,6 +74,11 @@ impl Pattern {
             rest = &rest[length..];
         }
         expression.push_str(r"\z");
+        if expression.matches("(?<").count() > MOST_PARTS {
+            return Err(format!(
+                "{address} has more than {MOST_PARTS} :names: it has no effect"
+            ));
+        }
         match Regex::new(&expression) {
             Ok(expression) => Ok(Self {
                 expression,
@@ -110,11 +121,23 @@ fn name(text: &str) -> &str {
 }
 
 impl Parts {
-    /// `text` with the parts in place of their `:names`.
-    pub fn fill(&self, text: &str) -> String {
-        let fill =
-            |text: String, (name, part): &(String, String)| text.replace(&format!(":{name}"), part);
-        self.0.iter().fold(text.to_owned(), fill)
+    /// `text` with the parts in place of their `:names`; nothing if that is too long. What a part has in it is no name.
+    pub fn fill(&self, text: &str) -> Option<String> {
+        let mut pieces = text.split(':');
+        let mut filled = pieces.next().unwrap_or_default().to_owned();
+        for piece in pieces {
+            let named = |(name, part): &(String, String)| {
+                Some((part.clone(), piece.strip_prefix(name.as_str())?))
+            };
+            match self.0.iter().find_map(named) {
+                Some((part, rest)) => filled.extend([&part, rest]),
+                None => filled.extend([":", piece]),
+            }
+            if filled.len() > MOST_FILLED {
+                return None;
+            }
+        }
+        Some(filled)
     }
 }
 
@@ -128,7 +151,7 @@ mod tests {
             path,
         };
         let parts = Pattern::new(pattern).unwrap().parts(target)?;
-        Some(parts.fill(text))
+        parts.fill(text)
     }
 
     #[test]
@@ -158,9 +181,22 @@ mod tests {
     }
 
     #[test]
+    fn what_a_part_has_in_it_is_no_name() {
+        assert_eq!(
+            filled("/:a/:b", "/:b:b/:a", ":a-:b-:a:c").as_deref(),
+            Some(":b:b-:a-:b:b:c")
+        );
+        let long = format!("/{}", "x".repeat(1_000));
+        assert!(filled("/:a", &long, &":a".repeat(16)).is_some());
+        assert_eq!(filled("/:a", &long, &":a".repeat(17)), None);
+    }
+
+    #[test]
     fn names_are_there_once() {
         assert!(Pattern::new("/*/*").unwrap_err().contains("twice"));
         assert!(Pattern::new("/:a/:a").is_err());
+        let many = |count| (0..count).map(|n| format!("/:n{n}x")).collect::<String>();
+        assert!(Pattern::new(&many(20)).is_ok() && Pattern::new(&many(21)).is_err());
         assert!(is_pattern("/a/:b") && is_pattern("/*") && !is_pattern("/a:1"));
     }
 }

@@ -77,7 +77,7 @@ impl Redirects {
         let Redirect { to, status } = match self.fixed.get(url.path()) {
             Some(fixed) => fixed.clone(),
             None => self.patterns.iter().find_map(|(pattern, redirect)| {
-                let to = pattern.parts(target)?.fill(&redirect.to);
+                let to = pattern.parts(target)?.fill(&redirect.to)?;
                 let to = to.trim();
                 let scheme = to.split("://").next().unwrap_or_default();
                 let is_url =
@@ -99,7 +99,8 @@ fn location(url: &Url, mut to: Url) -> String {
     if to.query().is_none_or(str::is_empty) {
         to.set_query(url.query().filter(|query| !query.is_empty()));
     }
-    if to.origin() != url.origin() {
+    // A path that begins so would be another host.
+    if to.origin() != url.origin() || to.path().starts_with("//") {
         return to.into();
     }
     to[url::Position::BeforePath..].to_owned()
@@ -229,6 +230,13 @@ mod tests {
         );
         assert_eq!(led("http://h/p"), Some(Led::As("/q".to_owned())));
         assert_eq!(led("http://h/A"), None);
+    }
+
+    #[test]
+    fn a_path_does_not_become_a_host() {
+        let rules = "/old/* https://h.example/:splat 301";
+        let asked = "https://h.example/old//evil.com/x";
+        assert_eq!(led(rules, asked), to(301, "https://h.example//evil.com/x"));
     }
 
     #[test]

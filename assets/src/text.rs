@@ -19,6 +19,7 @@ impl<'t> Lines<'t> {
     /// Those of a text, without comments. Lines that are too long are added to those that are wrong.
     pub fn of(text: &'t str, wrong: &mut Vec<Line>) -> Self {
         let mut lines = vec![];
+        let text = text.trim_start_matches('\u{feff}');
         for (number, line) in (1..).zip(text.split('\n')) {
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {

@@ -93,3 +93,32 @@ fn what_is_no_archive_is_said_to_be_none() {
         Err(UnpackError::Malformed(_))
     ));
 }
+
+#[test]
+fn names_do_not_take_all_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut tar = Builder::new(GzEncoder::new(vec![], Compression::default()));
+    let mut header = Header::new_gnu();
+    header.set_entry_type(EntryType::GNULongName);
+    header.set_size(MOST_NAME_BYTES + 1);
+    header.set_cksum();
+    tar.append(&header, &[b'x'; MOST_NAME_BYTES as usize + 1][..])
+        .unwrap();
+    let bytes = tar.into_inner().unwrap().finish().unwrap();
+    let refused = unpack(&*bytes, &folder.path().join("in")).unwrap_err();
+    assert!(refused.to_string().contains("too long a name"), "{refused}");
+}
+
+#[test]
+fn more_than_may_be_unpacked_is_not_packed() {
+    let (folder, _) = assets(&[("a", "")]);
+    for n in 0..=MOST_ARCHIVED_BYTES / MOST_FILE_BYTES {
+        let file = std::fs::File::create(folder.path().join(format!("f{n}"))).unwrap();
+        file.set_len(MOST_FILE_BYTES).unwrap();
+    }
+    let all = Assets::scan(folder.path(), Settings::default())
+        .unwrap()
+        .found;
+    let refused = pack(&all, std::io::sink()).unwrap_err().to_string();
+    assert!(refused.contains("more than 1024 MiB together"), "{refused}");
+}

@@ -36,6 +36,12 @@ fn all_files_are_served_but_those_that_say_how_and_what_is_secret() {
         ".dev.vars",
         "b/.dev.vars.staging",
         ".portside/state.sqlite",
+        ".env",
+        "b/.env.production",
+        ".git/config",
+        "b/node_modules/c/index.js",
+        "wrangler.jsonc",
+        "class.yaml",
     ]);
     let Scanned { found, warnings } = scan(&folder);
     assert_eq!(paths(&found), ["/.well-known/x", "/a.txt", "/b/_headers"]);
@@ -62,6 +68,45 @@ fn files_are_left_out_by_the_ignore_file() {
         (1, Some(7)),
         "{warnings:?}"
     );
+}
+
+#[test]
+fn the_ignore_file_means_what_it_means_to_wrangler() {
+    let folder = folder(&[
+        "first",
+        "SERVER.KEY",
+        "private/x",
+        "c",
+        "{a,b}",
+        "a",
+        "b",
+        "end ",
+        "n/.env",
+    ]);
+    let rules = "\u{feff}first\n*.key\nPrivate/\nc\t\r\n{a,b}\nend\\ \n!n/.env\n";
+    write(folder.path(), IGNORE_FILE, rules);
+    let Scanned { found, warnings } = scan(&folder);
+    assert_eq!(paths(&found), ["/a", "/b", "/n/.env"]);
+    assert_eq!(warnings, []);
+}
+
+#[test]
+fn a_file_that_another_has_replaced_is_read_and_a_pipe_is_not() {
+    let folder = folder(&["a", "b"]);
+    let found = scan(&folder).found;
+    let tag = found.open("/a").unwrap().etag;
+    let place = |name| folder.path().join(name);
+    std::fs::rename(place("b"), place("a")).unwrap();
+    assert_ne!(found.open("/a").unwrap().etag, tag);
+    std::fs::remove_file(place("a")).unwrap();
+    let made = std::process::Command::new("mkfifo")
+        .arg(place("a"))
+        .status();
+    assert!(made.unwrap().success());
+    assert!(found.open("/a").is_err());
+    std::fs::remove_file(place("a")).unwrap();
+    symlink("/etc/passwd", place("a")).unwrap();
+    assert!(found.open("/a").is_err());
 }
 
 #[test]

@@ -321,7 +321,7 @@ async fn a_request_has_what_is_told_of_its_network() {
           sent: (request, env) => env.LAB.getByName("a").fetch("https://a.test/", {{ cf: {{ a: 1 }} }}).then((it) => it.json()),
         }};
         export class Lab {{
-          fetch(request) {{ return Response.json(request.cf.country ?? "unknown"); }}
+          fetch(request) {{ return Response.json(request.cf?.a ?? "unknown"); }}
         }}
         {SERVER}"#
     );

@@ -52,6 +52,7 @@ function addressOf(text) {
 class Sent {
   constructor(request) {
     const inner = toInnerRequest(request);
+    this.isIncoming = inner.isIncoming;
     this.method = inner.method === "patch" ? "PATCH" : inner.method;
     this.url = addressOf(inner.url());
     this.headers = [...inner.headerList];
@@ -96,7 +97,7 @@ class Sent {
     const body = this.stream !== null ? new InnerBody(this.stream) : this.bytes === null ? null : staticBody(this.bytes);
     const inner = newInnerRequest(this.method, this.url, () => this.headers, body, false);
     inner.redirectMode = "manual";
-    inner.isIncoming = true;
+    inner.isIncoming = this.isIncoming;
     return fromInnerRequest(inner, "immutable");
   }
 }

@@ -25,7 +25,7 @@ const {
 
 const { ReadableStream } = core.loadExtScript("ext:deno_web/06_streams.js");
 const { InnerBody } = core.loadExtScript("ext:deno_fetch/22_body.js");
-const { fromInnerRequest, newInnerRequest } = core.loadExtScript("ext:deno_fetch/23_request.js");
+const { fromInnerRequest, newInnerRequest, toInnerRequest } = core.loadExtScript("ext:deno_fetch/23_request.js");
 const { isResponse, socketOf, toInnerResponse } = core.loadExtScript("ext:deno_fetch/23_response.js");
 
 function parseHeaders(joined) {
@@ -84,6 +84,7 @@ function onFetch(entry, number, method, url, headers, body) {
     if (typeof entry !== "function" && typeof entry?.fetch !== "function") {
       throw new TypeError("the server's default export has no fetch() handler");
     }
+    toInnerRequest(request).isIncoming = true;
     return fetchFrom(entry, request, {});
   });
 }
@@ -103,7 +104,6 @@ function answer(scope, [method, url, headers, body], handle, thrown = fail) {
   const { actor, number } = scope;
   const inner = newInnerRequest(method, url, () => parseHeaders(headers), bodyOf(actor, number, headers, body), false);
   inner.redirectMode = "manual"; // whoever passes it on passes on what comes back
-  inner.isIncoming = true;
   const known = { scope, cancel: undefined, reader: undefined };
   running.set(number, known);
   inner.onCancel = (cancel) => known.cancel = cancel;
