@@ -1,15 +1,18 @@
-//! Paths with stars.
+//! Texts with stars: paths, and the specifiers of modules.
 
 /// Text in which each `*` stands for any text, also for none and for slashes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Glob(Vec<String>);
+pub struct Glob(Vec<String>);
 
 impl Glob {
+    /// All but the stars stands for itself.
+    #[must_use]
     pub fn new(text: &str) -> Self {
         Self(text.split('*').map(str::to_owned).collect())
     }
 
     /// Whether all of `text` is meant.
+    #[must_use]
     pub fn matches(&self, text: &str) -> bool {
         let [first, middle @ .., last] = &*self.0 else {
             return self.0.first().is_some_and(|only| only == text);

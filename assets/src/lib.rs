@@ -20,6 +20,7 @@ mod settings;
 mod text;
 
 pub use folder::{Note, Scanned};
+pub use glob::Glob;
 pub use serve::{Answer, Assets};
 pub use settings::{HtmlHandling, NotFoundHandling, ServerFirst, Settings};
 

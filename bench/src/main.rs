@@ -22,7 +22,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::peer::{Peer, Programs};
@@ -79,13 +78,6 @@ async fn main() -> Result<()> {
     }
 }
 
-/// Raises the limit on open files as far as it goes: each client is one. If it cannot be raised there are fewer, which is noticed.
-fn raise_open_files() {
-    let limit = getrlimit(Resource::Nofile);
-    let current = limit.maximum;
-    let _ = setrlimit(Resource::Nofile, Rlimit { current, ..limit });
-}
-
 async fn run(args: Args) -> Result<()> {
     let Args {
         rounds,
@@ -112,7 +104,7 @@ async fn run(args: Args) -> Result<()> {
         scenarios.iter().all(is_possible),
         "Portside has objects to measure with --objects"
     );
-    raise_open_files();
+    portside_admin::raise_open_files();
     let programs = Programs::find(&peers, objects, portside, workerd).await?;
     let duration = Duration::from_secs(seconds);
     let plan = Plan {

@@ -1,6 +1,8 @@
 //! What SQLite does in a database, and what comes out of it.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod common;
+
 use std::collections::BTreeMap;
 
 use portside_core::write::WriteBatch;
@@ -199,15 +201,7 @@ impl Entries {
             let mut batch = WriteBatch::default();
             let pages = database.copy().unwrap();
             journal.commit(delta, &pages, &mut batch).unwrap();
-            if batch.clear {
-                self.0.clear();
-            }
-            for (key, value) in batch.writes {
-                match value {
-                    Some(value) => drop(self.0.insert(key, value.to_vec())),
-                    None => drop(self.0.remove(&key)),
-                }
-            }
+            common::apply(batch, &mut self.0);
         }
     }
 

@@ -5,7 +5,7 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::{numbers, run, try_run};
+use common::{apply, numbers, run, try_run};
 use portside_core::keys::check_value;
 use portside_core::write::WriteBatch;
 use portside_objectdb::{DurableDatabase, Limits, Policy};
@@ -27,18 +27,10 @@ impl Store {
         let mut batch = WriteBatch::default();
         let is_changed = durable.commit_into(&mut batch).unwrap();
         assert_eq!(is_changed, !batch.is_empty());
-        if batch.clear {
-            self.0.clear();
+        for value in batch.writes.values().flatten() {
+            check_value(value.len()).unwrap();
         }
-        for (key, value) in batch.writes {
-            match value {
-                Some(value) => {
-                    check_value(value.len()).unwrap();
-                    self.0.insert(key, value.to_vec());
-                }
-                None => drop(self.0.remove(&key)),
-            }
-        }
+        apply(batch, &mut self.0);
         is_changed
     }
 }

@@ -5,7 +5,7 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::{numbers, run, try_run};
+use common::{apply, numbers, run, try_run};
 use portside_core::keys::KeyRange;
 use portside_core::write::WriteBatch;
 use portside_objectdb::{Cursor, Database, DurableDatabase, Limits, Policy, Value};
@@ -28,18 +28,6 @@ impl Store {
         let loaded = DurableDatabase::load(entries, SHORT, Limits::default()).unwrap();
         loaded.database().check().unwrap();
         loaded
-    }
-
-    fn apply(&mut self, batch: WriteBatch) {
-        if batch.clear {
-            self.0.clear();
-        }
-        for (key, value) in batch.writes {
-            match value {
-                Some(value) => drop(self.0.insert(key, value.to_vec())),
-                None => drop(self.0.remove(&key)),
-            }
-        }
     }
 }
 
@@ -205,7 +193,7 @@ fn commit(durable: &mut DurableDatabase, store: &mut Store, model: &mut Model) {
     let may_change = durable.database().is_changed();
     let has_changed = durable.commit_into(&mut batch).unwrap();
     assert!(may_change || !has_changed);
-    store.apply(batch);
+    apply(batch, &mut store.0);
     model.end();
     model.durable = model.ended.clone();
     assert_eq!(State::of(&store.load()), model.durable);

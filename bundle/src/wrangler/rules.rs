@@ -1,5 +1,6 @@
 //! Which imports are no code, by wrangler's `rules`.
 
+use portside_assets::Glob;
 use portside_core::bundle::ModuleKind;
 use serde::Deserialize;
 
@@ -113,31 +114,7 @@ fn defaults() -> [Rule; 3] {
 
 /// Whether a glob fits a whole specifier, as in wrangler: stars stand for anything, slashes too, and all else for itself.
 fn fits(glob: &str, specifier: &str) -> bool {
-    let mut pieces = glob.split('*').filter(|piece| !piece.is_empty());
-    if !glob.contains('*') {
-        return glob == specifier;
-    }
-    let mut rest = specifier;
-    if !glob.starts_with('*') {
-        let first = pieces.next().unwrap_or_default();
-        match rest.strip_prefix(first) {
-            Some(after) => rest = after,
-            None => return false,
-        }
-    }
-    let mut pieces: Vec<&str> = pieces.collect();
-    let last = if glob.ends_with('*') {
-        ""
-    } else {
-        pieces.pop().unwrap_or_default()
-    };
-    for piece in pieces {
-        match rest.split_once(piece) {
-            Some((_, after)) => rest = after,
-            None => return false,
-        }
-    }
-    rest.ends_with(last)
+    Glob::new(glob).matches(specifier)
 }
 
 #[cfg(test)]

@@ -1,7 +1,23 @@
 //! What tests of databases share.
 #![allow(dead_code, reason = "each test uses some of it")]
 
+use std::collections::BTreeMap;
+
+use portside_core::write::WriteBatch;
 use portside_objectdb::{Database, Error, Limits, Pages, Value};
+
+/// Does what a store does with a batch.
+pub fn apply(batch: WriteBatch, entries: &mut BTreeMap<String, Vec<u8>>) {
+    if batch.clear {
+        entries.clear();
+    }
+    for (key, value) in batch.writes {
+        match value {
+            Some(value) => drop(entries.insert(key, value.to_vec())),
+            None => drop(entries.remove(&key)),
+        }
+    }
+}
 
 pub fn new() -> Database {
     Database::open(Pages::default(), Limits::default()).unwrap()
