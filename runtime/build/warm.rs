@@ -164,6 +164,7 @@ async fn messages(warming: &mut Warming<'_>) {
                 name: None,
                 bond: None,
                 request: None,
+                reconnected: false,
                 end,
             }))
             .await;

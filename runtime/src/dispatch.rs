@@ -216,8 +216,9 @@ impl Dispatch {
                 let args = [number(scope, link.0)];
                 self.call(scope, Function::FetchAborted, &args);
             }
-            Delivered::Connected { port } => {
-                let args = [number(scope, port.0)];
+            Delivered::Connected { port, reconnected } => {
+                let reconnected = v8::Boolean::new(scope, *reconnected).into();
+                let args = [number(scope, port.0), reconnected];
                 self.call(scope, Function::Connect, &args);
             }
             Delivered::Message { port, data } => {

@@ -147,7 +147,7 @@ pub(crate) fn worker(host: Arc<Host>) -> Code {
             database: None,
         };
         match event {
-            Delivered::Connected { port } => keys.instance.start_port(port),
+            Delivered::Connected { port, .. } => keys.instance.start_port(port),
             Delivered::Message { port, data } => {
                 let operation = std::str::from_utf8(&data).ok().and_then(Operation::parse);
                 let list = keys.perform(&host, operation)?;

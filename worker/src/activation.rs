@@ -367,7 +367,12 @@ impl Instance {
                 End::Slept | End::Terminated | End::Stopped => sockets.instance_ended(),
             }
         }
-        let End::Failed(failure) = end else { return };
+        let End::Failed(failure) = end else {
+            if *end == End::Stopped && self.inbox.is_leaving() {
+                self.leave_ports();
+            }
+            return;
+        };
         let failure_on_links = if self.object.is_some() {
             failure.of_object()
         } else {

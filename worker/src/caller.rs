@@ -97,6 +97,7 @@ impl<A> Call<A> {
             name: None,
             bond: None,
             request: None,
+            reconnected: false,
             end: LinkEnd::new(link.other(), Arc::new(caller)),
         };
         let call = Self {

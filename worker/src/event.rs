@@ -71,6 +71,9 @@ pub enum Stop {
     No,
     /// When it has nothing to do any more.
     WhenQuiet,
+    /// When its handlers have settled, and everything that it issued is durable and sent. Open ports and WebSockets do not
+    /// keep it.
+    WhenSettled,
     /// When everything that it issued is durable and sent.
     WhenFlushed,
 }
@@ -125,6 +128,8 @@ pub enum Delivered {
     Connected {
         /// This end.
         port: LinkId,
+        /// Whether it was open to an instance before this one, which has left another place for this.
+        reconnected: bool,
     },
     /// A message on a port.
     Message {

@@ -28,6 +28,8 @@ struct State {
     bytes: usize,
     /// Bytes that were taken and wait for the application to listen.
     held_bytes: usize,
+    /// Whoever reads here leaves for another place.
+    leaving: bool,
     closed: bool,
     waker: Option<Waker>,
     rest: Option<Rest>,
@@ -96,8 +98,18 @@ impl State {
         rests.then_some(rest.since)
     }
 
+    /// Whoever leaves hears nothing new: that is for the place to which it goes.
+    fn is_for_now(&self, incoming: &Incoming, wanted: fn(&Incoming) -> bool) -> bool {
+        wanted(incoming) && (!self.leaving || incoming.is_of_opened_link())
+    }
+
+    fn position(&self, wanted: fn(&Incoming) -> bool) -> Option<usize> {
+        let mut queue = self.queue.iter();
+        queue.position(|incoming| self.is_for_now(incoming, wanted))
+    }
+
     fn take_first(&mut self, wanted: fn(&Incoming) -> bool) -> Option<Incoming> {
-        let place = self.queue.iter().position(wanted)?;
+        let place = self.position(wanted)?;
         let incoming = self.queue.remove(place)?;
         self.bytes -= incoming.size();
         Some(incoming)
@@ -153,6 +165,33 @@ impl Inbox {
         let mut state = self.lock();
         state.stop = state.stop.max(stop);
         Self::wake(state);
+    }
+
+    /// Whoever reads here leaves for another place: from now on its instance gets only what comes on links that it has opened
+    /// itself, and is to be asked to end. All else waits, to be taken along.
+    pub fn leave(&self) {
+        let mut state = self.lock();
+        state.leaving = true;
+        Self::wake(state);
+    }
+
+    /// Whether whoever reads here leaves for another place.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.lock().leaving
+    }
+
+    /// Closes the inbox, and gives what waits there to be taken along.
+    pub(crate) fn left(&self) -> VecDeque<Incoming> {
+        let mut state = self.lock();
+        state.closed = true;
+        state.bytes = 0;
+        std::mem::take(&mut state.queue)
+    }
+
+    /// What others have sent, and is not taken along yet, goes back into its closed inbox.
+    pub(crate) fn keep(&self, waiting: VecDeque<Incoming>) {
+        self.lock().queue = waiting;
     }
 
     /// The instance that reads takes a turn. Returns whether it was put to sleep, and must run nothing any more.
@@ -215,7 +254,7 @@ impl Inbox {
     pub fn register(&self, waker: &Waker, wanted: fn(&Incoming) -> bool) -> bool {
         let mut state = self.lock();
         if !state.control.is_empty()
-            || state.queue.iter().any(wanted)
+            || state.position(wanted).is_some()
             || state.stop > state.stop_seen
         {
             return true;
@@ -394,6 +433,7 @@ mod tests {
             name: None,
             bond: None,
             request: None,
+            reconnected: false,
             end: LinkEnd::new(LinkId::of_new_link().other(), Arc::new(Nobody)),
         };
         for incoming in [Incoming::Opened(opening()), message(4), closed(1)] {

@@ -317,13 +317,11 @@ impl Instance {
 
     fn deliver(&mut self, incoming: Incoming) -> Option<Delivered> {
         match incoming {
-            Incoming::Opened(Opening {
-                kind, bond, end, ..
-            }) => {
-                if let Some(bond) = bond {
+            Incoming::Opened(opening) => {
+                if let Some(bond) = &opening.bond {
                     bond.bind(&self.fate);
                 }
-                Some(self.opened(kind, end))
+                Some(self.opened(opening))
             }
             Incoming::Frame { link, frame } => match frame {
                 Frame::Message { data, request, .. } => {
@@ -370,12 +368,21 @@ impl Instance {
         }
     }
 
-    fn opened(&mut self, kind: Kind, end: LinkEnd) -> Delivered {
+    fn opened(&mut self, opening: Opening) -> Delivered {
+        let Opening {
+            kind,
+            reconnected,
+            end,
+            ..
+        } = opening;
         let link = end.id;
         match kind {
             Kind::Port => {
                 self.ports.insert(link, Port::new(end));
-                Delivered::Connected { port: link }
+                Delivered::Connected {
+                    port: link,
+                    reconnected,
+                }
             }
             Kind::Fetch(mut request) => {
                 let exchange = Exchange::begin(&mut request, end);
@@ -492,6 +499,7 @@ impl Instance {
             name: None,
             bond: None,
             request,
+            reconnected: false,
             end: LinkEnd::new(link.other(), self.inbox.clone()),
         };
         let peer = self.fabric.open(to, opening);
@@ -567,6 +575,7 @@ impl Instance {
         match self.life.stop {
             Stop::No => false,
             Stop::WhenQuiet => self.is_quiet(),
+            Stop::WhenSettled => self.is_settled(),
             Stop::WhenFlushed => self.is_flushed(),
         }
     }
@@ -575,6 +584,15 @@ impl Instance {
     #[must_use]
     pub fn is_flushed(&self) -> bool {
         self.is_unchanged() && self.storage.is_durable() && !self.gate.holds_any()
+    }
+
+    /// Whether its handlers have settled, everything issued is durable and sent, and no answer is under way.
+    fn is_settled(&self) -> bool {
+        let mut requests = self.requests.values();
+        self.life.holds == 0
+            && requests.all(|exchange| !exchange.is_under_way())
+            && self.replay.is_empty()
+            && self.is_flushed()
     }
 
     /// Whether nothing but pending operations of the event loop could keep it awake.

@@ -18,11 +18,13 @@ pub mod host;
 pub mod inbox;
 pub mod instance;
 pub mod link;
+pub mod moves;
 pub mod object;
 pub mod port;
 pub mod reads;
 pub mod rejection;
 pub mod request;
+pub mod route;
 pub mod storage;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -4,6 +4,7 @@
 //! this process, or a front door. What is sent on a link arrives in order, once, or not at all; what may be on its way is
 //! bounded by credit; and one close ends it.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -92,6 +93,8 @@ pub struct Opening {
     pub bond: Option<Bond>,
     /// The request in whose course it is opened, as far as that is known.
     pub request: Option<RequestName>,
+    /// Whether it was open to an instance of the target before, which has left for another place.
+    pub reconnected: bool,
     /// The target's end.
     pub end: LinkEnd,
 }
@@ -330,6 +333,25 @@ pub trait Receive: Send + Sync + 'static {
     /// # Errors
     /// [`Rejected`]: the receiver is gone, or has too much to do.
     fn receive(&self, incoming: Incoming) -> Result<(), Rejected>;
+
+    /// The instance at the other end of this port has left for another place. Whoever cannot follow has lost it.
+    fn moved(&self, moved: Moved) {
+        // A receiver that is gone needs no telling.
+        let _ = self.receive(Incoming::Closed {
+            link: moved.link,
+            reason: CloseReason::Lost,
+        });
+    }
+}
+
+/// What an instance that leaves for another place says on a port that is open to it. Nothing follows it.
+pub struct Moved {
+    /// The receiving end.
+    pub link: LinkId,
+    /// Whether its code has heard of the port.
+    pub connected: bool,
+    /// What was sent to it that its code has not heard, in order, as it has got it.
+    pub unheard: VecDeque<Incoming>,
 }
 
 /// Why something was not taken; it comes back to the sender.
@@ -383,6 +405,12 @@ impl LinkEnd {
         self.peer = peer;
     }
 
+    /// Whoever reads at the other end.
+    #[must_use]
+    pub(crate) fn into_peer(self) -> Option<Arc<dyn Receive>> {
+        self.peer
+    }
+
     /// Sends a frame.
     ///
     /// # Errors
@@ -403,6 +431,17 @@ impl LinkEnd {
         if let Some(peer) = &self.peer {
             // A peer that is gone needs no telling.
             let _ = peer.receive(Incoming::Closed { link, reason });
+        }
+    }
+
+    /// Tells the other side that this end's instance has left for another place.
+    pub fn moved(&self, connected: bool, unheard: VecDeque<Incoming>) {
+        if let Some(peer) = &self.peer {
+            peer.moved(Moved {
+                link: self.id.other(),
+                connected,
+                unheard,
+            });
         }
     }
 

@@ -52,6 +52,13 @@ impl Port {
         }
     }
 
+    /// Its instance leaves for another place: the other side hears so, with what the application has not heard, and what of
+    /// that is in the inbox still.
+    pub(crate) fn leave(mut self, waiting: VecDeque<Incoming>) {
+        let held = self.take_held().map(Held::take);
+        self.end.moved(true, held.chain(waiting).collect());
+    }
+
     /// A port that the application opened itself, and listens on if it likes.
     #[must_use]
     pub fn opened_here(end: LinkEnd) -> Self {

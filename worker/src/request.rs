@@ -84,6 +84,11 @@ impl Exchange {
         self.body.is_some()
     }
 
+    /// Whether its answer has not begun, or not ended.
+    pub(crate) fn is_under_way(&self) -> bool {
+        matches!(self.answer, Answer::Due | Answer::Streaming)
+    }
+
     /// Tells the client what it can still be told.
     pub(crate) fn instance_ended(&self, reason: CloseReason) {
         if self.answer == Answer::Socket {

@@ -210,6 +210,7 @@ impl<F: Code> Test<F> {
                 name: None,
                 bond: None,
                 request: None,
+                reconnected: false,
                 end,
             }))
             .ok()
@@ -247,7 +248,7 @@ impl<F: Code> Test<F> {
 fn obedient(instance: &Shared, event: Delivered) -> Result<(), String> {
     let mut instance = instance.borrow_mut();
     match event {
-        Delivered::Connected { port } => instance.start_port(port),
+        Delivered::Connected { port, .. } => instance.start_port(port),
         Delivered::Message { port, data } => {
             let text = String::from_utf8(data).unwrap();
             if text.contains("put") {
@@ -479,7 +480,7 @@ fn who_is_not_owned_any_more_is_told_apart_from_who_was_refused() {
 
 /// Its `connect` handlers settle without having listened.
 fn deaf(instance: &Shared, event: Delivered) -> Result<(), String> {
-    if let Delivered::Connected { port } = event {
+    if let Delivered::Connected { port, .. } = event {
         instance.borrow_mut().port_settled(port);
     }
     Ok(())
@@ -504,7 +505,7 @@ fn only_so_many_ports_that_are_left_are_kept_and_the_others_hear_of_their_close(
     let mut ports = vec![];
     let mut test = Test::new(move |instance: &Shared, event: Delivered| {
         match event {
-            Delivered::Connected { port } => {
+            Delivered::Connected { port, .. } => {
                 ports.push(port);
                 instance.borrow_mut().port_settled(port);
             }
@@ -549,7 +550,7 @@ fn ports_that_are_left_do_not_fill_the_inbox() {
 #[test]
 fn a_port_that_it_opened_and_that_is_left_keeps_no_worker_awake() {
     let mut test = Test::new(|instance: &Shared, event: Delivered| {
-        if let Delivered::Connected { port } = event {
+        if let Delivered::Connected { port, .. } = event {
             let mut instance = instance.borrow_mut();
             let other = instance.open_port(key(), None);
             instance.post(other, b"hello", None).unwrap();
@@ -649,6 +650,7 @@ impl<F: Code> Test<F> {
         let opening = Opening {
             bond: None,
             request: None,
+            reconnected: false,
             kind: Kind::Fetch(Box::new(request)),
             name: None,
             end: LinkEnd::new(near.other(), self.surroundings.peer.clone()),

@@ -186,10 +186,12 @@ let aliasWarned = false;
 /** What `connect` gets: the port, and `postMessage` as an older way to answer on it. */
 export class ConnectEvent extends Event {
   #ports;
+  #reconnected;
 
-  constructor(port) {
+  constructor(port, reconnected) {
     super("connect");
     this.#ports = Object.freeze([port]);
+    this.#reconnected = reconnected;
   }
 
   get ports() {
@@ -197,7 +199,7 @@ export class ConnectEvent extends Event {
   }
 
   get reconnected() {
-    return false;
+    return this.#reconnected;
   }
 
   postMessage(...args) {
@@ -211,12 +213,12 @@ export class ConnectEvent extends Event {
 
 let warnedOfConnect = false;
 
-/** A connection to this worker was made. */
-export function onConnect(handlers, number) {
+/** A connection to this worker was made, or is there again after the worker has moved. */
+export function onConnect(handlers, number, reconnected) {
   const port = ServerlessWorkerPort[make](number);
   const connectable = has("connect()", handlers, "connect");
   if (connectable) {
-    run("connect()", handlers, "connect", new ConnectEvent(port)).then(() => settled(number));
+    run("connect()", handlers, "connect", new ConnectEvent(port, reconnected)).then(() => settled(number));
     return;
   }
   settled(number);
