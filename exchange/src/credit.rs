@@ -1,5 +1,6 @@
 //! Credit: how much of what one party sends may be on its way to another.
 
+use std::any::Any;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::task::{Context, Poll};
 use futures::future::{Either, select};
 use futures::task::AtomicWaker;
 
-use crate::shared_window::{Share, SharedWindow};
+use crate::shared_window::SharedWindow;
 
 /// The most that may be on its way at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,8 +37,8 @@ pub struct Credit {
 pub struct Place {
     credit: Arc<Credit>,
     bytes: usize,
-    /// Held to be dropped.
-    share: Option<Share>,
+    /// Dropped with it.
+    guard: Option<Box<dyn Any + Send + Sync>>,
 }
 
 impl Credit {
@@ -88,7 +89,7 @@ impl Credit {
         Place {
             credit,
             bytes,
-            share: None,
+            guard: None,
         }
     }
 
@@ -108,9 +109,11 @@ impl Credit {
                 Either::Right((share, _)) => Some(share),
             },
         };
-        let mut place = self.take(bytes);
-        place.share = share;
-        place
+        let place = self.take(bytes);
+        match share {
+            Some(share) => place.with(share),
+            None => place,
+        }
     }
 
     /// Waits until nothing is on its way. For the sender, which waits for nothing else meanwhile.
@@ -152,6 +155,15 @@ impl Credit {
     #[must_use]
     pub fn messages(&self) -> usize {
         self.messages.load(Ordering::Relaxed)
+    }
+}
+
+impl Place {
+    /// Drops `guard` when the place is free again; instead of one that it had.
+    #[must_use]
+    pub fn with(mut self, guard: impl Send + Sync + 'static) -> Self {
+        self.guard = Some(Box::new(guard));
+        self
     }
 }
 
