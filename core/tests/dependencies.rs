@@ -65,6 +65,7 @@ const WITHOUT_ENGINE: &[&str] = &[
     "portside-worker",
     "portside-store-model",
     "portside-websocket",
+    "portside-wire",
 ];
 
 /// The workspace as cargo resolves it: every package by name, with what it needs to build and run.
