@@ -15,7 +15,7 @@ use http::{HeaderMap, Method, StatusCode};
 use portside_core::ids::{Epoch, PodId, WorkerKey};
 use portside_exchange::{BodyError, Message};
 use portside_worker::host::RequestName;
-use portside_worker::link::{Failure, Push, Ran, Scheduled};
+use portside_worker::link::{CloseReason, Failure, Push, Ran, Scheduled};
 
 pub(crate) use decode::decode;
 pub(crate) use encode::Encoded;
@@ -38,6 +38,8 @@ pub struct Opening {
     pub reached: Option<InstanceNumber>,
     /// The request in whose course it is opened, as far as that is known.
     pub request: Option<RequestName>,
+    /// Whether it was open to an instance of the target before, which has left for another place.
+    pub reconnected: bool,
 }
 
 impl Opening {
@@ -142,6 +144,17 @@ pub enum Frame {
     Socket(Message),
     /// Something did not arrive, or there is nobody to talk to.
     Failed(Failure),
+    /// The opener of a port has closed it, for this reason. Its target closes the link when its code has heard that.
+    Parted(CloseReason),
+    /// The target's code has heard so many of a port's messages, since the link is there.
+    Heard(u64),
+    /// The target of a port leaves for another place: what follows the messages that its code has heard is the opener's to send there.
+    Moved {
+        /// Whether its code has heard of the port.
+        connected: bool,
+        /// How many messages that is, since the link is there.
+        heard: u64,
+    },
 }
 
 impl Frame {
@@ -203,5 +216,8 @@ pub(crate) mod kinds {
     pub const UNREAD: u8 = 11;
     pub const SOCKET: u8 = 12;
     pub const FAILED: u8 = 13;
+    pub const PARTED: u8 = 14;
+    pub const HEARD: u8 = 15;
+    pub const MOVED: u8 = 16;
     pub const SKIPPABLE: u8 = 0x80;
 }

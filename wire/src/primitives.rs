@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use portside_worker::link::CloseReason;
 
 /// Bytes that are no frame, or no record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -42,6 +43,14 @@ pub(crate) trait Write: BufMut {
 
     fn put_flag(&mut self, flag: bool) {
         self.put_u8(flag.into());
+    }
+
+    fn put_reason(&mut self, reason: CloseReason) {
+        self.put_u8(match reason {
+            CloseReason::Closed => 0,
+            CloseReason::Terminated => 1,
+            CloseReason::Lost => 2,
+        });
     }
 
     fn put_option<T>(&mut self, option: Option<T>, put: impl FnOnce(&mut Self, T)) {
@@ -115,6 +124,15 @@ impl Reader {
             0 => Ok(false),
             1 => Ok(true),
             _ => Err(Malformed("a flag is neither set nor clear")),
+        }
+    }
+
+    pub fn reason(&mut self) -> Result<CloseReason> {
+        match self.byte()? {
+            0 => Ok(CloseReason::Closed),
+            1 => Ok(CloseReason::Terminated),
+            2 => Ok(CloseReason::Lost),
+            _ => Err(Malformed("an unknown reason for a close")),
         }
     }
 

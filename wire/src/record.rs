@@ -160,11 +160,7 @@ pub(crate) fn put_record(record: &Record, out: &mut BytesMut) {
         }),
         Record::Close { link, reason } => put(kinds::CLOSE, out, |out| {
             out.put_number(link.0);
-            out.put_u8(match reason {
-                CloseReason::Closed => 0,
-                CloseReason::Terminated => 1,
-                CloseReason::Lost => 2,
-            });
+            out.put_reason(*reason);
         }),
         Record::Ping => put(kinds::PING, out, |_| {}),
         Record::Pong => put(kinds::PONG, out, |_| {}),
@@ -204,12 +200,7 @@ fn read(bytes: Bytes) -> Result<Record> {
         },
         kinds::CLOSE => Record::Close {
             link: from.number().map(LinkNumber)?,
-            reason: match from.byte()? {
-                0 => CloseReason::Closed,
-                1 => CloseReason::Terminated,
-                2 => CloseReason::Lost,
-                _ => return Err(Malformed("an unknown reason for a close")),
-            },
+            reason: from.reason()?,
         },
         kinds::PING => Record::Ping,
         kinds::PONG => Record::Pong,

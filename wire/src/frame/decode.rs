@@ -49,6 +49,7 @@ fn opening(from: &mut Reader) -> Result<Opening> {
         name: from.option(Reader::name)?,
         reached: from.option(instance)?,
         request: from.option(Reader::name)?,
+        reconnected: from.flag()?,
         kind: match from.byte()? {
             0 => Kind::Port,
             1 => Kind::Fetch(Box::new(request(from)?)),
@@ -128,6 +129,12 @@ fn frame(kind: u8, from: &mut Reader) -> Result<Frame> {
         kinds::UNREAD => Frame::Unread,
         kinds::SOCKET => Frame::Socket(message(from)?),
         kinds::FAILED => Frame::Failed(failure(from)?),
+        kinds::PARTED => Frame::Parted(from.reason()?),
+        kinds::HEARD => Frame::Heard(from.number()?),
+        kinds::MOVED => Frame::Moved {
+            connected: from.flag()?,
+            heard: from.number()?,
+        },
         _ => return Err(Malformed("a frame of an unknown kind")),
     })
 }

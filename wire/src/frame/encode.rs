@@ -73,6 +73,7 @@ fn put_opening(opening: Opening, out: &mut BytesMut) -> Bytes {
         name,
         reached,
         request,
+        reconnected,
     } = opening;
     out.put_text(to.script());
     out.put_text(to.name());
@@ -80,6 +81,7 @@ fn put_opening(opening: Opening, out: &mut BytesMut) -> Bytes {
     out.put_option(name, |out, name| out.put_text(&name));
     out.put_option(reached, |out, number| out.put_number(number.0));
     out.put_option(request, |out, name| out.put_text(&name));
+    out.put_flag(reconnected);
     match kind {
         Kind::Port => {
             out.put_u8(0);
@@ -189,6 +191,19 @@ fn put_frame(frame: Frame, out: &mut BytesMut) -> Bytes {
         Frame::Failed(failure) => {
             out.put_u8(kinds::FAILED);
             put_failure(&failure, out);
+        }
+        Frame::Parted(reason) => {
+            out.put_u8(kinds::PARTED);
+            out.put_reason(reason);
+        }
+        Frame::Heard(messages) => {
+            out.put_u8(kinds::HEARD);
+            out.put_number(messages);
+        }
+        Frame::Moved { connected, heard } => {
+            out.put_u8(kinds::MOVED);
+            out.put_flag(connected);
+            out.put_number(heard);
         }
     }
     Bytes::new()

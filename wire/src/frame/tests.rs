@@ -72,14 +72,16 @@ pub(crate) fn opening() -> impl Strategy<Value = Opening> {
         (any::<i64>(), ".{0,20}").prop_map(|(time, cron)| Kind::Scheduled(Scheduled { time, cron })),
     ];
     let reached = option::of(any::<u64>());
-    let opening = (".{0,20}", ".{0,20}", any::<u64>(), kind, name(), reached, name());
-    opening.prop_map(|(script, worker, epoch, kind, name, reached, request)| Opening {
+    let names = (".{0,20}", ".{0,20}", name(), name());
+    let opening = (names, any::<u64>(), kind, reached, any::<bool>());
+    opening.prop_map(|((script, worker, name, request), epoch, kind, reached, reconnected)| Opening {
         to: WorkerKey::new(&script, &worker).unwrap(),
         epoch: Epoch(epoch),
         kind,
         name,
         reached: reached.map(InstanceNumber),
         request,
+        reconnected,
     })
 }
 
@@ -124,6 +126,14 @@ fn body_error() -> impl Strategy<Value = BodyError> {
     ]
 }
 
+fn reason() -> impl Strategy<Value = CloseReason> {
+    prop_oneof![
+        Just(CloseReason::Closed),
+        Just(CloseReason::Terminated),
+        Just(CloseReason::Lost),
+    ]
+}
+
 pub(crate) fn frame() -> impl Strategy<Value = Frame> {
     prop_oneof![
         (bytes(), name()).prop_map(|(data, request)| Frame::Message { data, request }),
@@ -139,6 +149,9 @@ pub(crate) fn frame() -> impl Strategy<Value = Frame> {
         Just(Frame::Unread),
         message().prop_map(Frame::Socket),
         failure().prop_map(Frame::Failed),
+        reason().prop_map(Frame::Parted),
+        any::<u64>().prop_map(Frame::Heard),
+        any::<(bool, u64)>().prop_map(|(connected, heard)| Frame::Moved { connected, heard }),
     ]
 }
 
@@ -205,6 +218,7 @@ fn more_names_than_allowed_are_neither_sent_nor_read() {
         name: None,
         reached: None,
         request: None,
+        reconnected: false,
     };
     let read = |opening| decode(written(Item::Open(Box::new(opening))));
     assert!(call(MAX_NAMES).is_sendable() && read(call(MAX_NAMES)).is_ok());
