@@ -128,6 +128,11 @@ impl Bond {
         }
     }
 
+    /// The instance that the caller has reached is lost, for this reason; for whoever knows of it from elsewhere.
+    pub fn lose(&self, failure: &Failure) {
+        self.lock().seal(failure);
+    }
+
     /// Why the instance that the caller has reached is lost, if it is.
     #[must_use]
     pub fn broken(&self) -> Option<Failure> {
@@ -348,7 +353,7 @@ pub trait Receive: Send + Sync + 'static {
 pub struct Moved {
     /// The receiving end.
     pub link: LinkId,
-    /// Whether its code has heard of the port.
+    /// Whether its code has heard of the port. Who does not know says that it has not.
     pub connected: bool,
     /// What was sent to it that its code has not heard, in order, as it has got it.
     pub unheard: VecDeque<Incoming>,

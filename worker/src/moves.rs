@@ -65,7 +65,7 @@ pub fn take_along(inbox: &Inbox) -> Vec<Unheard> {
             Incoming::Opened(opening) => {
                 let after = unheard.remove(&opening.end.id).unwrap_or_default();
                 if matches!(opening.kind, Kind::Port) {
-                    opening.end.moved(opening.reconnected, after);
+                    opening.end.moved(false, after);
                 } else {
                     requests.push(Unheard { opening, after });
                 }

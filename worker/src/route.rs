@@ -4,6 +4,7 @@
 //! again where the worker is then, and what was not heard is sent there first: the opener notices nothing.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use portside_core::ids::WorkerKey;
@@ -21,6 +22,8 @@ pub struct Route {
     link: LinkId,
     request: Option<RequestName>,
     opener: Arc<dyn Receive>,
+    /// Whether the target's code has heard of the port, in some place.
+    connected: AtomicBool,
     /// Where the worker is found.
     places: Arc<dyn Fabric>,
     state: Mutex<State>,
@@ -28,10 +31,18 @@ pub struct Route {
 
 enum State {
     /// It is being opened; what was sent meanwhile, and whether whom it is opened to has left already.
-    Opening(VecDeque<Incoming>, Option<Moved>),
+    Opening(VecDeque<Incoming>, bool),
     /// It is open to this receiver; and what that has not taken: it is gone, or about to leave, and says so.
     Open(Arc<dyn Receive>, VecDeque<Incoming>),
     /// It could not be opened, or the other end has closed it.
+    Closed,
+}
+
+/// What became of opening a port.
+enum Reached {
+    Here,
+    /// Whoever was reached has left already.
+    Left,
     Closed,
 }
 
@@ -45,10 +56,11 @@ impl Route {
             link: end.id,
             request,
             opener: end.into_peer()?,
+            connected: AtomicBool::new(false),
             places,
-            state: Mutex::new(State::Opening(VecDeque::new(), None)),
+            state: Mutex::new(State::Opening(VecDeque::new(), false)),
         });
-        route.connect(false).then_some(route)
+        route.connect().then_some(route)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -56,15 +68,14 @@ impl Route {
     }
 
     /// Opens the port where the worker is now, until it stays. Returns whether that could be.
-    fn connect(self: &Arc<Self>, reconnected: bool) -> bool {
-        let mut reconnected = reconnected;
+    fn connect(self: &Arc<Self>) -> bool {
         loop {
             let opening = Opening {
                 kind: Kind::Port,
                 name: None,
                 bond: None,
                 request: self.request.clone(),
-                reconnected,
+                reconnected: self.connected.load(Ordering::Relaxed),
                 end: LinkEnd::new(self.link, Arc::new(Back(self.clone()))),
             };
             // Not under the lock: it may be refused at once, which comes back here.
@@ -73,23 +84,21 @@ impl Route {
                 return false;
             };
             match self.reached(target) {
-                Ok(is_open) => return is_open,
-                Err(connected) => reconnected |= connected,
+                Reached::Here => return true,
+                Reached::Closed => return false,
+                Reached::Left => {}
             }
         }
     }
 
-    /// Sends this receiver what has waited. Returns whether the port is open.
-    ///
-    /// # Errors
-    /// It has left already, and whether it had heard of the port.
-    fn reached(&self, target: Arc<dyn Receive>) -> Result<bool, bool> {
+    /// Sends this receiver what has waited, unless it has left again.
+    fn reached(&self, target: Arc<dyn Receive>) -> Reached {
         let mut state = self.lock();
-        let State::Opening(waiting, moved) = &mut *state else {
-            return Ok(false);
+        let State::Opening(waiting, left) = &mut *state else {
+            return Reached::Closed;
         };
-        if let Some(moved) = moved.take() {
-            return Err(moved.connected);
+        if std::mem::take(left) {
+            return Reached::Left;
         }
         let waiting = std::mem::take(waiting);
         let mut kept = VecDeque::new();
@@ -104,28 +113,30 @@ impl Route {
             // An opener that is gone needs no telling.
             let _ = self.opener.receive(Incoming::Frame { link, frame });
         }
-        Ok(true)
+        Reached::Here
     }
 
     /// The instance that was reached leaves: what it has not heard goes first, then what came too late for it.
     fn follow(self: &Arc<Self>, moved: Moved) {
-        let connected = moved.connected;
-        {
-            let mut state = self.lock();
-            match &mut *state {
-                State::Closed => return,
-                State::Opening(_, left) => {
-                    *left = Some(moved);
-                    return;
-                }
-                State::Open(_, kept) => {
-                    let kept = std::mem::take(kept);
-                    let waiting = moved.unheard.into_iter().chain(kept).collect();
-                    *state = State::Opening(waiting, None);
-                }
+        if moved.connected {
+            self.connected.store(true, Ordering::Relaxed);
+        }
+        let mut state = self.lock();
+        match &mut *state {
+            State::Closed => return,
+            // Nothing was sent to it.
+            State::Opening(_, left) => {
+                *left = true;
+                return;
+            }
+            State::Open(_, kept) => {
+                let kept = std::mem::take(kept);
+                let waiting = moved.unheard.into_iter().chain(kept).collect();
+                *state = State::Opening(waiting, false);
             }
         }
-        self.connect(connected);
+        drop(state);
+        self.connect();
     }
 }
 
@@ -181,8 +192,6 @@ impl Receive for Back {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicBool, Ordering};
-
     use super::*;
     use crate::link::CloseReason;
 

@@ -1,0 +1,278 @@
+//! A request to, or a call of, a worker of another pod, in the pod of its caller.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use portside_core::ids::{SHARDS, ShardId, WorkerKey};
+use portside_exchange::Delivery;
+use portside_wire::connection::OpenError;
+use portside_wire::frame::{self, Refusal};
+use portside_worker::event::Incoming;
+use portside_worker::link::{
+    Bond, CloseReason, FailureCode, Frame, Kind, LinkEnd, Opening, Receive, Rejected,
+};
+use portside_worker::request::ByteStream;
+use tokio::sync::{Notify, mpsc};
+
+use crate::convert;
+use crate::later::{Later, Turn};
+use crate::line::{Heard, Listener, Room, place};
+use crate::places::At;
+use crate::router::Router;
+use crate::task::{ForTask, Inbound, Sender};
+
+/// What the caller has to say besides, on its way to the task of the call.
+struct Caller(mpsc::UnboundedSender<Incoming>);
+
+impl Receive for Caller {
+    fn receive(&self, incoming: Incoming) -> Result<(), Rejected> {
+        let sent = self.0.send(incoming);
+        sent.map_err(|mpsc::error::SendError(incoming)| Rejected::Closed(incoming))
+    }
+}
+
+/// A call as it is sent.
+struct Call {
+    wire: frame::Opening,
+    body: Option<ByteStream>,
+    bond: Option<Bond>,
+    end: LinkEnd,
+}
+
+impl Call {
+    fn new(at: &At, to: &WorkerKey, opening: Opening) -> Self {
+        let Opening {
+            kind,
+            name,
+            bond,
+            request,
+            reconnected,
+            end,
+        } = opening;
+        let (kind, body) = match kind {
+            Kind::Port => (frame::Kind::Port, None),
+            Kind::Fetch(request) => {
+                let (request, body) = convert::request_out(*request);
+                (frame::Kind::Fetch(Box::new(request)), body)
+            }
+            Kind::Rpc(push) => (frame::Kind::Rpc(push), None),
+            Kind::Scheduled(scheduled) => (frame::Kind::Scheduled(*scheduled), None),
+        };
+        let wire = frame::Opening {
+            to: to.clone(),
+            epoch: at.epoch,
+            kind,
+            name,
+            reached: None,
+            request,
+            reconnected,
+        };
+        Self {
+            wire,
+            body,
+            bond,
+            end,
+        }
+    }
+
+    /// As it was before: nothing of it has run.
+    fn into_opening(self) -> Opening {
+        let body = self.body;
+        let follows = || body.unwrap_or_else(|| Box::pin(futures::stream::empty()));
+        Opening {
+            kind: match self.wire.kind {
+                frame::Kind::Port => Kind::Port,
+                frame::Kind::Fetch(request) => {
+                    Kind::Fetch(Box::new(convert::request_in(*request, follows)))
+                }
+                frame::Kind::Rpc(push) => Kind::Rpc(push),
+                frame::Kind::Scheduled(scheduled) => Kind::Scheduled(Box::new(scheduled)),
+            },
+            name: self.wire.name,
+            bond: self.bond,
+            request: self.wire.request,
+            reconnected: self.wire.reconnected,
+            end: self.end,
+        }
+    }
+}
+
+/// Calls the worker at that place. What the caller says besides comes by `later`.
+///
+/// # Errors
+/// The connection does not take it; the opening comes back.
+pub(crate) fn open(
+    at: &At,
+    router: &Arc<Router>,
+    to: &WorkerKey,
+    opening: Opening,
+    turn: Turn,
+    later: &Arc<Later>,
+) -> Result<(), (OpenError, Opening)> {
+    let call = Call::new(at, to, opening);
+    let (wire, mut call) = (call.wire.clone(), Some(call));
+    let shard = to.id().shard(SHARDS);
+    router.offers(shard);
+    let sent = at.line.open(wire, &mut |link| {
+        let (for_task, inbound, room) = ForTask::new();
+        let (said, incoming) = mpsc::unbounded_channel();
+        later.reached(Some(Arc::new(Caller(said))));
+        let line = at.line.clone();
+        Arc::new(Offered {
+            router: router.clone(),
+            shard,
+            turn,
+            later: later.clone(),
+            call: Mutex::new(call.take().map(|call| {
+                let sender = Sender { line, link, room };
+                (call, sender, inbound, incoming)
+            })),
+            for_task,
+        })
+    });
+    match (sent, call) {
+        (Err(error), Some(call)) => {
+            router.settled(shard);
+            Err((error, call.into_opening()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A call that the other pod has not taken yet; from then on a task of its own serves it.
+struct Offered {
+    router: Arc<Router>,
+    shard: ShardId,
+    turn: Turn,
+    later: Arc<Later>,
+    call: Mutex<Option<(Call, Sender, Inbound, Said)>>,
+    for_task: ForTask,
+}
+
+/// What the caller says besides.
+type Said = mpsc::UnboundedReceiver<Incoming>;
+
+impl Listener for Offered {
+    fn hear(&self, heard: Heard) {
+        let is_first = matches!(
+            heard,
+            Heard::Accepted(_) | Heard::Refused(_) | Heard::Closed(_)
+        );
+        let offered = is_first.then(|| {
+            let mut call = self.call.lock().unwrap_or_else(PoisonError::into_inner);
+            call.take()
+        });
+        let Some((call, sender, inbound, said)) = offered.flatten() else {
+            return self.for_task.hear(heard);
+        };
+        match heard {
+            Heard::Refused(Refusal::NotOwner { owner, epoch }) => {
+                self.router.misdirected(self.shard, owner, epoch);
+                let to = call.wire.to.clone();
+                self.later.is_not_reached(said);
+                let later = self.later.clone();
+                self.router
+                    .put_in_line(self.turn, &to, call.into_opening(), later);
+            }
+            Heard::Refused(Refusal::Failed(failure)) => call.end.refuse(failure),
+            Heard::Closed(reason) => call.end.close(reason),
+            _ => self.router.spawn(run(call, sender, inbound, said, self.later.clone())),
+        }
+        self.router.settled(self.shard);
+    }
+}
+
+/// A call from when it is taken to its end. Whoever calls holds `later` weakly.
+async fn run(call: Call, sender: Sender, mut inbound: Inbound, mut said: Said, later: Arc<Later>) {
+    let unread = Notify::new();
+    tokio::select! {
+        () = listen(&sender, &mut inbound, &call.end, call.bond.as_ref(), &unread) => {}
+        reason = speak(&sender, &mut said, call.body, &unread) => sender.close(reason),
+    }
+    drop(later);
+}
+
+/// Gives the caller what comes, until the link is over.
+async fn listen(
+    sender: &Sender,
+    inbound: &mut Inbound,
+    end: &LinkEnd,
+    bond: Option<&Bond>,
+    unread: &Notify,
+) {
+    while let Some(heard) = inbound.recv().await {
+        let (frame, held) = match heard {
+            Heard::Frame(frame, held) => (frame, held),
+            Heard::Closed(reason) => return end.close(reason),
+            Heard::Accepted(_) | Heard::Refused(_) | Heard::Room => continue,
+        };
+        let room = Room::new(sender.line.clone(), held);
+        let frame = match frame {
+            frame::Frame::Head(head) => convert::head_in(*head),
+            frame::Frame::Resolve(value) => Frame::Resolve(value.into()),
+            frame::Frame::Ran(ran) => Frame::Ran(ran),
+            frame::Frame::Chunk(data) => Frame::Chunk {
+                data,
+                place: place(room),
+            },
+            frame::Frame::End => Frame::End,
+            frame::Frame::Abort(error) => Frame::Abort(error),
+            frame::Frame::Socket(message) => {
+                Frame::Socket(Delivery::placed(message, place(room)))
+            }
+            frame::Frame::Failed(failure) => {
+                if let (FailureCode::Reset, Some(bond)) = (failure.code, bond) {
+                    bond.lose(&failure);
+                }
+                Frame::Failed(failure)
+            }
+            frame::Frame::Unread => {
+                unread.notify_one();
+                continue;
+            }
+            // Nothing else comes on a call's link.
+            _ => continue,
+        };
+        if end.send(frame).is_err() {
+            return sender.close(CloseReason::Closed);
+        }
+    }
+}
+
+/// Sends the request's body, and what the caller says besides, until it is gone.
+async fn speak(
+    sender: &Sender,
+    said: &mut Said,
+    body: Option<ByteStream>,
+    unread: &Notify,
+) -> CloseReason {
+    let upload = async {
+        if let Some(body) = body {
+            tokio::select! {
+                () = sender.send_body(body) => {}
+                () = unread.notified() => {}
+            }
+        }
+        std::future::pending::<()>().await;
+    };
+    let talk = async {
+        while let Some(incoming) = said.recv().await {
+            match incoming {
+                Incoming::Closed { reason, .. } => return reason,
+                Incoming::Frame {
+                    frame: Frame::Socket(delivery),
+                    ..
+                } => {
+                    // Its place is free when it is sent.
+                    let message = frame::Frame::Socket(delivery.message.clone());
+                    let _ = sender.send(message).await;
+                }
+                _ => {}
+            }
+        }
+        CloseReason::Closed
+    };
+    tokio::select! {
+        () = upload => CloseReason::Closed,
+        reason = talk => reason,
+    }
+}

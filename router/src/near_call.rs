@@ -1,0 +1,266 @@
+//! A request to, or a call of, a worker of this pod, that another pod makes.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use portside_core::ids::WorkerKey;
+use portside_exchange::{BodyError, Message, Response, Socket, SocketSender};
+use portside_wire::connection::LinkNumber;
+use portside_wire::frame::{self, Accepted};
+use portside_worker::caller::Call;
+use portside_worker::host::{Fabric, RequestName};
+use portside_worker::link::{CloseReason, Failure, Opening, Push};
+use portside_worker::request::ByteStream;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, mpsc};
+
+use crate::convert;
+use crate::line::{Heard, Line, Room};
+use crate::task::{ForTask, Inbound, Sender};
+
+type Chunks = mpsc::UnboundedSender<Result<(Bytes, Room), BodyError>>;
+
+/// What is known of a link that is to be opened.
+pub(crate) struct Offer<'a> {
+    pub line: &'a Arc<dyn Line>,
+    pub link: LinkNumber,
+    pub to: WorkerKey,
+    pub name: Option<Arc<str>>,
+    pub request: Option<RequestName>,
+    pub accepted: Accepted,
+    pub here: &'a dyn Fabric,
+    pub spawner: &'a Handle,
+}
+
+/// Gives a request of another pod's to the worker, and takes or refuses the link.
+pub(crate) fn fetch(offer: Offer<'_>, request: frame::Request) {
+    let mut chunks = None;
+    let request = convert::request_in(request, || {
+        let (sender, body) = body();
+        chunks = Some(sender);
+        body
+    });
+    let (call, opening) = Call::fetch(Box::new(request));
+    let (sender, inbound) = opened(&offer, &call, opening);
+    offer.spawner.spawn(exchange(sender, inbound, call, chunks));
+}
+
+/// The same for a call of a method.
+pub(crate) fn push(offer: Offer<'_>, push: Push) {
+    let (mut call, opening) = Call::push(push);
+    let (sender, mut inbound) = opened(&offer, &call, opening);
+    offer.spawner.spawn(async move {
+        tokio::select! {
+            answer = &mut call.answer => match answer {
+                Ok(Ok(value)) => finish(&sender, frame::Frame::Resolve(value.into())).await,
+                Ok(Err(failure)) => finish(&sender, frame::Frame::Failed(failure)).await,
+                Err(_) => sender.close(CloseReason::Lost),
+            },
+            () = closed(&mut inbound) => call.abort(),
+        }
+    });
+}
+
+/// A request from its beginning to the end of its answer.
+async fn exchange(
+    sender: Sender,
+    inbound: Inbound,
+    mut call: Call<Response>,
+    chunks: Option<Chunks>,
+) {
+    let (unread, uploaded) = (Notify::new(), Notify::new());
+    let (from_client, to_application) = mpsc::unbounded_channel();
+    let reader = chunks.clone();
+    let listen = listen(&sender, inbound, chunks, &unread, &uploaded, from_client);
+    let answer = async {
+        match (&mut call.answer).await {
+            Ok(Ok(response)) => respond(&sender, response, to_application, &unread).await,
+            Ok(Err(failure)) => return finish(&sender, frame::Frame::Failed(failure)).await,
+            Err(_) => return sender.close(CloseReason::Lost),
+        }
+        // The application may read on after it has answered.
+        if let Some(reader) = reader {
+            tokio::select! {
+                () = reader.closed() => {}
+                () = uploaded.notified() => {}
+            }
+        }
+        sender.close(CloseReason::Closed);
+    };
+    tokio::select! {
+        () = answer => return,
+        () = listen => {}
+    }
+    call.abort();
+}
+
+/// Takes what the caller sends, until it is gone.
+async fn listen(
+    sender: &Sender,
+    mut inbound: Inbound,
+    mut chunks: Option<Chunks>,
+    unread: &Notify,
+    uploaded: &Notify,
+    from_client: mpsc::UnboundedSender<(Message, Room)>,
+) {
+    while let Some(heard) = inbound.recv().await {
+        let (frame, held) = match heard {
+            Heard::Frame(frame, held) => (frame, held),
+            Heard::Closed(_) => return,
+            Heard::Accepted(_) | Heard::Refused(_) | Heard::Room => continue,
+        };
+        let room = Room::new(sender.line.clone(), held);
+        let last = match frame {
+            frame::Frame::Chunk(bytes) => {
+                let is_read = (chunks.as_ref()).is_none_or(|it| it.send(Ok((bytes, room))).is_ok());
+                if !is_read {
+                    chunks = None;
+                    let _ = sender.line.send(sender.link, frame::Frame::Unread);
+                }
+                continue;
+            }
+            frame::Frame::End => None,
+            frame::Frame::Abort(error) => Some(error),
+            frame::Frame::Unread => {
+                unread.notify_one();
+                continue;
+            }
+            frame::Frame::Socket(message) => {
+                // Whoever is not there any more needs it no more.
+                let _ = from_client.send((message, room));
+                continue;
+            }
+            // Nothing else comes on a request's link.
+            _ => continue,
+        };
+        if let (Some(chunks), Some(error)) = (chunks.take(), last) {
+            let _ = chunks.send(Err(error));
+        }
+        uploaded.notify_one();
+    }
+}
+
+/// Sends the answer.
+async fn respond(
+    sender: &Sender,
+    response: Response,
+    from_client: mpsc::UnboundedReceiver<(Message, Room)>,
+    unread: &Notify,
+) {
+    let Response {
+        status,
+        reason,
+        headers,
+        body,
+        socket,
+    } = response;
+    let (content, body) = match (socket.is_some(), body) {
+        (true, _) => (frame::Content::Socket, None),
+        (false, body) => convert::content_out(body),
+    };
+    let head = frame::Head {
+        status,
+        reason,
+        headers,
+        content,
+    };
+    if sender.send(frame::Frame::Head(Box::new(head))).await.is_err() {
+        let failure = Failure::failed("the headers of the response are too long");
+        let _ = sender.send(frame::Frame::Failed(failure)).await;
+        return;
+    }
+    if let Some(Socket {
+        mut outgoing,
+        incoming,
+    }) = socket
+    {
+        let send = async {
+            while let Some(message) = poll_fn(|cx| outgoing.poll_recv(cx)).await {
+                if sender.send(frame::Frame::Socket(message)).await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = send => {}
+            () = deliver(from_client, incoming) => {}
+        }
+    } else if let Some(body) = body {
+        tokio::select! {
+            () = sender.send_body(body) => {}
+            () = unread.notified() => {}
+        }
+    }
+}
+
+/// Gives the application what the client sends on its WebSocket.
+async fn deliver(
+    mut from_client: mpsc::UnboundedReceiver<(Message, Room)>,
+    mut incoming: SocketSender,
+) {
+    while let Some((message, _room)) = from_client.recv().await {
+        incoming.send(message).await;
+    }
+    std::future::pending().await
+}
+
+/// Sends the last frame.
+async fn finish(sender: &Sender, frame: frame::Frame) {
+    if let Err(error) = sender.send(frame).await {
+        // It is too long: what says so is not.
+        let failure = Failure::failed(error.to_string());
+        let _ = sender.send(frame::Frame::Failed(failure)).await;
+    }
+    sender.close(CloseReason::Closed);
+}
+
+/// Returns when the caller is gone.
+async fn closed(inbound: &mut Inbound) {
+    while let Some(heard) = inbound.recv().await {
+        if matches!(heard, Heard::Closed(_)) {
+            return;
+        }
+    }
+    std::future::pending().await
+}
+
+/// Opens the link to the worker, and takes that of the other pod, or refuses it.
+fn opened<A>(offer: &Offer<'_>, call: &Call<A>, opening: Opening) -> (Sender, Inbound) {
+    let Offer {
+        line,
+        link,
+        to,
+        name,
+        request,
+        accepted,
+        here,
+        ..
+    } = offer;
+    let opening = Opening {
+        name: name.clone(),
+        request: request.clone(),
+        ..opening
+    };
+    let (listener, inbound, room) = ForTask::new();
+    // Not opened: whoever asks for the answer hears why.
+    if let Some(target) = here.open(to, opening) {
+        call.opened(target);
+    }
+    line.accept(*link, *accepted, Arc::new(listener));
+    let sender = Sender {
+        line: (*line).clone(),
+        link: *link,
+        room,
+    };
+    (sender, inbound)
+}
+
+/// A body that comes in chunks; each takes its room until it is read.
+fn body() -> (Chunks, ByteStream) {
+    let (sender, mut chunks) = mpsc::unbounded_channel::<Result<(Bytes, Room), BodyError>>();
+    let stream = futures::stream::poll_fn(move |cx| chunks.poll_recv(cx));
+    let body = stream.map(|chunk| chunk.map(|(bytes, _room)| bytes));
+    (sender, Box::pin(body))
+}

@@ -1,0 +1,44 @@
+//! Where shards are.
+
+use std::sync::Arc;
+
+use portside_core::ids::{Epoch, PodId, ShardId};
+use tokio::sync::watch;
+
+use crate::line::Line;
+
+/// Where a shard is, as far as this pod knows.
+pub enum Place {
+    /// In this pod.
+    Here,
+    /// In another, to which there is a connection.
+    At(At),
+    /// In none that can be reached now, or in one that is not known: it is looked for, and [`Places::changes`] tells of it.
+    Unknown,
+}
+
+/// A shard in another pod.
+pub struct At {
+    /// How the pod is reached.
+    pub line: Arc<dyn Line>,
+    /// The epoch in which it has the shard.
+    pub epoch: Epoch,
+}
+
+/// Knows where shards are. Every method returns at once.
+pub trait Places: Send + Sync + 'static {
+    /// Where a shard is. Who asks for one that cannot be reached has it looked for.
+    fn place(&self, shard: ShardId) -> Place;
+
+    /// The epoch in which this pod has a shard, and lets others reach it.
+    ///
+    /// # Errors
+    /// It has not, or not any more; who has, and in which epoch, as far as it knows.
+    fn owned(&self, shard: ShardId) -> Result<Epoch, (Option<PodId>, Epoch)>;
+
+    /// Changes when some shards are elsewhere, or can be reached, that could not be before.
+    fn changes(&self) -> watch::Receiver<u64>;
+
+    /// A pod does not have the shard, and knows this of it: its owner, if there is one, and the epoch.
+    fn misdirected(&self, shard: ShardId, owner: Option<PodId>, epoch: Epoch);
+}
