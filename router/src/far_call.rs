@@ -15,7 +15,7 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::convert;
 use crate::later::{Later, Turn};
-use crate::line::{Heard, Listener, Room, place};
+use crate::line::{Heard, Listener, place};
 use crate::places::At;
 use crate::router::Router;
 use crate::task::{ForTask, Inbound, Sender};
@@ -112,7 +112,7 @@ pub(crate) fn open(
     let (wire, mut call) = (call.wire.clone(), Some(call));
     let shard = to.id().shard(SHARDS);
     router.offers(shard);
-    let sent = at.line.open(wire, &mut |link| {
+    let sent = at.line.open(wire, |link| {
         let (for_task, inbound, room) = ForTask::new();
         let (said, incoming) = mpsc::unbounded_channel();
         later.reached(Some(Arc::new(Caller(said))));
@@ -155,7 +155,7 @@ impl Listener for Offered {
     fn hear(&self, heard: Heard) {
         let is_first = matches!(
             heard,
-            Heard::Accepted(_) | Heard::Refused(_) | Heard::Closed(_)
+            Heard::Accepted | Heard::Refused(_) | Heard::Closed(_)
         );
         let offered = is_first.then(|| {
             let mut call = self.call.lock().unwrap_or_else(PoisonError::into_inner);
@@ -175,7 +175,9 @@ impl Listener for Offered {
             }
             Heard::Refused(Refusal::Failed(failure)) => call.end.refuse(failure),
             Heard::Closed(reason) => call.end.close(reason),
-            _ => self.router.spawn(run(call, sender, inbound, said, self.later.clone())),
+            _ => self
+                .router
+                .spawn(run(call, sender, inbound, said, self.later.clone())),
         }
         self.router.settled(self.shard);
     }
@@ -200,12 +202,11 @@ async fn listen(
     unread: &Notify,
 ) {
     while let Some(heard) = inbound.recv().await {
-        let (frame, held) = match heard {
-            Heard::Frame(frame, held) => (frame, held),
+        let (frame, room) = match heard {
+            Heard::Frame(frame, room) => (frame, room),
             Heard::Closed(reason) => return end.close(reason),
-            Heard::Accepted(_) | Heard::Refused(_) | Heard::Room => continue,
+            Heard::Accepted | Heard::Refused(_) | Heard::Room => continue,
         };
-        let room = Room::new(sender.line.clone(), held);
         let frame = match frame {
             frame::Frame::Head(head) => convert::head_in(*head),
             frame::Frame::Resolve(value) => Frame::Resolve(value.into()),
@@ -216,9 +217,7 @@ async fn listen(
             },
             frame::Frame::End => Frame::End,
             frame::Frame::Abort(error) => Frame::Abort(error),
-            frame::Frame::Socket(message) => {
-                Frame::Socket(Delivery::placed(message, place(room)))
-            }
+            frame::Frame::Socket(message) => Frame::Socket(Delivery::placed(message, place(room))),
             frame::Frame::Failed(failure) => {
                 if let (FailureCode::Reset, Some(bond)) = (failure.code, bond) {
                     bond.lose(&failure);

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use portside_core::ids::{SHARDS, ShardId, WorkerKey};
-use portside_exchange::credit::Place;
-use portside_wire::connection::{Held, LinkNumber, OpenError, SendError};
+use portside_exchange::credit;
+use portside_wire::connection::{LinkNumber, OpenError, SendError};
+use portside_wire::driver::Place;
 use portside_wire::frame::{self, Refusal};
 use portside_worker::event::Incoming;
 use portside_worker::host::RequestName;
@@ -14,13 +15,13 @@ use portside_worker::link::{
     CloseReason, Failure, Frame, LinkEnd, Opening, Receive, Rejected, Undelivered,
 };
 
-use crate::line::{Heard, Line, Listener, Room, place};
+use crate::line::{Heard, Line, Listener, place};
 use crate::places::{At, Places};
 
 /// A port whose target is in another pod. It keeps what the target's code has not heard: when the target leaves that pod,
 /// or was not there, whoever opened the port sends it to the next.
 pub(crate) struct FarPort {
-    line: Arc<dyn Line>,
+    line: Arc<Line>,
     link: LinkNumber,
     /// The target's end, as the opener gave it: how the opener is reached.
     end: LinkEnd,
@@ -45,7 +46,7 @@ struct State {
 struct Message {
     data: Bytes,
     request: Option<RequestName>,
-    place: Place,
+    place: credit::Place,
 }
 
 impl FarPort {
@@ -69,7 +70,7 @@ impl FarPort {
             reconnected: opening.reconnected,
         };
         let (mut opening, mut port) = (Some(opening), None);
-        let opened = at.line.open(wire, &mut |link| {
+        let opened = at.line.open(wire, |link| {
             let end = opening.take().map_or_else(LinkEnd::unopened, |it| it.end);
             let new = Arc::new(Self {
                 line: at.line.clone(),
@@ -125,7 +126,9 @@ impl FarPort {
         }
         drop(state);
         if let Some(error) = too_long {
-            let _ = self.end.send(Frame::Failed(Failure::failed(error.to_string())));
+            let _ = self
+                .end
+                .send(Frame::Failed(Failure::failed(error.to_string())));
         }
     }
 
@@ -165,8 +168,7 @@ impl FarPort {
         self.end.moved(connected, unheard.chain(parted).collect());
     }
 
-    fn frame(&self, frame: frame::Frame, held: Held) {
-        let room = Room::new(self.line.clone(), held);
+    fn frame(&self, frame: frame::Frame, room: Place) {
         match frame {
             frame::Frame::Message { data, request } => {
                 let frame = Frame::Message {
@@ -208,7 +210,12 @@ impl Receive for FarPort {
         }
         match incoming {
             Incoming::Frame {
-                frame: Frame::Message { data, place, request },
+                frame:
+                    Frame::Message {
+                        data,
+                        place,
+                        request,
+                    },
                 ..
             } => {
                 let data = data.into();
@@ -232,7 +239,7 @@ impl Receive for FarPort {
 impl Listener for FarPort {
     fn hear(&self, heard: Heard) {
         match heard {
-            Heard::Accepted(_) => {}
+            Heard::Accepted => {}
             Heard::Refused(Refusal::NotOwner { owner, epoch }) => {
                 self.places.misdirected(self.shard, owner, epoch);
                 self.moved(self.lock(), false);
@@ -242,7 +249,7 @@ impl Listener for FarPort {
                     self.end.refuse(failure);
                 }
             }
-            Heard::Frame(frame, held) => self.frame(frame, held),
+            Heard::Frame(frame, room) => self.frame(frame, room),
             Heard::Room => self.flush(self.lock()),
             Heard::Closed(reason) => {
                 if self.ends() {

@@ -79,7 +79,10 @@ impl Lines {
 
     /// The shards for which somebody waits whom nobody opens.
     pub fn those_that_wait(&self) -> Vec<ShardId> {
-        let waits = self.all.iter().filter(|(_, line)| !line.moves && !line.waiting.is_empty());
+        let waits = self
+            .all
+            .iter()
+            .filter(|(_, line)| !line.moves && !line.waiting.is_empty());
         waits.map(|(shard, _)| *shard).collect()
     }
 
@@ -159,4 +162,3 @@ impl Receive for Later {
         }
     }
 }
-

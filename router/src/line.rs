@@ -1,86 +1,145 @@
-//! A connection to another pod, as the links on it use it.
+//! A connection to another pod, and who hears what comes on its links.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use portside_exchange::credit::{Credit, Place};
-use portside_wire::connection::{Held, LinkNumber, OpenError, SendError};
+use portside_exchange::credit::{self, Credit};
+use portside_wire::connection::{Ending, Event, LinkNumber, OpenError, SendError};
+use portside_wire::driver::{Driver, Links, Place};
 use portside_wire::frame::{Accepted, Frame, Opening, Refusal};
 use portside_worker::link::CloseReason;
+use tokio::io::{AsyncRead, AsyncWrite};
 
-/// A connection to another pod. Every method returns at once, and calls no [`Listener`]'s.
-pub trait Line: Send + Sync + 'static {
-    /// Opens a link. `listen` is called once for who hears what comes on it, unless it cannot be opened. Links that one
-    /// thread opens are opened in that order.
-    ///
-    /// # Errors
-    /// [`OpenError`]: nothing of it is sent.
-    fn open(
-        &self,
-        opening: Opening,
-        listen: &mut dyn FnMut(LinkNumber) -> Arc<dyn Listener>,
-    ) -> Result<(), OpenError>;
+use crate::router::Router;
 
-    /// Takes a link that the other side has opened; what comes on it from now on is heard by the listener.
-    fn accept(&self, link: LinkNumber, accepted: Accepted, listener: Arc<dyn Listener>);
-
-    /// Refuses a link that the other side has opened, of which no code has run. That ends it.
-    fn refuse(&self, link: LinkNumber, refusal: Refusal);
-
-    /// Sends a frame.
-    ///
-    /// # Errors
-    /// [`SendError`]: nothing of it is sent. Of room after [`SendError::Full`] the listener hears.
-    fn send(&self, link: LinkNumber, frame: Frame) -> Result<(), SendError>;
-
-    /// Closes a link behind what was sent on it. Nothing more is heard of it.
-    fn close(&self, link: LinkNumber, reason: CloseReason);
-
-    /// Something received needs no room any more.
-    fn taken(&self, held: Held);
+/// A connection to another pod.
+pub struct Line {
+    links: Links,
+    listeners: Mutex<HashMap<LinkNumber, Arc<dyn Listener>>>,
 }
 
 /// What comes on a link.
-pub enum Heard {
+pub(crate) enum Heard {
     /// The owner has taken it.
-    Accepted(Accepted),
+    Accepted,
     /// It was not taken. Nothing follows.
     Refused(Refusal),
-    /// Something was sent.
-    Frame(Frame, Held),
+    /// Something was sent; and what room it takes until that is dropped.
+    Frame(Frame, Place),
     /// There is room again.
     Room,
     /// The link is over. Nothing follows.
     Closed(CloseReason),
 }
 
+impl Heard {
+    fn is_last(&self) -> bool {
+        matches!(self, Self::Refused(_) | Self::Closed(_))
+    }
+}
+
 /// Hears what comes on one link, in order.
-pub trait Listener: Send + Sync + 'static {
+pub(crate) trait Listener: Send + Sync + 'static {
     /// Takes it, at once.
     fn hear(&self, heard: Heard);
 }
 
-/// Room that something received takes on the line, until this is dropped.
-pub(crate) struct Room {
-    line: Arc<dyn Line>,
-    held: Option<Held>,
-}
-
-impl Room {
-    pub fn new(line: Arc<dyn Line>, held: Held) -> Self {
-        let held = Some(held);
-        Self { line, held }
+impl Line {
+    /// The links of a connection, for whoever serves it to [run](Line::run).
+    #[must_use]
+    pub fn new(links: Links) -> Arc<Self> {
+        let listeners = Mutex::default();
+        Arc::new(Self { links, listeners })
     }
-}
 
-impl Drop for Room {
-    fn drop(&mut self) {
-        if let Some(held) = self.held.take() {
-            self.line.taken(held);
+    fn lock(&self) -> MutexGuard<'_, HashMap<LinkNumber, Arc<dyn Listener>>> {
+        let listeners = self.listeners.lock();
+        listeners.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The links of the connection.
+    #[must_use]
+    pub fn links(&self) -> &Links {
+        &self.links
+    }
+
+    /// Serves the connection until it is over, and returns why. Links that the other pod opens are offered to the router.
+    pub async fn run<S>(self: Arc<Self>, driver: Driver<S>, router: Weak<Router>) -> Ending
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        driver.run(|arrival| self.hear(arrival, &router)).await
+    }
+
+    fn hear(self: &Arc<Self>, arrival: Event<Place>, router: &Weak<Router>) {
+        let (link, heard) = match arrival {
+            Event::Opened {
+                link,
+                opening,
+                held,
+            } => {
+                if let Some(router) = router.upgrade() {
+                    router.offered(self, link, *opening, held);
+                }
+                return;
+            }
+            Event::Accepted { link, .. } => (link, Heard::Accepted),
+            Event::Refused { link, refusal } => (link, Heard::Refused(refusal)),
+            Event::Frame { link, frame, held } => (link, Heard::Frame(frame, held)),
+            Event::Room { link } => (link, Heard::Room),
+            Event::Closed { link, reason } => (link, Heard::Closed(reason)),
+        };
+        let listener = {
+            let mut listeners = self.lock();
+            match heard.is_last() {
+                true => listeners.remove(&link),
+                false => listeners.get(&link).cloned(),
+            }
+        };
+        if let Some(listener) = listener {
+            listener.hear(heard);
         }
+    }
+
+    /// Opens a link. `listen` is called for who hears what comes on it, unless it cannot be opened. Links that one thread
+    /// opens are opened in that order.
+    pub(crate) fn open(
+        &self,
+        opening: Opening,
+        listen: impl FnOnce(LinkNumber) -> Arc<dyn Listener>,
+    ) -> Result<(), OpenError> {
+        // What comes on it waits until its listener is known.
+        let mut listeners = self.lock();
+        let link = self.links.open(opening)?;
+        listeners.insert(link, listen(link));
+        Ok(())
+    }
+
+    /// Takes a link that the other pod has opened; what comes on it from now on is heard by the listener.
+    pub(crate) fn accept(&self, link: LinkNumber, accepted: Accepted, listener: Arc<dyn Listener>) {
+        self.lock().insert(link, listener);
+        self.links.accept(link, accepted);
+    }
+
+    /// Refuses a link that the other pod has opened, of which no code has run. That ends it.
+    pub(crate) fn refuse(&self, link: LinkNumber, refusal: Refusal) {
+        self.links.refuse(link, refusal);
+    }
+
+    /// Sends a frame. Of room after [`SendError::Full`] the listener hears.
+    pub(crate) fn send(&self, link: LinkNumber, frame: Frame) -> Result<(), SendError> {
+        self.links.send(link, frame)
+    }
+
+    /// Closes a link behind what was sent on it. Nothing more is heard of it.
+    pub(crate) fn close(&self, link: LinkNumber, reason: CloseReason) {
+        let listener = self.lock().remove(&link);
+        self.links.close(link, reason);
+        drop(listener); // not under the lock: what it holds may close other links
     }
 }
 
 /// A place in nobody's credit, with which this guard is dropped.
-pub(crate) fn place(guard: impl Send + Sync + 'static) -> Place {
+pub(crate) fn place(guard: impl Send + Sync + 'static) -> credit::Place {
     Arc::<Credit>::default().take(0).with(guard)
 }

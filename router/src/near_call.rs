@@ -8,6 +8,7 @@ use futures::StreamExt;
 use portside_core::ids::WorkerKey;
 use portside_exchange::{BodyError, Message, Response, Socket, SocketSender};
 use portside_wire::connection::LinkNumber;
+use portside_wire::driver::Place;
 use portside_wire::frame::{self, Accepted};
 use portside_worker::caller::Call;
 use portside_worker::host::{Fabric, RequestName};
@@ -17,14 +18,14 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc};
 
 use crate::convert;
-use crate::line::{Heard, Line, Room};
+use crate::line::{Heard, Line};
 use crate::task::{ForTask, Inbound, Sender};
 
-type Chunks = mpsc::UnboundedSender<Result<(Bytes, Room), BodyError>>;
+type Chunks = mpsc::UnboundedSender<Result<(Bytes, Place), BodyError>>;
 
 /// What is known of a link that is to be opened.
 pub(crate) struct Offer<'a> {
-    pub line: &'a Arc<dyn Line>,
+    pub line: &'a Arc<Line>,
     pub link: LinkNumber,
     pub to: WorkerKey,
     pub name: Option<Arc<str>>,
@@ -103,15 +104,14 @@ async fn listen(
     mut chunks: Option<Chunks>,
     unread: &Notify,
     uploaded: &Notify,
-    from_client: mpsc::UnboundedSender<(Message, Room)>,
+    from_client: mpsc::UnboundedSender<(Message, Place)>,
 ) {
     while let Some(heard) = inbound.recv().await {
-        let (frame, held) = match heard {
-            Heard::Frame(frame, held) => (frame, held),
+        let (frame, room) = match heard {
+            Heard::Frame(frame, room) => (frame, room),
             Heard::Closed(_) => return,
-            Heard::Accepted(_) | Heard::Refused(_) | Heard::Room => continue,
+            Heard::Accepted | Heard::Refused(_) | Heard::Room => continue,
         };
-        let room = Room::new(sender.line.clone(), held);
         let last = match frame {
             frame::Frame::Chunk(bytes) => {
                 let is_read = (chunks.as_ref()).is_none_or(|it| it.send(Ok((bytes, room))).is_ok());
@@ -146,7 +146,7 @@ async fn listen(
 async fn respond(
     sender: &Sender,
     response: Response,
-    from_client: mpsc::UnboundedReceiver<(Message, Room)>,
+    from_client: mpsc::UnboundedReceiver<(Message, Place)>,
     unread: &Notify,
 ) {
     let Response {
@@ -166,7 +166,11 @@ async fn respond(
         headers,
         content,
     };
-    if sender.send(frame::Frame::Head(Box::new(head))).await.is_err() {
+    if sender
+        .send(frame::Frame::Head(Box::new(head)))
+        .await
+        .is_err()
+    {
         let failure = Failure::failed("the headers of the response are too long");
         let _ = sender.send(frame::Frame::Failed(failure)).await;
         return;
@@ -197,7 +201,7 @@ async fn respond(
 
 /// Gives the application what the client sends on its WebSocket.
 async fn deliver(
-    mut from_client: mpsc::UnboundedReceiver<(Message, Room)>,
+    mut from_client: mpsc::UnboundedReceiver<(Message, Place)>,
     mut incoming: SocketSender,
 ) {
     while let Some((message, _room)) = from_client.recv().await {
@@ -259,7 +263,7 @@ fn opened<A>(offer: &Offer<'_>, call: &Call<A>, opening: Opening) -> (Sender, In
 
 /// A body that comes in chunks; each takes its room until it is read.
 fn body() -> (Chunks, ByteStream) {
-    let (sender, mut chunks) = mpsc::unbounded_channel::<Result<(Bytes, Room), BodyError>>();
+    let (sender, mut chunks) = mpsc::unbounded_channel::<Result<(Bytes, Place), BodyError>>();
     let stream = futures::stream::poll_fn(move |cx| chunks.poll_recv(cx));
     let body = stream.map(|chunk| chunk.map(|(bytes, _room)| bytes));
     (sender, Box::pin(body))

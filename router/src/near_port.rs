@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use portside_exchange::credit::Credit;
+use portside_wire::driver::Place;
 use portside_wire::frame::{self, Refusal};
 use portside_worker::event::Incoming;
 use portside_worker::host::RequestName;
@@ -10,7 +11,7 @@ use portside_worker::link::{
     CloseReason, Failure, Frame, Kind, LinkEnd, LinkId, Moved, Opening, Receive, Rejected,
 };
 
-use crate::line::{Heard, Line, Listener, Room};
+use crate::line::{Heard, Line, Listener};
 use crate::near_call::Offer;
 use crate::outgoing::Outgoing;
 
@@ -20,7 +21,7 @@ const HEARD_AT_ONCE: u64 = 16;
 /// A port whose opener is in another pod.
 pub(crate) struct NearPort {
     itself: Weak<Self>,
-    line: Arc<dyn Line>,
+    line: Arc<Line>,
     /// The worker's end.
     end: LinkId,
     /// Who reads there, once the port is open.
@@ -101,7 +102,13 @@ impl NearPort {
     }
 
     /// A message of the opener's.
-    fn message(&self, target: &dyn Receive, data: Vec<u8>, request: Option<RequestName>, room: Room) {
+    fn message(
+        &self,
+        target: &dyn Receive,
+        data: Vec<u8>,
+        request: Option<RequestName>,
+        room: Place,
+    ) {
         let unheard = Unheard {
             port: self.itself.clone(),
             _room: room,
@@ -152,7 +159,7 @@ impl State {
 /// A message that the target's code has not heard, until this is dropped.
 struct Unheard {
     port: Weak<NearPort>,
-    _room: Room,
+    _room: Place,
 }
 
 impl Drop for Unheard {
@@ -170,8 +177,7 @@ impl Drop for Unheard {
 impl Listener for NearPort {
     fn hear(&self, heard: Heard) {
         match heard {
-            Heard::Frame(frame, held) => {
-                let room = Room::new(self.line.clone(), held);
+            Heard::Frame(frame, room) => {
                 match (frame, self.target.get()) {
                     (frame::Frame::Message { data, request }, Some(target)) => {
                         self.message(&**target, data.into(), request, room);
@@ -192,7 +198,7 @@ impl Listener for NearPort {
             }
             Heard::Closed(reason) => self.tell_target(|link| Incoming::Closed { link, reason }),
             // Not said to whom a link is opened.
-            Heard::Accepted(_) | Heard::Refused(_) => {}
+            Heard::Accepted | Heard::Refused(_) => {}
         }
     }
 }

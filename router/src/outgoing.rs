@@ -13,7 +13,7 @@ use crate::line::Line;
 /// Frames in order, each with its place in the sender's credit until it is sent; and the close behind them. All of it waits
 /// until the link is taken.
 pub(crate) struct Outgoing {
-    line: Arc<dyn Line>,
+    line: Arc<Line>,
     link: LinkNumber,
     taken: bool,
     waiting: VecDeque<(Frame, Option<Place>)>,
@@ -21,7 +21,7 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
-    pub fn new(line: Arc<dyn Line>, link: LinkNumber) -> Self {
+    pub fn new(line: Arc<Line>, link: LinkNumber) -> Self {
         Self {
             line,
             link,

@@ -20,7 +20,7 @@ pub enum Place {
 /// A shard in another pod.
 pub struct At {
     /// How the pod is reached.
-    pub line: Arc<dyn Line>,
+    pub line: Arc<Line>,
     /// The epoch in which it has the shard.
     pub epoch: Epoch,
 }

@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use portside_core::ids::{Epoch, PodId, SHARDS, ShardId, WorkerKey};
-use portside_wire::connection::{Held, LinkNumber, OpenError};
+use portside_wire::connection::{LinkNumber, OpenError};
+use portside_wire::driver::Place as Room;
 use portside_wire::frame::{self, Accepted, Refusal};
 use portside_worker::event::Incoming;
 use portside_worker::host::Fabric;
@@ -17,7 +18,7 @@ use tokio::time::{Instant, sleep};
 use crate::far_call;
 use crate::far_port::FarPort;
 use crate::later::{Later, Lines, Turn, Waiting};
-use crate::line::{Line, Room};
+use crate::line::Line;
 use crate::near_call::{self, Offer};
 use crate::near_port::NearPort;
 use crate::places::{Place, Places};
@@ -212,12 +213,11 @@ impl Router {
     /// Another pod has opened a link to a worker that it believes here: it is taken, or refused.
     pub fn offered(
         &self,
-        line: &Arc<dyn Line>,
+        line: &Arc<Line>,
         link: LinkNumber,
         opening: frame::Opening,
-        held: Held,
+        _room: Room,
     ) {
-        let _room = Room::new(line.clone(), held);
         let epoch = match self.places.owned(opening.to.id().shard(SHARDS)) {
             Ok(epoch) => epoch,
             Err((owner, epoch)) => {

@@ -45,7 +45,7 @@ impl Listener for ForTask {
 
 /// Sends on the link. One at a time waits for room.
 pub(crate) struct Sender {
-    pub line: Arc<dyn Line>,
+    pub line: Arc<Line>,
     pub link: LinkNumber,
     pub room: Arc<Notify>,
 }

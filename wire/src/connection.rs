@@ -42,9 +42,9 @@ pub enum Side {
     Listener,
 }
 
-/// What happened on a connection.
+/// What happened on a connection. `H` is what holds a place in the windows for what was received.
 #[derive(Debug, PartialEq)]
-pub enum Event {
+pub enum Event<H = Held> {
     /// The other side opened a link. It is to be accepted, refused or closed.
     Opened {
         /// Which one from now on.
@@ -52,7 +52,7 @@ pub enum Event {
         /// Whom to, and what for.
         opening: Box<Opening>,
         /// To be [taken](Connection::taken).
-        held: Held,
+        held: H,
     },
     /// The other side has taken a link of this side's.
     Accepted {
@@ -75,7 +75,7 @@ pub enum Event {
         /// What.
         frame: Frame,
         /// To be [taken](Connection::taken).
-        held: Held,
+        held: H,
     },
     /// A link for which [`SendError::Full`] was answered has room again, though perhaps not for a long frame.
     Room {
@@ -91,6 +91,32 @@ pub enum Event {
     },
 }
 
+impl<H> Event<H> {
+    /// The same, with something else that holds the place.
+    pub(crate) fn map<I>(self, hold: impl FnOnce(H) -> I) -> Event<I> {
+        match self {
+            Self::Opened {
+                link,
+                opening,
+                held,
+            } => Event::Opened {
+                link,
+                opening,
+                held: hold(held),
+            },
+            Self::Frame { link, frame, held } => Event::Frame {
+                link,
+                frame,
+                held: hold(held),
+            },
+            Self::Accepted { link, accepted } => Event::Accepted { link, accepted },
+            Self::Refused { link, refusal } => Event::Refused { link, refusal },
+            Self::Room { link } => Event::Room { link },
+            Self::Closed { link, reason } => Event::Closed { link, reason },
+        }
+    }
+}
+
 /// The place of something received in the windows of its link and of the connection, until it is
 /// [taken](Connection::taken).
 #[derive(Debug, PartialEq, Eq)]
@@ -98,6 +124,9 @@ pub enum Event {
 pub struct Held {
     pub(crate) link: LinkNumber,
     pub(crate) size: usize,
+    /// It opens or answers the link, and is outside of its window.
+    pub(crate) begins: bool,
+    /// It is outside of the connection's window.
     pub(crate) free: bool,
 }
 
@@ -123,7 +152,9 @@ pub enum Ending {
     #[error("the other side took nothing for {} ms", .0.as_millis())]
     Stuck(Duration),
     /// The two sides have no version in common.
-    #[error("the other side speaks versions {lowest} to {highest} of the protocol, which this side does not")]
+    #[error(
+        "the other side speaks versions {lowest} to {highest} of the protocol, which this side does not"
+    )]
     Version {
         /// The lowest version that the other side speaks.
         lowest: u8,

@@ -162,7 +162,10 @@ impl Frame {
     /// it, and it must not get lost.
     #[must_use]
     pub fn needs_room(&self) -> bool {
-        matches!(self, Self::Message { .. } | Self::Chunk(_) | Self::Socket(_))
+        matches!(
+            self,
+            Self::Message { .. } | Self::Chunk(_) | Self::Socket(_)
+        )
     }
 }
 

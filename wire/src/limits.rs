@@ -67,8 +67,7 @@ impl Amount {
     /// Whether a message of so many bytes fits into the window beside it. One alone always does.
     pub fn has_room(self, bytes: usize, window: Window) -> bool {
         self.messages == 0
-            || (self.messages < window.messages
-                && self.bytes.saturating_add(bytes) <= window.bytes)
+            || (self.messages < window.messages && self.bytes.saturating_add(bytes) <= window.bytes)
     }
 
     pub fn add(&mut self, bytes: usize) {

@@ -85,7 +85,9 @@ impl Reader {
                 return Ok(number);
             }
         }
-        Err(Malformed("a number is too large, or longer than it must be"))
+        Err(Malformed(
+            "a number is too large, or longer than it must be",
+        ))
     }
 
     pub fn size(&mut self) -> Result<usize> {
@@ -136,10 +138,7 @@ impl Reader {
         }
     }
 
-    pub fn option<T>(
-        &mut self,
-        read: impl FnOnce(&mut Self) -> Result<T>,
-    ) -> Result<Option<T>> {
+    pub fn option<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T>) -> Result<Option<T>> {
         self.flag()?.then(|| read(self)).transpose()
     }
 
@@ -157,7 +156,9 @@ impl Reader {
     /// Nothing is left.
     pub fn end(&self) -> Result<()> {
         let nothing_left = self.0.is_empty();
-        nothing_left.then_some(()).ok_or(Malformed("it is longer than it should be"))
+        nothing_left
+            .then_some(())
+            .ok_or(Malformed("it is longer than it should be"))
     }
 }
 

@@ -80,7 +80,10 @@ pub(crate) enum Record {
         piece: Bytes,
     },
     /// What the receiver has taken: of the connection in all, and of links.
-    Credit { bytes: usize, grants: Vec<Grant> },
+    Credit {
+        bytes: usize,
+        grants: Vec<Grant>,
+    },
     /// The sender sends nothing more on the link.
     Close {
         link: LinkNumber,
@@ -261,5 +264,7 @@ fn grant(from: &mut Reader) -> Result<Grant> {
 fn reason(from: &mut Reader) -> Result<String> {
     let reason = from.text()?;
     let is_short = reason.len() <= MAX_REASON;
-    is_short.then_some(reason).ok_or(Malformed("a reason is too long"))
+    is_short
+        .then_some(reason)
+        .ok_or(Malformed("a reason is too long"))
 }

@@ -11,9 +11,7 @@ use portside_core::ids::WorkerKey;
 
 use crate::event::Incoming;
 use crate::host::{Fabric, RequestName};
-use crate::link::{
-    Failure, Frame, Kind, LinkEnd, LinkId, Moved, Opening, Receive, Rejected,
-};
+use crate::link::{Failure, Frame, Kind, LinkEnd, LinkId, Moved, Opening, Receive, Rejected};
 
 /// A port as its opener has it.
 pub struct Route {
@@ -102,7 +100,9 @@ impl Route {
         }
         let waiting = std::mem::take(waiting);
         let mut kept = VecDeque::new();
-        let sent = waiting.into_iter().map(|incoming| send(&*target, &mut kept, incoming));
+        let sent = waiting
+            .into_iter()
+            .map(|incoming| send(&*target, &mut kept, incoming));
         let refused = sent.filter(Result::is_err).count();
         *state = State::Open(target, kept);
         drop(state);

@@ -385,7 +385,10 @@ fn requests_that_nobody_has_heard_of_are_given_to_who_moves_the_worker() {
     };
     inbox.receive(Incoming::Opened(opening)).ok().unwrap();
     let reason = CloseReason::Closed;
-    inbox.receive(Incoming::Closed { link, reason }).ok().unwrap();
+    inbox
+        .receive(Incoming::Closed { link, reason })
+        .ok()
+        .unwrap();
     inbox.leave();
     let unheard = take_along(&inbox).pop().unwrap();
     assert_eq!(unheard.opening.end.id, link);

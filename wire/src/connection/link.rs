@@ -8,7 +8,7 @@ use portside_exchange::credit::Window;
 use portside_worker::link::CloseReason;
 
 use crate::frame::Encoded;
-use crate::limits::{Amount, FRAME_OVERHEAD};
+use crate::limits::{Amount, FRAME_OVERHEAD, FREE_BYTES};
 use crate::record::First;
 
 /// How far a link has come.
@@ -44,8 +44,11 @@ pub(super) struct Partial {
 pub(super) struct Link {
     pub opened_here: bool,
     pub phase: Phase,
-    /// What is to be sent.
+    /// What is to be sent. The first of all, which opens or answers, has no place in the link's window: so a message that
+    /// is longer than the window may follow it at once.
     queue: VecDeque<Encoded>,
+    /// The first of all is sent.
+    begun: bool,
     queued_bytes: usize,
     /// How the frame at the front is sent, once it has its credit; whether outside of the connection's window.
     pub admitted: Option<bool>,
@@ -67,12 +70,20 @@ pub(super) struct Link {
     pub closed_there: bool,
 }
 
+impl Phase {
+    /// Whether the next frame of the other side opens or answers the link.
+    pub fn begins(self) -> bool {
+        matches!(self, Self::Opening(_) | Self::Arriving)
+    }
+}
+
 impl Link {
     pub fn new(opened_here: bool, phase: Phase) -> Self {
         Self {
             opened_here,
             phase,
             queue: VecDeque::new(),
+            begun: false,
             queued_bytes: 0,
             admitted: None,
             written: 0,
@@ -102,14 +113,27 @@ impl Link {
         self.queue.front()
     }
 
+    /// Whether the frame at the front, of this size, has room in the window.
+    pub fn may_be_sent(&self, size: usize, window: Window) -> bool {
+        !self.begun || self.unacknowledged.has_room(size, window)
+    }
+
+    /// Whether the frame at the front, of this size, may be outside of the connection's window.
+    pub fn may_be_free(&self, size: usize) -> bool {
+        size <= FREE_BYTES && (!self.begun || self.unacknowledged.messages == 0)
+    }
+
     /// The frame at the front gets its credit: from now on it counts as on its way.
     pub fn admit(&mut self, size: usize, free: bool) {
-        self.unacknowledged.add(size);
+        if self.begun {
+            self.unacknowledged.add(size);
+        }
         self.admitted = Some(free);
     }
 
     /// The frame at the front is sent.
     pub fn pop(&mut self) {
+        self.begun = true;
         self.written = 0;
         self.admitted = None;
         if let Some(frame) = self.queue.pop_front() {
@@ -134,10 +158,11 @@ impl Link {
         let mut ahead = self.unacknowledged;
         ahead.messages += self.queue.len();
         ahead.bytes += self.queued_bytes;
-        if self.admitted.is_some()
+        // What opens or answers does not count; what is admitted does already.
+        if (!self.begun || self.admitted.is_some())
             && let Some(front) = self.queue.front()
         {
-            ahead.messages -= 1; // it is in both
+            ahead.messages -= 1;
             ahead.bytes -= front.len() + FRAME_OVERHEAD;
         }
         ahead.has_room(size, window)

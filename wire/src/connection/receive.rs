@@ -69,15 +69,14 @@ impl Connection {
         }
     }
 
-    /// When [`Connection::tick`] and [`Connection::transmit`] are to be called at the latest.
+    /// When [`Connection::tick`] is to be called at the latest.
     #[must_use]
     pub fn deadline(&self) -> Duration {
         let wait = match self.receiving.asked || !self.is_ready() {
             true => self.limits.silence,
             false => self.limits.keep_alive,
         };
-        let silent = self.receiving.heard + wait;
-        self.credit_due().map_or(silent, |due| due.min(silent))
+        self.receiving.heard + wait
     }
 
     fn record(&mut self, record: Record, now: Duration) -> Result {
@@ -132,7 +131,9 @@ impl Connection {
         }
         receiving.chatter += 1;
         let bearable = receiving.chatter <= CHATTER;
-        bearable.then_some(()).ok_or(Violation::Excess("it says nothing, too often"))
+        bearable
+            .then_some(())
+            .ok_or(Violation::Excess("it says nothing, too often"))
     }
 
     fn credit(&mut self, bytes: usize, grants: &[Grant]) -> Result {
@@ -213,7 +214,9 @@ impl Connection {
     fn data(&mut self, links: &[LinkNumber], first: Option<First>, piece: &Bytes) -> Result {
         let is_whole = first.is_some_and(|first| first.length == piece.len());
         if links.len() > 1 && !is_whole {
-            return Err(Violation::Unexpected("a part of a frame is for several links"));
+            return Err(Violation::Unexpected(
+                "a part of a frame is for several links",
+            ));
         }
         // A copy: a short frame that waits long must not keep all that was received with it.
         let whole = is_whole.then(|| Bytes::copy_from_slice(piece));
@@ -238,7 +241,9 @@ impl Connection {
             return Ok(());
         };
         if link.closed_there {
-            return Err(Violation::Unexpected("it sends on a link that it has closed"));
+            return Err(Violation::Unexpected(
+                "it sends on a link that it has closed",
+            ));
         }
         if link.partial.is_some() {
             return Err(Violation::Unexpected("a frame begins within another"));
@@ -247,18 +252,26 @@ impl Connection {
             return Err(Violation::Excess("a frame is too long"));
         }
         let size = first.length + FRAME_OVERHEAD;
-        if !link.held.has_room(size, self.limits.window) {
-            return Err(Violation::Excess("more is sent on a link than its window allows"));
+        let begins = link.phase.begins();
+        if !begins && !link.held.has_room(size, self.limits.window) {
+            return Err(Violation::Excess(
+                "more is sent on a link than its window allows",
+            ));
         }
-        let may_be_free = link.held.messages == 0 && size <= FREE_BYTES;
-        if first.free && !may_be_free {
-            return Err(Violation::Excess("a frame is outside of the connection's window"));
+        if first.free && (size > FREE_BYTES || !(begins || link.held.messages == 0)) {
+            return Err(Violation::Excess(
+                "a frame is outside of the connection's window",
+            ));
         }
-        link.held.add(size);
+        if !begins {
+            link.held.add(size);
+        }
         if !first.free {
             self.receiving.held += size;
             if self.receiving.held > self.limits.bytes {
-                return Err(Violation::Excess("more is sent than the connection's window allows"));
+                return Err(Violation::Excess(
+                    "more is sent than the connection's window allows",
+                ));
             }
         }
         Ok(())
@@ -271,7 +284,9 @@ impl Connection {
             Side::Listener => 0,
         };
         if number.0 % 2 != others {
-            return Err(Violation::Unexpected("it sends on a link that is not there"));
+            return Err(Violation::Unexpected(
+                "it sends on a link that is not there",
+            ));
         }
         if self.opened_there >= self.limits.links {
             return Err(Violation::Excess("it opens too many links"));
@@ -306,15 +321,16 @@ impl Connection {
 
     /// All of a frame is there.
     fn frame(&mut self, number: LinkNumber, first: Option<First>, bytes: Bytes) -> Result {
-        let held = Held {
-            link: number,
-            size: bytes.len() + FRAME_OVERHEAD,
-            free: first.is_some_and(|first| first.free),
-        };
-        let item = decode(bytes)?;
         let Some(link) = self.links.get_mut(&number) else {
             return Ok(());
         };
+        let held = Held {
+            link: number,
+            size: bytes.len() + FRAME_OVERHEAD,
+            begins: link.phase.begins(),
+            free: first.is_some_and(|first| first.free),
+        };
+        let item = decode(bytes)?;
         let event = match (item, link.phase) {
             (Item::Open(opening), Phase::Arriving) => {
                 link.phase = Phase::Offered;

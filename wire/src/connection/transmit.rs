@@ -7,7 +7,7 @@ use bytes::BytesMut;
 
 use super::link::Line;
 use super::{Connection, Ending, Held, LinkNumber};
-use crate::limits::{Amount, FRAME_OVERHEAD, FREE_BYTES, PIECE_BYTES};
+use crate::limits::{Amount, FRAME_OVERHEAD, PIECE_BYTES};
 use crate::record::{First, Grant, Hello, MAX_NAMED, MAX_REASON, Record, put_data, put_record};
 
 /// Credit is granted at the latest this long after it was taken, if nothing else is sent before.
@@ -117,7 +117,12 @@ impl Connection {
 
     /// Something that was received is not in anybody's way any more: the other side may send as much again.
     pub fn taken(&mut self, held: Held) {
-        let Held { link, size, free } = held;
+        let Held {
+            link,
+            size,
+            begins,
+            free,
+        } = held;
         if !free {
             self.sending.taken += size;
             self.sending.urgent |= self.sending.taken * 4 >= self.limits.bytes;
@@ -125,20 +130,21 @@ impl Connection {
         let Some(state) = self.links.get_mut(&link) else {
             return;
         };
-        if state.close_sent {
-            return; // nobody counts any more
+        if begins || state.close_sent {
+            return; // it is in no window, or nobody counts any more
         }
         if state.taken == Amount::default() {
             self.sending.grants.push(link);
         }
         state.taken.add(size);
         let window = self.limits.window;
-        self.sending.urgent |= state.taken.messages * 4 >= window.messages
-            || state.taken.bytes * 4 >= window.bytes;
+        self.sending.urgent |=
+            state.taken.messages * 4 >= window.messages || state.taken.bytes * 4 >= window.bytes;
     }
 
-    /// When grants are due, if any wait.
-    pub(super) fn credit_due(&self) -> Option<Duration> {
+    /// When [`Connection::transmit`] is to be called at the latest, if something waits that is not urgent.
+    #[must_use]
+    pub fn send_deadline(&self) -> Option<Duration> {
         self.sending.credit_due
     }
 
@@ -156,7 +162,10 @@ impl Connection {
         let mut bytes = std::mem::take(&mut self.sending.taken);
         self.receiving.held -= bytes;
         let links = std::mem::take(&mut self.sending.grants);
-        let mut grants: Vec<_> = links.into_iter().filter_map(|link| self.give(link)).collect();
+        let mut grants: Vec<_> = links
+            .into_iter()
+            .filter_map(|link| self.give(link))
+            .collect();
         while bytes > 0 || !grants.is_empty() {
             let rest = grants.split_off(grants.len().min(GRANTS));
             put_record(&Record::Credit { bytes, grants }, out);
@@ -221,15 +230,13 @@ impl Connection {
         let Some(size) = link.front().map(|frame| frame.len() + FRAME_OVERHEAD) else {
             return Admission::LinkFull;
         };
-        if !link.unacknowledged.has_room(size, peer.window) {
+        if !link.may_be_sent(size, peer.window) {
             return Admission::LinkFull;
         }
-        let free = link.unacknowledged.messages == 0 && size <= FREE_BYTES;
+        let free = link.may_be_free(size);
         if !free {
             // Who comes later does not overtake who waits.
-            if !self.sending.waiting.is_empty()
-                || self.sending.unacknowledged + size > peer.bytes
-            {
+            if !self.sending.waiting.is_empty() || self.sending.unacknowledged + size > peer.bytes {
                 return Admission::ConnectionFull;
             }
             self.sending.unacknowledged += size;
@@ -286,7 +293,7 @@ impl Connection {
     }
 
     fn is_same(&self, one: LinkNumber, other: LinkNumber) -> bool {
-        let frame = |number| Some(self.links.get(&number)?.front()?);
+        let frame = |number| self.links.get(&number)?.front();
         let in_line = self.links.get(&other).map(|link| link.line) == Some(Line::Ready);
         in_line && frame(one).is_some() && frame(one) == frame(other)
     }

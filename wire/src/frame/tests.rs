@@ -41,14 +41,22 @@ fn failure() -> impl Strategy<Value = Failure> {
         Just(FailureCode::Failed),
         Just(FailureCode::Reset),
     ];
-    let failure = (code, any::<u64>(), ".{0,20}", option::of(arc()), any::<bool>());
-    failure.prop_map(|(code, retry_after_ms, message, thrown, is_overload)| Failure {
+    let failure = (
         code,
-        retry_after_ms,
-        message,
-        thrown,
-        is_overload,
-    })
+        any::<u64>(),
+        ".{0,20}",
+        option::of(arc()),
+        any::<bool>(),
+    );
+    failure.prop_map(
+        |(code, retry_after_ms, message, thrown, is_overload)| Failure {
+            code,
+            retry_after_ms,
+            message,
+            thrown,
+            is_overload,
+        },
+    )
 }
 
 fn request() -> impl Strategy<Value = Request> {
@@ -69,20 +77,23 @@ pub(crate) fn opening() -> impl Strategy<Value = Opening> {
         Just(Kind::Port),
         request().prop_map(|request| Kind::Fetch(Box::new(request))),
         push.prop_map(|(path, arguments)| Kind::Rpc(Box::new(Push { path, arguments }))),
-        (any::<i64>(), ".{0,20}").prop_map(|(time, cron)| Kind::Scheduled(Scheduled { time, cron })),
+        (any::<i64>(), ".{0,20}")
+            .prop_map(|(time, cron)| Kind::Scheduled(Scheduled { time, cron })),
     ];
     let reached = option::of(any::<u64>());
     let names = (".{0,20}", ".{0,20}", name(), name());
     let opening = (names, any::<u64>(), kind, reached, any::<bool>());
-    opening.prop_map(|((script, worker, name, request), epoch, kind, reached, reconnected)| Opening {
-        to: WorkerKey::new(&script, &worker).unwrap(),
-        epoch: Epoch(epoch),
-        kind,
-        name,
-        reached: reached.map(InstanceNumber),
-        request,
-        reconnected,
-    })
+    opening.prop_map(
+        |((script, worker, name, request), epoch, kind, reached, reconnected)| Opening {
+            to: WorkerKey::new(&script, &worker).unwrap(),
+            epoch: Epoch(epoch),
+            kind,
+            name,
+            reached: reached.map(InstanceNumber),
+            request,
+            reconnected,
+        },
+    )
 }
 
 pub(crate) fn refusal() -> impl Strategy<Value = Refusal> {
@@ -158,10 +169,12 @@ pub(crate) fn frame() -> impl Strategy<Value = Frame> {
 fn item() -> impl Strategy<Value = Item> {
     prop_oneof![
         opening().prop_map(|opening| Item::Open(Box::new(opening))),
-        (any::<u64>(), option::of(any::<u64>())).prop_map(|(epoch, instance)| Item::Accept(Accepted {
-            epoch: Epoch(epoch),
-            instance: instance.map(InstanceNumber),
-        })),
+        (any::<u64>(), option::of(any::<u64>())).prop_map(|(epoch, instance)| Item::Accept(
+            Accepted {
+                epoch: Epoch(epoch),
+                instance: instance.map(InstanceNumber),
+            }
+        )),
         refusal().prop_map(Item::Refuse),
         frame().prop_map(Item::Frame),
         Just(Item::Skipped),

@@ -30,11 +30,12 @@ fn record() -> impl Strategy<Value = Record> {
     let first = any::<(usize, bool)>().prop_map(|(length, free)| First { length, free });
     let piece = vec(any::<u8>(), 0..100).prop_map(Bytes::from);
     let data = (vec(number(), 1..5), option::of(first), piece);
-    let grant = (number(), any::<usize>(), any::<usize>()).prop_map(|(link, messages, bytes)| Grant {
-        link,
-        messages,
-        bytes,
-    });
+    let grant =
+        (number(), any::<usize>(), any::<usize>()).prop_map(|(link, messages, bytes)| Grant {
+            link,
+            messages,
+            bytes,
+        });
     let reason = prop_oneof![
         Just(CloseReason::Closed),
         Just(CloseReason::Terminated),
@@ -47,7 +48,8 @@ fn record() -> impl Strategy<Value = Record> {
             first,
             piece
         }),
-        (any::<usize>(), vec(grant, 0..5)).prop_map(|(bytes, grants)| Record::Credit { bytes, grants }),
+        (any::<usize>(), vec(grant, 0..5))
+            .prop_map(|(bytes, grants)| Record::Credit { bytes, grants }),
         (number(), reason).prop_map(|(link, reason)| Record::Close { link, reason }),
         Just(Record::Ping),
         Just(Record::Pong),
