@@ -11,7 +11,7 @@ use portside_worker::link::{
     CloseReason, Failure, Frame, Kind, LinkEnd, LinkId, Moved, Opening, Receive, Rejected,
 };
 
-use crate::line::{Heard, Line, Listener};
+use crate::line::{Heard, Listener};
 use crate::near_call::Offer;
 use crate::outgoing::Outgoing;
 
@@ -21,7 +21,6 @@ const HEARD_AT_ONCE: u64 = 16;
 /// A port whose opener is in another pod.
 pub(crate) struct NearPort {
     itself: Weak<Self>,
-    line: Arc<Line>,
     /// The worker's end.
     end: LinkId,
     /// Who reads there, once the port is open.
@@ -57,7 +56,6 @@ impl NearPort {
         let end = LinkId::of_new_link().other();
         let port = Arc::new_cyclic(|itself| Self {
             itself: itself.clone(),
-            line: line.clone(),
             end,
             target: OnceLock::new(),
             credit: Arc::default(),
@@ -240,8 +238,6 @@ impl Receive for Far {
 
     fn moved(&self, moved: Moved) {
         let mut state = self.0.lock();
-        // Before what it has not heard is dropped.
-        state.gone = true;
         let (connected, heard) = (moved.connected, state.heard);
         let frame = frame::Frame::Moved { connected, heard };
         let _ = state.outgoing.send(frame, None);

@@ -1,1 +1,348 @@
+//! Requests to, and calls of, workers of other pods.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use portside_core::ids::WorkerKey;
+use portside_exchange::{Body, BodyError, Message, Request, Response, Socket};
+use portside_worker::caller::Call;
+use portside_worker::engine::Shared;
+use portside_worker::event::Delivered;
+use portside_worker::host::Fabric;
+use portside_worker::link::{Content, Failure, FailureCode, Head, LinkId, Opening, Push};
+use tokio::task::{LocalSet, spawn_local, yield_now};
+
+use crate::world::{Code, Pod, World};
+
+fn key(name: &str) -> WorkerKey {
+    WorkerKey::new("w.js", name).unwrap()
+}
+
+async fn locally<T>(test: impl Future<Output = T>) -> T {
+    LocalSet::new().run_until(test).await
+}
+
+fn open<A>(pod: &Pod, to: &WorkerKey, (call, opening): (Call<A>, Opening)) -> Call<A> {
+    if let Some(target) = pod.router.open(to, opening) {
+        call.opened(target);
+    }
+    call
+}
+
+fn fetch(pod: &Pod, to: &WorkerKey, path: &str, body: Body) -> Call<Response> {
+    let mut headers = HeaderMap::new();
+    headers.append("x-question", HeaderValue::from_static("why"));
+    let request = Request {
+        method: Method::PUT,
+        url: format!("http://a{path}"),
+        headers,
+        body,
+        websocket: path == "/socket",
+    };
+    open(pod, to, Call::fetch(Box::new(request)))
+}
+
+fn push(pod: &Pod, to: &WorkerKey, name: &str) -> Call<Vec<u8>> {
+    let push = Push {
+        path: vec![name.to_owned()],
+        arguments: Some(name.into()),
+    };
+    open(pod, to, Call::push(push))
+}
+
+fn head(content: Content) -> Head {
+    let status = match content {
+        Content::Socket => StatusCode::SWITCHING_PROTOCOLS,
+        _ => StatusCode::IM_A_TEAPOT,
+    };
+    Head {
+        status,
+        reason: Bytes::from_static(b"because"),
+        headers: HeaderMap::new(),
+        content,
+    }
+}
+
+/// Pieces that together are longer than any window.
+const PIECES: usize = 30;
+const PIECE: usize = 100_000;
+
+fn long_body() -> Body {
+    let pieces = (0..PIECES).map(|number| Ok(Bytes::from(vec![number as u8; PIECE])));
+    Body::Stream(Box::pin(stream::iter(pieces)))
+}
+
+/// Whether all of the long body comes from here.
+async fn is_whole(body: Body) -> bool {
+    let Body::Stream(mut body) = body else {
+        return false;
+    };
+    let mut all = Vec::new();
+    while let Some(piece) = body.next().await {
+        all.extend_from_slice(&piece.unwrap());
+    }
+    let expected = (0..PIECES).flat_map(|number| std::iter::repeat_n(number as u8, PIECE));
+    all.iter().copied().eq(expected)
+}
+
+/// Answers with what comes, piece by piece.
+async fn echo(instance: Shared, link: LinkId) {
+    let body = instance.borrow_mut().take_body(link);
+    instance.borrow_mut().respond(link, head(Content::Follows));
+    let Some(Some(mut body)) = body else { return };
+    while let Some(Ok(piece)) = body.next().await {
+        let room = |cx: &mut std::task::Context<'_>| {
+            instance.borrow().poll_chunk_room(link, piece.len(), cx)
+        };
+        if !std::future::poll_fn(room).await {
+            return;
+        }
+        instance.borrow_mut().send_chunk(link, piece);
+    }
+    instance.borrow_mut().end_body(link, None);
+    instance.borrow_mut().end_request(link);
+}
+
+/// A worker that does what the path says.
+fn worker(log: &Rc<RefCell<Vec<String>>>) -> Code {
+    let log = log.clone();
+    Rc::new(move |shared: &Shared, _: &WorkerKey, event: Delivered| {
+        let mut instance = shared.borrow_mut();
+        match event {
+            Delivered::Fetch { link, request, .. } => match request.url.as_str() {
+                "http://a/echo" => drop(spawn_local(echo(shared.clone(), link))),
+                "http://a/socket" => instance.respond(link, head(Content::Socket)),
+                "http://a/fail" => {
+                    instance.respond_failed(link, Failure::failed("it did not work"));
+                    instance.end_request(link);
+                }
+                "http://a/long" => {
+                    let bytes = Bytes::from(vec![7; 3_000_000]);
+                    instance.respond(link, head(Content::Full(bytes)));
+                    instance.end_request(link);
+                }
+                "http://a/hold" => instance.hold(true),
+                url => {
+                    let Body::Full(body) = &request.body else {
+                        unreachable!("it has a body")
+                    };
+                    let question = request.headers["x-question"].to_str().unwrap();
+                    let text = format!("{} {url} {question} {body:?}", request.method);
+                    instance.respond(link, head(Content::Full(text.into())));
+                    instance.end_request(link);
+                }
+            },
+            Delivered::Socket { link, delivery } => {
+                let is_close = matches!(delivery.message, Message::Close { .. });
+                let text = format!("{:?}", delivery.message);
+                log.borrow_mut().push(text);
+                assert!(instance.send_to_client(link, delivery.message).is_ok());
+                if is_close {
+                    instance.end_request(link);
+                }
+            }
+            Delivered::FetchAborted { link } => {
+                log.borrow_mut().push("aborted".to_owned());
+                instance.end_request(link);
+            }
+            Delivered::Rpc { link, push } => {
+                log.borrow_mut().push(push.path[0].clone());
+                match push.path[0].as_str() {
+                    "fail" => instance.respond_failed(link, Failure::reset("it began anew")),
+                    _ => instance.resolve(link, push.arguments.unwrap()),
+                }
+                instance.end_request(link);
+            }
+            _ => {}
+        }
+    })
+}
+
+async fn two_pods() -> (World, WorkerKey, Rc<RefCell<Vec<String>>>) {
+    let log = Rc::<RefCell<Vec<String>>>::default();
+    let world = World::new(2, worker(&log)).await;
+    let to = key("a");
+    world.give(&to, 1, 1, &[0, 1]);
+    (world, to, log)
+}
+
+#[tokio::test]
+async fn a_request_and_its_answer() {
+    locally(async {
+        let (world, to, _) = two_pods().await;
+        let call = fetch(&world.pods[0], &to, "/x?y", Body::Full("hello".into()));
+        let answer = call.answer.await.unwrap().ok().unwrap();
+        assert_eq!(answer.status, StatusCode::IM_A_TEAPOT);
+        assert_eq!(answer.reason, "because");
+        let Body::Full(body) = answer.body else {
+            panic!("it is short")
+        };
+        assert_eq!(body, "PUT http://a/x?y why b\"hello\"");
+
+        let call = fetch(&world.pods[0], &to, "/long", Body::Empty);
+        let Body::Stream(body) = call.answer.await.unwrap().ok().unwrap().body else {
+            panic!("it comes in pieces")
+        };
+        let lengths = body.map(|piece| piece.unwrap().len());
+        assert_eq!(lengths.fold(0, async |sum, it| sum + it).await, 3_000_000);
+
+        let failed = fetch(&world.pods[0], &to, "/fail", Body::Empty).answer;
+        let failure = failed.await.unwrap().err().unwrap();
+        assert_eq!(failure, Failure::failed("it did not work"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn bodies_of_any_length_both_ways() {
+    locally(async {
+        let (world, to, _) = two_pods().await;
+        let call = fetch(&world.pods[0], &to, "/echo", long_body());
+        let answer = call.answer.await.unwrap().ok().unwrap();
+        assert!(is_whole(answer.body).await);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_reads_no_more_is_gone_for_the_worker() {
+    locally(async {
+        let (world, to, log) = two_pods().await;
+        let call = fetch(&world.pods[0], &to, "/echo", long_body());
+        drop(call.answer.await.unwrap().ok().unwrap());
+        while log.borrow().is_empty() {
+            yield_now().await;
+        }
+        assert_eq!(*log.borrow(), ["aborted"]);
+
+        let call = fetch(&world.pods[0], &to, "/hold", Body::Empty);
+        yield_now().await;
+        call.abort();
+        while log.borrow().len() < 2 {
+            yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_websocket_of_a_worker_in_another_pod() {
+    locally(async {
+        let (world, to, log) = two_pods().await;
+        let call = fetch(&world.pods[0], &to, "/socket", Body::Empty);
+        let answer = call.answer.await.unwrap().ok().unwrap();
+        let Some(Socket {
+            mut outgoing,
+            mut incoming,
+        }) = answer.socket
+        else {
+            panic!("it is a socket")
+        };
+        let close = Message::Close {
+            code: 4000,
+            reason: "enough".to_owned(),
+        };
+        let mut messages: Vec<Message> = (0..100_u8)
+            .map(|number| Message::Binary(vec![number; 50_000].into()))
+            .collect();
+        messages.push(Message::Text("hello".into()));
+        messages.push(close);
+        for message in &messages {
+            incoming.send(message.clone()).await;
+        }
+        let mut heard = vec![];
+        while let Some(message) = std::future::poll_fn(|cx| outgoing.poll_recv(cx)).await {
+            heard.push(message);
+        }
+        assert_eq!(heard, messages);
+        drop(incoming);
+        assert_eq!(log.borrow().len(), messages.len());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_waits_for_an_answer_hears_that_the_pod_is_lost() {
+    locally(async {
+        let (world, to, _) = two_pods().await;
+        let held = fetch(&world.pods[0], &to, "/hold", Body::Empty);
+        let never_ends = stream::iter([Ok("x".into())]).chain(stream::pending());
+        let streamed = Body::Stream(Box::pin(never_ends));
+        let begun = fetch(&world.pods[0], &to, "/echo", streamed);
+        let Body::Stream(mut body) = begun.answer.await.unwrap().ok().unwrap().body else {
+            panic!("it follows")
+        };
+        assert_eq!(body.next().await, Some(Ok("x".into())));
+        world.cut(1, 0);
+        assert!(held.answer.await.is_err());
+        let last = body.next().await;
+        assert!(matches!(last, Some(Err(BodyError::Incomplete(_)))), "{last:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn methods_are_called_and_fail() {
+    locally(async {
+        let (world, to, _) = two_pods().await;
+        let value = push(&world.pods[0], &to, "add").answer.await.unwrap();
+        assert_eq!(value, Ok(b"add".to_vec()));
+        let failure = push(&world.pods[0], &to, "fail").answer.await.unwrap().unwrap_err();
+        assert_eq!(failure.code, FailureCode::Reset);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn calls_come_in_the_order_in_which_they_were_made_though_the_worker_moves() {
+    locally(async {
+        let log = Rc::<RefCell<Vec<String>>>::default();
+        let world = World::new(3, worker(&log)).await;
+        let to = key("a");
+        world.give(&to, 1, 1, &[0, 1, 2]);
+        let mut calls = vec![];
+        for number in 0..400_u64 {
+            calls.push(push(&world.pods[0], &to, &number.to_string()));
+            if number % 7 == 0 {
+                yield_now().await;
+            }
+            if number % 40 == 39 {
+                let (epoch, at) = (2 + number / 40, 1 + (number as usize / 40) % 2);
+                world.leave(&to, at).await;
+                // The caller has not heard of it.
+                world.give(&to, 3 - at, epoch, &[1, 2]);
+                let more = number * 1_000..number * 1_000 + 3;
+                calls.extend(more.map(|it| push(&world.pods[0], &to, &it.to_string())));
+                for _ in 0..number % 3 * 5 {
+                    yield_now().await;
+                }
+                world.tell(&to, 3 - at, epoch, &[0]);
+            }
+        }
+        let mut expected = vec![];
+        for call in calls {
+            let value = call.answer.await.unwrap().unwrap();
+            expected.push(String::from_utf8(value).unwrap());
+        }
+        assert_eq!(*log.borrow(), expected);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_request_that_nobody_has_heard_goes_where_the_worker_goes() {
+    locally(async {
+        let (world, to, _) = two_pods().await;
+        let first = fetch(&world.pods[1], &to, "/1", Body::Full("hello".into()));
+        assert!(first.answer.await.unwrap().is_ok());
+        // In the inbox, and the worker leaves before it has had a turn.
+        let second = fetch(&world.pods[1], &to, "/2", Body::Full("hello".into()));
+        world.leave(&to, 1).await;
+        world.give(&to, 0, 2, &[0, 1]);
+        assert!(second.answer.await.unwrap().is_ok());
+    })
+    .await;
+}

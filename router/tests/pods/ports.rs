@@ -10,7 +10,7 @@ use portside_worker::engine::Shared;
 use portside_worker::event::{Delivered, Incoming};
 use portside_worker::host::Fabric;
 use portside_worker::link::{
-    CloseReason, Frame, Kind, LinkEnd, LinkId, Opening, Receive, Rejected, Undelivered,
+    CloseReason, Failure, Frame, Kind, LinkEnd, Opening, Receive, Rejected, Undelivered,
 };
 use tokio::task::{LocalSet, yield_now};
 
@@ -295,7 +295,80 @@ async fn a_port_that_was_closed_delivers_what_came_before_elsewhere() {
         }
         let expected = ["connected false", "connected true", "last words", "closed"];
         assert_eq!(*heard.borrow(), expected);
-        let _ = LinkId::of_new_link();
+    })
+    .await;
+}
+
+/// A worker that is about to leave: of what is sent to it, it takes the first message, and hears nothing. The next one stays.
+#[derive(Default)]
+struct Leaving {
+    ends: Mutex<Vec<LinkEnd>>,
+    taken: Mutex<Vec<Incoming>>,
+    rejects: bool,
+}
+
+impl Receive for Leaving {
+    fn receive(&self, incoming: Incoming) -> Result<(), Rejected> {
+        let mut taken = self.taken.lock().unwrap();
+        if self.rejects && !taken.is_empty() {
+            return Err(Rejected::Closed(incoming));
+        }
+        taken.push(incoming);
+        Ok(())
+    }
+}
+
+/// Where a worker is, and where it is next.
+struct Places(Mutex<Vec<Arc<Leaving>>>);
+
+impl Fabric for Places {
+    fn open(&self, _: &WorkerKey, opening: Opening) -> Option<Arc<dyn Receive>> {
+        let place = self.0.lock().unwrap().pop().unwrap();
+        place.ends.lock().unwrap().push(opening.end);
+        Some(place)
+    }
+
+    fn deliver(&self, _: &WorkerKey, _: Incoming) -> Result<(), Failure> {
+        unreachable!("there are only links")
+    }
+}
+
+#[tokio::test]
+async fn what_comes_too_late_for_a_worker_that_leaves_is_not_lost() {
+    locally(async {
+        let first = Arc::new(Leaving {
+            rejects: true,
+            ..Leaving::default()
+        });
+        let next = Arc::<Leaving>::default();
+        let here = Arc::new(Places(Mutex::new(vec![next.clone(), first.clone()])));
+        let opener = Pod::with(0, here.clone(), Arc::default());
+        let world = World::of(vec![opener, Pod::with(1, here, Arc::default())]).await;
+        let to = key("a");
+        world.give(&to, 1, 1, &[0, 1]);
+        let port = Port::open(&world.pods[0], &to);
+        for text in ["one", "two", "three"] {
+            port.send(text).unwrap();
+        }
+        for _ in 0..1_000 {
+            yield_now().await;
+        }
+        let unheard = std::mem::take(&mut *first.taken.lock().unwrap());
+        assert_eq!(unheard.len(), 1);
+        let end = first.ends.lock().unwrap().pop().unwrap();
+        end.moved(true, unheard.into());
+        for _ in 0..1_000 {
+            yield_now().await;
+        }
+        let taken = std::mem::take(&mut *next.taken.lock().unwrap());
+        let texts = taken.into_iter().map(|incoming| match incoming {
+            Incoming::Frame {
+                frame: Frame::Message { data, .. },
+                ..
+            } => String::from_utf8(data).unwrap(),
+            _ => unreachable!("there are only messages"),
+        });
+        assert_eq!(texts.collect::<Vec<_>>(), ["one", "two", "three"]);
     })
     .await;
 }

@@ -55,10 +55,13 @@ impl World {
     /// So many pods, all connected. Must be called in a `LocalSet`.
     pub async fn new(pods: usize, code: Code) -> Self {
         let pods = (0..pods).map(|number| Pod::new(number, code.clone()));
-        let world = Self {
-            pods: pods.collect(),
-            drivers: RefCell::default(),
-        };
+        Self::of(pods.collect()).await
+    }
+
+    /// These pods, all connected.
+    pub async fn of(pods: Vec<Pod>) -> Self {
+        let drivers = RefCell::default();
+        let world = Self { pods, drivers };
         for one in 0..world.pods.len() {
             for other in 0..one {
                 world.connect(one, other).await;
@@ -133,6 +136,14 @@ impl Pod {
             wake,
             gone: watch::Sender::new(()),
         });
+        let pod = Self::with(number, home.clone(), home.clone());
+        let router = Arc::downgrade(&pod.router);
+        spawn_local(run_workers(home, router, woken, code));
+        pod
+    }
+
+    /// A pod whose workers are reached by `here`.
+    pub fn with(number: usize, here: Arc<dyn Fabric>, home: Arc<Home>) -> Self {
         let places = Arc::new(Known {
             number,
             owned: Mutex::default(),
@@ -140,11 +151,8 @@ impl Pod {
             lines: Mutex::default(),
             changes: watch::Sender::new(0),
         });
-        let router = Router::new(home.clone(), places.clone());
-        let weak = Arc::downgrade(&router);
-        spawn_local(run_workers(home.clone(), weak, woken, code));
         Self {
-            router,
+            router: Router::new(here, places.clone()),
             places,
             home,
             key: Key::generate().unwrap(),
@@ -246,6 +254,16 @@ impl Fabric for Home {
 
     fn deliver(&self, _: &WorkerKey, _: Incoming) -> Result<(), Failure> {
         unreachable!("there are only links")
+    }
+}
+
+impl Default for Home {
+    fn default() -> Self {
+        Self {
+            awake: Mutex::default(),
+            wake: mpsc::unbounded_channel().0,
+            gone: watch::Sender::new(()),
+        }
     }
 }
 
