@@ -277,9 +277,9 @@ impl Connection {
         self.ending.as_ref()
     }
 
-    /// The next thing that happened.
-    pub fn next_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+    /// All that has happened since, in order.
+    pub fn take_events(&mut self) -> VecDeque<Event> {
+        std::mem::take(&mut self.events)
     }
 
     /// Opens a link. Frames may be sent on it at once; none of them counts if it is refused.

@@ -235,13 +235,15 @@ impl<S, H: FnMut(Arrival)> Drop for Running<S, H> {
 /// Tells what has happened, without a lock: whoever hears it may answer at once.
 fn tell(links: &Links, hear: &mut dyn FnMut(Arrival)) {
     loop {
-        let event = links.shared.lock().next_event();
-        let Some(event) = event else {
+        let events = links.shared.lock().take_events();
+        if events.is_empty() {
             return;
-        };
-        hear(event.map(|held| Place {
-            links: links.clone(),
-            held: Some(held),
-        }));
+        }
+        for event in events {
+            hear(event.map(|held| Place {
+                links: links.clone(),
+                held: Some(held),
+            }));
+        }
     }
 }
