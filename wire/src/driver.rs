@@ -59,7 +59,8 @@ pub enum ConnectError {
     Ended(#[from] Ending),
 }
 
-/// Makes a connection, on `stream`, to the one peer with this key.
+/// Makes a connection, on `stream`, to the one peer with this key. Of a TCP stream `TCP_NODELAY` should be set: what goes
+/// together is written together already.
 ///
 /// # Errors
 /// [`ConnectError`], at the latest after `limits.handshake`.
@@ -81,7 +82,8 @@ where
     connected.await.unwrap_or(Err(timed_out))
 }
 
-/// Makes a connection with whoever called on `stream`, if `peers` knows its key, which [`Links::peer`] tells.
+/// Makes a connection with whoever called on `stream`, if `peers` knows its key, which [`Links::peer`] tells. A handshake
+/// costs CPU before that is known: whoever calls this bounds how many are under way.
 ///
 /// # Errors
 /// [`ConnectError`], at the latest after `limits.handshake`.

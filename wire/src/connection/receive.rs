@@ -207,7 +207,6 @@ impl Connection {
             && link.line == Line::Waiting
         {
             link.line = Line::Nowhere; // a close needs no room
-            self.sending.waiting.retain(|waits| *waits != number);
         }
         self.line_up(number);
     }

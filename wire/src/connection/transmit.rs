@@ -20,7 +20,8 @@ const GRANTS: usize = 1024;
 pub(super) struct Sending {
     /// Links that have something to say, each once.
     pub ready: VecDeque<LinkNumber>,
-    /// Links whose next frame has no room in the connection's window, the one that waits longest first.
+    /// Links whose next frame has no room in the connection's window, the one that waits longest first; and some that do not
+    /// wait any more.
     pub waiting: VecDeque<LinkNumber>,
     /// Bytes that are on their way in the connection's window.
     pub unacknowledged: usize,
@@ -213,6 +214,14 @@ impl Connection {
     }
 
     fn wait(&mut self, number: LinkNumber) {
+        // Links that are closed stay in line until their turn comes, but never more of them than there are others.
+        if self.sending.waiting.len() > 2 * self.links.len() {
+            let links = &self.links;
+            self.sending.waiting.retain(|number| {
+                let link = links.get(number);
+                link.is_some_and(|link| link.line == Line::Waiting)
+            });
+        }
         if let Some(link) = self.links.get_mut(&number) {
             link.line = Line::Waiting;
             self.sending.waiting.push_back(number);
