@@ -53,7 +53,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     /// Goes on until links can be opened. What arrives meanwhile waits for [`Driver::run`].
     pub(super) async fn meet(&mut self) -> Result<(), Ending> {
         let met = poll_fn(|cx| {
-            let poll = self.poll(cx, &mut |_| {}, true);
+            let poll = self.poll(cx, None);
             let machine = self.links.shared.lock();
             match (poll, machine.ending()) {
                 (_, Some(ending)) => Poll::Ready(Err(ending.clone())),
@@ -72,7 +72,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     /// must not block. Dropping this ends the connection; `hear` is told the end of each link all the same.
     pub async fn run(self, hear: impl FnMut(Arrival) + Send) -> Ending {
         let mut running = Running { driver: self, hear };
-        poll_fn(|cx| running.driver.poll(cx, &mut running.hear, false)).await;
+        poll_fn(|cx| running.driver.poll(cx, Some(&mut running.hear))).await;
         running.driver.say_goodbye().await;
         running.driver.ending()
     }
@@ -82,30 +82,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         ending.unwrap_or(Ending::Ended)
     }
 
-    /// Goes on as far as it goes without waiting; ready when the connection is over, or, if only that is wanted, when it
-    /// is ready.
+    /// Goes on as far as it goes without waiting; ready when the connection is over, or, if nobody hears what happens, when
+    /// links can be opened.
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        hear: &mut dyn FnMut(Arrival),
-        until_ready: bool,
+        mut hear: Option<&mut dyn FnMut(Arrival)>,
     ) -> Poll<()> {
         self.links.shared.driver.register(cx.waker());
         loop {
             let read = self.poll_read(cx);
-            if !until_ready {
-                tell(&self.links, hear);
+            if let Some(hear) = &mut hear {
+                tell(&self.links, *hear);
             }
             let wrote = self.poll_write(cx);
             if let Err(error) = read.as_ref().and(wrote.as_ref()) {
                 let broken = Ending::Broken(error.to_string());
                 self.links.shared.lock().fail(broken);
             }
-            let is_ready = until_ready && self.links.is_connected() && self.to_send.is_empty();
-            if is_ready || self.links.shared.lock().ending().is_some() {
-                if !until_ready {
-                    tell(&self.links, hear);
-                }
+            let is_over = self.links.shared.lock().ending().is_some();
+            if let (true, Some(hear)) = (is_over, &mut hear) {
+                tell(&self.links, *hear);
+            }
+            let has_met = hear.is_none() && self.to_send.is_empty() && self.links.is_connected();
+            if is_over || has_met {
                 return Poll::Ready(());
             }
             if !matches!(read, Ok(true)) && !matches!(wrote, Ok(true)) {
