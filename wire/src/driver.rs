@@ -1,5 +1,6 @@
 //! A connection over TLS: bytes between the machine and a socket, and a handle for those who use its links.
 
+mod counted;
 mod pump;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsStream;
 
+use self::counted::Counted;
 use crate::connection::{Connection, Ending, Event, Held, LinkNumber, OpenError, SendError, Side};
 use crate::frame::{Accepted, Frame, Opening, Refusal};
 use crate::limits::Limits;
@@ -75,7 +77,7 @@ where
 {
     let connector = key.connector(peer)?;
     let connected = timeout(limits.handshake, async {
-        let stream = connector.connect(no_name(), stream).await?;
+        let stream = connector.connect(no_name(), Counted::new(stream)).await?;
         meet(TlsStream::Client(stream), Side::Dialer, limits).await
     });
     let timed_out = ConnectError::TimedOut(limits.handshake);
@@ -98,7 +100,7 @@ where
 {
     let acceptor = key.acceptor(peers)?;
     let connected = timeout(limits.handshake, async {
-        let stream = acceptor.accept(stream).await?;
+        let stream = acceptor.accept(Counted::new(stream)).await?;
         meet(TlsStream::Server(stream), Side::Listener, limits).await
     });
     let timed_out = ConnectError::TimedOut(limits.handshake);
@@ -107,7 +109,7 @@ where
 
 /// Both sides say what they speak and allow.
 async fn meet<S>(
-    stream: TlsStream<S>,
+    stream: TlsStream<Counted<S>>,
     side: Side,
     limits: Limits,
 ) -> Result<(Links, Driver<S>), ConnectError>

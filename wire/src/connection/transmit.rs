@@ -7,6 +7,7 @@ use bytes::BytesMut;
 
 use super::link::Line;
 use super::{Connection, Ending, Held, LinkNumber};
+use crate::frame::Encoded;
 use crate::limits::{Amount, FRAME_OVERHEAD, PIECE_BYTES};
 use crate::record::{First, Grant, Hello, MAX_NAMED, MAX_REASON, Record, put_data, put_record};
 
@@ -198,7 +199,7 @@ impl Connection {
             return;
         }
         link.line = Line::Nowhere;
-        let Some(length) = link.front().map(crate::frame::Encoded::len) else {
+        let Some(length) = link.front().map(Encoded::len) else {
             return self.send_close(number, out);
         };
         let free = match self.admit(number) {

@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_rustls::TlsStream;
 
+use super::counted::Counted;
 use super::{Arrival, Links, Place};
 use crate::connection::Ending;
 
@@ -22,7 +23,7 @@ const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Moves bytes between the machine and the transport, as long as somebody polls [`Driver::run`].
 pub struct Driver<S> {
-    stream: TlsStream<S>,
+    stream: TlsStream<Counted<S>>,
     links: Links,
     silence: Duration,
     received: BytesMut,
@@ -30,13 +31,13 @@ pub struct Driver<S> {
     scratch: Box<[u8]>,
     /// Something is written that may not have left yet.
     unflushed: bool,
-    /// Since when nothing could be written.
-    stuck: Option<Instant>,
+    /// Since when the transport takes nothing of what there is, and what it had taken by then.
+    stuck: Option<(Instant, u64)>,
     timer: Pin<Box<Sleep>>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
-    pub(super) fn new(stream: TlsStream<S>, links: Links, silence: Duration) -> Self {
+    pub(super) fn new(stream: TlsStream<Counted<S>>, links: Links, silence: Duration) -> Self {
         Self {
             stream,
             links,
@@ -142,32 +143,34 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             shared.lock().transmit(now, CHUNK, &mut self.to_send);
         }
         let mut wrote = false;
-        while !self.to_send.is_empty() {
-            match Pin::new(&mut self.stream).poll_write(cx, &self.to_send) {
-                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
-                Poll::Ready(Ok(count)) => {
-                    self.to_send.advance(count);
-                    (wrote, self.unflushed, self.stuck) = (true, true, None);
-                }
-                Poll::Ready(Err(error)) => return Err(error),
-                Poll::Pending => {
-                    self.stuck.get_or_insert_with(Instant::now);
-                    return Ok(wrote);
-                }
+        while !self.to_send.is_empty()
+            && let Poll::Ready(count) = Pin::new(&mut self.stream).poll_write(cx, &self.to_send)
+        {
+            match count? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                count => self.to_send.advance(count),
             }
+            (wrote, self.unflushed) = (true, true);
         }
-        if self.unflushed {
-            match Pin::new(&mut self.stream).poll_flush(cx) {
-                Poll::Ready(flushed) => {
-                    flushed?;
-                    (self.unflushed, self.stuck) = (false, None);
-                }
-                Poll::Pending => {
-                    self.stuck.get_or_insert_with(Instant::now);
-                }
-            }
+        if self.unflushed
+            && self.to_send.is_empty()
+            && let Poll::Ready(flushed) = Pin::new(&mut self.stream).poll_flush(cx)
+        {
+            flushed?;
+            self.unflushed = false;
         }
+        self.note_progress();
         Ok(wrote)
+    }
+
+    fn note_progress(&mut self) {
+        let taken = self.stream.get_ref().0.taken;
+        let nothing_waits = self.to_send.is_empty() && !self.unflushed;
+        self.stuck = match self.stuck {
+            _ if nothing_waits => None,
+            Some((since, before)) if before == taken => Some((since, taken)),
+            _ => Some((Instant::now(), taken)),
+        };
     }
 
     /// Waits for the next deadline, and does what is due.
@@ -175,7 +178,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         let shared = &self.links.shared;
         let now = Instant::now();
         let mut machine = shared.lock();
-        let stuck_for = self.stuck.map_or(Duration::ZERO, |since| now - since);
+        let stuck_for = self.stuck.map_or(Duration::ZERO, |(since, _)| now - since);
         if stuck_for >= self.silence {
             machine.fail(Ending::Stuck(stuck_for));
             return Poll::Ready(());
@@ -185,7 +188,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             return Poll::Ready(());
         }
         let mut deadline = shared.start + machine.deadline();
-        if let Some(since) = self.stuck {
+        if let Some((since, _)) = self.stuck {
             deadline = deadline.min(since + self.silence);
         } else if let Some(due) = machine.send_deadline() {
             deadline = deadline.min(shared.start + due);
