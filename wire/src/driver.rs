@@ -27,7 +27,6 @@ pub use pump::Driver;
 #[derive(Clone)]
 pub struct Links {
     shared: Arc<Shared>,
-    peer: Fingerprint,
 }
 
 struct Shared {
@@ -35,6 +34,7 @@ struct Shared {
     /// Whoever drives the connection.
     driver: AtomicWaker,
     start: Instant,
+    peer: Fingerprint,
 }
 
 /// The place of something received in the other side's windows. It is free again when this is dropped: when what was
@@ -123,8 +123,8 @@ where
             machine: Mutex::new(Connection::new(side, limits, Duration::ZERO)),
             driver: AtomicWaker::new(),
             start: Instant::now(),
+            peer,
         }),
-        peer,
     };
     let mut driver = Driver::new(stream, links.clone(), limits.silence);
     driver.meet().await?;
@@ -158,7 +158,7 @@ impl Links {
     /// Who is at the other end.
     #[must_use]
     pub fn peer(&self) -> Fingerprint {
-        self.peer
+        self.shared.peer
     }
 
     /// Whether links can be opened.
