@@ -16,9 +16,10 @@ mod receive;
 mod tests;
 mod transmit;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
+use foldhash::HashMap;
 use portside_worker::link::CloseReason;
 
 use self::link::{Line, Link, Phase};
@@ -233,6 +234,7 @@ pub struct Connection {
     limits: Limits,
     /// What the other side allows, once it has said so.
     peer: Option<Hello>,
+    /// With a quick hash: for each frame its link is looked up several times.
     links: HashMap<LinkNumber, Link>,
     opened_here: usize,
     opened_there: usize,
@@ -251,7 +253,7 @@ impl Connection {
             side,
             limits,
             peer: None,
-            links: HashMap::new(),
+            links: HashMap::default(),
             opened_here: 0,
             opened_there: 0,
             next: LinkNumber(match side {
@@ -277,9 +279,9 @@ impl Connection {
         self.ending.as_ref()
     }
 
-    /// The next thing that happened.
-    pub fn next_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+    /// All that has happened since, in order.
+    pub fn take_events(&mut self) -> VecDeque<Event> {
+        std::mem::take(&mut self.events)
     }
 
     /// Opens a link. Frames may be sent on it at once; none of them counts if it is refused.

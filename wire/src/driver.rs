@@ -1,5 +1,6 @@
 //! A connection over TLS: bytes between the machine and a socket, and a handle for those who use its links.
 
+mod counted;
 mod pump;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsStream;
 
+use self::counted::Counted;
 use crate::connection::{Connection, Ending, Event, Held, LinkNumber, OpenError, SendError, Side};
 use crate::frame::{Accepted, Frame, Opening, Refusal};
 use crate::limits::Limits;
@@ -25,7 +27,6 @@ pub use pump::Driver;
 #[derive(Clone)]
 pub struct Links {
     shared: Arc<Shared>,
-    peer: Fingerprint,
 }
 
 struct Shared {
@@ -33,6 +34,7 @@ struct Shared {
     /// Whoever drives the connection.
     driver: AtomicWaker,
     start: Instant,
+    peer: Fingerprint,
 }
 
 /// The place of something received in the other side's windows. It is free again when this is dropped: when what was
@@ -59,7 +61,8 @@ pub enum ConnectError {
     Ended(#[from] Ending),
 }
 
-/// Makes a connection, on `stream`, to the one peer with this key.
+/// Makes a connection, on `stream`, to the one peer with this key. Of a TCP stream `TCP_NODELAY` should be set: what goes
+/// together is written together already.
 ///
 /// # Errors
 /// [`ConnectError`], at the latest after `limits.handshake`.
@@ -74,14 +77,15 @@ where
 {
     let connector = key.connector(peer)?;
     let connected = timeout(limits.handshake, async {
-        let stream = connector.connect(no_name(), stream).await?;
+        let stream = connector.connect(no_name(), Counted::new(stream)).await?;
         meet(TlsStream::Client(stream), Side::Dialer, limits).await
     });
     let timed_out = ConnectError::TimedOut(limits.handshake);
     connected.await.unwrap_or(Err(timed_out))
 }
 
-/// Makes a connection with whoever called on `stream`, if `peers` knows its key, which [`Links::peer`] tells.
+/// Makes a connection with whoever called on `stream`, if `peers` knows its key, which [`Links::peer`] tells. A handshake
+/// costs CPU before that is known: whoever calls this bounds how many are under way.
 ///
 /// # Errors
 /// [`ConnectError`], at the latest after `limits.handshake`.
@@ -96,7 +100,7 @@ where
 {
     let acceptor = key.acceptor(peers)?;
     let connected = timeout(limits.handshake, async {
-        let stream = acceptor.accept(stream).await?;
+        let stream = acceptor.accept(Counted::new(stream)).await?;
         meet(TlsStream::Server(stream), Side::Listener, limits).await
     });
     let timed_out = ConnectError::TimedOut(limits.handshake);
@@ -105,7 +109,7 @@ where
 
 /// Both sides say what they speak and allow.
 async fn meet<S>(
-    stream: TlsStream<S>,
+    stream: TlsStream<Counted<S>>,
     side: Side,
     limits: Limits,
 ) -> Result<(Links, Driver<S>), ConnectError>
@@ -119,8 +123,8 @@ where
             machine: Mutex::new(Connection::new(side, limits, Duration::ZERO)),
             driver: AtomicWaker::new(),
             start: Instant::now(),
+            peer,
         }),
-        peer,
     };
     let mut driver = Driver::new(stream, links.clone(), limits.silence);
     driver.meet().await?;
@@ -154,7 +158,7 @@ impl Links {
     /// Who is at the other end.
     #[must_use]
     pub fn peer(&self) -> Fingerprint {
-        self.peer
+        self.shared.peer
     }
 
     /// Whether links can be opened.

@@ -62,6 +62,7 @@ pub(crate) trait Write: BufMut {
 }
 
 impl Write for BytesMut {}
+impl Write for Vec<u8> {}
 
 /// Reads from the front.
 pub(crate) struct Reader(pub Bytes);

@@ -112,7 +112,7 @@ impl Pair {
     }
 
     fn events(&mut self, side: usize) -> Vec<Event> {
-        std::iter::from_fn(|| self.sides[side].next_event()).collect()
+        self.sides[side].take_events().into()
     }
 
     /// A link that the dialer opened and the listener accepted, without anything else on its way.

@@ -7,6 +7,7 @@ use bytes::BytesMut;
 
 use super::link::Line;
 use super::{Connection, Ending, Held, LinkNumber};
+use crate::frame::Encoded;
 use crate::limits::{Amount, FRAME_OVERHEAD, PIECE_BYTES};
 use crate::record::{First, Grant, Hello, MAX_NAMED, MAX_REASON, Record, put_data, put_record};
 
@@ -20,7 +21,8 @@ const GRANTS: usize = 1024;
 pub(super) struct Sending {
     /// Links that have something to say, each once.
     pub ready: VecDeque<LinkNumber>,
-    /// Links whose next frame has no room in the connection's window, the one that waits longest first.
+    /// Links whose next frame has no room in the connection's window, the one that waits longest first; and some that do not
+    /// wait any more.
     pub waiting: VecDeque<LinkNumber>,
     /// Bytes that are on their way in the connection's window.
     pub unacknowledged: usize,
@@ -197,7 +199,7 @@ impl Connection {
             return;
         }
         link.line = Line::Nowhere;
-        let Some(length) = link.front().map(crate::frame::Encoded::len) else {
+        let Some(length) = link.front().map(Encoded::len) else {
             return self.send_close(number, out);
         };
         let free = match self.admit(number) {
@@ -213,6 +215,14 @@ impl Connection {
     }
 
     fn wait(&mut self, number: LinkNumber) {
+        // Links that are closed stay in line until their turn comes, but never more of them than there are others.
+        if self.sending.waiting.len() > 2 * self.links.len() {
+            let links = &self.links;
+            self.sending.waiting.retain(|number| {
+                let link = links.get(number);
+                link.is_some_and(|link| link.line == Line::Waiting)
+            });
+        }
         if let Some(link) = self.links.get_mut(&number) {
             link.line = Line::Waiting;
             self.sending.waiting.push_back(number);

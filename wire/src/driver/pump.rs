@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_rustls::TlsStream;
 
+use super::counted::Counted;
 use super::{Arrival, Links, Place};
 use crate::connection::Ending;
 
@@ -22,7 +23,7 @@ const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Moves bytes between the machine and the transport, as long as somebody polls [`Driver::run`].
 pub struct Driver<S> {
-    stream: TlsStream<S>,
+    stream: TlsStream<Counted<S>>,
     links: Links,
     silence: Duration,
     received: BytesMut,
@@ -30,13 +31,13 @@ pub struct Driver<S> {
     scratch: Box<[u8]>,
     /// Something is written that may not have left yet.
     unflushed: bool,
-    /// Since when nothing could be written.
-    stuck: Option<Instant>,
+    /// Since when the transport takes nothing of what there is, and what it had taken by then.
+    stuck: Option<(Instant, u64)>,
     timer: Pin<Box<Sleep>>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
-    pub(super) fn new(stream: TlsStream<S>, links: Links, silence: Duration) -> Self {
+    pub(super) fn new(stream: TlsStream<Counted<S>>, links: Links, silence: Duration) -> Self {
         Self {
             stream,
             links,
@@ -53,7 +54,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     /// Goes on until links can be opened. What arrives meanwhile waits for [`Driver::run`].
     pub(super) async fn meet(&mut self) -> Result<(), Ending> {
         let met = poll_fn(|cx| {
-            let poll = self.poll(cx, &mut |_| {}, true);
+            let poll = self.poll(cx, None);
             let machine = self.links.shared.lock();
             match (poll, machine.ending()) {
                 (_, Some(ending)) => Poll::Ready(Err(ending.clone())),
@@ -72,7 +73,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     /// must not block. Dropping this ends the connection; `hear` is told the end of each link all the same.
     pub async fn run(self, hear: impl FnMut(Arrival) + Send) -> Ending {
         let mut running = Running { driver: self, hear };
-        poll_fn(|cx| running.driver.poll(cx, &mut running.hear, false)).await;
+        poll_fn(|cx| running.driver.poll(cx, Some(&mut running.hear))).await;
         running.driver.say_goodbye().await;
         running.driver.ending()
     }
@@ -82,30 +83,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         ending.unwrap_or(Ending::Ended)
     }
 
-    /// Goes on as far as it goes without waiting; ready when the connection is over, or, if only that is wanted, when it
-    /// is ready.
+    /// Goes on as far as it goes without waiting; ready when the connection is over, or, if nobody hears what happens, when
+    /// links can be opened.
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        hear: &mut dyn FnMut(Arrival),
-        until_ready: bool,
+        mut hear: Option<&mut dyn FnMut(Arrival)>,
     ) -> Poll<()> {
         self.links.shared.driver.register(cx.waker());
         loop {
             let read = self.poll_read(cx);
-            if !until_ready {
-                tell(&self.links, hear);
+            if let Some(hear) = &mut hear {
+                tell(&self.links, *hear);
             }
             let wrote = self.poll_write(cx);
             if let Err(error) = read.as_ref().and(wrote.as_ref()) {
                 let broken = Ending::Broken(error.to_string());
                 self.links.shared.lock().fail(broken);
             }
-            let is_ready = until_ready && self.links.is_connected() && self.to_send.is_empty();
-            if is_ready || self.links.shared.lock().ending().is_some() {
-                if !until_ready {
-                    tell(&self.links, hear);
-                }
+            let is_over = self.links.shared.lock().ending().is_some();
+            if let (true, Some(hear)) = (is_over, &mut hear) {
+                tell(&self.links, *hear);
+            }
+            let has_met = hear.is_none() && self.to_send.is_empty() && self.links.is_connected();
+            if is_over || has_met {
                 return Poll::Ready(());
             }
             if !matches!(read, Ok(true)) && !matches!(wrote, Ok(true)) {
@@ -142,32 +143,34 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             shared.lock().transmit(now, CHUNK, &mut self.to_send);
         }
         let mut wrote = false;
-        while !self.to_send.is_empty() {
-            match Pin::new(&mut self.stream).poll_write(cx, &self.to_send) {
-                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
-                Poll::Ready(Ok(count)) => {
-                    self.to_send.advance(count);
-                    (wrote, self.unflushed, self.stuck) = (true, true, None);
-                }
-                Poll::Ready(Err(error)) => return Err(error),
-                Poll::Pending => {
-                    self.stuck.get_or_insert_with(Instant::now);
-                    return Ok(wrote);
-                }
+        while !self.to_send.is_empty()
+            && let Poll::Ready(count) = Pin::new(&mut self.stream).poll_write(cx, &self.to_send)
+        {
+            match count? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                count => self.to_send.advance(count),
             }
+            (wrote, self.unflushed) = (true, true);
         }
-        if self.unflushed {
-            match Pin::new(&mut self.stream).poll_flush(cx) {
-                Poll::Ready(flushed) => {
-                    flushed?;
-                    (self.unflushed, self.stuck) = (false, None);
-                }
-                Poll::Pending => {
-                    self.stuck.get_or_insert_with(Instant::now);
-                }
-            }
+        if self.unflushed
+            && self.to_send.is_empty()
+            && let Poll::Ready(flushed) = Pin::new(&mut self.stream).poll_flush(cx)
+        {
+            flushed?;
+            self.unflushed = false;
         }
+        self.note_progress();
         Ok(wrote)
+    }
+
+    fn note_progress(&mut self) {
+        let taken = self.stream.get_ref().0.taken;
+        let nothing_waits = self.to_send.is_empty() && !self.unflushed;
+        self.stuck = match self.stuck {
+            _ if nothing_waits => None,
+            Some((since, before)) if before == taken => Some((since, taken)),
+            _ => Some((Instant::now(), taken)),
+        };
     }
 
     /// Waits for the next deadline, and does what is due.
@@ -175,7 +178,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
         let shared = &self.links.shared;
         let now = Instant::now();
         let mut machine = shared.lock();
-        let stuck_for = self.stuck.map_or(Duration::ZERO, |since| now - since);
+        let stuck_for = self.stuck.map_or(Duration::ZERO, |(since, _)| now - since);
         if stuck_for >= self.silence {
             machine.fail(Ending::Stuck(stuck_for));
             return Poll::Ready(());
@@ -185,7 +188,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             return Poll::Ready(());
         }
         let mut deadline = shared.start + machine.deadline();
-        if let Some(since) = self.stuck {
+        if let Some((since, _)) = self.stuck {
             deadline = deadline.min(since + self.silence);
         } else if let Some(due) = machine.send_deadline() {
             deadline = deadline.min(shared.start + due);
@@ -235,13 +238,15 @@ impl<S, H: FnMut(Arrival)> Drop for Running<S, H> {
 /// Tells what has happened, without a lock: whoever hears it may answer at once.
 fn tell(links: &Links, hear: &mut dyn FnMut(Arrival)) {
     loop {
-        let event = links.shared.lock().next_event();
-        let Some(event) = event else {
+        let events = links.shared.lock().take_events();
+        if events.is_empty() {
             return;
-        };
-        hear(event.map(|held| Place {
-            links: links.clone(),
-            held: Some(held),
-        }));
+        }
+        for event in events {
+            hear(event.map(|held| Place {
+                links: links.clone(),
+                held: Some(held),
+            }));
+        }
     }
 }

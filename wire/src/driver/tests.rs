@@ -225,6 +225,44 @@ async fn many_links_both_ways_at_once() {
     }
 }
 
+/// Whoever sends wakes the driver, from whatever thread: nothing is left lying until something else happens.
+#[tokio::test]
+async fn what_other_threads_send_leaves_at_once() {
+    const MESSAGES: usize = 5_000;
+    let hour = Duration::from_secs(3_600);
+    let mut limits = Limits {
+        keep_alive: hour, // else that would wake it
+        silence: 2 * hour,
+        ..Limits::default()
+    };
+    limits.window.messages = MESSAGES + 1;
+    let [caller, mut owner] = connect(tcp().await, limits).await;
+    let threads = [(); 4].map(|()| {
+        let links = caller.links.clone();
+        std::thread::spawn(move || {
+            let link = links.open(opening(Kind::Port)).unwrap();
+            for number in 0..MESSAGES {
+                links.send(link, message(number.to_string())).unwrap();
+            }
+        })
+    });
+    let mut next = HashMap::<LinkNumber, usize>::new();
+    let all = async {
+        while next.values().sum::<usize>() < threads.len() * MESSAGES {
+            if let Event::Frame { link, frame, .. } = owner.hear().await {
+                let number = next.entry(link).or_default();
+                assert_eq!(frame, message(number.to_string()));
+                *number += 1;
+            }
+        }
+    };
+    let in_time = timeout(Duration::from_secs(30), all).await;
+    in_time.expect("all of it arrives");
+    for thread in threads {
+        thread.join().unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_reader_that_is_slow_on_one_link_hears_the_others() {
     let [caller, mut owner] = connect(tcp().await, Limits::default()).await;

@@ -11,7 +11,7 @@ use crate::primitives::Write;
 /// An item's bytes: what was written for it, and its payload, which is not copied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Encoded {
-    head: Bytes,
+    head: Vec<u8>,
     payload: Bytes,
 }
 
@@ -32,15 +32,14 @@ impl Encoded {
 
 impl From<Item> for Encoded {
     fn from(item: Item) -> Self {
-        let mut out = BytesMut::with_capacity(32);
-        let payload = put_item(item, &mut out);
-        let head = out.freeze();
+        let mut head = Vec::with_capacity(16);
+        let payload = put_item(item, &mut head);
         Self { head, payload }
     }
 }
 
 /// Writes all but the payload, which comes last and so needs no length.
-fn put_item(item: Item, out: &mut BytesMut) -> Bytes {
+fn put_item(item: Item, out: &mut Vec<u8>) -> Bytes {
     match item {
         Item::Open(opening) => {
             out.put_u8(kinds::OPEN);
@@ -65,7 +64,7 @@ fn put_item(item: Item, out: &mut BytesMut) -> Bytes {
     }
 }
 
-fn put_opening(opening: Opening, out: &mut BytesMut) -> Bytes {
+fn put_opening(opening: Opening, out: &mut Vec<u8>) -> Bytes {
     let Opening {
         to,
         epoch,
@@ -108,7 +107,7 @@ fn put_opening(opening: Opening, out: &mut BytesMut) -> Bytes {
     }
 }
 
-fn put_request(request: Request, out: &mut BytesMut) -> Bytes {
+fn put_request(request: Request, out: &mut Vec<u8>) -> Bytes {
     let Request {
         method,
         url,
@@ -132,7 +131,7 @@ fn put_request(request: Request, out: &mut BytesMut) -> Bytes {
     }
 }
 
-fn put_headers(headers: &HeaderMap, out: &mut BytesMut) {
+fn put_headers(headers: &HeaderMap, out: &mut Vec<u8>) {
     out.put_size(headers.len());
     for (name, value) in headers {
         out.put_text(name.as_str());
@@ -140,7 +139,7 @@ fn put_headers(headers: &HeaderMap, out: &mut BytesMut) {
     }
 }
 
-fn put_refusal(refusal: &Refusal, out: &mut BytesMut) {
+fn put_refusal(refusal: &Refusal, out: &mut Vec<u8>) {
     match refusal {
         Refusal::NotOwner { owner, epoch } => {
             out.put_u8(0);
@@ -154,7 +153,7 @@ fn put_refusal(refusal: &Refusal, out: &mut BytesMut) {
     }
 }
 
-fn put_frame(frame: Frame, out: &mut BytesMut) -> Bytes {
+fn put_frame(frame: Frame, out: &mut Vec<u8>) -> Bytes {
     match frame {
         Frame::Message { data, request } => {
             out.put_u8(kinds::MESSAGE);
@@ -209,7 +208,7 @@ fn put_frame(frame: Frame, out: &mut BytesMut) -> Bytes {
     Bytes::new()
 }
 
-fn put_head(head: Head, out: &mut BytesMut) -> Bytes {
+fn put_head(head: Head, out: &mut Vec<u8>) -> Bytes {
     let Head {
         status,
         reason,
@@ -228,7 +227,7 @@ fn put_head(head: Head, out: &mut BytesMut) -> Bytes {
     payload
 }
 
-fn put_message(message: Message, out: &mut BytesMut) -> Bytes {
+fn put_message(message: Message, out: &mut Vec<u8>) -> Bytes {
     match message {
         Message::Text(text) => {
             out.put_u8(0);
@@ -246,7 +245,7 @@ fn put_message(message: Message, out: &mut BytesMut) -> Bytes {
     }
 }
 
-fn put_body_error(error: &BodyError, out: &mut BytesMut) {
+fn put_body_error(error: &BodyError, out: &mut Vec<u8>) {
     match error {
         BodyError::Incomplete(why) => {
             out.put_u8(0);
@@ -264,7 +263,7 @@ fn put_body_error(error: &BodyError, out: &mut BytesMut) {
     }
 }
 
-fn put_failure(failure: &Failure, out: &mut BytesMut) {
+fn put_failure(failure: &Failure, out: &mut Vec<u8>) {
     let Failure {
         code,
         retry_after_ms,

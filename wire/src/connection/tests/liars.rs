@@ -33,7 +33,7 @@ impl Victim {
         let mut victim = Self::new();
         let link = LinkNumber(0);
         victim.frame(link, Item::Open(Box::new(opening(1))), true);
-        match victim.connection.next_event() {
+        match victim.next_event() {
             Some(Event::Opened { held, .. }) => victim.connection.taken(held),
             event => panic!("{event:?}"),
         }
@@ -43,6 +43,10 @@ impl Victim {
             .connection
             .transmit(Duration::from_secs(1), 10_000, &mut BytesMut::new());
         (victim, link)
+    }
+
+    fn next_event(&mut self) -> Option<Event> {
+        self.connection.events.pop_front()
     }
 
     fn hear(&mut self, record: &Record) {
@@ -78,7 +82,7 @@ impl Victim {
             panic!("nobody minds: {why}");
         };
         assert!(violation.to_string().contains(why), "{violation}");
-        let known: Vec<_> = std::iter::from_fn(|| self.connection.next_event()).collect();
+        let known: Vec<_> = self.connection.take_events().into();
         let lost = |event: &Event| {
             matches!(
                 event,
@@ -158,10 +162,7 @@ fn frames_at_the_wrong_time() {
     let (mut late, link) = Victim::with_link();
     let reason = CloseReason::Closed;
     late.hear(&Record::Close { link, reason });
-    assert_eq!(
-        late.connection.next_event(),
-        Some(Event::Closed { link, reason })
-    );
+    assert_eq!(late.next_event(), Some(Event::Closed { link, reason }));
     late.frame(link, Item::Frame(message("after the close")), true);
     late.has_cut_off("has closed");
 }
@@ -308,16 +309,16 @@ fn what_may_be_skipped_takes_its_place_and_gives_it_back() {
             .transmit(victim.now + Duration::from_millis(5), 1000, &mut out);
     }
     assert_eq!(victim.connection.ending(), None);
-    assert_eq!(victim.connection.next_event(), None);
+    assert_eq!(victim.next_event(), None);
 }
 
 #[test]
 fn what_is_said_after_the_end_is_nothing() {
     let (mut victim, link) = Victim::with_link();
     victim.connection.end();
-    while victim.connection.next_event().is_some() {}
+    while victim.next_event().is_some() {}
     victim.frame(link, Item::Frame(message("late")), true);
-    assert_eq!(victim.connection.next_event(), None);
+    assert_eq!(victim.next_event(), None);
     assert_eq!(victim.connection.ending(), Some(&Ending::Ended));
 }
 
@@ -382,7 +383,7 @@ proptest! {
         for record in &records {
             victim.hear(record);
             prop_assert!(bounded(&victim.connection));
-            while let Some(event) = victim.connection.next_event() {
+            while let Some(event) = victim.next_event() {
                 match event {
                     Event::Closed { .. } => ended += 1,
                     Event::Opened { link, held, .. } => {

@@ -360,7 +360,7 @@ fn run(ops: Vec<(usize, Op)>, cut: bool) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(), max_shrink_iters: 20_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { max_shrink_iters: 20_000, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_happens_links_keep_their_promises(
@@ -369,10 +369,4 @@ proptest! {
     ) {
         run(ops, cut);
     }
-}
-
-/// More of them with `PORTSIDE_WIRE_CASES`.
-fn cases() -> u32 {
-    let wanted = std::env::var("PORTSIDE_WIRE_CASES");
-    wanted.map_or(500, |cases| cases.parse().unwrap())
 }

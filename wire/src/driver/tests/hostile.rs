@@ -11,8 +11,11 @@ type Tls = TlsStream<DuplexStream>;
 
 /// A victim, and the transport of a peer that has said hello and that somebody else speaks for.
 async fn victim(limits: Limits) -> (End, Tls) {
+    victim_over(duplex(64 << 10), limits).await
+}
+
+async fn victim_over((one, other): (DuplexStream, DuplexStream), limits: Limits) -> (End, Tls) {
     let [peer, own] = [Key::generate().unwrap(), Key::generate().unwrap()];
-    let (one, other) = duplex(64 << 10);
     let connector = peer.connector(own.fingerprint()).unwrap();
     let hostile = async {
         let mut stream = connector.connect(no_name(), one).await.unwrap();
@@ -107,6 +110,24 @@ async fn one_that_speaks_but_does_not_listen() {
     let ending = over(victim, link).await;
     assert!(matches!(ending, Ending::Stuck(_)), "{ending}");
     assert!(start.elapsed() < Duration::from_secs(7));
+    chatter.await.unwrap();
+}
+
+/// What is owed to it is little, and fits into buffers on the way for long.
+#[tokio::test(start_paused = true)]
+async fn one_that_does_not_listen_to_little_either() {
+    let (victim, mut stream) = victim_over(narrow(), Limits::default()).await;
+    let link = victim.links.open(opening(Kind::Port)).unwrap();
+    let chatter = tokio::spawn(async move {
+        while says(&mut stream, &Record::Ping).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    });
+    let start = Instant::now();
+    let ending = over(victim, link).await;
+    assert!(matches!(ending, Ending::Stuck(_)), "{ending}");
+    let waited = start.elapsed();
+    assert!(waited < Duration::from_secs(40), "{waited:?}");
     chatter.await.unwrap();
 }
 
