@@ -73,7 +73,7 @@ async fn exchange(
 ) {
     let (unread, uploaded) = (Notify::new(), Notify::new());
     let (from_client, to_application) = mpsc::unbounded_channel();
-    let reader = chunks.clone();
+    let has_body = chunks.is_some();
     let listen = listen(&sender, inbound, chunks, &unread, &uploaded, from_client);
     let answer = async {
         match (&mut call.answer).await {
@@ -82,11 +82,8 @@ async fn exchange(
             Err(_) => return sender.close(CloseReason::Lost),
         }
         // The application may read on after it has answered.
-        if let Some(reader) = reader {
-            tokio::select! {
-                () = reader.closed() => {}
-                () = uploaded.notified() => {}
-            }
+        if has_body {
+            uploaded.notified().await;
         }
         sender.close(CloseReason::Closed);
     };
@@ -106,39 +103,49 @@ async fn listen(
     uploaded: &Notify,
     from_client: mpsc::UnboundedSender<(Message, Place)>,
 ) {
-    while let Some(heard) = inbound.recv().await {
-        let (frame, room) = match heard {
-            Heard::Frame(frame, room) => (frame, room),
-            Heard::Closed(_) => return,
-            Heard::Accepted | Heard::Refused(_) | Heard::Room => continue,
+    loop {
+        let heard = tokio::select! {
+            heard = inbound.recv() => heard,
+            () = unwanted(chunks.as_ref()) => {
+                chunks = None;
+                uploaded.notify_one();
+                let _ = sender.line.send(sender.link, frame::Frame::Unread);
+                continue;
+            }
         };
-        let last = match frame {
-            frame::Frame::Chunk(bytes) => {
-                let is_read = (chunks.as_ref()).is_none_or(|it| it.send(Ok((bytes, room))).is_ok());
-                if !is_read {
-                    chunks = None;
-                    let _ = sender.line.send(sender.link, frame::Frame::Unread);
-                }
-                continue;
+        let (frame, room) = match heard {
+            Some(Heard::Frame(frame, room)) => (frame, room),
+            Some(Heard::Closed(_)) | None => return,
+            Some(Heard::Accepted | Heard::Refused(_) | Heard::Room) => continue,
+        };
+        match (frame, &chunks) {
+            (frame::Frame::Chunk(bytes), Some(chunks)) => {
+                let _ = chunks.send(Ok((bytes, room)));
             }
-            frame::Frame::End => None,
-            frame::Frame::Abort(error) => Some(error),
-            frame::Frame::Unread => {
-                unread.notify_one();
-                continue;
+            (frame::Frame::Abort(error), Some(to)) => {
+                let _ = to.send(Err(error));
+                chunks = None;
+                uploaded.notify_one();
             }
-            frame::Frame::Socket(message) => {
-                // Whoever is not there any more needs it no more.
+            (frame::Frame::End, Some(_)) => {
+                chunks = None;
+                uploaded.notify_one();
+            }
+            (frame::Frame::Unread, _) => unread.notify_one(),
+            (frame::Frame::Socket(message), _) => {
                 let _ = from_client.send((message, room));
-                continue;
             }
             // Nothing else comes on a request's link.
-            _ => continue,
-        };
-        if let (Some(chunks), Some(error)) = (chunks.take(), last) {
-            let _ = chunks.send(Err(error));
+            _ => {}
         }
-        uploaded.notify_one();
+    }
+}
+
+/// Returns when nobody reads the body any more that comes here.
+async fn unwanted(chunks: Option<&Chunks>) {
+    match chunks {
+        Some(chunks) => chunks.closed().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -67,7 +67,7 @@ fn head(content: Content) -> Head {
 }
 
 /// Pieces that together are longer than any window.
-const PIECES: usize = 30;
+const PIECES: usize = 300;
 const PIECE: usize = 100_000;
 
 fn long_body() -> Body {
