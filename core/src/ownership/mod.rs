@@ -14,7 +14,9 @@ mod holdings;
 pub mod invariants;
 mod lease;
 mod mechanisms;
+pub mod members;
 mod membership;
+pub mod placement;
 mod pod;
 #[cfg(test)]
 mod tests;
