@@ -225,10 +225,12 @@ async fn move_some(store: &dyn Store, me: PodId, other: PodId, round: usize) {
             batch: put("key", "value"),
         });
     let commits: Vec<_> = commit.into_iter().collect();
+    let mut released = owned[given / 2..given].to_vec();
+    released.reverse();
     let (committed, moved, released) = futures::join!(
         store.commit(&commits),
         store.hand_over(&owned[..given], other),
-        store.release_shards(&owned[given / 2..given]),
+        store.release_shards(&released),
     );
     committed.unwrap();
     moved.unwrap();
