@@ -256,7 +256,7 @@ impl State {
                 }
             }
             Event::Quiesced(call, shards) => self.quiesced(call, &shards, effects),
-            Event::HandedOver(call, reply) => self.handed_over(call, reply),
+            Event::HandedOver(call, reply) => self.handed_over(call, reply, now),
             Event::Given => self.read_soon(now),
             Event::DeclaredDead(pod, dead) => {
                 self.declaring.remove(&pod);

@@ -31,6 +31,10 @@ impl Leaving {
         self.moving.values().flat_map(|(_, fences)| fences).copied()
     }
 
+    fn is_empty(&self) -> bool {
+        self.counts().next().is_none()
+    }
+
     /// How many go to whom.
     fn counts(&self) -> impl Iterator<Item = (PodId, u32)> {
         let moving = self.moving.values();
@@ -57,9 +61,10 @@ impl State {
         self.look(&alive, now, effects);
         let mut distribution = membership.distribution(self.settings.shards);
         let mine = distribution.pods.iter().find(|it| it.pod == self.me);
-        // What others have handed over, or a claim whose answer was lost has taken. While shards leave, the two may differ.
-        let differs = mine.is_some_and(|mine| mine.owns != self.holdings.count());
-        if differs && self.leaving.counts().next().is_none() {
+        let (stored, known) = (mine.map_or(0, |mine| mine.owns), self.holdings.count());
+        // More than it knows of: others have handed shards over, or a claim whose answer was lost has taken them. Fewer: the store
+        // has moved those that leave already, or something is wrong.
+        if stored > known || (stored < known && self.leaving.is_empty()) {
             self.read_soon(now);
         }
         self.correct(&mut distribution);
@@ -126,10 +131,19 @@ impl State {
     }
 
     /// These shards have moved, or nobody knows.
-    pub(super) fn handed_over(&mut self, call: Call, reply: Reply<Vec<(ShardId, Epoch)>>) {
+    pub(super) fn handed_over(
+        &mut self,
+        call: Call,
+        reply: Reply<Vec<(ShardId, Epoch)>>,
+        now: Millis,
+    ) {
         let Some((_, fences)) = self.leaving.moving.remove(&call) else {
             return;
         };
+        if self.leaving.is_empty() && reply.as_ref().is_ok_and(|moved| !moved.is_empty()) {
+            // There may be more to hand over.
+            self.count_at = now;
+        }
         // What was read before may not know of it.
         self.disturbed = true;
         for Fence { shard, epoch, .. } in fences {
