@@ -239,6 +239,14 @@ impl Ownership {
             Effect::ReleaseShards(call, fences) => {
                 Event::ShardsReleased(call, self.known(store.release_shards(&fences).await))
             }
+            Effect::ObserveMembership(call) => {
+                Event::MembershipObserved(call, self.known(store.members().await))
+            }
+            // Nothing here brings shards to rest yet: this process does not share them.
+            Effect::Quiesce { call, .. } => Event::Quiesced(call, vec![]),
+            Effect::HandOver(call, fences, to) => {
+                Event::HandedOver(call, self.known(store.hand_over(&fences, to).await))
+            }
             Effect::Release => Event::Released(self.known(store.release(pod).await)),
             Effect::LeaseExtended { .. } | Effect::WakeAt(_) | Effect::Settled(_) => return,
         };

@@ -216,6 +216,8 @@ impl Pod {
             ),
             Effect::Release => (Statement::Release { pod }, Purpose::Release),
             Effect::LeaseExtended { .. } | Effect::WakeAt(_) | Effect::Settled(_) => return,
+            // Of pods that share the shards; these do not.
+            Effect::ObserveMembership(_) | Effect::Quiesce { .. } | Effect::HandOver(..) => return,
         };
         net.call(self.who, statement, purpose);
     }

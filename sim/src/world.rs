@@ -141,6 +141,7 @@ impl World {
             claim_interval_ms: 400,
             retry_interval_ms: 100,
             mechanisms,
+            ..Settings::default()
         };
         let machines = (0..random.within(2, 3)).map(|_| Machine {
             clock: Clock::new(&mut random, speed),

@@ -24,6 +24,7 @@ use portside_core::alarm::Alarm;
 use portside_core::ids::{Epoch, Fence, PodId, ShardId, WorkerId, WorkerKey};
 use portside_core::keys::KeyRange;
 use portside_core::ownership::Member;
+use portside_core::ownership::members::{MapChanges, MapVersion, Membership, Peer};
 use portside_core::write::Value;
 pub use portside_core::write::{Commit, Outcome};
 
@@ -81,6 +82,20 @@ pub trait Store: Send + Sync + 'static {
     /// The live pods, for observers that judge death by an unchanged number.
     async fn observe(&self) -> Result<Vec<Member>>;
 
+    /// Tells the other pods how to reach this one and what it runs, in the place of what it said before. `false` means that
+    /// the pod was declared dead and must stop.
+    async fn announce(&self, pod: PodId, peer: &Peer) -> Result<bool>;
+
+    /// The live pods, what they have announced, and how many shards each owns, all as of one moment after the call began.
+    async fn members(&self) -> Result<Membership>;
+
+    /// What has changed in the shard map since a version, or all of it: also if the version is later than the map's own, which
+    /// then is that of an older copy of the database.
+    ///
+    /// Processes of versions that do not share shards change owners without a new version of the map. While one is among
+    /// the members, which is one without a [`Peer`], ask for the whole map.
+    async fn shard_map(&self, since: Option<MapVersion>) -> Result<MapChanges>;
+
     /// Declares a pod dead if `seen` is still the number of its last renewal. Returns whether it is dead now. Final.
     async fn declare_dead(&self, pod: PodId, seen: u64) -> Result<bool>;
 
@@ -101,6 +116,13 @@ pub trait Store: Send + Sync + 'static {
     /// Gives up these shards and keeps the pod's lease. A fence that no longer holds is passed over, so that a call that
     /// is carried out late takes nothing that was claimed again since.
     async fn release_shards(&self, fences: &[Fence]) -> Result<()>;
+
+    /// Makes another pod the owner of these shards, each in a new epoch, and says which they were: all those whose fences hold, or
+    /// none if `to` is not alive. They have an owner at every moment.
+    ///
+    /// Waits for commits under way in them, and refuses those that come later: whoever hands a shard over has brought all
+    /// that it writes there to an end. A call that is carried out late takes nothing that has moved since.
+    async fn hand_over(&self, fences: &[Fence], to: PodId) -> Result<Vec<(ShardId, Epoch)>>;
 
     /// Moves an owned shard on to a new epoch of the same pod. `None` means fenced.
     ///

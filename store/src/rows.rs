@@ -2,6 +2,7 @@
 
 use portside_core::alarm::Alarm;
 use portside_core::ids::{Epoch, ShardId, WorkerKey};
+use portside_core::ownership::members::MapVersion;
 
 use crate::{DueAlarm, Error, Loaded, Result};
 
@@ -123,4 +124,18 @@ pub(crate) fn limit(wanted: usize) -> i64 {
 /// The bits of a stored epoch. An epoch that cannot be stored cannot hold either.
 pub(crate) fn epoch(epoch: Epoch) -> i64 {
     i64::try_from(epoch.0).unwrap_or(-1)
+}
+
+/// As a statement that reads the shard map wants it: below every version for the whole map.
+pub(crate) fn since(version: Option<MapVersion>) -> i64 {
+    version.map_or(-1, |version| i64::try_from(version.0).unwrap_or(i64::MAX))
+}
+
+pub(crate) fn fingerprint(bytes: &[u8]) -> Result<[u8; 32]> {
+    bytes.try_into().map_err(|_| {
+        let count = bytes.len();
+        Error::Incompatible(format!(
+            "a key's fingerprint in the database has {count} bytes, not 32"
+        ))
+    })
 }

@@ -5,6 +5,7 @@
 mod conformance {
     pub mod alarms;
     pub mod common;
+    pub mod members;
     pub mod opening;
     pub mod ownership;
     pub mod reading;
@@ -50,6 +51,14 @@ on_every_store! {
         a_pod_reads_what_it_owns
         released_shards_leave_the_rest_and_the_lease
         an_application_is_deleted_by_its_owner_only;
+    members:
+        what_a_pod_announces_is_seen
+        shards_of_the_living_are_counted
+        shards_are_handed_over_with_all_that_was_written
+        nothing_is_handed_to_the_dead
+        racing_hand_overs_move_a_shard_once
+        a_hand_over_loses_no_acknowledged_commit
+        the_map_follows_every_change_of_owners;
     reading:
         keys_are_in_byte_order
         ranges_are_honoured

@@ -2,79 +2,16 @@
 
 #![allow(clippy::unwrap_used)] // These are tests.
 
-use std::sync::Arc;
-use std::time::Duration;
+#[path = "races/forced.rs"]
+mod forced;
 
-use portside_core::ids::{Epoch, PodId, SHARDS, WorkerKey};
+use forced::{Race, claim};
+use portside_core::ids::{Epoch, PodId, SHARDS};
 use portside_core::write::WriteBatch;
-use portside_store::testing::{Owner, PostgresServer, put};
-use portside_store::{Outcome, Store};
-use sqlx::{Connection, Executor, PgConnection};
+use portside_store::Outcome;
+use portside_store::testing::{PostgresServer, put};
+use sqlx::Executor;
 use uuid::Uuid;
-
-struct Race {
-    store: Arc<dyn Store>,
-    owner: Owner,
-    it: WorkerKey,
-    /// The one with the lock.
-    holder: PgConnection,
-    /// Sees who waits.
-    watcher: PgConnection,
-}
-
-impl Race {
-    async fn new() -> Self {
-        let url = PostgresServer::shared().database().await;
-        let store = portside_store::open(&url, "race").await.unwrap();
-        let owner = claim(&store).await;
-        let it = WorkerKey::new("w.js", "a").unwrap();
-        owner.write(&it, put("count", "0")).await;
-        Self {
-            holder: PgConnection::connect(&url).await.unwrap(),
-            watcher: PgConnection::connect(&url).await.unwrap(),
-            store,
-            owner,
-            it,
-        }
-    }
-
-    /// Locks the fence of our worker's shard, as somebody does who writes it.
-    async fn lock_fence(&mut self) {
-        self.holder.execute("BEGIN").await.unwrap();
-        sqlx::query("UPDATE portside.shard SET seq = seq + 1 WHERE shard = $1")
-            .bind(self.it.id().shard(SHARDS).0.cast_signed())
-            .execute(&mut self.holder)
-            .await
-            .unwrap();
-    }
-
-    /// Returns once a statement of the store waits for a lock.
-    async fn somebody_waits(&mut self) {
-        const WAITING: &str = "SELECT count(*) FROM pg_stat_activity \
-            WHERE datname = current_database() AND wait_event_type = 'Lock'";
-        let watching = async {
-            let mut count = 0_i64;
-            while count == 0 {
-                let query = sqlx::query_scalar(WAITING);
-                count = query.fetch_one(&mut self.watcher).await.unwrap();
-            }
-        };
-        let waited = tokio::time::timeout(Duration::from_secs(20), watching).await;
-        waited.expect("the statement waits for the lock");
-    }
-
-    /// Commits in the background.
-    fn commit(&self, batch: WriteBatch) -> tokio::task::JoinHandle<Vec<Outcome>> {
-        let (store, commit) = (self.store.clone(), self.owner.commit(&self.it, batch));
-        tokio::spawn(async move { store.commit(&[commit]).await.unwrap() })
-    }
-}
-
-async fn claim(store: &Arc<dyn Store>) -> Owner {
-    let pod = PodId(Uuid::new_v4().as_u128());
-    store.register(pod, "racer").await.unwrap();
-    Owner::claim(store, pod).await
-}
 
 /// Pods of several processes claim shards a few at a time: whoever comes second must not take what the first just got.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -119,7 +56,7 @@ async fn a_commit_during_a_takeover_is_refused() {
     all.clear = true;
     all.write("other".into(), Some([9].into()));
     let stale = race.commit(all);
-    race.somebody_waits().await;
+    race.waiting(1).await;
     race.holder.execute("COMMIT").await.unwrap();
     assert_eq!(stale.await.unwrap(), [Outcome::Fenced]);
 
@@ -139,7 +76,7 @@ async fn a_takeover_waits_for_a_commit_under_way() {
     let row = "SELECT FROM portside.kv FOR UPDATE";
     race.holder.execute(row).await.unwrap();
     let last = race.commit(put("count", "41"));
-    race.somebody_waits().await;
+    race.waiting(1).await;
 
     let dead = race.owner.pod;
     assert!(race.store.declare_dead(dead, 0).await.unwrap());
@@ -164,7 +101,7 @@ async fn advancing_waits_for_a_commit_under_way() {
     let row = "SELECT FROM portside.kv FOR UPDATE";
     race.holder.execute(row).await.unwrap();
     let last = race.commit(put("count", "41"));
-    race.somebody_waits().await;
+    race.waiting(1).await;
 
     let (store, old) = (race.store.clone(), race.owner.fence(&race.it));
     let advancing = tokio::spawn(async move { store.advance(old).await.unwrap() });
@@ -192,7 +129,7 @@ async fn a_clear_that_waited_clears_what_came_in_between() {
         ..WriteBatch::default()
     };
     let clearing = race.commit(clear);
-    race.somebody_waits().await;
+    race.waiting(1).await;
     race.holder.execute("COMMIT").await.unwrap();
     assert_eq!(clearing.await.unwrap(), [Outcome::Committed]);
     let loaded = race.owner.load(&race.it).await.unwrap();

@@ -1,17 +1,25 @@
-//! How a pod comes by the shards: it observes the others, and the first of those alive claims.
+//! How a pod comes by the shards where they are not shared: it observes the others, and the first of those alive claims.
 //!
 //! One pod takes all shards. Who is first is judged by each pod on what it has seen, so two can each have got a part. The
 //! one that then sees that it is not first gives its part up, and the other's next claim gets it.
 
+use super::membership::Members;
 use super::pod::{Ask, State};
-use super::{Effect, Member, Millis};
+use super::{Effect, Member, Millis, Sharing};
 use crate::ids::Fence;
 
 impl State {
     /// When the next call of [`State::plan_asking`] is due.
     pub(super) fn next_asking(&self) -> Option<Millis> {
         let observe = self.observes().then_some(self.observe_at);
-        observe.into_iter().chain(self.read_at).min()
+        let count = self.counts().then_some(self.count_at);
+        let next = [observe, count, self.read_at];
+        next.into_iter().flatten().min()
+    }
+
+    /// Whether who owns how much is asked for, too.
+    fn counts(&self) -> bool {
+        self.observes() && self.settings.sharing == Sharing::Shared
     }
 
     /// Reads what is this pod's, or who is alive, if that is due and nothing of the kind is under way.
@@ -26,10 +34,32 @@ impl State {
         if self.read_at.is_some_and(|at| now >= at) {
             self.read_at = None;
             effects.push(Effect::ReadOwned(self.ask(Ask::ReadOwned)));
+        } else if self.counts() && now >= self.count_at {
+            self.count_at = now + self.settings.membership_interval_ms;
+            effects.push(Effect::ObserveMembership(self.ask(Ask::Observe)));
         } else if self.observes() && now >= self.observe_at {
             self.observe_at = now + self.settings.observation_interval_ms;
             effects.push(Effect::Observe(self.ask(Ask::Observe)));
         }
+    }
+
+    /// These pods are alive by the store. Declares those dead whose leases were not renewed for too long.
+    pub(super) fn look(
+        &mut self,
+        alive: &[Member],
+        now: Millis,
+        effects: &mut Vec<Effect>,
+    ) -> Members {
+        self.observe_at = now + self.settings.observation_interval_ms;
+        let patience_ms = self.settings.patience_ms;
+        let members = self.observer.look(self.me, alive, patience_ms, now);
+        for &(pod, seen) in &members.dead {
+            // One call at a time: while the store does not answer, they would pile up before it.
+            if self.declaring.insert(pod) {
+                effects.push(Effect::DeclareDead { pod, seen });
+            }
+        }
+        members
     }
 
     /// These pods are alive by the store.
@@ -37,17 +67,12 @@ impl State {
         if !self.observes() {
             return;
         }
-        self.observe_at = now + self.settings.observation_interval_ms;
-        let members = self
-            .observer
-            .look(self.me, alive, self.settings.patience_ms, now);
-        for (pod, seen) in members.dead {
-            // One call at a time: while the store does not answer, they would pile up before it.
-            if self.declaring.insert(pod) {
-                effects.push(Effect::DeclareDead { pod, seen });
+        let members = self.look(alive, now, effects);
+        if self.counts() {
+            if members.changed {
+                self.count_at = now;
             }
-        }
-        if members.is_first {
+        } else if members.is_first {
             if members.changed || now >= self.claim_at {
                 let call = self.ask(Ask::Claim);
                 let limit = self.settings.shards;

@@ -11,6 +11,8 @@ pub(super) enum Hold {
     No,
     /// It is this pod's, in the epoch that is known.
     Sure,
+    /// It is being handed over to another pod: its own still, or that one's already.
+    Leaving,
     /// A commit in the known epoch may have happened or may still: the shard must be moved to a new one.
     Unsettled,
     /// The store refused the known epoch: whose it is must be read.
@@ -83,6 +85,11 @@ impl Holdings {
         self.held as usize == self.slots.len()
     }
 
+    /// How many are held, in doubt or not.
+    pub(super) fn count(&self) -> u32 {
+        self.held
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.held == 0
     }
@@ -121,7 +128,7 @@ impl Holdings {
     pub(super) fn doubt(&mut self, shard: ShardId, epoch: Epoch, doubt: Hold) -> bool {
         let changes = self.epoch(shard) == Some(epoch)
             && match self.hold(shard) {
-                Hold::Sure => true,
+                Hold::Sure | Hold::Leaving => true,
                 // The epoch is over in any case: what it is now remains to be read.
                 Hold::Unsettled => doubt == Hold::Refused,
                 Hold::Refused | Hold::No => false,
@@ -130,6 +137,25 @@ impl Holdings {
             self.put(shard, epoch.0, doubt);
         }
         changes
+    }
+
+    /// Begins to hand a shard over that is held for sure: no fence of it is given from now on. Returns its epoch.
+    pub(super) fn leave(&mut self, shard: ShardId) -> Option<Epoch> {
+        let epoch = self.sure(shard)?;
+        self.put(shard, epoch.0, Hold::Leaving);
+        Some(epoch)
+    }
+
+    /// Whether the shard is being handed over in this epoch.
+    pub(super) fn is_leaving(&self, shard: ShardId, epoch: Epoch) -> bool {
+        self.hold(shard) == Hold::Leaving && self.epoch(shard) == Some(epoch)
+    }
+
+    /// The shard that was being handed over did not move.
+    pub(super) fn stay(&mut self, shard: ShardId, epoch: Epoch) {
+        if self.is_leaving(shard, epoch) {
+            self.put(shard, epoch.0, Hold::Sure);
+        }
     }
 
     /// No longer this pod's.
@@ -177,7 +203,7 @@ impl Holdings {
                 (epoch, Hold::No) => self.put(shard, epoch, Hold::Sure),
                 // Refused, and yet as it was: a new epoch is right in any case.
                 (epoch, Hold::Refused) => self.put(shard, epoch, Hold::Unsettled),
-                (_, Hold::Sure | Hold::Unsettled) => {}
+                (_, Hold::Sure | Hold::Leaving | Hold::Unsettled) => {}
             }
         }
         result

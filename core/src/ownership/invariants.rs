@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Millis, Role, State};
+use super::{Millis, Role, Sharing, State};
 use crate::ids::{Epoch, Fence, PodId, ShardId};
 
 /// What is not as it must be.
@@ -36,6 +36,12 @@ pub enum Violation {
     /// See [`active_owns_all`].
     #[error("a pod is active without every shard and a valid lease")]
     ActiveWithoutRight,
+    /// See [`leaving_is_at_rest`].
+    #[error("{0:?} is given, although the shard is being handed over under it")]
+    FenceOfWhatLeaves(Fence),
+    /// See [`few_are_leaving`].
+    #[error("{0} shards are on their way to other pods at the same time")]
+    TooManyLeaving(usize),
     /// See [`settled_is_past`].
     #[error("{given:?} is given, although a commit under {settled:?} may still happen")]
     SettledInTheSameEpoch {
@@ -111,16 +117,38 @@ pub fn over_is_over(pod: &State) -> Result<(), Violation> {
     given.map_or(Ok(()), |fence| Err(Violation::FenceAfterEnd(fence)))
 }
 
-/// An active pod owns every shard, and its lease is valid at the time of the step.
+/// An active pod owns every shard, unless they are shared, and its lease is valid at the time of the step.
 ///
 /// # Errors
 /// One of both is not so.
 pub fn active_owns_all(pod: &State, now: Millis) -> Result<(), Violation> {
     let is_active = matches!(pod.role(), Role::Active { .. });
-    if is_active && !(pod.owns_all() && now < pod.lease_valid_until()) {
+    let has_shards = pod.owns_all() || pod.settings.sharing == Sharing::Shared;
+    if is_active && !(has_shards && now < pod.lease_valid_until()) {
         return Err(Violation::ActiveWithoutRight);
     }
     Ok(())
+}
+
+/// While a shard is being handed over, its fence is not given: nothing can be written that its next owner does not find.
+///
+/// # Errors
+/// It is given.
+pub fn leaving_is_at_rest(pod: &State) -> Result<(), Violation> {
+    let given = pod.leaving().find(|fence| pod.still_holds(*fence));
+    given.map_or(Ok(()), |fence| Err(Violation::FenceOfWhatLeaves(fence)))
+}
+
+/// No more shards than the settings allow are on their way to other pods.
+///
+/// # Errors
+/// There are more.
+pub fn few_are_leaving(pod: &State) -> Result<(), Violation> {
+    let leaving = pod.leaving().count();
+    match leaving > pod.settings.max_shards_leaving as usize {
+        true => Err(Violation::TooManyLeaving(leaving)),
+        false => Ok(()),
+    }
 }
 
 /// Once a commit of unknown fate is said to be settled, no fence of its epoch or an earlier one is given any more.
@@ -165,5 +193,7 @@ pub fn terms_grow(before: Option<u64>, now: Option<u64>, reset: bool) -> Result<
 /// What does not.
 pub fn holds_in(pod: &State, now: Millis) -> Result<(), Violation> {
     over_is_over(pod)?;
+    leaving_is_at_rest(pod)?;
+    few_are_leaving(pod)?;
     active_owns_all(pod, now)
 }

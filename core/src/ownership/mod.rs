@@ -1,7 +1,7 @@
 //! Which pod may write which shard, as machines without I/O.
 //!
-//! [`State`] is one pod: its lease, what it sees of the others, the shards it claims, and what it does when the store's
-//! answer to a change is lost. [`gateway::Gateway`] decides, from what pods say of themselves, which one gets the requests.
+//! [`State`] is one pod: its lease, what it sees of the others, the shards it claims or hands over, and what it does when the
+//! store's answer to a change is lost. [`gateway::Gateway`] decides, from what pods say of themselves, which one gets the requests.
 //! Both are driven by events, answer with effects as plain data, and read no clock: whoever drives them carries the
 //! effects out, in any order and as late as it happens, and reports every result, also "nobody knows whether it happened".
 //! A simulation can drive several pods against a model of the store just as the sidecar drives one against a real one.
@@ -14,8 +14,11 @@ mod holdings;
 pub mod invariants;
 mod lease;
 mod mechanisms;
+pub mod members;
 mod membership;
+pub mod placement;
 mod pod;
+mod sharing;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +26,7 @@ pub use mechanisms::Mechanisms;
 pub use pod::State;
 
 use crate::ids::{Epoch, Fence, PodId, SHARDS, ShardId};
+use members::Membership;
 
 /// Milliseconds of a clock that never steps back and that goes on while the machine is suspended. Where it began does
 /// not matter: no two pods' clocks are compared.
@@ -40,7 +44,7 @@ pub const LEASE_MS: Millis = 3_000;
 /// 0.05 to 10 %) while another goes as much too slow, 1.1 / 0.9 = 1.22 times as fast, and both count whole milliseconds.
 /// Within this margin the holder has stopped before anybody may take over, whatever hears of whom first.
 pub const PATIENCE_MS: Millis = LEASE_MS + LEASE_MS / 4;
-/// How often a pod that waits for the shards looks who is alive.
+/// How often a pod that waits for the shards, or that shares them, looks who is alive.
 pub const OBSERVATION_INTERVAL_MS: Millis = 100;
 /// How often a pod whose turn it is asks for shards though nobody came or went and it got none the last time.
 pub const CLAIM_INTERVAL_MS: Millis = 2_000;
@@ -49,11 +53,35 @@ pub const RETRY_INTERVAL_MS: Millis = 500;
 /// Shards that are moved to a new epoch at the same time. Few, so that they do not keep the lease's renewal waiting.
 pub const MAX_ADVANCES_IN_FLIGHT: usize = 4;
 
-/// Intervals, and how many shards there are.
+/// So many shards of one pod are on their way to others at the same time. It bounds how much a pod disturbs when it drains,
+/// and how much a pod that others hand shards to gets before it is seen to be too much.
+pub const MAX_SHARDS_LEAVING: u32 = 64;
+/// How often a pod that shares the shards looks who owns how much, though nobody came or went. Counting costs the store more
+/// than a look at who is alive.
+pub const MEMBERSHIP_INTERVAL_MS: Millis = 500;
+
+/// Free shards are left for so long to the pods whose share they are. Then whoever sees them takes them: those pods may be dead,
+/// too, and nobody sure of it yet.
+pub const SHARED_CLAIM_INTERVAL_MS: Millis = 1_000;
+
+/// To how many pods an application's shards go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    /// One pod owns all of them, and others wait: what the process does.
+    Alone,
+    /// All pods that want some share them: see [`placement`]. Not used yet.
+    Shared,
+}
+
+/// Intervals, how many shards there are, and whether they are shared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
     /// How many shards the application has.
     pub shards: u32,
+    /// Whether they are shared. All pods of an application agree on that.
+    pub sharing: Sharing,
+    /// See [`MAX_SHARDS_LEAVING`].
+    pub max_shards_leaving: u32,
     /// See [`LEASE_RENEWAL_INTERVAL_MS`].
     pub renewal_interval_ms: Millis,
     /// See [`LEASE_MS`].
@@ -62,7 +90,9 @@ pub struct Settings {
     pub patience_ms: Millis,
     /// See [`OBSERVATION_INTERVAL_MS`].
     pub observation_interval_ms: Millis,
-    /// See [`CLAIM_INTERVAL_MS`].
+    /// See [`MEMBERSHIP_INTERVAL_MS`].
+    pub membership_interval_ms: Millis,
+    /// See [`CLAIM_INTERVAL_MS`], and [`SHARED_CLAIM_INTERVAL_MS`] if shards are shared.
     pub claim_interval_ms: Millis,
     /// See [`RETRY_INTERVAL_MS`].
     pub retry_interval_ms: Millis,
@@ -74,13 +104,28 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             shards: SHARDS,
+            sharing: Sharing::Alone,
+            max_shards_leaving: MAX_SHARDS_LEAVING,
             renewal_interval_ms: LEASE_RENEWAL_INTERVAL_MS,
             lease_ms: LEASE_MS,
             patience_ms: PATIENCE_MS,
             observation_interval_ms: OBSERVATION_INTERVAL_MS,
+            membership_interval_ms: MEMBERSHIP_INTERVAL_MS,
             claim_interval_ms: CLAIM_INTERVAL_MS,
             retry_interval_ms: RETRY_INTERVAL_MS,
             mechanisms: Mechanisms::default(),
+        }
+    }
+}
+
+impl Settings {
+    /// Those of pods that share the shards.
+    #[must_use]
+    pub fn shared() -> Self {
+        Self {
+            sharing: Sharing::Shared,
+            claim_interval_ms: SHARED_CLAIM_INTERVAL_MS,
+            ..Self::default()
         }
     }
 }
@@ -114,6 +159,8 @@ pub enum Event {
     Renewed(Call, Reply<bool>),
     /// The result of [`Effect::Observe`]: the pods alive.
     Observed(Call, Reply<Vec<Member>>),
+    /// The result of [`Effect::ObserveMembership`].
+    MembershipObserved(Call, Reply<Membership>),
     /// The result of [`Effect::DeclareDead`]: whether the pod is dead now.
     DeclaredDead(PodId, Reply<bool>),
     /// The result of [`Effect::Claim`]: the shards it took, each in a new epoch.
@@ -124,6 +171,13 @@ pub enum Event {
     Advanced(Call, Fence, Reply<Option<Epoch>>),
     /// The result of [`Effect::ReleaseShards`].
     ShardsReleased(Call, Reply<()>),
+    /// The answer to [`Effect::Quiesce`]: nothing of these shards is awake or on its way to the store, and nothing of them will
+    /// be under the fences that they have now. There may be fewer than were asked for, or none.
+    Quiesced(Call, Vec<ShardId>),
+    /// The result of [`Effect::HandOver`]: the shards that have moved.
+    HandedOver(Call, Reply<Vec<(ShardId, Epoch)>>),
+    /// Another pod says that it has handed shards over to this one. It need not be true.
+    Given,
     /// The result of [`Effect::Release`].
     Released(Reply<()>),
     /// The store refused this fence.
@@ -150,6 +204,8 @@ pub enum Effect {
     },
     /// Read who is alive.
     Observe(Call),
+    /// Read who is alive and who owns how much.
+    ObserveMembership(Call),
     /// Declare a pod dead, unless the number of its last renewal is not `seen` any more.
     DeclareDead {
         /// Whom.
@@ -170,6 +226,18 @@ pub enum Effect {
     Advance(Call, Fence),
     /// Give up these shards and keep the lease.
     ReleaseShards(Call, Vec<Fence>),
+    /// Bring shards to rest, those first of which the fewest workers are awake, to hand them over. Their fences are given until
+    /// [`Event::Quiesced`] says which they are; from then on none is, until it is known whose they are.
+    Quiesce {
+        /// To be reported with the answer, which comes soon or says that there are none: others may wait for these shards.
+        call: Call,
+        /// How many, at most.
+        count: u32,
+        /// The pod that is to have them.
+        to: PodId,
+    },
+    /// Make another pod the owner of these shards.
+    HandOver(Call, Vec<Fence>, PodId),
     /// Give up every shard and the lease.
     Release,
     /// The lease is valid for longer; it would have ended at `expired`. If it is that late already when all can see the new
@@ -190,9 +258,9 @@ pub enum Effect {
 pub enum Role {
     /// Nothing: it waits for the shards, or cannot be sure any more that they are its own.
     Standby,
-    /// Everything: it owns the shards.
+    /// Everything: it owns the shards, or those of them that are its share.
     Active {
-        /// Higher than that of whoever was active before.
+        /// Higher than that of whoever was active before. 0 where shards are shared: nobody was active before another.
         term: u64,
     },
     /// Only finish what it has begun.

@@ -4,17 +4,21 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::holdings::{Hold, Holdings, WentBack};
 use super::lease::Lease;
+use super::members::MapVersion;
 use super::membership::Observer;
+use super::sharing::Leaving;
 use super::{
-    Call, Effect, Ended, Event, MAX_ADVANCES_IN_FLIGHT, Millis, Reply, Role, Settings, invariants,
+    Call, Effect, Ended, Event, MAX_ADVANCES_IN_FLIGHT, Millis, Reply, Role, Settings, Sharing,
+    invariants,
 };
 use crate::ids::{Epoch, Fence, PodId, ShardId};
 
 /// What one pod knows.
 ///
 /// Guarantees, whatever happens to the calls it asks for: the fences it gives are of epochs that the store has given to
-/// this pod alone; it gives none of an epoch in which a commit of unknown fate may still happen; it is active only while it
-/// owns every shard and its lease is valid; and once it is over it stays so. [`invariants`] has these as predicates.
+/// this pod alone; it gives none of an epoch in which a commit of unknown fate may still happen, nor of one in which it hands
+/// the shard over; it is active only while its lease is valid and it owns every shard, if they are not shared; and once it
+/// is over it stays so. [`invariants`] has these as predicates.
 #[derive(Debug, Clone)]
 pub struct State {
     pub(super) me: PodId,
@@ -35,14 +39,22 @@ pub struct State {
     /// The one call under way that concerns members or many shards.
     pub(super) asking: Option<(Call, Ask)>,
     /// Whether what is known of the shards has changed since that call was sent.
-    disturbed: bool,
+    pub(super) disturbed: bool,
     /// What this pod owns is to be read at this time.
     pub(super) read_at: Option<Millis>,
     pub(super) observer: Observer,
     /// Whom this pod is declaring dead.
     pub(super) declaring: BTreeSet<PodId>,
     pub(super) observe_at: Millis,
+    /// When who owns how much is asked for, where shards are shared.
+    pub(super) count_at: Millis,
     pub(super) claim_at: Millis,
+    /// The shards that are on their way to other pods.
+    pub(super) leaving: Leaving,
+    /// Since when every look has found free shards, where they are shared.
+    pub(super) free_since: Option<Millis>,
+    /// The newest version of the shard map that was seen.
+    pub(super) map_version: Option<MapVersion>,
     wake_at: Option<Millis>,
     released: Option<Reply<()>>,
 }
@@ -87,7 +99,11 @@ impl State {
             observer: Observer::default(),
             declaring: BTreeSet::new(),
             observe_at: registered,
+            count_at: registered,
             claim_at: registered,
+            leaving: Leaving::default(),
+            free_since: None,
+            map_version: None,
             wake_at: None,
             released: None,
         }
@@ -153,12 +169,27 @@ impl State {
     #[must_use]
     pub fn is_in_doubt(&self, shard: ShardId) -> bool {
         self.ended().is_none()
-            && matches!(self.holdings.hold(shard), Hold::Unsettled | Hold::Refused)
+            && matches!(
+                self.holdings.hold(shard),
+                Hold::Leaving | Hold::Unsettled | Hold::Refused
+            )
     }
 
     /// The shards that are this pod's as far as it knows, with their epochs, those in doubt included.
     pub fn held(&self) -> impl Iterator<Item = (ShardId, Epoch)> {
         self.holdings.all()
+    }
+
+    /// The fences of the shards that are being handed over to another pod, as of when that began.
+    pub fn leaving(&self) -> impl Iterator<Item = Fence> {
+        self.leaving.fences()
+    }
+
+    /// The newest version of the shard map that this pod has seen, where shards are shared: whoever knows an older one may ask
+    /// for what has changed.
+    #[must_use]
+    pub fn map_version(&self) -> Option<MapVersion> {
+        self.map_version
     }
 
     /// Whether every shard is held.
@@ -218,10 +249,20 @@ impl State {
                     self.observed(&alive, now, effects);
                 }
             }
+            Event::MembershipObserved(call, reply) => {
+                let in_order = self.answered(call, Ask::Observe);
+                if in_order && let Ok(membership) = reply {
+                    self.membership_observed(&membership, now, effects);
+                }
+            }
+            Event::Quiesced(call, shards) => self.quiesced(call, &shards, effects),
+            Event::HandedOver(call, reply) => self.handed_over(call, reply, now),
+            Event::Given => self.read_soon(now),
             Event::DeclaredDead(pod, dead) => {
                 self.declaring.remove(&pod);
                 if dead == Ok(true) {
                     self.observe_at = now;
+                    self.count_at = now;
                     self.claim_at = now;
                 }
             }
@@ -255,10 +296,11 @@ impl State {
         if self.ended().is_none() {
             self.phase = Phase::Over(why);
             self.holdings.drop_all();
+            self.leaving = Leaving::default();
         }
     }
 
-    fn fence_of(&self, shard: ShardId, epoch: Epoch) -> Fence {
+    pub(super) fn fence_of(&self, shard: ShardId, epoch: Epoch) -> Fence {
         Fence {
             pod: self.me,
             shard,
@@ -276,9 +318,14 @@ impl State {
     }
 
     pub(super) fn ask(&mut self, ask: Ask) -> Call {
-        self.calls += 1;
-        self.asking = Some((self.calls, ask));
+        let call = self.next_call();
+        self.asking = Some((call, ask));
         self.disturbed = false;
+        call
+    }
+
+    pub(super) fn next_call(&mut self) -> Call {
+        self.calls += 1;
         self.calls
     }
 
@@ -342,7 +389,8 @@ impl State {
             Err(_) if in_order => self.read_soon(now + self.settings.retry_interval_ms),
             Err(_) => {}
         }
-        if was_complete && !self.holdings.is_complete() {
+        let is_alone = self.settings.sharing == Sharing::Alone;
+        if is_alone && was_complete && !self.holdings.is_complete() {
             // Only the death of this pod lets others take its shards.
             self.lease.hurry(now);
         }
@@ -381,7 +429,9 @@ impl State {
     }
 
     fn update_role(&mut self, now: Millis) {
-        if !self.holdings.is_complete() {
+        if self.settings.sharing == Sharing::Shared {
+            self.term = Some(0);
+        } else if !self.holdings.is_complete() {
             self.term = None;
         } else if self.term.is_none() {
             self.term = self.holdings.all().map(|(_, epoch)| epoch.0).max();
@@ -396,9 +446,18 @@ impl State {
         };
     }
 
-    /// Whether the others are observed: while shards are wanted and missing.
+    /// Whether shards are wanted: what others are told with each renewal.
+    pub(super) fn wants(&self) -> bool {
+        self.wanted && self.phase == Phase::Waiting
+    }
+
+    /// Whether the others are observed: while shards are wanted and missing; if they are shared, for as long as there may be
+    /// something to take or to hand over, a claim of which nobody knows whether it is still to come included.
     pub(super) fn observes(&self) -> bool {
-        self.phase == Phase::Waiting && self.wanted && !self.holdings.is_complete()
+        match self.settings.sharing {
+            Sharing::Alone => self.wants() && !self.holdings.is_complete(),
+            Sharing::Shared => self.wanted && self.ended().is_none(),
+        }
     }
 
     /// Sends what is due.
@@ -411,7 +470,7 @@ impl State {
             self.lease.sent(self.calls, now);
             effects.push(Effect::Renew {
                 call: self.calls,
-                wants: self.wanted && self.phase == Phase::Waiting,
+                wants: self.wants(),
             });
         }
         if now >= self.advance_after {

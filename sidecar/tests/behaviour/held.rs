@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use portside_core::ids::{Epoch, Fence, PodId, ShardId, WorkerId};
 use portside_core::keys::KeyRange;
 use portside_core::ownership::Member;
+use portside_core::ownership::members::{MapChanges, MapVersion, Membership, Peer};
 use portside_core::write::Value;
 use portside_store::{Commit, DueAlarm, Error, Loaded, Outcome, Result, Store};
 use tokio::sync::watch;
@@ -207,6 +208,18 @@ impl Store for HeldStore {
         self.inner.observe().await
     }
 
+    async fn announce(&self, pod: PodId, peer: &Peer) -> Result<bool> {
+        self.inner.announce(pod, peer).await
+    }
+
+    async fn members(&self) -> Result<Membership> {
+        self.inner.members().await
+    }
+
+    async fn shard_map(&self, since: Option<MapVersion>) -> Result<MapChanges> {
+        self.inner.shard_map(since).await
+    }
+
     async fn declare_dead(&self, pod: PodId, seen: u64) -> Result<bool> {
         self.inner.declare_dead(pod, seen).await
     }
@@ -226,6 +239,10 @@ impl Store for HeldStore {
 
     async fn release_shards(&self, fences: &[Fence]) -> Result<()> {
         self.inner.release_shards(fences).await
+    }
+
+    async fn hand_over(&self, fences: &[Fence], to: PodId) -> Result<Vec<(ShardId, Epoch)>> {
+        self.inner.hand_over(fences, to).await
     }
 
     async fn advance(&self, fence: Fence) -> Result<Option<Epoch>> {

@@ -1,11 +1,14 @@
 //! What a statement does once it has its locks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use portside_core::fold::Written;
 use portside_core::ids::{Epoch, Fence, PodId, ShardId, WorkerId};
 use portside_core::ownership::Member;
+use portside_core::ownership::members::{
+    Assignment, MapChanges, MapVersion, Membership, Participant,
+};
 use portside_core::write::Commit;
 
 use crate::tables::{Pod, Tables};
@@ -44,13 +47,10 @@ fn read(statement: &Statement, seen: &Tables) -> Option<Reply> {
     Some(match statement {
         Statement::Observe => {
             let pods = seen.pods.iter();
-            let member = |(pod, it): (&PodId, &Pod)| Member {
-                pod: *pod,
-                renewed: it.renewed,
-                wants: it.wants,
-            };
-            Reply::Pods(pods.map(member).collect())
+            Reply::Pods(pods.map(|(pod, it)| member(*pod, it)).collect())
         }
+        Statement::Members => Reply::Membership(membership(seen)),
+        Statement::ShardMap { since } => Reply::Changes(changes(seen, *since)),
         Statement::Owned { pod } => {
             let owned = seen.shards_where(|it| it.owner == Some(*pod));
             let epoch = |id| seen.shard(id).map_or(0, |it| it.epoch);
@@ -117,6 +117,50 @@ fn read(statement: &Statement, seen: &Tables) -> Option<Reply> {
     })
 }
 
+fn member(pod: PodId, it: &Pod) -> Member {
+    Member {
+        pod,
+        renewed: it.renewed,
+        wants: it.wants,
+    }
+}
+
+fn membership(seen: &Tables) -> Membership {
+    let count = |owner: Option<PodId>| {
+        let owned = seen.shards.iter().filter(|it| it.owner == owner);
+        u32::try_from(owned.count()).unwrap_or(u32::MAX)
+    };
+    let participant = |(pod, it): (&PodId, &Pod)| Participant {
+        member: member(*pod, it),
+        peer: it.peer.clone(),
+        owns: count(Some(*pod)),
+    };
+    let participants: Vec<_> = seen.pods.iter().map(participant).collect();
+    let owned: u32 = participants.iter().map(|it| it.owns).sum();
+    Membership {
+        map_version: MapVersion(seen.map_version),
+        free: u32::try_from(seen.shards.len()).unwrap_or(u32::MAX) - owned,
+        participants,
+    }
+}
+
+fn changes(seen: &Tables, since: Option<MapVersion>) -> MapChanges {
+    let version = MapVersion(seen.map_version);
+    // A version to come is of a database that is gone.
+    let since = since.filter(|since| *since <= version);
+    let shards = (0..).map(ShardId).zip(&seen.shards);
+    let changed = shards.filter(|(_, it)| since.is_none_or(|since| it.changed > since.0));
+    let assignment = |(shard, it): (ShardId, &crate::tables::Shard)| Assignment {
+        shard,
+        owner: it.owner,
+        epoch: Epoch(it.epoch),
+    };
+    MapChanges {
+        version,
+        assignments: changed.map(assignment).collect(),
+    }
+}
+
 /// A worker's state, as far as the limits allow: the entry that reaches `bytes` is the last one.
 fn load(
     seen: &Tables,
@@ -163,12 +207,14 @@ fn change(tables: &mut Tables, statement: &Statement, held: &[Row]) -> Reply {
             let row = tables.pods.get_mut(pod).filter(|_| !held.is_empty());
             let is_alive = row.is_some();
             if let Some(row) = row.filter(|row| row.renewed < *number) {
-                *row = Pod {
-                    renewed: *number,
-                    wants: *wants,
-                };
+                row.renewed = *number;
+                row.wants = *wants;
             }
             Reply::Is(is_alive)
+        }
+        Statement::Announce { pod, peer } => {
+            let row = tables.pods.get_mut(pod).filter(|_| !held.is_empty());
+            Reply::Is(row.map(|row| row.peer = Some(peer.clone())).is_some())
         }
         Statement::DeclareDead { pod, seen } => {
             let same = |row: &Pod| row.renewed == *seen && !held.is_empty();
@@ -177,35 +223,24 @@ fn change(tables: &mut Tables, statement: &Statement, held: &[Row]) -> Reply {
             }
             Reply::Is(!tables.pods.contains_key(pod))
         }
-        Statement::Claim { pod, .. } => {
-            let mut claimed = Vec::new();
-            for_each_shard(tables, held, |id, shard| {
-                shard.owner = Some(*pod);
-                shard.epoch += 1;
-                claimed.push((id, Epoch(shard.epoch)));
-            });
-            Reply::Shards(claimed)
-        }
+        Statement::Claim { pod, .. } => Reply::Shards(tables.assign(shards(held), Some(*pod))),
         Statement::Release { pod } => {
-            for_each_shard(tables, held, |_, shard| {
-                if shard.owner == Some(*pod) {
-                    shard.owner = None;
-                    shard.epoch += 1;
-                }
-            });
+            let is_owned = |id| tables.shard(id).is_some_and(|it| it.owner == Some(*pod));
+            let owned: Vec<ShardId> = shards(held).filter(|id| is_owned(*id)).collect();
+            tables.assign(owned, None);
             tables.pods.remove(pod);
             Reply::Done
         }
         Statement::ReleaseShards { fences } => {
-            for fence in fences {
-                if held.contains(&Row::Shard(fence.shard)) && tables.holds(*fence) {
-                    let shard = &mut tables.shards[fence.shard.0 as usize];
-                    shard.owner = None;
-                    shard.epoch += 1;
-                }
-            }
+            let holding = holding(tables, fences, held);
+            tables.assign(holding, None);
             Reply::Done
         }
+        Statement::HandOver { fences, to } if tables.pods.contains_key(to) => {
+            let holding = holding(tables, fences, held);
+            Reply::Shards(tables.assign(holding, Some(*to)))
+        }
+        Statement::HandOver { .. } => Reply::Shards(vec![]),
         Statement::Advance { fence } => {
             Reply::Epoch((tables.holds(*fence) && !held.is_empty()).then(|| {
                 let shard = &mut tables.shards[fence.shard.0 as usize];
@@ -218,18 +253,17 @@ fn change(tables: &mut Tables, statement: &Statement, held: &[Row]) -> Reply {
     }
 }
 
-fn for_each_shard(
-    tables: &mut Tables,
-    held: &[Row],
-    mut change: impl FnMut(ShardId, &mut crate::tables::Shard),
-) {
-    for row in held {
-        if let Row::Shard(id) = row
-            && let Some(shard) = tables.shards.get_mut(id.0 as usize)
-        {
-            change(*id, shard);
-        }
-    }
+fn shards(held: &[Row]) -> impl Iterator<Item = ShardId> {
+    held.iter().filter_map(|row| match row {
+        Row::Shard(id) => Some(*id),
+        Row::Pod(_) | Row::Map => None,
+    })
+}
+
+/// The shards that are locked and whose fences hold.
+fn holding(tables: &Tables, fences: &[Fence], held: &[Row]) -> BTreeSet<ShardId> {
+    let is_held = |fence: &&Fence| held.contains(&Row::Shard(fence.shard)) && tables.holds(**fence);
+    fences.iter().filter(is_held).map(|it| it.shard).collect()
 }
 
 fn delete_all(tables: &mut Tables, pod: PodId, held: &[Row]) -> bool {
@@ -258,7 +292,11 @@ fn commit(tables: &mut Tables, commits: &[Commit], seqs: &[u64], held: &[Row]) -
         }
     };
     let written: Vec<Written> = commits.iter().zip(seqs).map(judge).collect();
-    for_each_shard(tables, held, |_, shard| shard.seq += 1);
+    for id in shards(held) {
+        if let Some(shard) = tables.shards.get_mut(id.0 as usize) {
+            shard.seq += 1;
+        }
+    }
     for (it, written) in commits.iter().zip(&written) {
         if *written == Written::Committed {
             tables.write(it.fence.shard, &it.worker, &it.batch);

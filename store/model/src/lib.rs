@@ -25,6 +25,8 @@ pub enum Row {
     Shard(ShardId),
     /// A lease.
     Pod(PodId),
+    /// The version of the shard map.
+    Map,
 }
 
 /// A statement in flight.
@@ -57,6 +59,20 @@ struct Running {
     /// The locks it still needs, in its order.
     wanted: Vec<Row>,
     held: Vec<Row>,
+}
+
+impl Running {
+    /// Whether it still wants the lock of a row, given those that it has.
+    fn wants(&self, row: Row, now: &Tables) -> bool {
+        match row {
+            Row::Shard(shard) => {
+                self.held.len() < self.statement.most_shards()
+                    && plan::wants(&self.statement, &self.snapshot, now, shard)
+            }
+            Row::Map => self.held.iter().any(|it| matches!(it, Row::Shard(_))),
+            Row::Pod(_) => true,
+        }
+    }
 }
 
 /// Everything that was committed at some moment.
@@ -103,20 +119,17 @@ impl Database {
     pub fn lock(&mut self, id: StatementId) -> Option<Progress> {
         let running = self.running.get_mut(&id)?;
         while let Some(&row) = running.wanted.last() {
-            if self.locks.get(&row).is_some_and(|holder| *holder != id) {
-                if !running.statement.skips_locked() {
-                    return Some(Progress::Waits(row));
-                }
-            } else if plan::wants(&running.statement, &running.snapshot, &self.tables, row) {
-                if running.held.len() == running.statement.most_locks() {
-                    break;
-                }
+            let is_wanted = running.wants(row, &self.tables);
+            let is_others = self.locks.get(&row).is_some_and(|holder| *holder != id);
+            if is_wanted && is_others && !running.statement.skips_locked(row) {
+                return Some(Progress::Waits(row));
+            }
+            if is_wanted && !is_others {
                 self.locks.insert(row, id);
                 running.held.push(row);
             }
             running.wanted.pop();
         }
-        running.wanted.clear();
         Some(Progress::Ready)
     }
 

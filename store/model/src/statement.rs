@@ -7,7 +7,10 @@ use portside_core::fold::Written;
 use portside_core::ids::{Epoch, Fence, PodId, ShardId, WorkerId, WorkerKey};
 use portside_core::keys::KeyRange;
 use portside_core::ownership::Member;
+use portside_core::ownership::members::{MapChanges, MapVersion, Membership, Peer};
 use portside_core::write::{Commit, Value};
+
+use crate::Row;
 
 /// One call of the store, which is one statement. They mean what the methods of the `Store` trait do.
 #[derive(Debug, Clone)]
@@ -22,6 +25,14 @@ pub enum Statement {
         wants: bool,
     },
     Observe,
+    Announce {
+        pod: PodId,
+        peer: Peer,
+    },
+    Members,
+    ShardMap {
+        since: Option<MapVersion>,
+    },
     DeclareDead {
         pod: PodId,
         seen: u64,
@@ -38,6 +49,10 @@ pub enum Statement {
     },
     ReleaseShards {
         fences: Vec<Fence>,
+    },
+    HandOver {
+        fences: Vec<Fence>,
+        to: PodId,
     },
     Advance {
         fence: Fence,
@@ -74,13 +89,13 @@ pub enum Statement {
 }
 
 impl Statement {
-    /// Whether it passes over rows that another statement has locked.
-    pub(crate) fn skips_locked(&self) -> bool {
-        matches!(self, Self::Claim { .. })
+    /// Whether it passes over such a row if another statement has it locked.
+    pub(crate) fn skips_locked(&self, row: Row) -> bool {
+        matches!((self, row), (Self::Claim { .. }, Row::Shard(_)))
     }
 
-    /// How many rows it locks at most.
-    pub(crate) fn most_locks(&self) -> usize {
+    /// How many shards it locks at most.
+    pub(crate) fn most_shards(&self) -> usize {
         match self {
             Self::Claim { limit, .. } => *limit as usize,
             _ => usize::MAX,
@@ -104,11 +119,15 @@ pub struct Loaded {
 pub enum Reply {
     /// To `Register`, `Release` and `ReleaseShards`.
     Done,
-    /// To `Renew`: still alive. To `DeclareDead`: dead now. To `DeleteAll`: deleted.
+    /// To `Renew` and `Announce`: still alive. To `DeclareDead`: dead now. To `DeleteAll`: deleted.
     Is(bool),
     /// To `Observe`.
     Pods(Vec<Member>),
-    /// To `Claim` and `Owned`.
+    /// To `Members`.
+    Membership(Membership),
+    /// To `ShardMap`.
+    Changes(MapChanges),
+    /// To `Claim`, `Owned` and `HandOver`.
     Shards(Vec<(ShardId, Epoch)>),
     /// To `Advance`; `None` means fenced.
     Epoch(Option<Epoch>),

@@ -5,12 +5,15 @@ use std::sync::Arc;
 
 use portside_core::alarm::Alarm;
 use portside_core::ids::{Epoch, Fence, PodId, ShardId, WorkerId, WorkerKey};
+use portside_core::ownership::members::Peer;
 use portside_core::write::{Value, WriteBatch};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Tables {
     /// By number.
     pub shards: Vec<Shard>,
+    /// Grows with each change of owners.
+    pub map_version: u64,
     /// A pod that was declared dead, or that left, has no row.
     pub pods: BTreeMap<PodId, Pod>,
     /// Those with a key or an alarm.
@@ -22,14 +25,18 @@ pub(crate) struct Shard {
     pub owner: Option<PodId>,
     pub epoch: u64,
     pub seq: u64,
+    /// The version of the map at which the owner changed.
+    pub changed: u64,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Pod {
     /// The number of the last renewal.
     pub renewed: u64,
     /// What it said with it.
     pub wants: bool,
+    /// What it has announced.
+    pub peer: Option<Peer>,
 }
 
 #[derive(Debug, Clone)]
@@ -43,6 +50,7 @@ impl Tables {
     pub fn new(shards: u32) -> Self {
         Self {
             shards: vec![Shard::default(); shards as usize],
+            map_version: 0,
             pods: BTreeMap::new(),
             workers: BTreeMap::new(),
         }
@@ -64,6 +72,28 @@ impl Tables {
             .zip(&self.shards)
             .filter(move |(_, shard)| keep(shard))
             .map(|(id, _)| id)
+    }
+
+    /// Gives shards to another owner, or to none, each in a new epoch.
+    pub fn assign(
+        &mut self,
+        shards: impl IntoIterator<Item = ShardId>,
+        owner: Option<PodId>,
+    ) -> Vec<(ShardId, Epoch)> {
+        let version = self.map_version + 1;
+        let mut assigned = vec![];
+        for id in shards {
+            if let Some(shard) = self.shards.get_mut(id.0 as usize) {
+                shard.owner = owner;
+                shard.epoch += 1;
+                shard.changed = version;
+                assigned.push((id, Epoch(shard.epoch)));
+            }
+        }
+        if !assigned.is_empty() {
+            self.map_version = version;
+        }
+        assigned
     }
 
     pub fn write(&mut self, shard: ShardId, key: &WorkerKey, batch: &WriteBatch) {

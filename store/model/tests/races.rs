@@ -237,3 +237,101 @@ fn shards_given_up_late_stay_with_whoever_has_claimed_them_since() {
     let owned = database.run(Statement::Owned { pod: HEIR });
     assert_eq!(owned, Some(Reply::Shards(vec![(SHARD, Epoch(2))])));
 }
+
+fn hand_over(fence: Fence, to: PodId) -> Statement {
+    Statement::HandOver {
+        fences: vec![fence],
+        to,
+    }
+}
+
+fn moved() -> Option<Reply> {
+    Some(Reply::Shards(vec![(SHARD, Epoch(2))]))
+}
+
+#[test]
+fn a_hand_over_waits_for_a_commit_under_way() {
+    let mut database = owned();
+    let last = database.begin(put(fence(OLD, 1), "41"));
+    database.lock(last);
+    let moving = database.begin(hand_over(fence(OLD, 1), HEIR));
+    assert_eq!(
+        database.lock(moving),
+        Some(Progress::Waits(Row::Shard(SHARD)))
+    );
+    database.finish(last).unwrap();
+    assert_eq!(database.finish(moving), moved());
+    assert_eq!(count(database.run(load(fence(HEIR, 2)))).unwrap(), "41");
+}
+
+#[test]
+fn a_commit_that_began_before_a_hand_over_is_refused_after_it() {
+    let mut database = owned();
+    let late = database.begin(put(fence(OLD, 1), "99"));
+    assert_eq!(database.run(hand_over(fence(OLD, 1), HEIR)), moved());
+    assert_eq!(
+        database.finish(late),
+        Some(Reply::Written(vec![Written::Fenced]))
+    );
+}
+
+#[test]
+fn a_shard_that_is_being_handed_over_is_not_claimed() {
+    let mut database = owned();
+    let moving = database.begin(hand_over(fence(OLD, 1), HEIR));
+    database.lock(moving);
+    let dead = Statement::DeclareDead { pod: OLD, seen: 0 };
+    assert_eq!(database.run(dead), Some(Reply::Is(true)));
+    let claim = Statement::Claim {
+        pod: HEIR,
+        limit: 9,
+    };
+    assert_eq!(database.run(claim.clone()), Some(Reply::Shards(vec![])));
+    assert_eq!(database.finish(moving), moved());
+    assert_eq!(database.run(claim), Some(Reply::Shards(vec![])));
+}
+
+#[test]
+fn a_hand_over_that_is_late_takes_nothing_from_who_has_claimed() {
+    let mut database = owned();
+    let late = database.begin(hand_over(fence(OLD, 1), HEIR));
+    take_over(&mut database);
+    assert_eq!(database.finish(late), Some(Reply::Shards(vec![])));
+    assert_eq!(database.fence(SHARD), Some(fence(HEIR, 2)));
+}
+
+#[test]
+fn nothing_is_handed_to_who_died_meanwhile() {
+    let mut database = owned();
+    let moving = database.begin(hand_over(fence(OLD, 1), HEIR));
+    database.lock(moving);
+    let dead = Statement::DeclareDead { pod: HEIR, seen: 0 };
+    assert_eq!(database.run(dead), Some(Reply::Is(true)));
+    assert_eq!(database.finish(moving), Some(Reply::Shards(vec![])));
+    assert_eq!(database.fence(SHARD), Some(fence(OLD, 1)));
+}
+
+/// So that nobody sees a version without all that led to it.
+#[test]
+fn changes_of_the_map_wait_for_each_other() {
+    let mut database = Database::new(2);
+    for pod in [OLD, HEIR] {
+        database.run(Statement::Register { pod }).unwrap();
+    }
+    let first = database.begin(Statement::Claim { pod: OLD, limit: 1 });
+    database.lock(first);
+    let second = database.begin(Statement::Claim {
+        pod: HEIR,
+        limit: 1,
+    });
+    assert_eq!(database.lock(second), Some(Progress::Waits(Row::Map)));
+    // Nothing to change, nothing to wait for.
+    let none = database.run(Statement::Claim {
+        pod: HEIR,
+        limit: 1,
+    });
+    assert_eq!(none, Some(Reply::Shards(vec![])));
+    database.finish(first).unwrap();
+    let claimed = database.finish(second);
+    assert_eq!(claimed, Some(Reply::Shards(vec![(ShardId(1), Epoch(1))])));
+}

@@ -6,6 +6,7 @@ use portside_core::ids::{Epoch, Fence, PodId, ShardId, WorkerId, WorkerKey};
 use portside_core::keys::KeyRange;
 use portside_core::lane::{MAX_BYTES, MAX_COMMITS};
 use portside_core::ownership::Member;
+use portside_core::ownership::members::{MapChanges, MapVersion, Membership, Peer};
 use portside_core::write::{Value, WriteBatch};
 use tokio::sync::Semaphore;
 
@@ -68,6 +69,18 @@ impl Store for Scripted {
         unreachable!()
     }
     async fn observe(&self) -> Result<Vec<Member>> {
+        unreachable!()
+    }
+    async fn announce(&self, _: PodId, _: &Peer) -> Result<bool> {
+        unreachable!()
+    }
+    async fn members(&self) -> Result<Membership> {
+        unreachable!()
+    }
+    async fn shard_map(&self, _: Option<MapVersion>) -> Result<MapChanges> {
+        unreachable!()
+    }
+    async fn hand_over(&self, _: &[Fence], _: PodId) -> Result<Vec<(ShardId, Epoch)>> {
         unreachable!()
     }
     async fn declare_dead(&self, _: PodId, _: u64) -> Result<bool> {

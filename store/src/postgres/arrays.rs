@@ -1,10 +1,11 @@
-//! The arguments of `commit.sql`: arrays, one column each.
+//! The arguments of `commit.sql` and `move.sql`: arrays, one column each.
 
+use portside_core::fold::{AlarmFold, Folded, WorkerWrites};
+use portside_core::ids::{Fence, PodId};
 use uuid::Uuid;
 
-use super::{COMMIT, Query, uuid};
+use super::{COMMIT, MOVE, Query, uuid};
 use crate::rows;
-use portside_core::fold::{AlarmFold, Folded, WorkerWrites};
 
 /// Keys of workers, and for puts their values.
 #[derive(Default)]
@@ -80,12 +81,25 @@ fn place(index: usize) -> i32 {
     i32::try_from(index + 1).expect("a call has far fewer than 2^31 rows")
 }
 
+/// Fences, a column each: shards, owners and epochs.
+fn columns(fences: &[Fence]) -> (Vec<i32>, Vec<Uuid>, Vec<i64>) {
+    let shards = fences.iter().map(|it| it.shard.0.cast_signed()).collect();
+    let owners = fences.iter().map(|it| uuid(it.pod)).collect();
+    let epochs = fences.iter().map(|it| rows::epoch(it.epoch)).collect();
+    (shards, owners, epochs)
+}
+
+/// The statement that moves shards to another pod, or to none.
+pub(super) fn moving(pool: i32, fences: &[Fence], to: Option<PodId>) -> Query {
+    let (shards, owners, epochs) = columns(fences);
+    let query = sqlx::query(MOVE).bind(pool);
+    let query = query.bind(shards).bind(owners).bind(epochs);
+    query.bind(to.map(uuid))
+}
+
 /// The statement that writes `folded`.
 pub(super) fn commit(pool: i32, folded: &Folded<'_>) -> Query {
-    let fences = &folded.fences;
-    let shards: Vec<i32> = fences.iter().map(|it| it.shard.0.cast_signed()).collect();
-    let owners: Vec<Uuid> = fences.iter().map(|it| uuid(it.pod)).collect();
-    let epochs: Vec<i64> = fences.iter().map(|it| rows::epoch(it.epoch)).collect();
+    let (shards, owners, epochs) = columns(&folded.fences);
 
     let (mut puts, mut deletes) = (Keys::default(), Keys::default());
     let (mut workers, mut conditions) = (Workers::default(), Conditions::default());

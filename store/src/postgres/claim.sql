@@ -6,14 +6,20 @@ WITH free AS MATERIALIZED (
     WHERE s.pool = $1 AND p.pod IS NULL AND EXISTS (SELECT FROM portside.pod me WHERE me.pod = $2)
 ),
 -- The epoch is compared once more under the lock: who was quicker has raised it.
-held AS (
+held AS MATERIALIZED (
     SELECT s.shard
     FROM portside.shard s JOIN free f ON s.shard = f.shard AND s.epoch = f.epoch
     WHERE s.pool = $1
     ORDER BY s.shard LIMIT $3
     FOR UPDATE OF s SKIP LOCKED
+),
+-- See `move.sql`.
+map AS (
+    UPDATE portside.pool p SET map_version = p.map_version + 1
+    WHERE p.pool = $1 AND (SELECT count(*) FROM held) > 0
+    RETURNING p.map_version
 )
-UPDATE portside.shard s SET owner = $2, epoch = s.epoch + 1
-FROM held h
+UPDATE portside.shard s SET owner = $2, epoch = s.epoch + 1, changed = map.map_version
+FROM held h, map
 WHERE s.pool = $1 AND s.shard = h.shard
 RETURNING s.shard::bigint AS shard, s.epoch

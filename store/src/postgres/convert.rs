@@ -20,12 +20,26 @@ impl From<sqlx::Error> for Error {
     }
 }
 
+const LOCK_NOT_AVAILABLE: &str = "55P03";
+
 pub(super) fn migration_failed(error: MigrateError) -> Error {
     match error {
         MigrateError::VersionMissing(number) | MigrateError::VersionMismatch(number) => {
             rows::unknown_step(number)
         }
-        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error.into(),
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
+            let is_locked = error
+                .as_database_error()
+                .is_some_and(|error| error.code().as_deref() == Some(LOCK_NOT_AVAILABLE));
+            match is_locked {
+                true => Error::Database(
+                    "the schema cannot be brought up to date while another session has its tables locked: \
+                     end what runs long in the database, as a dump does, and start again"
+                        .into(),
+                ),
+                false => error.into(),
+            }
+        }
         other => Error::Database(other.to_string()),
     }
 }

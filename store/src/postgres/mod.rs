@@ -6,8 +6,10 @@
 
 mod arrays;
 mod convert;
+mod members;
 #[cfg(test)]
 mod plans;
+mod schema;
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -18,6 +20,7 @@ use async_trait::async_trait;
 use portside_core::ids::{Epoch, Fence, PodId, SHARDS, ShardId, WorkerId};
 use portside_core::keys::KeyRange;
 use portside_core::ownership::Member;
+use portside_core::ownership::members::{MapChanges, MapVersion, Membership, Peer};
 use portside_core::write::Value;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions, PgRow};
@@ -33,6 +36,10 @@ use portside_core::fold::{Rounds, Written, fold};
 
 const COMMIT: &str = include_str!("commit.sql");
 const CLAIM: &str = include_str!("claim.sql");
+const MOVE: &str = include_str!("move.sql");
+const RELEASE: &str = include_str!("release.sql");
+const MEMBERS: &str = include_str!("members.sql");
+const SHARD_MAP: &str = include_str!("shard_map.sql");
 /// A page of keys in order; the sum needs no values, which may be large.
 macro_rules! list_in_order {
     ($order:literal) => {
@@ -62,11 +69,8 @@ const RENEW: &str = "UPDATE portside.pod SET renewals = greatest(renewals, $2), 
 const OBSERVE: &str = "SELECT pod, renewals, wants FROM portside.pod WHERE pool = $1";
 const DECLARE_DEAD: &str = "DELETE FROM portside.pod WHERE pod = $1 AND renewals = $2";
 const IS_ALIVE: &str = "SELECT FROM portside.pod WHERE pod = $1";
-const RELEASE: &str = "WITH gone AS (DELETE FROM portside.pod WHERE pod = $2) \
-    UPDATE portside.shard SET owner = NULL, epoch = epoch + 1 WHERE pool = $1 AND owner = $2";
-const RELEASE_SHARDS: &str = "UPDATE portside.shard s SET owner = NULL, epoch = s.epoch + 1 \
-    FROM unnest($2::integer[], $3::uuid[], $4::bigint[]) AS f (shard, owner, epoch) \
-    WHERE s.pool = $1 AND s.shard = f.shard AND s.owner = f.owner AND s.epoch = f.epoch";
+const ANNOUNCE: &str = "UPDATE portside.pod SET address = $2, revision = $3, protocol = $4, key = $5 \
+    WHERE pod = $1 RETURNING pod";
 const OWNED: &str =
     "SELECT shard::bigint AS shard, epoch FROM portside.shard WHERE pool = $1 AND owner = $2";
 const ADVANCE: &str = "UPDATE portside.shard SET epoch = epoch + 1 \
@@ -231,11 +235,7 @@ async fn prepare(connection: &mut PgConnection, app: &str) -> Result<i32> {
             "PostgreSQL 15 or newer is needed".into(),
         ));
     }
-    let mut migrations = sqlx::migrate!("migrations/postgres");
-    migrations.create_schema("portside");
-    migrations.dangerous_set_table_name("portside.migration");
-    let migrated = migrations.run_direct(None, connection, false).await;
-    migrated.map_err(convert::migration_failed)?;
+    schema::bring_up_to_date(connection).await?;
 
     let mut transaction = connection.begin().await?;
     // The update makes the row ours, and returned, even if it was there.
@@ -340,6 +340,26 @@ impl Store for Postgres {
             .collect()
     }
 
+    async fn announce(&self, pod: PodId, peer: &Peer) -> Result<bool> {
+        let query = sqlx::query(ANNOUNCE).bind(uuid(pod));
+        let query = query.bind(peer.address.clone());
+        let query = query.bind(peer.revision.0.cast_signed());
+        let query = query.bind(peer.protocol.cast_signed());
+        let query = query.bind(peer.key.0.to_vec());
+        Ok(!self.ownership(query).await?.is_empty())
+    }
+
+    async fn members(&self) -> Result<Membership> {
+        let query = sqlx::query(MEMBERS).bind(self.pool);
+        members::membership(&self.ownership(query).await?)
+    }
+
+    async fn shard_map(&self, since: Option<MapVersion>) -> Result<MapChanges> {
+        let query = sqlx::query(SHARD_MAP).bind(self.pool);
+        let query = query.bind(rows::since(since));
+        members::changes(&self.ownership(query).await?)
+    }
+
     async fn declare_dead(&self, pod: PodId, seen: u64) -> Result<bool> {
         let query = sqlx::query(DECLARE_DEAD).bind(uuid(pod));
         self.ownership(query.bind(seen.cast_signed())).await?;
@@ -367,13 +387,15 @@ impl Store for Postgres {
     }
 
     async fn release_shards(&self, fences: &[Fence]) -> Result<()> {
-        let shards: Vec<i32> = fences.iter().map(|it| it.shard.0.cast_signed()).collect();
-        let owners: Vec<Uuid> = fences.iter().map(|it| uuid(it.pod)).collect();
-        let epochs: Vec<i64> = fences.iter().map(|it| rows::epoch(it.epoch)).collect();
-        let query = sqlx::query(RELEASE_SHARDS).bind(self.pool);
-        let query = query.bind(shards).bind(owners).bind(epochs);
+        let query = arrays::moving(self.pool, fences, None);
         self.ownership(query).await?;
         Ok(())
+    }
+
+    async fn hand_over(&self, fences: &[Fence], to: PodId) -> Result<Vec<(ShardId, Epoch)>> {
+        let query = arrays::moving(self.pool, fences, Some(to));
+        let moved = self.ownership(query).await?;
+        moved.iter().map(rows::claimed).collect()
     }
 
     async fn advance(&self, fence: Fence) -> Result<Option<Epoch>> {

@@ -1,9 +1,12 @@
 //! The hot statements find their rows by index, whatever the tables held when they were planned, and read no more of them
 //! than they need.
 
-use sqlx::{AssertSqlSafe, Executor, Row};
+use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
 
-use super::{ALARMS, COMMIT, GET, LIST, LIST_REVERSE, LOAD, Postgres};
+use super::{
+    ALARMS, CLAIM, COMMIT, GET, LIST, LIST_REVERSE, LOAD, MEMBERS, MOVE, Postgres, RELEASE,
+    SHARD_MAP,
+};
 use crate::testing::PostgresServer;
 
 /// The hot statements, each with arguments that let the plan be shown: which partition matters, no more.
@@ -21,6 +24,24 @@ const HOT: [(&str, &str, &str); 6] = [
     ),
 ];
 
+/// Those of ownership, which read the shards of their pool, but for `move`, which reads its own.
+const OWNERSHIP: [(&str, &str, &str); 5] = [
+    ("claim", CLAIM, "1, NULL, 5"),
+    ("move", MOVE, "1, NULL, NULL, NULL, NULL"),
+    ("release", RELEASE, "1, NULL"),
+    ("members", MEMBERS, "1"),
+    ("shard_map", SHARD_MAP, "1, 5"),
+];
+
+async fn plan(session: &mut PgConnection, name: &str, sql: &str, arguments: &str) -> Vec<String> {
+    let prepare = format!("PREPARE {name} AS {sql}");
+    session.execute(AssertSqlSafe(prepare)).await.unwrap();
+    let explain = format!("EXPLAIN EXECUTE {name}({arguments})");
+    let lines = session.fetch_all(AssertSqlSafe(explain)).await.unwrap();
+    session.execute("DEALLOCATE ALL").await.unwrap();
+    lines.iter().map(|line| line.get(0)).collect()
+}
+
 async fn assert_indexed(store: &Postgres, when: &str) {
     for (name, sql, arguments) in HOT {
         let writes = name == "commit_batch";
@@ -30,11 +51,7 @@ async fn assert_indexed(store: &Postgres, when: &str) {
             &store.readers
         };
         let mut session = pool.acquire().await.unwrap();
-        let prepare = format!("PREPARE {name} AS {sql}");
-        session.execute(AssertSqlSafe(prepare)).await.unwrap();
-        let explain = format!("EXPLAIN EXECUTE {name}({arguments})");
-        let lines = session.fetch_all(AssertSqlSafe(explain)).await.unwrap();
-        let lines: Vec<String> = lines.iter().map(|line| line.get(0)).collect();
+        let lines = plan(&mut session, name, sql, arguments).await;
         let plan = lines.join("\n");
         assert!(!plan.contains("Seq Scan"), "{name} {when}:\n{plan}");
         let mut conditions = lines.iter().filter(|line| line.contains("Index Cond"));
@@ -46,7 +63,16 @@ async fn assert_indexed(store: &Postgres, when: &str) {
             conditions.next().is_some() && narrow,
             "{name} {when}:\n{plan}"
         );
-        session.execute("DEALLOCATE ALL").await.unwrap();
+    }
+    for (name, sql, arguments) in OWNERSHIP {
+        let mut session = store.control.acquire().await.unwrap();
+        let plan = plan(&mut session, name, sql, arguments).await.join("\n");
+        assert!(!plan.contains("Seq Scan"), "{name} {when}:\n{plan}");
+        assert!(plan.contains("shard_pkey"), "{name} {when}:\n{plan}");
+        if name == "move" {
+            let narrow = "Index Cond: ((pool = $1) AND (shard = f.shard))";
+            assert!(plan.contains(narrow), "{name} {when}:\n{plan}");
+        }
     }
 }
 

@@ -8,6 +8,7 @@
 //! one way there and one back. A read begins after it was asked for, and so sees all that was acknowledged before.
 
 mod error;
+mod members;
 mod open;
 mod schema;
 mod thread;
@@ -21,6 +22,7 @@ use async_trait::async_trait;
 use portside_core::ids::{Epoch, Fence, PodId, SHARDS, ShardId, WorkerId};
 use portside_core::keys::KeyRange;
 use portside_core::ownership::Member;
+use portside_core::ownership::members::{MapChanges, MapVersion, Membership, Peer};
 use portside_core::write::Value;
 use rusqlite::{Connection, OptionalExtension, Params, Row, TransactionBehavior};
 
@@ -167,6 +169,24 @@ impl Store for Sqlite {
         self.writer.call(work).await
     }
 
+    async fn announce(&self, pod: PodId, peer: &Peer) -> Result<bool> {
+        let peer = peer.clone();
+        let work = move |connection: &mut Connection| members::announce(connection, pod, &peer);
+        self.writer.call(work).await
+    }
+
+    async fn members(&self) -> Result<Membership> {
+        let pool = self.pool;
+        let work = move |connection: &mut Connection| members::membership(connection, pool);
+        self.writer.call(work).await
+    }
+
+    async fn shard_map(&self, since: Option<MapVersion>) -> Result<MapChanges> {
+        let pool = self.pool;
+        let work = move |connection: &mut Connection| members::changes(connection, pool, since);
+        self.writer.call(work).await
+    }
+
     async fn declare_dead(&self, pod: PodId, seen: u64) -> Result<bool> {
         const SQL: &str = "DELETE FROM pod WHERE pod = ?1 AND renewals = ?2";
         const ALIVE: &str = "SELECT 1 FROM pod WHERE pod = ?1";
@@ -179,7 +199,16 @@ impl Store for Sqlite {
 
     async fn claim(&self, pod: PodId, limit: u32) -> Result<Vec<(ShardId, Epoch)>> {
         let params = (self.pool, blob(pod), limit);
-        let work = move |connection: &mut Connection| fetch(connection, CLAIM, params, claimed);
+        let work = move |connection: &mut Connection| {
+            let transaction =
+                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let claimed: Vec<_> = fetch(&transaction, CLAIM, params, claimed)?;
+            if !claimed.is_empty() {
+                members::map_changed(&transaction)?;
+            }
+            transaction.commit()?;
+            Ok(claimed)
+        };
         self.write(work).await
     }
 
@@ -197,6 +226,7 @@ impl Store for Sqlite {
                 connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             execute(&transaction, "DELETE FROM pod WHERE pod = ?1", [blob(pod)])?;
             execute(&transaction, RELEASE, (pool, blob(pod)))?;
+            members::map_changed(&transaction)?;
             Ok(transaction.commit()?)
         };
         self.write(work).await
@@ -210,8 +240,16 @@ impl Store for Sqlite {
             for fence in fences {
                 execute(&transaction, RELEASE_SHARD, of_fence(pool, fence))?;
             }
+            members::map_changed(&transaction)?;
             Ok(transaction.commit()?)
         };
+        self.write(work).await
+    }
+
+    async fn hand_over(&self, fences: &[Fence], to: PodId) -> Result<Vec<(ShardId, Epoch)>> {
+        let (pool, fences) = (self.pool, fences.to_vec());
+        let work =
+            move |connection: &mut Connection| members::hand_over(connection, pool, &fences, to);
         self.write(work).await
     }
 

@@ -22,13 +22,20 @@ pub(super) const MAX_LOG_BYTES: i64 = 16 << 20;
 
 /// Pods are of no use to anybody after this process, so they are in its memory, where leases are renewed without a disk:
 /// one that is full takes no writes, and nothing else. Hides the file's table of the same name from this connection.
+/// The version of the shard map is there for the same reason: who asks for what has changed is one of these pods.
 const PODS: &str = "PRAGMA temp_store = memory; CREATE TEMP TABLE pod (
     pod      BLOB PRIMARY KEY,
     pool     INTEGER NOT NULL,
     name     TEXT NOT NULL,
     renewals INTEGER NOT NULL DEFAULT 0,
-    wants    INTEGER NOT NULL DEFAULT 0
-) STRICT, WITHOUT ROWID";
+    wants    INTEGER NOT NULL DEFAULT 0,
+    address  TEXT,
+    revision INTEGER,
+    protocol INTEGER,
+    key      BLOB
+) STRICT, WITHOUT ROWID;
+CREATE TEMP TABLE map (version INTEGER NOT NULL) STRICT;
+INSERT INTO map VALUES (0)";
 
 impl Sqlite {
     /// Opens the file, made if missing, and brings its schema up to date.

@@ -8,6 +8,7 @@ use portside_core::fold::Written;
 use portside_core::ids::{Epoch, Fence, PodId, SHARDS, ShardId, WorkerId};
 use portside_core::keys::KeyRange;
 use portside_core::ownership::Member;
+use portside_core::ownership::members::{MapChanges, MapVersion, Membership, Peer};
 use portside_core::write::Value;
 use portside_store_model::{Database, Reply, Statement};
 
@@ -68,6 +69,28 @@ impl Store for Modelled {
         }
     }
 
+    async fn announce(&self, pod: PodId, peer: &Peer) -> Result<bool> {
+        let peer = peer.clone();
+        match self.run(Statement::Announce { pod, peer }).await? {
+            Reply::Is(alive) => Ok(alive),
+            other => unexpected(other),
+        }
+    }
+
+    async fn members(&self) -> Result<Membership> {
+        match self.run(Statement::Members).await? {
+            Reply::Membership(membership) => Ok(membership),
+            other => unexpected(other),
+        }
+    }
+
+    async fn shard_map(&self, since: Option<MapVersion>) -> Result<MapChanges> {
+        match self.run(Statement::ShardMap { since }).await? {
+            Reply::Changes(changes) => Ok(changes),
+            other => unexpected(other),
+        }
+    }
+
     async fn declare_dead(&self, pod: PodId, seen: u64) -> Result<bool> {
         match self.run(Statement::DeclareDead { pod, seen }).await? {
             Reply::Is(dead) => Ok(dead),
@@ -84,6 +107,14 @@ impl Store for Modelled {
 
     async fn owned(&self, pod: PodId) -> Result<Vec<(ShardId, Epoch)>> {
         match self.run(Statement::Owned { pod }).await? {
+            Reply::Shards(shards) => Ok(shards),
+            other => unexpected(other),
+        }
+    }
+
+    async fn hand_over(&self, fences: &[Fence], to: PodId) -> Result<Vec<(ShardId, Epoch)>> {
+        let fences = fences.to_vec();
+        match self.run(Statement::HandOver { fences, to }).await? {
             Reply::Shards(shards) => Ok(shards),
             other => unexpected(other),
         }

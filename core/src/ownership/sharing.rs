@@ -1,0 +1,162 @@
+//! How a pod comes by its share of the shards, and gives away what is beyond it.
+//!
+//! It looks who is alive and who owns how much, plans what [`super::placement`] says, claims what is free, and hands over the
+//! rest in two steps. First the process brings shards to rest, which it chooses; until then nothing changes for them. Then
+//! their fences are taken back and the store makes another pod their owner. If nobody knows whether it did, the shards are
+//! settled as after a commit of unknown fate: moved to a new epoch, in which the late hand-over moves nothing, or found to
+//! be the other pod's.
+//!
+//! The process does not use it yet: the sidecar still takes all shards or none ([`super::Sharing::Alone`]).
+
+use std::collections::BTreeMap;
+
+use super::holdings::Hold;
+use super::members::Membership;
+use super::placement::Distribution;
+use super::pod::{Ask, State};
+use super::{Call, Effect, Member, Millis, Reply};
+use crate::ids::{Epoch, Fence, PodId, ShardId};
+
+/// The shards on their way to other pods, by the calls with which they are.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Leaving {
+    /// How many the process brings to rest, for whom.
+    quiescing: BTreeMap<Call, (PodId, u32)>,
+    /// Those that the store is asked to move.
+    moving: BTreeMap<Call, (PodId, Vec<Fence>)>,
+}
+
+impl Leaving {
+    pub(super) fn fences(&self) -> impl Iterator<Item = Fence> {
+        self.moving.values().flat_map(|(_, fences)| fences).copied()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.counts().next().is_none()
+    }
+
+    /// How many go to whom.
+    fn counts(&self) -> impl Iterator<Item = (PodId, u32)> {
+        let moving = self.moving.values();
+        let moving =
+            moving.map(|(to, fences)| (*to, u32::try_from(fences.len()).unwrap_or(u32::MAX)));
+        self.quiescing.values().copied().chain(moving)
+    }
+}
+
+impl State {
+    /// Who is alive and owns how much, by the store.
+    pub(super) fn membership_observed(
+        &mut self,
+        membership: &Membership,
+        now: Millis,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.map_version = self.map_version.max(Some(membership.map_version));
+        if !self.observes() {
+            return;
+        }
+        self.count_at = now + self.settings.membership_interval_ms;
+        let alive: Vec<Member> = membership.participants.iter().map(|it| it.member).collect();
+        self.look(&alive, now, effects);
+        let mut distribution = membership.distribution(self.settings.shards);
+        let mine = distribution.pods.iter().find(|it| it.pod == self.me);
+        let (stored, known) = (mine.map_or(0, |mine| mine.owns), self.holdings.count());
+        // More than it knows of: others have handed shards over, or a claim whose answer was lost has taken them. Fewer: the store
+        // has moved those that leave already, or something is wrong.
+        if stored > known || (stored < known && self.leaving.is_empty()) {
+            self.read_soon(now);
+        }
+        self.correct(&mut distribution);
+        let under_way: u32 = self.leaving.counts().map(|(_, count)| count).sum();
+        let at_most = self.settings.max_shards_leaving.saturating_sub(under_way);
+        let plan = distribution.plan(self.me, at_most);
+        for (to, count) in plan.hand_over {
+            let call = self.next_call();
+            self.leaving.quiescing.insert(call, (to, count));
+            effects.push(Effect::Quiesce { call, count, to });
+        }
+        let limit = match self.is_free_for_long(membership.free, now) {
+            true => membership.free,
+            false => plan.claim,
+        };
+        if limit > 0 {
+            let call = self.ask(Ask::Claim);
+            effects.push(Effect::Claim { call, limit });
+        }
+    }
+
+    /// Whether nobody has taken what is free for so long that this pod does, whosever share it is.
+    fn is_free_for_long(&mut self, free: u32, now: Millis) -> bool {
+        if free == 0 || !self.wants() {
+            self.free_since = None;
+            return false;
+        }
+        let since = *self.free_since.get_or_insert(now);
+        now - since >= self.settings.claim_interval_ms
+    }
+
+    /// Puts what this pod knows better in the place of what the store had: its own wishes and shards, and those that it is giving
+    /// away already.
+    fn correct(&self, seen: &mut Distribution) {
+        let mut owns = self.holdings.count();
+        for (to, count) in self.leaving.counts() {
+            if let Some(standing) = seen.pods.iter_mut().find(|it| it.pod == to) {
+                standing.owns += count;
+            }
+            owns = owns.saturating_sub(count);
+        }
+        if let Some(mine) = seen.pods.iter_mut().find(|it| it.pod == self.me) {
+            mine.wants = self.wants();
+            mine.owns = owns;
+        }
+    }
+
+    /// The process has brought these shards to rest: they are handed over, but for those that are in doubt.
+    pub(super) fn quiesced(&mut self, call: Call, shards: &[ShardId], effects: &mut Vec<Effect>) {
+        let Some((to, count)) = self.leaving.quiescing.remove(&call) else {
+            return;
+        };
+        let mut fences = vec![];
+        for &shard in shards.iter().take(count as usize) {
+            if let Some(epoch) = self.holdings.leave(shard) {
+                fences.push(self.fence_of(shard, epoch));
+            }
+        }
+        if !fences.is_empty() {
+            let call = self.next_call();
+            self.leaving.moving.insert(call, (to, fences.clone()));
+            effects.push(Effect::HandOver(call, fences, to));
+        }
+    }
+
+    /// These shards have moved, or nobody knows.
+    pub(super) fn handed_over(
+        &mut self,
+        call: Call,
+        reply: Reply<Vec<(ShardId, Epoch)>>,
+        now: Millis,
+    ) {
+        let Some((_, fences)) = self.leaving.moving.remove(&call) else {
+            return;
+        };
+        if self.leaving.is_empty() && reply.as_ref().is_ok_and(|moved| !moved.is_empty()) {
+            // There may be more to hand over.
+            self.count_at = now;
+        }
+        // What was read before may not know of it.
+        self.disturbed = true;
+        for Fence { shard, epoch, .. } in fences {
+            let has_moved = |moved: &Vec<(ShardId, Epoch)>| moved.iter().any(|it| it.0 == shard);
+            match reply.as_ref().map(has_moved) {
+                Ok(true) if self.holdings.is_leaving(shard, epoch) => self.holdings.drop(shard),
+                Ok(true) => {}
+                // The target is dead. Were the fence no longer good, the next commit would tell.
+                Ok(false) => self.holdings.stay(shard, epoch),
+                Err(_) => {
+                    self.holdings.doubt(shard, epoch, Hold::Unsettled);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! Bringing a database's schema up to date.
+//!
+//! There are two kinds of steps, so that processes of different versions can work on one database. *Additions* change nothing for a
+//! version that does not know them, and are no reason to refuse the database. All other steps are: whoever does not
+//! know one of those does not open it.
+
+use sqlx::PgConnection;
+
+use super::convert::migration_failed;
+use crate::Result;
+
+/// Takes the steps that are missing. Many may ask at the same time.
+///
+/// # Errors
+/// [`crate::Error::Incompatible`] if a step that is no addition was taken that this version does not know, or knows
+/// otherwise; [`crate::Error::Database`] also if the tables are locked for longer than a second.
+pub(super) async fn bring_up_to_date(connection: &mut PgConnection) -> Result<()> {
+    let mut steps = sqlx::migrate!("migrations/postgres");
+    steps.create_schema("portside");
+    steps.dangerous_set_table_name("portside.migration");
+    let taken = steps.run_direct(None, connection, false).await;
+    taken.map_err(migration_failed)?;
+
+    let mut additions = sqlx::migrate!("migrations/postgres/additions");
+    additions.dangerous_set_table_name("portside.addition");
+    additions.set_ignore_missing(true);
+    let taken = additions.run_direct(None, connection, false).await;
+    taken.map_err(migration_failed)
+}
