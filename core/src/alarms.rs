@@ -343,6 +343,13 @@ impl Alarms {
         }
     }
 
+    /// The worker's alarm that was [taken](Alarms::take_due) is another process's to deliver.
+    pub fn left(&mut self, worker: &WorkerKey) {
+        if matches!(self.known.get(worker), Some((_, Phase::Delivered(None)))) {
+            self.forget(worker);
+        }
+    }
+
     /// This receiver had an alarm for the worker, and could not begin: nobody handles it, and nothing failed. It is read anew,
     /// at once if shards are gained, and when everything is otherwise.
     pub fn turned_away(&mut self, worker: &WorkerKey, receiver: Receiver) {

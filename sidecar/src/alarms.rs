@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use portside_core::alarm::{Alarm, AlarmChange};
 use portside_core::alarms::{Alarms as State, Delivery, Fate, Query, Receiver, Ticket};
-use portside_core::ids::WorkerKey;
+use portside_core::ids::{SHARDS, WorkerKey};
 use portside_store::{Error as StoreError, Store};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
@@ -161,6 +161,7 @@ impl Alarms {
         ownership: Arc<Ownership>,
         deliver: impl Fn(&WorkerKey, Alarm, Turn) -> bool,
     ) {
+        let mut gained = ownership.gained();
         loop {
             let now = now_ms();
             let query = self.lock().read(now);
@@ -173,7 +174,11 @@ impl Alarms {
             while let Ok(turn) = self.wakes.clone().acquire_owned().await {
                 let due = self.lock().take_due(now_ms());
                 let Some((worker, alarm)) = due else { break };
-                if !deliver(&worker, alarm, turn) {
+                let shard = worker.id().shard(SHARDS);
+                if ownership.is_leaving(shard) || ownership.epoch(shard).is_none() {
+                    // Whoever has the shard then delivers it.
+                    self.lock().left(&worker);
+                } else if !deliver(&worker, alarm, turn) {
                     self.lock().postponed(&worker, now_ms());
                 }
             }
@@ -186,7 +191,7 @@ impl Alarms {
             tokio::select! {
                 () = tokio::time::sleep(Duration::from_millis(wait)) => {}
                 () = self.changed.notified() => {}
-                () = ownership.gained() => self.lock().read_again(),
+                _ = gained.changed() => self.lock().read_again(),
             }
         }
     }

@@ -17,6 +17,7 @@ use portside_core::migrations::ObjectClass;
 use portside_core::variable::Variables;
 use portside_exchange::{Application, FetchError, Request, Response};
 use portside_objectdb::Spill;
+use portside_router::Router;
 use portside_runtime::IsolatePool;
 use portside_store::Store;
 use portside_store::lanes::Lanes;
@@ -24,6 +25,7 @@ use portside_worker::caches::Caches;
 use portside_worker::event::{Incoming, Stop};
 use portside_worker::host::{Fabric, Identity, Level, Log, LogLine, RequestName};
 use portside_worker::link::{Failure, Opening, Ran, Receive, Scheduled};
+use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
@@ -34,6 +36,7 @@ use crate::count::One;
 use crate::crons::{self, Runs};
 use crate::memory::Meter;
 use crate::ownership::Ownership;
+use crate::peers::Peers;
 use crate::room::{self, Room};
 use crate::servers::{self, Servers};
 use crate::workers::{Workers, stored_alarm};
@@ -102,6 +105,16 @@ pub struct Config {
     pub memory: Meter,
     /// How much of an object's database is in memory, and where the rest of it is.
     pub spill: Spill,
+    /// The other pods that share the shards, and where they reach this one; none if this process has all shards.
+    pub sharing: Option<Sharing>,
+}
+
+/// How a process shares the shards of its application with others.
+pub struct Sharing {
+    /// The others.
+    pub peers: Arc<Peers>,
+    /// Where they reach this one, as it has announced.
+    pub listener: TcpListener,
 }
 
 /// What became of an alarm that was fired by hand.
@@ -141,6 +154,8 @@ pub struct App {
     reached: Option<ReachedSink>,
     spawner: Handle,
     surroundings: Arc<Surroundings>,
+    /// Where links are opened, if shards are shared.
+    router: Option<Arc<Router>>,
     spill: Spill,
     /// Those of its code, whatever the revision.
     caches: Arc<Caches>,
@@ -181,8 +196,7 @@ impl Fabric for Surroundings {
             opening.end.refuse(Failure::unavailable(failure));
             return None;
         };
-        let inbox = app.workers.open(&app, to, opening)?;
-        Some(inbox)
+        app.workers.open(&app, to, opening)
     }
 
     fn deliver(&self, to: &WorkerKey, incoming: Incoming) -> Result<(), Failure> {
@@ -214,8 +228,10 @@ impl App {
             reached,
             memory,
             spill,
+            sharing,
         } = config;
         let class = Arc::new(class);
+        let quiesces = ownership.clone();
         let app = Arc::new_cyclic(|itself| Self {
             itself: itself.clone(),
             isolates,
@@ -240,10 +256,23 @@ impl App {
             reached,
             spawner: Handle::current(),
             surroundings: Arc::new(Surroundings(itself.clone())),
+            router: sharing.map(|Sharing { peers, listener }| {
+                let here = Arc::new(Surroundings(itself.clone()));
+                let router = Router::new(here, Arc::new(peers.clone()));
+                peers.start(&router, listener);
+                router
+            }),
             spill,
             caches: Arc::default(),
         });
         let weak = Arc::downgrade(&app);
+        if app.is_sharing() {
+            let weak = weak.clone();
+            quiesces.quiesce_by(Box::new(move |count| match weak.upgrade() {
+                Some(app) => app.quiesce(count).boxed(),
+                None => async { vec![] }.boxed(),
+            }));
+        }
         let alarms = app.alarms.clone().run(
             app.store.clone(),
             app.ownership.clone(),
@@ -501,6 +530,31 @@ impl App {
 
     pub(crate) fn surroundings(&self) -> Arc<Surroundings> {
         self.surroundings.clone()
+    }
+
+    /// Where instances open links.
+    pub(crate) fn fabric(&self) -> Arc<dyn Fabric> {
+        match &self.router {
+            Some(router) => router.clone(),
+            None => self.surroundings.clone(),
+        }
+    }
+
+    /// Whether other processes have some of the shards.
+    pub(crate) fn is_sharing(&self) -> bool {
+        self.router.is_some()
+    }
+
+    /// Opens a link that was not heard of where it was opened first.
+    pub(crate) fn open_anew(&self, to: &WorkerKey, opening: Opening) -> Option<Arc<dyn Receive>> {
+        match &self.router {
+            Some(router) => router.open_anew(to, opening),
+            None => {
+                let failure = Failure::unavailable("the worker is another process's");
+                opening.end.refuse(failure);
+                None
+            }
+        }
     }
 
     pub(crate) fn caches(&self) -> &Arc<Caches> {

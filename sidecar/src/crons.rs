@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use portside_core::alarm::{Alarm, AlarmChange};
 use portside_core::alarms::Fate;
 use portside_core::cron::Cron;
-use portside_core::ids::WorkerKey;
+use portside_core::ids::{SHARDS, WorkerKey};
 use portside_exchange::FetchError;
 use portside_worker::host::Identity;
 use portside_worker::link::Scheduled;
@@ -119,21 +119,23 @@ fn next_after(cron: &Cron, time: i64) -> Option<i64> {
 
 /// Sees to it that each cron of the present class has an alarm while this process is active.
 pub async fn keep(app: Weak<App>) {
-    let Some((mut role, mut class)) = app
-        .upgrade()
-        .map(|app| (app.ownership().role(), app.classes()))
-    else {
+    let Some((mut role, mut gained, mut class)) = app.upgrade().map(|app| {
+        let ownership = app.ownership();
+        (ownership.role(), ownership.gained(), app.classes())
+    }) else {
         return;
     };
     loop {
         let is_active = matches!(*role.borrow_and_update(), Role::Active { .. });
         class.borrow_and_update();
+        gained.borrow_and_update();
         let Some(app) = app.upgrade() else { return };
         let is_done = !is_active || app.is_closing() || arm_all(&app).await;
         drop(app);
         let gone = tokio::select! {
             changed = role.changed() => changed.is_err(),
             changed = class.changed() => changed.is_err(),
+            changed = gained.changed() => changed.is_err(),
             () = tokio::time::sleep(AGAIN), if !is_done => false,
         };
         if gone {
@@ -156,6 +158,9 @@ async fn arm(app: &App, cron: &Cron) -> bool {
     let (Some(key), Some(first)) = (address(cron), next_after(cron, now_ms())) else {
         return true; // It never is.
     };
+    if app.is_sharing() && app.ownership().epoch(key.id().shard(SHARDS)).is_none() {
+        return true; // It is another process's.
+    }
     let _one_at_a_time = app.crons().lock().await;
     let Some(alarm) = stored_alarm(app, &key).await else {
         return false;

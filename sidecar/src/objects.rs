@@ -147,7 +147,7 @@ pub fn start(
         storage: Storage::loaded(Default::default(), true, loaded.alarm),
         sockets: Some(app.workers().sockets(app, &worker.key)),
         inbox: worker.inbox.clone(),
-        fabric: app.surroundings(),
+        fabric: app.fabric(),
         ledger: Some(Arc::new(WorkerLedger::new(app, worker, fence))),
         log: app.surroundings(),
     };

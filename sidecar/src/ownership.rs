@@ -3,15 +3,20 @@
 //! What is to be done is decided by core's [`State`]; here it is done: calls to the store, whose results go back as events,
 //! a timer, and answers that are read without a lock.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures::future::BoxFuture;
 use portside_core::ids::{Epoch, Fence, PodId, SHARDS, ShardId, WorkerId};
 pub use portside_core::ownership::Role;
-use portside_core::ownership::{Effect, Ended, Event, FateUnknown, Settings, State};
+use portside_core::ownership::members::{Membership, Participant, Peer};
+use portside_core::ownership::{
+    Effect, Ended, Event, FateUnknown, Settings, Sharing as Mode, State,
+};
 use portside_store::{Result as StoreResult, Store};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::clock::boot_ms;
@@ -49,12 +54,23 @@ pub struct Ownership {
     wake_at: watch::Sender<u64>,
     /// Counts the changes of what is read without waiting: fences, and what is settled.
     changes: watch::Sender<u64>,
-    gained: Notify,
+    gained: watch::Sender<u64>,
+    /// Who is alive and owns how much, as it was seen last, where shards are shared.
+    members: watch::Sender<Option<Membership>>,
+    /// See [`Ownership::is_kept_out`].
+    is_kept_out: AtomicBool,
+    /// Who brings shards to rest, where they are shared.
+    quiescence: OnceLock<Quiescence>,
+    /// The shards that are brought to rest, or handed over.
+    leaving: Mutex<HashSet<ShardId>>,
     /// Counts the times when instances must look again: a fence is gone, or the lease covers the moment again.
     looks: watch::Sender<u64>,
     /// The last time the store failed at something that concerns ownership, and why.
     failure: Mutex<Option<(Instant, portside_store::Error)>>,
 }
+
+/// Brings up to so many shards to rest, and says which: see [`Effect::Quiesce`].
+pub type Quiescence = Box<dyn Fn(u32) -> BoxFuture<'static, Vec<ShardId>> + Send + Sync>;
 
 /// What follows from a step for those who read what is published.
 #[derive(Default)]
@@ -118,18 +134,48 @@ impl Ownership {
     /// # Errors
     /// The store failed.
     pub async fn register(store: Arc<dyn Store>, name: &str) -> Result<Arc<Self>, Error> {
+        Self::register_as(store, name, Settings::default(), None).await
+    }
+
+    /// The same of a process that shares the shards with others, which reach it as `peer` says.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn register_sharing(
+        store: Arc<dyn Store>,
+        name: &str,
+        peer: &Peer,
+    ) -> Result<Arc<Self>, Error> {
+        Self::register_as(store, name, Settings::shared(), Some(peer)).await
+    }
+
+    async fn register_as(
+        store: Arc<dyn Store>,
+        name: &str,
+        settings: Settings,
+        peer: Option<&Peer>,
+    ) -> Result<Arc<Self>, Error> {
         let pod = PodId(uuid::Uuid::new_v4().as_u128());
         let sent = boot_ms();
         store.register(pod, name).await?;
+        if let Some(peer) = peer
+            && !store.announce(pod, peer).await?
+        {
+            return Err(Error::Over);
+        }
         let ownership = Arc::new(Self {
             pod,
             store,
-            state: Mutex::new(State::new(pod, Settings::default(), sent)),
+            state: Mutex::new(State::new(pod, settings, sent)),
             published: Published::new(),
             role: watch::Sender::new(Role::Standby),
             wake_at: watch::Sender::new(0),
             changes: watch::Sender::new(0),
-            gained: Notify::new(),
+            gained: watch::Sender::new(0),
+            members: watch::Sender::new(None),
+            is_kept_out: AtomicBool::new(settings.sharing == Mode::Shared),
+            quiescence: OnceLock::new(),
+            leaving: Mutex::default(),
             looks: watch::Sender::new(0),
             failure: Mutex::new(None),
         });
@@ -191,7 +237,7 @@ impl Ownership {
             (effects, changes)
         };
         if changes.gained {
-            self.gained.notify_one();
+            self.gained.send_modify(|count| *count += 1);
         }
         if changes.lost {
             self.look();
@@ -240,12 +286,17 @@ impl Ownership {
                 Event::ShardsReleased(call, self.known(store.release_shards(&fences).await))
             }
             Effect::ObserveMembership(call) => {
-                Event::MembershipObserved(call, self.known(store.members().await))
+                let members = self.known(store.members().await);
+                if let Ok(members) = &members {
+                    self.meet(members);
+                }
+                Event::MembershipObserved(call, members)
             }
-            // Nothing here brings shards to rest yet: this process does not share them.
-            Effect::Quiesce { call, .. } => Event::Quiesced(call, vec![]),
+            Effect::Quiesce { call, count, .. } => Event::Quiesced(call, self.quiesce(count).await),
             Effect::HandOver(call, fences, to) => {
-                Event::HandedOver(call, self.known(store.hand_over(&fences, to).await))
+                let moved = self.known(store.hand_over(&fences, to).await);
+                self.tell(Event::HandedOver(call, moved));
+                return self.left(&fences).await;
             }
             Effect::Release => Event::Released(self.known(store.release(pod).await)),
             Effect::LeaseExtended { .. } | Effect::WakeAt(_) | Effect::Settled(_) => return,
@@ -281,7 +332,7 @@ impl Ownership {
 
     /// Whether this process is active and its lease covers this moment.
     pub fn is_active(&self) -> bool {
-        boot_ms() < self.published.active_until.load(Ordering::Acquire)
+        !self.is_kept_out() && boot_ms() < self.published.active_until.load(Ordering::Acquire)
     }
 
     /// Whether the lease covers this moment: nobody else can own what is ours, though this process may be draining. Cheap
@@ -348,9 +399,106 @@ impl Ownership {
         self.with_state(|state| state.held().map(|(shard, _)| shard).collect())
     }
 
-    /// Returns when shards became ours since this was last called.
-    pub async fn gained(&self) {
-        self.gained.notified().await;
+    /// Changes when shards become ours.
+    pub fn gained(&self) -> watch::Receiver<u64> {
+        self.gained.subscribe()
+    }
+
+    /// Who is alive and owns how much, as it was seen last, where shards are shared.
+    pub fn members(&self) -> watch::Receiver<Option<Membership>> {
+        self.members.subscribe()
+    }
+
+    fn meet(&self, members: &Membership) {
+        let alone = |it: &Participant| it.peer.is_none() && it.owns > 0;
+        let is_alone_there = members.participants.iter().any(alone);
+        self.members.send_replace(Some(members.clone()));
+        if self.is_kept_out.swap(is_alone_there, Ordering::AcqRel) != is_alone_there {
+            // Whoever follows the role looks again.
+            self.role.send_modify(|_| {});
+        }
+    }
+
+    /// Whether another process has shards that shares none with others, so that its workers cannot be reached; or that is not known
+    /// yet.
+    pub fn is_kept_out(&self) -> bool {
+        self.is_kept_out.load(Ordering::Acquire)
+    }
+
+    /// From now on shards are brought to rest in this way. The first one stays.
+    pub fn quiesce_by(&self, quiescence: Quiescence) {
+        let _ = self.quiescence.set(quiescence);
+    }
+
+    async fn quiesce(&self, count: u32) -> Vec<ShardId> {
+        match self.quiescence.get() {
+            Some(quiesce) => quiesce(count).await,
+            None => vec![],
+        }
+    }
+
+    fn lock_leaving(&self) -> MutexGuard<'_, HashSet<ShardId>> {
+        self.leaving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether nobody is to be woken in this shard, for it is on its way to another process.
+    pub fn is_leaving(&self, shard: ShardId) -> bool {
+        self.lock_leaving().contains(&shard)
+    }
+
+    /// From now on nobody is to be woken in these shards. Returns those of which that was not so before.
+    pub fn leave(&self, shards: impl IntoIterator<Item = ShardId>) -> Vec<ShardId> {
+        let mut leaving = self.lock_leaving();
+        let new = shards.into_iter().filter(|shard| leaving.insert(*shard));
+        new.collect()
+    }
+
+    /// What became of these shards is known, or will be settled: those that are ours still may be used again.
+    async fn left(self: &Arc<Self>, fences: &[Fence]) {
+        let mut changes = self.changes.subscribe();
+        for fence in fences {
+            while self.with_state(|state| state.is_in_doubt(fence.shard)) {
+                if changes.changed().await.is_err() {
+                    return;
+                }
+            }
+            self.lock_leaving().remove(&fence.shard);
+        }
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Changes with whatever the process owns or may use.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// The epoch in which this process has a shard, as far as it knows; also while that is in doubt.
+    pub fn epoch(&self, shard: ShardId) -> Option<Epoch> {
+        let epoch = self.published.epochs[shard.0 as usize].load(Ordering::Acquire);
+        if epoch != 0 {
+            return Some(Epoch(epoch));
+        }
+        self.with_state(|state| {
+            state
+                .held()
+                .find(|(held, _)| *held == shard)
+                .map(|(_, epoch)| epoch)
+        })
+    }
+
+    /// Returns when nothing is ours any more; for whoever drains, and shares the shards.
+    pub async fn handed_over(&self) {
+        let mut changes = self.changes.subscribe();
+        while !self.is_over() && self.with_state(|state| state.held().next().is_some()) {
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Whether the shards are shared with other processes.
+    pub fn is_sharing(&self) -> bool {
+        self.with_state(State::is_sharing)
     }
 
     /// The store refused this fence: the shard is somebody else's, or in another epoch by now.

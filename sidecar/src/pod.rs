@@ -20,6 +20,9 @@ use crate::ownership::{Ownership, Role};
 const ANSWER: Duration = Duration::from_secs(10);
 const STREAM: Duration = Duration::from_secs(3);
 
+/// How long it may take to hand the shards over to other pods once the pod drains. Without another pod there is nobody to have them.
+const HAND_OVER: Duration = Duration::from_secs(10);
+
 /// An application that answers only while this pod is the active one.
 ///
 /// What it refuses it has not run: whoever sent it may send it to another pod.
@@ -96,7 +99,16 @@ impl Pod {
     pub async fn drain(&self) {
         self.ownership.drain();
         let answered = timeout(ANSWER, self.unanswered.none());
-        let (answered, ()) = tokio::join!(answered, self.app.drain(ANSWER));
+        let handed_over = async {
+            if self.ownership.is_sharing()
+                && timeout(HAND_OVER, self.ownership.handed_over())
+                    .await
+                    .is_err()
+            {
+                tracing::warn!("some shards were not handed over in time: they are given up");
+            }
+        };
+        let (answered, (), ()) = tokio::join!(answered, self.app.drain(ANSWER), handed_over);
         if answered.is_err() {
             tracing::warn!("some requests were not answered in time");
         }

@@ -407,7 +407,7 @@ fn instance(app: &App, class: &Class, inbox: Arc<Inbox>, ledger: Option<Arc<dyn 
             storage: Storage::default(),
             sockets: None,
             inbox,
-            fabric: app.surroundings(),
+            fabric: app.fabric(),
             ledger,
             log: app.surroundings(),
         },

@@ -1,6 +1,6 @@
 //! The awake workers: woken by what is addressed to them, gone when they fall asleep.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use portside_core::admission::{Admission, Pressure, Shortage};
 use portside_core::alarm::{Alarm, AlarmChange};
 use portside_core::alarms::{Fate, Receiver};
-use portside_core::ids::{Fence, WorkerId, WorkerKey};
+use portside_core::ids::{Fence, SHARDS, WorkerId, WorkerKey};
 use portside_core::migrations::Origin;
 use portside_core::write::WriteBatch;
 use portside_runtime::Start;
@@ -21,7 +21,7 @@ use portside_worker::hibernation::Sockets;
 use portside_worker::host::Identity;
 use portside_worker::inbox::Inbox;
 use portside_worker::instance::{InstanceOptions, Lost};
-use portside_worker::link::{Failure as LinkFailure, Opening, Receive, Rejected};
+use portside_worker::link::{Failure as LinkFailure, Kind, Opening, Receive, Rejected};
 use portside_worker::storage::Storage;
 use tokio::sync::Notify;
 
@@ -45,7 +45,7 @@ pub struct Workers {
     awake: Mutex<Awake>,
     crashes: Crashes<WorkerKey>,
     sockets: Registry,
-    emptied: Notify,
+    removed: Notify,
 }
 
 /// A worker that is awake or on its way.
@@ -120,6 +120,12 @@ impl Worker {
         *self.starting.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
+    /// It cannot handle the alarm that it may have: that is read anew.
+    pub(crate) fn turns_alarm_away(&self, app: &App) {
+        self.ends_turn();
+        app.alarms().turned_away(&self.key, self.receiver);
+    }
+
     /// Others that alarms wake may have their turn.
     pub(crate) fn ends_turn(&self) {
         *self.turn.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -184,8 +190,18 @@ impl Workers {
         self.lock().len()
     }
 
+    /// All that are awake or on their way.
+    pub(crate) fn all(&self) -> Vec<Arc<Worker>> {
+        self.lock().values().cloned().collect()
+    }
+
     /// Opens a link to a worker, waking it if need be; returns its inbox. If that cannot be, the opener hears why.
-    pub fn open(&self, app: &Arc<App>, key: &WorkerKey, opening: Opening) -> Option<Arc<Inbox>> {
+    pub fn open(
+        &self,
+        app: &Arc<App>,
+        key: &WorkerKey,
+        opening: Opening,
+    ) -> Option<Arc<dyn Receive>> {
         if let Err(failure) = self.may_open(app, key) {
             opening.end.refuse(failure);
             return None;
@@ -194,7 +210,8 @@ impl Workers {
             app.reached(request, key, opening.name.as_deref());
         }
         match self.deliver(app, key, Incoming::Opened(opening), None) {
-            Ok(inbox) => Some(inbox),
+            Ok(inbox) => Some(inbox as _),
+            Err((Incoming::Opened(opening), Overload::Leaving)) => follow(app, key, opening),
             Err((Incoming::Opened(opening), overload)) => {
                 let text = match overload {
                     Overload::Inbox if portside_core::objects::class_of(key).is_some() => {
@@ -235,8 +252,15 @@ impl Workers {
 
     /// Ends all hibernatable WebSockets, for this reason. Their clients may connect anew.
     pub fn end_sockets(&self, reason: &str) {
+        self.end_sockets_of(reason, |_| true);
+    }
+
+    /// The same of these objects only.
+    pub(crate) fn end_sockets_of(&self, reason: &str, of: impl Fn(&WorkerKey) -> bool) {
         for sockets in self.sockets.all() {
-            sockets.end_all(1012, reason);
+            if of(sockets.address()) {
+                sockets.end_all(1012, reason);
+            }
         }
     }
 
@@ -274,7 +298,7 @@ impl Workers {
         loop {
             let (worker, is_new) = match self.find_or_wake(app, key, closed, &mut turn) {
                 Ok(found) => found,
-                Err(shortage) => return Err((incoming, Overload::Process(shortage))),
+                Err(overload) => return Err((incoming, overload)),
             };
             let received = worker.receive(app, incoming);
             if is_new {
@@ -300,15 +324,18 @@ impl Workers {
         key: &WorkerKey,
         closed: Option<Arc<Worker>>,
         turn: &mut Option<Turn>,
-    ) -> Result<(Arc<Worker>, bool), Shortage> {
+    ) -> Result<(Arc<Worker>, bool), Overload> {
         let mut awake = self.lock();
+        if app.ownership().is_leaving(key.id().shard(SHARDS)) {
+            return Err(Overload::Leaving);
+        }
         let closed = closed.filter(|closed| is_in(&awake, closed));
         if let (Some(worker), None) = (awake.get(key), &closed) {
             return Ok((worker.clone(), false));
         }
         let others = awake.len() - usize::from(closed.is_some());
         let admission = app.room().admit_worker(others, &app.class().limits);
-        make_room(&mut awake, app, admission)?;
+        make_room(&mut awake, app, admission).map_err(Overload::Process)?;
         let worker = Worker::new(app, key, closed);
         *worker.turn.lock().unwrap_or_else(PoisonError::into_inner) = turn.take();
         awake.insert(key.clone(), worker.clone());
@@ -330,19 +357,15 @@ impl Workers {
         let mut awake = self.lock();
         let wanted = pressure.to_sleep(awake.len());
         put_to_sleep(&mut awake, app, wanted);
-        if awake.is_empty() {
-            self.emptied.notify_waiters();
-        }
+        self.removed.notify_waiters();
     }
 
-    fn remove(&self, worker: &Arc<Worker>) {
+    pub(crate) fn remove(&self, worker: &Arc<Worker>) {
         let mut awake = self.lock();
         if is_in(&awake, worker) {
             awake.remove(&worker.key);
         }
-        if awake.is_empty() {
-            self.emptied.notify_waiters();
-        }
+        self.removed.notify_waiters();
     }
 
     /// Asks every awake worker to stop; the next event starts it anew, from the class as it is then.
@@ -366,17 +389,22 @@ impl Workers {
 
     /// Returns when no worker is awake.
     pub async fn all_asleep(&self) {
+        self.until(Awake::is_empty).await;
+    }
+
+    /// Returns when that holds of those that are awake.
+    pub(crate) async fn until(&self, holds: impl Fn(&Awake) -> bool) {
         loop {
-            let emptied = self.emptied.notified();
-            if self.lock().is_empty() {
+            let removed = self.removed.notified();
+            if holds(&self.lock()) {
                 return;
             }
-            emptied.await;
+            removed.await;
         }
     }
 }
 
-type Awake = HashMap<WorkerKey, Arc<Worker>>;
+pub(crate) type Awake = HashMap<WorkerKey, Arc<Worker>>;
 
 /// Why something could not be delivered.
 enum Overload {
@@ -384,6 +412,8 @@ enum Overload {
     Inbox,
     /// The worker sleeps, and the process has no room for another one.
     Process(Shortage),
+    /// The worker is on its way to another process.
+    Leaving,
 }
 
 impl Overload {
@@ -391,6 +421,7 @@ impl Overload {
         match self {
             Self::Inbox => "too many connections wait for the worker",
             Self::Process(shortage) => room::refusal(shortage),
+            Self::Leaving => "the worker is on its way to another process",
         }
     }
 }
@@ -443,6 +474,17 @@ fn put_to_sleep(awake: &mut Awake, app: &App, wanted: usize) -> usize {
     asleep
 }
 
+/// Opens a link to a worker that is on its way to another process, where it is then.
+fn follow(app: &Arc<App>, key: &WorkerKey, opening: Opening) -> Option<Arc<dyn Receive>> {
+    if !matches!(opening.kind, Kind::Port) {
+        return app.open_anew(key, opening);
+    }
+    opening.end.moved(false, VecDeque::new());
+    let nobody = Inbox::new(0, 0);
+    nobody.close_if_empty();
+    Some(Arc::new(nobody))
+}
+
 fn shutting_down() -> LinkFailure {
     LinkFailure::unavailable("the application is shutting down")
 }
@@ -468,6 +510,9 @@ async fn start(app: Arc<App>, worker: Arc<Worker>) {
     };
     let source = Identity::Worker(worker.key.clone());
     match reason {
+        NotLoaded::NotOurs if app.is_sharing() && !app.is_closing() => {
+            app.workers().hand_on(&app, &worker);
+        }
         NotLoaded::NotOurs => {
             // That this process has lost everything was said once.
             if *app.ownership().role().borrow() != Role::Over {
@@ -535,7 +580,7 @@ async fn load(app: &App, worker: &Worker) -> Result<(Fence, State), NotLoaded> {
 fn run(app: Arc<App>, worker: Arc<Worker>, fence: Fence, state: State) {
     // Who asked for a stop before this did not mean this instance. It is of the present class, or will be asked again.
     worker.inbox.forget_instance();
-    if app.is_closing() {
+    if app.is_closing() || worker.inbox.is_leaving() {
         return app.workers().close_or_restart(&app, &worker);
     }
     let loaded = match state {
@@ -562,7 +607,7 @@ fn run(app: Arc<App>, worker: Arc<Worker>, fence: Fence, state: State) {
         storage: Storage::loaded(loaded.entries, loaded.complete, loaded.alarm),
         sockets: None,
         inbox: worker.inbox.clone(),
-        fabric: app.surroundings(),
+        fabric: app.fabric(),
         ledger: Some(Arc::new(WorkerLedger::new(&app, &worker, fence))),
         log: app.surroundings(),
     };
@@ -668,6 +713,8 @@ impl Workers {
                     Err(error) => app.workers().store_fails(&app, &worker, &error),
                 }
             });
+        } else if worker.inbox.is_leaving() && !app.is_closing() {
+            self.hand_on(app, worker);
         } else if worker.inbox.close_if_empty() {
             self.remove(worker);
         } else {

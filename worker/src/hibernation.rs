@@ -191,6 +191,12 @@ impl Sockets {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whose they are.
+    #[must_use]
+    pub fn address(&self) -> &WorkerKey {
+        &self.address
+    }
+
     // ---- what an instance says and asks
 
     /// Keeps a socket with these tags from now on; its other end is with the object's code. `name` is what the object's id

@@ -257,6 +257,7 @@ async fn start(
         reached: requests.map(Requests::sink),
         memory: portside_sidecar::memory::of_process(),
         spill,
+        sharing: None,
     };
     Ok(App::start(isolates, config))
 }

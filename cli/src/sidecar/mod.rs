@@ -6,6 +6,7 @@ mod failure;
 mod patience;
 mod purge;
 mod run;
+mod sharing;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -11,7 +11,7 @@ use portside_crds::sidecar::TerminationReason as Reason;
 use portside_frontdoor::{Config as DoorConfig, FrontDoor, TrustedProxies};
 use portside_runtime::IsolatePool;
 use portside_sidecar::metrics::{Metrics, PodGauges};
-use portside_sidecar::{App, Class, Config, Ownership, Pod, Role, Spill, admin};
+use portside_sidecar::{App, Class, Config, Ownership, Pod, Role, Sharing, Spill, admin};
 use portside_store::Store;
 use prometheus_client::registry::Registry;
 use tokio::signal::unix::{SignalKind, signal};
@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::artifact::{ArtifactArgs, Code};
 use super::failure::Failure;
 use super::patience::patiently;
+use super::sharing::SharingArgs;
 use super::{Common, env, start_log};
 use crate::class::{self, class};
 use crate::console::Console;
@@ -57,6 +58,8 @@ pub struct Args {
     #[arg(long, default_value_t = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 9090)))]
     admin: SocketAddr,
     #[command(flatten)]
+    sharing: SharingArgs,
+    #[command(flatten)]
     network: NetworkArgs,
     /// Where assets are unpacked that come in an archive
     #[arg(
@@ -82,6 +85,7 @@ struct Prepared {
     manifest: Option<Manifest>,
     store: Arc<dyn Store>,
     ownership: Arc<Ownership>,
+    sharing: Option<Sharing>,
 }
 
 impl Args {
@@ -118,6 +122,7 @@ impl Args {
             manifest,
             store,
             ownership,
+            sharing,
         } = prepared;
         self.network.choose(manifest.as_ref());
         let digest = class.bundle.digest().to_string();
@@ -133,6 +138,7 @@ impl Args {
                 reached: None,
                 memory: portside_sidecar::memory::of_process(),
                 spill: Spill::default(),
+                sharing,
             },
         );
         let mut registry = Registry::with_prefix("portside_sidecar");
@@ -182,14 +188,13 @@ impl Args {
     async fn prepare(&self, pulled: Option<&Code>) -> Result<Prepared, Failure> {
         let (class, manifest) = self.class(pulled).await?;
         let store = self.common.open().await?;
-        let ownership = Ownership::register(store.clone(), &self.common.pod_name).await;
-        let ownership = ownership
-            .map_err(|error| Failure::new(Reason::DatabaseUnavailable, error.to_string()))?;
+        let (ownership, sharing) = self.sharing.register(&store, &self.common.pod_name).await?;
         Ok(Prepared {
             class,
             manifest,
             store,
             ownership,
+            sharing,
         })
     }
 

@@ -279,7 +279,10 @@ async fn who_waits_for_an_answer_hears_that_the_pod_is_lost() {
         world.cut(1, 0);
         assert!(held.answer.await.is_err());
         let last = body.next().await;
-        assert!(matches!(last, Some(Err(BodyError::Incomplete(_)))), "{last:?}");
+        assert!(
+            matches!(last, Some(Err(BodyError::Incomplete(_)))),
+            "{last:?}"
+        );
     })
     .await;
 }
@@ -290,7 +293,11 @@ async fn methods_are_called_and_fail() {
         let (world, to, _) = two_pods().await;
         let value = push(&world.pods[0], &to, "add").answer.await.unwrap();
         assert_eq!(value, Ok(b"add".to_vec()));
-        let failure = push(&world.pods[0], &to, "fail").answer.await.unwrap().unwrap_err();
+        let failure = push(&world.pods[0], &to, "fail")
+            .answer
+            .await
+            .unwrap()
+            .unwrap_err();
         assert_eq!(failure.code, FailureCode::Reset);
     })
     .await;

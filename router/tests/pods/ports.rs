@@ -181,17 +181,22 @@ async fn moves(seed: u64) {
     let log = heard.clone();
     let echo = echo();
     // Each message is `port:number`: what is heard of each, by the instances of all pods.
-    let code: Code = Rc::new(move |instance: &Shared, key: &WorkerKey, event: Delivered| {
-        if let Delivered::Message { data, .. } = &event {
-            let text = String::from_utf8(data.clone()).unwrap();
-            let (port, number) = text.split_once(':').unwrap();
-            let mut log = log.borrow_mut();
-            log.entry(port.into()).or_default().push(number.to_owned());
-        }
-        echo(instance, key, event);
-    });
+    let code: Code = Rc::new(
+        move |instance: &Shared, key: &WorkerKey, event: Delivered| {
+            if let Delivered::Message { data, .. } = &event {
+                let text = String::from_utf8(data.clone()).unwrap();
+                let (port, number) = text.split_once(':').unwrap();
+                let mut log = log.borrow_mut();
+                log.entry(port.into()).or_default().push(number.to_owned());
+            }
+            echo(instance, key, event);
+        },
+    );
     let world = World::new(PODS, code).await;
-    let (to, mut random) = (key("a"), Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1));
+    let (to, mut random) = (
+        key("a"),
+        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1),
+    );
     let (mut at, mut epoch) = (0, 1);
     world.give(&to, at, epoch, &[0, 1, 2]);
     let mut ports: Vec<(Port, usize)> = vec![];

@@ -244,7 +244,10 @@ impl Fabric for Home {
         });
         match inbox.receive(Incoming::Opened(opening)) {
             Ok(()) => Some(inbox.clone()),
-            Err(Rejected::Closed(Incoming::Opened(opening) ) | Rejected::Full(Incoming::Opened(opening))) => {
+            Err(
+                Rejected::Closed(Incoming::Opened(opening))
+                | Rejected::Full(Incoming::Opened(opening)),
+            ) => {
                 opening.end.refuse(Failure::overloaded("full, or gone"));
                 None
             }
@@ -288,7 +291,9 @@ async fn run_workers(
             home.awake.lock().unwrap().remove(&key);
             home.gone.send_replace(());
             for unheard in along {
-                let Some(router) = router.upgrade() else { return };
+                let Some(router) = router.upgrade() else {
+                    return;
+                };
                 if let Some(target) = router.open_anew(&key, unheard.opening) {
                     for incoming in unheard.after {
                         let _ = target.receive(incoming);
@@ -301,7 +306,9 @@ async fn run_workers(
 
 /// One instance, until it ends.
 async fn run_worker(router: &Weak<Router>, key: &WorkerKey, inbox: &Arc<Inbox>, code: Code) {
-    let Some(router) = router.upgrade() else { return };
+    let Some(router) = router.upgrade() else {
+        return;
+    };
     let bundle = Bundle {
         main: "server.js".into(),
         modules: BTreeMap::new(),

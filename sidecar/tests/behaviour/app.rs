@@ -14,8 +14,11 @@ use portside_exchange::{Application, Body, FetchError, Request, Response};
 use portside_frontdoor::{Config as DoorConfig, FrontDoor};
 use portside_runtime::IsolatePool;
 use portside_sidecar::memory::{Meter, unlimited};
-use portside_sidecar::{App, Class, Config, Identity, Level, Ownership, Spill};
+use portside_sidecar::{
+    App, Class, Config, Identity, Level, Ownership, Peers, Sharing, Spill, peers,
+};
 use portside_store::Store;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 static ISOLATES: OnceLock<Arc<IsolatePool>> = OnceLock::new();
@@ -149,32 +152,65 @@ impl Setup {
             None => open(dir.path()).await,
         };
         let log: Arc<Mutex<Vec<LogLine>>> = Arc::default();
-        let written = log.clone();
-        let config = Config {
-            class,
-            ownership: Ownership::acquire(store.clone(), "test").await.unwrap(),
-            store: store.clone(),
-            servers: self.servers,
-            log: Box::new(move |line| {
-                written.lock().unwrap().push(LogLine {
-                    source: line.source.clone(),
-                    level: line.level,
-                    text: line.text.to_owned(),
-                    request: line.request.map(ToOwned::to_owned),
-                });
-            }),
-            reached: None,
-            memory: self.memory.unwrap_or_else(unlimited),
-            spill: self.spill,
+        let isolates = self.isolates.unwrap_or_else(isolates);
+        let memory = Arc::new(self.memory.unwrap_or_else(unlimited));
+        let start = |ownership, sharing| {
+            let (written, memory) = (log.clone(), memory.clone());
+            let config = Config {
+                class: class.clone(),
+                ownership,
+                store: store.clone(),
+                servers: self.servers,
+                log: Box::new(move |line| {
+                    written.lock().unwrap().push(LogLine {
+                        source: line.source.clone(),
+                        level: line.level,
+                        text: line.text.to_owned(),
+                        request: line.request.map(ToOwned::to_owned),
+                    });
+                }),
+                reached: None,
+                memory: Box::new(move || memory()),
+                spill: self.spill.clone(),
+                sharing,
+            };
+            App::start(isolates.clone(), config)
         };
-        let app = App::start(self.isolates.unwrap_or_else(isolates), config);
+        let (app, owner) = if are_apart() {
+            let (ownership, sharing) = sharing(&store).await;
+            let app = start(ownership, Some(sharing));
+            let (ownership, sharing) = self::sharing(&store).await;
+            let owner = start(ownership.clone(), Some(sharing));
+            ownership.claim().await.unwrap();
+            (app, Some(owner))
+        } else {
+            let ownership = Ownership::acquire(store.clone(), "test").await.unwrap();
+            (start(ownership, None), None)
+        };
         TestApp {
             app,
+            owner,
             store,
             log,
             _dir: dir,
         }
     }
+}
+
+/// Whether the workers of each application are in another pod than the server that is asked.
+pub fn are_apart() -> bool {
+    std::env::var_os("PORTSIDE_TEST_APART").is_some()
+}
+
+/// A pod that shares the shards with others, and wants none yet.
+pub async fn sharing(store: &Arc<dyn Store>) -> (Arc<Ownership>, Sharing) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let key = peers::Key::generate().unwrap();
+    let peer = peers::peer(listener.local_addr().unwrap().to_string(), 1, &key);
+    let ownership = Ownership::register_sharing(store.clone(), "test", &peer);
+    let ownership = ownership.await.unwrap();
+    let peers = Peers::new(store.clone(), ownership.clone(), key);
+    (ownership, Sharing { peers, listener })
 }
 
 /// Opens the SQLite store of a folder.
@@ -196,6 +232,8 @@ pub struct LogLine {
 /// A running application.
 pub struct TestApp {
     pub app: Arc<App>,
+    /// The pod that has the workers, if it is another.
+    pub owner: Option<Arc<App>>,
     pub store: Arc<dyn Store>,
     pub log: Arc<Mutex<Vec<LogLine>>>,
     _dir: tempfile::TempDir,
@@ -290,12 +328,18 @@ impl TestApp {
 
     /// Runs another revision.
     pub async fn replace(&self, class: Class) -> Result<(), String> {
+        if let Some(owner) = &self.owner {
+            owner.replace(class.clone()).await?;
+        }
         self.app.replace(class).await
     }
 
     /// Ends it in order; gives its store for the next start.
     pub async fn stop(self) -> Arc<dyn Store> {
         self.app.shut_down().await;
+        if let Some(owner) = self.owner {
+            owner.shut_down().await;
+        }
         self.store
     }
 }

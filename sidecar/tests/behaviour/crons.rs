@@ -404,6 +404,7 @@ async fn what_comes_due_in_a_process_that_drains_is_its_successors() {
         reached: None,
         memory: portside_sidecar::memory::unlimited(),
         spill: Spill::default(),
+        sharing: None,
     };
     let app = App::start(isolates(), config);
     app.drain(Duration::ZERO).await;

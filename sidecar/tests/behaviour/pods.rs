@@ -83,6 +83,7 @@ async fn pod(store: &Arc<dyn Store>, server: &str) -> Running {
         reached: None,
         memory: portside_sidecar::memory::unlimited(),
         spill: Spill::default(),
+        sharing: None,
     };
     let app = App::start(isolates(), config);
     let metrics = Metrics::register(&mut Registry::default());

@@ -1,0 +1,55 @@
+//! Whether a pod shares the class's workers with others.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use portside_crds::sidecar::TerminationReason as Reason;
+use portside_sidecar::peers::{self, Key, Peers};
+use portside_sidecar::{Ownership, Sharing};
+use portside_store::Store;
+use tokio::net::TcpListener;
+
+use super::failure::Failure;
+
+/// How the pods of a class share its workers.
+#[derive(clap::Args)]
+pub struct SharingArgs {
+    /// The address at which other pods of the class reach the workers of this one. Without it one pod has all workers, and the others wait
+    #[arg(long, value_name = "ADDRESS")]
+    peer_listen: Option<SocketAddr>,
+    /// Where others find that, as HOST:PORT, if it is not the same
+    #[arg(long, value_name = "HOST:PORT", requires = "peer_listen")]
+    peer_address: Option<String>,
+    /// Which revision of the class this is. Of pods with different ones those with the greatest have the workers
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    revision: u64,
+}
+
+impl SharingArgs {
+    /// Registers the pod, and listens to the others if there may be some.
+    pub async fn register(
+        &self,
+        store: &Arc<dyn Store>,
+        pod: &str,
+    ) -> Result<(Arc<Ownership>, Option<Sharing>), Failure> {
+        let failed = |error: portside_sidecar::Error| {
+            Failure::new(Reason::DatabaseUnavailable, error.to_string())
+        };
+        let Some(listen) = self.peer_listen else {
+            let ownership = Ownership::register(store.clone(), pod).await;
+            return Ok((ownership.map_err(failed)?, None));
+        };
+        let lost =
+            |error: std::io::Error| Failure::Lost(format!("cannot listen on {listen}: {error}"));
+        let listener = TcpListener::bind(listen).await.map_err(lost)?;
+        let own = listener.local_addr().map_err(lost)?;
+        let address = self.peer_address.clone();
+        let address = address.unwrap_or_else(|| own.to_string());
+        let key = Key::generate().map_err(|error| Failure::Lost(error.to_string()))?;
+        let peer = peers::peer(address, self.revision, &key);
+        let ownership = Ownership::register_sharing(store.clone(), pod, &peer).await;
+        let ownership = ownership.map_err(failed)?;
+        let peers = Peers::new(store.clone(), ownership.clone(), key);
+        Ok((ownership, Some(Sharing { peers, listener })))
+    }
+}

@@ -1,0 +1,351 @@
+//! The other pods of an application that share its shards: which shards they have, and connections to them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use portside_core::ids::{Epoch, PodId, SHARDS, ShardId};
+use portside_core::ownership::members::{KeyFingerprint, MapVersion, Peer, Revision};
+use portside_router::places::{At, Place, Places};
+use portside_router::{Line, Router};
+use portside_store::Store;
+use portside_wire::driver::{self, Driver, Links};
+use portside_wire::limits::Limits;
+use portside_wire::tls::Fingerprint;
+pub use portside_wire::tls::Key;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, watch};
+use tokio::time::{sleep, timeout};
+
+use crate::ownership::Ownership;
+
+/// The newest version of the protocol between pods that this process speaks.
+pub const PROTOCOL: u32 = 1;
+
+/// A pod that could not be reached is not tried again before.
+const REDIAL: Duration = Duration::from_millis(200);
+
+/// How long it takes at most until a connection is there, or will not be.
+const CONNECT: Duration = Duration::from_secs(2);
+
+/// The map is read no more often than this, however many calls are sent astray.
+const READ_INTERVAL: Duration = Duration::from_millis(20);
+
+/// The other pods, as this one knows them.
+pub struct Peers {
+    key: Key,
+    store: Arc<dyn Store>,
+    ownership: Arc<Ownership>,
+    router: OnceLock<Weak<Router>>,
+    state: Mutex<State>,
+    /// Changes when shards are elsewhere, or can be reached that could not be before.
+    changes: watch::Sender<u64>,
+    /// The map is to be read.
+    look: Notify,
+}
+
+struct State {
+    /// By shard; nothing where the owner is not known, or has not what it was known to have.
+    map: Vec<Option<(PodId, Epoch)>>,
+    version: Option<MapVersion>,
+    peers: HashMap<PodId, Known>,
+}
+
+/// A pod that is alive.
+struct Known {
+    peer: Peer,
+    line: Option<Arc<Line>>,
+    /// Since when somebody tries to reach it, or has tried in vain.
+    dialed: Option<Instant>,
+}
+
+impl Peers {
+    /// Those of the application that `ownership` is of. `key` is what it has announced.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, ownership: Arc<Ownership>, key: Key) -> Arc<Self> {
+        Arc::new(Self {
+            key,
+            store,
+            ownership,
+            router: OnceLock::new(),
+            state: Mutex::new(State {
+                map: vec![None; SHARDS as usize],
+                version: None,
+                peers: HashMap::new(),
+            }),
+            changes: watch::Sender::new(0),
+            look: Notify::new(),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn changed(&self) {
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Follows who is there and who has what, and listens to the others. `router` opens what they open to workers here.
+    pub(crate) fn start(self: &Arc<Self>, router: &Arc<Router>, listener: TcpListener) {
+        let _ = self.router.set(Arc::downgrade(router));
+        tokio::spawn(follow(Arc::downgrade(self)));
+        tokio::spawn(follow_own(Arc::downgrade(self)));
+        tokio::spawn(listen(Arc::downgrade(self), listener));
+    }
+
+    /// Takes who is alive; forgets all others.
+    fn meet(&self, members: impl Iterator<Item = (PodId, Peer)>) {
+        let mut state = self.lock();
+        let mut known = std::mem::take(&mut state.peers);
+        for (pod, peer) in members.filter(|(pod, _)| *pod != self.ownership.pod()) {
+            let before = known.remove(&pod).filter(|before| before.peer == peer);
+            let new = || Known {
+                peer,
+                line: None,
+                dialed: None,
+            };
+            state.peers.insert(pod, before.unwrap_or_else(new));
+        }
+        drop(state);
+        // Declared dead: what it still sends is not heard.
+        for gone in known.into_values().filter_map(|gone| gone.line) {
+            gone.links().end();
+        }
+    }
+
+    async fn read_map(&self) {
+        let since = self.lock().version;
+        // A store that fails says so itself.
+        let Ok(changes) = self.store.shard_map(since).await else {
+            return;
+        };
+        let mut state = self.lock();
+        for it in changes.assignments {
+            if let Some(slot) = state.map.get_mut(it.shard.0 as usize)
+                && slot.is_none_or(|(_, epoch)| epoch <= it.epoch)
+            {
+                *slot = it.owner.map(|owner| (owner, it.epoch));
+            }
+        }
+        state.version = Some(changes.version);
+        drop(state);
+        self.changed();
+    }
+
+    /// Where the pod is reached, if there is a connection; else one is made.
+    fn line(self: &Arc<Self>, state: &mut State, pod: PodId) -> Option<Arc<Line>> {
+        let known = state.peers.get_mut(&pod)?;
+        if let Some(line) = &known.line
+            && line.links().is_connected()
+        {
+            return Some(line.clone());
+        }
+        if known.dialed.is_none_or(|since| since.elapsed() >= CONNECT) {
+            known.dialed = Some(Instant::now());
+            tokio::spawn(dial(Arc::downgrade(self), pod, known.peer.clone()));
+        }
+        None
+    }
+
+    /// A connection is there.
+    fn connected(self: &Arc<Self>, pod: PodId, links: Links, driver: Driver<TcpStream>) {
+        let Some(router) = self.router.get().cloned() else {
+            return;
+        };
+        let line = Line::new(links);
+        match self.lock().peers.get_mut(&pod) {
+            Some(known) => {
+                known.dialed = None;
+                known.line = Some(line.clone());
+            }
+            None => return,
+        }
+        self.changed();
+        let peers = Arc::downgrade(self);
+        tokio::spawn(async move {
+            let ending = line.clone().run(driver, router).await;
+            tracing::debug!(pod = format!("{:032x}", pod.0), %ending, "the connection to another pod is over");
+            let Some(peers) = peers.upgrade() else { return };
+            if let Some(known) = peers.lock().peers.get_mut(&pod)
+                && known.line.as_ref().is_some_and(|it| Arc::ptr_eq(it, &line))
+            {
+                known.line = None;
+            }
+        });
+    }
+
+    fn who_has(&self, key: Fingerprint) -> Option<PodId> {
+        let state = self.lock();
+        let known = state.peers.iter().find(|(_, it)| it.peer.key.0 == key.0);
+        known.map(|(pod, _)| *pod)
+    }
+}
+
+impl Places for Arc<Peers> {
+    fn place(&self, shard: ShardId) -> Place {
+        let ownership = &self.ownership;
+        if ownership.is_leaving(shard) {
+            return Place::Unknown;
+        }
+        if ownership.epoch(shard).is_some() {
+            return Place::Here;
+        }
+        let mut state = self.lock();
+        let owner = state.map.get(shard.0 as usize).copied().flatten();
+        let Some((pod, epoch)) = owner else {
+            self.look.notify_one();
+            return Place::Unknown;
+        };
+        if pod == ownership.pod() || !state.peers.contains_key(&pod) {
+            self.look.notify_one();
+            return Place::Unknown;
+        }
+        match self.line(&mut state, pod) {
+            Some(line) => Place::At(At { line, epoch }),
+            None => Place::Unknown,
+        }
+    }
+
+    fn owned(&self, shard: ShardId) -> Result<Epoch, (Option<PodId>, Epoch)> {
+        let epoch = self.ownership.epoch(shard);
+        if let Some(epoch) = epoch.filter(|_| !self.ownership.is_leaving(shard)) {
+            return Ok(epoch);
+        }
+        let known = self.lock().map.get(shard.0 as usize).copied().flatten();
+        match known.filter(|(pod, _)| *pod != self.ownership.pod()) {
+            Some((pod, epoch)) => Err((Some(pod), epoch)),
+            None => Err((None, epoch.unwrap_or(Epoch(0)))),
+        }
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    fn misdirected(&self, shard: ShardId, owner: Option<PodId>, epoch: Epoch) {
+        let mut state = self.lock();
+        if let Some(slot) = state.map.get_mut(shard.0 as usize) {
+            match (owner, &slot) {
+                (Some(owner), Some((_, known))) if epoch > *known => *slot = Some((owner, epoch)),
+                _ => *slot = None,
+            }
+        }
+        // Until the whole map is read the slot may stay empty.
+        state.version = None;
+        drop(state);
+        self.look.notify_one();
+        self.changed();
+    }
+}
+
+/// Reads who is there and who has what, whenever that may have changed.
+async fn follow(peers: Weak<Peers>) {
+    let Some(mut members) = peers.upgrade().map(|peers| peers.ownership.members()) else {
+        return;
+    };
+    let mut seen = None;
+    while let Some(peers) = peers.upgrade() {
+        let membership = members.borrow_and_update().clone();
+        let look = peers.look.notified();
+        if let Some(membership) = membership {
+            let with_peer = membership.participants.into_iter();
+            let with_peer = with_peer.filter_map(|it| Some((it.member.pod, it.peer?)));
+            peers.meet(with_peer);
+            let version = Some(membership.map_version);
+            if seen != version || peers.lock().version.is_none() {
+                peers.read_map().await;
+                seen = version;
+            }
+        }
+        tokio::select! {
+            changed = members.changed() => if changed.is_err() { return },
+            () = look => peers.read_map().await,
+        }
+        drop(peers);
+        sleep(READ_INTERVAL).await;
+    }
+}
+
+/// Passes on that this pod itself has other shards.
+async fn follow_own(peers: Weak<Peers>) {
+    let Some(mut changes) = peers.upgrade().map(|peers| peers.ownership.changes()) else {
+        return;
+    };
+    while changes.changed().await.is_ok() {
+        let Some(peers) = peers.upgrade() else { return };
+        peers.changed();
+    }
+}
+
+async fn dial(peers: Weak<Peers>, pod: PodId, peer: Peer) {
+    let Some(key) = peers.upgrade().map(|peers| peers.key.clone()) else {
+        return;
+    };
+    let KeyFingerprint(fingerprint) = peer.key;
+    let made = timeout(CONNECT, async {
+        let stream = TcpStream::connect(&peer.address).await;
+        let stream = stream.map_err(|error| error.to_string())?;
+        let _ = stream.set_nodelay(true);
+        let made = driver::dial(stream, &key, Fingerprint(fingerprint), Limits::default()).await;
+        made.map_err(|error| error.to_string())
+    });
+    let made = made
+        .await
+        .unwrap_or_else(|_| Err("it takes too long".to_owned()));
+    let Some(peers) = peers.upgrade() else { return };
+    match made {
+        Ok((links, driver)) => peers.connected(pod, links, driver),
+        Err(error) => {
+            tracing::debug!(
+                address = peer.address,
+                error,
+                "another pod cannot be reached"
+            );
+            sleep(REDIAL).await;
+            if let Some(known) = peers.lock().peers.get_mut(&pod) {
+                known.dialed = None;
+            }
+            peers.changed();
+        }
+    }
+}
+
+async fn listen(peers: Weak<Peers>, listener: TcpListener) {
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "a connection of another pod could not be taken");
+                sleep(REDIAL).await;
+                continue;
+            }
+        };
+        let Some(here) = peers.upgrade() else { return };
+        tokio::spawn(async move {
+            let _ = stream.set_nodelay(true);
+            let who = here.clone();
+            let known = Arc::new(move |key: &Fingerprint| who.who_has(*key).is_some());
+            match driver::accept(stream, &here.key, known, Limits::default()).await {
+                Ok((links, driver)) => {
+                    if let Some(pod) = here.who_has(links.peer()) {
+                        here.connected(pod, links, driver);
+                    }
+                }
+                // Whoever is a member tries again.
+                Err(error) => tracing::debug!(%error, "a connection from elsewhere was refused"),
+            }
+        });
+    }
+}
+
+/// What a pod announces that others reach at this address, as `host:port`.
+#[must_use]
+pub fn peer(address: String, revision: u64, key: &Key) -> Peer {
+    Peer {
+        address,
+        revision: Revision(revision),
+        protocol: PROTOCOL,
+        key: KeyFingerprint(key.fingerprint().0),
+    }
+}
