@@ -98,6 +98,17 @@ impl Key {
         self.fingerprint
     }
 
+    /// Shows another's public key, without having its private one.
+    #[cfg(test)]
+    pub(crate) fn pretending_to_be(&self, other: &Self) -> Self {
+        let public = other.certified.cert.clone();
+        let private = self.certified.key.clone();
+        Self {
+            certified: Arc::new(CertifiedKey::new(public, private)),
+            ..other.clone()
+        }
+    }
+
     fn pinned(&self, peers: Arc<dyn Peers>) -> Arc<Pinned> {
         let algorithms = self.provider.signature_verification_algorithms;
         Arc::new(Pinned { peers, algorithms })

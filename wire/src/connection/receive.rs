@@ -263,16 +263,16 @@ impl Connection {
                 "a frame is outside of the connection's window",
             ));
         }
+        if !first.free && self.receiving.held + size > self.limits.bytes {
+            return Err(Violation::Excess(
+                "more is sent than the connection's window allows",
+            ));
+        }
         if !begins {
             link.held.add(size);
         }
         if !first.free {
             self.receiving.held += size;
-            if self.receiving.held > self.limits.bytes {
-                return Err(Violation::Excess(
-                    "more is sent than the connection's window allows",
-                ));
-            }
         }
         Ok(())
     }

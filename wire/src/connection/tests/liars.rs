@@ -331,7 +331,7 @@ fn bounded(connection: &Connection) -> bool {
     let buffered: usize = connection.links.values().map(partial).sum();
     connection.links.len() <= 2 * NARROW.links
         && buffered <= NARROW.bytes + NARROW.links * FREE_BYTES
-        && connection.receiving.held <= NARROW.bytes + FRAME_OVERHEAD
+        && connection.receiving.held <= NARROW.bytes
 }
 
 /// Records that make sense by themselves, on few links, with lengths around the limits.

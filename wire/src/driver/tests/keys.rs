@@ -45,6 +45,23 @@ async fn both_sides_must_have_the_right_key() {
 }
 
 #[tokio::test]
+async fn who_shows_a_key_must_have_it() {
+    let [dialer, listener, thief] = [key(), key(), key()];
+    let [d, l] = [&dialer, &listener].map(Key::fingerprint);
+    let false_dialer = thief.pretending_to_be(&dialer);
+    let false_listener = thief.pretending_to_be(&listener);
+    for keys in [[&false_dialer, &listener], [&dialer, &false_listener]] {
+        let outcomes = meet(keys, l, d).await;
+        let signature = "BadSignature";
+        assert!(outcomes.iter().all(Result::is_err), "{outcomes:?}");
+        let refused = |outcome: &Result<(), String>| {
+            outcome.as_ref().is_err_and(|why| why.contains(signature))
+        };
+        assert!(outcomes.iter().any(refused), "{outcomes:?}");
+    }
+}
+
+#[tokio::test]
 async fn peers_are_looked_up_in_each_handshake() {
     let [dialer, listener] = [key(), key()];
     let asked = Arc::new(AtomicUsize::new(0));
