@@ -395,9 +395,8 @@ impl State {
             Err(_) if in_order => self.read_soon(now + self.settings.retry_interval_ms),
             Err(_) => {}
         }
-        let is_alone = self.settings.sharing == Sharing::Alone;
-        if is_alone && was_complete && !self.holdings.is_complete() {
-            // Only the death of this pod lets others take its shards.
+        if was_complete && !self.holdings.is_complete() {
+            // But for hand-overs, only the death of this pod lets others take its shards.
             self.lease.hurry(now);
         }
     }

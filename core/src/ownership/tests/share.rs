@@ -193,6 +193,17 @@ fn what_leaves_already_is_not_planned_again() {
 }
 
 #[test]
+fn what_leaves_is_counted_as_gone_even_if_its_target_is() {
+    let mut pod = owning(9);
+    let effects = pod.sees(&[(ME, 9), (OTHER, 0), (THIRD, 0)]);
+    let (call, _) = quiesce(&effects, THIRD);
+    assert_eq!(pod.tell(Event::Quiesced(call, vec![])), []);
+    // Of nine it is to have five now; three are on their way to the other pod, which has gone.
+    let effects = pod.sees(&[(ME, 9), (THIRD, 0)]);
+    assert_eq!((effects.len(), quiesce(&effects, THIRD).1), (1, 1));
+}
+
+#[test]
 fn a_pod_that_drains_gives_everything_whatever_the_store_says_that_it_wants() {
     let mut pod = owning(4);
     pod.tell(Event::Drain);
