@@ -258,7 +258,7 @@ impl App {
             surroundings: Arc::new(Surroundings(itself.clone())),
             router: sharing.map(|Sharing { peers, listener }| {
                 let here = Arc::new(Surroundings(itself.clone()));
-                let router = Router::new(here, Arc::new(peers.clone()));
+                let router = Router::new(here, peers.clone());
                 peers.start(&router, listener);
                 router
             }),

@@ -33,6 +33,7 @@ const READ_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The other pods, as this one knows them.
 pub struct Peers {
+    itself: Weak<Self>,
     key: Key,
     store: Arc<dyn Store>,
     ownership: Arc<Ownership>,
@@ -63,7 +64,8 @@ impl Peers {
     /// Those of the application that `ownership` is of. `key` is what it has announced.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, ownership: Arc<Ownership>, key: Key) -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new_cyclic(|itself| Self {
+            itself: itself.clone(),
             key,
             store,
             ownership,
@@ -134,7 +136,7 @@ impl Peers {
     }
 
     /// Where the pod is reached, if there is a connection; else one is made.
-    fn line(self: &Arc<Self>, state: &mut State, pod: PodId) -> Option<Arc<Line>> {
+    fn line(&self, state: &mut State, pod: PodId) -> Option<Arc<Line>> {
         let known = state.peers.get_mut(&pod)?;
         if let Some(line) = &known.line
             && line.links().is_connected()
@@ -143,7 +145,7 @@ impl Peers {
         }
         if known.dialed.is_none_or(|since| since.elapsed() >= CONNECT) {
             known.dialed = Some(Instant::now());
-            tokio::spawn(dial(Arc::downgrade(self), pod, known.peer.clone()));
+            tokio::spawn(dial(self.itself.clone(), pod, known.peer.clone()));
         }
         None
     }
@@ -182,7 +184,7 @@ impl Peers {
     }
 }
 
-impl Places for Arc<Peers> {
+impl Places for Peers {
     fn place(&self, shard: ShardId) -> Place {
         let ownership = &self.ownership;
         if ownership.is_leaving(shard) {
