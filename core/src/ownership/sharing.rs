@@ -67,6 +67,10 @@ impl State {
         if stored > known || (stored < known && self.leaving.is_empty()) {
             self.read_soon(now);
         }
+        // What the others cannot see yet is no ground to act on: two that drain would give to each other.
+        if mine.is_none_or(|mine| mine.wants != self.wants()) {
+            return;
+        }
         self.correct(&mut distribution);
         let under_way: u32 = self.leaving.counts().map(|(_, count)| count).sum();
         let at_most = self.settings.max_shards_leaving.saturating_sub(under_way);
@@ -96,8 +100,7 @@ impl State {
         now - since >= self.settings.claim_interval_ms
     }
 
-    /// Puts what this pod knows better in the place of what the store had: its own wishes and shards, and those that it is giving
-    /// away already.
+    /// Puts what this pod knows better in the place of what the store had: its own shards, and those that it is giving away already.
     fn correct(&self, seen: &mut Distribution) {
         let mut owns = self.holdings.count();
         for (to, count) in self.leaving.counts() {
@@ -107,7 +110,6 @@ impl State {
             owns = owns.saturating_sub(count);
         }
         if let Some(mine) = seen.pods.iter_mut().find(|it| it.pod == self.me) {
-            mine.wants = self.wants();
             mine.owns = owns;
         }
     }
