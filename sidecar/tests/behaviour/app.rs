@@ -177,12 +177,14 @@ impl Setup {
             App::start(isolates.clone(), config)
         };
         let (app, owner) = if are_apart() {
-            let (ownership, sharing) = sharing(&store).await;
-            let app = start(ownership, Some(sharing));
-            let (ownership, sharing) = self::sharing(&store).await;
-            let owner = start(ownership.clone(), Some(sharing));
-            ownership.claim().await.unwrap();
-            (app, Some(owner))
+            // Of two revisions the newer has all workers.
+            let mut apps = vec![];
+            for revision in [1, 0] {
+                let (ownership, sharing) = sharing(&store, revision).await;
+                apps.push(start(ownership.clone(), Some(sharing)));
+                ownership.claim().await.unwrap();
+            }
+            (apps.remove(1), apps.pop())
         } else {
             let ownership = Ownership::acquire(store.clone(), "test").await.unwrap();
             (start(ownership, None), None)
@@ -202,11 +204,11 @@ pub fn are_apart() -> bool {
     std::env::var_os("PORTSIDE_TEST_APART").is_some()
 }
 
-/// A pod that shares the shards with others, and wants none yet.
-pub async fn sharing(store: &Arc<dyn Store>) -> (Arc<Ownership>, Sharing) {
+/// A pod of this revision that shares the shards with others, and wants none yet.
+pub async fn sharing(store: &Arc<dyn Store>, revision: u64) -> (Arc<Ownership>, Sharing) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let key = peers::Key::generate().unwrap();
-    let peer = peers::peer(listener.local_addr().unwrap().to_string(), 1, &key);
+    let peer = peers::peer(listener.local_addr().unwrap().to_string(), revision, &key);
     let ownership = Ownership::register_sharing(store.clone(), "test", &peer);
     let ownership = ownership.await.unwrap();
     let peers = Peers::new(store.clone(), ownership.clone(), key);
