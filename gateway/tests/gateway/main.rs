@@ -6,6 +6,7 @@ mod hold;
 mod origin;
 mod refusal;
 mod retry;
+mod serving;
 mod support;
 mod switch;
 mod websocket;

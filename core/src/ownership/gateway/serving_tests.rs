@@ -99,6 +99,44 @@ fn a_lease_that_is_not_heard_to_be_renewed_ends_the_choice_and_nothing_else() {
     assert_eq!(chosen(&gateway), ["a"].into());
 }
 
+#[test]
+fn nobody_is_cut_off_however_long_the_store_is_away() {
+    let tenths = |until: u64| (0..until).map(|tenth| tenth * 100);
+    // The times of the second pod, beside those of the first, and when and for how long the store is away.
+    for asked in tenths(10) {
+        for renewed in [0, 100, 250, 400] {
+            for (from, away) in tenths(10).flat_map(|from| tenths(50).map(move |away| (from, away)))
+            {
+                away_for([0, asked], [0, renewed], 3_000 + from, away);
+            }
+        }
+    }
+}
+
+/// Two pods are asked once a second and renew their leases twice, each so much later than on the second.
+fn away_for(asked: [Millis; 2], renewed: [Millis; 2], from: Millis, away: Millis) {
+    let mut gateway = of(&["a", "b"]);
+    let mut renewals = [0; 2];
+    for now in (1_000..11_000).step_by(50) {
+        gateway.set_time(now);
+        for (index, pod) in ["a", "b"].into_iter().enumerate() {
+            let is_away = (from..from + away).contains(&now);
+            if !is_away && (now - renewed[index]).is_multiple_of(500) {
+                renewals[index] += 1;
+            }
+            if (now - asked[index]).is_multiple_of(1_000) {
+                let said = says(index as u128, renewals[index]);
+                let step = gateway.heard(&pod, said, Claim::Serving);
+                // Before anybody serves all are strangers.
+                let is_begun = now >= 2_000;
+                let what = format!("{asked:?} {renewed:?} {from} {away} {now}");
+                assert!(!is_begun || step == Step::default(), "{what}");
+            }
+        }
+    }
+    assert_eq!(gateway.serving(), 2);
+}
+
 /// The second pod's lease ends, in whatever way that looks, while the first one's is renewed. Until when it is cut off.
 fn outlived(looks: impl Fn(&mut Gateway<&'static str>) -> Step<&'static str>) -> Millis {
     let mut gateway = of(&["a", "b"]);
