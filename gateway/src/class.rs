@@ -18,10 +18,11 @@ use crate::pod::{InFlight, Kind, Pod};
 use crate::poll;
 use crate::pool::Pool;
 use crate::refusal::Refusal;
+use crate::share::{Share, is_fair};
 use crate::topology::{ClassFacts, Endpoint};
 
-/// Requests of one class that may wait at once. Never more than there are places left for all others, so that classes
-/// without a pod cannot take everybody's.
+/// Requests of one class that may wait at once. Fewer when others wait, too, so that classes without a pod cannot take
+/// everybody's places: for each that a class takes, some are left to all others.
 pub const MAX_HELD_PER_CLASS: usize = 1024;
 /// Requests of all classes together that may wait at once.
 pub const MAX_HELD: usize = 8 * MAX_HELD_PER_CLASS;
@@ -30,6 +31,8 @@ pub const MAX_HELD: usize = 8 * MAX_HELD_PER_CLASS;
 pub(crate) struct Class {
     pub(crate) key: ClassKey,
     pub(crate) uid: String,
+    /// What its requests may keep of their bodies.
+    pub(crate) replays: Arc<Share>,
     state: Mutex<State>,
 }
 
@@ -100,10 +103,11 @@ impl Hold {
 }
 
 impl Class {
-    pub(crate) fn new(key: ClassKey, uid: String) -> Self {
+    pub(crate) fn new(key: ClassKey, uid: String, replays: Arc<Share>) -> Self {
         Self {
             key,
             uid,
+            replays,
             state: Mutex::new(State {
                 admission: Ok(()),
                 request_timeout: Duration::ZERO,
@@ -280,10 +284,12 @@ impl Class {
         if let Some(target) = state.target(wish) {
             return Ok(Admitted::At(target));
         }
-        let most = left.min(MAX_HELD_PER_CLASS);
-        if state.waiting.len() >= most {
+        let is_full = |waiting: usize| {
+            waiting >= MAX_HELD_PER_CLASS || !is_fair(waiting + 1, left.saturating_sub(1))
+        };
+        if is_full(state.waiting.len()) {
             state.waiting.retain(|_, it| !it.answer.is_closed());
-            if state.waiting.len() >= most {
+            if is_full(state.waiting.len()) {
                 return Err(Refusal::Overloaded);
             }
         }
@@ -370,6 +376,7 @@ mod tests {
     use futures::FutureExt;
 
     use super::*;
+    use crate::share::Room;
     use prometheus_client::registry::Registry;
 
     fn any(class: &Class) -> Wish {
@@ -382,7 +389,7 @@ mod tests {
             namespace: "shop".into(),
             name: "chat".into(),
         };
-        let class = Arc::new(Class::new(key, "1".into()));
+        let class = Arc::new(Class::new(key, "1".into(), Room::new(0).share()));
         // Nobody answers there.
         let nowhere = ([127, 0, 0, 1], 1).into();
         let endpoint = Endpoint {

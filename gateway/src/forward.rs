@@ -62,7 +62,7 @@ impl Gateway {
         deadline: Instant,
         mut record: Record,
     ) -> Result<Response, (Refusal, Record)> {
-        let body = Replay::new(request.body, &self.replays);
+        let body = Replay::new(request.body, &class.replays);
         let outbound = Outbound::new(&request.method, request.headers, body, target)
             .with_handshake(request.websocket);
         match self.attempts(class, &outbound, deadline, &mut record).await {

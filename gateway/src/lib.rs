@@ -23,6 +23,7 @@ mod pool;
 mod refusal;
 mod replay;
 mod retry;
+mod share;
 mod topology;
 mod watch;
 mod websocket;

@@ -7,6 +7,7 @@ mod origin;
 mod refusal;
 mod retry;
 mod serving;
+mod shares;
 mod support;
 mod switch;
 mod websocket;
