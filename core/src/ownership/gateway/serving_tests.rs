@@ -22,7 +22,7 @@ fn says(id: u128, renewals: u64) -> Option<Incarnation> {
 
 /// Who gets requests at all, whatever is drawn.
 fn chosen(gateway: &Gateway<&'static str>) -> BTreeSet<&'static str> {
-    let draws = (0..64_u64).map(|draw| (draw % 8) << 32 | draw / 8);
+    let draws = (0..64_u64).map(|draw| ((draw % 8) << 32) | (draw / 8));
     let chosen = draws.filter_map(|draw| gateway.choose(&Wish::default(), |_| 0, draw));
     chosen
         .map(|(pod, term)| {
@@ -237,6 +237,27 @@ fn one_that_was_active_before_others_served_is_not_believed_when_they_have_gone(
     }
 }
 
+/// Gateways of older versions read serving pods as active ones in the same term.
+#[test]
+fn several_that_are_active_in_the_same_term_are_sent_everything_one_after_the_other() {
+    let mut gateway = of(&["a", "b", "c"]);
+    let active = Claim::Active((1 << 53) - 1);
+    gateway.heard(&"a", says(1, 0), Claim::Active(7));
+    let step = gateway.heard(&"b", says(2, 0), active);
+    assert_eq!(step.ask, ["a"], "the active one of an older version");
+    gateway.heard(&"a", says(1, 0), Claim::Draining);
+    for (pod, id) in [("c", 3), ("b", 2), ("c", 3)] {
+        let step = gateway.heard(&pod, says(id, 1), active);
+        assert_eq!(step, Step::default());
+        assert!(gateway.active().is_some());
+    }
+    for (pod, next) in [("c", Some("b")), ("b", None)] {
+        assert_eq!(gateway.active().map(|(pod, _)| *pod), Some(pod));
+        gateway.heard(&pod, None, Claim::Draining);
+        assert_eq!(gateway.active().map(|(pod, _)| *pod), next);
+    }
+}
+
 fn serving(count: usize) -> Gateway<&'static str> {
     let mut gateway = of(&NAMES[..count]);
     for (id, pod) in NAMES[..count].iter().enumerate() {
@@ -439,7 +460,7 @@ fn play(faults: &[(usize, u8, u64)]) -> Result<(), TestCaseError> {
         }
         for index in 0..play.pods.len() {
             play.pods[index].goes_on(now, is_store_up);
-            if (tick + 3 * index as u64) % 10 == 0 {
+            if (tick + 3 * index as u64).is_multiple_of(10) {
                 play.ask(index, now)?;
             }
         }
