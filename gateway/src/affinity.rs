@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use portside_core::ids::PodId;
 
-/// Paths that are remembered for a class: about half a megabyte.
+/// Paths that are remembered for a class: about a megabyte.
 const MAX_PATHS: usize = 8192;
 
 /// A path as it is remembered. Two may be taken for each other; then one of them finds its pod a little later.
