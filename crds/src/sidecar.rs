@@ -1,4 +1,9 @@
 //! What a sidecar says of itself: to the gateway and the operator over its admin port, and to the kubelet when it fails.
+//!
+//! Pods and gateways of different versions speak with each other while either is updated. Fields are added, never changed,
+//! and what an older version would not understand is said so that it acts rightly all the same ([`SERVING_TERM`]).
+
+mod json;
 
 use serde::{Deserialize, Serialize};
 
@@ -10,8 +15,24 @@ pub const OWNERSHIP_PATH: &str = "/ownership";
 /// The path of [`SidecarStatus`] on the admin port.
 pub const STATUS_PATH: &str = "/status";
 
-/// The header in which a pod that refuses a request says its [`State`].
+/// The header in which a pod that refuses a request says its [`State`]: with status 421 it means that the request has not
+/// run, whatever the state is. A pod that serves says [`State::Standby`] while its lease is over.
 pub const STATE_HEADER: &str = "portside-state";
+
+/// The header in which a pod that serves beside others says who owns the worker or object that the request used first:
+/// [`Ownership::incarnation`] of that pod, perhaps its own. It is left out if the request used none.
+///
+/// The gateway takes it off, so that clients do not see it, and prefers that pod for requests of the same path. It takes it
+/// off requests, too.
+pub const OWNER_HEADER: &str = "portside-owner";
+
+/// The term that stands for [`State::Serving`] in JSON and in tokens, where the state is `active`.
+///
+/// A gateway of an older version, which knows nothing of serving pods, reads it as the term of the active pod. It is higher
+/// than any that a pod which runs the class alone can have, so such a pod counts as overtaken; and all serving pods say the
+/// same, so the gateway believes each, sends everything to one of them, and goes on to the next when that one drains or
+/// cannot be reached. Small enough for programs whose numbers are IEEE doubles.
+pub const SERVING_TERM: u64 = (1 << 53) - 1;
 
 /// The longest that [`OWNERSHIP_PATH`] waits for a change, in seconds.
 pub const MAX_WAIT_SECONDS: u64 = 60;
@@ -26,19 +47,23 @@ pub const MAX_TERMINATION_BYTES: usize = 4096;
 pub enum State {
     /// Ready to take over.
     Standby,
-    /// Runs the class's workers.
+    /// Runs all of the class's workers, alone.
     Active,
+    /// Runs some of the class's workers while other pods run the rest, and answers any request. Only pods that reach each
+    /// other serve: while one that is active alone may still run workers, a pod that could serve is on standby.
+    Serving,
     /// Finishes what it has begun, and takes no more.
     Draining,
 }
 
 impl State {
-    /// As it stands in JSON and in [`STATE_HEADER`].
+    /// Its name, as it stands in [`STATE_HEADER`].
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Standby => "standby",
             Self::Active => "active",
+            Self::Serving => "serving",
             Self::Draining => "draining",
         }
     }
@@ -48,7 +73,7 @@ impl std::str::FromStr for State {
     type Err = UnknownState;
 
     fn from_str(text: &str) -> Result<Self, UnknownState> {
-        [Self::Standby, Self::Active, Self::Draining]
+        [Self::Standby, Self::Active, Self::Serving, Self::Draining]
             .into_iter()
             .find(|state| state.as_str() == text)
             .ok_or(UnknownState)
@@ -57,24 +82,27 @@ impl std::str::FromStr for State {
 
 /// Text that is no [`State`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a state is standby, active or draining")]
+#[error("a state is standby, active, serving or draining")]
 pub struct UnknownState;
 
-/// Whether a pod runs its class's workers. Of two pods that say [`State::Active`], the one with the higher term is right.
+/// Whether a pod runs its class's workers. Of two pods that say [`State::Active`], the one with the higher term is right;
+/// all that say [`State::Serving`] are, as long as their leases are renewed.
 #[derive(Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", remote = "Self")]
 pub struct Ownership {
     /// The pod's name.
     pub pod: String,
     /// What it does.
     pub state: State,
-    /// Counts the times the class's workers were taken over, as far as the pod knows.
+    /// Counts the times the class's workers were taken over, as far as the pod knows. 0 unless it is active: serving pods
+    /// have no term, though [`SERVING_TERM`] stands in the JSON.
     pub term: u64,
     /// Tells one start of the pod's process from the next: its id in the store, 32 hexadecimal digits. Pods of older
     /// versions do not say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub incarnation: Option<String>,
-    /// How often the store has renewed this incarnation's lease. Pods of older versions do not say it.
+    /// How often the store has renewed this incarnation's lease. Pods of older versions do not say it; one that serves and
+    /// does not say it is not believed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renewals: Option<u64>,
 }
@@ -90,6 +118,7 @@ impl Ownership {
 /// A state and a term as `not=` of [`OWNERSHIP_PATH`] takes them.
 #[must_use]
 pub fn token(state: State, term: u64) -> String {
+    let (state, term) = json::written(state, term);
     format!("{}:{term}", state.as_str())
 }
 
@@ -97,12 +126,12 @@ pub fn token(state: State, term: u64) -> String {
 #[must_use]
 pub fn parse_token(text: &str) -> Option<(State, u64)> {
     let (state, term) = text.split_once(':')?;
-    Some((state.parse().ok()?, term.parse().ok()?))
+    Some(json::read(state.parse().ok()?, term.parse().ok()?))
 }
 
 /// What a pod runs.
 #[derive(Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", remote = "Self")]
 pub struct SidecarStatus {
     /// The digest of its bundle: `sha256:` and hexadecimal digits.
     pub digest: String,

@@ -101,6 +101,17 @@ fn lint_finds_nothing() {
 }
 
 #[test]
+fn the_operator_is_told_the_gateways_name_if_ingresses_are_to_lead_there_by_it() {
+    let named = ["--set", "gateway.byName=true,gateway.service.port=81"];
+    let (Some(plain), Some(named)) = (rendered("portside", &[]), rendered("portside", &named))
+    else {
+        return;
+    };
+    let flag = "--gateway-dns-name=portside-gateway.portside-system.svc.cluster.local:81";
+    assert!(!plain.contains("--gateway-dns-name") && named.contains(flag));
+}
+
+#[test]
 fn the_definition_is_the_generated_one() {
     let file = "serverlessworkerclasses.yaml";
     let generated = fs::read_to_string(root().join("crds/generated").join(file)).unwrap();

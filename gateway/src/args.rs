@@ -67,7 +67,8 @@ pub struct Args {
     #[arg(long, env = "PORTSIDE_HOLD", default_value = "30s", value_parser = duration)]
     hold: Duration,
 
-    /// Memory for request bodies that may have to be sent again; without room a request is sent only once
+    /// Memory for request bodies that may have to be sent again, a quarter of it at most for one class; without room a
+    /// request is sent only once
     #[arg(
         long,
         env = "PORTSIDE_REPLAY_BUFFER",

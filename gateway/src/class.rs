@@ -1,25 +1,28 @@
-//! One class: its pods, which of them is active, and the requests that wait until one is.
+//! One class: its pods, which of them get requests, and the requests that wait until one does.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use portside_core::ownership::gateway::{Claim, Gateway, Incarnation, Step};
+use portside_core::ids::PodId;
+use portside_core::ownership::gateway::{self, Claim, Gateway, Incarnation, SERVING, Step};
 use portside_crds::routes::ClassKey;
 use portside_crds::sidecar::State as PodState;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::affinity::{Affinity, Path};
 use crate::metrics::{Counted, Metrics};
-use crate::pod::Pod;
+use crate::pod::{InFlight, Kind, Pod};
 use crate::poll;
 use crate::pool::Pool;
 use crate::refusal::Refusal;
+use crate::share::{Share, is_fair};
 use crate::topology::{ClassFacts, Endpoint};
 
-/// Requests of one class that may wait at once. Never more than there are places left for all others, so that classes
-/// without a pod cannot take everybody's.
+/// Requests of one class that may wait at once. Fewer when others wait, too, so that classes without a pod cannot take
+/// everybody's places: for each that a class takes, some are left to all others.
 pub const MAX_HELD_PER_CLASS: usize = 1024;
 /// Requests of all classes together that may wait at once.
 pub const MAX_HELD: usize = 8 * MAX_HELD_PER_CLASS;
@@ -28,17 +31,36 @@ pub const MAX_HELD: usize = 8 * MAX_HELD_PER_CLASS;
 pub(crate) struct Class {
     pub(crate) key: ClassKey,
     pub(crate) uid: String,
+    /// What its requests may keep of their bodies.
+    pub(crate) replays: Arc<Share>,
     state: Mutex<State>,
 }
 
 struct State {
     admission: Result<(), Refusal>,
     request_timeout: Duration,
+    /// From when the time counts by which leases are judged.
+    since: Instant,
     ownership: Gateway<Endpoint>,
     members: BTreeMap<Endpoint, Member>,
+    affinity: Affinity,
     /// By ticket: who came first leaves first.
-    waiting: BTreeMap<u64, oneshot::Sender<Result<Target, Refusal>>>,
+    waiting: BTreeMap<u64, Waiting>,
     tickets: u64,
+}
+
+struct Waiting {
+    wish: Wish,
+    answer: oneshot::Sender<Result<Target, Refusal>>,
+}
+
+/// What a request would have of a pod.
+#[derive(Clone)]
+pub(crate) struct Wish {
+    pub(crate) path: Path,
+    pub(crate) kind: Kind,
+    /// Where it has just failed; it goes there only if there is no other.
+    pub(crate) avoided: Option<Endpoint>,
 }
 
 struct Member {
@@ -50,11 +72,12 @@ struct Member {
 }
 
 /// Where to send a request.
-#[derive(Clone)]
 pub(crate) struct Target {
     pub(crate) pod: Arc<Pod>,
-    /// The term for which the pod is active.
+    /// The term for which the pod is active, or [`SERVING`].
     pub(crate) term: u64,
+    /// To be kept until the response has ended.
+    pub(crate) in_flight: InFlight,
     /// Cancelled when nothing of this pod's may reach a client any more.
     pub(crate) overtaken: CancellationToken,
     /// How long the pod may take to begin a response.
@@ -80,15 +103,18 @@ impl Hold {
 }
 
 impl Class {
-    pub(crate) fn new(key: ClassKey, uid: String) -> Self {
+    pub(crate) fn new(key: ClassKey, uid: String, replays: Arc<Share>) -> Self {
         Self {
             key,
             uid,
+            replays,
             state: Mutex::new(State {
                 admission: Ok(()),
                 request_timeout: Duration::ZERO,
+                since: Instant::now(),
                 ownership: Gateway::default(),
                 members: BTreeMap::new(),
+                affinity: Affinity::default(),
                 waiting: BTreeMap::new(),
                 tickets: 0,
             }),
@@ -96,7 +122,10 @@ impl Class {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = u64::try_from(state.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        state.ownership.set_time(now);
+        state
     }
 
     /// Takes what the cluster says of it now, and asks new pods what they are.
@@ -150,7 +179,7 @@ impl Class {
         claim: Claim,
     ) {
         let mut state = self.state();
-        let before = state.ownership.active().map(|(_, term)| term);
+        let before = state.in_charge();
         let falls = state.ownership.falls();
         let step = state.ownership.heard(endpoint, incarnation, claim);
         if state.ownership.falls() > falls {
@@ -163,9 +192,9 @@ impl Class {
             // It is about to end them, perhaps just when one is used.
             member.pod.http.clear();
         }
-        let after = state.ownership.active().map(|(_, term)| term);
-        if before != after {
-            tracing::info!(class = %self.key, pod = endpoint.pod, ?claim, active = after, "ownership");
+        let (active, serving) = state.in_charge();
+        if before != (active, serving) {
+            tracing::info!(class = %self.key, pod = endpoint.pod, ?claim, active, serving, "ownership");
         }
         state.release();
     }
@@ -178,12 +207,12 @@ impl Class {
         state.release();
     }
 
-    /// A pod answered a request by saying that it is not active.
+    /// A pod answered a request by saying that it has not run it.
     pub(crate) fn refuted(&self, target: &Target, found: PodState) {
         let claim = match found {
             PodState::Draining => Claim::Draining,
             // One that says active and refuses is not to be trusted either.
-            PodState::Standby | PodState::Active => Claim::Standby,
+            PodState::Standby | PodState::Active | PodState::Serving => Claim::Standby,
         };
         let endpoint = &target.pod.endpoint;
         let mut state = self.state();
@@ -192,10 +221,26 @@ impl Class {
         target.pod.doubt();
     }
 
-    /// Whether requests would still be sent there.
-    pub(crate) fn is_active(&self, target: &Target) -> bool {
-        let active = (&target.pod.endpoint, target.term);
-        self.state().ownership.active() == Some(active)
+    /// Whether a request that failed there would be sent there again.
+    pub(crate) fn would_repeat(&self, target: &Target) -> bool {
+        let state = self.state();
+        let endpoint = &target.pod.endpoint;
+        state.ownership.is_right(endpoint, target.term)
+            && (target.term != SERVING || state.ownership.serving() == 1)
+    }
+
+    /// What a request for `path` would have, before it was sent anywhere.
+    pub(crate) fn wish(&self, path: &str, kind: Kind) -> Wish {
+        Wish {
+            path: self.state().affinity.path(path),
+            kind,
+            avoided: None,
+        }
+    }
+
+    /// A request has used what `owner` owns.
+    pub(crate) fn learn(&self, path: Path, owner: PodId) {
+        self.state().affinity.learn(path, owner);
     }
 
     /// A place in the order in which requests leave, kept however often one has to wait.
@@ -205,19 +250,20 @@ impl Class {
         state.tickets
     }
 
-    /// The active pod, at once or as soon as there is one.
+    /// A pod that answers requests, at once or as soon as there is one.
     ///
     /// # Errors
     /// There is none until `deadline`, there will be none, or too many wait already.
     pub(crate) async fn target(
         &self,
         ticket: u64,
+        wish: &Wish,
         deadline: Instant,
         hold: &Hold,
     ) -> Result<Target, Refusal> {
-        let answer = match self.wait(ticket, hold.slots.available_permits())? {
-            Waiting::Over(target) => return Ok(target),
-            Waiting::For(answer) => answer,
+        let answer = match self.wait(ticket, wish, hold.slots.available_permits())? {
+            Admitted::At(target) => return Ok(target),
+            Admitted::Later(answer) => answer,
         };
         let _slot = hold.slots.try_acquire().map_err(|_| Refusal::Overloaded)?;
         let _held = Counted::new(&hold.metrics.held);
@@ -232,37 +278,58 @@ impl Class {
     }
 
     /// `left` are the places for requests of all classes.
-    fn wait(&self, ticket: u64, left: usize) -> Result<Waiting, Refusal> {
+    fn wait(&self, ticket: u64, wish: &Wish, left: usize) -> Result<Admitted, Refusal> {
         let mut state = self.state();
         state.admission?;
-        if let Some(target) = state.target() {
-            return Ok(Waiting::Over(target));
+        if let Some(target) = state.target(wish) {
+            return Ok(Admitted::At(target));
         }
-        let most = left.min(MAX_HELD_PER_CLASS);
-        if state.waiting.len() >= most {
-            state.waiting.retain(|_, waiting| !waiting.is_closed());
-            if state.waiting.len() >= most {
+        let is_full = |waiting: usize| {
+            waiting >= MAX_HELD_PER_CLASS || !is_fair(waiting + 1, left.saturating_sub(1))
+        };
+        if is_full(state.waiting.len()) {
+            state.waiting.retain(|_, it| !it.answer.is_closed());
+            if is_full(state.waiting.len()) {
                 return Err(Refusal::Overloaded);
             }
         }
         let (sender, answer) = oneshot::channel();
-        state.waiting.insert(ticket, sender);
-        Ok(Waiting::For(answer))
+        let waiting = Waiting {
+            wish: wish.clone(),
+            answer: sender,
+        };
+        state.waiting.insert(ticket, waiting);
+        Ok(Admitted::Later(answer))
     }
 }
 
-enum Waiting {
-    Over(Target),
-    For(oneshot::Receiver<Result<Target, Refusal>>),
+enum Admitted {
+    At(Target),
+    Later(oneshot::Receiver<Result<Target, Refusal>>),
 }
 
 impl State {
-    fn target(&self) -> Option<Target> {
-        let (endpoint, term) = self.ownership.active()?;
+    /// The active pod's term, and how many pods serve beside each other.
+    fn in_charge(&self) -> (Option<u64>, usize) {
+        let active = self.ownership.active().map(|(_, term)| term);
+        (active, self.ownership.serving())
+    }
+
+    fn target(&mut self, wish: &Wish) -> Option<Target> {
+        let load = |endpoint: &Endpoint| {
+            let member = self.members.get(endpoint);
+            member.map_or(0, |member| member.pod.load(wish.kind))
+        };
+        let wished = gateway::Wish {
+            owner: self.affinity.owner(wish.path),
+            avoided: wish.avoided.clone(),
+        };
+        let (endpoint, term) = self.ownership.choose(&wished, load, fastrand::u64(..))?;
         let member = self.members.get(endpoint)?;
         Some(Target {
             pod: Arc::clone(&member.pod),
             term,
+            in_flight: InFlight::new(&member.pod, wish.kind),
             overtaken: member.overtaken.clone(),
             timeout: self.request_timeout,
         })
@@ -283,22 +350,23 @@ impl State {
 
     /// Lets all that wait go, if there is a pod for them.
     fn release(&mut self) {
-        if self.admission.is_ok()
-            && let Some(target) = self.target()
-        {
-            self.answer_all(&Ok(target));
+        if self.admission.is_err() {
+            return;
+        }
+        while let Some((ticket, waiting)) = self.waiting.pop_first() {
+            let Some(target) = self.target(&waiting.wish) else {
+                self.waiting.insert(ticket, waiting);
+                return;
+            };
+            // A client that went away does not take it.
+            let _ = waiting.answer.send(Ok(target));
         }
     }
 
     fn refuse(&mut self, refusal: Refusal) {
         self.admission = Err(refusal);
-        self.answer_all(&Err(refusal));
-    }
-
-    fn answer_all(&mut self, answer: &Result<Target, Refusal>) {
         for waiting in std::mem::take(&mut self.waiting).into_values() {
-            // A client that went away does not take it.
-            let _ = waiting.send(answer.clone());
+            let _ = waiting.answer.send(Err(refusal));
         }
     }
 }
@@ -308,7 +376,12 @@ mod tests {
     use futures::FutureExt;
 
     use super::*;
+    use crate::share::Room;
     use prometheus_client::registry::Registry;
+
+    fn any(class: &Class) -> Wish {
+        class.wish("/", Kind::Request)
+    }
 
     fn class() -> (Arc<Class>, Endpoint, Metrics) {
         let metrics = Metrics::register(&mut Registry::default());
@@ -316,7 +389,7 @@ mod tests {
             namespace: "shop".into(),
             name: "chat".into(),
         };
-        let class = Arc::new(Class::new(key, "1".into()));
+        let class = Arc::new(Class::new(key, "1".into(), Room::new(0).share()));
         // Nobody answers there.
         let nowhere = ([127, 0, 0, 1], 1).into();
         let endpoint = Endpoint {
@@ -346,7 +419,7 @@ mod tests {
                 let ticket = tickets[place];
                 tokio::spawn(async move {
                     let deadline = Instant::now() + Duration::from_secs(60);
-                    let target = class.target(ticket, deadline, &hold).await;
+                    let target = class.target(ticket, &any(&class), deadline, &hold).await;
                     assert_eq!(target.map(|target| target.term), Ok(7));
                     left.lock().unwrap().push(ticket);
                 })
@@ -366,15 +439,16 @@ mod tests {
     async fn only_so_many_wait() {
         let (class, ..) = class();
         let mut waiting: Vec<_> = (0..MAX_HELD_PER_CLASS)
-            .map(|_| class.wait(class.ticket(), MAX_HELD).ok().unwrap())
+            .map(|_| class.wait(class.ticket(), &any(&class), MAX_HELD))
+            .map(|waiting| waiting.ok().unwrap())
             .collect();
         assert!(matches!(
-            class.wait(class.ticket(), MAX_HELD),
+            class.wait(class.ticket(), &any(&class), MAX_HELD),
             Err(Refusal::Overloaded)
         ));
         waiting.pop();
         assert!(
-            class.wait(class.ticket(), MAX_HELD).is_ok(),
+            class.wait(class.ticket(), &any(&class), MAX_HELD).is_ok(),
             "one has gone away"
         );
     }
@@ -386,16 +460,17 @@ mod tests {
         let deadline = Instant::now() + Duration::from_secs(60);
         let mut dead = vec![first];
         dead.extend((1..MAX_HELD / MAX_HELD_PER_CLASS).map(|_| class().0));
+        let wish = any(&dead[0]);
         let mut waiting = Vec::new();
         for class in dead.iter().cycle().take(MAX_HELD) {
-            let mut target = Box::pin(class.target(class.ticket(), deadline, &hold));
+            let mut target = Box::pin(class.target(class.ticket(), &wish, deadline, &hold));
             if target.as_mut().now_or_never().is_none() {
                 waiting.push(target);
             }
         }
         assert!(waiting.len() > MAX_HELD / 2);
         let (other, ..) = class();
-        let mut target = Box::pin(other.target(other.ticket(), deadline, &hold));
+        let mut target = Box::pin(other.target(other.ticket(), &wish, deadline, &hold));
         assert!(target.as_mut().now_or_never().is_none(), "it may wait");
     }
 }

@@ -11,6 +11,7 @@ use portside_exchange::{Body, BodyError};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::access::Record;
+use crate::pod::InFlight;
 use crate::pool::{Answer, Lease};
 
 /// A body that is read as the client takes it. Dropped before its end, it ends the pod's work on it.
@@ -19,10 +20,16 @@ struct Download {
     lease: Option<Lease>,
     overtaken: Pin<Box<WaitForCancellationFutureOwned>>,
     record: Record,
+    _in_flight: InFlight,
 }
 
 /// The answer's body, which keeps the request's record until its end.
-pub(crate) fn body(answer: Answer, overtaken: CancellationToken, record: Record) -> Body {
+pub(crate) fn body(
+    answer: Answer,
+    overtaken: CancellationToken,
+    in_flight: InFlight,
+    record: Record,
+) -> Body {
     let incoming = answer.response.into_body();
     if incoming.is_end_stream() {
         answer.lease.give_back();
@@ -33,6 +40,7 @@ pub(crate) fn body(answer: Answer, overtaken: CancellationToken, record: Record)
         lease: Some(answer.lease),
         overtaken: Box::pin(overtaken.cancelled_owned()),
         record,
+        _in_flight: in_flight,
     }))
 }
 

@@ -1,4 +1,4 @@
-//! Sends a request to the active pod, again where that is safe, until there is a response.
+//! Sends a request to a pod that answers the class's requests, again where that is safe, until there is a response.
 
 use std::future::Future;
 use std::pin::pin;
@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::{Method, StatusCode, Uri, header};
 use hyper::ext::ReasonPhrase;
 use portside_core::backoff::Backoff;
+use portside_core::ownership::gateway::SERVING;
 use portside_crds::sidecar::{STATE_HEADER, State};
 use portside_exchange::{Body, Request, Response};
 use portside_websocket::client::Handshake;
@@ -19,6 +20,7 @@ use crate::download;
 use crate::gateway::Gateway;
 use crate::headers;
 use crate::metrics::Cause;
+use crate::pod::Kind;
 use crate::pool::Answer;
 use crate::refusal::Refusal;
 use crate::replay::Replay;
@@ -60,7 +62,7 @@ impl Gateway {
         deadline: Instant,
         mut record: Record,
     ) -> Result<Response, (Refusal, Record)> {
-        let body = Replay::new(request.body, &self.replays);
+        let body = Replay::new(request.body, &class.replays);
         let outbound = Outbound::new(&request.method, request.headers, body, target)
             .with_handshake(request.websocket);
         match self.attempts(class, &outbound, deadline, &mut record).await {
@@ -80,13 +82,20 @@ impl Gateway {
         record: &mut Record,
     ) -> Result<(Target, Answer), Refusal> {
         let ticket = class.ticket();
+        let mut wish = class.wish(outbound.path.path(), outbound.kind());
         let mut risked = false;
         let mut failures = 0;
         loop {
-            let target = class.target(ticket, deadline, &self.hold).await?;
+            let target = class.target(ticket, &wish, deadline, &self.hold).await?;
             record.pod = Some(target.pod.endpoint.pod.clone());
             let failure = match outbound.attempt(class, &target, risked).await {
-                Ok(answer) => return Ok((target, answer)),
+                Ok(mut answer) => {
+                    let owner = headers::take_owner(answer.response.headers_mut());
+                    if let Some(owner) = owner.filter(|_| target.term == SERVING) {
+                        class.learn(wish.path, owner);
+                    }
+                    return Ok((target, answer));
+                }
                 Err(Outcome::BodyGone) => return Err(Refusal::BodyTooLong),
                 Err(Outcome::TimedOut) => return Err(Refusal::TimedOut),
                 Err(Outcome::Failed(failure)) => failure,
@@ -123,7 +132,10 @@ impl Gateway {
                 });
             }
             // The first time, only what would find the same pod again has to pause.
-            if failures > 0 || class.is_active(&target) {
+            let pauses = failures > 0 || class.would_repeat(&target);
+            wish.avoided = Some(target.pod.endpoint.clone());
+            drop(target);
+            if pauses {
                 sleep(pause).await;
             }
             failures += 1;
@@ -147,7 +159,7 @@ impl Gateway {
                 status,
                 reason: reason.unwrap_or_default(),
                 headers,
-                body: download::body(answer, target.overtaken, record),
+                body: download::body(answer, target.overtaken, target.in_flight, record),
                 socket: None,
             });
         }
@@ -161,7 +173,8 @@ impl Gateway {
             return Err((Refusal::Lost, record));
         };
         record.status = Some(status.as_u16());
-        let (bridge, socket) = Bridge::new(upstream, target.overtaken, record, &self.metrics);
+        let (overtaken, in_flight) = (target.overtaken, target.in_flight);
+        let (bridge, socket) = Bridge::new(upstream, overtaken, in_flight, record, &self.metrics);
         self.tasks.spawn(bridge.run());
         Ok(Response {
             status,
@@ -195,6 +208,13 @@ impl<'r> Outbound<'r> {
             self.headers.remove(header::UPGRADE);
         }
         self
+    }
+
+    fn kind(&self) -> Kind {
+        match self.handshake {
+            Some(_) => Kind::Socket,
+            None => Kind::Request,
+        }
     }
 
     /// Sends it once. `fresh`: on a connection of its own.
@@ -246,11 +266,13 @@ impl<'r> Outbound<'r> {
     }
 }
 
-/// The state of a pod that has refused the request because it is not the active one.
+/// The state of a pod that has refused the request because it is not one to answer it. One that only later versions know
+/// counts as not answering, either.
 fn misdirected(answer: &Answer) -> Option<State> {
     if answer.response.status() != StatusCode::MISDIRECTED_REQUEST {
         return None;
     }
     let state = answer.response.headers().get(STATE_HEADER)?;
-    state.to_str().ok()?.parse().ok()
+    let known = state.to_str().ok().and_then(|state| state.parse().ok());
+    Some(known.unwrap_or(State::Standby))
 }

@@ -8,7 +8,6 @@ use futures::future::BoxFuture;
 use http::{HeaderValue, Uri};
 use portside_crds::routes::{ClassKey, Routes};
 use portside_exchange::{Application, Body, FetchError, REQUEST_ID, Request, Response};
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -17,6 +16,7 @@ use crate::access::Record;
 use crate::class::{Class, Hold};
 use crate::metrics::Metrics;
 use crate::refusal::Refusal;
+use crate::share::Room;
 use crate::topology::Topology;
 
 /// What an operator may set.
@@ -28,8 +28,8 @@ pub struct Settings {
     pub access_log: bool,
     /// Bytes of a WebSocket message; more from a pod close the client's connection with 1009.
     pub max_message_bytes: usize,
-    /// Bytes of request bodies that are kept, of all requests together, in case they have to be sent again. A request
-    /// that finds no room is sent only once.
+    /// Bytes of request bodies that are kept, of all requests together, in case they have to be sent again. One class gets
+    /// at most a quarter, less when others use the rest. A request that finds no room is sent only once.
     pub replay_bytes: usize,
 }
 
@@ -38,8 +38,8 @@ pub struct Gateway {
     pub(crate) settings: Settings,
     pub(crate) metrics: Metrics,
     pub(crate) hold: Hold,
-    /// A permit for each byte of [`Settings::replay_bytes`].
-    pub(crate) replays: Arc<Semaphore>,
+    /// Of [`Settings::replay_bytes`].
+    replays: Arc<Room>,
     /// WebSockets.
     pub(crate) tasks: TaskTracker,
     closing: CancellationToken,
@@ -58,10 +58,9 @@ impl Gateway {
     #[must_use]
     pub fn new(settings: Settings, metrics: Metrics) -> Self {
         let closing = CancellationToken::new();
-        let replay_bytes = settings.replay_bytes.min(Semaphore::MAX_PERMITS);
         Self {
+            replays: Room::new(settings.replay_bytes),
             settings,
-            replays: Arc::new(Semaphore::new(replay_bytes)),
             hold: Hold::new(metrics.clone(), closing.clone()),
             metrics,
             tasks: TaskTracker::new(),
@@ -79,7 +78,11 @@ impl Gateway {
         for (key, facts) in &topology.classes {
             let class = match known(key).filter(|class| class.uid == facts.uid) {
                 Some(class) => Arc::clone(class),
-                None => Arc::new(Class::new(key.clone(), facts.uid.clone())),
+                None => Arc::new(Class::new(
+                    key.clone(),
+                    facts.uid.clone(),
+                    self.replays.share(),
+                )),
             };
             class.update(facts, &self.metrics);
             classes.insert(key.clone(), class);

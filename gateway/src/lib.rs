@@ -1,13 +1,15 @@
-//! The gateway: sends each request to the one pod that runs its class.
+//! The gateway: sends each request to a pod that answers its class's requests.
 //!
 //! It knows from the API server which class a request is for and which pods that class has, and from the pods
-//! themselves which of them is active. Requests wait while none is, for a bounded time; those that reach a pod that is
-//! not active are sent again. It keeps no state: any number of gateways may run beside each other.
+//! themselves which of them is active, or which serve beside each other. Requests wait while none does, for a bounded time;
+//! those that reach a pod that does not run them are sent again. It keeps no state that it could not do without: any number of
+//! gateways may run beside each other.
 //!
 //! `topology`, `retry`, `replay` and core's `ownership::gateway` decide, without I/O; `class` keeps one class's pods and waiting
-//! requests; `forward` carries a request, `download` its response, `websocket` messages; `watch` and `poll` listen.
+//! requests, `affinity` what is known of who owns what they use; `forward` carries a request, `download` its response, `websocket` messages; `watch` and `poll` listen.
 
 mod access;
+mod affinity;
 mod args;
 mod class;
 mod download;
@@ -21,6 +23,7 @@ mod pool;
 mod refusal;
 mod replay;
 mod retry;
+mod share;
 mod topology;
 mod watch;
 mod websocket;

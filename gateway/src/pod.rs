@@ -1,6 +1,7 @@
 //! One sidecar pod.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
@@ -15,6 +16,23 @@ pub struct Pod {
     /// For requests.
     pub http: Arc<Pool>,
     doubt: Notify,
+    requests: AtomicUsize,
+    sockets: AtomicUsize,
+}
+
+/// What a request is weighed against: WebSockets stay for long and mostly do nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// One that gets a response.
+    Request,
+    /// One that asks for a WebSocket, and the WebSocket.
+    Socket,
+}
+
+/// A request that a pod has, until it is dropped: when its response, or its WebSocket, has ended.
+pub struct InFlight {
+    pod: Arc<Pod>,
+    kind: Kind,
 }
 
 impl Pod {
@@ -25,6 +43,21 @@ impl Pod {
             http: Arc::new(Pool::new(endpoint.http, &metrics.connections)),
             endpoint,
             doubt: Notify::new(),
+            requests: AtomicUsize::new(0),
+            sockets: AtomicUsize::new(0),
+        }
+    }
+
+    /// How many of a kind it has from this gateway.
+    #[must_use]
+    pub fn load(&self, kind: Kind) -> usize {
+        self.count(kind).load(Ordering::Relaxed)
+    }
+
+    fn count(&self, kind: Kind) -> &AtomicUsize {
+        match kind {
+            Kind::Request => &self.requests,
+            Kind::Socket => &self.sockets,
         }
     }
 
@@ -36,5 +69,23 @@ impl Pod {
     /// Waits for the next [`Pod::doubt`].
     pub async fn doubted(&self) {
         self.doubt.notified().await;
+    }
+}
+
+impl InFlight {
+    /// The pod gets one more.
+    #[must_use]
+    pub fn new(pod: &Arc<Pod>, kind: Kind) -> Self {
+        pod.count(kind).fetch_add(1, Ordering::Relaxed);
+        Self {
+            pod: Arc::clone(pod),
+            kind,
+        }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.pod.count(self.kind).fetch_sub(1, Ordering::Relaxed);
     }
 }

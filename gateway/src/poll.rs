@@ -1,4 +1,4 @@
-//! Asks a pod again and again whether it is the active one.
+//! Asks a pod again and again what it is.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,10 +16,11 @@ use crate::pod::Pod;
 use crate::pool::Pool;
 use crate::replay::Upload;
 
-/// How long a pod keeps a question that has no new answer, in seconds.
-const WAIT_SECONDS: u64 = 30;
-/// When a question that the pod may keep counts as lost: the wait, and some time for a busy pod.
-const LONG_POLL_TIMEOUT: Duration = Duration::from_secs(WAIT_SECONDS + 5);
+/// How long a pod keeps a question that has no new answer, in seconds, and for how much longer the answer is waited for: time
+/// for a busy pod.
+const LONG_POLL: (u64, u64) = (30, 5);
+/// The same while it serves beside others, for then each answer says whether its lease is renewed.
+const LEASE_POLL: (u64, u64) = (1, 1);
 /// The same for a question to be answered at once. While an overtaken pod is asked whether it has let go, requests wait.
 const ANSWER_AT_ONCE_TIMEOUT: Duration = Duration::from_secs(1);
 /// The least time between two questions, in case a pod does not keep them.
@@ -93,6 +94,7 @@ fn claim(ownership: &Ownership) -> Claim {
     match ownership.state {
         State::Standby => Claim::Standby,
         State::Active => Claim::Active(ownership.term),
+        State::Serving => Claim::Serving,
         State::Draining => Claim::Draining,
     }
 }
@@ -101,8 +103,12 @@ async fn ask(admin: &Arc<Pool>, pod: &Pod, known: Option<&Ownership>) -> Result<
     let (target, limit) = match known {
         Some(known) => {
             let not = known.token();
-            let target = format!("{OWNERSHIP_PATH}?not={not}&wait={WAIT_SECONDS}");
-            (target, LONG_POLL_TIMEOUT)
+            let (wait, grace) = match known.state {
+                State::Serving => LEASE_POLL,
+                State::Standby | State::Active | State::Draining => LONG_POLL,
+            };
+            let target = format!("{OWNERSHIP_PATH}?not={not}&wait={wait}");
+            (target, Duration::from_secs(wait + grace))
         }
         None => (OWNERSHIP_PATH.to_owned(), ANSWER_AT_ONCE_TIMEOUT),
     };

@@ -8,11 +8,12 @@ use bytes::Bytes;
 use futures::Stream;
 use hyper::body::{Frame, SizeHint};
 use portside_exchange::{Body, BodyError};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use crate::share::{Place, Room, Share};
+
 /// Bytes kept of a body for sending it again. A longer body can be sent only once, and so can one for which the process
-/// has no room left.
+/// has no room left, or none for its class.
 pub const MAX_KEPT: usize = 1 << 20;
 
 type Source = Pin<Box<dyn Stream<Item = Result<Bytes, BodyError>> + Send>>;
@@ -27,10 +28,8 @@ struct Shared {
     source: Option<Source>,
     kept: Vec<Bytes>,
     kept_bytes: usize,
-    /// Bytes that all requests together may still keep.
-    room: Arc<Semaphore>,
-    /// What this one takes of it.
-    place: Option<OwnedSemaphorePermit>,
+    /// What this one takes of the bytes that the class's requests may keep.
+    place: Place,
     /// Bytes of the whole, if that is known.
     length: Option<u64>,
     repeatable: bool,
@@ -53,9 +52,9 @@ pub struct Upload {
 }
 
 impl Replay {
-    /// Takes a client's body. What is kept of it takes as many permits of `room`.
+    /// Takes a client's body. What is kept of it takes as many bytes of `share`.
     #[must_use]
-    pub fn new(body: Body, room: &Arc<Semaphore>) -> Self {
+    pub fn new(body: Body, share: &Arc<Share>) -> Self {
         let (length, source): (_, Option<Source>) = match body {
             Body::Empty => (Some(0), None),
             Body::Full(bytes) => {
@@ -69,8 +68,7 @@ impl Replay {
                 source: source.filter(|_| length != Some(0)),
                 kept: Vec::new(),
                 kept_bytes: 0,
-                room: Arc::clone(room),
-                place: None,
+                place: Place::new(share),
                 length,
                 repeatable: true,
                 broken: false,
@@ -135,7 +133,7 @@ impl Upload {
     /// No bytes.
     #[must_use]
     pub fn empty() -> Self {
-        let nothing = Replay::new(Body::Empty, &Arc::new(Semaphore::new(0)));
+        let nothing = Replay::new(Body::Empty, &Room::new(0).share());
         nothing.attempt().expect("it is the first")
     }
 }
@@ -147,29 +145,14 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
 impl Shared {
     fn keep(&mut self, chunk: &Bytes) {
         let fits = self.repeatable && self.kept_bytes + chunk.len() <= MAX_KEPT;
-        if fits && self.take_place(chunk.len()) {
+        if fits && self.place.grow(chunk.len()) {
             self.kept_bytes += chunk.len();
             self.kept.push(chunk.clone());
         } else {
             self.repeatable = false;
             self.kept = Vec::new();
-            self.place = None;
+            self.place.clear();
         }
-    }
-
-    /// Whether there is room for so many bytes more.
-    fn take_place(&mut self, len: usize) -> bool {
-        let Ok(permits) = u32::try_from(len) else {
-            return false;
-        };
-        let Ok(place) = Arc::clone(&self.room).try_acquire_many_owned(permits) else {
-            return false;
-        };
-        match &mut self.place {
-            Some(before) => before.merge(place),
-            None => self.place = Some(place),
-        }
-        true
     }
 }
 
@@ -232,8 +215,8 @@ mod tests {
     use http_body_util::BodyExt;
     use tokio::sync::mpsc;
 
-    fn plenty() -> Arc<Semaphore> {
-        Arc::new(Semaphore::new(10 * MAX_KEPT))
+    fn plenty() -> Arc<Share> {
+        Room::new(10 * MAX_KEPT).share()
     }
 
     fn full(text: &'static str) -> Replay {
@@ -246,7 +229,7 @@ mod tests {
     }
 
     fn streamed_into(
-        room: &Arc<Semaphore>,
+        room: &Arc<Share>,
     ) -> (mpsc::UnboundedSender<Result<Bytes, BodyError>>, Replay) {
         let (sender, mut receiver) = mpsc::unbounded_channel();
         let stream = futures::stream::poll_fn(move |cx| receiver.poll_recv(cx));
@@ -356,7 +339,9 @@ mod tests {
 
     #[test]
     fn all_requests_together_keep_only_so_much() {
-        let room = Arc::new(Semaphore::new(1000));
+        let all = Room::new(4000);
+        // A quarter of it.
+        let room = all.share();
         let (client, first) = streamed_into(&room);
         let mut upload = first.attempt().unwrap();
         client.send(Ok(vec![0; 900].into())).unwrap();
@@ -370,13 +355,13 @@ mod tests {
         client.send(Ok(vec![0; 101].into())).unwrap();
         next(&mut upload).unwrap();
         assert!(!first.is_repeatable());
-        assert_eq!(room.available_permits(), 1000, "nothing is kept");
+        assert_eq!(all.unused(), 4000, "nothing is kept");
         let (client, third) = streamed_into(&room);
         let mut upload = third.attempt().unwrap();
         client.send(Ok(vec![0; 1000].into())).unwrap();
         next(&mut upload).unwrap();
-        assert_eq!(room.available_permits(), 0);
+        assert_eq!(all.unused(), 3000);
         drop((upload, third));
-        assert_eq!(room.available_permits(), 1000);
+        assert_eq!(all.unused(), 4000);
     }
 }

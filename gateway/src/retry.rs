@@ -5,7 +5,7 @@ use http::Method;
 /// How an attempt failed before any byte of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
-    /// The pod is not the active one, says so, and has run nothing.
+    /// The pod does not run requests now, says so, and has run nothing.
     Misdirected,
     /// No byte of the request left.
     Unsent,
@@ -14,7 +14,7 @@ pub enum Failure {
         /// The connection had served other requests, so the pod may just have ended it for idleness.
         reused: bool,
     },
-    /// Another pod took over while this one had the request.
+    /// Another pod took over while this one had the request, or this one's lease ended.
     Overtaken,
 }
 

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access::Record;
 use crate::metrics::{Counted, Metrics};
+use crate::pod::InFlight;
 
 /// Client's messages that may wait for the pod; `SocketSender` bounds their bytes.
 const WINDOW: usize = 4;
@@ -68,6 +69,7 @@ pub(crate) struct Bridge {
     /// Cancelled when the pod must not be heard any more.
     overtaken: CancellationToken,
     record: Record,
+    _in_flight: InFlight,
     _open: Counted,
 }
 
@@ -76,6 +78,7 @@ impl Bridge {
     pub(crate) fn new(
         upstream: Upstream,
         overtaken: CancellationToken,
+        in_flight: InFlight,
         record: Record,
         metrics: &Metrics,
     ) -> (Self, Socket) {
@@ -91,6 +94,7 @@ impl Bridge {
             deliveries,
             overtaken,
             record,
+            _in_flight: in_flight,
             _open: Counted::new(&metrics.websockets),
         };
         (bridge, Socket { outgoing, incoming })

@@ -1,7 +1,8 @@
 //! The command line.
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::str::FromStr;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use portside_admin::LogArgs;
@@ -68,6 +69,12 @@ pub(crate) struct RunArgs {
     )]
     pub gateway_service: String,
 
+    /// The gateway's Service as Ingress controllers reach it by name, such as
+    /// portside-gateway.portside-system.svc.cluster.local:80. Ingresses then lead there through Services of type
+    /// ExternalName, which the controller has to allow; without it, through copies of the gateway's addresses
+    #[arg(long, env = "PORTSIDE_GATEWAY_DNS_NAME", value_name = "HOST:PORT")]
+    pub gateway_dns_name: Option<HostPort>,
+
     /// The IngressClass of classes that name none; the cluster's default if absent
     #[arg(long, env = "PORTSIDE_INGRESS_CLASS", value_name = "NAME")]
     pub ingress_class: Option<String>,
@@ -103,6 +110,40 @@ pub(crate) struct ReleaseArgs {
 
     #[command(flatten)]
     pub log: LogArgs,
+}
+
+/// A DNS name and a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HostPort {
+    /// The name.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+impl FromStr for HostPort {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parts = text.split_once(':').and_then(|(host, port)| {
+            let port = port.parse().ok().filter(|port| *port > 0)?;
+            Some((host, port))
+        });
+        let (host, port) = parts.ok_or("not a name and a port such as gateway.example:80")?;
+        let is_label = |label: &str| {
+            let inner = label.trim_matches('-');
+            !label.is_empty() && inner == label && label.len() <= 63
+        };
+        let is_letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c);
+        let is_address = host.parse::<Ipv4Addr>().is_ok();
+        if !host.chars().all(is_letter) || !host.split('.').all(is_label) || is_address {
+            return Err("the host is not a DNS name of lower-case letters, digits, - and .");
+        }
+        Ok(Self {
+            host: host.to_owned(),
+            port,
+        })
+    }
 }
 
 /// A container's `imagePullPolicy`, spelled as Kubernetes does.
@@ -180,6 +221,27 @@ mod tests {
         assert_eq!(args.watch_namespace, ["a", "b"]);
         assert_eq!(args.gateway_service, "portside-gateway");
         assert_eq!(args.sidecar_pull_policy, PullPolicy::IfNotPresent);
+    }
+
+    #[test]
+    fn names_have_a_host_and_a_port() {
+        let host = "gateway.portside-system.svc.cluster.local".to_owned();
+        let read = format!("{host}:80").parse::<HostPort>();
+        assert_eq!(read, Ok(HostPort { host, port: 80 }));
+        for wrong in [
+            "gateway",
+            "gateway:0",
+            "gateway:http",
+            ":80",
+            "a..b:80",
+            "-a:80",
+            "A:80",
+            "10.0.0.1:80",
+            "[::1]:80",
+            "http://a:80",
+        ] {
+            assert!(wrong.parse::<HostPort>().is_err(), "{wrong}");
+        }
     }
 
     #[test]

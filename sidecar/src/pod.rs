@@ -130,8 +130,9 @@ impl Pod {
         };
         self.metrics.answered(&answer, began.elapsed());
         if let Ok(response) = &mut answer {
-            // Only a pod says this of itself: the gateway would send the request again.
+            // Only a pod says these: the gateway would send the request again, or others to where it is told.
             response.headers.remove(sidecar::STATE_HEADER);
+            response.headers.remove(sidecar::OWNER_HEADER);
             self.streaming.one().until_sent(response);
         }
         answer
@@ -141,7 +142,7 @@ impl Pod {
     fn misdirected(&self) -> Response {
         let state = match self.ownership().state {
             // Its lease has expired this moment.
-            State::Active => State::Standby,
+            State::Active | State::Serving => State::Standby,
             state => state,
         };
         self.metrics.misdirected();

@@ -1,9 +1,10 @@
-//! A gateway: asks the pods what they are, and sends each request to the one that is active.
+//! A gateway: asks the pods what they are, and sends each request to the one that is active. Pods that serve beside each other
+//! are not simulated yet.
 
 use std::collections::BTreeMap;
 
 use portside_core::ownership::Mechanisms;
-use portside_core::ownership::gateway::{Claim, Gateway as Machine, Incarnation, Step};
+use portside_core::ownership::gateway::{Claim, Gateway as Machine, Incarnation, Step, Wish};
 
 use crate::calls::Who;
 use crate::mechanism::Mechanism;
@@ -87,6 +88,7 @@ impl Gateway {
             return;
         }
         self.asked.remove(&slot);
+        self.machine.set_time(net.now / MS);
         let number = self.number;
         let step = match said {
             Some((id, claim)) => {
@@ -144,7 +146,8 @@ impl Gateway {
     }
 
     fn forward(&mut self, net: &mut Network) {
-        let Some((&slot, term)) = self.machine.active() else {
+        // With one pod to choose nothing is drawn or weighed.
+        let Some((&slot, term)) = self.machine.choose(&Wish::default(), |_| 0, 0) else {
             return;
         };
         for request in std::mem::take(&mut self.held) {

@@ -1,9 +1,19 @@
-//! Which of a class's pods is the active one, judged by what each says of itself.
+//! Which of a class's pods gets a request, judged by what each says of itself: the one that is active, or any of those that
+//! serve beside each other.
+
+mod choice;
+mod lease;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Mechanisms;
+pub use choice::{MAX_EXCESS, Wish};
+
+use super::{Mechanisms, Millis};
 use crate::ids::PodId;
+use lease::{Lease, Pulse};
+
+/// What stands for a term with pods that serve beside each other: it is higher than any, and the same for all of them.
+pub const SERVING: u64 = u64::MAX;
 
 /// What a pod said last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,8 +24,21 @@ pub enum Claim {
     Standby,
     /// It runs the workers, since the term in which it began to.
     Active(u64),
+    /// It runs some of the workers, beside others, and answers any request.
+    Serving,
     /// It finishes what it runs.
     Draining,
+}
+
+impl Claim {
+    /// Of those who run the workers, alone or with others.
+    fn term(self) -> Option<u64> {
+        match self {
+            Self::Active(term) => Some(term),
+            Self::Serving => Some(SERVING),
+            Self::Unknown | Self::Standby | Self::Draining => None,
+        }
+    }
 }
 
 /// What follows from something said.
@@ -62,12 +85,20 @@ pub struct Incarnation {
 ///
 /// What two pods say can arrive in either order. A pod that is overtaken is therefore asked again before it is cut off:
 /// if it has let go, what it still sends was done before the other took over.
+///
+/// Pods that serve beside each other overtake whoever was active alone, and have no term among themselves: what each may
+/// write its fences decide, and what it may say its lease. A request goes to any whose lease is known to have been renewed
+/// lately ([`choose`](Self::choose)). One whose renewals are not heard of any more, while others' are for longer than a lease
+/// lasts, is taken to have lost its shards to them: it is cut off, and believed again when its lease has been renewed twice
+/// since. While no pod's renewals are heard of nobody is cut off, for then the store is away, and nobody can take over.
 #[derive(Debug, Clone)]
 pub struct Gateway<P> {
     members: BTreeMap<P, Member>,
     /// The term of the pod that was called active last, or might be.
     highest: u64,
     falls: u64,
+    now: Millis,
+    pulse: Pulse,
     mechanisms: Mechanisms,
 }
 
@@ -85,6 +116,7 @@ struct Member {
     renewals: Option<u64>,
     /// It claims a term that is not believed.
     is_refused: bool,
+    lease: Lease,
 }
 
 impl Member {
@@ -97,7 +129,13 @@ impl Member {
             is_later: false,
             renewals: None,
             is_refused: false,
+            lease: Lease::default(),
         }
+    }
+
+    /// Whether requests may be sent to it beside others.
+    fn serves(&self, now: Millis) -> bool {
+        self.claim == Claim::Serving && self.lease.is_fresh(now)
     }
 
     /// It claims a lower term, and said how often its lease had been renewed. Of the renewals that come after that one may
@@ -122,8 +160,15 @@ impl<P: Ord + Clone> Gateway<P> {
             members: BTreeMap::new(),
             highest: 0,
             falls: 0,
+            now: 0,
+            pulse: Pulse::default(),
             mechanisms,
         }
+    }
+
+    /// It is `now` by the clock by which leases are judged, from whenever that counts. To be said before anything else is.
+    pub fn set_time(&mut self, now: Millis) {
+        self.now = self.now.max(now);
     }
 
     /// Which pods there are now. Those that are new have said nothing; those that are gone without having drained are
@@ -181,14 +226,20 @@ impl<P: Ord + Clone> Gateway<P> {
         member.is_fresh = true;
         member.is_refused = false;
         let claimed = member.claimed;
+        if renewals.is_some_and(|renewals| member.lease.hear(renewals, self.now)) {
+            self.pulse.beat(self.now);
+        }
+        let is_over = !member.lease.is_believed();
         match claim {
             Claim::Active(term) if term < self.highest && !self.may_fall(pod, term) => {
                 self.refuse(pod, renewals.is_some(), &mut step);
             }
-            Claim::Active(term) => self.believe(pod, term, &mut step),
+            Claim::Serving if is_over => self.set(pod, Claim::Unknown, claimed),
+            Claim::Active(_) | Claim::Serving => self.believe(pod, claim, &mut step),
             Claim::Draining => self.set(pod, claim, 0),
             Claim::Unknown | Claim::Standby => self.set(pod, claim, claimed),
         }
+        self.end_leases(&mut step);
         self.ask_refused(&mut step);
         step
     }
@@ -212,22 +263,43 @@ impl<P: Ord + Clone> Gateway<P> {
         }
     }
 
-    fn believe(&mut self, pod: &P, term: u64, step: &mut Step<P>) {
+    /// Cuts off those that have lost their shards to others, as far as can be told from here.
+    fn end_leases(&mut self, step: &mut Step<P>) {
+        for (pod, member) in &mut self.members {
+            if member.claimed == SERVING && member.lease.is_outlived(self.pulse) {
+                member.lease.end();
+                member.claimed = 0;
+                if member.claim == Claim::Serving {
+                    member.claim = Claim::Unknown;
+                }
+                step.cut.push(pod.clone());
+            }
+        }
+    }
+
+    fn believe(&mut self, pod: &P, claim: Claim, step: &mut Step<P>) {
+        let Some(term) = claim.term() else {
+            return;
+        };
         let is_new = term != self.highest;
-        self.falls += u64::from(term < self.highest);
+        // From pods that serve beside each other to one of a version that cannot is no fall.
+        self.falls += u64::from(term < self.highest && self.highest != SERVING);
+        // Serving pods have no terms by which to tell that one took over after another was asked.
+        let begins =
+            claim == Claim::Serving && self.members.get(pod).is_some_and(|it| it.claimed != term);
         self.highest = term;
         for (other, member) in &mut self.members {
             if other == pod {
-                member.claim = Claim::Active(term);
+                member.claim = claim;
                 member.claimed = term;
             } else if is_new {
                 match member.claim {
-                    Claim::Active(_) => step.ask.push(other.clone()),
+                    Claim::Active(_) | Claim::Serving => step.ask.push(other.clone()),
                     Claim::Unknown => step.cut.push(other.clone()),
                     Claim::Standby | Claim::Draining => {}
                 }
             }
-            if is_new {
+            if is_new || begins {
                 member.is_fresh = false;
                 member.is_later = false;
                 member.renewals = None;
@@ -267,7 +339,7 @@ impl<P: Ord + Clone> Gateway<P> {
             // It ends, as it said.
             Some(member) if member.claim == Claim::Draining => {}
             Some(member) => {
-                if matches!(member.claim, Claim::Active(term) if term < self.highest) {
+                if member.claim.term().is_some_and(|term| term < self.highest) {
                     step.cut.push(pod.clone());
                 }
                 member.claim = Claim::Unknown;
@@ -276,28 +348,46 @@ impl<P: Ord + Clone> Gateway<P> {
         step
     }
 
-    /// A request that was sent to a pod because of its claim for `term` found something else there. Changes nothing
-    /// if the pod has said something newer since.
+    /// A request that was sent to a pod because of its claim for `term`, or [`SERVING`], found something else there. Changes
+    /// nothing if the pod has said something newer since.
     pub fn refuted(&mut self, pod: &P, term: u64, found: Claim) {
         if let Some(member) = self.members.get_mut(pod)
-            && member.claim == Claim::Active(term)
+            && member.claim.term() == Some(term)
         {
             member.claim = found;
         }
     }
 
-    /// The pod to send requests to, and its term. None while an overtaken one may not have let go.
+    /// The pod that runs everything, and its term. None while an overtaken one may not have let go.
     #[must_use]
     pub fn active(&self) -> Option<(&P, u64)> {
-        let mut active = None;
-        for (pod, member) in &self.members {
-            match member.claim {
-                Claim::Active(term) if term == self.highest => active = Some((pod, term)),
-                Claim::Active(_) => return None,
-                Claim::Unknown | Claim::Standby | Claim::Draining => {}
-            }
+        if self.is_somebody_overtaken() || self.highest == SERVING {
+            return None;
         }
-        active
+        let active = self.members.iter().filter_map(|(pod, member)| {
+            let term = member.claim.term()?;
+            Some((pod, term))
+        });
+        active.last()
+    }
+
+    /// How many pods serve beside each other, and can be sent requests now.
+    #[must_use]
+    pub fn serving(&self) -> usize {
+        self.serving_members(None).count()
+    }
+
+    fn serving_members(&self, avoided: Option<&P>) -> impl Iterator<Item = (&P, &Member)> {
+        let is_settled = self.highest == SERVING && !self.is_somebody_overtaken();
+        self.members.iter().filter(move |(pod, member)| {
+            is_settled && member.serves(self.now) && avoided != Some(*pod)
+        })
+    }
+
+    /// Whether one that ran the workers may not have let go of them.
+    fn is_somebody_overtaken(&self) -> bool {
+        let mut terms = self.members.values().filter_map(|it| it.claim.term());
+        terms.any(|term| term < self.highest)
     }
 
     /// How often a lower term was believed, because the store had gone back.
@@ -307,5 +397,7 @@ impl<P: Ord + Clone> Gateway<P> {
     }
 }
 
+#[cfg(test)]
+mod serving_tests;
 #[cfg(test)]
 mod tests;

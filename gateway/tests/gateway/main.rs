@@ -6,6 +6,8 @@ mod hold;
 mod origin;
 mod refusal;
 mod retry;
+mod serving;
+mod shares;
 mod support;
 mod switch;
 mod websocket;

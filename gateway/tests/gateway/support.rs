@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -58,7 +58,24 @@ pub struct Pod {
     pub endpoint: Endpoint,
     ownership: watch::Sender<(State, u64)>,
     inner: Arc<Inner>,
+    lease: Arc<Mutex<Lease>>,
     runtime: Option<Runtime>,
+}
+
+/// Which start of the pod this is, and how often its lease has been renewed: twice a second.
+struct Lease {
+    incarnation: u128,
+    before: u64,
+    renewed_since: Option<Instant>,
+}
+
+impl Lease {
+    fn renewals(&self) -> u64 {
+        let now = self
+            .renewed_since
+            .map_or(0, |it| it.elapsed().as_millis() / 500);
+        self.before + u64::try_from(now).unwrap()
+    }
 }
 
 struct Inner {
@@ -68,6 +85,7 @@ struct Inner {
     refused: AtomicUsize,
     asked: Arc<AtomicUsize>,
     silent: watch::Sender<bool>,
+    frozen: watch::Sender<bool>,
     running: AtomicUsize,
     handler: Box<Handler>,
 }
@@ -93,12 +111,19 @@ impl Pod {
             refused: AtomicUsize::new(0),
             asked: asked.clone(),
             silent: silent.clone(),
+            frozen: watch::Sender::new(false),
             running: AtomicUsize::new(0),
             handler: Box::new(move |request| Box::pin(handler(request))),
         });
+        let lease = Arc::new(Mutex::new(Lease {
+            incarnation: starts(),
+            before: 0,
+            renewed_since: Some(Instant::now()),
+        }));
         let admin = Arc::new(Admin {
             pod: name.to_owned(),
             ownership,
+            lease: lease.clone(),
             asked,
             silent: silent.subscribe(),
         });
@@ -112,6 +137,7 @@ impl Pod {
             },
             ownership: sender,
             inner,
+            lease,
             runtime: Some(runtime),
         }
     }
@@ -126,6 +152,42 @@ impl Pod {
         let pod = Self::named(name).await;
         pod.becomes(State::Active, term);
         pod
+    }
+
+    /// The same, serving beside others.
+    pub async fn serving(name: &'static str) -> Self {
+        let pod = Self::named(name).await;
+        pod.becomes(State::Serving, 0);
+        pod
+    }
+
+    /// Names this start of it, as other pods would.
+    pub fn incarnation(&self) -> String {
+        format!("{:032x}", self.lease.lock().unwrap().incarnation)
+    }
+
+    /// Is another start of the pod from now on, and serves.
+    pub fn starts_anew(&self) {
+        *self.lease.lock().unwrap() = Lease {
+            incarnation: starts(),
+            before: 0,
+            renewed_since: Some(Instant::now()),
+        };
+        self.becomes(State::Serving, 0);
+    }
+
+    /// Whether it can renew its lease.
+    pub fn has_store(&self, has_store: bool) {
+        let mut lease = self.lease.lock().unwrap();
+        lease.before = lease.renewals();
+        lease.renewed_since = has_store.then(Instant::now);
+    }
+
+    /// Stops as a process that gets SIGSTOP, or goes on: it answers nothing, and its lease is not renewed.
+    pub fn freezes(&self, frozen: bool) {
+        self.has_store(!frozen);
+        self.is_silent(frozen);
+        self.inner.frozen.send_replace(frozen);
     }
 
     pub fn becomes(&self, state: State, term: u64) {
@@ -191,7 +253,8 @@ impl Application for Inner {
         Box::pin(async {
             let (state, _) = *self.ownership.borrow();
             let refuses = self.refuses.load(Ordering::SeqCst);
-            if state != State::Active || refuses {
+            let runs = matches!(state, State::Active | State::Serving);
+            if !runs || refuses {
                 self.refused.fetch_add(1, Ordering::SeqCst);
                 let mut response = respond(421, "not here");
                 let state = if refuses { State::Standby } else { state };
@@ -201,9 +264,18 @@ impl Application for Inner {
                 return Ok(response);
             }
             let _running = Running::new(&self.running);
-            (self.handler)(request).await
+            let fetched = (self.handler)(request).await;
+            let mut frozen = self.frozen.subscribe();
+            frozen.wait_for(|frozen| !frozen).await.unwrap();
+            fetched
         })
     }
+}
+
+/// A number that no start of a pod has had.
+fn starts() -> u128 {
+    static STARTS: AtomicUsize = AtomicUsize::new(1);
+    STARTS.fetch_add(1, Ordering::SeqCst) as u128
 }
 
 /// One more until dropped.
@@ -226,6 +298,7 @@ impl Drop for Running<'_> {
 struct Admin {
     pod: String,
     ownership: watch::Receiver<(State, u64)>,
+    lease: Arc<Mutex<Lease>>,
     asked: Arc<AtomicUsize>,
     silent: watch::Receiver<bool>,
 }
@@ -235,6 +308,7 @@ impl Application for Admin {
         self.asked.fetch_add(1, Ordering::SeqCst);
         let mut ownership = self.ownership.clone();
         let mut silent = self.silent.clone();
+        let lease = self.lease.clone();
         Box::pin(async move {
             let (_, query) = request.url.split_once('?').unwrap_or_default();
             let query: BTreeMap<&str, &str> = query
@@ -248,13 +322,19 @@ impl Application for Admin {
             }
             silent.wait_for(|silent| !silent).await.unwrap();
             let (state, term) = *ownership.borrow();
-            let answer = Ownership {
+            let mut answer = Ownership {
                 pod: self.pod.clone(),
                 state,
                 term,
                 incarnation: None,
                 renewals: None,
             };
+            // As an older version, unless it serves.
+            if matches!(state, State::Serving | State::Draining) && term == 0 {
+                let lease = lease.lock().unwrap();
+                answer.incarnation = Some(format!("{:032x}", lease.incarnation));
+                answer.renewals = Some(lease.renewals());
+            }
             Ok(text(serde_json::to_vec(&answer).unwrap()))
         })
     }
@@ -317,13 +397,18 @@ impl Reply {
 impl Cluster {
     /// A gateway that knows of no cluster yet.
     pub async fn empty(hold: Duration, trusted: TrustedProxies) -> Self {
+        Self::with(hold, trusted, 64 << 20).await
+    }
+
+    /// The same, which keeps so many bytes of requests' bodies.
+    pub async fn with(hold: Duration, trusted: TrustedProxies, replay_bytes: usize) -> Self {
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
         let settings = Settings {
             hold,
             access_log: true,
             max_message_bytes: 4 << 20,
-            replay_bytes: 64 << 20,
+            replay_bytes,
         };
         let gateway = Arc::new(Gateway::new(settings, metrics.clone()));
         let config = Config {
@@ -371,29 +456,37 @@ impl Cluster {
 
     /// The class has these pods from now on.
     pub fn has(&self, pods: &[&Pod]) {
-        let key = ClassKey {
-            namespace: "shop".into(),
-            name: "chat".into(),
-        };
-        let routes = [Route {
-            host: HOST.into(),
-            path: "/".into(),
-        }];
-        let facts = ClassFacts {
-            uid: "1".into(),
-            suspended: self.suspended.load(Ordering::SeqCst),
-            request_timeout: self.request_timeout,
-            endpoints: pods.iter().map(|pod| pod.endpoint.clone()).collect(),
-        };
-        let routes = Routes::new([Claim {
-            class: key.clone(),
+        self.has_classes(&[(HOST, pods)]);
+    }
+
+    /// There are these classes from now on, each of a host.
+    pub fn has_classes(&self, classes: &[(&str, &[&Pod])]) {
+        let mut topology = Topology::default();
+        let mut routed = vec![];
+        for (host, pods) in classes {
+            let key = ClassKey {
+                namespace: "shop".into(),
+                name: host.split('.').next().unwrap().into(),
+            };
+            let routes = [Route {
+                host: (*host).into(),
+                path: "/".into(),
+            }];
+            let facts = ClassFacts {
+                uid: "1".into(),
+                suspended: self.suspended.load(Ordering::SeqCst),
+                request_timeout: self.request_timeout,
+                endpoints: pods.iter().map(|pod| pod.endpoint.clone()).collect(),
+            };
+            topology.classes.insert(key.clone(), facts);
+            routed.push((key, routes));
+        }
+        topology.routes = Routes::new(routed.iter().map(|(class, routes)| Claim {
+            class: class.clone(),
             created: None,
-            routes: &routes,
-        }]);
-        self.gateway.apply(Topology {
             routes,
-            classes: BTreeMap::from([(key, facts)]),
-        });
+        }));
+        self.gateway.apply(topology);
     }
 
     /// The front door begins to end.

@@ -14,6 +14,7 @@ use portside_core::backoff::Backoff;
 use portside_crds::ServerlessWorkerClass;
 use portside_crds::routes::ClassKey;
 
+use crate::args::HostPort;
 use crate::caches::{Caches, Class};
 use crate::metrics::Metrics;
 use http_routes::HttpRoutes;
@@ -52,6 +53,8 @@ pub(crate) struct Settings {
     pub namespace: String,
     /// The gateway's Service.
     pub gateway_service: String,
+    /// Where Ingress controllers find it by name, if they are to.
+    pub gateway_dns_name: Option<HostPort>,
     /// The image for classes that name none.
     pub sidecar_image: String,
     /// When it is pulled.

@@ -13,7 +13,7 @@ use hyper_util::rt::TokioExecutor;
 use k8s_openapi::api::core::v1::Pod;
 use portside_crds::names::ADMIN_PORT;
 use portside_crds::routes::ClassKey;
-use portside_crds::sidecar::{STATUS_PATH, SidecarStatus, State};
+use portside_crds::sidecar::{STATUS_PATH, SidecarStatus, SidecarWorkers, State};
 use portside_crds::status::WorkerCounts;
 
 use super::Context;
@@ -134,10 +134,20 @@ async fn status(client: &Http, address: String) -> Option<SidecarStatus> {
     tokio::time::timeout(TIMEOUT, answer).await.ok().flatten()
 }
 
-/// Of the pods that say they are active, the one with the highest term is right.
+/// Pods that serve have workers beside each other, of which each has counted all that are stored. Of those that say they are
+/// active, the one with the highest term is right.
 fn counts(answers: impl Iterator<Item = SidecarStatus>) -> Option<WorkerCounts> {
-    let active = answers.filter(|answer| answer.state == State::Active);
-    let workers = active.max_by_key(|answer| answer.term)?.workers;
+    let answers: Vec<_> = answers.collect();
+    let serving = answers.iter().filter(|it| it.state == State::Serving);
+    let together = serving
+        .map(|it| it.workers)
+        .reduce(|one, other| SidecarWorkers {
+            awake: one.awake.saturating_add(other.awake),
+            stored: one.stored.max(other.stored),
+        });
+    let active = answers.iter().filter(|it| it.state == State::Active);
+    let alone = active.max_by_key(|it| it.term).map(|it| it.workers);
+    let workers = together.or(alone)?;
     let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     Some(WorkerCounts {
         awake: count(workers.awake),
@@ -162,8 +172,6 @@ fn differs(shown: Option<&WorkerCounts>, counts: &WorkerCounts) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use portside_crds::sidecar::SidecarWorkers;
-
     use super::*;
 
     fn shown(awake: i64, stored: Option<i64>) -> WorkerCounts {
@@ -183,9 +191,8 @@ mod tests {
         assert!(!differs(Some(&shown(0, Some(0))), &shown(0, Some(0))));
     }
 
-    #[test]
-    fn the_active_pod_with_the_highest_term_counts() {
-        let answer = |state, term, awake| SidecarStatus {
+    fn answer(state: State, term: u64, awake: u64) -> SidecarStatus {
+        SidecarStatus {
             digest: String::new(),
             state,
             term,
@@ -193,7 +200,24 @@ mod tests {
                 awake,
                 stored: None,
             },
-        };
+        }
+    }
+
+    #[test]
+    fn pods_that_serve_are_added() {
+        let mut answers = [
+            answer(State::Serving, 0, 5),
+            answer(State::Serving, 0, 6),
+            answer(State::Standby, 0, 7),
+            answer(State::Active, 3, 8),
+        ];
+        answers[0].workers.stored = Some(90);
+        answers[1].workers.stored = Some(91);
+        assert_eq!(counts(answers.into_iter()), Some(shown(11, Some(91))));
+    }
+
+    #[test]
+    fn the_active_pod_with_the_highest_term_counts() {
         let answers = [
             answer(State::Active, 3, 5),
             answer(State::Active, 4, 6),

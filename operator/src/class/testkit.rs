@@ -18,6 +18,7 @@ pub(crate) fn settings() -> Settings {
     Settings {
         namespace: "portside-system".to_owned(),
         gateway_service: "portside-gateway".to_owned(),
+        gateway_dns_name: None,
         sidecar_image: "portside/sidecar:0.1.0".to_owned(),
         sidecar_pull_policy: "IfNotPresent",
         ingress_class: None,

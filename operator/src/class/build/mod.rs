@@ -66,7 +66,7 @@ pub(crate) struct Objects {
 pub(crate) struct Entrance {
     /// A Service in the class's namespace that leads to the gateway in another.
     pub service: Service,
-    /// Its addresses, a slice for each family.
+    /// Its addresses, a slice for each family; none if it leads there by name.
     pub slices: Vec<EndpointSlice>,
     /// Unless HTTPRoutes are asked for.
     pub ingress: Option<Ingress>,
@@ -83,12 +83,7 @@ pub(crate) fn build(valid: Valid, settings: &Settings) -> Built {
         }
         _ => None,
     };
-    let entrance = (!valid.routing.routes.is_empty()).then(|| Entrance {
-        service: gateway_service::service(&valid),
-        slices: endpointslice::slices(&valid),
-        ingress: ingress::ingress(&valid, settings),
-        http_routes: http_route::http_routes(&valid),
-    });
+    let entrance = (!valid.routing.routes.is_empty()).then(|| entrance(&valid, settings));
     let objects = Objects {
         service_account: service_account::service_account(&valid),
         service: service::service(&valid),
@@ -99,6 +94,25 @@ pub(crate) fn build(valid: Valid, settings: &Settings) -> Built {
         entrance,
     };
     Built { valid, objects }
+}
+
+fn entrance(valid: &Valid, settings: &Settings) -> Entrance {
+    let ingress = ingress::ingress(valid, settings);
+    // What implements the Gateway API refuses names.
+    let name = settings.gateway_dns_name.as_ref();
+    let name = name.filter(|_| ingress.is_some());
+    Entrance {
+        service: match name {
+            Some(name) => gateway_service::by_name(valid, name),
+            None => gateway_service::service(valid),
+        },
+        slices: match name {
+            Some(_) => vec![],
+            None => endpointslice::slices(valid),
+        },
+        ingress,
+        http_routes: http_route::http_routes(valid),
+    }
 }
 
 /// What deletes the class's state: the Job, and the identity of its pod.

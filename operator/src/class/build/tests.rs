@@ -98,6 +98,32 @@ snapshots! {
 }
 
 #[test]
+fn ingresses_lead_to_the_gateway_by_name_if_that_is_asked_for() {
+    let mut settings = settings();
+    let host = "portside-gateway.portside-system.svc.cluster.local";
+    settings.gateway_dns_name = format!("{host}:8000").parse().ok();
+    let entrance = |input: &str| {
+        let mut valid = built(input).valid;
+        valid.live.owned = vec![owned(Kind::EndpointSlice, "chat-gateway")];
+        let built = build(valid, &settings);
+        let garbage = garbage(&built, true);
+        (built.objects.entrance.unwrap(), garbage)
+    };
+    let (named, unused) = entrance(include_str!("inputs/tls.yaml"));
+    let spec = named.service.spec.unwrap();
+    assert_eq!(spec.type_.as_deref(), Some("ExternalName"));
+    assert_eq!(spec.external_name.as_deref(), Some(host));
+    let port = &spec.ports.unwrap()[0];
+    assert_eq!((port.name.as_deref(), port.port), (Some("http"), 8000));
+    assert!(named.slices.is_empty() && named.ingress.is_some());
+    assert_eq!(unused, [owned(Kind::EndpointSlice, "chat-gateway")]);
+    // HTTPRoutes may not refer to names.
+    let (copied, unused) = entrance(include_str!("inputs/http_route.yaml"));
+    assert_eq!(copied.service.spec.unwrap().external_name, None);
+    assert_eq!((copied.slices.len(), unused), (1, vec![]));
+}
+
+#[test]
 fn the_purge_job() {
     let valid = valid("code: { inline: { server.js: x } }", Live::default());
     let (_, job) = purge(&valid, &settings(), 2);
