@@ -11,7 +11,7 @@ use portside_core::alarms::POSTPONED_MS;
 use portside_core::bundle::Bundle;
 use portside_core::compatibility::Compatibility;
 use portside_core::cron::Cron;
-use portside_core::ids::WorkerKey;
+use portside_core::ids::{PodId, ShardId, WorkerKey};
 use portside_core::limits::Limits;
 use portside_core::migrations::ObjectClass;
 use portside_core::variable::Variables;
@@ -39,6 +39,7 @@ use crate::ownership::Ownership;
 use crate::peers::Peers;
 use crate::room::{self, Room};
 use crate::servers::{self, Servers};
+use crate::uses::{Look, Noting, Uses};
 use crate::workers::{Workers, stored_alarm};
 
 /// How long runs of `scheduled`, and then workers, may take to finish what they are doing on shutdown.
@@ -155,10 +156,37 @@ pub struct App {
     spawner: Handle,
     surroundings: Arc<Surroundings>,
     /// Where links are opened, if shards are shared.
-    router: Option<Arc<Router>>,
+    shared: Option<Shared>,
     spill: Spill,
     /// Those of its code, whatever the revision.
     caches: Arc<Caches>,
+}
+
+/// What a process has that shares the shards with others.
+struct Shared {
+    peers: Arc<Peers>,
+    router: Arc<Router>,
+    uses: Arc<Uses>,
+    fabric: Arc<Noting>,
+}
+
+impl Shared {
+    fn start(sharing: Sharing, here: Surroundings) -> Self {
+        let Sharing { peers, listener } = sharing;
+        let router = Router::new(Arc::new(here), peers.clone());
+        peers.start(&router, listener);
+        let uses = Arc::<Uses>::default();
+        let fabric = Arc::new(Noting {
+            uses: Arc::downgrade(&uses),
+            router: router.clone(),
+        });
+        Self {
+            peers,
+            router,
+            uses,
+            fabric,
+        }
+    }
 }
 
 /// What runs.
@@ -256,12 +284,7 @@ impl App {
             reached,
             spawner: Handle::current(),
             surroundings: Arc::new(Surroundings(itself.clone())),
-            router: sharing.map(|Sharing { peers, listener }| {
-                let here = Arc::new(Surroundings(itself.clone()));
-                let router = Router::new(here, peers.clone());
-                peers.start(&router, listener);
-                router
-            }),
+            shared: sharing.map(|sharing| Shared::start(sharing, Surroundings(itself.clone()))),
             spill,
             caches: Arc::default(),
         });
@@ -534,21 +557,32 @@ impl App {
 
     /// Where instances open links.
     pub(crate) fn fabric(&self) -> Arc<dyn Fabric> {
-        match &self.router {
-            Some(router) => router.clone(),
+        match &self.shared {
+            Some(shared) => shared.fabric.clone(),
             None => self.surroundings.clone(),
         }
     }
 
     /// Whether other processes have some of the shards.
     pub(crate) fn is_sharing(&self) -> bool {
-        self.router.is_some()
+        self.shared.is_some()
+    }
+
+    /// Looks what the request with this name uses first, if that may be elsewhere.
+    pub(crate) fn look_what_it_uses(&self, name: RequestName) -> Option<Look<'_>> {
+        let shared = self.shared.as_ref()?;
+        Some(shared.uses.of(name))
+    }
+
+    /// The process that has a shard, as far as this one knows.
+    pub(crate) fn owner(&self, shard: ShardId) -> Option<PodId> {
+        self.shared.as_ref()?.peers.owner(shard)
     }
 
     /// Opens a link that was not heard of where it was opened first.
     pub(crate) fn open_anew(&self, to: &WorkerKey, opening: Opening) -> Option<Arc<dyn Receive>> {
-        match &self.router {
-            Some(router) => router.open_anew(to, opening),
+        match &self.shared {
+            Some(shared) => shared.router.open_anew(to, opening),
             None => {
                 let failure = Failure::unavailable("the worker is another process's");
                 opening.end.refuse(failure);

@@ -23,6 +23,7 @@ pub mod peers;
 mod pod;
 mod room;
 mod servers;
+mod uses;
 mod workers;
 
 pub use app::{App, Class, Config, Fired, LogSink, Reached, ReachedSink, Sharing};

@@ -177,6 +177,15 @@ impl Peers {
         });
     }
 
+    /// The pod that has a shard, as far as this one knows.
+    pub(crate) fn owner(&self, shard: ShardId) -> Option<PodId> {
+        if self.ownership.epoch(shard).is_some() {
+            return Some(self.ownership.pod());
+        }
+        let owner = self.lock().map.get(shard.0 as usize).copied().flatten();
+        owner.map(|(pod, _)| pod)
+    }
+
     fn who_has(&self, key: Fingerprint) -> Option<PodId> {
         let state = self.lock();
         let known = state.peers.iter().find(|(_, it)| it.peer.key.0 == key.0);

@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use http::HeaderValue;
+use portside_core::ids::PodId;
 use portside_crds::sidecar::{self, State};
-use portside_exchange::{Application, Body, FetchError, Request, Response};
+use portside_exchange::{Application, Body, FetchError, REQUEST_ID, Request, Response};
 use tokio::time::timeout;
 
 use crate::app::App;
@@ -61,6 +63,8 @@ impl Pod {
     pub fn ownership(&self) -> sidecar::Ownership {
         let (state, term) = match *self.ownership.role().borrow() {
             Role::Standby => (State::Standby, 0),
+            Role::Active { .. } if self.ownership.is_kept_out() => (State::Standby, 0),
+            Role::Active { .. } if self.ownership.is_sharing() => (State::Serving, 0),
             Role::Active { term } => (State::Active, term),
             Role::Draining | Role::Over => (State::Draining, 0),
         };
@@ -68,7 +72,7 @@ impl Pod {
             pod: self.name.clone(),
             state,
             term,
-            incarnation: Some(format!("{:032x}", self.ownership.pod().0)),
+            incarnation: Some(incarnation(self.ownership.pod())),
             renewals: Some(self.ownership.renewals()),
         }
     }
@@ -124,6 +128,9 @@ impl Pod {
             return Ok(self.misdirected());
         }
         let began = Instant::now();
+        let name = request.headers.get(REQUEST_ID);
+        let name = name.and_then(|name| name.to_str().ok()).map(Into::into);
+        let uses = name.and_then(|name| self.app.look_what_it_uses(name));
         let mut answer = match self.app.fetch(request).await {
             Err(FetchError::ShuttingDown) => return Ok(self.misdirected()),
             answer => answer,
@@ -133,6 +140,11 @@ impl Pod {
             // Only a pod says these: the gateway would send the request again, or others to where it is told.
             response.headers.remove(sidecar::STATE_HEADER);
             response.headers.remove(sidecar::OWNER_HEADER);
+            let owner = uses.and_then(|uses| self.app.owner(uses.first()?));
+            let owner = owner.and_then(|pod| HeaderValue::from_str(&incarnation(pod)).ok());
+            if let Some(owner) = owner {
+                response.headers.insert(sidecar::OWNER_HEADER, owner);
+            }
             self.streaming.one().until_sent(response);
         }
         answer
@@ -149,7 +161,7 @@ impl Pod {
         let mut headers = http::HeaderMap::new();
         headers.insert(
             sidecar::STATE_HEADER,
-            http::HeaderValue::from_static(state.as_str()),
+            HeaderValue::from_static(state.as_str()),
         );
         Response {
             status: http::StatusCode::MISDIRECTED_REQUEST,
@@ -159,6 +171,10 @@ impl Pod {
             socket: None,
         }
     }
+}
+
+fn incarnation(pod: PodId) -> String {
+    format!("{:032x}", pod.0)
 }
 
 impl Application for Pod {

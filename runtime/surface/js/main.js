@@ -83,7 +83,7 @@ globalThis.portsideStart = () => {
       (http ?? loadHttp()).onFetch(exported, number, method, url, headers, body);
     },
     fetchAborted: (number) => http?.onFetchAborted(number),
-    connect: (port) => ports.onConnect(exported, port),
+    connect: (port, reconnected) => ports.onConnect(exported, port, reconnected),
     message: ports.onMessage,
     portClosed: ports.onPortClosed,
     portLeft: ports.onPortLeft,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use portside_assets::Assets;
@@ -162,7 +162,7 @@ impl Setup {
                 store: store.clone(),
                 servers: self.servers,
                 log: Box::new(move |line| {
-                    written.lock().unwrap().push(LogLine {
+                    lines(&written).push(LogLine {
                         source: line.source.clone(),
                         level: line.level,
                         text: line.text.to_owned(),
@@ -231,6 +231,11 @@ pub struct LogLine {
     pub request: Option<String>,
 }
 
+/// The lines of the log, whatever has failed while somebody read them.
+fn lines(log: &Mutex<Vec<LogLine>>) -> MutexGuard<'_, Vec<LogLine>> {
+    log.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// A running application.
 pub struct TestApp {
     pub app: Arc<App>,
@@ -288,12 +293,7 @@ impl TestApp {
     /// GETs a path and expects 200.
     pub async fn text(&self, path: &str) -> String {
         let (status, text) = self.get(path).await;
-        assert_eq!(
-            status,
-            200,
-            "{path}: {text}\n{:?}",
-            self.log.lock().unwrap()
-        );
+        assert_eq!(status, 200, "{path}: {text}\n{:?}", lines(&self.log));
         text
     }
 
@@ -309,23 +309,19 @@ impl TestApp {
 
     /// Whether the log has a line with this text by now.
     pub fn logged(&self, text: &str) -> bool {
-        self.log
-            .lock()
-            .unwrap()
-            .iter()
-            .any(|line| line.text.contains(text))
+        lines(&self.log).iter().any(|line| line.text.contains(text))
     }
 
     /// How many lines of the log have this text by now.
     pub fn count_logged(&self, text: &str) -> usize {
-        let log = self.log.lock().unwrap();
+        let log = lines(&self.log);
         log.iter().filter(|line| line.text.contains(text)).count()
     }
 
     /// Waits for a line with this text in the log.
     pub async fn expect_log(&self, text: &str) {
         let met = eventually(async || self.logged(text)).await;
-        assert!(met, "no {text:?} in {:?}", self.log.lock().unwrap());
+        assert!(met, "no {text:?} in {:?}", lines(&self.log));
     }
 
     /// Runs another revision.
