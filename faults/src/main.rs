@@ -103,6 +103,8 @@ const NEAR: usize = 20;
 enum Lab {
     /// Three pods of one class on Postgres, behind a gateway.
     Pods,
+    /// The same, but all of them serve, and share the workers.
+    Shared,
     /// `portside dev` on SQLite.
     Dev,
 }
@@ -111,13 +113,14 @@ impl Lab {
     fn name(self) -> &'static str {
         match self {
             Self::Pods => "pods",
+            Self::Shared => "shared",
             Self::Dev => "dev",
         }
     }
 
     fn faults(self) -> &'static [Fault] {
         match self {
-            Self::Pods => Fault::PODS,
+            Self::Pods | Self::Shared => Fault::PODS,
             Self::Dev => Fault::DEV,
         }
     }
@@ -154,7 +157,7 @@ async fn run(args: Args) -> Result<ExitCode> {
     let end = Instant::now() + Duration::from_secs(args.minutes * 60);
     let labs = args
         .lab
-        .map_or_else(|| vec![Lab::Pods, Lab::Dev], |lab| vec![lab]);
+        .map_or_else(|| vec![Lab::Pods, Lab::Shared, Lab::Dev], |lab| vec![lab]);
     // Each lab with each application, again and again.
     let apps = args.apps().into_iter();
     let kinds: Vec<(Lab, App)> = apps
@@ -240,7 +243,8 @@ async fn round(
         host,
     };
     Ok(match lab {
-        Lab::Pods => round::run(&mut Pods::start(setting).await?, plan).await,
+        Lab::Pods => round::run(&mut Pods::start(setting, false).await?, plan).await,
+        Lab::Shared => round::run(&mut Pods::start(setting, true).await?, plan).await,
         Lab::Dev => round::run(&mut Dev::start(setting)?, plan).await,
     })
 }

@@ -21,8 +21,10 @@ use crate::schedule::{Fault, Schedule};
 use crate::system::{App, Programs, Setting, System, copy_app};
 use crate::terms::{ADMIN_PORT, Said, Watching, ask};
 
-/// One of them is active, the others stand by.
+/// One of them is active and the others stand by, or all serve.
 const PODS: usize = 3;
+/// Where pods that serve together reach each other.
+const PEER_PORT: u16 = 7485;
 const HTTP_PORT: u16 = 7480;
 const DATABASE_PORT: u16 = 7432;
 /// How long something may take to be ready. Generous, for the machine may be busy.
@@ -48,6 +50,10 @@ pub struct Pods {
     started: u8,
     restarts: usize,
     version: u32,
+    /// Whether they share the workers.
+    shared: bool,
+    /// How many faults there were.
+    faults: usize,
     app: App,
     lie: &'static str,
     /// Each pod, as clients reach it.
@@ -64,11 +70,11 @@ struct Pod {
 }
 
 impl Pods {
-    /// Starts everything, all pods at once. None of them need be active yet.
+    /// Starts everything, all pods at once, which share the workers or do not. None of them need be active yet.
     ///
     /// # Errors
     /// Something does not start.
-    pub async fn start(setting: Setting) -> Result<Self> {
+    pub async fn start(setting: Setting, shared: bool) -> Result<Self> {
         let Setting {
             programs,
             guard,
@@ -99,6 +105,8 @@ impl Pods {
             started: 1,
             restarts: 0,
             version: 1,
+            shared,
+            faults: 0,
             app,
             lie,
             sites,
@@ -154,6 +162,11 @@ impl Pods {
             .arg(folder.join(format!("{name}-ended")))
             .env("PORTSIDE_LOG", "info,sqlx=warn")
             .current_dir(folder);
+        if self.shared {
+            command
+                .args(["--peer-listen", &format!("{address}:{PEER_PORT}")])
+                .args(["--revision", &self.version.to_string()]);
+        }
         self.guard.spawn(
             command,
             Signal::KILL,
@@ -204,17 +217,20 @@ impl Pods {
         ask(&self.pods[index].address.to_string()).await
     }
 
-    /// The active pod, as the pods have it; of several, the one of the highest term.
+    /// The active pod, as the pods have it; of several, the one of the highest term. Of those that serve together each in turn.
     async fn active(&self) -> Option<usize> {
-        let mut best = None;
+        let mut active = vec![];
         for index in 0..self.pods.len() {
             if let Some(said) = self.state(index).await
                 && let Some(term) = said.active
             {
-                best = best.max(Some((term, index)));
+                active.push((term, index));
             }
         }
-        best.map(|(_, index)| index)
+        let (newest, _) = *active.iter().max()?;
+        active.retain(|(term, _)| *term == newest);
+        let (_, index) = active[self.faults % active.len()];
+        Some(index)
     }
 
     /// The active pod, waiting for one.
@@ -381,6 +397,7 @@ impl System for Pods {
     }
 
     async fn inflict(&mut self, fault: Fault, schedule: &mut Schedule) -> Result<()> {
+        self.faults += 1;
         let active = self.some_active().await?;
         match fault {
             Fault::Kill => self.kill(&[active], schedule.time(0..1500)).await,

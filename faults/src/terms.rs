@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use hyper::Method;
+use portside_crds::sidecar::SERVING_TERM;
 use portside_testkit::Site;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -99,7 +100,10 @@ struct Terms {
 
 impl Terms {
     fn hear(&mut self, said: &Said) {
-        let Some(term) = said.active else { return };
+        // All that serve together say the same.
+        let Some(term) = said.active.filter(|term| *term != SERVING_TERM) else {
+            return;
+        };
         let owner = self.owners.entry(term).or_insert_with(|| said.pod.clone());
         if *owner != said.pod {
             let message = format!(
