@@ -75,8 +75,11 @@ async fn exchange(
     let (from_client, to_application) = mpsc::unbounded_channel();
     let has_body = chunks.is_some();
     let listen = listen(&sender, inbound, chunks, &unread, &uploaded, from_client);
+    let mut is_answered = false;
     let answer = async {
-        match (&mut call.answer).await {
+        let answer = (&mut call.answer).await;
+        is_answered = true;
+        match answer {
             Ok(Ok(response)) => respond(&sender, response, to_application, &unread).await,
             Ok(Err(failure)) => return finish(&sender, frame::Frame::Failed(failure)).await,
             Err(_) => return sender.close(CloseReason::Lost),
@@ -91,7 +94,10 @@ async fn exchange(
         () = answer => return,
         () = listen => {}
     }
-    call.abort();
+    // Else whoever has the answer's body, or socket, hears that nobody takes it any more.
+    if !is_answered {
+        call.abort();
+    }
 }
 
 /// Takes what the caller sends, until it is gone.

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use futures::{StreamExt, stream};
+use futures::{FutureExt, StreamExt, stream};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use portside_core::ids::WorkerKey;
 use portside_exchange::{Body, BodyError, Message, Request, Response, Socket};
@@ -124,6 +124,10 @@ fn worker(log: &Rc<RefCell<Vec<String>>>) -> Code {
                     instance.respond(link, head(Content::Full(bytes)));
                     instance.end_request(link);
                 }
+                "http://a/quiet" => {
+                    instance.respond(link, head(Content::Follows));
+                    instance.send_chunk(link, "begin".into());
+                }
                 "http://a/hold" => instance.hold(true),
                 url => {
                     let Body::Full(body) = &request.body else {
@@ -218,10 +222,21 @@ async fn who_reads_no_more_is_gone_for_the_worker() {
         }
         assert_eq!(*log.borrow(), ["aborted"]);
 
+        let call = fetch(&world.pods[0], &to, "/quiet", Body::Empty);
+        let Body::Stream(mut body) = call.answer.await.unwrap().ok().unwrap().body else {
+            panic!("it follows")
+        };
+        assert_eq!(body.next().await, Some(Ok("begin".into())));
+        assert!(body.next().now_or_never().is_none());
+        drop(body);
+        while log.borrow().len() < 2 {
+            yield_now().await;
+        }
+
         let call = fetch(&world.pods[0], &to, "/hold", Body::Empty);
         yield_now().await;
         call.abort();
-        while log.borrow().len() < 2 {
+        while log.borrow().len() < 3 {
             yield_now().await;
         }
     })
