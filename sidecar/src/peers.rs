@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use portside_core::ids::{Epoch, PodId, SHARDS, ShardId};
 use portside_core::ownership::members::{KeyFingerprint, MapVersion, Peer, Revision};
+use portside_exchange::credit::Window;
 use portside_router::places::{At, Place, Places};
 use portside_router::{Line, Router};
 use portside_store::Store;
@@ -27,6 +28,20 @@ const REDIAL: Duration = Duration::from_millis(200);
 
 /// How long it takes at most until a connection is there, or will not be.
 const CONNECT: Duration = Duration::from_secs(2);
+
+/// What may be on its way on a link, one message aside that waits alone: as much of a body as in one process, so that whoever
+/// reads slowly is not sent more. Messages of ports beyond it wait with their senders, whose limits are their own.
+const LINK_WINDOW: Window = Window {
+    messages: 1_000,
+    bytes: 1 << 20,
+};
+
+fn limits() -> Limits {
+    Limits {
+        window: LINK_WINDOW,
+        ..Limits::default()
+    }
+}
 
 /// The map is read no more often than this, however many calls are sent astray.
 const READ_INTERVAL: Duration = Duration::from_millis(20);
@@ -298,7 +313,7 @@ async fn dial(peers: Weak<Peers>, pod: PodId, peer: Peer) {
         let stream = TcpStream::connect(&peer.address).await;
         let stream = stream.map_err(|error| error.to_string())?;
         let _ = stream.set_nodelay(true);
-        let made = driver::dial(stream, &key, Fingerprint(fingerprint), Limits::default()).await;
+        let made = driver::dial(stream, &key, Fingerprint(fingerprint), limits()).await;
         made.map_err(|error| error.to_string())
     });
     let made = made
@@ -337,7 +352,7 @@ async fn listen(peers: Weak<Peers>, listener: TcpListener) {
             let _ = stream.set_nodelay(true);
             let who = here.clone();
             let known = Arc::new(move |key: &Fingerprint| who.who_has(*key).is_some());
-            match driver::accept(stream, &here.key, known, Limits::default()).await {
+            match driver::accept(stream, &here.key, known, limits()).await {
                 Ok((links, driver)) => {
                     if let Some(pod) = here.who_has(links.peer()) {
                         here.connected(pod, links, driver);

@@ -82,7 +82,8 @@ globalThis.portsideStart = () => {
     fetch: (number, method, url, headers, body) => {
       (http ?? loadHttp()).onFetch(exported, number, method, url, headers, body);
     },
-    fetchAborted: (number) => http?.onFetchAborted(number),
+    // It may be a request to an object, though the server itself was never asked.
+    fetchAborted: (number) => (http ?? loadHttp()).onFetchAborted(number),
     connect: (port, reconnected) => ports.onConnect(exported, port, reconnected),
     message: ports.onMessage,
     portClosed: ports.onPortClosed,

@@ -324,6 +324,16 @@ impl TestApp {
         assert!(met, "no {text:?} in {:?}", lines(&self.log));
     }
 
+    /// The pod that has the workers.
+    pub fn owner(&self) -> &Arc<App> {
+        self.owner.as_ref().unwrap_or(&self.app)
+    }
+
+    /// How many workers are awake.
+    pub fn awake(&self) -> usize {
+        self.owner().awake()
+    }
+
     /// Runs another revision.
     pub async fn replace(&self, class: Class) -> Result<(), String> {
         if let Some(owner) = &self.owner {

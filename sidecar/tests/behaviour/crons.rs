@@ -435,7 +435,7 @@ export const jobs = {
 async fn an_alarm_is_fired_by_hand() {
     let app: TestApp = lab(ALARMED).start().await;
     let worker = WorkerKey::new("worker.js", "a").unwrap();
-    let fire = async || app.app.fire_alarm(&worker).await.unwrap();
+    let fire = async || app.owner().fire_alarm(&worker).await.unwrap();
     assert_eq!(fire().await, Fired::NoAlarm);
     // In the year 2100: neither due, nor in memory.
     app.text("/a/set?4102444800000").await;

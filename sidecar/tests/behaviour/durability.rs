@@ -92,7 +92,7 @@ async fn a_store_that_does_not_load_a_worker_fails_only_who_asks_then() {
         assert_eq!(app.text("/error?name=b").await, unavailable);
     }
     // What it was sent after it was turned away is turned away as well.
-    assert!(eventually(async || app.app.awake() <= 1).await);
+    assert!(eventually(async || app.awake() <= 1).await);
     store.fail_loads(0);
     assert_eq!(app.text("/stored?name=b").await, "[null,null]");
     app.stop().await;
@@ -147,7 +147,7 @@ async fn a_worker_answers_when_two_settlings_of_its_shard_meet() {
         assert!(moved, "the shard was not moved on");
         let path = format!("/stored?name={neighbour}");
         let let_go = async {
-            let wakes = eventually(async || app.app.awake() >= 2).await;
+            let wakes = eventually(async || app.awake() >= 2).await;
             assert!(wakes, "nobody wakes the neighbour");
             // Time to ask the store, for one that does not wait.
             tokio::time::sleep(std::time::Duration::from_millis(200)).await;

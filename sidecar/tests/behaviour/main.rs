@@ -45,6 +45,25 @@ macro_rules! cases {
     };
 }
 
+/// What makes sense only where the server that is asked and the workers are in the same process: what both share, which process
+/// runs crons and when it ends, which has room for what, and who is told that it owns nothing.
+const OF_ONE_PROCESS: &[&str] = &[
+    "s07_storage::r058_acknowledged_writes_survive_the_process",
+    "s08_alarms::r063_an_alarm_whose_worker_was_turned_away_fires_when_it_is_owned",
+    "caches::all_of_the_application_has_the_same_caches",
+    "caches::what_is_put_waits_for_the_writes_before_it",
+    "crons::a_run_that_is_under_way_is_waited_for_when_the_process_ends",
+    "crons::a_run_that_takes_too_long_is_cut_off_and_logged",
+    "crons::a_pod_that_lost_its_shards_meanwhile_runs_nothing",
+    "durability::a_worker_answers_when_two_settlings_of_its_shard_meet",
+    "room::over_the_cap_whoever_opens_a_worker_hears_that_it_is_overloaded",
+    "room::at_the_cap_the_worker_that_was_idle_for_longest_makes_room",
+    "room::short_of_memory_idle_workers_are_put_to_sleep_and_busy_ones_stay",
+    "room::without_a_server_or_room_for_one_requests_are_turned_away",
+    // A stub notices by calls that are under way only, if its object is in another pod.
+    "objects::calls::a_stub_is_broken_by_a_reset_while_nobody_calls",
+];
+
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     app::start_isolates();
@@ -81,6 +100,9 @@ fn main() -> ExitCode {
             ("surface::outgoing", surface::outgoing::CASES),
         ])
         .flat_map(|(section, cases)| cases.iter().map(move |case| (section, case)))
+        .filter(|(section, (name, _))| {
+            !app::are_apart() || !OF_ONE_PROCESS.contains(&&*format!("{section}::{name}"))
+        })
         .map(|(section, (name, test))| {
             let handle = handle.clone();
             Trial::test(format!("{section}::{name}"), move || {

@@ -79,10 +79,10 @@ async fn over_the_cap_whoever_opens_a_worker_hears_that_it_is_overloaded() {
     busy(&app, &["a", "b"]).await;
     assert_eq!(app.get("/c/add").await, (503, OVERLOADED.to_owned()));
     assert_eq!(app.text("/a/add").await, "added", "it is awake already");
-    assert_eq!(app.app.awake(), 2);
+    assert_eq!(app.awake(), 2);
     assert_eq!(app.text("/b/free").await, "free");
     recovers(&app, "/c/add", "added").await;
-    assert_eq!(app.app.awake(), 2);
+    assert_eq!(app.awake(), 2);
 }
 
 async fn at_the_cap_the_worker_that_was_idle_for_longest_makes_room() {
@@ -94,9 +94,9 @@ async fn at_the_cap_the_worker_that_was_idle_for_longest_makes_room() {
     for _ in 0..2 {
         b = idle(&app, "/b/instance").await;
     }
-    assert_eq!(app.app.awake(), 2);
+    assert_eq!(app.awake(), 2);
     recovers(&app, "/c/count", "0").await;
-    assert_eq!(app.app.awake(), 2);
+    assert_eq!(app.awake(), 2);
     assert_eq!(
         app.text("/b/instance").await,
         b,
@@ -123,7 +123,7 @@ async fn many_wakes_at_the_cap_lose_nothing() {
     for name in 0..WORKERS {
         recovers(&app, &format!("/w{name}/count"), &ROUNDS.to_string()).await;
     }
-    assert!(app.app.awake() <= 3, "{} are awake", app.app.awake());
+    assert!(app.awake() <= 3, "{} are awake", app.awake());
 }
 
 async fn an_alarm_that_is_due_at_the_cap_fires_once_there_is_room() {
@@ -145,10 +145,10 @@ async fn short_of_memory_idle_workers_are_put_to_sleep_and_busy_ones_stay() {
     for name in 0..5 {
         app.text(&format!("/w{name}/count")).await;
     }
-    assert_eq!(app.app.awake(), 6);
+    assert_eq!(app.awake(), 6);
     percent.store(91, Ordering::Relaxed);
-    let slept = eventually(async || app.app.awake() == 1).await;
-    assert!(slept, "{} are awake", app.app.awake());
+    let slept = eventually(async || app.awake() == 1).await;
+    assert!(slept, "{} are awake", app.awake());
     let refused = "the process is short of memory".to_owned();
     assert_eq!(app.get("/b/count").await, (503, refused));
     assert_eq!(app.text("/a/add").await, "added");

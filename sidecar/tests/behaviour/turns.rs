@@ -118,7 +118,7 @@ async fn a_successor_waits_for_the_commits_of_a_dead_instance() {
     store.is_asked().await;
     assert_ne!(died.await.unwrap().0, 200);
     // Time in which it could be forgotten, and another loaded from what is stored so far.
-    let forgotten = eventually(async || app.app.awake() == 0);
+    let forgotten = eventually(async || app.awake() == 0);
     let _ = tokio::time::timeout(Duration::from_millis(500), forgotten).await;
     let read = ask(&app, "/w/get");
     tokio::time::sleep(Duration::from_millis(500)).await;

@@ -134,13 +134,13 @@ async fn r043_an_error_while_a_module_is_evaluated_is_logged_once() {
     for script in ["throws", "awaits", "rejects"] {
         let answer = app.text(&format!("/test?script={script}")).await;
         assert!(answer.contains("thrown at the top"), "{answer}");
-        assert!(crate::app::eventually(async || app.app.awake() == 0).await);
+        assert!(crate::app::eventually(async || app.awake() == 0).await);
         let log = app.log.lock().unwrap().clone();
         assert_eq!(app.count_logged("thrown at the top"), starts(), "{log:?}");
     }
     let before = starts();
     app.text("/test?script=both").await;
-    assert!(crate::app::eventually(async || app.app.awake() == 0).await);
+    assert!(crate::app::eventually(async || app.awake() == 0).await);
     let log = app.log.lock().unwrap().clone();
     assert!(starts() > before);
     assert_eq!(app.count_logged("beside it"), starts() - before, "{log:?}");

@@ -208,7 +208,7 @@ async fn r063_an_alarm_whose_worker_was_turned_away_fires_when_it_is_owned() {
     setup.limits.idle = Duration::from_millis(50);
     let app = setup.start().await;
     assert_eq!(app.text("/w/arm?1500").await, "armed");
-    assert!(crate::app::eventually(async || app.app.awake() == 0).await);
+    assert!(crate::app::eventually(async || app.awake() == 0).await);
     store.refuse_loads(1);
     app.expect_log("does not own the worker").await;
     assert_eq!(store.loads_to_refuse(), 0);
@@ -253,7 +253,7 @@ async fn r063_an_alarm_whose_worker_cannot_be_loaded_waits_for_the_store() {
     setup.limits.idle = Duration::from_millis(50);
     let app = setup.start().await;
     assert_eq!(app.text("/w/arm").await, "armed");
-    assert!(crate::app::eventually(async || app.app.awake() == 0).await);
+    assert!(crate::app::eventually(async || app.awake() == 0).await);
     let began = Instant::now();
     store.fail_loads(4);
     assert!(crate::app::eventually(async || store.loads_to_fail() == 0).await);

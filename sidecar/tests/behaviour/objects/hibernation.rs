@@ -35,8 +35,8 @@ fn room() -> Setup {
 
 /// Waits until no object is awake.
 async fn asleep(app: &TestApp) {
-    let met = eventually(async || app.app.awake() == 0).await;
-    assert!(met, "{} are awake", app.app.awake());
+    let met = eventually(async || app.awake() == 0).await;
+    assert!(met, "{} are awake", app.awake());
 }
 
 async fn open(app: &TestApp, path: &str) -> Socket {
@@ -106,7 +106,7 @@ async fn automatic_responses_wake_nobody() {
     asleep(&app).await;
     for _ in 0..10 {
         assert_eq!(ask(&mut socket, "ping").await, "pong");
-        assert_eq!(app.app.awake(), 0);
+        assert_eq!(app.awake(), 0);
     }
     assert_eq!(ask(&mut socket, "messages").await, "1");
     assert_eq!(ask(&mut socket, "ping").await, "pong", "though it is awake");
