@@ -486,12 +486,19 @@ impl Ownership {
         })
     }
 
-    /// Returns when nothing is ours any more; for whoever drains, and shares the shards.
+    /// Returns when nothing is ours any more, or nobody else wants it; for whoever drains, and shares the shards.
     pub async fn handed_over(&self) {
-        let mut changes = self.changes.subscribe();
+        let (mut changes, mut members) = (self.changes.subscribe(), self.members.subscribe());
         while !self.is_over() && self.with_state(|state| state.held().next().is_some()) {
-            if changes.changed().await.is_err() {
+            let wants = |it: &Participant| it.member.wants && it.member.pod != self.pod;
+            let is_wanted = (members.borrow_and_update().as_ref())
+                .is_some_and(|members| members.participants.iter().any(wants));
+            if !is_wanted {
                 return;
+            }
+            tokio::select! {
+                _ = changes.changed() => {}
+                _ = members.changed() => {}
             }
         }
     }

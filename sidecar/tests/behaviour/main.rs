@@ -25,6 +25,7 @@ mod reads;
 mod ready;
 mod reloads;
 mod room;
+mod sharing;
 mod surface;
 mod turns;
 mod types;
@@ -93,6 +94,7 @@ fn main() -> ExitCode {
             ("ready", ready::CASES),
             ("reloads", reloads::CASES),
             ("room", room::CASES),
+            ("sharing", sharing::CASES),
             ("surface", surface::CASES),
             ("turns", turns::CASES),
             ("types", types::CASES),
