@@ -185,10 +185,14 @@ impl Listener for Offered {
 
 /// A call from when it is taken to its end. Whoever calls holds `later` weakly.
 async fn run(call: Call, sender: Sender, mut inbound: Inbound, mut said: Said, later: Arc<Later>) {
+    // It is taken: what it was is not needed any more.
+    let Call {
+        body, bond, end, ..
+    } = call;
     let unread = Notify::new();
     tokio::select! {
-        () = listen(&sender, &mut inbound, &call.end, call.bond.as_ref(), &unread) => {}
-        reason = speak(&sender, &mut said, call.body, &unread) => sender.close(reason),
+        () = listen(&sender, &mut inbound, &end, bond.as_ref(), &unread) => {}
+        reason = speak(&sender, &mut said, body, &unread) => sender.close(reason),
     }
     drop(later);
 }

@@ -169,6 +169,9 @@ impl FarPort {
     }
 
     fn frame(&self, frame: frame::Frame, room: Place) {
+        if self.lock().over {
+            return; // whoever has left says nothing more
+        }
         match frame {
             frame::Frame::Message { data, request } => {
                 let frame = Frame::Message {
@@ -228,8 +231,14 @@ impl Receive for FarPort {
             Incoming::Closed { reason, .. } => {
                 state.parted.get_or_insert(reason);
             }
+            Incoming::Frame {
+                frame: Frame::Failed(failure),
+                ..
+            } => {
+                let _ = self.line.send(self.link, frame::Frame::Failed(failure));
+            }
             // Nothing else is sent on a port.
-            other => return Err(Rejected::Closed(other)),
+            _ => return Ok(()),
         }
         self.flush(state);
         Ok(())

@@ -19,12 +19,15 @@ const SETTLE: Duration = Duration::from_secs(5);
 /// How long until what was cut off is durable, and gone.
 const FLUSH: Duration = Duration::from_secs(10);
 
+/// Why clients of an object that moves have to connect anew.
+const MOVES: &str = "the object moves to another process";
+
 impl App {
     /// Brings up to so many shards to rest, those first of which the fewest workers are awake, and says which: nothing of them is
     /// awake or on its way to the store.
     pub(crate) async fn quiesce(self: Arc<Self>, count: u32) -> Vec<ShardId> {
         let awake = self.workers().by_shard();
-        let mut shards = self.ownership().shards();
+        let mut shards = self.ownership().sure_shards();
         shards.retain(|shard| !self.ownership().is_leaving(*shard));
         let busy = |shard: &ShardId| awake.get(shard).copied().unwrap_or(0);
         shards.sort_by_key(|shard| (busy(shard), Reverse(shard.0)));
@@ -50,7 +53,7 @@ impl Workers {
     async fn leave(&self, shards: &[ShardId]) {
         let shards: HashSet<ShardId> = shards.iter().copied().collect();
         let leaves = |key: &WorkerKey| shards.contains(&key.id().shard(SHARDS));
-        self.end_sockets_of("the object moves to another process", leaves);
+        self.end_sockets_of(MOVES, leaves);
         let all_gone = || self.until(|awake| !awake.keys().any(leaves));
         let mut stop = Stop::WhenSettled;
         for patience in [SETTLE, FLUSH] {
@@ -61,13 +64,13 @@ impl Workers {
                 }
             }
             if timeout(patience, all_gone()).await.is_ok() {
-                return;
+                break;
             }
             stop = Stop::WhenFlushed;
         }
-        // Not before: another process might load what is still to be written. The fence would refuse that, and it would be lost.
-        tracing::warn!("a worker that is to move to another process does not end: waiting for it");
+        // Another process might load what is still to be written, so it is waited for. And some of them may have accepted sockets.
         all_gone().await;
+        self.end_sockets_of(MOVES, leaves);
     }
 
     /// Takes what waits for a worker that has left, and has no instance any more, to where it is then.

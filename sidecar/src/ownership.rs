@@ -292,11 +292,22 @@ impl Ownership {
                 }
                 Event::MembershipObserved(call, members)
             }
-            Effect::Quiesce { call, count, .. } => Event::Quiesced(call, self.quiesce(count).await),
+            Effect::Quiesce { call, count, .. } => {
+                let shards = self.quiesce(count).await;
+                self.tell(Event::Quiesced(call, shards.clone()));
+                // Those that are handed over are known by their fences, and stay so until that is over.
+                let moving = |shard: &ShardId| {
+                    self.with_state(|state| state.leaving().any(|fence| fence.shard == *shard))
+                };
+                let stay = shards.into_iter().filter(|shard| !moving(shard));
+                return self.stay(stay.collect()).await;
+            }
             Effect::HandOver(call, fences, to) => {
                 let moved = self.known(store.hand_over(&fences, to).await);
                 self.tell(Event::HandedOver(call, moved));
-                return self.left(&fences).await;
+                return self
+                    .stay(fences.iter().map(|fence| fence.shard).collect())
+                    .await;
             }
             Effect::Release => Event::Released(self.known(store.release(pod).await)),
             Effect::LeaseExtended { .. } | Effect::WakeAt(_) | Effect::Settled(_) => return,
@@ -394,6 +405,13 @@ impl Ownership {
         read(&self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// The shards that are ours without a doubt.
+    pub fn sure_shards(&self) -> Vec<ShardId> {
+        let epochs = self.published.epochs.iter().zip(0..);
+        let sure = epochs.filter(|(epoch, _)| epoch.load(Ordering::Acquire) != 0);
+        sure.map(|(_, shard)| ShardId(shard)).collect()
+    }
+
     /// The shards that are ours, those in doubt included.
     pub fn shards(&self) -> Vec<ShardId> {
         self.with_state(|state| state.held().map(|(shard, _)| shard).collect())
@@ -453,18 +471,25 @@ impl Ownership {
         new.collect()
     }
 
-    /// What became of these shards is known, or will be settled: those that are ours still may be used again.
-    async fn left(self: &Arc<Self>, fences: &[Fence]) {
+    /// These shards are not on their way any more, as soon as it is known whose they are: those that are ours may be used again.
+    pub(crate) async fn stay(self: &Arc<Self>, mut shards: Vec<ShardId>) {
         let mut changes = self.changes.subscribe();
-        for fence in fences {
-            while self.with_state(|state| state.is_in_doubt(fence.shard)) {
-                if changes.changed().await.is_err() {
-                    return;
-                }
+        while !shards.is_empty() {
+            let is_in_doubt = |shard: &ShardId| self.with_state(|state| state.is_in_doubt(*shard));
+            let (doubted, known): (Vec<_>, Vec<_>) = shards.into_iter().partition(is_in_doubt);
+            if !known.is_empty() {
+                let mut leaving = self.lock_leaving();
+                known.iter().for_each(|shard| _ = leaving.remove(shard));
+                drop(leaving);
+                // Not before: an alarm that is read now must not be taken for another process's.
+                self.gained.send_modify(|count| *count += 1);
+                self.changes.send_modify(|count| *count += 1);
             }
-            self.lock_leaving().remove(&fence.shard);
+            shards = doubted;
+            if !shards.is_empty() && changes.changed().await.is_err() {
+                return;
+            }
         }
-        self.changes.send_modify(|count| *count += 1);
     }
 
     /// Changes with whatever the process owns or may use.
@@ -478,12 +503,7 @@ impl Ownership {
         if epoch != 0 {
             return Some(Epoch(epoch));
         }
-        self.with_state(|state| {
-            state
-                .held()
-                .find(|(held, _)| *held == shard)
-                .map(|(_, epoch)| epoch)
-        })
+        self.with_state(|state| state.epoch(shard))
     }
 
     /// Returns when nothing is ours any more, or nobody else wants it; for whoever drains, and shares the shards.

@@ -15,7 +15,8 @@ use portside_wire::limits::Limits;
 use portside_wire::tls::Fingerprint;
 pub use portside_wire::tls::Key;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, watch};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::ownership::Ownership;
@@ -43,6 +44,9 @@ fn limits() -> Limits {
     }
 }
 
+/// So many may be making a connection to this pod at a time; each takes some seconds at most.
+const MAX_HANDSHAKES: usize = 64;
+
 /// The map is read no more often than this, however many calls are sent astray.
 const READ_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -58,6 +62,8 @@ pub struct Peers {
     changes: watch::Sender<u64>,
     /// The map is to be read.
     look: Notify,
+    /// The process's own: whoever opens a link may be on a thread that runs JavaScript.
+    spawner: Handle,
 }
 
 struct State {
@@ -70,13 +76,16 @@ struct State {
 /// A pod that is alive.
 struct Known {
     peer: Peer,
+    /// Where links are opened: the first connection, so that they arrive in order.
     line: Option<Arc<Line>>,
+    /// All that there are: both pods may have made one at the same time.
+    all: Vec<Arc<Line>>,
     /// Since when somebody tries to reach it, or has tried in vain.
     dialed: Option<Instant>,
 }
 
 impl Peers {
-    /// Those of the application that `ownership` is of. `key` is what it has announced.
+    /// Those of the application that `ownership` is of. `key` is what it has announced. Needs a tokio runtime.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, ownership: Arc<Ownership>, key: Key) -> Arc<Self> {
         Arc::new_cyclic(|itself| Self {
@@ -92,6 +101,7 @@ impl Peers {
             }),
             changes: watch::Sender::new(0),
             look: Notify::new(),
+            spawner: Handle::current(),
         })
     }
 
@@ -120,13 +130,14 @@ impl Peers {
             let new = || Known {
                 peer,
                 line: None,
+                all: vec![],
                 dialed: None,
             };
             state.peers.insert(pod, before.unwrap_or_else(new));
         }
         drop(state);
         // Declared dead: what it still sends is not heard.
-        for gone in known.into_values().filter_map(|gone| gone.line) {
+        for gone in known.into_values().flat_map(|gone| gone.all) {
             gone.links().end();
         }
     }
@@ -138,16 +149,26 @@ impl Peers {
             return;
         };
         let mut state = self.lock();
+        let mut has_changed = false;
         for it in changes.assignments {
+            let new = it.owner.map(|owner| (owner, it.epoch));
             if let Some(slot) = state.map.get_mut(it.shard.0 as usize)
                 && slot.is_none_or(|(_, epoch)| epoch <= it.epoch)
+                && *slot != new
             {
-                *slot = it.owner.map(|owner| (owner, it.epoch));
+                *slot = new;
+                has_changed = true;
             }
         }
-        state.version = Some(changes.version);
+        if state.version == since {
+            state.version = Some(changes.version);
+        } else {
+            self.look.notify_one(); // something turned out to be wrong meanwhile
+        }
         drop(state);
-        self.changed();
+        if has_changed {
+            self.changed();
+        }
     }
 
     /// Where the pod is reached, if there is a connection; else one is made.
@@ -160,7 +181,8 @@ impl Peers {
         }
         if known.dialed.is_none_or(|since| since.elapsed() >= CONNECT) {
             known.dialed = Some(Instant::now());
-            tokio::spawn(dial(self.itself.clone(), pod, known.peer.clone()));
+            self.spawner
+                .spawn(dial(self.itself.clone(), pod, known.peer.clone()));
         }
         None
     }
@@ -174,7 +196,12 @@ impl Peers {
         match self.lock().peers.get_mut(&pod) {
             Some(known) => {
                 known.dialed = None;
-                known.line = Some(line.clone());
+                let is_connected = |it: &Arc<Line>| it.links().is_connected();
+                if !known.line.as_ref().is_some_and(is_connected) {
+                    known.line = Some(line.clone());
+                }
+                known.all.retain(is_connected);
+                known.all.push(line.clone());
             }
             None => return,
         }
@@ -249,13 +276,11 @@ impl Places for Peers {
         self.changes.subscribe()
     }
 
-    fn misdirected(&self, shard: ShardId, owner: Option<PodId>, epoch: Epoch) {
+    fn misdirected(&self, shard: ShardId, _: Option<PodId>, _: Epoch) {
         let mut state = self.lock();
+        // What another pod says is no more than a reason to look: the store knows.
         if let Some(slot) = state.map.get_mut(shard.0 as usize) {
-            match (owner, &slot) {
-                (Some(owner), Some((_, known))) if epoch > *known => *slot = Some((owner, epoch)),
-                _ => *slot = None,
-            }
+            *slot = None;
         }
         // Until the whole map is read the slot may stay empty.
         state.version = None;
@@ -338,6 +363,7 @@ async fn dial(peers: Weak<Peers>, pod: PodId, peer: Peer) {
 }
 
 async fn listen(peers: Weak<Peers>, listener: TcpListener) {
+    let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -348,11 +374,16 @@ async fn listen(peers: Weak<Peers>, listener: TcpListener) {
             }
         };
         let Some(here) = peers.upgrade() else { return };
+        let Ok(handshake) = handshakes.clone().acquire_owned().await else {
+            return;
+        };
         tokio::spawn(async move {
             let _ = stream.set_nodelay(true);
             let who = here.clone();
             let known = Arc::new(move |key: &Fingerprint| who.who_has(*key).is_some());
-            match driver::accept(stream, &here.key, known, limits()).await {
+            let accepted = driver::accept(stream, &here.key, known, limits()).await;
+            drop(handshake);
+            match accepted {
                 Ok((links, driver)) => {
                     if let Some(pod) = here.who_has(links.peer()) {
                         here.connected(pod, links, driver);

@@ -33,8 +33,14 @@ impl Instance {
     /// The instance has ended, for the worker leaves. The ports that it has opened itself end with it.
     pub(crate) fn leave_ports(&mut self) {
         let is_open = |link: LinkId| self.ports.contains_key(&link) && !link.is_openers();
-        let (mut unheard, rest) = sort_out(self.inbox.left(), is_open);
+        // What its code was about to hear goes first.
+        let replay = std::mem::take(&mut self.replay);
+        let (mut unheard, _) = sort_out(replay, is_open);
+        let (waiting, rest) = sort_out(self.inbox.left(), is_open);
         self.inbox.keep(rest);
+        for (link, waiting) in waiting {
+            unheard.entry(link).or_default().extend(waiting);
+        }
         let ports = std::mem::take(&mut self.ports);
         for (link, port) in ports {
             if link.is_openers() {

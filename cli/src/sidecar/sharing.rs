@@ -43,6 +43,10 @@ impl SharingArgs {
             |error: std::io::Error| Failure::Lost(format!("cannot listen on {listen}: {error}"));
         let listener = TcpListener::bind(listen).await.map_err(lost)?;
         let own = listener.local_addr().map_err(lost)?;
+        if self.peer_address.is_none() && own.ip().is_unspecified() {
+            let message = format!("others cannot find {own}: say where with --peer-address");
+            return Err(Failure::Lost(message));
+        }
         let address = self.peer_address.clone();
         let address = address.unwrap_or_else(|| own.to_string());
         let key = Key::generate().map_err(|error| Failure::Lost(error.to_string()))?;

@@ -180,6 +180,12 @@ impl State {
         self.holdings.all()
     }
 
+    /// The epoch in which this pod has a shard, as far as it knows, also while that is in doubt.
+    #[must_use]
+    pub fn epoch(&self, shard: ShardId) -> Option<Epoch> {
+        self.holdings.epoch(shard)
+    }
+
     /// Whether the shards are shared with other pods.
     #[must_use]
     pub fn is_sharing(&self) -> bool {
