@@ -111,7 +111,7 @@ pub(crate) fn open(
     let call = Call::new(at, to, opening);
     let (wire, mut call) = (call.wire.clone(), Some(call));
     let shard = to.id().shard(SHARDS);
-    router.offers(shard);
+    router.offers(shard, &at.line);
     let sent = at.line.open(wire, |link| {
         let (for_task, inbound, room) = ForTask::new();
         let (said, incoming) = mpsc::unbounded_channel();

@@ -9,6 +9,9 @@ use portside_worker::link::{Opening, Receive, Rejected};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::line::Line;
+use crate::places::Place;
+
 /// When a link was opened first: those to the same worker are opened there in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Turn(u64);
@@ -25,15 +28,18 @@ pub(crate) struct Waiting {
 #[derive(Default)]
 pub(crate) struct Lines {
     last: u64,
-    all: HashMap<ShardId, Line>,
+    all: HashMap<ShardId, Queue>,
 }
 
 /// Links on their way to the same shard.
 #[derive(Default)]
-struct Line {
+struct Queue {
     waiting: BTreeMap<Turn, Waiting>,
-    /// Calls that another pod has been offered, and neither taken nor refused: whoever waits is behind them.
+    /// Calls that another pod has been offered, and neither taken nor refused: whoever waits is behind them, and so is who is
+    /// to go elsewhere.
     offered: usize,
+    /// To which pod.
+    to: Option<Arc<Line>>,
     /// Those that wait are being opened.
     moves: bool,
 }
@@ -48,10 +54,16 @@ impl Lines {
         self.all.values().all(|line| line.waiting.is_empty())
     }
 
-    /// Whether nobody waits for the shard.
-    pub fn is_free(&self, shard: ShardId) -> bool {
-        let line = self.all.get(&shard);
-        line.is_none_or(|line| line.waiting.is_empty() && !line.moves)
+    /// Whether nobody waits for the shard, nor must wait for those who have gone elsewhere.
+    pub fn is_free(&self, shard: ShardId, place: &Place) -> bool {
+        let Some(line) = self.all.get(&shard) else {
+            return true;
+        };
+        let is_same = match (place, &line.to) {
+            (Place::At(at), Some(to)) => Arc::ptr_eq(&at.line, to),
+            _ => false,
+        };
+        line.waiting.is_empty() && !line.moves && (line.offered == 0 || is_same)
     }
 
     pub fn push(&mut self, shard: ShardId, turn: Turn, waiting: Waiting) {
@@ -60,8 +72,10 @@ impl Lines {
     }
 
     /// Another pod is offered a call.
-    pub fn offers(&mut self, shard: ShardId) {
-        self.all.entry(shard).or_default().offered += 1;
+    pub fn offers(&mut self, shard: ShardId, to: &Arc<Line>) {
+        let line = self.all.entry(shard).or_default();
+        line.offered += 1;
+        line.to = Some(to.clone());
     }
 
     /// It has taken or refused it. Returns whether somebody has waited for that.

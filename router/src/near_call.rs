@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::StreamExt;
-use portside_core::ids::WorkerKey;
+use portside_core::ids::{Epoch, WorkerKey};
 use portside_exchange::{BodyError, Message, Response, Socket, SocketSender};
 use portside_wire::connection::LinkNumber;
 use portside_wire::driver::Place;
-use portside_wire::frame::{self, Accepted};
+use portside_wire::frame::{self, Accepted, Refusal};
 use portside_worker::caller::Call;
-use portside_worker::host::{Fabric, RequestName};
+use portside_worker::host::RequestName;
 use portside_worker::link::{CloseReason, Failure, Opening, Push};
 use portside_worker::request::ByteStream;
 use tokio::runtime::Handle;
@@ -19,6 +19,7 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::convert;
 use crate::line::{Heard, Line};
+use crate::places::Here;
 use crate::task::{ForTask, Inbound, Sender};
 
 type Chunks = mpsc::UnboundedSender<Result<(Bytes, Place), BodyError>>;
@@ -31,7 +32,7 @@ pub(crate) struct Offer<'a> {
     pub name: Option<Arc<str>>,
     pub request: Option<RequestName>,
     pub accepted: Accepted,
-    pub here: &'a dyn Fabric,
+    pub here: &'a dyn Here,
     pub spawner: &'a Handle,
 }
 
@@ -44,14 +45,18 @@ pub(crate) fn fetch(offer: Offer<'_>, request: frame::Request) {
         body
     });
     let (call, opening) = Call::fetch(Box::new(request));
-    let (sender, inbound) = opened(&offer, &call, opening);
+    let Some((sender, inbound)) = opened(&offer, &call, opening) else {
+        return;
+    };
     offer.spawner.spawn(exchange(sender, inbound, call, chunks));
 }
 
 /// The same for a call of a method.
 pub(crate) fn push(offer: Offer<'_>, push: Push) {
     let (mut call, opening) = Call::push(push);
-    let (sender, mut inbound) = opened(&offer, &call, opening);
+    let Some((sender, mut inbound)) = opened(&offer, &call, opening) else {
+        return;
+    };
     offer.spawner.spawn(async move {
         tokio::select! {
             answer = &mut call.answer => match answer {
@@ -244,7 +249,7 @@ async fn closed(inbound: &mut Inbound) {
 }
 
 /// Opens the link to the worker, and takes that of the other pod, or refuses it.
-fn opened<A>(offer: &Offer<'_>, call: &Call<A>, opening: Opening) -> (Sender, Inbound) {
+fn opened<A>(offer: &Offer<'_>, call: &Call<A>, opening: Opening) -> Option<(Sender, Inbound)> {
     let Offer {
         line,
         link,
@@ -262,8 +267,13 @@ fn opened<A>(offer: &Offer<'_>, call: &Call<A>, opening: Opening) -> (Sender, In
     };
     let (listener, inbound, room) = ForTask::new();
     // Not opened: whoever asks for the answer hears why.
-    if let Some(target) = here.open(to, opening) {
-        call.opened(target);
+    match here.open(to, opening) {
+        Ok(Some(target)) => call.opened(target),
+        Ok(None) => {}
+        Err(_) => {
+            line.refuse(*link, leaves(accepted.epoch));
+            return None;
+        }
     }
     line.accept(*link, *accepted, Arc::new(listener));
     let sender = Sender {
@@ -271,7 +281,12 @@ fn opened<A>(offer: &Offer<'_>, call: &Call<A>, opening: Opening) -> (Sender, In
         link: *link,
         room,
     };
-    (sender, inbound)
+    Some((sender, inbound))
+}
+
+/// The worker is on its way to another pod.
+pub(crate) fn leaves(epoch: Epoch) -> Refusal {
+    Refusal::NotOwner { owner: None, epoch }
 }
 
 /// A body that comes in chunks; each takes its room until it is read.

@@ -12,7 +12,7 @@ use portside_worker::link::{
 };
 
 use crate::line::{Heard, Listener};
-use crate::near_call::Offer;
+use crate::near_call::{Offer, leaves};
 use crate::outgoing::Outgoing;
 
 /// Messages that the code has heard are told to the opener when there are so many, or none is left that it has not.
@@ -77,12 +77,13 @@ impl NearPort {
             end: LinkEnd::new(end, Arc::new(Far(port.clone()))),
         };
         match here.open(&to, opening) {
-            Some(target) => {
+            Ok(Some(target)) => {
                 let _ = port.target.set(target);
                 line.accept(link, accepted, port.clone());
                 let _ = port.lock().outgoing.taken();
             }
-            None => {
+            Err(_) => line.refuse(link, leaves(accepted.epoch)),
+            Ok(None) => {
                 let refused = port.lock().refused.take();
                 let refused = refused.unwrap_or_else(|| Failure::unavailable("it is gone"));
                 line.refuse(link, Refusal::Failed(refused));

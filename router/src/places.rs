@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use portside_core::ids::{Epoch, PodId, ShardId};
+use portside_core::ids::{Epoch, PodId, ShardId, WorkerKey};
+use portside_worker::event::Incoming;
+use portside_worker::link::{Failure, Opening, Receive};
 use tokio::sync::watch;
 
 use crate::line::Line;
@@ -23,6 +25,21 @@ pub struct At {
     pub line: Arc<Line>,
     /// The epoch in which it has the shard.
     pub epoch: Epoch,
+}
+
+/// Reaches the workers of this pod. Every method returns at once.
+pub trait Here: Send + Sync + 'static {
+    /// Opens a link, as [`Fabric::open`](portside_worker::host::Fabric::open) does.
+    ///
+    /// # Errors
+    /// The worker is on its way to another pod; the opening comes back.
+    fn open(&self, to: &WorkerKey, opening: Opening) -> Result<Option<Arc<dyn Receive>>, Opening>;
+
+    /// Gives something to the worker.
+    ///
+    /// # Errors
+    /// The worker cannot take it now, for this reason.
+    fn deliver(&self, to: &WorkerKey, incoming: Incoming) -> Result<(), Failure>;
 }
 
 /// Knows where shards are. Every method returns at once.

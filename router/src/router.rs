@@ -21,7 +21,7 @@ use crate::later::{Later, Lines, Turn, Waiting};
 use crate::line::Line;
 use crate::near_call::{self, Offer};
 use crate::near_port::NearPort;
-use crate::places::{Place, Places};
+use crate::places::{Here, Place, Places};
 
 /// How long a link waits for a place that can be reached. Longer than it takes to find a pod dead and to take over what it had.
 const PATIENCE: Duration = Duration::from_secs(6);
@@ -35,7 +35,7 @@ const LOOK: Duration = Duration::from_millis(500);
 /// not at all. A port follows its worker when that moves in order.
 pub struct Router {
     itself: Weak<Self>,
-    here: Arc<dyn Fabric>,
+    here: Arc<dyn Here>,
     places: Arc<dyn Places>,
     lines: Mutex<Lines>,
     /// Somebody may be reached who could not be before.
@@ -46,7 +46,7 @@ pub struct Router {
 impl Router {
     /// A router for a pod whose own workers `here` reaches. Needs a tokio runtime.
     #[must_use]
-    pub fn new(here: Arc<dyn Fabric>, places: Arc<dyn Places>) -> Arc<Self> {
+    pub fn new(here: Arc<dyn Here>, places: Arc<dyn Places>) -> Arc<Self> {
         let router = Arc::new_cyclic(|itself: &Weak<Self>| Self {
             itself: itself.clone(),
             here,
@@ -72,8 +72,8 @@ impl Router {
     }
 
     /// A call is offered to another pod.
-    pub(crate) fn offers(&self, shard: ShardId) {
-        self.lock().offers(shard);
+    pub(crate) fn offers(&self, shard: ShardId, to: &Arc<Line>) {
+        self.lock().offers(shard, to);
     }
 
     /// It has taken or refused it.
@@ -87,13 +87,14 @@ impl Router {
     /// were opened first.
     pub fn open_anew(&self, to: &WorkerKey, opening: Opening) -> Option<Arc<dyn Receive>> {
         let shard = to.id().shard(SHARDS);
+        let place = self.places.place(shard);
         let (turn, is_free) = {
             let mut lines = self.lock();
-            (lines.next_turn(), lines.is_free(shard))
+            (lines.next_turn(), lines.is_free(shard, &place))
         };
         let later = Arc::<Later>::default();
         let opening = if is_free {
-            match self.try_to_open(shard, to, opening, turn, &later) {
+            match self.try_to_open(place, to, opening, turn, &later) {
                 Ok(opened) => return opened,
                 Err(opening) => opening,
             }
@@ -128,14 +129,14 @@ impl Router {
     /// The target cannot be reached now; the opening comes back.
     fn try_to_open(
         &self,
-        shard: ShardId,
+        place: Place,
         to: &WorkerKey,
         opening: Opening,
         turn: Turn,
         later: &Arc<Later>,
     ) -> Result<Option<Arc<dyn Receive>>, Opening> {
-        let at = match self.places.place(shard) {
-            Place::Here => return Ok(self.here.open(to, opening)),
+        let at = match place {
+            Place::Here => return self.here.open(to, opening),
             Place::Unknown => return Err(opening),
             Place::At(at) => at,
         };
@@ -184,7 +185,8 @@ impl Router {
             until,
         } = first;
         // Not under the lock: it may be refused at once, and whoever hears that may open another.
-        match self.try_to_open(shard, &to, opening, turn, &later) {
+        let place = self.places.place(shard);
+        match self.try_to_open(place, &to, opening, turn, &later) {
             Ok(opened) => {
                 if !opened.as_ref().is_some_and(|it| is(it, &later)) {
                     later.reached(opened);

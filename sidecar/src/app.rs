@@ -18,6 +18,7 @@ use portside_core::variable::Variables;
 use portside_exchange::{Application, FetchError, Request, Response};
 use portside_objectdb::Spill;
 use portside_router::Router;
+use portside_router::places::Here;
 use portside_runtime::IsolatePool;
 use portside_store::Store;
 use portside_store::lanes::Lanes;
@@ -217,12 +218,12 @@ impl Drop for Waiting<'_> {
 /// An application as its instances reach it. Weak, for the application owns them.
 pub(crate) struct Surroundings(Weak<App>);
 
-impl Fabric for Surroundings {
-    fn open(&self, to: &WorkerKey, opening: Opening) -> Option<Arc<dyn Receive>> {
+impl Here for Surroundings {
+    fn open(&self, to: &WorkerKey, opening: Opening) -> Result<Option<Arc<dyn Receive>>, Opening> {
         let Some(app) = self.0.upgrade() else {
             let failure = "the application is gone";
             opening.end.refuse(Failure::unavailable(failure));
-            return None;
+            return Ok(None);
         };
         app.workers.open(&app, to, opening)
     }
@@ -232,6 +233,23 @@ impl Fabric for Surroundings {
             Some(app) => app.workers.tell(&app, to, incoming),
             None => Err(Failure::unavailable("the application is gone")),
         }
+    }
+}
+
+impl Fabric for Surroundings {
+    fn open(&self, to: &WorkerKey, opening: Opening) -> Option<Arc<dyn Receive>> {
+        let opened = Here::open(self, to, opening);
+        opened.unwrap_or_else(|opening| {
+            // Who shares no shards gives none away.
+            opening
+                .end
+                .refuse(Failure::unavailable("the worker leaves"));
+            None
+        })
+    }
+
+    fn deliver(&self, to: &WorkerKey, incoming: Incoming) -> Result<(), Failure> {
+        Here::deliver(self, to, incoming)
     }
 }
 

@@ -79,7 +79,11 @@ impl Workers {
         worker.turns_alarm_away(app);
         self.remove(worker);
         for unheard in along {
+            let opener = unheard.opening.end.peer();
             if let Some(target) = app.open_anew(&worker.key, unheard.opening) {
+                if let Some(opener) = opener {
+                    opener.reopened(target.clone());
+                }
                 for incoming in unheard.after {
                     // Who is gone needs no telling.
                     let _ = target.receive(incoming);

@@ -1,6 +1,6 @@
 //! The awake workers: woken by what is addressed to them, gone when they fall asleep.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -21,7 +21,7 @@ use portside_worker::hibernation::Sockets;
 use portside_worker::host::Identity;
 use portside_worker::inbox::Inbox;
 use portside_worker::instance::{InstanceOptions, Lost};
-use portside_worker::link::{Failure as LinkFailure, Kind, Opening, Receive, Rejected};
+use portside_worker::link::{Failure as LinkFailure, Opening, Receive, Rejected};
 use portside_worker::storage::Storage;
 use tokio::sync::Notify;
 
@@ -196,22 +196,25 @@ impl Workers {
     }
 
     /// Opens a link to a worker, waking it if need be; returns its inbox. If that cannot be, the opener hears why.
+    ///
+    /// # Errors
+    /// The worker is on its way to another process; the opening comes back.
     pub fn open(
         &self,
         app: &Arc<App>,
         key: &WorkerKey,
         opening: Opening,
-    ) -> Option<Arc<dyn Receive>> {
+    ) -> Result<Option<Arc<dyn Receive>>, Opening> {
         if let Err(failure) = self.may_open(app, key) {
             opening.end.refuse(failure);
-            return None;
+            return Ok(None);
         }
         if let Some(request) = &opening.request {
             app.reached(request, key, opening.name.as_deref());
         }
         match self.deliver(app, key, Incoming::Opened(opening), None) {
-            Ok(inbox) => Some(inbox as _),
-            Err((Incoming::Opened(opening), Overload::Leaving)) => follow(app, key, opening),
+            Ok(inbox) => Ok(Some(inbox as _)),
+            Err((Incoming::Opened(opening), Overload::Leaving)) => Err(opening),
             Err((Incoming::Opened(opening), overload)) => {
                 let text = match overload {
                     Overload::Inbox if portside_core::objects::class_of(key).is_some() => {
@@ -220,9 +223,9 @@ impl Workers {
                     overload => overload.message(),
                 };
                 opening.end.refuse(LinkFailure::overloaded(text));
-                None
+                Ok(None)
             }
-            Err(_) => None,
+            Err(_) => Ok(None),
         }
     }
 
@@ -472,17 +475,6 @@ fn put_to_sleep(awake: &mut Awake, app: &App, wanted: usize) -> usize {
         .count();
     app.room().put_to_sleep(asleep);
     asleep
-}
-
-/// Opens a link to a worker that is on its way to another process, where it is then.
-fn follow(app: &Arc<App>, key: &WorkerKey, opening: Opening) -> Option<Arc<dyn Receive>> {
-    if !matches!(opening.kind, Kind::Port) {
-        return app.open_anew(key, opening);
-    }
-    opening.end.moved(false, VecDeque::new());
-    let nobody = Inbox::new(0, 0);
-    nobody.close_if_empty();
-    Some(Arc::new(nobody))
 }
 
 fn shutting_down() -> LinkFailure {

@@ -339,6 +339,10 @@ fn socket(hear: impl Fn(Delivery) + Send + Sync + 'static) -> (State, Body, Opti
 }
 
 impl Receive for Caller {
+    fn reopened(&self, target: Arc<dyn Receive>) {
+        self.callee.opened(target);
+    }
+
     fn receive(&self, incoming: Incoming) -> Result<(), Rejected> {
         match incoming {
             Incoming::Frame { link, frame } => self

@@ -339,6 +339,9 @@ pub trait Receive: Send + Sync + 'static {
     /// [`Rejected`]: the receiver is gone, or has too much to do.
     fn receive(&self, incoming: Incoming) -> Result<(), Rejected>;
 
+    /// The link was opened anew, for nobody had heard of it where it was opened first: what it says besides goes to this target.
+    fn reopened(&self, _target: Arc<dyn Receive>) {}
+
     /// The instance at the other end of this port has left for another place. Whoever cannot follow has lost it.
     fn moved(&self, moved: Moved) {
         // A receiver that is gone needs no telling.
@@ -410,7 +413,13 @@ impl LinkEnd {
         self.peer = peer;
     }
 
-    /// Whoever reads at the other end.
+    /// Whoever reads at the other end, if somebody does.
+    #[must_use]
+    pub fn peer(&self) -> Option<Arc<dyn Receive>> {
+        self.peer.clone()
+    }
+
+    /// The same, of an end that is given up for that.
     #[must_use]
     pub(crate) fn into_peer(self) -> Option<Arc<dyn Receive>> {
         self.peer

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
 use portside_core::ids::WorkerKey;
+use portside_router::places::Here;
 use portside_worker::engine::Shared;
 use portside_worker::event::{Delivered, Incoming};
 use portside_worker::host::Fabric;
@@ -326,11 +327,11 @@ impl Receive for Leaving {
 /// Where a worker is, and where it is next.
 struct Places(Mutex<Vec<Arc<Leaving>>>);
 
-impl Fabric for Places {
-    fn open(&self, _: &WorkerKey, opening: Opening) -> Option<Arc<dyn Receive>> {
+impl Here for Places {
+    fn open(&self, _: &WorkerKey, opening: Opening) -> Result<Option<Arc<dyn Receive>>, Opening> {
         let place = self.0.lock().unwrap().pop().unwrap();
         place.ends.lock().unwrap().push(opening.end);
-        Some(place)
+        Ok(Some(place))
     }
 
     fn deliver(&self, _: &WorkerKey, _: Incoming) -> Result<(), Failure> {

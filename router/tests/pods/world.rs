@@ -12,7 +12,7 @@ use std::time::Duration;
 use portside_core::bundle::Bundle;
 use portside_core::ids::{Epoch, PodId, SHARDS, ShardId, WorkerKey};
 use portside_core::limits::Limits;
-use portside_router::places::{At, Place, Places};
+use portside_router::places::{At, Here, Place, Places};
 use portside_router::{Line, Router};
 use portside_wire::driver;
 use portside_wire::limits::Limits as LineLimits;
@@ -20,7 +20,7 @@ use portside_wire::tls::{Fingerprint, Key};
 use portside_worker::activation::{Activation, Progress};
 use portside_worker::engine::Shared;
 use portside_worker::event::{Delivered, Incoming, Stop};
-use portside_worker::host::{Fabric, Identity, Log, LogLine};
+use portside_worker::host::{Identity, Log, LogLine};
 use portside_worker::inbox::Inbox;
 use portside_worker::instance::{Instance, InstanceOptions};
 use portside_worker::link::{Failure, Opening, Receive, Rejected};
@@ -143,7 +143,7 @@ impl Pod {
     }
 
     /// A pod whose workers are reached by `here`.
-    pub fn with(number: usize, here: Arc<dyn Fabric>, home: Arc<Home>) -> Self {
+    pub fn with(number: usize, here: Arc<dyn Here>, home: Arc<Home>) -> Self {
         let places = Arc::new(Known {
             number,
             owned: Mutex::default(),
@@ -233,8 +233,8 @@ pub struct Home {
     gone: watch::Sender<()>,
 }
 
-impl Fabric for Home {
-    fn open(&self, to: &WorkerKey, opening: Opening) -> Option<Arc<dyn Receive>> {
+impl Here for Home {
+    fn open(&self, to: &WorkerKey, opening: Opening) -> Result<Option<Arc<dyn Receive>>, Opening> {
         let limits = Limits::default();
         let mut awake = self.awake.lock().unwrap();
         let inbox = awake.entry(to.clone()).or_insert_with(|| {
@@ -243,14 +243,11 @@ impl Fabric for Home {
             inbox
         });
         match inbox.receive(Incoming::Opened(opening)) {
-            Ok(()) => Some(inbox.clone()),
+            Ok(()) => Ok(Some(inbox.clone())),
             Err(
                 Rejected::Closed(Incoming::Opened(opening))
                 | Rejected::Full(Incoming::Opened(opening)),
-            ) => {
-                opening.end.refuse(Failure::overloaded("full, or gone"));
-                None
-            }
+            ) => Err(opening),
             Err(_) => unreachable!("it comes back as it was"),
         }
     }
@@ -294,7 +291,11 @@ async fn run_workers(
                 let Some(router) = router.upgrade() else {
                     return;
                 };
+                let opener = unheard.opening.end.peer();
                 if let Some(target) = router.open_anew(&key, unheard.opening) {
+                    if let Some(opener) = opener {
+                        opener.reopened(target.clone());
+                    }
                     for incoming in unheard.after {
                         let _ = target.receive(incoming);
                     }
