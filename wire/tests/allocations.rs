@@ -65,6 +65,7 @@ fn opening(kind: Kind) -> Opening {
         name: Some("name".into()),
         reached: Some(InstanceNumber(7)),
         request: Some("request".into()),
+        reconnected: false,
     }
 }
 

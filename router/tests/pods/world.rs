@@ -45,10 +45,13 @@ pub struct Pod {
     key: Key,
 }
 
+/// Whoever serves the two ends of each connection.
+type Drivers = BTreeMap<(usize, usize), [JoinHandle<()>; 2]>;
+
 /// Pods, and the connections between them.
 pub struct World {
     pub pods: Vec<Pod>,
-    drivers: RefCell<BTreeMap<(usize, usize), [JoinHandle<()>; 2]>>,
+    drivers: RefCell<Drivers>,
 }
 
 impl World {
