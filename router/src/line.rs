@@ -10,6 +10,7 @@ use portside_wire::frame::{Accepted, Frame, Opening, Refusal};
 use portside_worker::link::CloseReason;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::near_call::leaves;
 use crate::router::Router;
 
 /// A connection to another pod.
@@ -78,8 +79,10 @@ impl Line {
                 opening,
                 held,
             } => {
-                if let Some(router) = router.upgrade() {
-                    router.offered(self, link, *opening, held);
+                match router.upgrade() {
+                    Some(router) => router.offered(self, link, *opening, held),
+                    // The process ends: nothing of it has run.
+                    None => self.refuse(link, leaves(opening.epoch)),
                 }
                 return;
             }

@@ -93,6 +93,8 @@ impl Running {
     async fn leave(self) {
         self.pod.drain().await;
         self.app.shut_down().await;
+        // As the process does, for those who have not heard that it is gone.
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
 
@@ -262,8 +264,10 @@ const COUNTERS: &[(&str, &str)] = &[
         export default {
           fetch: (request) => new Promise((resolve, reject) => {
             const { port } = new ServerlessWorker("./counter.js", new URL(request.url).pathname);
+            let why = "";
             port.onmessage = ({ data }) => { port.close(); resolve(new Response(data)); };
-            port.onclose = ({ code }) => reject(new Error(code));
+            port.onerror = ({ message }) => why = message;
+            port.onclose = ({ code }) => reject(new Error(`${code}: ${why}`));
             port.postMessage("add");
           }),
         };"#,
