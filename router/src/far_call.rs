@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use portside_core::ids::{SHARDS, ShardId, WorkerKey};
+use portside_core::ids::WorkerKey;
 use portside_exchange::Delivery;
 use portside_wire::connection::OpenError;
 use portside_wire::frame::{self, Refusal};
@@ -110,8 +110,7 @@ pub(crate) fn open(
 ) -> Result<(), (OpenError, Opening)> {
     let call = Call::new(at, to, opening);
     let (wire, mut call) = (call.wire.clone(), Some(call));
-    let shard = to.id().shard(SHARDS);
-    router.offers(shard, &at.line);
+    router.offers(turn.shard, &at.line);
     let sent = at.line.open(wire, |link| {
         let (for_task, inbound, room) = ForTask::new();
         let (said, incoming) = mpsc::unbounded_channel();
@@ -119,7 +118,6 @@ pub(crate) fn open(
         let line = at.line.clone();
         Arc::new(Offered {
             router: router.clone(),
-            shard,
             turn,
             later: later.clone(),
             call: Mutex::new(call.take().map(|call| {
@@ -131,7 +129,7 @@ pub(crate) fn open(
     });
     match (sent, call) {
         (Err(error), Some(call)) => {
-            router.settled(shard);
+            router.settled(turn.shard);
             Err((error, call.into_opening()))
         }
         _ => Ok(()),
@@ -141,7 +139,6 @@ pub(crate) fn open(
 /// A call that the other pod has not taken yet; from then on a task of its own serves it.
 struct Offered {
     router: Arc<Router>,
-    shard: ShardId,
     turn: Turn,
     later: Arc<Later>,
     call: Mutex<Option<(Call, Sender, Inbound, Said)>>,
@@ -165,8 +162,8 @@ impl Listener for Offered {
             return self.for_task.hear(heard);
         };
         match heard {
-            Heard::Refused(Refusal::NotOwner { owner, epoch }) => {
-                self.router.misdirected(self.shard, owner, epoch);
+            Heard::Refused(Refusal::NotOwner { .. }) => {
+                self.router.misdirected(self.turn.shard);
                 let to = call.wire.to.clone();
                 self.later.is_not_reached(said);
                 let later = self.later.clone();
@@ -179,7 +176,7 @@ impl Listener for Offered {
                 .router
                 .spawn(run(call, sender, inbound, said, self.later.clone())),
         }
-        self.router.settled(self.shard);
+        self.router.settled(self.turn.shard);
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use portside_core::ids::{SHARDS, ShardId, WorkerKey};
+use portside_core::ids::{ShardId, WorkerKey};
 use portside_exchange::credit;
 use portside_wire::connection::{LinkNumber, OpenError, SendError};
 use portside_wire::driver::Place;
@@ -58,6 +58,7 @@ impl FarPort {
         at: &At,
         places: &Arc<dyn Places>,
         to: &WorkerKey,
+        shard: ShardId,
         opening: Opening,
     ) -> Result<Arc<Self>, (OpenError, Opening)> {
         let wire = frame::Opening {
@@ -77,7 +78,7 @@ impl FarPort {
                 link,
                 end,
                 places: places.clone(),
-                shard: to.id().shard(SHARDS),
+                shard,
                 state: Mutex::default(),
             });
             port = Some(new.clone());
@@ -99,14 +100,13 @@ impl FarPort {
         if state.over {
             return;
         }
-        let link = self.link;
         let mut too_long = None;
         while let Some(Message { data, request, .. }) = state.unheard.get(state.sent) {
             let frame = frame::Frame::Message {
                 data: data.clone(),
                 request: request.clone(),
             };
-            match self.line.send(link, frame) {
+            match self.line.send(self.link, frame) {
                 Ok(()) => state.sent += 1,
                 Err(error @ SendError::TooLong { .. }) => {
                     let sent = state.sent;
@@ -122,7 +122,7 @@ impl FarPort {
             && let Some(reason) = state.parted
         {
             state.parted_sent = true;
-            let _ = self.line.send(link, frame::Frame::Parted(reason));
+            let _ = self.line.send(self.link, frame::Frame::Parted(reason));
         }
         drop(state);
         if let Some(error) = too_long {
@@ -249,8 +249,8 @@ impl Listener for FarPort {
     fn hear(&self, heard: Heard) {
         match heard {
             Heard::Accepted => {}
-            Heard::Refused(Refusal::NotOwner { owner, epoch }) => {
-                self.places.misdirected(self.shard, owner, epoch);
+            Heard::Refused(Refusal::NotOwner { .. }) => {
+                self.places.misdirected(self.shard);
                 self.moved(self.lock(), false);
             }
             Heard::Refused(Refusal::Failed(failure)) => {

@@ -12,9 +12,12 @@ use tokio::time::Instant;
 use crate::line::Line;
 use crate::places::Place;
 
-/// When a link was opened first: those to the same worker are opened there in this order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Turn(u64);
+/// When a link was opened first, of those to a shard: they are opened there in this order.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Turn {
+    pub shard: ShardId,
+    number: u64,
+}
 
 /// A link that is opened as soon as its target can be reached.
 pub(crate) struct Waiting {
@@ -34,7 +37,8 @@ pub(crate) struct Lines {
 /// Links on their way to the same shard.
 #[derive(Default)]
 struct Queue {
-    waiting: BTreeMap<Turn, Waiting>,
+    /// By the numbers of their turns.
+    waiting: BTreeMap<u64, Waiting>,
     /// Calls that another pod has been offered, and neither taken nor refused: whoever waits is behind them, and so is who is
     /// to go elsewhere.
     offered: usize,
@@ -45,81 +49,80 @@ struct Queue {
 }
 
 impl Lines {
-    pub fn next_turn(&mut self) -> Turn {
+    pub fn next_turn(&mut self, shard: ShardId) -> Turn {
         self.last += 1;
-        Turn(self.last)
+        let number = self.last;
+        Turn { shard, number }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.all.values().all(|line| line.waiting.is_empty())
+        self.all.values().all(|queue| queue.waiting.is_empty())
     }
 
     /// Whether nobody waits for the shard, nor must wait for those who have gone elsewhere.
     pub fn is_free(&self, shard: ShardId, place: &Place) -> bool {
-        let Some(line) = self.all.get(&shard) else {
+        let Some(queue) = self.all.get(&shard) else {
             return true;
         };
-        let is_same = match (place, &line.to) {
+        let is_same = match (place, &queue.to) {
             (Place::At(at), Some(to)) => Arc::ptr_eq(&at.line, to),
             _ => false,
         };
-        line.waiting.is_empty() && !line.moves && (line.offered == 0 || is_same)
+        queue.waiting.is_empty() && !queue.moves && (queue.offered == 0 || is_same)
     }
 
-    pub fn push(&mut self, shard: ShardId, turn: Turn, waiting: Waiting) {
-        let line = self.all.entry(shard).or_default();
-        line.waiting.insert(turn, waiting);
+    pub fn push(&mut self, turn: Turn, waiting: Waiting) {
+        let queue = self.all.entry(turn.shard).or_default();
+        queue.waiting.insert(turn.number, waiting);
     }
 
     /// Another pod is offered a call.
     pub fn offers(&mut self, shard: ShardId, to: &Arc<Line>) {
-        let line = self.all.entry(shard).or_default();
-        line.offered += 1;
-        line.to = Some(to.clone());
+        let queue = self.all.entry(shard).or_default();
+        queue.offered += 1;
+        queue.to = Some(to.clone());
     }
 
     /// It has taken or refused it. Returns whether somebody has waited for that.
     pub fn settled(&mut self, shard: ShardId) -> bool {
-        let Some(line) = self.all.get_mut(&shard) else {
+        let Some(queue) = self.all.get_mut(&shard) else {
             return false;
         };
-        line.offered = line.offered.saturating_sub(1);
-        if line.offered == 0 && line.waiting.is_empty() && !line.moves {
+        queue.offered = queue.offered.saturating_sub(1);
+        if queue.offered == 0 && queue.waiting.is_empty() && !queue.moves {
             self.all.remove(&shard);
             return false;
         }
-        line.offered == 0
+        queue.offered == 0
     }
 
     /// The shards for which somebody waits whom nobody opens.
     pub fn those_that_wait(&self) -> Vec<ShardId> {
-        let waits = self
-            .all
-            .iter()
-            .filter(|(_, line)| !line.moves && !line.waiting.is_empty());
-        waits.map(|(shard, _)| *shard).collect()
+        let waits = |queue: &Queue| !queue.moves && !queue.waiting.is_empty();
+        let all = self.all.iter().filter(|(_, queue)| waits(queue));
+        all.map(|(shard, _)| *shard).collect()
     }
 
     /// Takes the first that waits for the shard: from now on [`Lines::is_free`] says no, until nobody is taken any more, or the
     /// first [comes back](Lines::comes_back).
     pub fn take_first(&mut self, shard: ShardId) -> Option<(Turn, Waiting)> {
-        let line = self.all.get_mut(&shard)?;
-        let first = match line.offered {
-            0 => line.waiting.pop_first(),
+        let queue = self.all.get_mut(&shard)?;
+        let first = match queue.offered {
+            0 => queue.waiting.pop_first(),
             _ => None,
         };
-        line.moves = first.is_some();
-        if first.is_none() && line.waiting.is_empty() && line.offered == 0 {
+        queue.moves = first.is_some();
+        if first.is_none() && queue.waiting.is_empty() && queue.offered == 0 {
             self.all.remove(&shard);
         }
-        first
+        first.map(|(number, waiting)| (Turn { shard, number }, waiting))
     }
 
     /// It cannot be reached yet.
-    pub fn comes_back(&mut self, shard: ShardId, turn: Turn, waiting: Waiting) {
-        self.push(shard, turn, waiting);
-        if let Some(line) = self.all.get_mut(&shard) {
-            line.moves = false;
+    pub fn comes_back(&mut self, turn: Turn, waiting: Waiting) {
+        self.push(turn, waiting);
+        if let Some(queue) = self.all.get_mut(&turn.shard) {
+            queue.moves = false;
         }
     }
 }

@@ -56,6 +56,6 @@ pub trait Places: Send + Sync + 'static {
     /// Changes when some shards are elsewhere, or can be reached, that could not be before.
     fn changes(&self) -> watch::Receiver<u64>;
 
-    /// A pod does not have the shard, and knows this of it: its owner, if there is one, and the epoch.
-    fn misdirected(&self, shard: ShardId, owner: Option<PodId>, epoch: Epoch);
+    /// The pod where the shard was known to be says that it has it not: its owner is looked for anew.
+    fn misdirected(&self, shard: ShardId);
 }

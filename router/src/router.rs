@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use portside_core::ids::{Epoch, PodId, SHARDS, ShardId, WorkerKey};
+use portside_core::ids::{SHARDS, ShardId, WorkerKey};
 use portside_wire::connection::{LinkNumber, OpenError};
 use portside_wire::driver::Place as Room;
 use portside_wire::frame::{self, Accepted, Refusal};
@@ -67,8 +67,8 @@ impl Router {
         self.spawner.spawn(task);
     }
 
-    pub(crate) fn misdirected(&self, shard: ShardId, owner: Option<PodId>, epoch: Epoch) {
-        self.places.misdirected(shard, owner, epoch);
+    pub(crate) fn misdirected(&self, shard: ShardId) {
+        self.places.misdirected(shard);
     }
 
     /// A call is offered to another pod.
@@ -90,7 +90,7 @@ impl Router {
         let place = self.places.place(shard);
         let (turn, is_free) = {
             let mut lines = self.lock();
-            (lines.next_turn(), lines.is_free(shard, &place))
+            (lines.next_turn(shard), lines.is_free(shard, &place))
         };
         let later = Arc::<Later>::default();
         let opening = if is_free {
@@ -119,7 +119,7 @@ impl Router {
             later,
             until: Instant::now() + PATIENCE,
         };
-        self.lock().push(to.id().shard(SHARDS), turn, waiting);
+        self.lock().push(turn, waiting);
         self.look.notify_one();
     }
 
@@ -141,7 +141,7 @@ impl Router {
             Place::At(at) => at,
         };
         let opened: Result<Arc<dyn Receive>, _> = if matches!(opening.kind, Kind::Port) {
-            FarPort::open(&at, &self.places, to, opening).map(|port| port as _)
+            FarPort::open(&at, &self.places, to, turn.shard, opening).map(|port| port as _)
         } else if let Some(router) = self.itself.upgrade() {
             let opened = far_call::open(&at, &router, to, opening, turn, later);
             opened.map(|()| later.clone() as _)
@@ -169,7 +169,7 @@ impl Router {
             loop {
                 let first = self.lock().take_first(shard);
                 let Some((turn, first)) = first else { break };
-                if !self.open_first(shard, turn, first) {
+                if !self.open_first(turn, first) {
                     break;
                 }
             }
@@ -177,7 +177,7 @@ impl Router {
     }
 
     /// Opens the first link that waits for a shard. Returns whether to go on.
-    fn open_first(&self, shard: ShardId, turn: Turn, first: Waiting) -> bool {
+    fn open_first(&self, turn: Turn, first: Waiting) -> bool {
         let Waiting {
             to,
             opening,
@@ -185,7 +185,7 @@ impl Router {
             until,
         } = first;
         // Not under the lock: it may be refused at once, and whoever hears that may open another.
-        let place = self.places.place(shard);
+        let place = self.places.place(turn.shard);
         match self.try_to_open(place, &to, opening, turn, &later) {
             Ok(opened) => {
                 if !opened.as_ref().is_some_and(|it| is(it, &later)) {
@@ -206,7 +206,7 @@ impl Router {
                     later,
                     until,
                 };
-                self.lock().comes_back(shard, turn, waiting);
+                self.lock().comes_back(turn, waiting);
                 false
             }
         }

@@ -276,7 +276,7 @@ impl Places for Peers {
         self.changes.subscribe()
     }
 
-    fn misdirected(&self, shard: ShardId, _: Option<PodId>, _: Epoch) {
+    fn misdirected(&self, shard: ShardId) {
         let mut state = self.lock();
         // What another pod says is no more than a reason to look: the store knows.
         if let Some(slot) = state.map.get_mut(shard.0 as usize) {

@@ -224,7 +224,7 @@ impl Places for Known {
         self.changes.subscribe()
     }
 
-    fn misdirected(&self, shard: ShardId, _: Option<PodId>, _: Epoch) {
+    fn misdirected(&self, shard: ShardId) {
         self.map.lock().unwrap().remove(&shard);
     }
 }
