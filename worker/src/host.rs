@@ -10,6 +10,7 @@ use portside_core::ids::WorkerKey;
 use portside_core::keys::KeyRange;
 use portside_core::objects::ObjectId;
 use portside_core::write::{Value, WriteBatch};
+use portside_exchange::{REQUEST_ID, Request};
 
 use crate::event::{Control, Incoming};
 use crate::inbox::Inbox;
@@ -90,6 +91,13 @@ pub trait Fabric: Send + Sync + 'static {
 
 /// What a request is called in logs from the gateway on: the value of its `x-request-id` header.
 pub type RequestName = Arc<str>;
+
+/// What a request is called, if it says so.
+#[must_use]
+pub fn name_of(request: &Request) -> Option<RequestName> {
+    let name = request.headers.get(REQUEST_ID)?;
+    name.to_str().ok().map(Into::into)
+}
 
 /// A line of an application's log.
 #[derive(Debug, Clone, Copy)]

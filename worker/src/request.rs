@@ -7,12 +7,12 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures::stream::Stream;
 use portside_exchange::credit::Window;
-use portside_exchange::{Body, BodyError, Delivery, Message, REQUEST_ID, Request};
+use portside_exchange::{Body, BodyError, Delivery, Message, Request};
 
 use crate::event::Incoming;
 use crate::gate::Output;
 use crate::hibernation::{SocketId, close, credit_of_client, keeps_up};
-use crate::host::RequestName;
+use crate::host::{RequestName, name_of};
 use crate::instance::Instance;
 use crate::link::{CloseReason, Content, Failure, Frame, Head, LinkEnd, LinkId, Ran};
 use crate::port::TooLarge;
@@ -59,10 +59,9 @@ impl Exchange {
                 None
             }
         };
-        let name = request.headers.get(REQUEST_ID);
         Self {
             end,
-            name: name.and_then(|name| name.to_str().ok()).map(Into::into),
+            name: name_of(request),
             body,
             answer: Answer::Due,
             aborted: false,

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use portside_core::alarm::Alarm;
-use portside_core::bundle::Bundle;
 use portside_core::ids::WorkerKey;
 use portside_core::keys::KeyRange;
 use portside_core::limits::Limits;
@@ -31,8 +30,7 @@ use portside_worker::link::{
     Receive, Rejected,
 };
 use portside_worker::port::LEFT_PORTS;
-use portside_worker::storage::Storage;
-use portside_worker::testing::{Code, Scripted};
+use portside_worker::testing::{Code, Scripted, options};
 
 /// The other end of links: notes what it receives.
 #[derive(Default)]
@@ -137,28 +135,13 @@ impl<F: Code> Test<F> {
         let limits = Limits::default();
         let inbox = Arc::new(Inbox::new(limits.inbox_messages, limits.inbox_bytes));
         *surroundings.inbox.lock().unwrap() = Some(inbox.clone());
-        let bundle = Bundle {
-            main: "server.js".into(),
-            modules: BTreeMap::new(),
-        };
         let buffer_bytes = limits.socket_buffer_bytes;
         let sockets = Sockets::new(key(), surroundings.clone(), buffer_bytes);
+        let (fabric, log) = (surroundings.clone(), surroundings.clone());
         let instance: Shared = Rc::new(RefCell::new(Instance::new(InstanceOptions {
-            identity: Identity::Worker(key()),
-            bundle: Arc::new(bundle),
-            limits: Arc::new(limits),
-            input_gate: false,
-            env: Arc::default(),
-            assets: None,
-            compatibility: Arc::default(),
-            classes: Arc::default(),
-            caches: Arc::default(),
-            storage: Storage::loaded(BTreeMap::new(), true, None),
             sockets: Some(sockets),
-            inbox: inbox.clone(),
-            fabric: surroundings.clone(),
             ledger: Some(surroundings.clone()),
-            log: surroundings.clone(),
+            ..options(Identity::Worker(key()), &inbox, fabric, log)
         })));
         let engine = Scripted::new(instance.clone(), code);
         Self {

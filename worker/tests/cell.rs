@@ -9,7 +9,6 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use portside_core::alarm::Alarm;
-use portside_core::bundle::Bundle;
 use portside_core::ids::WorkerKey;
 use portside_core::keys::KeyRange;
 use portside_core::limits::Limits;
@@ -28,7 +27,7 @@ use portside_worker::inbox::Inbox;
 use portside_worker::instance::{Instance, InstanceOptions};
 use portside_worker::link::{Failure as LinkFailure, FailureCode, LinkId, Opening, Push, Receive};
 use portside_worker::object::Database;
-use portside_worker::storage::Storage;
+use portside_worker::testing;
 
 /// What an object is asked: `write`, `touch` (a write that changes nothing), `arm` (sets
 /// its alarm), `reset`, `spin` (goes over a limit), `hold`
@@ -180,24 +179,8 @@ fn options(
 ) -> InstanceOptions {
     let is_object = matches!(identity, Identity::Object(_));
     InstanceOptions {
-        identity,
-        bundle: Arc::new(Bundle {
-            main: "server.js".into(),
-            modules: BTreeMap::new(),
-        }),
-        limits: Arc::default(),
-        input_gate: false,
-        env: Arc::default(),
-        assets: None,
-        compatibility: Arc::default(),
-        classes: Arc::default(),
-        caches: Arc::default(),
-        storage: Storage::loaded(BTreeMap::new(), true, None),
-        sockets: None,
-        inbox: inbox.clone(),
-        fabric: surroundings.clone(),
         ledger: is_object.then(|| surroundings.clone() as Arc<dyn Ledger>),
-        log: surroundings.clone(),
+        ..testing::options(identity, inbox, surroundings.clone(), surroundings.clone())
     }
 }
 

@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use portside_core::bundle::Bundle;
 use portside_core::ids::WorkerKey;
 use portside_core::limits::Limits;
 use portside_exchange::credit::Credit;
@@ -18,14 +17,13 @@ use portside_worker::engine::Shared;
 use portside_worker::event::{Delivered, Incoming, Stop};
 use portside_worker::host::{Fabric, Identity, Log, LogLine};
 use portside_worker::inbox::Inbox;
-use portside_worker::instance::{Instance, InstanceOptions};
+use portside_worker::instance::Instance;
 use portside_worker::link::{
-    CloseReason, Failure, Frame, Kind, LinkEnd, LinkId, Opening, Receive, Rejected, Undelivered,
+    CloseReason, Failure, Frame, Kind, LinkEnd, LinkId, Opening, Receive, Undelivered,
 };
 use portside_worker::moves::take_along;
 use portside_worker::route::Route;
-use portside_worker::storage::Storage;
-use portside_worker::testing::{Code, Scripted};
+use portside_worker::testing::{Code, Opener, Scripted, options};
 use proptest::prelude::*;
 
 fn key() -> WorkerKey {
@@ -75,27 +73,13 @@ fn instance<F: Code>(
     places: &Arc<Places>,
     code: F,
 ) -> (Shared, Activation<Scripted<F>>) {
-    let bundle = Bundle {
-        main: "server.js".into(),
-        modules: BTreeMap::new(),
-    };
-    let instance: Shared = Rc::new(RefCell::new(Instance::new(InstanceOptions {
-        identity: Identity::Worker(key()),
-        bundle: Arc::new(bundle),
-        limits: Arc::default(),
-        input_gate: false,
-        env: Arc::default(),
-        assets: None,
-        compatibility: Arc::default(),
-        classes: Arc::default(),
-        caches: Arc::default(),
-        storage: Storage::loaded(BTreeMap::new(), true, None),
-        sockets: None,
-        inbox: inbox.clone(),
-        fabric: places.clone(),
-        ledger: None,
-        log: places.clone(),
-    })));
+    let options = options(
+        Identity::Worker(key()),
+        inbox,
+        places.clone(),
+        places.clone(),
+    );
+    let instance: Shared = Rc::new(RefCell::new(Instance::new(options)));
     let engine = Scripted::new(instance.clone(), code);
     let activation = Activation::new(instance.clone(), engine, Duration::ZERO);
     (instance, activation)
@@ -104,26 +88,6 @@ fn instance<F: Code>(
 fn poll<F: Code>(activation: &mut Activation<Scripted<F>>) -> Progress {
     let mut cx = Context::from_waker(Waker::noop());
     activation.poll(&mut cx, Duration::ZERO)
-}
-
-/// Whoever opens a port: notes what it hears.
-#[derive(Default)]
-struct Opener(Mutex<Vec<String>>);
-
-impl Receive for Opener {
-    fn receive(&self, incoming: Incoming) -> Result<(), Rejected> {
-        let text = match incoming {
-            Incoming::Frame { frame, .. } => match frame {
-                Frame::Message { data, .. } => String::from_utf8(data).unwrap(),
-                Frame::Failed(failure) => failure.message,
-                _ => "?".to_owned(),
-            },
-            Incoming::Closed { reason, .. } => format!("closed: {}", reason.code()),
-            _ => "?".to_owned(),
-        };
-        self.0.lock().unwrap().push(text);
-        Ok(())
-    }
 }
 
 /// An open port, at its opener.
@@ -169,7 +133,7 @@ impl Near {
     }
 
     fn heard(&self) -> Vec<String> {
-        std::mem::take(&mut *self.opener.0.lock().unwrap())
+        std::mem::take(&mut *self.opener.heard())
     }
 }
 
@@ -393,5 +357,5 @@ fn requests_that_nobody_has_heard_of_are_given_to_who_moves_the_worker() {
     let unheard = take_along(&inbox).pop().unwrap();
     assert_eq!(unheard.opening.end.id, link);
     assert!(matches!(unheard.after[0], Incoming::Closed { .. }));
-    assert!(opener.0.lock().unwrap().is_empty(), "nothing is refused");
+    assert!(opener.heard().is_empty(), "nothing is refused");
 }

@@ -82,20 +82,7 @@ async fn under_load_pods_drain_and_come_back_and_every_request_runs_once_without
     let waited = || cluster.metric("portside_gateway_cold_start_seconds_count");
     let before = waited();
     let (stop, answered) = (AtomicBool::new(false), AtomicUsize::new(1));
-    let load = join_all((0..16).map(|client| {
-        let (cluster, stop, answered) = (&cluster, &stop, &answered);
-        async move {
-            for n in 0.. {
-                if stop.load(Ordering::SeqCst) {
-                    break;
-                }
-                let id = format!("{client}/{n}");
-                let reply = cluster.post("/", id.clone()).await;
-                assert_eq!((reply.status, reply.text), (200, id));
-                answered.fetch_add(1, Ordering::SeqCst);
-            }
-        }
-    }));
+    let load = cluster.post_until(&stop, &answered);
     let changing = async {
         for round in 0..12 {
             let before = answered.load(Ordering::SeqCst);

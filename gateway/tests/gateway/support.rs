@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join_all};
 use http::{HeaderMap, Method, Request as HttpRequest, StatusCode, header};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
@@ -518,6 +518,23 @@ impl Cluster {
     pub async fn get(&self, path: &str) -> Reply {
         let request = self.request(Method::GET, path);
         self.ask(request.body(full("")).unwrap()).await
+    }
+
+    /// Sixteen clients post to the pods that answer with what they get, one request after the other, each with a body of its own,
+    /// until they are to stop. Each answer is checked, and counted.
+    pub async fn post_until(&self, stop: &AtomicBool, answered: &AtomicUsize) {
+        let clients = (0..16).map(|client| async move {
+            for n in 0.. {
+                if stop.load(Ordering::SeqCst) {
+                    break;
+                }
+                let id = format!("{client}/{n}");
+                let reply = self.post("/", id.clone()).await;
+                assert_eq!((reply.status, reply.text), (200, id));
+                answered.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        join_all(clients).await;
     }
 
     pub async fn post(&self, path: &str, body: impl Into<Bytes>) -> Reply {

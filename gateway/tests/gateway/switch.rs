@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
-use futures::future::join_all;
 use http::Method;
 use http_body_util::BodyExt;
 use portside_crds::sidecar::State;
@@ -48,20 +47,7 @@ async fn under_load_every_request_runs_exactly_once() {
     let cluster = Cluster::of(&[&pods[0], &pods[1]]).await;
     let stop = AtomicBool::new(false);
     let answered = AtomicUsize::new(0);
-    let load = join_all((0..16).map(|client| {
-        let (cluster, stop, answered) = (&cluster, &stop, &answered);
-        async move {
-            for n in 0.. {
-                if stop.load(Ordering::SeqCst) {
-                    break;
-                }
-                let id = format!("{client}/{n}");
-                let reply = cluster.post("/", id.clone()).await;
-                assert_eq!((reply.status, reply.text), (200, id));
-                answered.fetch_add(1, Ordering::SeqCst);
-            }
-        }
-    }));
+    let load = cluster.post_until(&stop, &answered);
     let switching = async {
         for term in 2..12 {
             let before = answered.load(Ordering::SeqCst);

@@ -13,32 +13,13 @@ use portside_worker::host::Fabric;
 use portside_worker::link::{
     CloseReason, Failure, Frame, Kind, LinkEnd, Opening, Receive, Rejected, Undelivered,
 };
+use portside_worker::testing::Opener;
 use tokio::task::{LocalSet, yield_now};
 
 use crate::world::{Code, Pod, World};
 
 fn key(name: &str) -> WorkerKey {
     WorkerKey::new("w.js", name).unwrap()
-}
-
-/// Whoever opens a port: notes what it hears.
-#[derive(Default)]
-struct Opener(Mutex<Vec<String>>);
-
-impl Receive for Opener {
-    fn receive(&self, incoming: Incoming) -> Result<(), Rejected> {
-        let text = match incoming {
-            Incoming::Frame { frame, .. } => match frame {
-                Frame::Message { data, .. } => String::from_utf8(data).unwrap(),
-                Frame::Failed(failure) => failure.message,
-                _ => "?".to_owned(),
-            },
-            Incoming::Closed { reason, .. } => format!("closed: {}", reason.code()),
-            _ => "?".to_owned(),
-        };
-        self.0.lock().unwrap().push(text);
-        Ok(())
-    }
 }
 
 /// An open port, at its opener.
@@ -73,12 +54,12 @@ impl Port {
     /// What it has heard, once that is so much.
     async fn heard(&self, count: usize) -> Vec<String> {
         for _ in 0..10_000 {
-            if self.opener.0.lock().unwrap().len() >= count {
+            if self.opener.heard().len() >= count {
                 break;
             }
             yield_now().await;
         }
-        self.opener.0.lock().unwrap().clone()
+        self.opener.heard().clone()
     }
 }
 

@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
-use portside_core::bundle::Bundle;
 use portside_core::ids::{Epoch, PodId, SHARDS, ShardId, WorkerKey};
 use portside_core::limits::Limits;
 use portside_router::places::{At, Here, Place, Places};
@@ -22,11 +21,10 @@ use portside_worker::engine::Shared;
 use portside_worker::event::{Delivered, Incoming, Stop};
 use portside_worker::host::{Identity, Log, LogLine};
 use portside_worker::inbox::Inbox;
-use portside_worker::instance::{Instance, InstanceOptions};
+use portside_worker::instance::Instance;
 use portside_worker::link::{Failure, Opening, Receive, Rejected};
 use portside_worker::moves::take_along;
-use portside_worker::storage::Storage;
-use portside_worker::testing::Scripted;
+use portside_worker::testing::{Scripted, options};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, spawn_local};
 
@@ -313,27 +311,13 @@ async fn run_worker(router: &Weak<Router>, key: &WorkerKey, inbox: &Arc<Inbox>, 
     let Some(router) = router.upgrade() else {
         return;
     };
-    let bundle = Bundle {
-        main: "server.js".into(),
-        modules: BTreeMap::new(),
-    };
-    let instance: Shared = Rc::new(RefCell::new(Instance::new(InstanceOptions {
-        identity: Identity::Worker(key.clone()),
-        bundle: Arc::new(bundle),
-        limits: Arc::default(),
-        input_gate: false,
-        env: Arc::default(),
-        assets: None,
-        compatibility: Arc::default(),
-        classes: Arc::default(),
-        caches: Arc::default(),
-        storage: Storage::loaded(BTreeMap::new(), true, None),
-        sockets: None,
-        inbox: inbox.clone(),
-        fabric: router,
-        ledger: None,
-        log: Arc::new(Silent),
-    })));
+    let options = options(
+        Identity::Worker(key.clone()),
+        inbox,
+        router,
+        Arc::new(Silent),
+    );
+    let instance: Shared = Rc::new(RefCell::new(Instance::new(options)));
     let key = key.clone();
     let engine = Scripted::new(instance.clone(), move |instance: &Shared, event| {
         code(instance, &key, event);
