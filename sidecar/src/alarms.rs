@@ -174,8 +174,7 @@ impl Alarms {
             while let Ok(turn) = self.wakes.clone().acquire_owned().await {
                 let due = self.lock().take_due(now_ms());
                 let Some((worker, alarm)) = due else { break };
-                let shard = worker.id().shard(SHARDS);
-                if ownership.is_leaving(shard) || ownership.epoch(shard).is_none() {
+                if ownership.serves(worker.id().shard(SHARDS)).is_none() {
                     // Whoever has the shard then delivers it.
                     self.lock().left(&worker);
                 } else if !deliver(&worker, alarm, turn) {

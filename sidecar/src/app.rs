@@ -24,7 +24,7 @@ use portside_store::Store;
 use portside_store::lanes::Lanes;
 use portside_worker::caches::Caches;
 use portside_worker::event::{Incoming, Stop};
-use portside_worker::host::{Fabric, Identity, Level, Log, LogLine, RequestName};
+use portside_worker::host::{Fabric, Identity, Level, Log, LogLine, RequestName, name_of};
 use portside_worker::link::{Failure, Opening, Ran, Receive, Scheduled};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -586,10 +586,10 @@ impl App {
         self.shared.is_some()
     }
 
-    /// Looks what the request with this name uses first, if that may be elsewhere.
-    pub(crate) fn look_what_it_uses(&self, name: RequestName) -> Option<Look<'_>> {
+    /// Looks what the request uses first, if it has a name, and that may be elsewhere.
+    pub(crate) fn look_what_it_uses(&self, request: &Request) -> Option<Look<'_>> {
         let shared = self.shared.as_ref()?;
-        Some(shared.uses.of(name))
+        Some(shared.uses.of(name_of(request)?))
     }
 
     /// The process that has a shard, as far as this one knows.

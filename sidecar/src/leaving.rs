@@ -27,12 +27,11 @@ impl App {
     /// awake or on its way to the store.
     pub(crate) async fn quiesce(self: Arc<Self>, count: u32) -> Vec<ShardId> {
         let awake = self.workers().by_shard();
-        let mut shards = self.ownership().sure_shards();
-        shards.retain(|shard| !self.ownership().is_leaving(*shard));
+        let mut shards = self.ownership().staying();
         let busy = |shard: &ShardId| awake.get(shard).copied().unwrap_or(0);
         shards.sort_by_key(|shard| (busy(shard), Reverse(shard.0)));
         shards.truncate(count as usize);
-        let shards = self.ownership().leave(shards);
+        self.ownership().leave(&shards);
         self.workers().leave(&shards).await;
         shards
     }

@@ -32,5 +32,5 @@ pub use ownership::{Error, Ownership, Role};
 pub use peers::Peers;
 pub use pod::Pod;
 pub use portside_objectdb::Spill;
-pub use portside_worker::host::{Identity, Level, LogLine, RequestName};
+pub use portside_worker::host::{Identity, Level, LogLine, RequestName, name_of};
 pub use portside_worker::link::{Ran, Scheduled};

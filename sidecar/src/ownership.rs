@@ -3,18 +3,15 @@
 //! What is to be done is decided by core's [`State`]; here it is done: calls to the store, whose results go back as events,
 //! a timer, and answers that are read without a lock.
 
-use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use portside_core::ids::{Epoch, Fence, PodId, SHARDS, ShardId, WorkerId};
 pub use portside_core::ownership::Role;
 use portside_core::ownership::members::{Membership, Participant, Peer};
-use portside_core::ownership::{
-    Effect, Ended, Event, FateUnknown, Settings, Sharing as Mode, State,
-};
+use portside_core::ownership::{Effect, Ended, Event, FateUnknown, Settings, State};
 use portside_store::{Result as StoreResult, Store};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -57,12 +54,13 @@ pub struct Ownership {
     gained: watch::Sender<u64>,
     /// Who is alive and owns how much, as it was seen last, where shards are shared.
     members: watch::Sender<Option<Membership>>,
+    is_sharing: bool,
     /// See [`Ownership::is_kept_out`].
     is_kept_out: AtomicBool,
     /// Who brings shards to rest, where they are shared.
     quiescence: OnceLock<Quiescence>,
-    /// The shards that are brought to rest, or handed over.
-    leaving: Mutex<HashSet<ShardId>>,
+    /// By shard: whether it is brought to rest, or handed over. Asked for each link.
+    leaving: Box<[AtomicBool]>,
     /// Counts the times when instances must look again: a fence is gone, or the lease covers the moment again.
     looks: watch::Sender<u64>,
     /// The last time the store failed at something that concerns ownership, and why.
@@ -134,7 +132,7 @@ impl Ownership {
     /// # Errors
     /// The store failed.
     pub async fn register(store: Arc<dyn Store>, name: &str) -> Result<Arc<Self>, Error> {
-        Self::register_as(store, name, Settings::default(), None).await
+        Self::register_as(store, name, None).await
     }
 
     /// The same of a process that shares the shards with others, which reach it as `peer` says.
@@ -146,15 +144,18 @@ impl Ownership {
         name: &str,
         peer: &Peer,
     ) -> Result<Arc<Self>, Error> {
-        Self::register_as(store, name, Settings::shared(), Some(peer)).await
+        Self::register_as(store, name, Some(peer)).await
     }
 
     async fn register_as(
         store: Arc<dyn Store>,
         name: &str,
-        settings: Settings,
         peer: Option<&Peer>,
     ) -> Result<Arc<Self>, Error> {
+        let settings = match peer {
+            Some(_) => Settings::shared(),
+            None => Settings::default(),
+        };
         let pod = PodId(uuid::Uuid::new_v4().as_u128());
         let sent = boot_ms();
         store.register(pod, name).await?;
@@ -173,9 +174,10 @@ impl Ownership {
             changes: watch::Sender::new(0),
             gained: watch::Sender::new(0),
             members: watch::Sender::new(None),
-            is_kept_out: AtomicBool::new(settings.sharing == Mode::Shared),
+            is_sharing: peer.is_some(),
+            is_kept_out: AtomicBool::new(peer.is_some()),
             quiescence: OnceLock::new(),
-            leaving: Mutex::default(),
+            leaving: (0..SHARDS).map(|_| AtomicBool::new(false)).collect(),
             looks: watch::Sender::new(0),
             failure: Mutex::new(None),
         });
@@ -405,11 +407,12 @@ impl Ownership {
         read(&self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The shards that are ours without a doubt.
-    pub fn sure_shards(&self) -> Vec<ShardId> {
+    /// The shards that could be brought to rest: ours without a doubt, and not on their way already.
+    pub fn staying(&self) -> Vec<ShardId> {
         let epochs = self.published.epochs.iter().zip(0..);
         let sure = epochs.filter(|(epoch, _)| epoch.load(Ordering::Acquire) != 0);
-        sure.map(|(_, shard)| ShardId(shard)).collect()
+        let shards = sure.map(|(_, shard)| ShardId(shard));
+        shards.filter(|shard| !self.is_leaving(*shard)).collect()
     }
 
     /// The shards that are ours, those in doubt included.
@@ -455,20 +458,16 @@ impl Ownership {
         }
     }
 
-    fn lock_leaving(&self) -> MutexGuard<'_, HashSet<ShardId>> {
-        self.leaving.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether nobody is to be woken in this shard, for it is on its way to another process.
+    /// Whether nobody is to be woken in this shard, for it is on its way to another process. Takes no lock.
     pub fn is_leaving(&self, shard: ShardId) -> bool {
-        self.lock_leaving().contains(&shard)
+        self.leaving[shard.0 as usize].load(Ordering::Acquire)
     }
 
-    /// From now on nobody is to be woken in these shards. Returns those of which that was not so before.
-    pub fn leave(&self, shards: impl IntoIterator<Item = ShardId>) -> Vec<ShardId> {
-        let mut leaving = self.lock_leaving();
-        let new = shards.into_iter().filter(|shard| leaving.insert(*shard));
-        new.collect()
+    /// From now on nobody is to be woken in these shards.
+    pub fn leave(&self, shards: &[ShardId]) {
+        for shard in shards {
+            self.leaving[shard.0 as usize].store(true, Ordering::Release);
+        }
     }
 
     /// These shards are not on their way any more, as soon as it is known whose they are: those that are ours may be used again.
@@ -478,9 +477,9 @@ impl Ownership {
             let is_in_doubt = |shard: &ShardId| self.with_state(|state| state.is_in_doubt(*shard));
             let (doubted, known): (Vec<_>, Vec<_>) = shards.into_iter().partition(is_in_doubt);
             if !known.is_empty() {
-                let mut leaving = self.lock_leaving();
-                known.iter().for_each(|shard| _ = leaving.remove(shard));
-                drop(leaving);
+                for shard in known {
+                    self.leaving[shard.0 as usize].store(false, Ordering::Release);
+                }
                 // Not before: an alarm that is read now must not be taken for another process's.
                 self.gained.send_modify(|count| *count += 1);
                 self.changes.send_modify(|count| *count += 1);
@@ -495,6 +494,11 @@ impl Ownership {
     /// Changes with whatever the process owns or may use.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
+    }
+
+    /// The epoch in which this process has a shard, unless that is on its way to another.
+    pub fn serves(&self, shard: ShardId) -> Option<Epoch> {
+        self.epoch(shard).filter(|_| !self.is_leaving(shard))
     }
 
     /// The epoch in which this process has a shard, as far as it knows; also while that is in doubt.
@@ -525,7 +529,7 @@ impl Ownership {
 
     /// Whether the shards are shared with other processes.
     pub fn is_sharing(&self) -> bool {
-        self.with_state(State::is_sharing)
+        self.is_sharing
     }
 
     /// The store refused this fence: the shard is somebody else's, or in another epoch by now.

@@ -261,14 +261,13 @@ impl Places for Peers {
     }
 
     fn owned(&self, shard: ShardId) -> Result<Epoch, (Option<PodId>, Epoch)> {
-        let epoch = self.ownership.epoch(shard);
-        if let Some(epoch) = epoch.filter(|_| !self.ownership.is_leaving(shard)) {
+        if let Some(epoch) = self.ownership.serves(shard) {
             return Ok(epoch);
         }
         let known = self.lock().map.get(shard.0 as usize).copied().flatten();
         match known.filter(|(pod, _)| *pod != self.ownership.pod()) {
             Some((pod, epoch)) => Err((Some(pod), epoch)),
-            None => Err((None, epoch.unwrap_or(Epoch(0)))),
+            None => Err((None, self.ownership.epoch(shard).unwrap_or(Epoch(0)))),
         }
     }
 

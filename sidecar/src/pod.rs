@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use http::HeaderValue;
 use portside_core::ids::PodId;
 use portside_crds::sidecar::{self, State};
-use portside_exchange::{Application, Body, FetchError, REQUEST_ID, Request, Response};
+use portside_exchange::{Application, Body, FetchError, Request, Response};
 use tokio::time::timeout;
 
 use crate::app::App;
@@ -128,9 +128,7 @@ impl Pod {
             return Ok(self.misdirected());
         }
         let began = Instant::now();
-        let name = request.headers.get(REQUEST_ID);
-        let name = name.and_then(|name| name.to_str().ok()).map(Into::into);
-        let uses = name.and_then(|name| self.app.look_what_it_uses(name));
+        let uses = self.app.look_what_it_uses(&request);
         let mut answer = match self.app.fetch(request).await {
             Err(FetchError::ShuttingDown) => return Ok(self.misdirected()),
             answer => answer,

@@ -329,7 +329,7 @@ impl Workers {
         turn: &mut Option<Turn>,
     ) -> Result<(Arc<Worker>, bool), Overload> {
         let mut awake = self.lock();
-        if app.ownership().is_leaving(key.id().shard(SHARDS)) {
+        if app.is_sharing() && app.ownership().is_leaving(key.id().shard(SHARDS)) {
             return Err(Overload::Leaving);
         }
         let closed = closed.filter(|closed| is_in(&awake, closed));

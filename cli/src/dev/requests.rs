@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use portside_core::objects;
-use portside_exchange::{FetchError, REQUEST_ID, Request, Response};
-use portside_sidecar::{Reached, ReachedSink, RequestName};
+use portside_exchange::{FetchError, Request, Response};
+use portside_sidecar::{Reached, ReachedSink, RequestName, name_of};
 
 use super::println_flushed;
 
@@ -42,11 +42,7 @@ impl Requests {
 
     /// A request has come.
     pub fn asked(&self, request: &Request, path: &str) -> Asked<'_> {
-        let name = request
-            .headers
-            .get(REQUEST_ID)
-            .and_then(|name| name.to_str().ok());
-        let name: RequestName = name.unwrap_or_default().into();
+        let name = name_of(request).unwrap_or_default();
         self.lock().insert(name.clone(), vec![]);
         Asked {
             requests: self,

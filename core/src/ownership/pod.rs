@@ -186,12 +186,6 @@ impl State {
         self.holdings.epoch(shard)
     }
 
-    /// Whether the shards are shared with other pods.
-    #[must_use]
-    pub fn is_sharing(&self) -> bool {
-        self.settings.sharing == Sharing::Shared
-    }
-
     /// The fences of the shards that are being handed over to another pod, as of when that began.
     pub fn leaving(&self) -> impl Iterator<Item = Fence> {
         self.leaving.fences()

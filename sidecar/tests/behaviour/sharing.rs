@@ -100,6 +100,28 @@ impl Running {
 
 const ALL: usize = 4096;
 
+/// What the server of one pod answers that asks a worker of another, while that moves to a third.
+async fn asked_while_it_moves(setup: &Setup) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    let before = pod(&store, setup, 1).await;
+    before.has(ALL).await;
+    let caller = pod(&store, setup, 0).await;
+    caller.serves().await;
+    let answer = tokio::spawn(async move {
+        let answer = caller.get("/").await;
+        caller.leave().await;
+        answer
+    });
+    assert!(eventually(async || before.app.awake() == 1).await);
+    let after = pod(&store, setup, 2).await;
+    after.has(ALL).await;
+    let answer = answer.await.unwrap();
+    before.leave().await;
+    after.leave().await;
+    answer
+}
+
 async fn a_port_stays_open_and_in_order_while_its_worker_moves() {
     let server = r#"
         const wait = (time) => new Promise((resolve) => setTimeout(resolve, time));
@@ -133,28 +155,12 @@ async fn a_port_stays_open_and_in_order_while_its_worker_moves() {
           },
         };"#;
     let setup = Setup::new(&[("server.js", server), ("echo.js", echo)]);
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path()).await;
-    let before = pod(&store, &setup, 1).await;
-    before.has(ALL).await;
-    let caller = pod(&store, &setup, 0).await;
-    caller.serves().await;
-    let answer = tokio::spawn(async move {
-        let answer = caller.get("/").await;
-        caller.leave().await;
-        answer
-    });
-    assert!(eventually(async || before.app.awake() == 1).await);
-    let after = pod(&store, &setup, 2).await;
-    after.has(ALL).await;
-    let (sent, heard): (u64, Vec<serde_json::Value>) =
-        serde_json::from_str(&answer.await.unwrap()).unwrap();
+    let answer = asked_while_it_moves(&setup).await;
+    let (sent, heard): (u64, Vec<serde_json::Value>) = serde_json::from_str(&answer).unwrap();
     let numbers: Vec<u64> = heard.iter().filter_map(serde_json::Value::as_u64).collect();
     assert_eq!(numbers, (1..sent).collect::<Vec<_>>(), "{heard:?}");
     let words: Vec<&str> = heard.iter().filter_map(serde_json::Value::as_str).collect();
     assert_eq!(words, ["new", "first", "again"]);
-    before.leave().await;
-    after.leave().await;
 }
 
 async fn calls_of_an_object_go_on_in_order_while_it_moves() {
@@ -187,24 +193,9 @@ async fn calls_of_an_object_go_on_in_order_while_it_moves() {
           },
         };"#;
     let setup = with_objects(module, &[("LOG", "Log")]);
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path()).await;
-    let before = pod(&store, &setup, 1).await;
-    before.has(ALL).await;
-    let caller = pod(&store, &setup, 0).await;
-    caller.serves().await;
-    let answer = tokio::spawn(async move {
-        let answer = caller.get("/").await;
-        caller.leave().await;
-        answer
-    });
-    assert!(eventually(async || before.app.awake() == 1).await);
-    let after = pod(&store, &setup, 2).await;
-    after.has(ALL).await;
-    let values: Vec<u64> = serde_json::from_str(&answer.await.unwrap()).unwrap();
+    let answer = asked_while_it_moves(&setup).await;
+    let values: Vec<u64> = serde_json::from_str(&answer).unwrap();
     assert_eq!(values, (0..600).collect::<Vec<_>>());
-    before.leave().await;
-    after.leave().await;
 }
 
 async fn alarms_fire_once_wherever_their_workers_are() {
@@ -252,7 +243,13 @@ async fn alarms_fire_once_wherever_their_workers_are() {
         last == once
     });
     assert!(met.await, "{last}");
-    tokio::time::sleep(Duration::from_millis(500)).await; // none comes again
+    // None is left that could come again.
+    let none_left = eventually(async || {
+        let shards = after.ownership.shards();
+        let alarms = store.alarms(&shards, None, i64::MAX, 1).await;
+        alarms.unwrap().is_empty()
+    });
+    assert!(none_left.await);
     assert_eq!(after.get("/read").await, once);
     after.leave().await;
 }
@@ -351,7 +348,8 @@ async fn none_serves_while_a_pod_has_workers_that_cannot_be_reached() {
     let store = open(dir.path()).await;
     let alone = Ownership::acquire(store.clone(), "alone").await.unwrap();
     let new = pod(&store, &setup, 1).await;
-    tokio::time::sleep(Duration::from_millis(700)).await; // it has looked around
+    let has_looked_around = async || new.ownership.members().borrow().is_some();
+    assert!(eventually(has_looked_around).await);
     assert_eq!(new.pod.ownership().state, State::Standby);
     assert_eq!(new.fetch("/a").await.status, 421);
     alone.release().await;
