@@ -47,10 +47,7 @@ async fn lock_map(race: &mut Race) {
 #[tokio::test]
 async fn a_hand_over_waits_for_a_commit_under_way() {
     let mut race = Race::new().await;
-    // Lets the commit take its fence and stops it at the row.
-    race.holder.execute("BEGIN").await.unwrap();
-    let row = "SELECT FROM portside.kv FOR UPDATE";
-    race.holder.execute(row).await.unwrap();
+    race.lock_rows().await;
     let last = race.commit(put("count", "41"));
     race.waiting(1).await;
     let heir = pod(&*race.store).await;

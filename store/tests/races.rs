@@ -71,10 +71,7 @@ async fn a_commit_during_a_takeover_is_refused() {
 #[tokio::test]
 async fn a_takeover_waits_for_a_commit_under_way() {
     let mut race = Race::new().await;
-    // Lets the commit take its fence and stops it at the row.
-    race.holder.execute("BEGIN").await.unwrap();
-    let row = "SELECT FROM portside.kv FOR UPDATE";
-    race.holder.execute(row).await.unwrap();
+    race.lock_rows().await;
     let last = race.commit(put("count", "41"));
     race.waiting(1).await;
 
@@ -97,9 +94,7 @@ async fn a_takeover_waits_for_a_commit_under_way() {
 #[tokio::test]
 async fn advancing_waits_for_a_commit_under_way() {
     let mut race = Race::new().await;
-    race.holder.execute("BEGIN").await.unwrap();
-    let row = "SELECT FROM portside.kv FOR UPDATE";
-    race.holder.execute(row).await.unwrap();
+    race.lock_rows().await;
     let last = race.commit(put("count", "41"));
     race.waiting(1).await;
 

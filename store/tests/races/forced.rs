@@ -46,6 +46,13 @@ impl Race {
             .unwrap();
     }
 
+    /// Locks what is stored: a commit takes its fence, and then stops.
+    pub async fn lock_rows(&mut self) {
+        self.holder.execute("BEGIN").await.unwrap();
+        let rows = "SELECT FROM portside.kv FOR UPDATE";
+        self.holder.execute(rows).await.unwrap();
+    }
+
     /// Returns once this many statements of the store wait for locks.
     pub async fn waiting(&mut self, statements: i64) {
         const WAITING: &str = "SELECT count(*) FROM pg_stat_activity \
