@@ -35,6 +35,9 @@ const NOTICE: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_secs(2);
 /// Likewise from a registry, which may count them.
 const PULL_AGAIN: Duration = Duration::from_secs(15);
+/// What a pod waits for until it is ready.
+const CODE: &str = "the code to be loaded";
+const PLACE: &str = "a place among the class's pods";
 /// How often mounted Secrets and ConfigMaps are looked at. The kubelet itself takes up to a minute to change them.
 const ENV_LOOK: Duration = Duration::from_secs(10);
 
@@ -112,7 +115,7 @@ impl Args {
 
     async fn serve(self, isolates: Arc<IsolatePool>, cores: usize) -> Result<(), Failure> {
         let mut ended = std::pin::pin!(ended()?);
-        let readiness = Readiness::waiting_for(["the code to be loaded"]);
+        let readiness = Readiness::waiting_for([CODE]);
         let prepared = tokio::select! {
             () = &mut ended => return Ok(()),
             prepared = self.prepared() => prepared?,
@@ -159,8 +162,7 @@ impl Args {
         let door = self.door(pod.clone()).await?;
         let sockets = door.sockets();
         let door = tokio::spawn(door.run(drained.clone().cancelled_owned()));
-        readiness.done("the code to be loaded");
-        tracing::info!("ready");
+        let ready = tokio::spawn(become_ready(ownership.clone(), readiness.clone()));
         let reload = tokio::spawn(follow_env(
             self.env_dir.clone(),
             manifest,
@@ -169,6 +171,7 @@ impl Args {
         ));
         let outcome = active(&ownership, ended).await;
         readiness.wait_for("nothing: it ends");
+        ready.abort();
         reload.abort();
         if outcome.is_ok() {
             sockets.cancel();
@@ -236,6 +239,25 @@ impl Args {
         let bound = FrontDoor::bind(config, pod).await;
         bound.map_err(|error| Failure::Lost(format!("cannot listen on {}: {error}", self.listen)))
     }
+}
+
+/// Says that the pod is ready: as a standby once its code is loaded, and where pods share the workers once it is among those that
+/// serve, or stands by for one that shares nothing.
+async fn become_ready(ownership: Arc<Ownership>, readiness: Readiness) {
+    if ownership.is_sharing() {
+        readiness.wait_for(PLACE);
+        readiness.done(CODE);
+        let (mut role, mut members) = (ownership.role(), ownership.members());
+        // What these wait for is told by `ownership`, which is here.
+        let _ = role
+            .wait_for(|role| matches!(role, Role::Active { .. }))
+            .await;
+        let _ = members.wait_for(Option::is_some).await;
+        readiness.done(PLACE);
+    } else {
+        readiness.done(CODE);
+    }
+    tracing::info!("ready");
 }
 
 /// Waits for the shards and then for the end: that of this pod, or that of its right to the shards.
