@@ -35,14 +35,11 @@ struct Leaving {
 }
 
 impl App {
-    /// Brings up to so many shards to rest, those first of which the fewest workers are awake, and says which, as soon as some
-    /// are: nothing of them is awake or on its way to the store.
+    /// Brings up to so many shards to rest, and says which, as soon as some are: nothing of them is awake or on its way to the
+    /// store.
     pub(crate) fn quiesce(self: Arc<Self>, count: u32) -> impl Stream<Item = Vec<ShardId>> + Send {
         let awake = self.workers().by_shard();
-        let mut shards = self.ownership().staying();
-        let busy = |shard: &ShardId| awake.get(shard).copied().unwrap_or(0);
-        shards.sort_by_key(|shard| (busy(shard), Reverse(shard.0)));
-        shards.truncate(count as usize);
+        let shards = sample(self.ownership().staying(), &awake, count as usize);
         self.ownership().leave(&shards);
         let leaving = Leaving {
             app: self,
@@ -105,6 +102,16 @@ impl Leaving {
     }
 }
 
+/// Up to so many of these shards, busy ones and idle ones alike: what goes away is of all that is awake the same part as of the
+/// shards. Were the idle ones to go first, a process with more to do than it can would keep all of it.
+fn sample(mut shards: Vec<ShardId>, awake: &HashMap<ShardId, usize>, count: usize) -> Vec<ShardId> {
+    let busy = |shard: &ShardId| awake.get(shard).copied().unwrap_or(0);
+    shards.sort_by_key(|shard| (busy(shard), Reverse(shard.0)));
+    let (all, count) = (shards.len(), count.min(shards.len()));
+    let middle = |stretch: usize| shards[(2 * stretch + 1) * all / (2 * count)];
+    (0..count).map(middle).collect()
+}
+
 impl Workers {
     /// How many workers are awake in which shards.
     fn by_shard(&self) -> HashMap<ShardId, usize> {
@@ -134,5 +141,33 @@ impl Workers {
         // Not before: whoever opens a link now comes behind what was taken along.
         self.remove(worker);
         app.look_where_workers_are();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_part_of_the_busy_ones_goes_as_of_all() {
+        let shards: Vec<_> = (0..4096).map(ShardId).collect();
+        // Some are busy, and some of them very much so.
+        let awake: HashMap<_, _> = (0..600)
+            .map(|it| (ShardId(it), 1 + it as usize / 200))
+            .collect();
+        let mut left = shards.clone();
+        while left.len() > 1365 {
+            let going = sample(left.clone(), &awake, 64.min(left.len() - 1365));
+            let distinct: HashSet<_> = going.iter().copied().collect();
+            assert_eq!(distinct.len(), going.len());
+            left.retain(|shard| !distinct.contains(shard));
+        }
+        let workers = |shards: &[ShardId]| -> usize {
+            shards.iter().filter_map(|shard| awake.get(shard)).sum()
+        };
+        let part = workers(&left) as f64 / workers(&shards) as f64;
+        assert!((0.3..0.37).contains(&part), "{part}");
+        assert_eq!(sample(left.clone(), &awake, 5000).len(), left.len());
+        assert!(sample(vec![], &awake, 5).is_empty() && sample(left, &awake, 0).is_empty());
     }
 }
