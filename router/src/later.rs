@@ -68,6 +68,14 @@ struct Queue {
     moves: bool,
 }
 
+impl Queue {
+    fn takes_along(&self) -> bool {
+        let first = self.waiting.first_key_value();
+        let waits = first.is_some_and(|(rank, _)| matches!(rank, Rank::TakenAlong(_)));
+        waits || self.moves || self.offered_along > 0
+    }
+}
+
 impl Lines {
     pub fn next_turn(&mut self, shard: ShardId, until: Instant) -> Turn {
         let rank = Rank::Opened(self.next());
@@ -95,11 +103,12 @@ impl Lines {
 
     /// Whether links that a worker of this shard has taken along are still on their way.
     pub fn takes_along(&self, shard: ShardId) -> bool {
-        self.all.get(&shard).is_some_and(|queue| {
-            let first = queue.waiting.first_key_value();
-            let waits = first.is_some_and(|(rank, _)| matches!(rank, Rank::TakenAlong(_)));
-            waits || queue.moves || queue.offered_along > 0
-        })
+        self.all.get(&shard).is_some_and(Queue::takes_along)
+    }
+
+    /// Whether links that workers have taken along are still on their way.
+    pub fn takes_some_along(&self) -> bool {
+        self.all.values().any(Queue::takes_along)
     }
 
     /// Whether nobody waits for the shard, nor must wait for those who have gone elsewhere.

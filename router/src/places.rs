@@ -30,7 +30,7 @@ pub struct At {
 /// Why another pod cannot be given a link to a worker that it believes here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotHere {
-    /// The shard is on its way from this pod or to it, or in doubt. [`Places::changes`] tells when more is known.
+    /// The shard is on its way from this pod, or to it. [`Places::changes`] tells when more is known.
     OnItsWay,
     /// It is not here. Who has it, and in which epoch, as far as this pod knows.
     Elsewhere(Option<PodId>, Epoch),

@@ -11,7 +11,7 @@ use portside_worker::host::Fabric;
 use portside_worker::link::{Failure, Kind, Opening, Receive};
 use portside_worker::route::Route;
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 
 use crate::far_call;
@@ -20,7 +20,7 @@ use crate::later::{Later, Lines, Turn, Waiting};
 use crate::line::Line;
 use crate::near_call::{self, Near};
 use crate::near_port::NearPort;
-use crate::offers::{Offer, Offers, not_here};
+use crate::offers::{Offer, Offers};
 use crate::places::{Here, NotHere, Place, Places};
 
 /// How long a link waits for a place that can be reached. Longer than it takes to find a pod dead and to take over what it had.
@@ -41,6 +41,8 @@ pub struct Router {
     offers: Mutex<Offers>,
     /// Somebody may be reached who could not be before.
     look: Notify,
+    /// Counts how often that was done.
+    looks: watch::Sender<u64>,
     spawner: Handle,
 }
 
@@ -55,6 +57,7 @@ impl Router {
             lines: Mutex::default(),
             offers: Mutex::default(),
             look: Notify::new(),
+            looks: watch::Sender::new(0),
             spawner: Handle::current(),
         });
         tokio::spawn(open_what_waits(Arc::downgrade(&router)));
@@ -107,6 +110,17 @@ impl Router {
     /// Has it looked who can be reached.
     pub fn look(&self) {
         self.look.notify_one();
+    }
+
+    /// Returns when nothing is left that others wait for, for a pod that has given everything away: what its workers took along
+    /// has arrived, and every link that other pods have opened is taken or refused.
+    pub async fn nobody_waits(&self) {
+        let mut looks = self.looks.subscribe();
+        self.look();
+        while self.lock().takes_some_along() || !self.lock_offers().is_empty() {
+            // The sender is ours.
+            let _ = looks.changed().await;
+        }
     }
 
     /// Opens a link where its target is now, or as soon as that can be reached.
@@ -274,7 +288,8 @@ impl Router {
                 return Some(offer);
             }
             Err(NotHere::OnItsWay) => {
-                offer.refuse(not_here(asked));
+                let failure = "the worker cannot be reached: it does not come to rest, or its pod is not known";
+                offer.refuse(Refusal::Failed(Failure::unavailable(failure)));
                 return None;
             }
             Err(NotHere::Elsewhere(owner, epoch)) => {
@@ -350,5 +365,6 @@ async fn open_what_waits(router: Weak<Router>) {
         }
         router.open_those_that_wait();
         router.answer_those_that_wait();
+        router.looks.send_modify(|count| *count += 1);
     }
 }

@@ -610,6 +610,13 @@ impl App {
         }
     }
 
+    /// Returns when no other process waits for a word of this one, which has given everything away.
+    pub(crate) async fn nobody_waits(&self) {
+        if let Some(shared) = &self.shared {
+            shared.router.nobody_waits().await;
+        }
+    }
+
     pub(crate) fn look_where_workers_are(&self) {
         if let Some(shared) = &self.shared {
             shared.router.look();

@@ -534,15 +534,9 @@ impl Ownership {
         self.changes.subscribe()
     }
 
-    /// The epoch in which this process has a shard for sure, unless that is on its way to another. Takes no lock.
+    /// The epoch in which this process has a shard, unless that is on its way to another.
     pub fn serves(&self, shard: ShardId) -> Option<Epoch> {
-        let epoch = self.published.epochs[shard.0 as usize].load(Ordering::Acquire);
-        (epoch != 0 && !self.is_leaving(shard)).then_some(Epoch(epoch))
-    }
-
-    /// Whether the shard is ours, but on its way to another process, or in doubt.
-    pub fn is_on_its_way(&self, shard: ShardId) -> bool {
-        self.is_leaving(shard) || self.with_state(|state| state.is_in_doubt(shard))
+        self.epoch(shard).filter(|_| !self.is_leaving(shard))
     }
 
     /// The epoch in which this process has a shard, as far as it knows; also while that is in doubt.

@@ -304,10 +304,11 @@ impl Places for Peers {
 
     fn owned(&self, shard: ShardId, asked: Epoch) -> Result<Epoch, NotHere> {
         let ownership = &self.ownership;
+        // Also while that is in doubt: whoever loads the worker waits until it is not.
         if let Some(epoch) = ownership.serves(shard) {
             return Ok(epoch);
         }
-        if ownership.is_on_its_way(shard) {
+        if ownership.is_leaving(shard) {
             return Err(NotHere::OnItsWay);
         }
         let known = self.lock().map.get(shard.0 as usize).copied().flatten();
