@@ -12,6 +12,7 @@ mod clock;
 mod count;
 mod crashes;
 mod crons;
+mod departures;
 mod hibernation;
 mod leaving;
 mod ledger;

@@ -128,6 +128,12 @@ impl Collector for PodGauges {
             let metric = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
             gauge.encode(metric)?;
         }
+        let took = self.0.app().ownership().departures().took();
+        let help = "From when a shard takes nothing new until it is another pod's";
+        let unit = Some(&Unit::Seconds);
+        let metric =
+            encoder.encode_descriptor("shard_hand_over", help, unit, took.metric_type())?;
+        took.encode(metric)?;
         encode_room(self.0.app(), encoder)
     }
 }

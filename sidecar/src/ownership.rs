@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::clock::boot_ms;
+use crate::departures::Departures;
 
 /// How long [`Ownership::acquire`] waits for a predecessor: for its lease to end, if it ended without a word.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(6);
@@ -65,6 +66,7 @@ pub struct Ownership {
     moves: OnceLock<Moves>,
     /// By shard: whether it is brought to rest, or handed over. Asked for each link.
     leaving: Box<[AtomicBool]>,
+    departures: Departures,
     /// Counts the times when instances must look again: a fence is gone, or the lease covers the moment again.
     looks: watch::Sender<u64>,
     /// The last time the store failed at something that concerns ownership, and why.
@@ -186,6 +188,7 @@ impl Ownership {
             quiescence: OnceLock::new(),
             moves: OnceLock::new(),
             leaving: (0..SHARDS).map(|_| AtomicBool::new(false)).collect(),
+            departures: Departures::new(),
             looks: watch::Sender::new(0),
             failure: Mutex::new(None),
         });
@@ -318,8 +321,13 @@ impl Ownership {
             }
             Effect::HandOver(call, fences, to) => {
                 let moved = self.known(store.hand_over(&fences, to).await);
-                if let (Ok(moved), Some(moves)) = (&moved, self.moves.get()) {
-                    moves(moved, to);
+                if let Ok(moved) = &moved {
+                    for (shard, _) in moved {
+                        self.departures.end(*shard, true);
+                    }
+                    if let Some(moves) = self.moves.get() {
+                        moves(moved, to);
+                    }
                 }
                 self.tell(Event::HandedOver(call, moved));
                 return self
@@ -503,6 +511,7 @@ impl Ownership {
 
     /// From now on nobody is to be woken in these shards.
     pub fn leave(&self, shards: &[ShardId]) {
+        self.departures.begin(shards);
         for shard in shards {
             self.leaving[shard.0 as usize].store(true, Ordering::Release);
         }
@@ -516,6 +525,7 @@ impl Ownership {
             let (doubted, known): (Vec<_>, Vec<_>) = shards.into_iter().partition(is_in_doubt);
             if !known.is_empty() {
                 for shard in known {
+                    self.departures.end(shard, false);
                     self.leaving[shard.0 as usize].store(false, Ordering::Release);
                 }
                 // Not before: an alarm that is read now must not be taken for another process's.
@@ -527,6 +537,10 @@ impl Ownership {
                 return;
             }
         }
+    }
+
+    pub(crate) fn departures(&self) -> &Departures {
+        &self.departures
     }
 
     /// Changes with whatever the process owns or may use.
