@@ -118,10 +118,11 @@ impl Lab {
         }
     }
 
-    fn faults(self) -> &'static [Fault] {
+    fn faults(self) -> Vec<Fault> {
         match self {
-            Self::Pods | Self::Shared => Fault::PODS,
-            Self::Dev => Fault::DEV,
+            Self::Pods => Fault::PODS.to_vec(),
+            Self::Shared => [Fault::PODS, Fault::PEERS].concat(),
+            Self::Dev => Fault::DEV.to_vec(),
         }
     }
 }
@@ -211,7 +212,7 @@ async fn run(args: Args) -> Result<ExitCode> {
 }
 
 fn plan(args: &Args, lab: Lab, seed: u64) -> Plan {
-    let mut faults = lab.faults().to_vec();
+    let mut faults = lab.faults();
     if !args.only.is_empty() {
         faults.retain(|fault| args.only.contains(fault));
     }

@@ -16,7 +16,7 @@ use crate::api::{Api, CLASS, Endpoint, HOST, NAMESPACE};
 use crate::databases::Stored;
 use crate::postgres::Postgres;
 use crate::process::{Guard, Process};
-use crate::proxy::{Mode, Proxy};
+use crate::proxy::{Mode, Proxy, Server};
 use crate::schedule::{Fault, Schedule};
 use crate::system::{App, Programs, Setting, System, copy_app};
 use crate::terms::{ADMIN_PORT, Said, Watching, ask};
@@ -27,6 +27,10 @@ const PODS: usize = 3;
 const PEER_PORT: u16 = 7485;
 const HTTP_PORT: u16 = 7480;
 const DATABASE_PORT: u16 = 7432;
+/// Where others reach the ports of a pod: through a network that can fail.
+const PEER_DOOR: u16 = 7585;
+const HTTP_DOOR: u16 = 7580;
+const ADMIN_DOOR: u16 = 7590;
 /// How long something may take to be ready. Generous, for the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(40);
 /// Who has the shards, for people to see why nobody has all of them.
@@ -65,8 +69,36 @@ pub struct Pods {
 struct Pod {
     name: String,
     address: IpAddr,
-    proxy: Proxy,
+    network: Network,
     process: Process,
+}
+
+/// How a pod and others reach each other.
+#[derive(Debug)]
+struct Network {
+    database: Proxy,
+    /// From other pods.
+    peers: Proxy,
+    /// From the gateway: for clients, and for what it asks itself.
+    gateway: [Proxy; 2],
+}
+
+impl Network {
+    async fn start(pod: IpAddr, database: PathBuf) -> Result<Self> {
+        let door = |door, to| {
+            let (door, to) = (SocketAddr::new(pod, door), SocketAddr::new(pod, to));
+            Proxy::start(door, Server::Port(to))
+        };
+        let listen = SocketAddr::new(pod, DATABASE_PORT);
+        Ok(Self {
+            database: Proxy::start(listen, Server::Socket(database)).await?,
+            peers: door(PEER_DOOR, PEER_PORT).await?,
+            gateway: [
+                door(HTTP_DOOR, HTTP_PORT).await?,
+                door(ADMIN_DOOR, ADMIN_PORT).await?,
+            ],
+        })
+    }
 }
 
 impl Pods {
@@ -130,15 +162,14 @@ impl Pods {
         };
         let name = format!("pod-{}", self.started);
         let address = address(self.network, self.started);
-        let listen = SocketAddr::new(address, DATABASE_PORT);
-        let proxy = Proxy::start(listen, self.postgres.socket()).await?;
+        let network = Network::start(address, self.postgres.socket()).await?;
         let url = self.guard.folder().join(format!("{name}-url"));
         fs::write(url, database_url(address))?;
         let process = self.start_pod(&name, address)?;
         Ok(Pod {
             name,
             address,
-            proxy,
+            network,
             process,
         })
     }
@@ -165,6 +196,7 @@ impl Pods {
         if self.shared {
             command
                 .args(["--peer-listen", &format!("{address}:{PEER_PORT}")])
+                .args(["--peer-address", &format!("{address}:{PEER_DOOR}")])
                 .args(["--revision", &self.version.to_string()]);
         }
         self.guard.spawn(
@@ -178,8 +210,8 @@ impl Pods {
     fn publish(&self) {
         let endpoints = self.pods.iter().map(|pod| Endpoint {
             pod: pod.name.clone(),
-            http: SocketAddr::new(pod.address, HTTP_PORT),
-            admin: SocketAddr::new(pod.address, ADMIN_PORT),
+            http: SocketAddr::new(pod.address, HTTP_DOOR),
+            admin: SocketAddr::new(pod.address, ADMIN_DOOR),
         });
         self.api.set(endpoints.collect());
         let sites = self
@@ -299,13 +331,13 @@ impl Pods {
         self.pods[active].process.signal(Signal::KILL);
         let mode = Mode::LoseReplies(2 + schedule.below(6) as u64);
         for pod in &self.pods {
-            pod.proxy.set(mode);
+            pod.network.database.set(mode);
         }
         let _ = self.pods[active].process.wait(PATIENCE).await;
         self.start_again(active)?;
         let rest = self.rest(schedule.time(3000..6000)).await;
         for pod in &self.pods {
-            pod.proxy.set(Mode::Pass);
+            pod.network.database.set(Mode::Pass);
         }
         rest
     }
@@ -322,10 +354,23 @@ impl Pods {
         Ok(())
     }
 
-    async fn network(&mut self, index: usize, mode: Mode, time: Duration) -> Result<()> {
-        self.pods[index].proxy.set(mode);
+    /// Nothing arrives over these for some time, and then their connections are cut.
+    async fn part(&mut self, time: Duration, over: impl Fn(&[Pod]) -> Vec<&Proxy>) -> Result<()> {
+        for proxy in over(&self.pods) {
+            proxy.set(Mode::Hold);
+        }
         let rest = self.rest(time).await;
-        self.pods[index].proxy.set(Mode::Pass);
+        for proxy in over(&self.pods) {
+            proxy.cut();
+            proxy.set(Mode::Pass);
+        }
+        rest
+    }
+
+    async fn network(&mut self, index: usize, mode: Mode, time: Duration) -> Result<()> {
+        self.pods[index].network.database.set(mode);
+        let rest = self.rest(time).await;
+        self.pods[index].network.database.set(Mode::Pass);
         rest
     }
 }
@@ -442,7 +487,7 @@ impl System for Pods {
             }
             Fault::Cut => {
                 for _ in 0..4 {
-                    self.pods[active].proxy.cut();
+                    self.pods[active].network.database.cut();
                     self.rest(schedule.time(50..600)).await?;
                 }
                 Ok(())
@@ -465,16 +510,33 @@ impl System for Pods {
             }
             Fault::Partition => {
                 let time = schedule.time(3500..6000);
-                self.pods[active].proxy.set(Mode::Hold);
-                let rest = self.rest(time).await;
-                self.pods[active].proxy.cut();
-                self.pods[active].proxy.set(Mode::Pass);
-                rest
+                self.part(time, |pods| vec![&pods[active].network.database])
+                    .await
+            }
+            Fault::FailOver => self.postgres.fail_over(schedule.time(300..1500)).await,
+            Fault::PartGateway => {
+                let time = schedule.time(1000..8000);
+                self.part(time, |pods| pods[active].network.gateway.iter().collect())
+                    .await
+            }
+            Fault::CutPeers => {
+                for _ in 0..4 {
+                    self.pods[active].network.peers.cut();
+                    self.rest(schedule.time(50..600)).await?;
+                }
+                Ok(())
+            }
+            Fault::PartPeers => {
+                let time = schedule.time(500..8000);
+                self.part(time, |pods| {
+                    pods.iter().map(|pod| &pod.network.peers).collect()
+                })
+                .await
             }
             Fault::Silence => {
-                self.pods[active].proxy.silence();
+                self.pods[active].network.database.silence();
                 let rest = self.rest(schedule.time(4000..9000)).await;
-                self.pods[active].proxy.cut();
+                self.pods[active].network.database.cut();
                 rest
             }
             Fault::Refuse => {

@@ -1,6 +1,6 @@
-//! A Postgres server that can be restarted in every way.
+//! A Postgres server that can be restarted in every way, and give way to a standby.
 
-use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::fs::{MetadataExt, chown, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,6 +15,8 @@ use crate::process::{Guard, Process};
 /// How long it may take to start or to stop.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+const SOCKET: &str = ".s.PGSQL.5432";
+
 /// A server on a Unix socket, with `fsync` on, as `postgres` in a database of that name.
 #[derive(Debug)]
 pub struct Postgres {
@@ -23,6 +25,8 @@ pub struct Postgres {
     log: PathBuf,
     programs: PathBuf,
     user: Option<(u32, u32)>,
+    /// How many servers there were; the last one is reached.
+    servers: u32,
     process: Option<Process>,
 }
 
@@ -53,10 +57,12 @@ impl Postgres {
             log: log.to_owned(),
             programs,
             user,
+            servers: 0,
             process: None,
         };
-        let output = postgres
-            .command("initdb")
+        let data = postgres.next_server()?;
+        let mut initdb = postgres.command("initdb");
+        initdb
             .args([
                 "--auth=trust",
                 "--username=postgres",
@@ -64,19 +70,39 @@ impl Postgres {
                 "--locale=C",
             ])
             .args(["--no-sync", "--no-instructions", "-D"])
-            .arg(postgres.folder.join("data"))
-            .output()
-            .context("cannot run initdb")?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "initdb: {}\n{said}", output.status);
-        postgres.run().await?;
+            .arg(data);
+        carry_out("initdb", initdb).await?;
+        postgres.process = Some(postgres.run().await?);
+        postgres.is_reached()?;
         Ok(postgres)
     }
 
-    /// Where it listens.
+    /// Where it is reached: a link to the socket of the last server.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
-        self.folder.join(".s.PGSQL.5432")
+        self.folder.join(SOCKET)
+    }
+
+    /// The folder of the last server, in which it listens, too.
+    fn server(&self) -> PathBuf {
+        self.folder.join(self.servers.to_string())
+    }
+
+    /// Makes the folder of another server; returns where its data goes.
+    fn next_server(&mut self) -> Result<PathBuf> {
+        self.servers += 1;
+        std::fs::create_dir(self.server())?;
+        if let Some((uid, gid)) = self.user {
+            chown(self.server(), Some(uid), Some(gid))?;
+        }
+        Ok(self.server().join("data"))
+    }
+
+    /// From now on whoever connects reaches the last server.
+    fn is_reached(&self) -> Result<()> {
+        let next = self.folder.join("next");
+        symlink(self.server().join(SOCKET), &next)?;
+        Ok(std::fs::rename(next, self.socket())?)
     }
 
     /// Stops it with a signal (INT is its fast shutdown, QUIT its immediate one, after which it recovers as from a crash), and
@@ -90,7 +116,56 @@ impl Postgres {
             ensure!(process.wait(PATIENCE).await, "Postgres does not stop");
         }
         tokio::time::sleep(pause).await;
-        self.run().await
+        self.process = Some(self.run().await?);
+        Ok(())
+    }
+
+    /// Makes a standby, which gets every commit before it is acknowledged. After some time the server crashes, and the standby takes
+    /// its place.
+    ///
+    /// # Errors
+    /// One of the steps fails.
+    pub async fn fail_over(&mut self, pause: Duration) -> Result<()> {
+        let before = self.server();
+        let data = self.next_server()?;
+        let mut backup = self.command("pg_basebackup");
+        backup
+            .args(["--username=postgres", "--checkpoint=fast", "--no-sync"])
+            .args(["--write-recovery-conf", "--wal-method=stream", "--host"])
+            .arg(&before)
+            .arg("--pgdata")
+            .arg(&data);
+        carry_out("pg_basebackup", backup).await?;
+        let standby = self.run().await?;
+        self.ask("ALTER SYSTEM SET synchronous_standby_names = '*'")
+            .await;
+        self.ask("SELECT pg_reload_conf()").await;
+        let follows = async {
+            let state = "SELECT sync_state FROM pg_stat_replication";
+            while !self.ask(state).await.contains(" sync") {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let follows = tokio::time::timeout(PATIENCE, follows).await;
+        follows.context("the standby does not follow")?;
+        // Is there once the standby has it, and so all that was acknowledged before.
+        let mark = "CREATE TABLE public.mark (); DROP TABLE public.mark";
+        let said = self.ask(mark).await;
+        ensure!(
+            said.contains("DROP TABLE"),
+            "the standby confirms nothing: {said}"
+        );
+        tokio::time::sleep(pause).await;
+        if let Some(mut process) = self.process.replace(standby) {
+            process.signal(Signal::QUIT);
+            ensure!(process.wait(PATIENCE).await, "Postgres does not stop");
+        }
+        let mut promote = self.command("pg_ctl");
+        promote.args(["promote", "--wait", "--pgdata"]).arg(&data);
+        carry_out("pg_ctl promote", promote).await?;
+        self.is_reached()?;
+        std::fs::remove_dir_all(before)?;
+        Ok(())
     }
 
     /// What a statement answers, as text for people; or why there is no answer.
@@ -110,13 +185,14 @@ impl Postgres {
         }
     }
 
-    async fn run(&mut self) -> Result<()> {
+    /// Runs the last server.
+    async fn run(&self) -> Result<Process> {
         let mut command = self.command("postgres");
         command
             .arg("-D")
-            .arg(self.folder.join("data"))
+            .arg(self.server().join("data"))
             .arg("-k")
-            .arg(&self.folder)
+            .arg(self.server())
             .args(["-c", "listen_addresses=", "-c", "max_connections=200"])
             .args([
                 "-c",
@@ -124,15 +200,16 @@ impl Postgres {
                 "-c",
                 "log_line_prefix=%m [%p] ",
             ]);
-        self.process = Some(self.guard.spawn(command, Signal::QUIT, &self.log)?);
-        let socket = self.socket();
+        let process = self.guard.spawn(command, Signal::QUIT, &self.log)?;
+        let socket = self.server().join(SOCKET);
         let starting = async {
             while UnixStream::connect(&socket).await.is_err() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
         let started = tokio::time::timeout(PATIENCE, starting).await;
-        started.with_context(|| format!("Postgres does not start: see {}", self.log.display()))
+        started.with_context(|| format!("Postgres does not start: see {}", self.log.display()))?;
+        Ok(process)
     }
 
     fn command(&self, program: &str) -> Command {
@@ -144,6 +221,14 @@ impl Postgres {
         }
         command
     }
+}
+
+async fn carry_out(what: &str, command: Command) -> Result<()> {
+    let output = tokio::process::Command::from(command).output();
+    let output = output.await.with_context(|| format!("cannot run {what}"))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{what}: {}\n{said}", output.status);
+    Ok(())
 }
 
 /// The folder with Postgres' programs: one on the PATH, or where Debian keeps them, the newest version.

@@ -1,5 +1,6 @@
-//! A network between a pod and Postgres that can fail.
+//! A network between a pod and Postgres, other pods or the gateway, that can fail.
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -39,7 +40,36 @@ struct State {
     silences: u64,
 }
 
-/// A TCP port before a Unix socket.
+/// Who is reached through a proxy.
+#[derive(Debug, Clone)]
+pub enum Server {
+    /// Whoever listens on a Unix socket.
+    Socket(PathBuf),
+    /// Whoever listens on a TCP port.
+    Port(SocketAddr),
+}
+
+impl Server {
+    async fn connect(&self) -> io::Result<(Reader, Writer)> {
+        Ok(match self {
+            Self::Socket(path) => {
+                let (read, write) = UnixStream::connect(path).await?.into_split();
+                (Box::new(read), Box::new(write))
+            }
+            Self::Port(address) => {
+                let stream = TcpStream::connect(address).await?;
+                stream.set_nodelay(true)?;
+                let (read, write) = stream.into_split();
+                (Box::new(read), Box::new(write))
+            }
+        })
+    }
+}
+
+type Reader = Box<dyn AsyncRead + Send + Unpin>;
+type Writer = Box<dyn AsyncWrite + Send + Unpin>;
+
+/// A TCP port before a server.
 #[derive(Debug)]
 pub struct Proxy {
     state: watch::Sender<State>,
@@ -51,7 +81,7 @@ impl Proxy {
     ///
     /// # Errors
     /// It cannot.
-    pub async fn start(address: SocketAddr, socket: PathBuf) -> Result<Self> {
+    pub async fn start(address: SocketAddr, server: Server) -> Result<Self> {
         let listener = TcpListener::bind(address).await;
         let listener = listener.with_context(|| format!("cannot listen on {address}"))?;
         let mode = Mode::Pass;
@@ -60,7 +90,7 @@ impl Proxy {
             generation: 0,
             silences: 0,
         });
-        let task = tokio::spawn(accept(listener, socket, seen));
+        let task = tokio::spawn(accept(listener, server, seen));
         Ok(Self { state, task })
     }
 
@@ -87,20 +117,20 @@ impl Drop for Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, socket: PathBuf, state: watch::Receiver<State>) {
+async fn accept(listener: TcpListener, server: Server, state: watch::Receiver<State>) {
     let bytes = Arc::new(AtomicU64::new(0));
     loop {
         let Ok((client, _)) = listener.accept().await else {
             continue;
         };
-        let (socket, state, bytes) = (socket.clone(), state.clone(), bytes.clone());
-        tokio::spawn(connection(client, socket, state, bytes));
+        let (server, state, bytes) = (server.clone(), state.clone(), bytes.clone());
+        tokio::spawn(connection(client, server, state, bytes));
     }
 }
 
 async fn connection(
     client: TcpStream,
-    socket: PathBuf,
+    server: Server,
     mut state: watch::Receiver<State>,
     count: Arc<AtomicU64>,
 ) {
@@ -108,10 +138,9 @@ async fn connection(
     let cut = state.clone();
     let serving = async {
         held(&mut state).await;
-        let server = UnixStream::connect(socket).await.ok()?;
+        let (from_server, to_server) = server.connect().await.ok()?;
         client.set_nodelay(true).ok()?;
         let (from_client, to_client) = client.into_split();
-        let (from_server, to_server) = server.into_split();
         tokio::select! {
             () = copy(from_client, to_server, Direction::Request, state.clone(), &count) => {}
             () = copy(from_server, to_client, Direction::Reply, state, &count) => {}
@@ -234,7 +263,7 @@ mod tests {
             .unwrap()
             .local_addr()
             .unwrap();
-        let proxy = Proxy::start(port, socket).await.unwrap();
+        let proxy = Proxy::start(port, Server::Socket(socket)).await.unwrap();
         (proxy, port, told, folder)
     }
 

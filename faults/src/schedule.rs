@@ -45,6 +45,14 @@ pub enum Fault {
     Silence,
     /// Postgres cannot be connected to.
     Refuse,
+    /// A standby that follows Postgres takes its place when it crashes, with all that was acknowledged.
+    FailOver,
+    /// Nothing arrives between the gateway and the active pod for a while, and then their connections are cut.
+    PartGateway,
+    /// All connections of other pods to the active one are cut, several times.
+    CutPeers,
+    /// Nothing arrives between any two pods for a while, and then their connections are cut.
+    PartPeers,
     /// The code changes, and is loaded while it runs.
     Reload,
     /// The code changes to what cannot be loaded, and back.
@@ -73,7 +81,11 @@ impl Fault {
         Self::Partition,
         Self::Silence,
         Self::Refuse,
+        Self::FailOver,
+        Self::PartGateway,
     ];
+    /// What can happen besides to pods that share the workers.
+    pub const PEERS: &[Self] = &[Self::CutPeers, Self::PartPeers];
     /// What can happen to `portside dev` on SQLite.
     pub const DEV: &[Self] = &[
         Self::Kill,
