@@ -225,21 +225,28 @@ impl Args {
     async fn door(&self, pod: Arc<Pod>) -> Result<FrontDoor, Failure> {
         let config = DoorConfig {
             listen: self.listen,
-            trusted_proxies: TrustedProxies::All,
-            shutdown_timeout: NOTICE,
-            // A gateway that ends its side is done with the request, and it has waited long enough itself.
-            half_close_timeout: Duration::ZERO,
-            // A successor has the shards at once.
-            shutdown_code: 1012,
-            ..DoorConfig::default()
+            ..door_config()
         };
         let bound = FrontDoor::bind(config, pod).await;
         bound.map_err(|error| Failure::Lost(format!("cannot listen on {}: {error}", self.listen)))
     }
 }
 
+/// A front door behind a gateway.
+pub fn door_config() -> DoorConfig {
+    DoorConfig {
+        trusted_proxies: TrustedProxies::All,
+        shutdown_timeout: NOTICE,
+        // A gateway that ends its side is done with the request, and it has waited long enough itself.
+        half_close_timeout: Duration::ZERO,
+        // A successor has the shards at once.
+        shutdown_code: 1012,
+        ..DoorConfig::default()
+    }
+}
+
 /// Waits for the shards and then for the end: that of this pod, or that of its right to the shards.
-async fn active(
+pub async fn active(
     ownership: &Arc<Ownership>,
     ended: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
@@ -262,7 +269,7 @@ async fn active(
 
 /// Ends without having dropped anything: what was taken is answered, what was written is durable, and only then
 /// is the successor let in.
-async fn leave(pod: &Pod, door: JoinHandle<()>, drained: &CancellationToken) {
+pub async fn leave(pod: &Pod, door: JoinHandle<()>, drained: &CancellationToken) {
     tracing::info!("draining");
     pod.drain().await;
     pod.app().shut_down().await;

@@ -97,6 +97,8 @@ const RENEWALS: u32 = 1;
 /// For the rest of ownership, beside the lanes.
 const CONTROL: u32 = 2;
 const READERS: u32 = 8;
+/// The most connections of one [`Postgres`], once it is open; one more while it is being opened.
+pub const CONNECTIONS: usize = (LANES + RENEWALS + CONTROL + READERS) as usize;
 /// How long a caller waits for a connection.
 const ACQUIRE: Duration = Duration::from_secs(5);
 /// How long a statement may take before its connection is given up as dead, unless [`GRACE`] ends earlier.
