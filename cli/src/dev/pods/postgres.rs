@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use tempfile::TempDir;
+use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::Instant;
 use url::form_urlencoded::byte_serialize;
@@ -20,14 +21,15 @@ const SOUND: Duration = Duration::from_secs(5);
 /// How much of its log is shown when it does not start.
 const LOG_END: usize = 2000;
 
-/// Starts the server whose command line this gets, in the background, and has it shut down as soon as its own input ends, which it
-/// does when `portside` ends, however that ends. Its output is the lock, kept as long as the server runs.
+/// Starts the server whose command line this gets, in the background, and has it shut down when a line comes, or its input ends, as it
+/// does when `portside` ends, however that ends: then pods may still be about to write. Its output is the lock, kept as long as
+/// the server runs.
 const GUARD: &str = r#"
 log=$1 socket=$2; shift 2
 exec 3<&0
 "$@" </dev/null >>"$log" 2>&1 3<&- &
 server=$!
-{ read -r _ <&3; kill -INT $server; } 2>/dev/null &
+{ read -r _ <&3 || sleep 3; kill -INT $server; } 2>/dev/null &
 waiting=$!
 wait $server
 status=$?
@@ -124,8 +126,10 @@ impl Postgres {
 
     /// Shuts it down, and returns when it is.
     pub async fn end(mut self) {
-        drop(self.guard.input);
-        // It has ended if that fails.
+        if let Some(mut input) = self.guard.input.take() {
+            // It has ended if that fails, as below.
+            let _ = input.write_all(b"end\n").await;
+        }
         let _ = self.guard.process.wait().await;
     }
 }
