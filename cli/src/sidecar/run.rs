@@ -31,6 +31,9 @@ use crate::network::NetworkArgs;
 /// How long the port still answers that this pod is not active, when its successor is already: to gateways that have not
 /// heard of that. A request on its way to a connection that is closed could not be told from one that was run.
 const NOTICE: Duration = Duration::from_secs(1);
+/// How long a pod that has handed its workers over still says so to other pods, which may not have heard of it: what they open in one
+/// that ends would be lost.
+const PEERS_NOTICE: Duration = Duration::from_secs(2);
 /// Between two tries to get what the pod lacks.
 const AGAIN: Duration = Duration::from_secs(2);
 /// Likewise from a registry, which may count them.
@@ -172,7 +175,7 @@ impl Args {
         reload.abort();
         if outcome.is_ok() {
             sockets.cancel();
-            leave(&pod, door, &drained).await;
+            leave(&pod, door, &drained, ownership.is_sharing()).await;
         }
         outcome
     }
@@ -269,9 +272,12 @@ pub async fn active(
 
 /// Ends without having dropped anything: what was taken is answered, what was written is durable, and only then
 /// is the successor let in.
-pub async fn leave(pod: &Pod, door: JoinHandle<()>, drained: &CancellationToken) {
+pub async fn leave(pod: &Pod, door: JoinHandle<()>, drained: &CancellationToken, is_sharing: bool) {
     tracing::info!("draining");
     pod.drain().await;
+    if is_sharing {
+        tokio::time::sleep(PEERS_NOTICE).await;
+    }
     pod.app().shut_down().await;
     tracing::info!("released");
     tokio::time::sleep(NOTICE).await;

@@ -87,11 +87,10 @@ impl Load {
         let before = now();
         eventually("more answers", async || {
             let now = now();
-            let has = |path| now.get(path).map_or(0, Vec::len);
-            let had = |path| before.get(path).map_or(0, Vec::len);
-            let all = (0..24).map(|n| format!("/c{n}"));
-            all.into_iter()
-                .all(|path| has(&path) >= had(&path) + count)
+            let has = |path: &str| now.get(path).map_or(0, Vec::len);
+            let had = |path: &str| before.get(path).map_or(0, Vec::len);
+            let mut all = (0..24).map(|n| format!("/c{n}"));
+            all.all(|path| has(&path) >= had(&path) + count)
                 .then_some(())
         })
         .await;
@@ -150,14 +149,9 @@ async fn pods_share_the_workers_and_new_code_takes_over_without_a_failed_request
     app.wrote("portside: 3 pods share it").await;
     let each = async |pods: [&str; 3]| {
         eventually("workers in each pod", async || {
-            join_all(
-                (0..24)
-                    .map(|n| async move { format!("/c{n}") })
-                    .map(async |path| {
-                        assert_eq!(app.get(&path.await).await.status, 200);
-                    }),
-            )
-            .await;
+            for n in 0..24 {
+                assert_eq!(app.get(&format!("/c{n}")).await.status, 200);
+            }
             let output = app.output();
             let counting = counting_pods(&output);
             pods.iter().all(|pod| counting.contains(pod)).then_some(())

@@ -121,7 +121,7 @@ async fn serve(
         pod.app().drain(DRAIN).await;
         pod.app().shut_down().await;
     } else {
-        leave(pod, door, &drained).await;
+        leave(pod, door, &drained, true).await;
     }
     Ok(())
 }
