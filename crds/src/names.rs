@@ -44,6 +44,13 @@ pub const INPUTS_ANNOTATION: &str = "portside.dev/inputs";
 /// The Deployment's annotation with the version of the operator that wrote its pod template.
 pub const OPERATOR_VERSION_ANNOTATION: &str = "portside.dev/operator-version";
 
+/// The annotation of the Deployment and its pods with the number of their revision, the greater being the newer. Pods that
+/// have none share the class's workers with nobody.
+pub const REVISION_ANNOTATION: &str = "portside.dev/revision";
+
+/// The Deployment's annotation with a hash of its pod template, but for the revision: with another one comes another revision.
+pub const TEMPLATE_ANNOTATION: &str = "portside.dev/template";
+
 /// The container that runs the workers.
 pub const SIDECAR_CONTAINER: &str = "sidecar";
 
@@ -58,6 +65,12 @@ pub const ADMIN_PORT_NAME: &str = "admin";
 
 /// The port for probes, metrics and ownership.
 pub const ADMIN_PORT: u16 = 9090;
+
+/// The port at which the pods of a class reach each other's workers, by name.
+pub const PEER_PORT_NAME: &str = "peer";
+
+/// The port at which the pods of a class reach each other's workers.
+pub const PEER_PORT: u16 = 7070;
 
 /// Where the sidecar finds the code and its manifest.
 pub const APP_DIR: &str = "/app";

@@ -26,9 +26,12 @@ pub struct ServerlessWorkerClassStatus {
     /// Pods there are.
     #[serde(default)]
     pub replicas: i32,
-    /// Pods that run the workers or could take over.
+    /// Pods that run workers or could take over.
     #[serde(default)]
     pub ready_replicas: i32,
+    /// Pods that run workers, as of some seconds ago.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serving_replicas: Option<i32>,
     /// Selects the class's pods, for autoscalers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<String>,

@@ -86,7 +86,7 @@ fn it_can_be_scaled_and_listed() {
     .map(|column| column["name"].as_str().unwrap())
     .collect();
     let expected = [
-        "Ready", "Reason", "URL", "Digest", "Replicas", "Awake", "Age",
+        "Ready", "Reason", "URL", "Digest", "Replicas", "Serving", "Awake", "Age",
     ];
     assert_eq!(columns, expected);
     assert_eq!(crd["spec"]["names"]["shortNames"][0], "swc");

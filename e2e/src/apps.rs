@@ -1,16 +1,16 @@
-//! The application most tests use: a ledger that must never lose an entry it has confirmed.
+//! The application most tests use: a ledger that must never lose an entry it has confirmed, nor write one twice.
 
 use serde_json::{Value, json};
 
 const WORKER: &str = r#"
-const entries = new Map(await storage.list());
+const entries = [...(await storage.list()).values()];
 export default {
   connect({ ports: [port] }) {
     port.onmessage = ({ data }) => {
-      if (data.add === undefined) return port.postMessage({ entries: [...entries.keys()] });
-      entries.set(data.add, true);
-      storage.put(data.add, true);
-      port.postMessage({ added: data.add, entries: entries.size });
+      if (data.add === undefined) return port.postMessage({ entries });
+      storage.put(String(entries.length).padStart(9, "0"), data.add);
+      entries.push(data.add);
+      port.postMessage({ added: data.add, entries: entries.length });
     };
   },
 };
@@ -38,7 +38,7 @@ export default {
 
 /// The ledger's files; `version` is in every answer.
 ///
-/// `POST /<name>?entry=<text>` adds an entry, `GET /<name>` lists them.
+/// `POST /<name>?entry=<text>` adds an entry, `GET /<name>` lists them in the order in which they were added.
 pub fn ledger_code(version: &str) -> Value {
     json!({ "inline": { "server.js": SERVER.replace("VERSION", version), "ledger.js": WORKER } })
 }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use portside_crds::sidecar::{OWNERSHIP_PATH, Ownership, STATUS_PATH, SidecarStatus, State};
 use portside_testkit::Site;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::cluster::until;
@@ -162,30 +164,52 @@ impl Class {
         pods
     }
 
-    /// The pods that say they are active, with their terms.
-    pub async fn active(&self) -> Vec<(Value, u64)> {
-        let mut active = Vec::new();
+    /// Its pods, and what each that can be asked says of itself.
+    pub async fn states(&self) -> Vec<(Value, Ownership)> {
+        let mut states = Vec::new();
         for pod in self.pods().await {
-            let name = pod["metadata"]["name"].as_str().unwrap();
-            let asked = self
-                .test
-                .cluster
-                .ask(&self.test.namespace, name, 9090, "/ownership")
-                .await;
-            let Ok(answer) = asked else { continue };
-            let answer: Value = serde_json::from_str(&answer).unwrap();
-            if answer["state"] == "active" {
-                active.push((pod, answer["term"].as_u64().unwrap()));
+            if let Some(state) = self.ask(&pod, OWNERSHIP_PATH).await {
+                states.push((pod, state));
             }
         }
-        active
+        states
     }
 
-    /// Waits until exactly one pod says that it is active.
-    pub async fn one_active(&self) -> (Value, u64) {
+    /// How many workers a pod has awake.
+    pub async fn awake(&self, pod: &Value) -> Option<u64> {
+        let status: SidecarStatus = self.ask(pod, STATUS_PATH).await?;
+        Some(status.workers.awake)
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, pod: &Value, path: &str) -> Option<T> {
+        let cluster = &self.test.cluster;
+        let asked = cluster
+            .ask(&self.test.namespace, name(pod), 9090, path)
+            .await;
+        Some(serde_json::from_str(&asked.ok()?).unwrap())
+    }
+
+    /// Waits until there are so many pods, and all of them serve.
+    pub async fn all_serve(&self, count: usize) -> Vec<(Value, Ownership)> {
+        let what = format!("{count} pods of {} that serve", self.name);
+        until(&what, START, async || {
+            let (pods, states) = (self.pods().await.len(), self.states().await);
+            let serve = |(_, said): &(Value, Ownership)| said.state == State::Serving;
+            if pods == count && states.len() == count && states.iter().all(serve) {
+                return Ok(states);
+            }
+            let said: Vec<_> = states.iter().map(|(_, said)| said.state).collect();
+            Err(format!("{pods} pods, {said:?}"))
+        })
+        .await
+    }
+
+    /// Waits until exactly one pod says that it is active alone.
+    pub async fn one_active(&self) -> (Value, Ownership) {
         let what = format!("one active pod of {}", self.name);
         until(&what, START, async || {
-            let mut active = self.active().await;
+            let mut active = self.states().await;
+            active.retain(|(_, said)| said.state == State::Active);
             match active.len() {
                 1 => Ok(active.remove(0)),
                 other => Err(format!("{other} are")),
@@ -235,6 +259,11 @@ impl Class {
 /// Who a pod is: another one of the same name has another.
 pub fn uid(pod: &Value) -> String {
     pod["metadata"]["uid"].as_str().unwrap().to_owned()
+}
+
+/// A pod's name.
+pub fn name(pod: &Value) -> &str {
+    pod["metadata"]["name"].as_str().unwrap()
 }
 
 /// One condition of an object, or null.

@@ -124,6 +124,27 @@ impl Cluster {
         }
     }
 
+    /// Asks for a pod's end, as the drain of a node does: politely again where its budget does not allow it now.
+    ///
+    /// # Panics
+    /// When it never does.
+    pub async fn evict(&self, namespace: &str, pod: &str) {
+        let url = format!("/api/v1/namespaces/{namespace}/pods/{pod}/eviction");
+        let args = ["create", "--raw", &url, "-f", "-"];
+        let eviction = serde_json::json!({
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": { "name": pod, "namespace": namespace },
+        });
+        let body = eviction.to_string();
+        until(
+            &format!("the eviction of {pod}"),
+            Duration::from_secs(120),
+            async || run(&self.settings.kubectl, &args, &body).await,
+        )
+        .await;
+    }
+
     /// Waits until a Deployment is rolled out.
     pub async fn rolled_out(&self, namespace: &str, name: &str) {
         let deployment = format!("deployment/{name}");

@@ -1,13 +1,15 @@
 //! Clients that never stop, and remember what they were told.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use hyper::Method;
 use portside_testkit::Site;
 use tokio::task::JoinHandle;
+
+use crate::cluster::until;
 
 /// What one client, which writes to a ledger of its own, was told.
 #[derive(Debug, Default)]
@@ -23,7 +25,7 @@ struct Told {
 pub struct Load {
     site: Site,
     stop: Arc<AtomicBool>,
-    clients: Vec<JoinHandle<Told>>,
+    clients: Vec<(Arc<AtomicUsize>, JoinHandle<Told>)>,
 }
 
 /// What all clients were told.
@@ -43,20 +45,51 @@ impl Load {
     /// Starts so many clients, each with a ledger of its own.
     pub fn start(site: &Site, clients: usize) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let clients = (0..clients)
-            .map(|client| tokio::spawn(write(site.clone(), client, Arc::clone(&stop))))
-            .collect();
+        let client = |client| {
+            let confirmed = Arc::<AtomicUsize>::default();
+            let writing = write(site.clone(), client, confirmed.clone(), Arc::clone(&stop));
+            (confirmed, tokio::spawn(writing))
+        };
         Self {
             site: site.clone(),
+            clients: (0..clients).map(client).collect(),
             stop,
-            clients,
         }
     }
 
-    /// Ends the clients, and checks that no entry is missing that was confirmed.
+    /// Waits until every client has had an answer to something that it asked after this, and returns how long that took.
     ///
     /// # Panics
-    /// When one is.
+    /// When one has none after `patience`.
+    pub async fn goes_on(&self, patience: Duration) -> Duration {
+        let start = Instant::now();
+        let confirmed = || -> Vec<usize> {
+            let counts = self.clients.iter().map(|(count, _)| count);
+            counts.map(|count| count.load(Ordering::Relaxed)).collect()
+        };
+        let before = confirmed();
+        until("every client to be answered", patience, async || {
+            let now = confirmed();
+            // What comes first may have been on its way already.
+            if before
+                .iter()
+                .zip(&now)
+                .all(|(before, now)| *now >= before + 2)
+            {
+                Ok(())
+            } else {
+                Err(format!("{now:?} after {before:?}"))
+            }
+        })
+        .await;
+        start.elapsed()
+    }
+
+    /// Ends the clients, and checks that no entry is missing that was confirmed, none is there twice, and that they are in the
+    /// order in which they were confirmed.
+    ///
+    /// # Panics
+    /// When it is not so.
     pub async fn finish(self) -> Outcome {
         self.stop.store(true, Ordering::Relaxed);
         let mut outcome = Outcome {
@@ -65,18 +98,12 @@ impl Load {
             slowest: Duration::ZERO,
             versions: BTreeSet::new(),
         };
-        for (client, task) in self.clients.into_iter().enumerate() {
+        for (client, (_, task)) in self.clients.into_iter().enumerate() {
             let told = task.await.unwrap();
             let kept = entries(&self.site, &ledger(client)).await;
-            let lost: Vec<_> = told
-                .confirmed
-                .iter()
-                .filter(|&entry| !kept.contains(entry))
-                .collect();
-            assert!(
-                lost.is_empty(),
-                "client {client} lost confirmed entries: {lost:?}"
-            );
+            if let Some(wrong) = wrong(&told.confirmed, &kept) {
+                panic!("the ledger of client {client} {wrong}");
+            }
             outcome.confirmed += told.confirmed.len();
             outcome.failures.extend(told.failures);
             outcome.slowest = outcome.slowest.max(told.slowest);
@@ -84,6 +111,28 @@ impl Load {
         }
         outcome
     }
+}
+
+/// What is wrong with a ledger, given what was confirmed to its one client in this order. What was not may be there or not.
+fn wrong(confirmed: &[String], kept: &[String]) -> Option<String> {
+    let mut places = BTreeMap::new();
+    for (place, entry) in kept.iter().enumerate() {
+        if places.insert(entry, place).is_some() {
+            return Some(format!("has {entry} twice"));
+        }
+    }
+    let mut last = None;
+    for entry in confirmed {
+        let place = places.get(entry);
+        if place.is_none() {
+            return Some(format!("lost {entry}, which was confirmed"));
+        }
+        if place <= last {
+            return Some(format!("has {entry} before what was confirmed earlier"));
+        }
+        last = place;
+    }
+    None
 }
 
 impl Outcome {
@@ -105,8 +154,8 @@ impl Outcome {
     }
 }
 
-/// The entries of a ledger.
-pub async fn entries(site: &Site, path: &str) -> BTreeSet<String> {
+/// The entries of a ledger, in the order in which they were added.
+pub async fn entries(site: &Site, path: &str) -> Vec<String> {
     let reply = site.get(path).await;
     assert_eq!(reply.status, 200, "{}", reply.text());
     serde_json::from_value(reply.json()["entries"].clone()).unwrap()
@@ -125,7 +174,12 @@ fn ledger(client: usize) -> String {
     format!("/client-{client}")
 }
 
-async fn write(site: Site, client: usize, stop: Arc<AtomicBool>) -> Told {
+async fn write(
+    site: Site,
+    client: usize,
+    confirmed: Arc<AtomicUsize>,
+    stop: Arc<AtomicBool>,
+) -> Told {
     let mut told = Told::default();
     for number in 0.. {
         if stop.load(Ordering::Relaxed) {
@@ -149,6 +203,7 @@ async fn write(site: Site, client: usize, stop: Arc<AtomicBool>) -> Told {
                 told.versions
                     .insert(answer["version"].as_str().unwrap().to_owned());
                 told.confirmed.push(entry);
+                confirmed.fetch_add(1, Ordering::Relaxed);
             }
             Ok(Ok(reply)) => told.failures.push(format!(
                 "{path} after {took:?}: {} {}",
@@ -163,4 +218,25 @@ async fn write(site: Site, client: usize, stop: Arc<AtomicBool>) -> Told {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrong_of(confirmed: &[&str], kept: &[&str]) -> Option<String> {
+        let owned = |list: &[&str]| list.iter().map(|&it| it.to_owned()).collect::<Vec<_>>();
+        wrong(&owned(confirmed), &owned(kept))
+    }
+
+    #[test]
+    fn what_is_lost_doubled_or_moved_is_found() {
+        assert_eq!(wrong_of(&["a", "c"], &["a", "b", "c", "d"]), None);
+        let lost = wrong_of(&["a", "c"], &["a", "b"]).unwrap();
+        assert!(lost.starts_with("lost c"), "{lost}");
+        let twice = wrong_of(&["a"], &["a", "b", "b"]).unwrap();
+        assert!(twice.contains("b twice"), "{twice}");
+        let moved = wrong_of(&["a", "b"], &["b", "a"]).unwrap();
+        assert!(moved.contains("b before"), "{moved}");
+    }
 }

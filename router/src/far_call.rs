@@ -1,6 +1,6 @@
 //! A request to, or a call of, a worker of another pod, in the pod of its caller.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use portside_core::ids::WorkerKey;
 use portside_exchange::Delivery;
@@ -21,11 +21,21 @@ use crate::router::Router;
 use crate::task::{ForTask, Inbound, Sender};
 
 /// What the caller has to say besides, on its way to the task of the call.
-struct Caller(mpsc::UnboundedSender<Incoming>);
+struct Caller {
+    said: mpsc::UnboundedSender<Incoming>,
+    offered: Weak<Offered>,
+}
 
 impl Receive for Caller {
     fn receive(&self, incoming: Incoming) -> Result<(), Rejected> {
-        let sent = self.0.send(incoming);
+        if let (Incoming::Closed { reason, .. }, Some(offered)) =
+            (&incoming, self.offered.upgrade())
+        {
+            // Not at once: whoever says so may hold the connection's lock.
+            let (router, reason) = (offered.router.clone(), *reason);
+            router.spawn(async move { offered.withdraw(reason) });
+        }
+        let sent = self.said.send(incoming);
         sent.map_err(|mpsc::error::SendError(incoming)| Rejected::Closed(incoming))
     }
 }
@@ -110,13 +120,12 @@ pub(crate) fn open(
 ) -> Result<(), (OpenError, Opening)> {
     let call = Call::new(at, to, opening);
     let (wire, mut call) = (call.wire.clone(), Some(call));
-    router.offers(turn.shard, &at.line);
+    router.offers(turn, &at.line);
     let sent = at.line.open(wire, |link| {
         let (for_task, inbound, room) = ForTask::new();
         let (said, incoming) = mpsc::unbounded_channel();
-        later.reached(Some(Arc::new(Caller(said))));
         let line = at.line.clone();
-        Arc::new(Offered {
+        let offered = Arc::new(Offered {
             router: router.clone(),
             turn,
             later: later.clone(),
@@ -125,11 +134,17 @@ pub(crate) fn open(
                 (call, sender, inbound, incoming)
             })),
             for_task,
-        })
+        });
+        let caller = Caller {
+            said,
+            offered: Arc::downgrade(&offered),
+        };
+        later.reached(Some(Arc::new(caller)));
+        offered
     });
     match (sent, call) {
         (Err(error), Some(call)) => {
-            router.settled(turn.shard);
+            router.settled(turn);
             Err((error, call.into_opening()))
         }
         _ => Ok(()),
@@ -148,22 +163,36 @@ struct Offered {
 /// What the caller says besides.
 type Said = mpsc::UnboundedReceiver<Incoming>;
 
+impl Offered {
+    fn take(&self) -> Option<(Call, Sender, Inbound, Said)> {
+        self.call
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+
+    /// The caller does not want it any more. If it is taken by now, whoever serves it hears that, too.
+    fn withdraw(&self, reason: CloseReason) {
+        if let Some((_call, sender, ..)) = self.take() {
+            sender.close(reason);
+            self.router.settled(self.turn);
+        }
+    }
+}
+
 impl Listener for Offered {
     fn hear(&self, heard: Heard) {
         let is_first = matches!(
             heard,
             Heard::Accepted | Heard::Refused(_) | Heard::Closed(_)
         );
-        let offered = is_first.then(|| {
-            let mut call = self.call.lock().unwrap_or_else(PoisonError::into_inner);
-            call.take()
-        });
+        let offered = is_first.then(|| self.take());
         let Some((call, sender, inbound, said)) = offered.flatten() else {
             return self.for_task.hear(heard);
         };
         match heard {
             Heard::Refused(Refusal::NotOwner { .. }) => {
-                self.router.misdirected(self.turn.shard);
+                self.router.misdirected(self.turn.shard, call.wire.epoch);
                 let to = call.wire.to.clone();
                 self.later.is_not_reached(said);
                 let later = self.later.clone();
@@ -176,7 +205,7 @@ impl Listener for Offered {
                 .router
                 .spawn(run(call, sender, inbound, said, self.later.clone())),
         }
-        self.router.settled(self.turn.shard);
+        self.router.settled(self.turn);
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use portside_core::ids::{ShardId, WorkerKey};
+use portside_core::ids::{Epoch, ShardId, WorkerKey};
 use portside_exchange::credit;
 use portside_wire::connection::{LinkNumber, OpenError, SendError};
 use portside_wire::driver::Place;
@@ -27,6 +27,8 @@ pub(crate) struct FarPort {
     end: LinkEnd,
     places: Arc<dyn Places>,
     shard: ShardId,
+    /// In which the target's pod was believed to have the shard.
+    epoch: Epoch,
     state: Mutex<State>,
 }
 
@@ -79,6 +81,7 @@ impl FarPort {
                 end,
                 places: places.clone(),
                 shard,
+                epoch: at.epoch,
                 state: Mutex::default(),
             });
             port = Some(new.clone());
@@ -250,7 +253,7 @@ impl Listener for FarPort {
         match heard {
             Heard::Accepted => {}
             Heard::Refused(Refusal::NotOwner { .. }) => {
-                self.places.misdirected(self.shard);
+                self.places.misdirected(self.shard, self.epoch);
                 self.moved(self.lock(), false);
             }
             Heard::Refused(Refusal::Failed(failure)) => {

@@ -12,11 +12,29 @@ use tokio::time::Instant;
 use crate::line::Line;
 use crate::places::Place;
 
+/// Links that wait at a time: beyond that no more are taken, but for those that were on their way before.
+const MAX_WAITING: usize = 16 << 10;
+
 /// When a link was opened first, of those to a shard: they are opened there in this order.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Turn {
     pub shard: ShardId,
-    number: u64,
+    rank: Rank,
+    /// It is given up then, if it could not be opened.
+    pub until: Instant,
+}
+
+/// Those that a worker takes along were opened before all others that wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    TakenAlong(u64),
+    Opened(u64),
+}
+
+impl Turn {
+    fn is_taken_along(&self) -> bool {
+        matches!(self.rank, Rank::TakenAlong(_))
+    }
 }
 
 /// A link that is opened as soon as its target can be reached.
@@ -24,7 +42,6 @@ pub(crate) struct Waiting {
     pub to: WorkerKey,
     pub opening: Opening,
     pub later: Arc<Later>,
-    pub until: Instant,
 }
 
 /// Links on their way, by shard.
@@ -32,31 +49,66 @@ pub(crate) struct Waiting {
 pub(crate) struct Lines {
     last: u64,
     all: HashMap<ShardId, Queue>,
+    /// How many wait.
+    count: usize,
 }
 
 /// Links on their way to the same shard.
 #[derive(Default)]
 struct Queue {
-    /// By the numbers of their turns.
-    waiting: BTreeMap<u64, Waiting>,
+    waiting: BTreeMap<Rank, (Waiting, Instant)>,
     /// Calls that another pod has been offered, and neither taken nor refused: whoever waits is behind them, and so is who is
     /// to go elsewhere.
     offered: usize,
+    /// How many of them were taken along.
+    offered_along: usize,
     /// To which pod.
     to: Option<Arc<Line>>,
     /// Those that wait are being opened.
     moves: bool,
 }
 
+impl Queue {
+    fn takes_along(&self) -> bool {
+        let first = self.waiting.first_key_value();
+        let waits = first.is_some_and(|(rank, _)| matches!(rank, Rank::TakenAlong(_)));
+        waits || self.moves || self.offered_along > 0
+    }
+}
+
 impl Lines {
-    pub fn next_turn(&mut self, shard: ShardId) -> Turn {
+    pub fn next_turn(&mut self, shard: ShardId, until: Instant) -> Turn {
+        let rank = Rank::Opened(self.next());
+        Turn { shard, rank, until }
+    }
+
+    /// That of a link which a worker takes along.
+    pub fn turn_along(&mut self, shard: ShardId, until: Instant) -> Turn {
+        let rank = Rank::TakenAlong(self.next());
+        Turn { shard, rank, until }
+    }
+
+    fn next(&mut self) -> u64 {
         self.last += 1;
-        let number = self.last;
-        Turn { shard, number }
+        self.last
     }
 
     pub fn is_empty(&self) -> bool {
-        self.all.values().all(|queue| queue.waiting.is_empty())
+        self.count == 0
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.count >= MAX_WAITING
+    }
+
+    /// Whether links that a worker of this shard has taken along are still on their way.
+    pub fn takes_along(&self, shard: ShardId) -> bool {
+        self.all.get(&shard).is_some_and(Queue::takes_along)
+    }
+
+    /// Whether links that workers have taken along are still on their way.
+    pub fn takes_some_along(&self) -> bool {
+        self.all.values().any(Queue::takes_along)
     }
 
     /// Whether nobody waits for the shard, nor must wait for those who have gone elsewhere.
@@ -73,27 +125,32 @@ impl Lines {
 
     pub fn push(&mut self, turn: Turn, waiting: Waiting) {
         let queue = self.all.entry(turn.shard).or_default();
-        queue.waiting.insert(turn.number, waiting);
+        let until = turn.until;
+        queue.waiting.insert(turn.rank, (waiting, until));
+        self.count += 1;
     }
 
     /// Another pod is offered a call.
-    pub fn offers(&mut self, shard: ShardId, to: &Arc<Line>) {
-        let queue = self.all.entry(shard).or_default();
+    pub fn offers(&mut self, turn: Turn, to: &Arc<Line>) {
+        let queue = self.all.entry(turn.shard).or_default();
         queue.offered += 1;
+        queue.offered_along += usize::from(turn.is_taken_along());
         queue.to = Some(to.clone());
     }
 
-    /// It has taken or refused it. Returns whether somebody has waited for that.
-    pub fn settled(&mut self, shard: ShardId) -> bool {
-        let Some(queue) = self.all.get_mut(&shard) else {
+    /// It has taken or refused it. Returns whether somebody may have waited for that.
+    pub fn settled(&mut self, turn: Turn) -> bool {
+        let Some(queue) = self.all.get_mut(&turn.shard) else {
             return false;
         };
         queue.offered = queue.offered.saturating_sub(1);
+        let along = usize::from(turn.is_taken_along());
+        queue.offered_along = queue.offered_along.saturating_sub(along);
+        let is_awaited = queue.offered == 0 && !queue.waiting.is_empty();
         if queue.offered == 0 && queue.waiting.is_empty() && !queue.moves {
-            self.all.remove(&shard);
-            return false;
+            self.all.remove(&turn.shard);
         }
-        queue.offered == 0
+        is_awaited || turn.is_taken_along()
     }
 
     /// The shards for which somebody waits whom nobody opens.
@@ -115,7 +172,9 @@ impl Lines {
         if first.is_none() && queue.waiting.is_empty() && queue.offered == 0 {
             self.all.remove(&shard);
         }
-        first.map(|(number, waiting)| (Turn { shard, number }, waiting))
+        let (rank, (waiting, until)) = first?;
+        self.count -= 1;
+        Some((Turn { shard, rank, until }, waiting))
     }
 
     /// It cannot be reached yet.

@@ -14,6 +14,7 @@ mod later;
 pub mod line;
 mod near_call;
 mod near_port;
+mod offers;
 mod outgoing;
 pub mod places;
 pub mod router;

@@ -10,7 +10,7 @@ use portside_wire::frame::{Accepted, Frame, Opening, Refusal};
 use portside_worker::link::CloseReason;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::near_call::leaves;
+use crate::offers::{Offer, not_here};
 use crate::router::Router;
 
 /// A connection to another pod.
@@ -34,7 +34,8 @@ pub(crate) enum Heard {
 }
 
 impl Heard {
-    fn is_last(&self) -> bool {
+    /// Whether nothing follows.
+    pub fn is_last(&self) -> bool {
         matches!(self, Self::Refused(_) | Self::Closed(_))
     }
 }
@@ -80,9 +81,9 @@ impl Line {
                 held,
             } => {
                 match router.upgrade() {
-                    Some(router) => router.offered(self, link, *opening, held),
+                    Some(router) => router.offered(Offer::new(self, link, *opening, held)),
                     // The process ends: nothing of it has run.
-                    None => self.refuse(link, leaves(opening.epoch)),
+                    None => self.links.refuse(link, not_here(opening.epoch)),
                 }
                 return;
             }
@@ -118,15 +119,21 @@ impl Line {
         Ok(())
     }
 
-    /// Takes a link that the other pod has opened; what comes on it from now on is heard by the listener.
-    pub(crate) fn accept(&self, link: LinkNumber, accepted: Accepted, listener: Arc<dyn Listener>) {
+    /// What comes on a link that the other pod has opened is heard by the listener from now on.
+    pub(crate) fn listen(&self, link: LinkNumber, listener: Arc<dyn Listener>) {
         self.lock().insert(link, listener);
+    }
+
+    /// Takes a link that the other pod has opened.
+    pub(crate) fn accept(&self, link: LinkNumber, accepted: Accepted) {
         self.links.accept(link, accepted);
     }
 
-    /// Refuses a link that the other pod has opened, of which no code has run. That ends it.
+    /// Refuses a link that the other pod has opened, of which no code has run. Nothing more is heard of it.
     pub(crate) fn refuse(&self, link: LinkNumber, refusal: Refusal) {
+        let listener = self.lock().remove(&link);
         self.links.refuse(link, refusal);
+        drop(listener); // not under the lock: what it holds may close other links
     }
 
     /// Sends a frame. Of room after [`SendError::Full`] the listener hears.

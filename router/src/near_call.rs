@@ -5,39 +5,33 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::StreamExt;
-use portside_core::ids::{Epoch, WorkerKey};
 use portside_exchange::{BodyError, Message, Response, Socket, SocketSender};
-use portside_wire::connection::LinkNumber;
 use portside_wire::driver::Place;
-use portside_wire::frame::{self, Accepted, Refusal};
+use portside_wire::frame::{self, Accepted};
 use portside_worker::caller::Call;
-use portside_worker::host::RequestName;
 use portside_worker::link::{CloseReason, Failure, Opening, Push};
 use portside_worker::request::ByteStream;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc};
 
 use crate::convert;
-use crate::line::{Heard, Line};
+use crate::line::Heard;
+use crate::offers::{Offer, not_here};
 use crate::places::Here;
 use crate::task::{ForTask, Inbound, Sender};
 
 type Chunks = mpsc::UnboundedSender<Result<(Bytes, Place), BodyError>>;
 
-/// What is known of a link that is to be opened.
-pub(crate) struct Offer<'a> {
-    pub line: &'a Arc<Line>,
-    pub link: LinkNumber,
-    pub to: WorkerKey,
-    pub name: Option<Arc<str>>,
-    pub request: Option<RequestName>,
+/// A link to a worker that is here.
+pub(crate) struct Near<'a> {
+    pub offer: &'a Offer,
     pub accepted: Accepted,
     pub here: &'a dyn Here,
     pub spawner: &'a Handle,
 }
 
 /// Gives a request of another pod's to the worker, and takes or refuses the link.
-pub(crate) fn fetch(offer: Offer<'_>, request: frame::Request) {
+pub(crate) fn fetch(near: &Near<'_>, request: frame::Request) {
     let mut chunks = None;
     let request = convert::request_in(request, || {
         let (sender, body) = body();
@@ -45,19 +39,19 @@ pub(crate) fn fetch(offer: Offer<'_>, request: frame::Request) {
         body
     });
     let (call, opening) = Call::fetch(Box::new(request));
-    let Some((sender, inbound)) = opened(&offer, &call, opening) else {
+    let Some((sender, inbound)) = opened(near, &call, opening) else {
         return;
     };
-    offer.spawner.spawn(exchange(sender, inbound, call, chunks));
+    near.spawner.spawn(exchange(sender, inbound, call, chunks));
 }
 
 /// The same for a call of a method.
-pub(crate) fn push(offer: Offer<'_>, push: Push) {
+pub(crate) fn push(near: &Near<'_>, push: Push) {
     let (mut call, opening) = Call::push(push);
-    let Some((sender, mut inbound)) = opened(&offer, &call, opening) else {
+    let Some((sender, mut inbound)) = opened(near, &call, opening) else {
         return;
     };
-    offer.spawner.spawn(async move {
+    near.spawner.spawn(async move {
         tokio::select! {
             answer = &mut call.answer => match answer {
                 Ok(Ok(value)) => finish(&sender, frame::Frame::Resolve(value.into())).await,
@@ -249,44 +243,27 @@ async fn closed(inbound: &mut Inbound) {
 }
 
 /// Opens the link to the worker, and takes that of the other pod, or refuses it.
-fn opened<A>(offer: &Offer<'_>, call: &Call<A>, opening: Opening) -> Option<(Sender, Inbound)> {
-    let Offer {
-        line,
-        link,
-        to,
-        name,
-        request,
-        accepted,
-        here,
-        ..
-    } = offer;
+fn opened<A>(near: &Near<'_>, call: &Call<A>, opening: Opening) -> Option<(Sender, Inbound)> {
+    let (offer, accepted) = (near.offer, near.accepted);
     let opening = Opening {
-        name: name.clone(),
-        request: request.clone(),
+        name: offer.opening.name.clone(),
+        request: offer.opening.request.clone(),
         ..opening
     };
     let (listener, inbound, room) = ForTask::new();
     // Not opened: whoever asks for the answer hears why.
-    match here.open(to, opening) {
+    match near.here.open(&offer.opening.to, opening) {
         Ok(Some(target)) => call.opened(target),
         Ok(None) => {}
         Err(_) => {
-            line.refuse(*link, leaves(accepted.epoch));
+            offer.refuse(not_here(accepted.epoch));
             return None;
         }
     }
-    line.accept(*link, *accepted, Arc::new(listener));
-    let sender = Sender {
-        line: (*line).clone(),
-        link: *link,
-        room,
-    };
+    offer.accept(accepted, Arc::new(listener));
+    let (line, link) = (offer.line().clone(), offer.link());
+    let sender = Sender { line, link, room };
     Some((sender, inbound))
-}
-
-/// The worker is on its way to another pod.
-pub(crate) fn leaves(epoch: Epoch) -> Refusal {
-    Refusal::NotOwner { owner: None, epoch }
 }
 
 /// A body that comes in chunks; each takes its room until it is read.

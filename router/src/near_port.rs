@@ -12,7 +12,8 @@ use portside_worker::link::{
 };
 
 use crate::line::{Heard, Listener};
-use crate::near_call::{Offer, leaves};
+use crate::near_call::Near;
+use crate::offers::not_here;
 use crate::outgoing::Outgoing;
 
 /// Messages that the code has heard are told to the opener when there are so many, or none is left that it has not.
@@ -43,16 +44,9 @@ struct State {
 
 impl NearPort {
     /// Opens a port that another pod has opened to a worker of this one, and takes or refuses the link.
-    pub fn open(offer: Offer<'_>, reconnected: bool) {
-        let Offer {
-            line,
-            link,
-            to,
-            request,
-            accepted,
-            here,
-            ..
-        } = offer;
+    pub fn open(near: &Near<'_>) {
+        let (offer, accepted) = (near.offer, near.accepted);
+        let opening = &offer.opening;
         let end = LinkId::of_new_link().other();
         let port = Arc::new_cyclic(|itself| Self {
             itself: itself.clone(),
@@ -60,7 +54,7 @@ impl NearPort {
             target: OnceLock::new(),
             credit: Arc::default(),
             state: Mutex::new(State {
-                outgoing: Outgoing::new(line.clone(), link),
+                outgoing: Outgoing::new(offer.line().clone(), offer.link()),
                 refused: None,
                 received: 0,
                 heard: 0,
@@ -68,25 +62,26 @@ impl NearPort {
                 gone: false,
             }),
         });
+        let to = &opening.to;
         let opening = Opening {
             kind: Kind::Port,
             name: None,
             bond: None,
-            request,
-            reconnected,
+            request: opening.request.clone(),
+            reconnected: opening.reconnected,
             end: LinkEnd::new(end, Arc::new(Far(port.clone()))),
         };
-        match here.open(&to, opening) {
+        match near.here.open(to, opening) {
             Ok(Some(target)) => {
                 let _ = port.target.set(target);
-                line.accept(link, accepted, port.clone());
+                offer.accept(accepted, port.clone());
                 let _ = port.lock().outgoing.taken();
             }
-            Err(_) => line.refuse(link, leaves(accepted.epoch)),
+            Err(_) => offer.refuse(not_here(accepted.epoch)),
             Ok(None) => {
                 let refused = port.lock().refused.take();
                 let refused = refused.unwrap_or_else(|| Failure::unavailable("it is gone"));
-                line.refuse(link, Refusal::Failed(refused));
+                offer.refuse(Refusal::Failed(refused));
             }
         }
     }

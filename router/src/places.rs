@@ -27,6 +27,15 @@ pub struct At {
     pub epoch: Epoch,
 }
 
+/// Why another pod cannot be given a link to a worker that it believes here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotHere {
+    /// The shard is on its way from this pod, or to it. [`Places::changes`] tells when more is known.
+    OnItsWay,
+    /// It is not here. Who has it, and in which epoch, as far as this pod knows.
+    Elsewhere(Option<PodId>, Epoch),
+}
+
 /// Reaches the workers of this pod. Every method returns at once.
 pub trait Here: Send + Sync + 'static {
     /// Opens a link, as [`Fabric::open`](portside_worker::host::Fabric::open) does.
@@ -47,15 +56,16 @@ pub trait Places: Send + Sync + 'static {
     /// Where a shard is. Who asks for one that cannot be reached has it looked for.
     fn place(&self, shard: ShardId) -> Place;
 
-    /// The epoch in which this pod has a shard, and lets others reach it.
+    /// The epoch in which this pod has a shard, and lets others reach it. `asked` is the epoch in which another pod believes that.
     ///
     /// # Errors
-    /// It has not, or not any more; who has, and in which epoch, as far as it knows.
-    fn owned(&self, shard: ShardId) -> Result<Epoch, (Option<PodId>, Epoch)>;
+    /// It has not, or nobody knows yet.
+    fn owned(&self, shard: ShardId, asked: Epoch) -> Result<Epoch, NotHere>;
 
     /// Changes when some shards are elsewhere, or can be reached, that could not be before.
     fn changes(&self) -> watch::Receiver<u64>;
 
-    /// The pod where the shard was known to be says that it has it not: its owner is looked for anew.
-    fn misdirected(&self, shard: ShardId);
+    /// The pod where the shard was known to be, in this epoch, says that it has it not: its owner is looked for anew, unless a
+    /// newer one is known by now.
+    fn misdirected(&self, shard: ShardId, epoch: Epoch);
 }

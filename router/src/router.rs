@@ -3,28 +3,28 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use portside_core::ids::{SHARDS, ShardId, WorkerKey};
-use portside_wire::connection::{LinkNumber, OpenError};
-use portside_wire::driver::Place as Room;
+use portside_core::ids::{Epoch, SHARDS, ShardId, WorkerKey};
+use portside_wire::connection::OpenError;
 use portside_wire::frame::{self, Accepted, Refusal};
 use portside_worker::event::Incoming;
 use portside_worker::host::Fabric;
 use portside_worker::link::{Failure, Kind, Opening, Receive};
 use portside_worker::route::Route;
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 
 use crate::far_call;
 use crate::far_port::FarPort;
 use crate::later::{Later, Lines, Turn, Waiting};
 use crate::line::Line;
-use crate::near_call::{self, Offer};
+use crate::near_call::{self, Near};
 use crate::near_port::NearPort;
-use crate::places::{Here, Place, Places};
+use crate::offers::{Offer, Offers};
+use crate::places::{Here, NotHere, Place, Places};
 
 /// How long a link waits for a place that can be reached. Longer than it takes to find a pod dead and to take over what it had.
-const PATIENCE: Duration = Duration::from_secs(6);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(6);
 
 /// How often it is looked whether one has waited for too long.
 const LOOK: Duration = Duration::from_millis(500);
@@ -38,8 +38,11 @@ pub struct Router {
     here: Arc<dyn Here>,
     places: Arc<dyn Places>,
     lines: Mutex<Lines>,
+    offers: Mutex<Offers>,
     /// Somebody may be reached who could not be before.
     look: Notify,
+    /// Counts how often that was done.
+    looks: watch::Sender<u64>,
     spawner: Handle,
 }
 
@@ -52,7 +55,9 @@ impl Router {
             here,
             places,
             lines: Mutex::default(),
+            offers: Mutex::default(),
             look: Notify::new(),
+            looks: watch::Sender::new(0),
             spawner: Handle::current(),
         });
         tokio::spawn(open_what_waits(Arc::downgrade(&router)));
@@ -67,30 +72,65 @@ impl Router {
         self.spawner.spawn(task);
     }
 
-    pub(crate) fn misdirected(&self, shard: ShardId) {
-        self.places.misdirected(shard);
+    pub(crate) fn misdirected(&self, shard: ShardId, epoch: Epoch) {
+        self.places.misdirected(shard, epoch);
+    }
+
+    fn lock_offers(&self) -> MutexGuard<'_, Offers> {
+        self.offers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A call is offered to another pod.
-    pub(crate) fn offers(&self, shard: ShardId, to: &Arc<Line>) {
-        self.lock().offers(shard, to);
+    pub(crate) fn offers(&self, turn: Turn, to: &Arc<Line>) {
+        self.lock().offers(turn, to);
     }
 
     /// It has taken or refused it.
-    pub(crate) fn settled(&self, shard: ShardId) {
-        if self.lock().settled(shard) {
+    pub(crate) fn settled(&self, turn: Turn) {
+        if self.lock().settled(turn) {
             self.look.notify_one();
         }
     }
 
-    /// Opens a link where its target is now, or as soon as that can be reached. For links that were not heard of where they
-    /// were opened first.
-    pub fn open_anew(&self, to: &WorkerKey, opening: Opening) -> Option<Arc<dyn Receive>> {
+    /// Opens a link that a worker takes along, which leaves this pod and has heard nothing of it: before all that wait for the
+    /// worker's shard, where that is then. It is not opened before [`Router::look`] is called.
+    pub fn open_along(&self, to: &WorkerKey, opening: Opening) -> Arc<dyn Receive> {
+        let later = Arc::<Later>::default();
+        let waiting = Waiting {
+            to: to.clone(),
+            opening,
+            later: later.clone(),
+        };
+        let mut lines = self.lock();
+        let turn = lines.turn_along(to.id().shard(SHARDS), Instant::now() + PATIENCE);
+        lines.push(turn, waiting);
+        later
+    }
+
+    /// Has it looked who can be reached.
+    pub fn look(&self) {
+        self.look.notify_one();
+    }
+
+    /// Returns when nothing is left that others wait for, for a pod that has given everything away: what its workers took along
+    /// has arrived, and every link that other pods have opened is taken or refused.
+    pub async fn nobody_waits(&self) {
+        let mut looks = self.looks.subscribe();
+        self.look();
+        while self.lock().takes_some_along() || !self.lock_offers().is_empty() {
+            // The sender is ours.
+            let _ = looks.changed().await;
+        }
+    }
+
+    /// Opens a link where its target is now, or as soon as that can be reached.
+    fn open_link(&self, to: &WorkerKey, opening: Opening) -> Option<Arc<dyn Receive>> {
         let shard = to.id().shard(SHARDS);
         let place = self.places.place(shard);
-        let (turn, is_free) = {
+        let (turn, is_free, is_full) = {
             let mut lines = self.lock();
-            (lines.next_turn(shard), lines.is_free(shard, &place))
+            let turn = lines.next_turn(shard, Instant::now() + PATIENCE);
+            (turn, lines.is_free(shard, &place), lines.is_full())
         };
         let later = Arc::<Later>::default();
         let opening = if is_free {
@@ -101,6 +141,11 @@ impl Router {
         } else {
             opening
         };
+        if is_full {
+            let failure = "too many requests wait for workers that cannot be reached now";
+            opening.end.refuse(Failure::overloaded(failure));
+            return None;
+        }
         self.put_in_line(turn, to, opening, later.clone());
         Some(later)
     }
@@ -117,7 +162,6 @@ impl Router {
             to: to.clone(),
             opening,
             later,
-            until: Instant::now() + PATIENCE,
         };
         self.lock().push(turn, waiting);
         self.look.notify_one();
@@ -178,12 +222,7 @@ impl Router {
 
     /// Opens the first link that waits for a shard. Returns whether to go on.
     fn open_first(&self, turn: Turn, first: Waiting) -> bool {
-        let Waiting {
-            to,
-            opening,
-            later,
-            until,
-        } = first;
+        let Waiting { to, opening, later } = first;
         // Not under the lock: it may be refused at once, and whoever hears that may open another.
         let place = self.places.place(turn.shard);
         match self.try_to_open(place, &to, opening, turn, &later) {
@@ -193,66 +232,97 @@ impl Router {
                 }
                 true
             }
-            Err(opening) if Instant::now() >= until => {
+            Err(opening) if Instant::now() >= turn.until => {
                 later.reached(None);
                 let failure = "the worker cannot be reached: no pod has it now";
                 opening.end.refuse(Failure::unavailable(failure));
                 true
             }
             Err(opening) => {
-                let waiting = Waiting {
-                    to,
-                    opening,
-                    later,
-                    until,
-                };
+                let waiting = Waiting { to, opening, later };
                 self.lock().comes_back(turn, waiting);
                 false
             }
         }
     }
 
-    /// Another pod has opened a link to a worker that it believes here: it is taken, or refused.
-    pub fn offered(
-        &self,
-        line: &Arc<Line>,
-        link: LinkNumber,
-        opening: frame::Opening,
-        _room: Room,
-    ) {
-        let epoch = match self.places.owned(opening.to.id().shard(SHARDS)) {
+    /// Another pod has opened a link to a worker that it believes here: it is taken, or refused; and not before it is known
+    /// whether the worker is here.
+    pub(crate) fn offered(&self, offer: Offer) {
+        let first = self.lock_offers().wait_behind_others(offer);
+        let waits = first.and_then(|offer| self.answer(offer));
+        if let Some(offer) = waits {
+            self.lock_offers().put_first(offer);
+            // What it waits for may have come before it did.
+            self.look.notify_one();
+        }
+    }
+
+    /// Answers those that can be answered now.
+    fn answer_those_that_wait(&self) {
+        let shards = self.lock_offers().shards();
+        for shard in shards {
+            loop {
+                let first = self.lock_offers().take_first(shard);
+                let Some(first) = first else { break };
+                if let Some(waits) = self.answer(first) {
+                    self.lock_offers().put_first(waits);
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Takes or refuses a link; gives it back while it is not known which.
+    fn answer(&self, mut offer: Offer) -> Option<Offer> {
+        if offer.is_withdrawn() {
+            return None;
+        }
+        let (shard, asked) = (offer.shard(), offer.opening.epoch);
+        let may_wait = Instant::now() < offer.until;
+        let epoch = match self.places.owned(shard, asked) {
             Ok(epoch) => epoch,
-            Err((owner, epoch)) => {
-                return line.refuse(link, Refusal::NotOwner { owner, epoch });
+            Err(NotHere::OnItsWay) if may_wait => return Some(offer),
+            // Who is told to look elsewhere comes there after what was taken along.
+            Err(NotHere::Elsewhere(..)) if may_wait && self.lock().takes_along(shard) => {
+                return Some(offer);
+            }
+            Err(NotHere::OnItsWay) => {
+                let failure = "the worker cannot be reached: it does not come to rest, or its pod is not known";
+                offer.refuse(Refusal::Failed(Failure::unavailable(failure)));
+                return None;
+            }
+            Err(NotHere::Elsewhere(owner, epoch)) => {
+                offer.refuse(Refusal::NotOwner { owner, epoch });
+                return None;
             }
         };
+        // Of the rest of the opening nothing is needed twice.
+        let kind = std::mem::replace(&mut offer.opening.kind, frame::Kind::Port);
         let instance = None;
-        let offer = Offer {
-            line,
-            link,
-            to: opening.to,
-            name: opening.name,
-            request: opening.request,
+        let near = Near {
+            offer: &offer,
             accepted: Accepted { epoch, instance },
             here: &*self.here,
             spawner: &self.spawner,
         };
-        match opening.kind {
-            frame::Kind::Port => NearPort::open(offer, opening.reconnected),
-            frame::Kind::Fetch(request) => near_call::fetch(offer, *request),
-            frame::Kind::Rpc(push) => near_call::push(offer, *push),
+        match kind {
+            frame::Kind::Port => NearPort::open(&near),
+            frame::Kind::Fetch(request) => near_call::fetch(&near, *request),
+            frame::Kind::Rpc(push) => near_call::push(&near, *push),
             frame::Kind::Scheduled(_) => {
                 let failure = Failure::failed("a worker has no handler of that kind");
-                line.refuse(link, Refusal::Failed(failure));
+                offer.refuse(Refusal::Failed(failure));
             }
         }
+        None
     }
 }
 
 impl Fabric for Router {
     fn open(&self, to: &WorkerKey, opening: Opening) -> Option<Arc<dyn Receive>> {
         if !matches!(opening.kind, Kind::Port) {
-            return self.open_anew(to, opening);
+            return self.open_link(to, opening);
         }
         let router = self.itself.upgrade()?;
         let route = Route::open(Arc::new(ForRoutes(router)), to, opening)?;
@@ -269,7 +339,7 @@ struct ForRoutes(Arc<Router>);
 
 impl Fabric for ForRoutes {
     fn open(&self, to: &WorkerKey, opening: Opening) -> Option<Arc<dyn Receive>> {
-        self.0.open_anew(to, opening)
+        self.0.open_link(to, opening)
     }
 
     fn deliver(&self, to: &WorkerKey, incoming: Incoming) -> Result<(), Failure> {
@@ -286,7 +356,7 @@ async fn open_what_waits(router: Weak<Router>) {
         return;
     };
     while let Some(router) = router.upgrade() {
-        let waits = !router.lock().is_empty();
+        let waits = !router.lock().is_empty() || !router.lock_offers().is_empty();
         tokio::select! {
             changed = changes.changed() => if changed.is_err() { return },
             () = router.look.notified() => {}
@@ -294,5 +364,7 @@ async fn open_what_waits(router: Weak<Router>) {
             () = sleep(PATIENCE) => {}
         }
         router.open_those_that_wait();
+        router.answer_those_that_wait();
+        router.looks.send_modify(|count| *count += 1);
     }
 }

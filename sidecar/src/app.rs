@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use futures::FutureExt;
 use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt};
 use portside_assets::Assets;
 use portside_core::alarms::POSTPONED_MS;
 use portside_core::bundle::Bundle;
@@ -314,7 +314,7 @@ impl App {
             let weak = weak.clone();
             quiesces.quiesce_by(Box::new(move |count| match weak.upgrade() {
                 Some(app) => app.quiesce(count).boxed(),
-                None => async { vec![] }.boxed(),
+                None => futures::stream::empty().boxed(),
             }));
         }
         let alarms = app.alarms.clone().run(
@@ -605,15 +605,29 @@ impl App {
         self.shared.as_ref()?.peers.owner(shard)
     }
 
-    /// Opens a link that was not heard of where it was opened first.
-    pub(crate) fn open_anew(&self, to: &WorkerKey, opening: Opening) -> Option<Arc<dyn Receive>> {
+    /// Opens a link that a worker takes along, before all others that wait for the worker, once somebody
+    /// [looks](App::look_where_workers_are) where that is.
+    pub(crate) fn open_along(&self, to: &WorkerKey, opening: Opening) -> Option<Arc<dyn Receive>> {
         match &self.shared {
-            Some(shared) => shared.router.open_anew(to, opening),
+            Some(shared) => Some(shared.router.open_along(to, opening)),
             None => {
                 let failure = Failure::unavailable("the worker is another process's");
                 opening.end.refuse(failure);
                 None
             }
+        }
+    }
+
+    /// Returns when no other process waits for a word of this one, which has given everything away.
+    pub(crate) async fn nobody_waits(&self) {
+        if let Some(shared) = &self.shared {
+            shared.router.nobody_waits().await;
+        }
+    }
+
+    pub(crate) fn look_where_workers_are(&self) {
+        if let Some(shared) = &self.shared {
+            shared.router.look();
         }
     }
 

@@ -5,10 +5,11 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::{Stream, stream};
 use portside_core::ids::{SHARDS, ShardId, WorkerKey};
 use portside_worker::event::Stop;
 use portside_worker::moves::take_along;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use crate::app::App;
 use crate::workers::{Worker, Workers};
@@ -16,25 +17,99 @@ use crate::workers::{Worker, Workers};
 /// How long a worker's handlers may go on before it moves. What takes longer is cut off, and its writes so far stay.
 const SETTLE: Duration = Duration::from_secs(5);
 
-/// How long until what was cut off is durable, and gone.
+/// How long until what was cut off is durable, and gone. Else its shard stays.
 const FLUSH: Duration = Duration::from_secs(10);
 
 /// Why clients of an object that moves have to connect anew.
 const MOVES: &str = "the object moves to another process";
 
+/// Shards that are brought to rest.
+struct Leaving {
+    app: Arc<App>,
+    /// Those of which some worker is awake.
+    busy: HashSet<ShardId>,
+    /// How the workers are asked to stop now.
+    stop: Stop,
+    /// Until when.
+    until: Instant,
+}
+
 impl App {
-    /// Brings up to so many shards to rest, those first of which the fewest workers are awake, and says which: nothing of them is
-    /// awake or on its way to the store.
-    pub(crate) async fn quiesce(self: Arc<Self>, count: u32) -> Vec<ShardId> {
+    /// Brings up to so many shards to rest, and says which, as soon as some are: nothing of them is awake or on its way to the
+    /// store.
+    pub(crate) fn quiesce(self: Arc<Self>, count: u32) -> impl Stream<Item = Vec<ShardId>> + Send {
         let awake = self.workers().by_shard();
-        let mut shards = self.ownership().staying();
-        let busy = |shard: &ShardId| awake.get(shard).copied().unwrap_or(0);
-        shards.sort_by_key(|shard| (busy(shard), Reverse(shard.0)));
-        shards.truncate(count as usize);
+        let shards = sample(self.ownership().staying(), &awake, count as usize);
         self.ownership().leave(&shards);
-        self.workers().leave(&shards).await;
-        shards
+        let leaving = Leaving {
+            app: self,
+            busy: shards.into_iter().collect(),
+            stop: Stop::WhenSettled,
+            until: Instant::now() + SETTLE,
+        };
+        leaving.ask();
+        stream::unfold(leaving, Leaving::next)
     }
+}
+
+impl Leaving {
+    /// Has the workers leave for another process. Nobody wakes any there any more.
+    fn ask(&self) {
+        let workers = self.app.workers();
+        workers.end_sockets_of(MOVES, |key| self.is_leaving(key));
+        for worker in workers.all() {
+            if self.is_leaving(&worker.key) {
+                worker.inbox.leave();
+                worker.inbox.stop(self.stop);
+            }
+        }
+    }
+
+    fn is_leaving(&self, key: &WorkerKey) -> bool {
+        self.busy.contains(&key.id().shard(SHARDS))
+    }
+
+    /// The next shards that are at rest, until none is left. Those that do not come to rest stay.
+    async fn next(mut self) -> Option<(Vec<ShardId>, Self)> {
+        while !self.busy.is_empty() {
+            let workers = self.app.workers();
+            let is_one_at_rest = workers.until(|awake| {
+                let busy: HashSet<ShardId> =
+                    awake.keys().map(|key| key.id().shard(SHARDS)).collect();
+                !self.busy.is_subset(&busy)
+            });
+            if timeout_at(self.until, is_one_at_rest).await.is_ok() {
+                let awake = workers.by_shard();
+                let is_busy = |shard: &ShardId| awake.contains_key(shard);
+                let (busy, at_rest) = self.busy.iter().partition(|shard| is_busy(shard));
+                self.busy = busy;
+                let at_rest: HashSet<ShardId> = at_rest;
+                // Some of them may have accepted sockets meanwhile.
+                workers.end_sockets_of(MOVES, |key| at_rest.contains(&key.id().shard(SHARDS)));
+                return Some((at_rest.into_iter().collect(), self));
+            }
+            if self.stop == Stop::WhenFlushed {
+                let (app, stuck) = (self.app.clone(), self.busy.drain().collect());
+                tracing::warn!("some workers do not end, and so do not move to another process");
+                app.clone()
+                    .spawn(async move { app.ownership().stay(stuck).await });
+                break;
+            }
+            (self.stop, self.until) = (Stop::WhenFlushed, Instant::now() + FLUSH);
+            self.ask();
+        }
+        None
+    }
+}
+
+/// Up to so many of these shards, busy ones and idle ones alike: what goes away is of all that is awake the same part as of the
+/// shards. Were the idle ones to go first, a process with more to do than it can would keep all of it.
+fn sample(mut shards: Vec<ShardId>, awake: &HashMap<ShardId, usize>, count: usize) -> Vec<ShardId> {
+    let busy = |shard: &ShardId| awake.get(shard).copied().unwrap_or(0);
+    shards.sort_by_key(|shard| (busy(shard), Reverse(shard.0)));
+    let (all, count) = (shards.len(), count.min(shards.len()));
+    let middle = |stretch: usize| shards[(2 * stretch + 1) * all / (2 * count)];
+    (0..count).map(middle).collect()
 }
 
 impl Workers {
@@ -47,47 +122,52 @@ impl Workers {
         counts
     }
 
-    /// Has the workers of these shards leave for another process; nobody wakes any there any more. Returns when they are gone,
-    /// and what they wrote is durable.
-    async fn leave(&self, shards: &[ShardId]) {
-        let shards: HashSet<ShardId> = shards.iter().copied().collect();
-        let leaves = |key: &WorkerKey| shards.contains(&key.id().shard(SHARDS));
-        self.end_sockets_of(MOVES, leaves);
-        let all_gone = || self.until(|awake| !awake.keys().any(leaves));
-        let mut stop = Stop::WhenSettled;
-        for patience in [SETTLE, FLUSH] {
-            for worker in self.all() {
-                if leaves(&worker.key) {
-                    worker.inbox.leave();
-                    worker.inbox.stop(stop);
-                }
-            }
-            if timeout(patience, all_gone()).await.is_ok() {
-                break;
-            }
-            stop = Stop::WhenFlushed;
-        }
-        // Another process might load what is still to be written, so it is waited for. And some of them may have accepted sockets.
-        all_gone().await;
-        self.end_sockets_of(MOVES, leaves);
-    }
-
     /// Takes what waits for a worker that has left, and has no instance any more, to where it is then.
     pub(crate) fn hand_on(&self, app: &Arc<App>, worker: &Arc<Worker>) {
-        let along = take_along(&worker.inbox);
-        worker.turns_alarm_away(app);
-        self.remove(worker);
-        for unheard in along {
+        for unheard in take_along(&worker.inbox) {
             let opener = unheard.opening.end.peer();
-            if let Some(target) = app.open_anew(&worker.key, unheard.opening) {
-                if let Some(opener) = opener {
-                    opener.reopened(target.clone());
-                }
-                for incoming in unheard.after {
-                    // Who is gone needs no telling.
-                    let _ = target.receive(incoming);
-                }
+            let Some(target) = app.open_along(&worker.key, unheard.opening) else {
+                continue;
+            };
+            if let Some(opener) = opener {
+                opener.reopened(target.clone());
+            }
+            for incoming in unheard.after {
+                // Who is gone needs no telling.
+                let _ = target.receive(incoming);
             }
         }
+        worker.turns_alarm_away(app);
+        // Not before: whoever opens a link now comes behind what was taken along.
+        self.remove(worker);
+        app.look_where_workers_are();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_part_of_the_busy_ones_goes_as_of_all() {
+        let shards: Vec<_> = (0..4096).map(ShardId).collect();
+        // Some are busy, and some of them very much so.
+        let awake: HashMap<_, _> = (0..600)
+            .map(|it| (ShardId(it), 1 + it as usize / 200))
+            .collect();
+        let mut left = shards.clone();
+        while left.len() > 1365 {
+            let going = sample(left.clone(), &awake, 64.min(left.len() - 1365));
+            let distinct: HashSet<_> = going.iter().copied().collect();
+            assert_eq!(distinct.len(), going.len());
+            left.retain(|shard| !distinct.contains(shard));
+        }
+        let workers = |shards: &[ShardId]| -> usize {
+            shards.iter().filter_map(|shard| awake.get(shard)).sum()
+        };
+        let part = workers(&left) as f64 / workers(&shards) as f64;
+        assert!((0.3..0.37).contains(&part), "{part}");
+        assert_eq!(sample(left.clone(), &awake, 5000).len(), left.len());
+        assert!(sample(vec![], &awake, 5).is_empty() && sample(left, &awake, 0).is_empty());
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portside_core::admission::Shortage;
+use portside_crds::sidecar::State;
 use portside_exchange::{FetchError, Response};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
@@ -99,7 +100,7 @@ impl fmt::Debug for PodGauges {
 impl Collector for PodGauges {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let ownership = self.0.ownership();
-        let active = ownership.state == portside_crds::sidecar::State::Active;
+        let active = matches!(ownership.state, State::Active | State::Serving);
         let gauges = [
             (
                 "workers_awake",
@@ -113,12 +114,12 @@ impl Collector for PodGauges {
             ),
             (
                 "active",
-                "1 while this pod runs the workers",
+                "1 while this pod runs workers, alone or beside others",
                 u64::from(active),
             ),
             (
                 "term",
-                "Grows with each change of the active pod; 0 when not active",
+                "Grows with each change of the pod that is active alone; 0 in all others",
                 ownership.term,
             ),
         ];

@@ -3,15 +3,17 @@
 //! What is to be done is decided by core's [`State`]; here it is done: calls to the store, whose results go back as events,
 //! a timer, and answers that are read without a lock.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures::future::BoxFuture;
+use futures::StreamExt;
+use futures::stream::BoxStream;
 use portside_core::ids::{Epoch, Fence, PodId, SHARDS, ShardId, WorkerId};
 pub use portside_core::ownership::Role;
 use portside_core::ownership::members::{Membership, Participant, Peer};
-use portside_core::ownership::{Effect, Ended, Event, FateUnknown, Settings, State};
+use portside_core::ownership::{Call, Effect, Ended, Event, FateUnknown, Settings, State};
 use portside_store::{Result as StoreResult, Store};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -59,6 +61,8 @@ pub struct Ownership {
     is_kept_out: AtomicBool,
     /// Who brings shards to rest, where they are shared.
     quiescence: OnceLock<Quiescence>,
+    /// Who hears which shards have moved from here.
+    moves: OnceLock<Moves>,
     /// By shard: whether it is brought to rest, or handed over. Asked for each link.
     leaving: Box<[AtomicBool]>,
     /// Counts the times when instances must look again: a fence is gone, or the lease covers the moment again.
@@ -67,8 +71,11 @@ pub struct Ownership {
     failure: Mutex<Option<(Instant, portside_store::Error)>>,
 }
 
-/// Brings up to so many shards to rest, and says which: see [`Effect::Quiesce`].
-pub type Quiescence = Box<dyn Fn(u32) -> BoxFuture<'static, Vec<ShardId>> + Send + Sync>;
+/// Brings up to so many shards to rest, and says which, as soon as some are: see [`Effect::Quiesce`].
+pub type Quiescence = Box<dyn Fn(u32) -> BoxStream<'static, Vec<ShardId>> + Send + Sync>;
+
+/// Hears which shards have moved from here, in which epochs, to which process.
+pub type Moves = Box<dyn Fn(&[(ShardId, Epoch)], PodId) + Send + Sync>;
 
 /// What follows from a step for those who read what is published.
 #[derive(Default)]
@@ -177,6 +184,7 @@ impl Ownership {
             is_sharing: peer.is_some(),
             is_kept_out: AtomicBool::new(peer.is_some()),
             quiescence: OnceLock::new(),
+            moves: OnceLock::new(),
             leaving: (0..SHARDS).map(|_| AtomicBool::new(false)).collect(),
             looks: watch::Sender::new(0),
             failure: Mutex::new(None),
@@ -224,6 +232,12 @@ impl Ownership {
 
     /// Gives the machine an event, and does what it says.
     fn tell(self: &Arc<Self>, event: Event) {
+        let effects = self.step(event);
+        self.carry_out_all(effects);
+    }
+
+    /// Gives the machine an event, and says what is to be done.
+    fn step(&self, event: Event) -> Vec<Effect> {
         let (effects, changes) = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             let (before, ended) = (state.role(), state.ended());
@@ -245,6 +259,10 @@ impl Ownership {
             self.look();
         }
         self.changes.send_modify(|count| *count += 1);
+        effects
+    }
+
+    fn carry_out_all(self: &Arc<Self>, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
                 Effect::WakeAt(at) => {
@@ -295,17 +313,14 @@ impl Ownership {
                 Event::MembershipObserved(call, members)
             }
             Effect::Quiesce { call, count, .. } => {
-                let shards = self.quiesce(count).await;
-                self.tell(Event::Quiesced(call, shards.clone()));
-                // Those that are handed over are known by their fences, and stay so until that is over.
-                let moving = |shard: &ShardId| {
-                    self.with_state(|state| state.leaving().any(|fence| fence.shard == *shard))
-                };
-                let stay = shards.into_iter().filter(|shard| !moving(shard));
-                return self.stay(stay.collect()).await;
+                self.quiesce(call, count).await;
+                Event::QuiescenceOver(call)
             }
             Effect::HandOver(call, fences, to) => {
                 let moved = self.known(store.hand_over(&fences, to).await);
+                if let (Ok(moved), Some(moves)) = (&moved, self.moves.get()) {
+                    moves(moved, to);
+                }
                 self.tell(Event::HandedOver(call, moved));
                 return self
                     .stay(fences.iter().map(|fence| fence.shard).collect())
@@ -451,10 +466,33 @@ impl Ownership {
         let _ = self.quiescence.set(quiescence);
     }
 
-    async fn quiesce(&self, count: u32) -> Vec<ShardId> {
-        match self.quiescence.get() {
-            Some(quiesce) => quiesce(count).await,
-            None => vec![],
+    /// From now on this hears of shards that have moved from here. The first one stays.
+    pub fn tell_of_moves(&self, moves: Moves) {
+        let _ = self.moves.set(moves);
+    }
+
+    /// Another process believes that it has handed shards over to this one: what is ours is read.
+    pub fn may_have_been_given(self: &Arc<Self>) {
+        self.tell(Event::Given);
+    }
+
+    async fn quiesce(self: &Arc<Self>, call: Call, count: u32) {
+        let Some(quiesce) = self.quiescence.get() else {
+            return;
+        };
+        let mut at_rest = quiesce(count);
+        while let Some(shards) = at_rest.next().await {
+            let effects = self.step(Event::Quiesced(call, shards.clone()));
+            let mut moving = HashSet::new();
+            for effect in &effects {
+                if let Effect::HandOver(_, fences, _) = effect {
+                    moving.extend(fences.iter().map(|fence| fence.shard));
+                }
+            }
+            self.carry_out_all(effects);
+            let stay = shards.into_iter().filter(|shard| !moving.contains(shard));
+            let (ownership, stay) = (self.clone(), stay.collect());
+            tokio::spawn(async move { ownership.stay(stay).await });
         }
     }
 

@@ -1,13 +1,14 @@
 //! The other pods of an application that share its shards: which shards they have, and connections to them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use portside_core::ids::{Epoch, PodId, SHARDS, ShardId};
-use portside_core::ownership::members::{KeyFingerprint, MapVersion, Peer, Revision};
+use portside_core::ownership::Role;
+use portside_core::ownership::members::{KeyFingerprint, MapVersion, Membership, Peer, Revision};
 use portside_exchange::credit::Window;
-use portside_router::places::{At, Place, Places};
+use portside_router::places::{At, NotHere, Place, Places};
 use portside_router::{Line, Router};
 use portside_store::Store;
 use portside_wire::driver::{self, Driver, Links};
@@ -70,7 +71,13 @@ struct State {
     /// By shard; nothing where the owner is not known, or has not what it was known to have.
     map: Vec<Option<(PodId, Epoch)>>,
     version: Option<MapVersion>,
+    /// Those of which some pod has said that it has them not, since the map was read.
+    astray: HashSet<ShardId>,
+    /// By shard: the newest epoch in which another pod has believed it here.
+    asked: Box<[Epoch]>,
     peers: HashMap<PodId, Known>,
+    /// The map has named a pod that is not among them.
+    knows_too_few: bool,
 }
 
 /// A pod that is alive.
@@ -97,7 +104,10 @@ impl Peers {
             state: Mutex::new(State {
                 map: vec![None; SHARDS as usize],
                 version: None,
+                astray: HashSet::new(),
+                asked: vec![Epoch(0); SHARDS as usize].into(),
                 peers: HashMap::new(),
+                knows_too_few: false,
             }),
             changes: watch::Sender::new(0),
             look: Notify::new(),
@@ -116,6 +126,16 @@ impl Peers {
     /// Follows who is there and who has what, and listens to the others. `router` opens what they open to workers here.
     pub(crate) fn start(self: &Arc<Self>, router: &Arc<Router>, listener: TcpListener) {
         let _ = self.router.set(Arc::downgrade(router));
+        let peers = self.itself.clone();
+        self.ownership.tell_of_moves(Box::new(move |moved, to| {
+            if let Some(peers) = peers.upgrade() {
+                peers.learn(
+                    moved
+                        .iter()
+                        .map(|(shard, epoch)| (*shard, Some(to), *epoch)),
+                );
+            }
+        }));
         tokio::spawn(follow(Arc::downgrade(self)));
         tokio::spawn(follow_own(Arc::downgrade(self)));
         tokio::spawn(listen(Arc::downgrade(self), listener));
@@ -143,30 +163,51 @@ impl Peers {
     }
 
     async fn read_map(&self) {
-        let since = self.lock().version;
+        let (since, astray) = {
+            let mut state = self.lock();
+            (state.version, std::mem::take(&mut state.astray))
+        };
         // A store that fails says so itself.
         let Ok(changes) = self.store.shard_map(since).await else {
             return;
         };
+        self.learn((changes.assignments.into_iter()).map(|it| (it.shard, it.owner, it.epoch)));
+        let mut state = self.lock();
+        let is_unknown = |shard: &ShardId| state.map[shard.0 as usize].is_none();
+        if since.is_some() && astray.iter().any(is_unknown) {
+            // It has not changed since, and what it was is forgotten: all of it is read.
+            state.version = None;
+            self.look.notify_one();
+        } else {
+            state.version = Some(changes.version);
+        }
+    }
+
+    /// Takes who has which shards, in which epochs.
+    fn learn(&self, assignments: impl Iterator<Item = (ShardId, Option<PodId>, Epoch)>) {
         let mut state = self.lock();
         let mut has_changed = false;
-        for it in changes.assignments {
-            let new = it.owner.map(|owner| (owner, it.epoch));
-            if let Some(slot) = state.map.get_mut(it.shard.0 as usize)
-                && slot.is_none_or(|(_, epoch)| epoch <= it.epoch)
+        for (shard, owner, epoch) in assignments {
+            let new = owner.map(|owner| (owner, epoch));
+            if let Some(slot) = state.map.get_mut(shard.0 as usize)
+                && slot.is_none_or(|(_, known)| known <= epoch)
                 && *slot != new
             {
                 *slot = new;
                 has_changed = true;
             }
         }
-        if state.version == since {
-            state.version = Some(changes.version);
-        } else {
-            self.look.notify_one(); // something turned out to be wrong meanwhile
-        }
         drop(state);
         if has_changed {
+            self.changed();
+        }
+    }
+
+    /// Reads who is there.
+    async fn read_members(&self) {
+        if let Ok(membership) = self.store.members().await {
+            self.lock().knows_too_few = false;
+            self.meet(with_address(membership));
             self.changed();
         }
     }
@@ -251,6 +292,7 @@ impl Places for Peers {
             return Place::Unknown;
         };
         if pod == ownership.pod() || !state.peers.contains_key(&pod) {
+            state.knows_too_few |= pod != ownership.pod();
             self.look.notify_one();
             return Place::Unknown;
         }
@@ -260,29 +302,47 @@ impl Places for Peers {
         }
     }
 
-    fn owned(&self, shard: ShardId) -> Result<Epoch, (Option<PodId>, Epoch)> {
-        if let Some(epoch) = self.ownership.serves(shard) {
+    fn owned(&self, shard: ShardId, asked: Epoch) -> Result<Epoch, NotHere> {
+        let ownership = &self.ownership;
+        // Also while that is in doubt: whoever loads the worker waits until it is not.
+        if let Some(epoch) = ownership.serves(shard) {
             return Ok(epoch);
         }
-        let known = self.lock().map.get(shard.0 as usize).copied().flatten();
-        match known.filter(|(pod, _)| *pod != self.ownership.pod()) {
-            Some((pod, epoch)) => Err((Some(pod), epoch)),
-            None => Err((None, self.ownership.epoch(shard).unwrap_or(Epoch(0)))),
+        if ownership.is_leaving(shard) {
+            return Err(NotHere::OnItsWay);
         }
+        let known = self.lock().map.get(shard.0 as usize).copied().flatten();
+        let elsewhere = known.filter(|(pod, _)| *pod != ownership.pod());
+        if let Some((pod, epoch)) = elsewhere.filter(|(_, epoch)| *epoch >= asked) {
+            return Err(NotHere::Elsewhere(Some(pod), epoch));
+        }
+        if *ownership.role().borrow() == Role::Over {
+            return Err(NotHere::Elsewhere(None, Epoch(0)));
+        }
+        // Perhaps it was given to this pod, which has not heard of that. Once it has looked it knows, whoever asks.
+        let is_news = {
+            let mut state = self.lock();
+            let slot = &mut state.asked[shard.0 as usize];
+            std::mem::replace(slot, asked.max(*slot)) < asked
+        };
+        if is_news {
+            ownership.may_have_been_given();
+        }
+        Err(NotHere::OnItsWay)
     }
 
     fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
 
-    fn misdirected(&self, shard: ShardId) {
+    fn misdirected(&self, shard: ShardId, epoch: Epoch) {
         let mut state = self.lock();
         // What another pod says is no more than a reason to look: the store knows.
-        if let Some(slot) = state.map.get_mut(shard.0 as usize) {
+        let slot = state.map.get_mut(shard.0 as usize);
+        if let Some(slot) = slot.filter(|slot| slot.is_none_or(|(_, known)| known <= epoch)) {
             *slot = None;
+            state.astray.insert(shard);
         }
-        // Until the whole map is read the slot may stay empty.
-        state.version = None;
         drop(state);
         self.look.notify_one();
         self.changed();
@@ -299,14 +359,15 @@ async fn follow(peers: Weak<Peers>) {
         let membership = members.borrow_and_update().clone();
         let look = peers.look.notified();
         if let Some(membership) = membership {
-            let with_peer = membership.participants.into_iter();
-            let with_peer = with_peer.filter_map(|it| Some((it.member.pod, it.peer?)));
-            peers.meet(with_peer);
             let version = Some(membership.map_version);
+            peers.meet(with_address(membership));
             if seen != version || peers.lock().version.is_none() {
                 peers.read_map().await;
                 seen = version;
             }
+        }
+        if peers.lock().knows_too_few {
+            peers.read_members().await;
         }
         tokio::select! {
             changed = members.changed() => if changed.is_err() { return },
@@ -315,6 +376,12 @@ async fn follow(peers: Weak<Peers>) {
         drop(peers);
         sleep(READ_INTERVAL).await;
     }
+}
+
+/// Those that say how they are reached.
+fn with_address(membership: Membership) -> impl Iterator<Item = (PodId, Peer)> {
+    let all = membership.participants.into_iter();
+    all.filter_map(|it| Some((it.member.pod, it.peer?)))
 }
 
 /// Passes on that this pod itself has other shards.

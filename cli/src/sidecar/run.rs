@@ -31,13 +31,13 @@ use crate::network::NetworkArgs;
 /// How long the port still answers that this pod is not active, when its successor is already: to gateways that have not
 /// heard of that. A request on its way to a connection that is closed could not be told from one that was run.
 const NOTICE: Duration = Duration::from_secs(1);
-/// How long a pod that has handed its workers over still says so to other pods, which may not have heard of it: what they open in one
-/// that ends would be lost.
-const PEERS_NOTICE: Duration = Duration::from_secs(2);
 /// Between two tries to get what the pod lacks.
 const AGAIN: Duration = Duration::from_secs(2);
 /// Likewise from a registry, which may count them.
 const PULL_AGAIN: Duration = Duration::from_secs(15);
+/// What a pod waits for until it is ready.
+const CODE: &str = "the code to be loaded";
+const PLACE: &str = "a place among the class's pods";
 /// How often mounted Secrets and ConfigMaps are looked at. The kubelet itself takes up to a minute to change them.
 const ENV_LOOK: Duration = Duration::from_secs(10);
 
@@ -115,7 +115,7 @@ impl Args {
 
     async fn serve(self, isolates: Arc<IsolatePool>, cores: usize) -> Result<(), Failure> {
         let mut ended = std::pin::pin!(ended()?);
-        let readiness = Readiness::waiting_for(["the code to be loaded"]);
+        let readiness = Readiness::waiting_for([CODE]);
         let prepared = tokio::select! {
             () = &mut ended => return Ok(()),
             prepared = self.prepared() => prepared?,
@@ -162,8 +162,7 @@ impl Args {
         let door = self.door(pod.clone()).await?;
         let sockets = door.sockets();
         let door = tokio::spawn(door.run(drained.clone().cancelled_owned()));
-        readiness.done("the code to be loaded");
-        tracing::info!("ready");
+        let ready = tokio::spawn(become_ready(ownership.clone(), readiness.clone()));
         let reload = tokio::spawn(follow_env(
             self.env_dir.clone(),
             manifest,
@@ -172,10 +171,11 @@ impl Args {
         ));
         let outcome = active(&ownership, ended).await;
         readiness.wait_for("nothing: it ends");
+        ready.abort();
         reload.abort();
         if outcome.is_ok() {
             sockets.cancel();
-            leave(&pod, door, &drained, ownership.is_sharing()).await;
+            leave(&pod, door, &drained).await;
         }
         outcome
     }
@@ -248,6 +248,30 @@ pub fn door_config() -> DoorConfig {
     }
 }
 
+/// Returns once a pod is among those that serve.
+pub async fn takes_part(ownership: &Ownership) {
+    let (mut role, mut members) = (ownership.role(), ownership.members());
+    // What these wait for is told by `ownership`, which is here.
+    let _ = role
+        .wait_for(|role| matches!(role, Role::Active { .. }))
+        .await;
+    let _ = members.wait_for(Option::is_some).await;
+}
+
+/// Says that the pod is ready: as a standby once its code is loaded, and where pods share the workers once it is among those that
+/// serve, or stands by for one that shares nothing.
+async fn become_ready(ownership: Arc<Ownership>, readiness: Readiness) {
+    if ownership.is_sharing() {
+        readiness.wait_for(PLACE);
+        readiness.done(CODE);
+        takes_part(&ownership).await;
+        readiness.done(PLACE);
+    } else {
+        readiness.done(CODE);
+    }
+    tracing::info!("ready");
+}
+
 /// Waits for the shards and then for the end: that of this pod, or that of its right to the shards.
 pub async fn active(
     ownership: &Arc<Ownership>,
@@ -272,12 +296,9 @@ pub async fn active(
 
 /// Ends without having dropped anything: what was taken is answered, what was written is durable, and only then
 /// is the successor let in.
-pub async fn leave(pod: &Pod, door: JoinHandle<()>, drained: &CancellationToken, is_sharing: bool) {
+pub async fn leave(pod: &Pod, door: JoinHandle<()>, drained: &CancellationToken) {
     tracing::info!("draining");
     pod.drain().await;
-    if is_sharing {
-        tokio::time::sleep(PEERS_NOTICE).await;
-    }
     pod.app().shut_down().await;
     tracing::info!("released");
     tokio::time::sleep(NOTICE).await;

@@ -1,8 +1,9 @@
 //! Whether a pod shares the class's workers with others.
 
-use std::net::SocketAddr;
+use std::net::{AddrParseError, IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use portside_crds::names::PEER_PORT;
 use portside_crds::sidecar::TerminationReason as Reason;
 use portside_sidecar::peers::{self, Key, Peers};
 use portside_sidecar::{Ownership, Sharing};
@@ -14,8 +15,9 @@ use super::failure::Failure;
 /// How the pods of a class share its workers.
 #[derive(clap::Args)]
 pub struct SharingArgs {
-    /// The address at which other pods of the class reach the workers of this one. Without it one pod has all workers, and the others wait
-    #[arg(long, value_name = "ADDRESS")]
+    /// The address at which other pods of the class reach the workers of this one, as IP:PORT, or an IP alone with the port 7070.
+    /// Without it one pod has all workers, and the others wait
+    #[arg(long, value_name = "ADDRESS", value_parser = peer_listen)]
     peer_listen: Option<SocketAddr>,
     /// Where others find that, as HOST:PORT, if it is not the same
     #[arg(long, value_name = "HOST:PORT", requires = "peer_listen")]
@@ -64,5 +66,28 @@ impl SharingArgs {
         let ownership = ownership.map_err(failed)?;
         let peers = Peers::new(store.clone(), ownership.clone(), key);
         Ok((ownership, Some(Sharing { peers, listener })))
+    }
+}
+
+/// An address, or an IP, to which the usual port is added: a pod is told its IP, of which nobody knows whether it takes brackets.
+fn peer_listen(text: &str) -> Result<SocketAddr, AddrParseError> {
+    match text.parse::<IpAddr>() {
+        Ok(ip) => Ok(SocketAddr::new(ip, PEER_PORT)),
+        Err(_) => text.parse(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ip_gets_the_usual_port() {
+        let shown = |text| peer_listen(text).map(|it| it.to_string()).ok();
+        assert_eq!(shown("10.0.0.1").as_deref(), Some("10.0.0.1:7070"));
+        assert_eq!(shown("fd00::1").as_deref(), Some("[fd00::1]:7070"));
+        assert_eq!(shown("[fd00::1]:81").as_deref(), Some("[fd00::1]:81"));
+        assert_eq!(shown("10.0.0.1:81").as_deref(), Some("10.0.0.1:81"));
+        assert_eq!(shown("here:81"), None);
     }
 }

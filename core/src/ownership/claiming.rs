@@ -5,7 +5,7 @@
 
 use super::membership::Members;
 use super::pod::{Ask, State};
-use super::{Effect, Member, Millis, Sharing};
+use super::{Effect, GIVEN_INTERVAL_MS, Member, Millis, Sharing};
 use crate::ids::Fence;
 
 impl State {
@@ -33,6 +33,7 @@ impl State {
         }
         if self.read_at.is_some_and(|at| now >= at) {
             self.read_at = None;
+            self.given_at = now + GIVEN_INTERVAL_MS;
             effects.push(Effect::ReadOwned(self.ask(Ask::ReadOwned)));
         } else if self.counts() && now >= self.count_at {
             self.count_at = now + self.settings.membership_interval_ms;

@@ -1,6 +1,4 @@
 //! What pods that share an application's shards know of each other, as the store has it.
-//!
-//! The process does not use it yet: the sidecar still takes all shards or none, and asks for [`Member`]s only.
 
 use super::Member;
 use super::placement::{Distribution, Standing};

@@ -60,6 +60,9 @@ pub const MAX_SHARDS_LEAVING: u32 = 64;
 /// than a look at who is alive.
 pub const MEMBERSHIP_INTERVAL_MS: Millis = 500;
 
+/// What this pod owns is not read more often than that because others say that they have given it something.
+pub const GIVEN_INTERVAL_MS: Millis = 10;
+
 /// Free shards are left for so long to the pods whose share they are. Then whoever sees them takes them: those pods may be dead,
 /// too, and nobody sure of it yet.
 pub const SHARED_CLAIM_INTERVAL_MS: Millis = 1_000;
@@ -67,9 +70,9 @@ pub const SHARED_CLAIM_INTERVAL_MS: Millis = 1_000;
 /// To how many pods an application's shards go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sharing {
-    /// One pod owns all of them, and others wait: what the process does.
+    /// One pod owns all of them, and others wait.
     Alone,
-    /// All pods that want some share them: see [`placement`]. Not used yet.
+    /// All pods that want some share them: see [`placement`].
     Shared,
 }
 
@@ -171,12 +174,15 @@ pub enum Event {
     Advanced(Call, Fence, Reply<Option<Epoch>>),
     /// The result of [`Effect::ReleaseShards`].
     ShardsReleased(Call, Reply<()>),
-    /// The answer to [`Effect::Quiesce`]: nothing of these shards is awake or on its way to the store, and nothing of them will
-    /// be under the fences that they have now. There may be fewer than were asked for, or none.
+    /// An answer to [`Effect::Quiesce`]: nothing of these shards is awake or on its way to the store, and nothing of them will
+    /// be under the fences that they have now. More may follow, as they come to rest.
     Quiesced(Call, Vec<ShardId>),
+    /// The last answer to [`Effect::Quiesce`]: no more come to rest. Those that did may be fewer than were asked for, or none.
+    QuiescenceOver(Call),
     /// The result of [`Effect::HandOver`]: the shards that have moved.
     HandedOver(Call, Reply<Vec<(ShardId, Epoch)>>),
-    /// Another pod says that it has handed shards over to this one. It need not be true.
+    /// Another pod says that it has handed shards over to this one. It need not be true: what is this pod's is read, but no more
+    /// often than every [`GIVEN_INTERVAL_MS`].
     Given,
     /// The result of [`Effect::Release`].
     Released(Reply<()>),
@@ -227,9 +233,11 @@ pub enum Effect {
     /// Give up these shards and keep the lease.
     ReleaseShards(Call, Vec<Fence>),
     /// Bring shards to rest, those first of which the fewest workers are awake, to hand them over. Their fences are given until
-    /// [`Event::Quiesced`] says which they are; from then on none is, until it is known whose they are.
+    /// [`Event::Quiesced`] says which they are; from then on none is, until it is known whose they are. Each is handed over as
+    /// soon as it is at rest, and does not wait for the others.
     Quiesce {
-        /// To be reported with the answer, which comes soon or says that there are none: others may wait for these shards.
+        /// To be reported with each answer. The last one must not be long in coming: no others are brought to rest in the place
+        /// of these until then.
         call: Call,
         /// How many, at most.
         count: u32,

@@ -4,8 +4,6 @@
 //! that are left for them. Pods that see the same make the same of it, so no two of them fill one place. One that sees an
 //! older state may fill it, too. But a pod gives only what it has above its own quota, so that no new gap comes of it, and
 //! once all have seen the same no shard moves twice.
-//!
-//! The process does not use it yet: the sidecar still takes all shards or none.
 
 #[cfg(test)]
 mod tests;

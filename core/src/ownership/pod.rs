@@ -42,6 +42,8 @@ pub struct State {
     pub(super) disturbed: bool,
     /// What this pod owns is to be read at this time.
     pub(super) read_at: Option<Millis>,
+    /// Not before this time because others say that they have given something.
+    pub(super) given_at: Millis,
     pub(super) observer: Observer,
     /// Whom this pod is declaring dead.
     pub(super) declaring: BTreeSet<PodId>,
@@ -96,6 +98,7 @@ impl State {
             asking: None,
             disturbed: false,
             read_at: None,
+            given_at: registered,
             observer: Observer::default(),
             declaring: BTreeSet::new(),
             observe_at: registered,
@@ -262,8 +265,9 @@ impl State {
                 }
             }
             Event::Quiesced(call, shards) => self.quiesced(call, &shards, effects),
+            Event::QuiescenceOver(call) => self.quiescence_over(call),
             Event::HandedOver(call, reply) => self.handed_over(call, reply, now),
-            Event::Given => self.read_soon(now),
+            Event::Given => self.given(now),
             Event::DeclaredDead(pod, dead) => {
                 self.declaring.remove(&pod);
                 if dead == Ok(true) {

@@ -5,8 +5,6 @@
 //! their fences are taken back and the store makes another pod their owner. If nobody knows whether it did, the shards are
 //! settled as after a commit of unknown fate: moved to a new epoch, in which the late hand-over moves nothing, or found to
 //! be the other pod's.
-//!
-//! The process does not use it yet: the sidecar still takes all shards or none ([`super::Sharing::Alone`]).
 
 use std::collections::BTreeMap;
 
@@ -20,7 +18,7 @@ use crate::ids::{Epoch, Fence, PodId, ShardId};
 /// The shards on their way to other pods, by the calls with which they are.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Leaving {
-    /// How many the process brings to rest, for whom.
+    /// How many the process still brings to rest, for whom.
     quiescing: BTreeMap<Call, (PodId, u32)>,
     /// Those that the store is asked to move.
     moving: BTreeMap<Call, (PodId, Vec<Fence>)>,
@@ -116,11 +114,13 @@ impl State {
 
     /// The process has brought these shards to rest: they are handed over, but for those that are in doubt.
     pub(super) fn quiesced(&mut self, call: Call, shards: &[ShardId], effects: &mut Vec<Effect>) {
-        let Some((to, count)) = self.leaving.quiescing.remove(&call) else {
+        let Some((to, left)) = self.leaving.quiescing.get_mut(&call) else {
             return;
         };
-        let mut fences = vec![];
-        for &shard in shards.iter().take(count as usize) {
+        let count = shards.len().min(*left as usize);
+        *left -= u32::try_from(count).unwrap_or(*left);
+        let (to, mut fences) = (*to, vec![]);
+        for &shard in &shards[..count] {
             if let Some(epoch) = self.holdings.leave(shard) {
                 fences.push(self.fence_of(shard, epoch));
             }
@@ -130,6 +130,16 @@ impl State {
             self.leaving.moving.insert(call, (to, fences.clone()));
             effects.push(Effect::HandOver(call, fences, to));
         }
+    }
+
+    /// No more of these are brought to rest.
+    pub(super) fn quiescence_over(&mut self, call: Call) {
+        self.leaving.quiescing.remove(&call);
+    }
+
+    /// Perhaps something has become this pod's.
+    pub(super) fn given(&mut self, now: Millis) {
+        self.read_soon(now.max(self.given_at));
     }
 
     /// These shards have moved, or nobody knows.
@@ -142,7 +152,9 @@ impl State {
         let Some((_, fences)) = self.leaving.moving.remove(&call) else {
             return;
         };
-        if self.leaving.is_empty() && reply.as_ref().is_ok_and(|moved| !moved.is_empty()) {
+        let under_way: u32 = self.leaving.counts().map(|(_, count)| count).sum();
+        let has_room = under_way <= self.settings.max_shards_leaving / 2;
+        if has_room && reply.as_ref().is_ok_and(|moved| !moved.is_empty()) {
             // There may be more to hand over.
             self.count_at = now;
         }

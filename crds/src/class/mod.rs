@@ -88,6 +88,11 @@ pub use triggers::Triggers;
         type_ = "integer",
         json_path = ".status.readyReplicas"
     ),
+    printcolumn(
+        name = "Serving",
+        type_ = "integer",
+        json_path = ".status.servingReplicas"
+    ),
     printcolumn(name = "Awake", type_ = "integer", json_path = ".status.workers.awake"),
     printcolumn(
         name = "Age",
@@ -244,7 +249,7 @@ pub struct Concurrency {
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct Scaling {
-    /// How many pods. One of them runs the workers, the others are warm and take over within seconds.
+    /// How many pods share the workers. Workers move to pods that come, and from pods that go.
     #[serde(default = "Scaling::default_replicas")]
     #[schemars(range(min = 0, max = 100))]
     pub replicas: i32,

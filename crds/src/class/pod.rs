@@ -36,7 +36,7 @@ pub struct Pod {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "opaque")]
     pub affinity: Option<Opaque>,
-    /// A Pod's topologySpreadConstraints, passed on as they are.
+    /// A Pod's topologySpreadConstraints, passed on as they are. Default as even as it can be over nodes and zones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "opaques")]
     pub topology_spread_constraints: Vec<Opaque>,

@@ -14,6 +14,7 @@ mod manifests;
 mod many;
 mod objects;
 mod operation;
+mod scaling;
 mod uninstall;
 mod updates;
 
@@ -37,7 +38,6 @@ pub fn all(cluster: &Arc<Cluster>) -> Vec<Trial> {
         updates::broken_code_leaves_the_old_one,
         updates::what_is_missing_is_named_and_waited_for,
         operation::it_can_be_suspended_and_resumed,
-        operation::standbys_are_a_matter_of_scale,
         operation::an_upgrade_restarts_nothing,
         operation::the_older_class_keeps_its_route,
         failures::a_killed_pod_loses_nothing,
@@ -45,6 +45,12 @@ pub fn all(cluster: &Arc<Cluster>) -> Vec<Trial> {
         failures::nothing_depends_on_the_operator,
         failures::gateways_come_and_go,
         failures::the_database_restarts,
+        scaling::pods_come_and_go,
+        scaling::a_lost_pod_loses_nothing,
+        scaling::new_code_reaches_every_pod,
+        scaling::a_drained_node_loses_nothing,
+        scaling::pods_that_share_nothing_give_way,
+        scaling::an_autoscaler_scales_a_class,
         deletion::retained_state_is_found_again,
         deletion::deleted_state_is_gone,
         many::a_hundred_classes_settle,

@@ -171,16 +171,16 @@ pub async fn a_killed_pod_loses_nothing(test: Arc<Test>) {
         .collect();
     for _ in 0..3 {
         clients.work().await;
-        let (pod, term) = class.one_active().await;
+        let (pod, before) = class.all_serve(1).await.remove(0);
         Process::of(&pod, "sidecar").signal(Signal::KILL);
-        until(
-            "the next term",
-            Duration::from_secs(60),
-            async || match class.active().await[..] {
-                [(_, next)] if next > term => Ok(()),
-                ref other => Err(format!("{} are active", other.len())),
-            },
-        )
+        until("the next process", Duration::from_secs(60), async || {
+            let (_, now) = class.all_serve(1).await.remove(0);
+            if now.incarnation == before.incarnation {
+                Err(format!("{now:?}"))
+            } else {
+                Ok(())
+            }
+        })
         .await;
     }
     clients.work().await;

@@ -162,7 +162,7 @@ impl Writer<'_> {
     {
         let name = object.name_any();
         let api: Api<K> = Api::namespaced(self.context.client.clone(), &self.key.namespace);
-        let wanted = hash(&serde_json::to_string(object).map_err(kube::Error::SerdeError)?);
+        let wanted = hash(object)?;
         let found = self
             .owned
             .iter()
@@ -243,8 +243,12 @@ where
     }
 }
 
-fn hash(text: &str) -> u64 {
+/// Of all that is asked for. Which version it replaces is not.
+fn hash<K: Resource + Clone + Serialize>(object: &K) -> Result<u64, kube::Error> {
+    let mut object = object.clone();
+    object.meta_mut().resource_version = None;
+    let text = serde_json::to_string(&object).map_err(kube::Error::SerdeError)?;
     let mut hasher = DefaultHasher::new();
     text.hash(&mut hasher);
-    hasher.finish()
+    Ok(hasher.finish())
 }

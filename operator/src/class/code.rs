@@ -6,7 +6,7 @@ use portside_crds::ServerlessWorkerClass;
 use portside_crds::class::{DurableObjects, Network, OciCode, Triggers};
 use portside_crds::names::{ASSETS_FILE, BUNDLE_FILE, MANIFEST_FILE};
 use portside_crds::plain::Plain;
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 /// Files by path. Keys of a ConfigMap are paths without folders.
@@ -129,8 +129,13 @@ pub(crate) fn inputs(class: &ServerlessWorkerClass, code_digest: &str) -> String
     {
         wanted["pullSecret"] = json!(secret);
     }
-    let wanted = serde_json::to_string(&Plain(&wanted));
-    let hash = Sha256::digest(wanted.expect("texts, numbers and maps of them are JSON"));
+    short_hash(&wanted)
+}
+
+/// 16 hexadecimal digits that are the same for the same JSON, in every build.
+pub(crate) fn short_hash(json: &Value) -> String {
+    let text = serde_json::to_string(&Plain(json));
+    let hash = Sha256::digest(text.expect("texts, numbers and maps of them are JSON"));
     hash[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

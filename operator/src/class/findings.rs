@@ -145,8 +145,11 @@ fn pods(seen: &Seen<'_>) -> Verdict {
             broken: false,
         };
     };
+    // There is one pod until those are gone that share no workers with others.
+    let is_alone = rollout.desired != seen.class.spec.scaling.replicas;
+    let is_replaced = rollout.is_replaced() && !is_alone;
     let numbers = format!("{} of {} pods are ready", rollout.ready, rollout.desired);
-    if rollout.is_complete() {
+    if rollout.is_complete() && !is_alone {
         return Verdict::Good {
             reason: Reason::Succeeded,
             message: numbers,
@@ -155,12 +158,12 @@ fn pods(seen: &Seen<'_>) -> Verdict {
     }
     if let Some(trouble) = worst_trouble(seen) {
         // A class that serves is not called broken for a pod it could do without.
-        if was_ready(seen) && rollout.is_replaced() && rollout.ready > 0 {
+        if was_ready(seen) && is_replaced && rollout.ready > 0 {
             return still_good(numbers, trouble.message);
         }
         return judged(trouble.reason, &trouble.message, trouble.is_final);
     }
-    if was_ready(seen) && rollout.is_replaced() {
+    if was_ready(seen) && is_replaced {
         if rollout.ready > 0 {
             return still_good(numbers.clone(), numbers);
         }
@@ -170,7 +173,9 @@ fn pods(seen: &Seen<'_>) -> Verdict {
             broken: true,
         };
     }
-    let message = if rollout.observed {
+    let message = if is_alone {
+        "one pod takes over from those that share no workers, then others come".to_owned()
+    } else if rollout.observed {
         format!(
             "{} of {} pods have the newest revision, {} of {} are ready",
             rollout.updated, rollout.desired, rollout.ready, rollout.replicas

@@ -24,6 +24,7 @@ mod apply;
 mod build;
 mod code;
 pub(crate) mod deletion;
+mod deletion_cost;
 mod fetch;
 mod findings;
 pub(crate) mod http_routes;

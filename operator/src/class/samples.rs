@@ -1,8 +1,8 @@
-//! How many workers there are, asked of the pods themselves.
+//! How many workers there are, and how many pods serve, asked of the pods themselves.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -11,17 +11,20 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
 use portside_crds::names::ADMIN_PORT;
 use portside_crds::routes::ClassKey;
 use portside_crds::sidecar::{STATUS_PATH, SidecarStatus, SidecarWorkers, State};
 use portside_crds::status::WorkerCounts;
 
-use super::Context;
 use super::queue::{class_of, key_of};
-use super::rollout;
+use super::{Context, deletion_cost, rollout};
 
 /// How often pods are asked.
 const EVERY: Duration = Duration::from_secs(30);
+
+/// How often those of a class are that has other ready pods than half a minute ago: shards move then.
+const AFTER_CHANGES: Duration = Duration::from_secs(5);
 
 /// How long a pod may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -32,13 +35,22 @@ const MAX_ANSWER_BYTES: usize = 64 << 10;
 /// Classes that are asked at once.
 const AT_ONCE: usize = 16;
 
-/// The numbers that statuses show. They change only when the true ones have gone far enough from them.
+/// What a class's pods say of themselves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Sample {
+    /// The numbers of their workers, if any pod runs them.
+    pub workers: Option<WorkerCounts>,
+    /// How many of them run workers.
+    pub serving: i32,
+}
+
+/// The numbers that statuses show. Those of workers change only when the true ones have gone far enough from them.
 #[derive(Default)]
-pub(crate) struct Samples(Mutex<HashMap<ClassKey, WorkerCounts>>);
+pub(crate) struct Samples(Mutex<HashMap<ClassKey, Sample>>);
 
 impl Samples {
     /// What a class's status is to show.
-    pub(crate) fn get(&self, key: &ClassKey) -> Option<WorkerCounts> {
+    pub(crate) fn get(&self, key: &ClassKey) -> Option<Sample> {
         self.lock().get(key).cloned()
     }
 
@@ -47,14 +59,33 @@ impl Samples {
         self.lock().remove(key);
     }
 
-    fn set(&self, key: &ClassKey, counts: WorkerCounts) {
-        self.lock().insert(key.clone(), counts);
+    /// Whether this is to be shown, too.
+    fn show(&self, key: &ClassKey, new: Sample) -> bool {
+        let mut all = self.lock();
+        let shown = all.get(key);
+        let now = next(shown, new);
+        let is_news = shown != Some(&now);
+        all.insert(key.clone(), now);
+        is_news
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ClassKey, WorkerCounts>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ClassKey, Sample>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// What follows what is shown.
+fn next(shown: Option<&Sample>, new: Sample) -> Sample {
+    let before = shown.and_then(|shown| shown.workers.as_ref());
+    let workers = new.workers.filter(|workers| differs(before, workers));
+    Sample {
+        workers: workers.or_else(|| before.cloned()),
+        serving: new.serving,
+    }
+}
+
+/// A ready pod, and what it says.
+pub(super) type Answer = (Arc<Pod>, Option<SidecarStatus>);
 
 /// Asks the pods of all classes again and again. A class whose numbers changed is looked at again.
 pub(crate) async fn run(context: Arc<Context>) {
@@ -62,8 +93,9 @@ pub(crate) async fn run(context: Arc<Context>) {
     let client: Http = Client::builder(TokioExecutor::new())
         .pool_max_idle_per_host(0)
         .build_http();
-    let mut ticks = tokio::time::interval(EVERY);
+    let mut ticks = tokio::time::interval(AFTER_CHANGES);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut turns = Turns::default();
     loop {
         ticks.tick().await;
         let mut classes: HashMap<ClassKey, Vec<Arc<Pod>>> = HashMap::new();
@@ -73,17 +105,49 @@ pub(crate) async fn run(context: Arc<Context>) {
                 classes.entry(key).or_default().push(pod);
             }
         }
+        turns.choose(&mut classes, Instant::now());
         let asked = futures::stream::iter(classes).map(|(key, pods)| ask(&client, key, pods));
         let mut answers = asked.buffer_unordered(AT_ONCE);
-        while let Some((key, counts)) = answers.next().await {
-            let shown = context.samples.get(&key);
-            if let Some(counts) = counts
-                && differs(shown.as_ref(), &counts)
-            {
-                context.samples.set(&key, counts);
+        while let Some((key, answers)) = answers.next().await {
+            deletion_cost::write(&context, &key, &answers).await;
+            let said = answers.into_iter().filter_map(|(_, said)| said);
+            if context.samples.show(&key, sample(said)) {
                 context.queue.push(key);
             }
         }
+    }
+}
+
+/// Which classes are asked when.
+#[derive(Default)]
+struct Turns(HashMap<ClassKey, Turn>);
+
+struct Turn {
+    pods: BTreeSet<Option<String>>,
+    changed: Instant,
+    asked: Instant,
+}
+
+impl Turns {
+    /// Leaves those whose turn it is. What is not among them is forgotten.
+    fn choose(&mut self, classes: &mut HashMap<ClassKey, Vec<Arc<Pod>>>, now: Instant) {
+        self.0.retain(|key, _| classes.contains_key(key));
+        classes.retain(|key, pods| {
+            let pods: BTreeSet<_> = pods.iter().map(|pod| pod.uid()).collect();
+            let turn = self.0.entry(key.clone()).or_insert_with(|| Turn {
+                pods: BTreeSet::new(),
+                changed: now,
+                asked: now,
+            });
+            if turn.pods != pods {
+                (turn.pods, turn.changed) = (pods, now);
+            }
+            let is_due = now - turn.changed < EVERY || now - turn.asked >= EVERY;
+            if is_due {
+                turn.asked = now;
+            }
+            is_due
+        });
     }
 }
 
@@ -91,32 +155,29 @@ pub(crate) async fn run(context: Arc<Context>) {
 fn adopt(context: &Context) {
     for class in context.caches.classes.state() {
         if let Ok(class) = &class.0
-            && let Some(counts) = class
-                .status
-                .as_ref()
-                .and_then(|status| status.workers.clone())
+            && let Some(status) = &class.status
+            && let Some(serving) = status.serving_replicas
         {
-            context.samples.set(&key_of(&class.metadata), counts);
+            let workers = status.workers.clone();
+            let sample = Sample { workers, serving };
+            context.samples.show(&key_of(&class.metadata), sample);
         }
     }
 }
 
 type Http = Client<HttpConnector, Empty<Bytes>>;
 
-/// The numbers of the class's active pod.
-async fn ask(
-    client: &Http,
-    key: ClassKey,
-    pods: Vec<Arc<Pod>>,
-) -> (ClassKey, Option<WorkerCounts>) {
-    let addresses = pods
-        .iter()
-        .filter_map(|pod| pod.status.as_ref()?.pod_ip.clone());
-    let answers = futures::future::join_all(addresses.map(|address| status(client, address))).await;
-    (key, counts(answers.into_iter().flatten()))
+/// What each of a class's pods says.
+async fn ask(client: &Http, key: ClassKey, pods: Vec<Arc<Pod>>) -> (ClassKey, Vec<Answer>) {
+    let answers = pods.into_iter().map(async |pod| {
+        let said = status(client, &pod).await;
+        (pod, said)
+    });
+    (key, futures::future::join_all(answers).await)
 }
 
-async fn status(client: &Http, address: String) -> Option<SidecarStatus> {
+async fn status(client: &Http, pod: &Pod) -> Option<SidecarStatus> {
+    let address = pod.status.as_ref()?.pod_ip.clone()?;
     let host = if address.contains(':') {
         format!("[{address}]")
     } else {
@@ -136,10 +197,10 @@ async fn status(client: &Http, address: String) -> Option<SidecarStatus> {
 
 /// Pods that serve have workers beside each other, of which each has counted all that are stored. Of those that say they are
 /// active, the one with the highest term is right.
-fn counts(answers: impl Iterator<Item = SidecarStatus>) -> Option<WorkerCounts> {
+fn sample(answers: impl Iterator<Item = SidecarStatus>) -> Sample {
     let answers: Vec<_> = answers.collect();
-    let serving = answers.iter().filter(|it| it.state == State::Serving);
-    let together = serving
+    let serving = || answers.iter().filter(|it| it.state == State::Serving);
+    let together = serving()
         .map(|it| it.workers)
         .reduce(|one, other| SidecarWorkers {
             awake: one.awake.saturating_add(other.awake),
@@ -147,12 +208,15 @@ fn counts(answers: impl Iterator<Item = SidecarStatus>) -> Option<WorkerCounts> 
         });
     let active = answers.iter().filter(|it| it.state == State::Active);
     let alone = active.max_by_key(|it| it.term).map(|it| it.workers);
-    let workers = together.or(alone)?;
+    let beside = i32::try_from(serving().count()).unwrap_or(i32::MAX);
     let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-    Some(WorkerCounts {
-        awake: count(workers.awake),
-        stored: workers.stored.map(count),
-    })
+    Sample {
+        serving: beside.max(i32::from(alone.is_some())),
+        workers: together.or(alone).map(|workers| WorkerCounts {
+            awake: count(workers.awake),
+            stored: workers.stored.map(count),
+        }),
+    }
 }
 
 /// Whether numbers are more than 5 % away from those that are shown.
@@ -213,7 +277,13 @@ mod tests {
         ];
         answers[0].workers.stored = Some(90);
         answers[1].workers.stored = Some(91);
-        assert_eq!(counts(answers.into_iter()), Some(shown(11, Some(91))));
+        assert_eq!(
+            sample(answers.into_iter()),
+            Sample {
+                workers: Some(shown(11, Some(91))),
+                serving: 2
+            }
+        );
     }
 
     #[test]
@@ -223,7 +293,46 @@ mod tests {
             answer(State::Active, 4, 6),
             answer(State::Standby, 9, 7),
         ];
-        assert_eq!(counts(answers.into_iter()), Some(shown(6, None)));
-        assert_eq!(counts([answer(State::Draining, 1, 1)].into_iter()), None);
+        let alone = Sample {
+            workers: Some(shown(6, None)),
+            serving: 1,
+        };
+        assert_eq!(sample(answers.into_iter()), alone);
+        let nobody = Sample {
+            workers: None,
+            serving: 0,
+        };
+        let draining = sample([answer(State::Draining, 1, 1)].into_iter());
+        assert_eq!(draining, nobody);
+        // Who serves is news at once, what is not known any more stays.
+        assert_eq!(next(Some(&alone), nobody).workers, alone.workers);
+        assert_eq!(next(Some(&alone), draining).serving, 0);
+    }
+
+    #[test]
+    fn pods_are_asked_more_often_after_changes() {
+        let key = ClassKey {
+            namespace: "team-a".to_owned(),
+            name: "chat".to_owned(),
+        };
+        let begin = Instant::now();
+        let mut turns = Turns::default();
+        let mut is_asked = |uids: &[&str], second: u64| {
+            let pod = |uid: &&str| {
+                let mut pod = Pod::default();
+                pod.metadata.uid = Some((*uid).to_owned());
+                Arc::new(pod)
+            };
+            let pods = uids.iter().map(pod).collect();
+            let mut classes = HashMap::from([(key.clone(), pods)]);
+            turns.choose(&mut classes, begin + Duration::from_secs(second));
+            !classes.is_empty()
+        };
+        let asked: Vec<u64> = (0..=100)
+            .step_by(5)
+            .filter(|second| is_asked(&["a"], *second))
+            .collect();
+        assert_eq!(asked, [0, 5, 10, 15, 20, 25, 55, 85]);
+        assert!(is_asked(&["a", "b"], 105) && is_asked(&["a", "b"], 110));
     }
 }

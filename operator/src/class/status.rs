@@ -13,7 +13,7 @@ use kube::{Resource, ResourceExt};
 use portside_crds::conditions::{self, ConditionType, Finding, Holds};
 use portside_crds::names::{self, FIELD_MANAGER};
 use portside_crds::routes::ClassKey;
-use portside_crds::status::{CodeStatus, WorkerCounts};
+use portside_crds::status::CodeStatus;
 use portside_crds::{Reason, ServerlessWorkerClass, ServerlessWorkerClassStatus};
 use serde_json::json;
 
@@ -23,6 +23,7 @@ use super::build::DIGEST_ANNOTATION;
 use super::findings::{Seen, findings};
 use super::queue::key_of;
 use super::rollout::{self, Rollout};
+use super::samples::Sample;
 use super::validate::{Routing, Valid};
 use crate::caches::Class;
 
@@ -50,8 +51,8 @@ impl Published {
 /// The status of a class whose objects were written.
 pub(crate) async fn publish(context: &Context, applied: &Applied) -> Result<(), kube::Error> {
     let class = current(context, &applied.valid.class);
-    let workers = context.samples.get(&applied.valid.key);
-    let status = compute(&class, applied, workers, &now());
+    let sample = context.samples.get(&applied.valid.key);
+    let status = compute(&class, applied, sample, &now());
     write(context, &class, status).await
 }
 
@@ -136,7 +137,7 @@ fn finding(condition: &Condition) -> Option<Finding> {
 pub(crate) fn compute(
     class: &ServerlessWorkerClass,
     applied: &Applied,
-    workers: Option<WorkerCounts>,
+    sample: Option<Sample>,
     now: &Time,
 ) -> ServerlessWorkerClassStatus {
     let valid = &applied.valid;
@@ -156,6 +157,8 @@ pub(crate) fn compute(
     let before = class.status.as_ref();
     let conditions = before.map_or(&[][..], |status| &status.conditions);
     let generation = class.metadata.generation.unwrap_or(0);
+    let sample = sample.filter(|_| rollout.ready > 0);
+    let nobody = (rollout.ready == 0).then_some(0);
     ServerlessWorkerClassStatus {
         observed_generation: Some(generation),
         conditions: conditions::merge(conditions, &found, generation, now),
@@ -164,7 +167,9 @@ pub(crate) fn compute(
         replicas: rollout.replicas,
         ready_replicas: rollout.ready,
         selector: Some(names::selector_text(&valid.key.name)),
-        workers: workers.filter(|_| rollout.ready > 0),
+        // What was heard is not of now: of pods that are gone since, none serves.
+        serving_replicas: (sample.as_ref().map(|it| it.serving.min(rollout.ready))).or(nobody),
+        workers: sample.and_then(|sample| sample.workers),
         sidecar_image: sidecar_image(applied),
     }
 }

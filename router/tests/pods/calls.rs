@@ -15,7 +15,7 @@ use portside_worker::host::Fabric;
 use portside_worker::link::{Content, Failure, FailureCode, Head, LinkId, Opening, Push};
 use tokio::task::{LocalSet, spawn_local, yield_now};
 
-use crate::world::{Code, Pod, World};
+use crate::world::{Code, Pod, World, shard};
 
 fn key(name: &str) -> WorkerKey {
     WorkerKey::new("w.js", name).unwrap()
@@ -333,7 +333,10 @@ async fn calls_come_in_the_order_in_which_they_were_made_though_the_worker_moves
             }
             if number % 40 == 39 {
                 let (epoch, at) = (2 + number / 40, 1 + (number as usize / 40) % 2);
-                world.leave(&to, at).await;
+                match number % 80 {
+                    39 => world.leave(&to, at).await,
+                    _ => world.leave_unannounced(&to, at).await,
+                }
                 // The caller has not heard of it.
                 world.give(&to, 3 - at, epoch, &[1, 2]);
                 let more = number * 1_000..number * 1_000 + 3;
@@ -371,6 +374,87 @@ async fn a_request_that_nobody_has_heard_goes_where_the_worker_goes() {
             yield_now().await;
         }
         assert_eq!(*log.borrow(), ["aborted"]);
+    })
+    .await;
+}
+
+/// Whoever waits, here or in another pod, comes behind what was in the inbox.
+#[tokio::test]
+async fn what_a_worker_takes_along_goes_first() {
+    locally(async {
+        let (world, to, log) = two_pods().await;
+        assert!(push(&world.pods[1], &to, "0").answer.await.is_ok());
+        let waits = push(&world.pods[1], &to, "1");
+        world.pods[1].places.is_on_its_way(shard(&to), true);
+        let from_there = push(&world.pods[0], &to, "2");
+        world.stop_serving(&to, 1);
+        let from_here = push(&world.pods[1], &to, "3");
+        world.leave(&to, 1).await;
+        world.give(&to, 0, 2, &[]);
+        for _ in 0..100 {
+            yield_now().await;
+        }
+        assert_eq!(*log.borrow(), ["0"], "the pod that was left knows nobody");
+        world.tell(&to, 0, 2, &[1]);
+        for call in [waits, from_there, from_here] {
+            assert!(call.answer.await.unwrap().is_ok());
+        }
+        assert_eq!(log.borrow()[1], "1");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_pod_answers_for_a_shard_once_it_knows_whose_that_is() {
+    locally(async {
+        let (world, to, log) = two_pods().await;
+        let places = &world.pods[1].places;
+        places.is_on_its_way(shard(&to), true);
+        let calls: Vec<_> = (0..9)
+            .map(|number: u32| push(&world.pods[0], &to, &number.to_string()))
+            .collect();
+        for _ in 0..100 {
+            yield_now().await;
+        }
+        assert!(log.borrow().is_empty());
+        places.is_on_its_way(shard(&to), false);
+        for call in calls {
+            assert!(call.answer.await.unwrap().is_ok());
+        }
+        let expected: Vec<_> = (0..9).map(|number| number.to_string()).collect();
+        assert_eq!(*log.borrow(), expected);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_call_that_is_given_up_before_it_is_taken_does_not_run() {
+    locally(async {
+        let (world, to, log) = two_pods().await;
+        let places = &world.pods[1].places;
+        places.is_on_its_way(shard(&to), true);
+        let given_up = push(&world.pods[0], &to, "given up");
+        let next = push(&world.pods[0], &to, "next");
+        given_up.abort();
+        for _ in 0..100 {
+            yield_now().await;
+        }
+        places.is_on_its_way(shard(&to), false);
+        assert!(next.answer.await.unwrap().is_ok());
+        assert_eq!(*log.borrow(), ["next"]);
+    })
+    .await;
+}
+
+/// It may have been told so by a pod that lies.
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_never_comes_is_refused_in_the_end() {
+    locally(async {
+        let (world, to, log) = two_pods().await;
+        world.pods[1].places.is_on_its_way(shard(&to), true);
+        let failure = push(&world.pods[0], &to, "1").answer.await.unwrap();
+        assert_eq!(failure.unwrap_err().code, FailureCode::Unavailable);
+        assert!(log.borrow().is_empty());
     })
     .await;
 }

@@ -2,16 +2,16 @@
 //! between pods, over pipes.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
-use portside_core::ids::{Epoch, PodId, SHARDS, ShardId, WorkerKey};
+use portside_core::ids::{Epoch, SHARDS, ShardId, WorkerKey};
 use portside_core::limits::Limits;
-use portside_router::places::{At, Here, Place, Places};
+use portside_router::places::{At, Here, NotHere, Place, Places};
 use portside_router::{Line, Router};
 use portside_wire::driver;
 use portside_wire::limits::Limits as LineLimits;
@@ -113,9 +113,25 @@ impl World {
         }
     }
 
-    /// The worker leaves this pod.
+    /// The worker leaves this pod, which does not say whose it is until it has left.
     pub async fn leave(&self, key: &WorkerKey, pod: usize) {
         let pod = &self.pods[pod];
+        pod.places.is_on_its_way(shard(key), true);
+        self.leave_at_once(key, pod).await;
+        pod.places.is_on_its_way(shard(key), false);
+    }
+
+    /// The worker leaves this pod, which says at once that it has it not.
+    pub async fn leave_unannounced(&self, key: &WorkerKey, pod: usize) {
+        self.leave_at_once(key, &self.pods[pod]).await;
+    }
+
+    /// The worker's pod opens nothing more there.
+    pub fn stop_serving(&self, key: &WorkerKey, pod: usize) {
+        self.pods[pod].places.own(shard(key), None);
+    }
+
+    async fn leave_at_once(&self, key: &WorkerKey, pod: &Pod) {
         pod.places.own(shard(key), None);
         let worker = pod.home.awake.lock().unwrap().get(key).cloned();
         if let Some(inbox) = worker {
@@ -148,6 +164,7 @@ impl Pod {
         let places = Arc::new(Known {
             number,
             owned: Mutex::default(),
+            on_their_way: Mutex::default(),
             map: Mutex::default(),
             lines: Mutex::default(),
             changes: watch::Sender::new(0),
@@ -165,6 +182,7 @@ impl Pod {
 pub struct Known {
     number: usize,
     owned: Mutex<HashMap<ShardId, Epoch>>,
+    on_their_way: Mutex<HashSet<ShardId>>,
     map: Mutex<HashMap<ShardId, (usize, Epoch)>>,
     lines: Mutex<HashMap<usize, Arc<Line>>>,
     changes: watch::Sender<u64>,
@@ -182,6 +200,16 @@ impl Known {
             None => owned.remove(&shard),
         };
         drop(owned);
+        self.changed();
+    }
+
+    pub fn is_on_its_way(&self, shard: ShardId, is: bool) {
+        let mut on_their_way = self.on_their_way.lock().unwrap();
+        match is {
+            true => on_their_way.insert(shard),
+            false => on_their_way.remove(&shard),
+        };
+        drop(on_their_way);
         self.changed();
     }
 
@@ -213,17 +241,23 @@ impl Places for Known {
         }
     }
 
-    fn owned(&self, shard: ShardId) -> Result<Epoch, (Option<PodId>, Epoch)> {
+    fn owned(&self, shard: ShardId, _: Epoch) -> Result<Epoch, NotHere> {
+        if self.on_their_way.lock().unwrap().contains(&shard) {
+            return Err(NotHere::OnItsWay);
+        }
         let owned = self.owned.lock().unwrap().get(&shard).copied();
-        owned.ok_or((None, Epoch(0)))
+        owned.ok_or(NotHere::Elsewhere(None, Epoch(0)))
     }
 
     fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
 
-    fn misdirected(&self, shard: ShardId) {
-        self.map.lock().unwrap().remove(&shard);
+    fn misdirected(&self, shard: ShardId, epoch: Epoch) {
+        let mut map = self.map.lock().unwrap();
+        if map.get(&shard).is_some_and(|known| known.1 <= epoch) {
+            map.remove(&shard);
+        }
     }
 }
 
@@ -285,22 +319,24 @@ async fn run_workers(
         spawn_local(async move {
             run_worker(&router, &key, &inbox, code).await;
             let along = take_along(&inbox);
-            // Not before: whoever opens a link now gets another inbox.
-            home.awake.lock().unwrap().remove(&key);
-            home.gone.send_replace(());
             for unheard in along {
                 let Some(router) = router.upgrade() else {
                     return;
                 };
                 let opener = unheard.opening.end.peer();
-                if let Some(target) = router.open_anew(&key, unheard.opening) {
-                    if let Some(opener) = opener {
-                        opener.reopened(target.clone());
-                    }
-                    for incoming in unheard.after {
-                        let _ = target.receive(incoming);
-                    }
+                let target = router.open_along(&key, unheard.opening);
+                if let Some(opener) = opener {
+                    opener.reopened(target.clone());
                 }
+                for incoming in unheard.after {
+                    let _ = target.receive(incoming);
+                }
+            }
+            // Not before: whoever opens a link now gets another inbox, and comes behind.
+            home.awake.lock().unwrap().remove(&key);
+            home.gone.send_replace(());
+            if let Some(router) = router.upgrade() {
+                router.look();
             }
         });
     }

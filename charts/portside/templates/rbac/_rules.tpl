@@ -20,6 +20,10 @@
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch]
+- apiGroups: [""]
+  # For the annotation that says which pod goes first. With it goes no right to change what pods run.
+  resources: [pods/status]
+  verbs: [patch]
 - apiGroups: [discovery.k8s.io]
   resources: [endpointslices]
   verbs: {{ $all | toJson }}

@@ -23,7 +23,7 @@ use crate::console::Console;
 use crate::dev::door::Door;
 use crate::dev::requests::Requests;
 use crate::dev::{DRAIN, THREADS_PER_CORE, start_log};
-use crate::sidecar::{SharingArgs, active, door_config, leave};
+use crate::sidecar::{SharingArgs, active, door_config, leave, takes_part};
 
 /// How long a pod may take to end when nobody has use for it, or whoever started it is gone. Then it is ended.
 const END: Duration = Duration::from_secs(10);
@@ -112,8 +112,15 @@ async fn serve(
     let (http, sockets) = (door.local_addr(), door.sockets());
     let admin = begun.admin;
     let door = tokio::spawn(door.run(drained.clone().cancelled_owned()));
-    say(socket, &Said::Ready { http, admin })?;
-    if let Err(failure) = active(ownership, ends.any()).await {
+    let (waits, tells) = (ownership.clone(), socket.try_clone()?);
+    let telling = tokio::spawn(async move {
+        takes_part(&waits).await;
+        // If nobody is there to hear it, that is noticed elsewhere.
+        let _ = say(&tells, &Said::Ready { http, admin });
+    });
+    let outcome = active(ownership, ends.any()).await;
+    telling.abort();
+    if let Err(failure) = outcome {
         bail!(failure.message().to_owned());
     }
     sockets.cancel();
@@ -121,7 +128,7 @@ async fn serve(
         pod.app().drain(DRAIN).await;
         pod.app().shut_down().await;
     } else {
-        leave(pod, door, &drained, true).await;
+        leave(pod, door, &drained).await;
     }
     Ok(())
 }

@@ -4,7 +4,9 @@ use crate::ids::{Epoch, Fence, PodId, ShardId};
 use crate::ownership::members::{
     KeyFingerprint, MapVersion, Membership, Participant, Peer, Revision,
 };
-use crate::ownership::{Call, Effect, Event, FateUnknown, Member, Settings, State};
+use crate::ownership::{
+    Call, Effect, Event, FateUnknown, GIVEN_INTERVAL_MS, Member, Settings, State,
+};
 
 const ME: PodId = PodId(1);
 const OTHER: PodId = PodId(2);
@@ -184,7 +186,7 @@ fn what_leaves_already_is_not_planned_again() {
     assert_eq!(count, 2);
     assert_eq!(pod.sees(&seen), [], "five are on their way");
     // None could be brought to rest for the third: there is room for two, and they are for it.
-    assert_eq!(pod.tell(Event::Quiesced(second, vec![])), []);
+    assert_eq!(pod.tell(Event::QuiescenceOver(second)), []);
     let effects = pod.sees(&seen);
     assert_eq!((effects.len(), quiesce(&effects, THIRD).1), (1, 2));
     // Once the first three are being moved, too.
@@ -197,7 +199,7 @@ fn what_leaves_is_counted_as_gone_even_if_its_target_is() {
     let mut pod = owning(9);
     let effects = pod.sees(&[(ME, 9), (OTHER, 0), (THIRD, 0)]);
     let (call, _) = quiesce(&effects, THIRD);
-    assert_eq!(pod.tell(Event::Quiesced(call, vec![])), []);
+    assert_eq!(pod.tell(Event::QuiescenceOver(call)), []);
     // Of nine it is to have five now; three are on their way to the other pod, which has gone.
     let effects = pod.sees(&[(ME, 9), (THIRD, 0)]);
     assert_eq!((effects.len(), quiesce(&effects, THIRD).1), (1, 1));
@@ -273,6 +275,48 @@ fn what_is_in_doubt_is_not_handed_over() {
     let effects = pod.tell(Event::Quiesced(call, rest(&[3, 4, 5])));
     let given = |effect: &Effect| matches!(effect, Effect::HandOver(_, fences, _) if fences[..] == [fence(5)]);
     assert!(effects.iter().any(given), "{effects:?}");
+}
+
+/// One that a worker keeps busy must not hold up the others.
+#[test]
+fn each_shard_is_handed_over_as_soon_as_it_is_at_rest() {
+    let mut pod = owning(9);
+    let effects = pod.sees(&[(ME, 9), (OTHER, 0)]);
+    let (call, count) = quiesce(&effects, OTHER);
+    assert_eq!(count, 4);
+    for shard in [3, 5] {
+        let effects = pod.tell(Event::Quiesced(call, rest(&[shard])));
+        let [Effect::HandOver(_, fences, OTHER)] = &effects[..] else {
+            panic!("{effects:?}");
+        };
+        assert_eq!(fences[..], [fence(shard)]);
+    }
+    // Two are moved and two are awaited: none is left to begin with, until it is known that these do not come.
+    assert_eq!(pod.sees(&[(ME, 9), (OTHER, 0)]), []);
+    pod.tell(Event::QuiescenceOver(call));
+    let effects = pod.sees(&[(ME, 9), (OTHER, 0)]);
+    assert_eq!(quiesce(&effects, OTHER).1, 2);
+    assert_eq!(pod.tell(Event::Quiesced(call, rest(&[7]))), []);
+}
+
+/// Whatever another pod says.
+#[test]
+fn what_is_said_to_be_given_is_read_at_a_bounded_rate() {
+    let mut pod = owning(4);
+    let mut reads = 0;
+    let end = pod.now + 9 * GIVEN_INTERVAL_MS;
+    while pod.now < end {
+        let mut effects = pod.tell(Event::Given);
+        effects.extend(pod.tell(Event::Woken));
+        for effect in effects {
+            if let Effect::ReadOwned(call) = effect {
+                reads += 1;
+                let owned = pod.state.held().collect();
+                pod.tell(Event::Owned(call, Ok(owned)));
+            }
+        }
+    }
+    assert!((8..=10).contains(&reads), "{reads}");
 }
 
 #[test]

@@ -170,7 +170,7 @@ fn failed(event: &Event) -> Event {
         Event::Advanced(call, fence, _) => Event::Advanced(call, fence, Err(unknown)),
         Event::MembershipObserved(call, _) => Event::MembershipObserved(call, Err(unknown)),
         Event::HandedOver(call, _) => Event::HandedOver(call, Err(unknown)),
-        Event::Quiesced(call, _) => Event::Quiesced(call, vec![]),
+        Event::Quiesced(call, _) => Event::QuiescenceOver(call),
         Event::ShardsReleased(call, _) => Event::ShardsReleased(call, Err(unknown)),
         Event::Released(_) => Event::Released(Err(unknown)),
         other => other,
@@ -183,6 +183,8 @@ pub enum Moving {
     /// Not carried out. If its pod was told that it failed, the answer is dropped.
     Statement(Effect, bool),
     Answer(Event),
+    /// One after the other, and others between them.
+    Answers(Vec<Event>),
 }
 
 #[derive(Debug)]
@@ -356,12 +358,14 @@ impl World {
         match moving {
             Moving::Statement(effect, answered) => {
                 let id = self.pods[pod].pod();
-                let answer = match effect {
-                    Effect::Quiesce { call, count, .. } => {
-                        Some(self.quiesce(pod, call, count, locked))
+                if let Effect::Quiesce { call, count, .. } = effect {
+                    if answered {
+                        let answers = self.quiesce(pod, call, count, locked);
+                        self.moving.push((pod, Moving::Answers(answers)));
                     }
-                    effect => self.store.execute(id, &effect, locked),
-                };
+                    return Ok(());
+                }
+                let answer = self.store.execute(id, &effect, locked);
                 if let Some(Event::DeclaredDead(dead, Ok(true))) = &answer {
                     self.check_dead(*dead)?;
                 }
@@ -371,18 +375,30 @@ impl World {
                 Ok(())
             }
             Moving::Answer(event) => self.tell(pod, event),
+            Moving::Answers(mut answers) => {
+                let first = answers.remove(0);
+                if !answers.is_empty() {
+                    self.moving.push((pod, Moving::Answers(answers)));
+                }
+                self.tell(pod, first)
+            }
         }
     }
 
-    /// Some of the shards are brought to rest: how many, and which, is up to chance.
-    fn quiesce(&self, pod: usize, call: u64, count: u32, chance: u8) -> Event {
+    /// Some of the shards are brought to rest: how many, which, and which of them together is up to chance.
+    fn quiesce(&self, pod: usize, call: u64, count: u32, chance: u8) -> Vec<Event> {
         let pod = &self.pods[pod];
         let awake = pod.held().filter(|(shard, _)| pod.fence(*shard).is_some());
         let mut shards: Vec<ShardId> = awake.map(|(shard, _)| shard).collect();
         let from = usize::from(chance) % shards.len().max(1);
         shards.rotate_left(from);
         shards.truncate(count as usize - usize::from(chance % 3 == 1));
-        Event::Quiesced(call, shards)
+        let later = shards.split_off(usize::from(chance / 4) % (shards.len() + 1));
+        vec![
+            Event::Quiesced(call, shards),
+            Event::Quiesced(call, later),
+            Event::QuiescenceOver(call),
+        ]
     }
 
     fn check_dead(&self, dead: PodId) -> Result<(), Violation> {
@@ -411,7 +427,7 @@ impl World {
                 let effect = effect.clone();
                 // What the answer would be does not matter: only its kind.
                 let event = match effect {
-                    Effect::Quiesce { call, .. } => Event::Quiesced(call, vec![]),
+                    Effect::Quiesce { call, .. } => Event::QuiescenceOver(call),
                     effect => Store::new(0)
                         .execute(self.pods[pod].pod(), &effect, 0)
                         .unwrap(),

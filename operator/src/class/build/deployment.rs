@@ -1,33 +1,42 @@
 //! The class's Deployment.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::apps::v1::{
     Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment,
 };
-use k8s_openapi::api::core::v1::PodTemplateSpec;
+use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
 use portside_crds::names;
+use serde_json::json;
 
 use super::{meta, pod, texts};
 use crate::class::Settings;
+use crate::class::code::short_hash;
 use crate::class::owned::Kind;
-use crate::class::validate::Valid;
+use crate::class::rollout;
+use crate::class::validate::{Valid, Workload};
+
+/// The Deployment's annotations that tell of its pod template.
+const OF_TEMPLATE: [&str; 4] = [
+    names::INPUTS_ANNOTATION,
+    names::OPERATOR_VERSION_ANNOTATION,
+    names::REVISION_ANNOTATION,
+    names::TEMPLATE_ANNOTATION,
+];
 
 /// What the Deployment's pods are to be made of.
-pub(super) enum Template {
-    /// What this operator makes of the class.
-    New {
-        inputs: String,
-        version: String,
-        template: Box<PodTemplateSpec>,
-    },
-    /// What is there: changing it would replace pods for nothing, or by ones that cannot work.
-    Kept {
-        inputs: String,
-        version: String,
-        template: Box<PodTemplateSpec>,
-    },
+pub(super) struct Template {
+    /// Whether this operator makes it of the class. If not it is what is there: changing it would replace pods for nothing,
+    /// or by ones that cannot work.
+    pub is_new: bool,
+    /// [`OF_TEMPLATE`]
+    annotations: BTreeMap<String, String>,
+    /// The version of the Deployment that it replaces, if its revision is another one: that counts on from it.
+    replaces: Option<String>,
+    pods: Box<PodTemplateSpec>,
 }
 
 /// Decides between a new template and the one that is there.
@@ -37,77 +46,127 @@ pub(super) enum Template {
 /// `None` if there is neither.
 pub(super) fn template(valid: &Valid, settings: &Settings) -> Option<Template> {
     let kept = kept(valid);
-    let workload = match &valid.workload {
-        Ok(workload) => workload,
-        Err(_) => return kept,
+    let Ok(workload) = &valid.workload else {
+        return kept;
     };
-    if let Some(Template::Kept {
-        inputs,
-        version,
-        template,
-    }) = kept
-        && inputs == workload.inputs
-        && version != settings.version
-        && has_code(valid, &template)
-    {
-        return Some(Template::Kept {
-            inputs,
-            version,
-            template,
-        });
+    kept.filter(|kept| kept.suits(valid, workload, settings))
+        .or_else(|| Some(new(valid, workload, settings)))
+}
+
+fn new(valid: &Valid, workload: &Workload, settings: &Settings) -> Template {
+    let mut pods = pod::template(valid, workload, settings);
+    let hash = short_hash(&json!(pods));
+    let live = valid.live.deployment.as_ref();
+    let is_same =
+        live.is_some_and(|live| live.annotations().get(names::TEMPLATE_ANNOTATION) == Some(&hash));
+    let last = last_revision(valid);
+    let (revision, replaces) = match live {
+        Some(_) if is_same => (last, None),
+        live => (last + 1, live.and_then(|live| live.resource_version())),
+    };
+    pod::set_revision(&mut pods, revision);
+    Template {
+        is_new: true,
+        annotations: texts([
+            (names::INPUTS_ANNOTATION, &workload.inputs),
+            (names::OPERATOR_VERSION_ANNOTATION, &settings.version),
+            (names::REVISION_ANNOTATION, &revision.to_string()),
+            (names::TEMPLATE_ANNOTATION, &hash),
+        ]),
+        replaces,
+        pods: Box::new(pods),
     }
-    Some(Template::New {
-        inputs: workload.inputs.clone(),
-        version: settings.version.clone(),
-        template: Box::new(pod::template(valid, workload, settings)),
-    })
+}
+
+/// The newest revision there is or was. A Deployment that somebody deleted may have left pods.
+fn last_revision(valid: &Valid) -> u64 {
+    let of_deployment = valid.live.deployment.iter().map(|it| it.annotations());
+    let of_pods = valid.live.pods.iter().map(|it| it.annotations());
+    let revisions = of_deployment.chain(of_pods).filter_map(|annotations| {
+        let revision = annotations.get(names::REVISION_ANNOTATION)?;
+        revision.parse::<u64>().ok()
+    });
+    revisions.max().unwrap_or(0)
 }
 
 fn kept(valid: &Valid) -> Option<Template> {
     let live = valid.live.deployment.as_ref()?;
-    let annotation = |name| live.annotations().get(name).cloned().unwrap_or_default();
-    Some(Template::Kept {
-        inputs: annotation(names::INPUTS_ANNOTATION),
-        version: annotation(names::OPERATOR_VERSION_ANNOTATION),
-        template: Box::new(live.spec.as_ref()?.template.clone()),
+    let annotations = live.annotations().iter();
+    let annotations = annotations.filter(|(name, _)| OF_TEMPLATE.contains(&name.as_str()));
+    Some(Template {
+        is_new: false,
+        annotations: annotations
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect(),
+        replaces: None,
+        pods: Box::new(live.spec.as_ref()?.template.clone()),
     })
 }
 
-/// Whether the ConfigMap that a template mounts is there.
-fn has_code(valid: &Valid, template: &PodTemplateSpec) -> bool {
-    let map = template.spec.as_ref().and_then(pod::code_config_map);
-    map.is_some_and(|map| {
-        let mut owned = valid.live.owned.iter();
-        owned.any(|one| one.kind == Kind::ConfigMap && one.name == map)
-    })
+impl Template {
+    /// Whether what another operator has made of the same is as good.
+    fn suits(&self, valid: &Valid, workload: &Workload, settings: &Settings) -> bool {
+        let annotation = |name| self.annotations.get(name);
+        annotation(names::INPUTS_ANNOTATION) == Some(&workload.inputs)
+            && annotation(names::OPERATOR_VERSION_ANNOTATION) != Some(&settings.version)
+            && self.has_code(valid)
+            && (self.shares() || !is_scaled_out(valid))
+    }
+
+    /// Whether the ConfigMap that it mounts is there.
+    fn has_code(&self, valid: &Valid) -> bool {
+        let map = self.pods.spec.as_ref().and_then(pod::code_config_map);
+        map.is_some_and(|map| {
+            let mut owned = valid.live.owned.iter();
+            owned.any(|one| one.kind == Kind::ConfigMap && one.name == map)
+        })
+    }
+
+    /// Whether its pods share the class's workers.
+    fn shares(&self) -> bool {
+        self.annotations.contains_key(names::REVISION_ANNOTATION)
+    }
+}
+
+/// Whether the class asks for another number of pods than there is, and for several: those are to share the workers.
+fn is_scaled_out(valid: &Valid) -> bool {
+    let replicas = valid.class.spec.scaling.replicas;
+    let spec = valid
+        .live
+        .deployment
+        .as_ref()
+        .and_then(|live| live.spec.as_ref());
+    replicas > 1 && spec.is_some_and(|spec| spec.replicas != Some(replicas))
+}
+
+/// How many pods there are to be.
+///
+/// Only one while there are pods that share nothing: they would take what is free as well, and those that share can serve only
+/// when all of that is theirs. The one waits for them to end.
+fn replicas(valid: &Valid, template: &Template) -> i32 {
+    let spec = &valid.class.spec;
+    let shares_nothing = |pod: &Pod| {
+        rollout::is_sidecar(pod) && !pod.annotations().contains_key(names::REVISION_ANNOTATION)
+    };
+    if spec.suspend {
+        0
+    } else if template.shares() && valid.live.pods.iter().any(|pod| shares_nothing(pod)) {
+        spec.scaling.replicas.min(1)
+    } else {
+        spec.scaling.replicas
+    }
 }
 
 /// The Deployment with that template.
 pub(super) fn deployment(valid: &Valid, template: Template) -> Deployment {
-    let (Template::New {
-        inputs,
-        version,
-        template,
-    }
-    | Template::Kept {
-        inputs,
-        version,
-        template,
-    }) = template;
-    let spec = &valid.class.spec;
+    let replicas = replicas(valid, &template);
     let mut metadata = meta(valid, names::workers(&valid.key.name));
-    metadata.annotations = Some(texts([
-        (names::INPUTS_ANNOTATION, &inputs),
-        (names::OPERATOR_VERSION_ANNOTATION, &version),
-    ]));
+    metadata.annotations = Some(template.annotations);
+    metadata.resource_version = template.replaces;
     Deployment {
         metadata,
         spec: Some(DeploymentSpec {
-            replicas: Some(if spec.suspend {
-                0
-            } else {
-                spec.scaling.replicas
-            }),
+            replicas: Some(replicas),
             // Older revisions come back by the class's spec, not by `kubectl rollout undo`.
             revision_history_limit: Some(0),
             selector: LabelSelector {
@@ -117,13 +176,17 @@ pub(super) fn deployment(valid: &Valid, template: Template) -> Deployment {
             strategy: Some(DeploymentStrategy {
                 type_: Some("RollingUpdate".to_owned()),
                 rolling_update: Some(RollingUpdateDeployment {
-                    max_surge: Some(IntOrString::Int(1)),
+                    // All at once: the workers go to the newest revision as soon as one pod of it is there.
+                    max_surge: Some(IntOrString::String("100%".to_owned())),
                     max_unavailable: Some(IntOrString::Int(0)),
                 }),
             }),
-            template: *template,
+            template: *template.pods,
             ..DeploymentSpec::default()
         }),
         status: None,
     }
 }
+
+#[cfg(test)]
+mod tests;

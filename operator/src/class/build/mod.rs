@@ -78,7 +78,7 @@ pub(crate) struct Entrance {
 pub(crate) fn build(valid: Valid, settings: &Settings) -> Built {
     let template = deployment::template(&valid, settings);
     let code = match (&template, &valid.workload) {
-        (Some(deployment::Template::New { .. }), Ok(workload)) => {
+        (Some(template), Ok(workload)) if template.is_new => {
             Some(configmap::code(&valid, workload))
         }
         _ => None,

@@ -20,7 +20,7 @@ const GATEWAY: [(&str, &str); 2] = [
     ("app.kubernetes.io/component", "gateway"),
 ];
 
-/// Requests come from the gateway only. The admin port, where nothing can be changed, is open to the cluster's pods: the
+/// Requests come from the gateway only, and links to workers from the class's other pods. The admin port, where nothing can be changed, is open to the cluster's pods: the
 /// gateway asks there who is active, the operator for numbers, and whoever collects metrics for these. Pods may send to
 /// anybody.
 pub(super) fn network_policy(valid: &Valid, settings: &Settings) -> NetworkPolicy {
@@ -31,6 +31,10 @@ pub(super) fn network_policy(valid: &Valid, settings: &Settings) -> NetworkPolic
         )]))),
         pod_selector: Some(selector(texts(GATEWAY))),
         ip_block: None,
+    };
+    let peers = NetworkPolicyPeer {
+        pod_selector: Some(selector(names::pod_selector(&valid.key.name))),
+        ..NetworkPolicyPeer::default()
     };
     let anybody = NetworkPolicyPeer {
         namespace_selector: Some(LabelSelector::default()),
@@ -43,6 +47,7 @@ pub(super) fn network_policy(valid: &Valid, settings: &Settings) -> NetworkPolic
             policy_types: Some(vec!["Ingress".to_owned()]),
             ingress: Some(vec![
                 rule(gateway, names::HTTP_PORT_NAME),
+                rule(peers, names::PEER_PORT_NAME),
                 rule(anybody, names::ADMIN_PORT_NAME),
             ]),
             egress: None,

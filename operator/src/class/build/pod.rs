@@ -5,10 +5,11 @@ use k8s_openapi::api::core::v1::{
     EmptyDirVolumeSource, EnvVar, EnvVarSource, HTTPGetAction, KeyToPath, LocalObjectReference,
     ObjectFieldSelector, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
     ProjectedVolumeSource, ResourceRequirements, SeccompProfile, SecretProjection,
-    SecretVolumeSource, SecurityContext, Toleration, Volume, VolumeMount, VolumeProjection,
+    SecretVolumeSource, SecurityContext, Toleration, TopologySpreadConstraint, Volume, VolumeMount,
+    VolumeProjection,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use portside_crds::class::{EnvEntry, OciCode, Resources};
 use portside_crds::names;
@@ -55,6 +56,22 @@ pub(super) fn template(valid: &Valid, workload: &Workload, settings: &Settings) 
     }
 }
 
+/// Gives the pods the number of their revision.
+pub(super) fn set_revision(template: &mut PodTemplateSpec, revision: u64) {
+    let number = revision.to_string();
+    let metadata = template.metadata.get_or_insert_default();
+    let annotations = metadata.annotations.get_or_insert_default();
+    annotations.insert(names::REVISION_ANNOTATION.to_owned(), number.clone());
+    let containers = template
+        .spec
+        .iter_mut()
+        .flat_map(|spec| &mut spec.containers);
+    for sidecar in containers.filter(|one| one.name == names::SIDECAR_CONTAINER) {
+        let args = sidecar.args.get_or_insert_default();
+        args.extend(["--revision".to_owned(), number.clone()]);
+    }
+}
+
 fn spec(valid: &Valid, workload: &Workload, settings: &Settings) -> PodSpec {
     let pod = &valid.class.spec.pod;
     let PassedOn {
@@ -67,9 +84,14 @@ fn spec(valid: &Valid, workload: &Workload, settings: &Settings) -> PodSpec {
         .args
         .get_or_insert_default()
         .extend(["--app", names::APP_DIR, "--env-dir", names::ENV_DIR].map(ToOwned::to_owned));
+    sidecar.args.get_or_insert_default().extend(
+        // The kubelet puts the IP there.
+        ["--peer-listen", "$(POD_IP)"].map(ToOwned::to_owned),
+    );
     sidecar.ports = Some(vec![
         port(names::HTTP_PORT_NAME, names::HTTP_PORT),
         port(names::ADMIN_PORT_NAME, names::ADMIN_PORT),
+        port(names::PEER_PORT_NAME, names::PEER_PORT),
     ]);
     sidecar
         .volume_mounts
@@ -105,10 +127,34 @@ fn spec(valid: &Valid, workload: &Workload, settings: &Settings) -> PodSpec {
         containers,
         volumes: Some(volumes),
         affinity,
-        topology_spread_constraints: none_if_empty(spread),
+        topology_spread_constraints: Some(spread_or_default(valid, spread)),
         termination_grace_period_seconds: Some(grace.unwrap_or(GRACE_SECONDS)),
         ..restricted(valid)
     }
+}
+
+/// What the class gives, or the pods of a revision on as many nodes, and in as many zones, as there are.
+fn spread_or_default(
+    valid: &Valid,
+    wanted: Vec<TopologySpreadConstraint>,
+) -> Vec<TopologySpreadConstraint> {
+    if !wanted.is_empty() {
+        return wanted;
+    }
+    let over = |key: &str| TopologySpreadConstraint {
+        max_skew: 1,
+        topology_key: key.to_owned(),
+        when_unsatisfiable: "ScheduleAnyway".to_owned(),
+        label_selector: Some(LabelSelector {
+            match_labels: Some(names::pod_selector(&valid.key.name)),
+            ..LabelSelector::default()
+        }),
+        match_label_keys: Some(vec!["pod-template-hash".to_owned()]),
+        ..TopologySpreadConstraint::default()
+    };
+    ["kubernetes.io/hostname", "topology.kubernetes.io/zone"]
+        .map(over)
+        .into()
 }
 
 /// A pod that is as restricted as Kubernetes knows, on the nodes that the class wants.

@@ -130,10 +130,10 @@ fn the_purge_job() {
     insta::assert_snapshot!(serde_saphyr::to_string(&job).unwrap());
 }
 
-const MINIMAL: &str = "code: { inline: { server.js: x } }";
+pub(super) const MINIMAL: &str = "code: { inline: { server.js: x } }";
 
 /// What the cluster has once `spec` was applied by an operator of that version.
-fn live(spec: &str, version: &str) -> Live {
+pub(super) fn live(spec: &str, version: &str) -> Live {
     let mut settings = settings();
     settings.version = version.to_owned();
     settings.sidecar_image = format!("portside/sidecar:{version}");

@@ -41,6 +41,7 @@ impl Case {
 
     /// With a Deployment of inputs `new`: how many are desired, there, of the newest revision, and ready.
     fn rollout(mut self, desired: i32, replicas: i32, updated: i32, ready: i32) -> Self {
+        self.class.spec.scaling.replicas = desired;
         self.deployment = Some(deployment(&format!(
             "metadata: {{ name: chat-workers, generation: 2, labels: {{ portside.dev/class: chat }}, \
              annotations: {{ portside.dev/inputs: new }} }}\n\
@@ -321,6 +322,25 @@ fn routes() {
         ),
     ];
     insta::assert_snapshot!(told(&cases));
+}
+
+#[test]
+fn one_pod_of_several_takes_over_first() {
+    let alone = || {
+        let mut case = Case::new("").rollout(1, 1, 1, 1).pod("new", READY);
+        case.class.spec.scaling.replicas = 3;
+        case
+    };
+    let told = alone().told();
+    assert!(
+        told.starts_with("Ready=Unknown Progressing: one pod takes over"),
+        "{told}"
+    );
+    let told = alone().was_ready().told();
+    assert!(
+        told.starts_with("Ready=Unknown Progressing: one pod takes over"),
+        "{told}"
+    );
 }
 
 #[test]

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use portside_crds::class::Route;
 
+use portside_crds::status::WorkerCounts;
+
 use super::*;
 use crate::class::fetch::Live;
 use crate::class::testkit::{deployment, pod, valid};
@@ -47,12 +49,15 @@ fn numbers_and_names_are_what_the_cluster_has() {
         awake: 1,
         stored: None,
     };
-    let status = compute(
-        &applied.valid.class,
-        &applied,
-        Some(workers.clone()),
-        &time(5),
-    );
+    let sample = |serving| Sample {
+        workers: Some(workers.clone()),
+        serving,
+    };
+    let with = |sample| compute(&applied.valid.class, &applied, sample, &time(5));
+    assert_eq!(with(None).serving_replicas, None);
+    assert_eq!(with(Some(sample(3))).serving_replicas, Some(2));
+    let status = with(Some(sample(1)));
+    assert_eq!(status.serving_replicas, Some(1));
     assert_eq!(status.observed_generation, Some(3));
     assert_eq!(status.url.as_deref(), Some("http://a.com/x"));
     assert_eq!((status.replicas, status.ready_replicas), (3, 2));
