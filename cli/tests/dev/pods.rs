@@ -41,6 +41,9 @@ async fn serve(folder: TempDir, pods: &str) -> App {
     App::serve(folder, &["--pods", pods, "--store", &store]).await
 }
 
+/// Who ask while something happens.
+const CLIENTS: usize = 6;
+
 /// What clients were told while something happened: the answers, by counter, in their order.
 #[derive(Default)]
 struct Load {
@@ -49,13 +52,13 @@ struct Load {
 }
 
 impl Load {
-    /// Asks 24 counters again and again while `what` happens, and for some answers of each after that.
+    /// Asks some counters again and again while `what` happens, and for some answers of each after that.
     ///
     /// # Panics
     /// A request fails, or a counter loses or repeats a number.
     async fn during(app: &App, what: impl Future<Output = ()>) -> usize {
         let load = Self::default();
-        let clients = join_all((0..24).map(|n| load.ask(app, format!("/c{n}"))));
+        let clients = join_all((0..CLIENTS).map(|n| load.ask(app, format!("/c{n}"))));
         let happening = async {
             load.answers(3).await;
             what.await;
@@ -89,7 +92,7 @@ impl Load {
             let now = now();
             let has = |path: &str| now.get(path).map_or(0, Vec::len);
             let had = |path: &str| before.get(path).map_or(0, Vec::len);
-            let mut all = (0..24).map(|n| format!("/c{n}"));
+            let mut all = (0..CLIENTS).map(|n| format!("/c{n}"));
             all.all(|path| has(&path) >= had(&path) + count)
                 .then_some(())
         })
@@ -171,7 +174,7 @@ async fn pods_share_the_workers_and_new_code_takes_over_without_a_failed_request
         assert_eq!(app.get("/other").await.json()["version"], "two");
     })
     .await;
-    assert!(answers > 24 * 6);
+    assert!(answers > CLIENTS * 6);
     app.wrote("pod-4 ").await;
 
     // Broken code, of both kinds, replaces nothing.
