@@ -1,6 +1,6 @@
 //! A PgBouncer before the server of tests.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -20,7 +20,7 @@ pub(super) fn start(wanted: &OsStr, folder: &Path, user: Option<User>) -> io::Re
         program(wanted).ok_or_else(|| io::Error::other("there is no pgbouncer: install it"))?;
     let said = command(&program, user).arg("--version").output()?;
     let said = String::from_utf8_lossy(&said.stdout).into_owned();
-    if !minor(&said).is_some_and(|minor| minor >= 21) {
+    if minor(&said).is_none_or(|minor| minor < 21) {
         return Err(io::Error::other(format!(
             "PgBouncer 1.21 or newer is needed, and this is {said}"
         )));
@@ -60,7 +60,7 @@ fn program(wanted: &OsStr) -> Option<PathBuf> {
         return Some(PathBuf::from(wanted));
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&path).chain([PathBuf::from(OsString::from("/usr/sbin"))]);
+    let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
     let mut programs = folders.map(|folder| folder.join("pgbouncer"));
     programs.find(|program| program.is_file())
 }
