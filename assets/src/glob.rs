@@ -1,7 +1,9 @@
 //! Texts with stars: paths, and the specifiers of modules.
 
+use serde::{Deserialize, Serialize};
+
 /// Text in which each `*` stands for any text, also for none and for slashes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Glob(Vec<String>);
 
 impl Glob {

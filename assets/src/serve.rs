@@ -128,6 +128,12 @@ impl Assets {
         (self.rules.headers.count(), self.rules.redirects.count())
     }
 
+    /// What the configuration says of how they are served.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.rules.settings
+    }
+
     /// The folder, without links.
     #[must_use]
     pub fn root(&self) -> &Path {

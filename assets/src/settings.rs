@@ -1,11 +1,13 @@
 //! What a configuration says about how assets are served.
 
+use serde::{Deserialize, Serialize};
+
 use crate::glob::Glob;
 use crate::headers::Headers;
 use crate::redirects::Redirects;
 
 /// Which paths mean an HTML file, and which of them are sent on to another.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HtmlHandling {
     /// `a.html` is at `/a`, and `a/index.html` at `/a/`.
     #[default]
@@ -19,7 +21,7 @@ pub enum HtmlHandling {
 }
 
 /// What is answered where no file is meant.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NotFoundHandling {
     /// 404.
     #[default]
@@ -31,7 +33,7 @@ pub enum NotFoundHandling {
 }
 
 /// How assets are served.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
     /// Of HTML files.
     pub html: HtmlHandling,
@@ -46,7 +48,7 @@ pub struct Settings {
 }
 
 /// For which requests the server is asked and not the assets, by their paths.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerFirst {
     server: Vec<Glob>,
     assets: Vec<Glob>,

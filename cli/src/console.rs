@@ -21,6 +21,19 @@ impl Console {
         }
     }
 
+    /// With colours or without.
+    pub fn coloured(colour: bool) -> Self {
+        Self {
+            colour,
+            requests: false,
+        }
+    }
+
+    /// Whether lines have colours.
+    pub fn has_colours(&self) -> bool {
+        self.colour
+    }
+
     /// The same, and each line says in the course of which request it was written, as the gateway's log calls it.
     pub fn with_requests() -> Self {
         Self {

@@ -43,6 +43,9 @@ enum Command {
     Push(push::Args),
     /// Report everything that keeps the application in a folder from being bundled
     Check(check::Args),
+    /// Be one of the pods that `portside dev --pods` starts
+    #[command(hide = true)]
+    DevPod,
     /// Run, or purge, a class in a cluster: what its pods call
     #[command(hide = true)]
     Sidecar(sidecar::Args),
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
     portside_admin::raise_open_files();
     let outcome = match cli.command {
         Command::Dev(args) => args.run(),
+        Command::DevPod => dev::run_pod(),
         Command::Init(args) => args.run(),
         Command::Types(args) => args.run(),
         Command::Bundle(args) => args.run(),

@@ -18,16 +18,20 @@ pub struct NetworkArgs {
 impl NetworkArgs {
     /// Makes these and the class's the rules of this process. Before the first isolate is made.
     pub fn choose(&self, class: Option<&Manifest>) {
+        self.rules(class).choose();
+    }
+
+    /// These, and the class's.
+    pub fn rules(&self, class: Option<&Manifest>) -> NetworkRules {
         let with = |ours: &[IpNet], theirs: fn(&Manifest) -> &Vec<String>| {
             let theirs = class.map(theirs).into_iter().flatten();
             // Validated: each is a network.
             let theirs = theirs.filter_map(|network| network.parse().ok());
             ours.iter().copied().chain(theirs).collect()
         };
-        let rules = NetworkRules {
+        NetworkRules {
             deny: with(&self.deny_network, |class| &class.network.deny),
             allow: with(&self.allow_network, |class| &class.network.allow),
-        };
-        rules.choose();
+        }
     }
 }

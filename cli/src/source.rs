@@ -3,7 +3,7 @@
 use portside_bundle::Options;
 
 /// What an application is read by.
-#[derive(clap::Args, Debug)]
+#[derive(clap::Args, Debug, Clone)]
 pub struct SourceArgs {
     /// The main module, relative to the folder
     #[arg(long, value_name = "MODULE")]

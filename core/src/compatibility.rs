@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 /// The date and the flags of a configuration. Without a date it is code that was written for Portside itself.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Compatibility {
     /// As `YYYY-MM-DD`, so that texts compare as dates do.
     date: Option<String>,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 
@@ -18,7 +20,7 @@ pub const MAX_CACHED_BYTES: usize = 16 * MIB;
 pub const MAX_KEYS_PER_CALL: usize = 128;
 
 /// What one worker, or one server instance, of a class may use, and how many of them there may be.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// JavaScript heap, in bytes. Past it the instance is ended.
     pub heap_bytes: usize,

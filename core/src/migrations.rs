@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// One step in the history of an application's classes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Migration {
@@ -31,7 +33,7 @@ pub struct Rename {
 }
 
 /// How the objects of a class store things.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ObjectStorage {
     /// Keys and values.
     KeyValue,
@@ -41,7 +43,7 @@ pub enum ObjectStorage {
 
 /// How a class began. It stays as it is when the class is renamed, and no two classes ever have the same: a name can be
 /// used again when its class was renamed or deleted, a tag cannot.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Origin {
     /// The tag of the migration that created it.
     pub tag: String,
@@ -50,7 +52,7 @@ pub struct Origin {
 }
 
 /// A class that exists after all migrations.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObjectClass {
     /// The name of the class that the code exports.
     pub name: String,

@@ -1,10 +1,12 @@
 //! The server's variables: the fields of `env`.
 
+use serde::{Deserialize, Serialize};
+
 /// All variables of an application, by name.
 pub type Variables = Vec<(String, Value)>;
 
 /// What a variable is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Value {
     /// A string.
     Text(String),

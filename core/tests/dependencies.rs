@@ -58,6 +58,7 @@ const WITHOUT_ENGINE: &[&str] = &[
     "portside-faults",
     "portside-frontdoor",
     "portside-gateway",
+    "portside-gateway-program",
     "portside-objectdb",
     "portside-operator",
     "portside-sim",
@@ -195,7 +196,7 @@ impl Graph {
         );
         let clients = [
             "portside-operator",
-            "portside-gateway",
+            "portside-gateway-program",
             "portside-apiserver",
             "portside-cli",
             "portside-e2e",
@@ -338,7 +339,7 @@ fn a_sound_workspace_has_no_violations() {
 
 #[test]
 fn each_broken_rule_is_found_with_the_way_to_it() {
-    let kube = "a Kubernetes client only in portside-operator, portside-gateway, portside-apiserver, portside-cli, portside-e2e";
+    let kube = "a Kubernetes client only in portside-operator, portside-gateway-program, portside-apiserver, portside-cli, portside-e2e";
     for (from, to, violation) in [
         (
             "sha2",

@@ -485,6 +485,11 @@ impl System for Pods {
                     .restart(Signal::INT, schedule.time(0..2000))
                     .await
             }
+            Fault::StopDatabase => {
+                self.postgres
+                    .restart(Signal::INT, schedule.time(7000..9000))
+                    .await
+            }
             Fault::Cut => {
                 for _ in 0..4 {
                     self.pods[active].network.database.cut();

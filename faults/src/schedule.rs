@@ -29,6 +29,8 @@ pub enum Fault {
     CrashDatabase,
     /// Postgres ends all sessions and stops, and is started again.
     RestartDatabase,
+    /// Postgres stops, and is away for longer than all leases.
+    StopDatabase,
     /// All of the active pod's connections to Postgres are cut, several times.
     Cut,
     /// Answers of Postgres are lost, and their connections with them.
@@ -73,6 +75,7 @@ impl Fault {
         Self::KillGateway,
         Self::CrashDatabase,
         Self::RestartDatabase,
+        Self::StopDatabase,
         Self::Cut,
         Self::LoseReplies,
         Self::LoseRequests,

@@ -10,7 +10,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 /// What the names of a gateway's metrics begin with.
-pub(crate) const PREFIX: &str = "portside_gateway";
+pub const METRICS: &str = "portside_gateway";
 
 /// Handles of all metrics. Cloning gives others of the same.
 #[derive(Clone)]
@@ -64,7 +64,7 @@ impl Metrics {
             websockets: Gauge::default(),
             connections: Gauge::default(),
         };
-        let registry = registry.sub_registry_with_prefix(PREFIX);
+        let registry = registry.sub_registry_with_prefix(METRICS);
         registry.register("requests", "Requests by status", metrics.requests.clone());
         registry.register_with_unit(
             "request_duration",

@@ -130,6 +130,8 @@ pub enum Fired {
     NoAlarm,
     /// It is being delivered already.
     UnderWay,
+    /// The worker is another process's, or nobody's at the moment.
+    Elsewhere,
 }
 
 /// A running application.
@@ -172,12 +174,13 @@ struct Shared {
 }
 
 impl Shared {
-    fn start(sharing: Sharing, here: Surroundings) -> Self {
+    fn start(sharing: Sharing, app: Weak<App>) -> Self {
         let Sharing { peers, listener } = sharing;
-        let router = Router::new(Arc::new(here), peers.clone());
+        let router = Router::new(Arc::new(Surroundings(app.clone())), peers.clone());
         peers.start(&router, listener);
         let uses = Arc::<Uses>::default();
         let fabric = Arc::new(Noting {
+            app,
             uses: Arc::downgrade(&uses),
             router: router.clone(),
         });
@@ -302,7 +305,7 @@ impl App {
             reached,
             spawner: Handle::current(),
             surroundings: Arc::new(Surroundings(itself.clone())),
-            shared: sharing.map(|sharing| Shared::start(sharing, Surroundings(itself.clone()))),
+            shared: sharing.map(|sharing| Shared::start(sharing, itself.clone())),
             spill,
             caches: Arc::default(),
         });
@@ -439,10 +442,15 @@ impl App {
     /// It could not be delivered.
     pub async fn fire_alarm(&self, worker: &WorkerKey) -> Result<Fired, FetchError> {
         let (app, ..) = self.begin().await?;
-        let unavailable = || FetchError::Unavailable("the alarm cannot be read".to_owned());
-        let stored = stored_alarm(self, worker).await.ok_or_else(unavailable)?;
-        let Some(alarm) = stored else {
-            return Ok(Fired::NoAlarm);
+        let alarm = match stored_alarm(self, worker).await {
+            Some(Some(alarm)) => alarm,
+            Some(None) => return Ok(Fired::NoAlarm),
+            None if self.is_sharing() => return Ok(Fired::Elsewhere),
+            None => {
+                return Err(FetchError::Unavailable(
+                    "the alarm cannot be read".to_owned(),
+                ));
+            }
         };
         let Some(turn) = self.alarms.take(worker, alarm).await else {
             return Ok(Fired::UnderWay);

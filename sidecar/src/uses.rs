@@ -9,6 +9,8 @@ use portside_worker::event::Incoming;
 use portside_worker::host::{Fabric, RequestName};
 use portside_worker::link::{Failure, Opening, Receive};
 
+use crate::app::App;
+
 /// Requests that have no answer yet, by their names, and the shard of what each has used first.
 #[derive(Default)]
 pub struct Uses(Mutex<HashMap<RequestName, Option<ShardId>>>);
@@ -52,6 +54,7 @@ impl Drop for Look<'_> {
 
 /// The router, as instances reach it: what requests use is noted.
 pub struct Noting {
+    pub app: Weak<App>,
     pub uses: Weak<Uses>,
     pub router: Arc<Router>,
 }
@@ -60,6 +63,10 @@ impl Fabric for Noting {
     fn open(&self, to: &WorkerKey, opening: Opening) -> Option<Arc<dyn Receive>> {
         if let (Some(name), Some(uses)) = (&opening.request, self.uses.upgrade()) {
             uses.used(name, to);
+            if let Some(app) = self.app.upgrade() {
+                // Where the worker is, nobody has asked.
+                app.reached(name, to, opening.name.as_deref());
+            }
         }
         self.router.open(to, opening)
     }

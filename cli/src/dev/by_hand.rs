@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use portside_core::ids::WorkerKey;
 use portside_core::objects::ObjectId;
+use portside_crds::sidecar::{STATE_HEADER, State};
 use portside_exchange::{FetchError, Response};
 use portside_sidecar::{App, Fired, Scheduled};
 use serde_json::json;
@@ -64,6 +65,7 @@ async fn alarm(app: &App, url: &Url) -> Response {
         Ok(Fired::Handled) => text(StatusCode::OK, "ok"),
         Ok(Fired::Failed) => text(StatusCode::INTERNAL_SERVER_ERROR, "exception"),
         Ok(Fired::NoAlarm) => text(StatusCode::NOT_FOUND, "no alarm is set"),
+        Ok(Fired::Elsewhere) => not_here(),
         Ok(Fired::UnderWay) => text(StatusCode::CONFLICT, "the alarm's handler runs already"),
         Err(error) => failed(&error),
     }
@@ -106,6 +108,17 @@ fn parameter<'u>(url: &'u Url, wanted: &str) -> Option<Cow<'u, str>> {
 
 fn failed(error: &FetchError) -> Response {
     text(error.status(), &error.to_string())
+}
+
+/// Has the gateway ask another pod.
+fn not_here() -> Response {
+    let mut response = text(
+        StatusCode::MISDIRECTED_REQUEST,
+        "another pod has the worker",
+    );
+    let state = HeaderValue::from_static(State::Standby.as_str());
+    response.headers.insert(STATE_HEADER, state);
+    response
 }
 
 fn bad(problem: &str) -> Response {

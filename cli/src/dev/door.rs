@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use portside_crds::sidecar::STATE_HEADER;
 use portside_exchange::{Application, FetchError, Request, Response};
 use portside_sidecar::App;
 use url::Url;
@@ -13,6 +14,7 @@ use super::requests::Requests;
 
 /// The application, with a line for each request if those are wanted.
 pub struct Door {
+    application: Arc<dyn Application>,
     app: Arc<App>,
     requests: Option<Arc<Requests>>,
 }
@@ -20,7 +22,20 @@ pub struct Door {
 impl Door {
     /// Before this application.
     pub fn new(app: Arc<App>, requests: Option<Arc<Requests>>) -> Self {
-        Self { app, requests }
+        Self::before(app.clone(), app, requests)
+    }
+
+    /// Before what decides for itself whether it sends requests to the application.
+    pub fn before(
+        application: Arc<dyn Application>,
+        app: Arc<App>,
+        requests: Option<Arc<Requests>>,
+    ) -> Self {
+        Self {
+            application,
+            app,
+            requests,
+        }
     }
 }
 
@@ -36,13 +51,21 @@ impl Application for Door {
             };
             let answer = match by_hand {
                 Some(response) => Ok(response),
-                None => self.app.fetch(request).await,
+                None => self.application.fetch(request).await,
             };
-            if let Some(asked) = asked {
-                asked.answered(&answer);
+            match asked {
+                // Another pod is to answer it, and says so.
+                Some(asked) if is_not_run(&answer) => asked.forget(),
+                Some(asked) => asked.answered(&answer),
+                None => {}
             }
             answer
         }
         .boxed()
     }
+}
+
+/// Whether a pod has answered that it does not run the request.
+fn is_not_run(answer: &Result<Response, FetchError>) -> bool {
+    (answer.as_ref()).is_ok_and(|response| response.headers.contains_key(STATE_HEADER))
 }

@@ -5,6 +5,7 @@ mod by_hand;
 mod door;
 mod inspect;
 mod local;
+mod pods;
 mod reload;
 mod requests;
 mod source;
@@ -17,7 +18,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
+use portside_exchange::Application;
 use portside_frontdoor::{Config as DoorConfig, FrontDoor, IpNet, TrustedProxies, network};
 use portside_runtime::{Inspector, IsolatePool};
 use portside_sidecar::{App, Class, Config, Ownership, Spill};
@@ -35,6 +37,9 @@ use crate::network::NetworkArgs;
 use crate::problems;
 use crate::source::SourceArgs;
 use crate::variables::{Provided, Variable};
+use crate::watch::Watch;
+
+pub use self::pods::pod::run as run_pod;
 
 /// Isolate threads per core. Instances on different threads share the CPU fairly, those on one wait for each other.
 pub const THREADS_PER_CORE: usize = 32;
@@ -54,6 +59,10 @@ pub struct Args {
     /// The address to listen on, or a name of it
     #[arg(long, value_parser = host, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     host: IpAddr,
+    /// Run it as so many pods that share its workers, behind a gateway, each a process of its own, as in a cluster.
+    /// State is in Postgres: that of --store, or one in DIR/.portside/postgres, of this machine's programs
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u8).range(1..=32))]
+    pods: Option<u8>,
     /// Where state is kept: sqlite:PATH or postgres://…; by default a file in DIR/.portside
     #[arg(
         long,
@@ -108,15 +117,10 @@ pub struct Args {
 impl Args {
     /// Runs the application until a signal ends it.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        tracing_subscriber::fmt()
-            .with_writer(std::io::stderr)
-            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-            .with_env_filter(
-                tracing_subscriber::EnvFilter::try_from_env("PORTSIDE_LOG").unwrap_or_else(|_| {
-                    tracing_subscriber::EnvFilter::new("error,portside_store::outage=warn")
-                }),
-            )
-            .init();
+        start_log();
+        if let Some(count) = self.pods {
+            return self.run_pods(count.into());
+        }
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let (threads, give_up) = (cores * THREADS_PER_CORE, crate::unstoppable::give_up);
         // Before there are other threads.
@@ -135,55 +139,73 @@ impl Args {
         exit
     }
 
+    /// No JavaScript runs in this process then.
+    fn run_pods(self, count: usize) -> anyhow::Result<ExitCode> {
+        if self.inspect.or(self.inspect_brk).is_some() {
+            bail!("--inspect and --inspect-brk are for one process: leave --pods out to debug");
+        }
+        let runtime = tokio::runtime::Runtime::new()?;
+        let exit = runtime.block_on(async {
+            match self.begin().await? {
+                Some(begun) => pods::serve(begun, self.wanted(count)).await,
+                None => Ok(ExitCode::FAILURE),
+            }
+        });
+        runtime.shutdown_background();
+        exit
+    }
+
+    /// Reads the application; nothing, which is said, if it cannot be run.
+    async fn begin(&self) -> anyhow::Result<Option<Begun>> {
+        let dir = &self.dir;
+        let source = Source {
+            provided: provided(self.env_file.as_deref(), &self.var)?,
+            options: self.source.clone().into(),
+            awake_workers: self.awake_workers,
+            is_unhurried: self.inspect.or(self.inspect_brk).is_some(),
+            dir: (dir.canonicalize())
+                .with_context(|| format!("there is no folder {}", dir.display()))?,
+        };
+        // Before the files are read, or a change in between would be missed.
+        let mut watch = (!self.no_watch).then(|| watch(&source.dir)).flatten();
+        let loaded = match source.load().await {
+            Ok(loaded) => loaded,
+            Err(found) => {
+                problems::print(&found);
+                return Ok(None);
+            }
+        };
+        if let Some(watch) = &mut watch {
+            watch_assets(watch, &loaded.class);
+        }
+        problems::warn(&loaded.warnings);
+        let summary = (!self.quiet).then(|| summary(&loaded));
+        Ok(Some(Begun {
+            source,
+            watch,
+            loaded,
+            summary,
+        }))
+    }
+
     async fn serve(
         self,
         isolates: Arc<IsolatePool>,
         inspector: Option<Arc<Inspector>>,
         cores: usize,
     ) -> anyhow::Result<ExitCode> {
-        let Self {
-            dir,
-            port,
-            host,
-            store,
-            var,
-            env_file,
-            trusted_proxy,
-            network,
-            awake_workers,
+        let Some(begun) = self.begin().await? else {
+            return Ok(ExitCode::FAILURE);
+        };
+        let Begun {
             source,
-            no_watch,
-            quiet,
-            inspect,
-            inspect_brk,
-        } = self;
-        let inspect = inspect.or(inspect_brk);
-        let source = Source {
-            provided: provided(env_file.as_deref(), &var)?,
-            options: source.into(),
-            awake_workers,
-            is_unhurried: inspect.is_some(),
-            dir: dir
-                .canonicalize()
-                .with_context(|| format!("there is no folder {}", dir.display()))?,
-        };
-        // Before the files are read, or a change in between would be missed.
-        let mut watch = (!no_watch).then(|| watch(&source.dir)).flatten();
-        let loaded = match source.load().await {
-            Ok(loaded) => loaded,
-            Err(found) => {
-                problems::print(&found);
-                return Ok(ExitCode::FAILURE);
-            }
-        };
-        if let Some(watch) = &mut watch {
-            watch_assets(watch, &loaded.class);
-        }
-        network.choose(loaded.manifest.as_ref());
-        problems::warn(&loaded.warnings);
-        let summary = (!quiet).then(|| summary(&loaded));
+            watch,
+            loaded,
+            summary,
+        } = begun;
+        self.network.choose(loaded.manifest.as_ref());
         let mut spill = Spill::default();
-        let url = match store {
+        let url = match self.store {
             Some(url) => url,
             None => {
                 // Not where the system keeps temporary files: that may be memory.
@@ -198,22 +220,17 @@ impl Args {
             ..
         } = loaded;
         let running = Running::new(class.clone(), warnings, summary.clone());
-        let requests = (!quiet).then(Arc::<Requests>::default);
+        let requests = (!self.quiet).then(Arc::<Requests>::default);
         let store = portside_store::open(&url, &name).await?;
+        let inspect = self.inspect.or(self.inspect_brk);
         // A breakpoint in the one that gets all requests is met.
         let servers = if inspect.is_some() { 1 } else { cores };
         let app = start(isolates, class, store, servers, spill, requests.clone()).await?;
-        let config = door_config(SocketAddr::new(host, port), trusted_proxy);
-        let application = Arc::new(Door::new(app.clone(), requests));
-        let door = FrontDoor::bind(config, application)
-            .await
-            .with_context(|| {
-                format!("cannot listen on {host}:{port}; choose another with --port")
-            })?;
-        let address = door.local_addr();
+        let config = door_config(SocketAddr::new(self.host, self.port), self.trusted_proxy);
+        let door = listen(config, Arc::new(Door::new(app.clone(), requests))).await?;
         let stopping = stopping();
         let debuggers = listen_for_debuggers(inspector, inspect, &stopping).await?;
-        announce(summary.as_deref(), &name, address, debuggers);
+        announce(summary.as_deref(), &name, door.local_addr(), debuggers);
         let watching =
             watch.map(|watch| tokio::spawn(reload_on_change(watch, source, app.clone(), running)));
         let draining = async {
@@ -227,6 +244,40 @@ impl Args {
         app.shut_down().await;
         Ok(ExitCode::SUCCESS)
     }
+
+    /// What pods are wanted for.
+    fn wanted(self, count: usize) -> pods::Wanted {
+        pods::Wanted {
+            count,
+            store: self.store,
+            listen: SocketAddr::new(self.host, self.port),
+            trusted_proxy: self.trusted_proxy,
+            network: self.network,
+            requests: !self.quiet,
+        }
+    }
+}
+
+/// An application that was read and does not run yet.
+struct Begun {
+    source: Source,
+    watch: Option<Watch>,
+    loaded: Loaded,
+    /// What to say of it, if anything.
+    summary: Option<String>,
+}
+
+/// Portside's own log: to standard error, `PORTSIDE_LOG` chooses.
+fn start_log() {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("PORTSIDE_LOG").unwrap_or_else(|_| {
+                tracing_subscriber::EnvFilter::new("error,portside_store::outage=warn")
+            }),
+        )
+        .init();
 }
 
 /// What is provided beside the manifest.
@@ -289,6 +340,12 @@ async fn listen_for_debuggers(
         inspector.end_waiting();
     });
     Ok(Some(address))
+}
+
+async fn listen(config: DoorConfig, to: Arc<dyn Application>) -> anyhow::Result<FrontDoor> {
+    let address = config.listen;
+    let bound = FrontDoor::bind(config, to).await;
+    bound.with_context(|| format!("cannot listen on {address}; choose another with --port"))
 }
 
 fn door_config(listen: SocketAddr, trusted_proxy: Vec<IpNet>) -> DoorConfig {

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use portside_bundle::Problem;
 use portside_sidecar::{App, Class};
 
@@ -48,6 +50,21 @@ pub fn watch_assets(watch: &mut Watch, class: &Class) {
     }
 }
 
+/// What runs an application and can go on with other code.
+pub trait Replace: Send + Sync {
+    /// Returns when the new code runs, and the old code does no more.
+    ///
+    /// # Errors
+    /// Its server cannot be loaded, for this reason. The old code goes on.
+    fn replace(&self, class: Class) -> BoxFuture<'_, Result<(), String>>;
+}
+
+impl Replace for App {
+    fn replace(&self, class: Class) -> BoxFuture<'_, Result<(), String>> {
+        App::replace(self, class).boxed()
+    }
+}
+
 const NOT_RELOADED: &str = "portside: not reloaded, the previous code still runs";
 
 /// Replaces the running code whenever the files change, can be bundled, and have a server that can be loaded; otherwise the
@@ -55,7 +72,7 @@ const NOT_RELOADED: &str = "portside: not reloaded, the previous code still runs
 pub async fn reload_on_change(
     mut watch: Watch,
     source: Source,
-    app: Arc<App>,
+    app: Arc<dyn Replace>,
     mut running: Running,
 ) {
     loop {

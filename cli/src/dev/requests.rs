@@ -25,6 +25,7 @@ pub struct Asked<'a> {
     what: String,
     begun: Instant,
     status: Option<u16>,
+    is_told: bool,
 }
 
 impl Requests {
@@ -50,6 +51,7 @@ impl Requests {
             what: format!("{} {path}", request.method),
             begun: Instant::now(),
             status: None,
+            is_told: true,
         }
     }
 
@@ -67,12 +69,19 @@ impl Asked<'_> {
         };
         self.status = Some(status.as_u16());
     }
+
+    /// Nothing is to be said of it.
+    pub fn forget(mut self) {
+        self.is_told = false;
+    }
 }
 
 impl Drop for Asked<'_> {
     fn drop(&mut self) {
         let reached = self.requests.lock().remove(&self.name).unwrap_or_default();
-        println_flushed(&line(&self.what, self.status, self.begun, &reached));
+        if self.is_told {
+            println_flushed(&line(&self.what, self.status, self.begun, &reached));
+        }
     }
 }
 

@@ -40,16 +40,21 @@ impl Failure {
         Self::new(reason, lines.join("\n"))
     }
 
+    /// What is wrong, for people.
+    pub fn message(&self) -> &str {
+        match self {
+            Self::Start(termination) => &termination.message,
+            Self::Lost(why) => why,
+        }
+    }
+
     /// Writes it to standard error and, if it explains why there was no start, to the termination log.
     pub fn report(&self, log: &Path) {
-        match self {
-            Self::Lost(why) => eprintln!("portside: {why}"),
-            Self::Start(termination) => {
-                eprintln!("portside: {}", termination.message);
-                if let Err(error) = std::fs::write(log, termination.to_log()) {
-                    eprintln!("portside: cannot write {}: {error}", log.display());
-                }
-            }
+        eprintln!("portside: {}", self.message());
+        if let Self::Start(termination) = self
+            && let Err(error) = std::fs::write(log, termination.to_log())
+        {
+            eprintln!("portside: cannot write {}: {error}", log.display());
         }
     }
 }

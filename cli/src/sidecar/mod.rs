@@ -17,6 +17,8 @@ use portside_crds::sidecar::TerminationReason as Reason;
 use portside_store::Store;
 
 use failure::Failure;
+pub use run::{active, door_config, leave, takes_part};
+pub use sharing::SharingArgs;
 
 /// Arguments of `portside sidecar`.
 #[derive(clap::Args)]

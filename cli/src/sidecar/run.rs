@@ -228,17 +228,34 @@ impl Args {
     async fn door(&self, pod: Arc<Pod>) -> Result<FrontDoor, Failure> {
         let config = DoorConfig {
             listen: self.listen,
-            trusted_proxies: TrustedProxies::All,
-            shutdown_timeout: NOTICE,
-            // A gateway that ends its side is done with the request, and it has waited long enough itself.
-            half_close_timeout: Duration::ZERO,
-            // A successor has the shards at once.
-            shutdown_code: 1012,
-            ..DoorConfig::default()
+            ..door_config()
         };
         let bound = FrontDoor::bind(config, pod).await;
         bound.map_err(|error| Failure::Lost(format!("cannot listen on {}: {error}", self.listen)))
     }
+}
+
+/// A front door behind a gateway.
+pub fn door_config() -> DoorConfig {
+    DoorConfig {
+        trusted_proxies: TrustedProxies::All,
+        shutdown_timeout: NOTICE,
+        // A gateway that ends its side is done with the request, and it has waited long enough itself.
+        half_close_timeout: Duration::ZERO,
+        // A successor has the shards at once.
+        shutdown_code: 1012,
+        ..DoorConfig::default()
+    }
+}
+
+/// Returns once a pod is among those that serve.
+pub async fn takes_part(ownership: &Ownership) {
+    let (mut role, mut members) = (ownership.role(), ownership.members());
+    // What these wait for is told by `ownership`, which is here.
+    let _ = role
+        .wait_for(|role| matches!(role, Role::Active { .. }))
+        .await;
+    let _ = members.wait_for(Option::is_some).await;
 }
 
 /// Says that the pod is ready: as a standby once its code is loaded, and where pods share the workers once it is among those that
@@ -247,12 +264,7 @@ async fn become_ready(ownership: Arc<Ownership>, readiness: Readiness) {
     if ownership.is_sharing() {
         readiness.wait_for(PLACE);
         readiness.done(CODE);
-        let (mut role, mut members) = (ownership.role(), ownership.members());
-        // What these wait for is told by `ownership`, which is here.
-        let _ = role
-            .wait_for(|role| matches!(role, Role::Active { .. }))
-            .await;
-        let _ = members.wait_for(Option::is_some).await;
+        takes_part(&ownership).await;
         readiness.done(PLACE);
     } else {
         readiness.done(CODE);
@@ -261,7 +273,7 @@ async fn become_ready(ownership: Arc<Ownership>, readiness: Readiness) {
 }
 
 /// Waits for the shards and then for the end: that of this pod, or that of its right to the shards.
-async fn active(
+pub async fn active(
     ownership: &Arc<Ownership>,
     ended: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
@@ -284,7 +296,7 @@ async fn active(
 
 /// Ends without having dropped anything: what was taken is answered, what was written is durable, and only then
 /// is the successor let in.
-async fn leave(pod: &Pod, door: JoinHandle<()>, drained: &CancellationToken) {
+pub async fn leave(pod: &Pod, door: JoinHandle<()>, drained: &CancellationToken) {
     tracing::info!("draining");
     pod.drain().await;
     pod.app().shut_down().await;

@@ -28,6 +28,15 @@ pub struct SharingArgs {
 }
 
 impl SharingArgs {
+    /// For a pod that others find where it listens.
+    pub fn at(listen: SocketAddr, revision: u64) -> Self {
+        Self {
+            peer_listen: Some(listen),
+            peer_address: None,
+            revision,
+        }
+    }
+
     /// Registers the pod, and listens to the others if there may be some.
     pub async fn register(
         &self,

@@ -46,7 +46,8 @@ const WRANGLER: &str = r#"{
   "triggers": { "crons": ["0 0 1 1 *"] },
 }"#;
 
-fn rooms() -> TempDir {
+/// A project of Durable Objects, with an alarm and a cron.
+pub fn rooms() -> TempDir {
     folder(&[
         ("server.js", OBJECTS),
         ("wrangler.jsonc", WRANGLER),

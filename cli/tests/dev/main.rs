@@ -16,6 +16,7 @@ mod assets;
 mod found;
 mod init;
 mod inspect;
+mod pods;
 mod types;
 
 use std::fs;

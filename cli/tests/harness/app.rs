@@ -20,6 +20,8 @@ pub struct App {
     folder: TempDir,
     options: Vec<String>,
     group: Option<PathBuf>,
+    /// Its user and group, if it is not to have ours.
+    user: Option<(u32, u32)>,
     log: &'static str,
     process: Option<Child>,
     port: u16,
@@ -65,11 +67,20 @@ impl App {
         app
     }
 
+    /// The same as another user.
+    pub async fn serve_as(user: Option<(u32, u32)>, folder: TempDir, options: &[&str]) -> Self {
+        let mut app = Self::new(None, folder, options);
+        app.user = user;
+        app.run().await;
+        app
+    }
+
     fn new(group: Option<&Path>, folder: TempDir, options: &[&str]) -> Self {
         Self {
             folder,
             options: options.iter().map(|&option| option.to_owned()).collect(),
             group: group.map(Path::to_owned),
+            user: None,
             log: "error",
             process: None,
             port: 0,
@@ -93,6 +104,9 @@ impl App {
             }
             None => Command::new(env!("CARGO_BIN_EXE_portside")),
         };
+        if let Some((user, group)) = self.user {
+            command.uid(user).gid(group);
+        }
         let mut process = command
             .arg("dev")
             .arg(self.folder.path())
@@ -133,11 +147,15 @@ impl App {
         assert!(status.success(), "{status} after SIGINT");
     }
 
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        let process = self.process.as_ref().expect("the process is running");
+        process.id().expect("not waited for yet")
+    }
+
     /// Presses Ctrl-C.
     pub fn interrupt(&self) {
-        let process = self.process.as_ref().expect("the process is running");
-        let id = process.id().expect("not waited for yet");
-        let pid = Pid::from_raw(id.try_into().unwrap()).unwrap();
+        let pid = Pid::from_raw(self.pid().try_into().unwrap()).unwrap();
         kill_process(pid, Signal::INT).unwrap();
     }
 

@@ -5,6 +5,7 @@
 //! comes after the takeover is refused. No clock is compared.
 
 mod arrays;
+mod bouncer;
 mod convert;
 mod members;
 #[cfg(test)]
@@ -97,6 +98,8 @@ const RENEWALS: u32 = 1;
 /// For the rest of ownership, beside the lanes.
 const CONTROL: u32 = 2;
 const READERS: u32 = 8;
+/// The most connections of one [`Postgres`], once it is open; one more while it is being opened.
+pub const CONNECTIONS: usize = (LANES + RENEWALS + CONTROL + READERS) as usize;
 /// How long a caller waits for a connection.
 const ACQUIRE: Duration = Duration::from_secs(5);
 /// How long a statement may take before its connection is given up as dead, unless [`GRACE`] ends earlier.
@@ -133,20 +136,28 @@ impl Postgres {
     /// # Errors
     /// As [`crate::open`].
     pub async fn open(url: &str, app: &str) -> Result<Self> {
-        let options = PgConnectOptions::from_str(url)?.application_name("portside");
+        let (url, is_bounced) = bouncer::of(url);
+        let options = PgConnectOptions::from_str(&url)?
+            .application_name("portside")
+            // No number here is a fraction, and poolers do not know it.
+            .extra_float_digits(None);
         // Not through a pool: it would retry a wrong address until its time is up, and hide why.
         let mut connection = timeout(ACQUIRE, PgConnection::connect_with(&options))
             .await
             .map_err(|_| Error::Database("the database did not answer within 5 s".into()))??;
+        if is_bounced {
+            bouncer::check(&mut connection).await?;
+        }
         let pool = prepare(&mut connection, app).await?;
         connection.close().await?;
+        let connections = |most, session| connections(&options, most, session, is_bounced);
         Ok(Self {
             pool,
-            writers: connections(&options, LANES, WRITER_SESSION),
+            writers: connections(LANES, WRITER_SESSION),
             is_silent: watch::Sender::new(false),
-            renewals: connections(&options, RENEWALS, RENEWAL_SESSION),
-            control: connections(&options, CONTROL, CONTROL_SESSION),
-            readers: connections(&options, READERS, ""),
+            renewals: connections(RENEWALS, RENEWAL_SESSION),
+            control: connections(CONTROL, CONTROL_SESSION),
+            readers: connections(READERS, ""),
             outage: Arc::default(),
         })
     }
@@ -276,7 +287,12 @@ const WRITER_SESSION: &str =
 const RENEWAL_SESSION: &str = "SET statement_timeout = '1s'";
 const CONTROL_SESSION: &str = "SET statement_timeout = '5s'";
 
-fn connections(options: &PgConnectOptions, most: u32, session: &'static str) -> PgPool {
+fn connections(
+    options: &PgConnectOptions,
+    most: u32,
+    session: &'static str,
+    is_bounced: bool,
+) -> PgPool {
     /// A connection that was used this recently is taken to be alive.
     const FRESH: Duration = Duration::from_secs(1);
     PgPoolOptions::new()
@@ -294,6 +310,10 @@ fn connections(options: &PgConnectOptions, most: u32, session: &'static str) -> 
         })
         .after_connect(move |connection, _| {
             Box::pin(async move {
+                if is_bounced {
+                    // What one connection sets, others of the pooler would have.
+                    return Ok(());
+                }
                 sqlx::raw_sql(SESSION).execute(&mut *connection).await?;
                 sqlx::raw_sql(session).execute(connection).await?;
                 Ok(())

@@ -4,26 +4,35 @@
 //! version that does not know them, and are no reason to refuse the database. All other steps are: whoever does not
 //! know one of those does not open it.
 
-use sqlx::PgConnection;
+use sqlx::{Connection, PgConnection};
 
 use super::convert::migration_failed;
 use crate::Result;
 
-/// Takes the steps that are missing. Many may ask at the same time.
+/// Held by the one that takes steps. Of the transaction, not of the session: a pooler has others' sessions.
+const LOCK: i64 = 0x706f_7274_7369_6465;
+
+/// Takes the steps that are missing: all, or none. Many may ask at the same time.
 ///
 /// # Errors
 /// [`crate::Error::Incompatible`] if a step that is no addition was taken that this version does not know, or knows
 /// otherwise; [`crate::Error::Database`] also if the tables are locked for longer than a second.
 pub(super) async fn bring_up_to_date(connection: &mut PgConnection) -> Result<()> {
+    let mut transaction = connection.begin().await?;
+    let lock = sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LOCK);
+    lock.execute(&mut *transaction).await?;
     let mut steps = sqlx::migrate!("migrations/postgres");
+    steps.set_locking(false);
     steps.create_schema("portside");
     steps.dangerous_set_table_name("portside.migration");
-    let taken = steps.run_direct(None, connection, false).await;
+    let taken = steps.run_direct(None, &mut *transaction, false).await;
     taken.map_err(migration_failed)?;
 
     let mut additions = sqlx::migrate!("migrations/postgres/additions");
     additions.dangerous_set_table_name("portside.addition");
+    additions.set_locking(false);
     additions.set_ignore_missing(true);
-    let taken = additions.run_direct(None, connection, false).await;
-    taken.map_err(migration_failed)
+    let taken = additions.run_direct(None, &mut *transaction, false).await;
+    taken.map_err(migration_failed)?;
+    Ok(transaction.commit().await?)
 }

@@ -1,6 +1,7 @@
 //! What tests need: a Postgres server of their own, a model of a worker's state and one of the store, and an
 //! owner of shards.
 
+mod bouncer;
 mod model;
 mod modelled;
 mod owner;

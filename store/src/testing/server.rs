@@ -12,8 +12,13 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tempfile::TempDir;
 use uuid::Uuid;
 
+use super::bouncer;
+
 /// The environment variable that names a running server, to be used instead of an own one.
 const EXISTING: &str = "PORTSIDE_TEST_POSTGRES";
+
+/// The environment variable that has clients come through a PgBouncer, in its transaction mode: `1`, or where the program is.
+const BOUNCER: &str = "PORTSIDE_TEST_PGBOUNCER";
 
 /// A server in a temporary folder, listening on a Unix socket there, with `fsync` on; or the one that
 /// `PORTSIDE_TEST_POSTGRES` names. Its own one stops, and the folder goes, when this is dropped and also when the test
@@ -22,6 +27,7 @@ const EXISTING: &str = "PORTSIDE_TEST_POSTGRES";
 pub struct PostgresServer {
     url: String,
     own: Option<Own>,
+    is_bounced: bool,
 }
 
 #[derive(Debug)]
@@ -34,9 +40,9 @@ struct Own {
 
 /// Whom the server runs as, for it refuses to run as root.
 #[derive(Debug, Clone, Copy)]
-struct User {
-    uid: u32,
-    gid: u32,
+pub(super) struct User {
+    pub uid: u32,
+    pub gid: u32,
 }
 
 impl PostgresServer {
@@ -55,7 +61,11 @@ impl PostgresServer {
     /// There is neither; the error says what to install.
     pub fn try_start() -> io::Result<Self> {
         match std::env::var(EXISTING) {
-            Ok(url) => Ok(Self { url, own: None }),
+            Ok(url) => Ok(Self {
+                url,
+                own: None,
+                is_bounced: false,
+            }),
             Err(_) => Self::start_own(),
         }
     }
@@ -91,10 +101,15 @@ impl PostgresServer {
             user,
         };
         own.start()?;
+        let is_bounced = match std::env::var_os(BOUNCER) {
+            Some(program) => bouncer::start(&program, own.folder.path(), own.user)?,
+            None => false,
+        };
         let socket = own.folder.path().display();
         Ok(Self {
             url: format!("postgres://postgres@localhost/postgres?host={socket}"),
             own: Some(own),
+            is_bounced,
         })
     }
 
@@ -115,6 +130,10 @@ impl PostgresServer {
         let authority = server.find("://").map_or(0, |at| at + 3);
         let end = server[authority..].find('/');
         let server = &server[..end.map_or(server.len(), |at| authority + at)];
+        if self.is_bounced {
+            bouncer::prepare(&mut connection, &name).await;
+            return format!("{server}/{name}?{parameters}{}", bouncer::PARAMETERS);
+        }
         format!("{server}/{name}?{parameters}")
     }
 
@@ -172,8 +191,7 @@ impl Drop for Own {
 /// A process that stops the server and removes its folder as soon as this one closes the pipe between them, if only by
 /// dying. In a group of its own, so that an interrupt from the terminal does not end it early.
 fn guard(programs: &Path, user: Option<User>, folder: &Path) -> io::Result<Child> {
-    const SCRIPT: &str =
-        r#"read -r _; "$0/pg_ctl" stop -D "$1/data" -m immediate -w -t 60; rm -rf "$1""#;
+    const SCRIPT: &str = r#"read -r _; [ ! -f "$1/bouncer.pid" ] || kill -QUIT "$(cat "$1/bouncer.pid")"; "$0/pg_ctl" stop -D "$1/data" -m immediate -w -t 60; rm -rf "$1""#;
     command(Path::new("/bin/sh"), user)
         .arg("-c")
         .arg(SCRIPT)
@@ -185,7 +203,7 @@ fn guard(programs: &Path, user: Option<User>, folder: &Path) -> io::Result<Child
         .spawn()
 }
 
-fn command(program: &Path, user: Option<User>) -> Command {
+pub(super) fn command(program: &Path, user: Option<User>) -> Command {
     let mut command = Command::new(program);
     // Somewhere every user may be.
     command.current_dir("/");
@@ -196,7 +214,7 @@ fn command(program: &Path, user: Option<User>) -> Command {
 }
 
 /// Runs to the end. Its output goes to a file, not a pipe: the server would inherit the pipe and keep it open.
-fn run(command: &mut Command) -> io::Result<()> {
+pub(super) fn run(command: &mut Command) -> io::Result<()> {
     let output = tempfile::tempfile()?;
     let status = command
         .stdin(Stdio::null())

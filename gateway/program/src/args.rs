@@ -9,12 +9,11 @@ use clap::{ArgAction, Parser};
 use portside_admin::{Admin, LogArgs, Readiness, count_panics};
 use portside_crds::quantity;
 use portside_frontdoor::{Config, FrontDoor, IpNet, TrustedProxies, network};
+use portside_gateway::{Gateway, METRICS, Metrics, Settings};
 use prometheus_client::registry::Registry;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{sleep, timeout};
 
-use crate::gateway::{Gateway, Settings};
-use crate::metrics::{Metrics, PREFIX};
 use crate::watch;
 
 /// What makes readiness false when the process is told to end.
@@ -123,7 +122,7 @@ impl Args {
         self.log.init()?;
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
-        count_panics(registry.sub_registry_with_prefix(PREFIX));
+        count_panics(registry.sub_registry_with_prefix(METRICS));
         let readiness = Readiness::waiting_for([watch::CLASSES, watch::ENDPOINTS]);
         let admin = Admin::bind(self.admin, readiness.clone(), registry)
             .await

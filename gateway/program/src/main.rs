@@ -1,9 +1,13 @@
 //! `portside-gateway`: sends clients' requests to the pods of ServerlessWorkerClasses.
 
+mod args;
+mod topology;
+mod watch;
+
 use std::process::ExitCode;
 
+use args::Args;
 use clap::Parser;
-use portside_gateway::Args;
 
 #[tokio::main]
 async fn main() -> ExitCode {

@@ -13,12 +13,12 @@ use kube::{Api, Client, Resource, ResourceExt};
 use portside_admin::Readiness;
 use portside_crds::ServerlessWorkerClass;
 use portside_crds::names::CLASS_LABEL;
+use portside_gateway::{Gateway, Topology};
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-use crate::gateway::Gateway;
-use crate::topology::Topology;
+use crate::topology::topology;
 
 /// What readiness waits for.
 pub const CLASSES: &str = "classes";
@@ -55,7 +55,7 @@ pub async fn run(
         readiness.done(CLASSES);
         synced(&slices).await;
         loop {
-            gateway.apply(topology(&classes, &slices));
+            gateway.apply(known(&classes, &slices));
             readiness.done(ENDPOINTS);
             changed.notified().await;
             sleep(GATHER).await;
@@ -147,10 +147,10 @@ where
     join_all(stores.iter().map(Store::wait_until_ready)).await;
 }
 
-fn topology(classes: &[Store<Guarded>], slices: &[Store<EndpointSlice>]) -> Topology {
+fn known(classes: &[Store<Guarded>], slices: &[Store<EndpointSlice>]) -> Topology {
     let classes: Vec<_> = classes.iter().flat_map(Store::state).collect();
     let slices: Vec<_> = slices.iter().flat_map(Store::state).collect();
-    Topology::new(
+    topology(
         classes.iter().filter_map(|class| class.0.as_ref().ok()),
         slices.iter().map(|slice| &**slice),
     )
