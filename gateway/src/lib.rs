@@ -6,7 +6,7 @@
 //! gateways may run beside each other.
 //!
 //! `topology`, `retry`, `replay` and core's `ownership::gateway` decide, without I/O; `class` keeps one class's pods and waiting
-//! requests, `affinity` what is known of who owns what they use; `forward` carries a request, `download` its response, `websocket` messages; `watch` and `poll` listen.
+//! requests, `affinity` what is known of who owns what they use; `forward` carries a request, `download` its response, `websocket` messages, and `held` those of WebSockets that outlive their pods, of which `unheard` has what no code has heard; `watch` and `poll` listen.
 
 mod access;
 mod affinity;
@@ -16,6 +16,7 @@ mod download;
 mod forward;
 mod gateway;
 mod headers;
+mod held;
 mod metrics;
 mod pod;
 mod poll;
@@ -25,6 +26,7 @@ mod replay;
 mod retry;
 mod share;
 mod topology;
+mod unheard;
 mod watch;
 mod websocket;
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use http::HeaderValue;
 use portside_exchange::{
-    Body, Delivery, Message, Outbox, Request, Response, Socket, SocketSender, outgoing,
+    Body, Delivery, Lasts, Message, Outbox, Request, Response, Socket, SocketSender, outgoing,
 };
 use portside_frontdoor::Config;
 use portside_websocket::testing::frame;
@@ -65,7 +65,11 @@ impl App {
                 sender.send(message);
             }
         });
-        let mut response = switch(Socket { outgoing, incoming });
+        let mut response = switch(Socket {
+            outgoing,
+            incoming,
+            lasts: Lasts::No,
+        });
         response
             .headers
             .insert("sec-websocket-protocol", HeaderValue::from_static("chat"));
@@ -636,6 +640,7 @@ async fn only_a_handshake_can_be_accepted_and_it_can_be_declined() {
         Ok(switch(Socket {
             outgoing,
             incoming: SocketSender::new(1, |_| {}),
+            lasts: Lasts::No,
         }))
     })
     .await;
