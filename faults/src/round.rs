@@ -69,6 +69,8 @@ pub struct Outcome {
     pub restarts: usize,
     /// What processes said of themselves that cannot be.
     pub contradictions: Vec<String>,
+    /// What was wrong with the numbers on WebSockets that outlive pods.
+    pub counts: Vec<String>,
 }
 
 /// Runs a round.
@@ -78,7 +80,11 @@ pub struct Outcome {
 pub async fn run(system: &mut impl System, plan: &Plan) -> Result<Outcome> {
     let mut schedule = Schedule::new(plan.seed, plan.faults.clone());
     system.ready().await.context("at the start")?;
-    let load = Load::start(system.site(), system.pods(), plan.seed, &plan.without);
+    let pods = system.pods();
+    // Without pods nobody holds clients.
+    let is_planned =
+        !pods.borrow().is_empty() && plan.faults.iter().all(|fault| fault.is_planned());
+    let load = Load::start(system.site(), pods, plan.seed, &plan.without, is_planned);
     let shared = load.shared.clone();
     let mut faults = Vec::new();
     let end = Instant::now() + plan.duration;
@@ -133,6 +139,7 @@ pub async fn run(system: &mut impl System, plan: &Plan) -> Result<Outcome> {
         databases,
         restarts,
         contradictions,
+        counts: shared.wrong(),
     })
 }
 

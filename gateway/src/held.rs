@@ -184,8 +184,12 @@ impl Held {
                 End::Left => true,
                 End::Lost => false,
             };
-            if began.elapsed() >= STABLE || is_known {
+            if began.elapsed() >= STABLE {
                 failures = Failures::default();
+            }
+            // Who leaves in order may do so as often as it likes, but not without a pause.
+            if is_known {
+                failures.since = None;
             }
             {
                 let mut unheard = self.shared.unheard();

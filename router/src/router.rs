@@ -241,6 +241,7 @@ impl Router {
             frame::Kind::Port => NearPort::open(offer, opening.reconnected),
             frame::Kind::Fetch(request) => near_call::fetch(offer, *request),
             frame::Kind::Rpc(push) => near_call::push(offer, *push),
+            frame::Kind::Adopt(kept) => near_call::adopt(offer, kept),
             frame::Kind::Scheduled(_) => {
                 let failure = Failure::failed("a worker has no handler of that kind");
                 line.refuse(link, Refusal::Failed(failure));

@@ -19,9 +19,6 @@ const SETTLE: Duration = Duration::from_secs(5);
 /// How long until what was cut off is durable, and gone.
 const FLUSH: Duration = Duration::from_secs(10);
 
-/// Why clients of an object that moves have to connect anew.
-const MOVES: &str = "the object moves to another process";
-
 impl App {
     /// Brings up to so many shards to rest, those first of which the fewest workers are awake, and says which: nothing of them is
     /// awake or on its way to the store.
@@ -52,7 +49,6 @@ impl Workers {
     async fn leave(&self, shards: &[ShardId]) {
         let shards: HashSet<ShardId> = shards.iter().copied().collect();
         let leaves = |key: &WorkerKey| shards.contains(&key.id().shard(SHARDS));
-        self.end_sockets_of(MOVES, leaves);
         let all_gone = || self.until(|awake| !awake.keys().any(leaves));
         let mut stop = Stop::WhenSettled;
         for patience in [SETTLE, FLUSH] {
@@ -67,9 +63,10 @@ impl Workers {
             }
             stop = Stop::WhenFlushed;
         }
-        // Another process might load what is still to be written, so it is waited for. And some of them may have accepted sockets.
+        // Another process might load what is still to be written, so it is waited for.
         all_gone().await;
-        self.end_sockets_of(MOVES, leaves);
+        // Not before: what they have heard is known only now, and they may have accepted others.
+        self.leave_sockets(leaves);
     }
 
     /// Takes what waits for a worker that has left, and has no instance any more, to where it is then.

@@ -12,6 +12,7 @@ mod clock;
 mod count;
 mod crashes;
 mod crons;
+mod held;
 mod hibernation;
 mod leaving;
 mod ledger;
