@@ -81,6 +81,7 @@ async fn count_on(shared: &Shared, socket: &mut Socket, is_planned: bool) -> Res
 }
 
 fn check(shared: &Shared, count: &mut Count, heard: &Value, is_planned: bool) {
+    shared.came_back();
     let wrong = match heard.as_u64() {
         Some(number) => count.hears(number, is_planned),
         None => Some(format!("heard {heard}")),

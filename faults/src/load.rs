@@ -76,6 +76,7 @@ pub struct Shared {
     instances: Mutex<Instances>,
     operations: Mutex<BTreeMap<String, Vec<Operation>>>,
     wrong: Mutex<Vec<String>>,
+    counted: AtomicU32,
 }
 
 #[derive(Debug, Clone)]
@@ -132,6 +133,7 @@ impl Load {
             instances: Mutex::default(),
             operations: Mutex::default(),
             wrong: Mutex::default(),
+            counted: AtomicU32::new(0),
         });
         let mut random = fastrand::Rng::with_seed(seed);
         let mut clients = JoinSet::new();
@@ -176,6 +178,17 @@ impl Shared {
     #[must_use]
     pub fn now(&self) -> Micros {
         Micros::try_from(self.began.elapsed().as_micros()).unwrap_or(Micros::MAX)
+    }
+
+    /// A number came back on a WebSocket that outlives pods.
+    pub fn came_back(&self) {
+        self.counted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many did.
+    #[must_use]
+    pub fn counted(&self) -> u32 {
+        self.counted.load(Ordering::Relaxed)
     }
 
     /// Something was wrong with numbers on a WebSocket that outlives pods.

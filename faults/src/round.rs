@@ -71,6 +71,8 @@ pub struct Outcome {
     pub contradictions: Vec<String>,
     /// What was wrong with the numbers on WebSockets that outlive pods.
     pub counts: Vec<String>,
+    /// How many of those came back.
+    pub counted: u32,
 }
 
 /// Runs a round.
@@ -81,9 +83,13 @@ pub async fn run(system: &mut impl System, plan: &Plan) -> Result<Outcome> {
     let mut schedule = Schedule::new(plan.seed, plan.faults.clone());
     system.ready().await.context("at the start")?;
     let pods = system.pods();
-    // Without pods nobody holds clients.
-    let is_planned =
-        !pods.borrow().is_empty() && plan.faults.iter().all(|fault| fault.is_planned());
+    // Without pods nobody holds clients. And objects that are ended by a limit take those along that share their isolate.
+    let is_planned = !pods.borrow().is_empty()
+        && plan.faults.iter().all(|fault| fault.is_planned())
+        && (system.app() == App::Workers
+            || [Part::Half, Part::Spin]
+                .iter()
+                .all(|part| plan.without.contains(part)));
     let load = Load::start(system.site(), pods, plan.seed, &plan.without, is_planned);
     let shared = load.shared.clone();
     let mut faults = Vec::new();
@@ -140,6 +146,7 @@ pub async fn run(system: &mut impl System, plan: &Plan) -> Result<Outcome> {
         restarts,
         contradictions,
         counts: shared.wrong(),
+        counted: shared.counted(),
     })
 }
 

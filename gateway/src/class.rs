@@ -28,7 +28,7 @@ pub const MAX_HELD_PER_CLASS: usize = 1024;
 pub const MAX_HELD: usize = 8 * MAX_HELD_PER_CLASS;
 
 /// WebSockets of a class that are opened again at once.
-const REOPENING: usize = 64;
+const REOPENING: usize = 512;
 
 /// A class with a route.
 pub(crate) struct Class {
@@ -246,6 +246,12 @@ impl Class {
     /// A request has used what `owner` owns.
     pub(crate) fn learn(&self, path: Path, owner: PodId) {
         self.state().affinity.learn(path, owner);
+    }
+
+    /// Whether there is a pod that answers requests now.
+    pub(crate) fn is_served(&self) -> bool {
+        let (active, serving) = self.state().in_charge();
+        active.is_some() || serving > 0
     }
 
     /// Waits for one of the places of WebSockets that are opened again.

@@ -34,8 +34,11 @@ use crate::websocket::{
 
 /// Client's messages that may wait until they are heard; `SocketSender` bounds their bytes.
 const WINDOW: usize = 64;
-/// How long it may take to open a WebSocket again: longer than it takes to find a pod dead and to take over what it had.
-const REOPENING: Duration = Duration::from_secs(15);
+/// How long it may take to open a WebSocket again: longer than a pod drains for whose end another waits, and than it takes to find
+/// one dead and to take over what it had.
+const REOPENING: Duration = Duration::from_secs(30);
+/// How often it is looked whether there is a pod. Nobody waits for one as requests do: those have few places for that.
+const LOOK: Duration = Duration::from_millis(100);
 /// A connection that lasts for as long is none of a row of failures.
 const STABLE: Duration = Duration::from_secs(5);
 /// Pauses before a WebSocket is opened again after a failure.
@@ -298,7 +301,10 @@ impl Opening<'_> {
     }
 
     async fn once(&self, deadline: Instant, pod: &mut Option<String>) -> Result<Connection, Next> {
-        // So many at a time: else those that had one pod take all places of requests that wait for one.
+        while !self.class.is_served() && Instant::now() < deadline {
+            sleep(LOOK).await;
+        }
+        // So many at a time: there may be thousands that had one pod.
         let _place = self.class.reopens().await;
         let outbound = self.asked.again(self.class, self.kept);
         let sent = outbound.send(self.class, self.hold, self.metrics, deadline, pod);

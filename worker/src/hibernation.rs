@@ -424,21 +424,18 @@ impl Sockets {
     /// Sends an envelope to a client; a close is the last. The client may be gone.
     pub(crate) fn send(&self, socket: SocketId, delivery: Delivery) {
         let is_last = Envelope::is_last(&delivery.message);
-        let mut delivery = Some(delivery);
-        let client = self.with(socket, |entry| match &mut entry.far {
-            Far::Client(end) => Some(end.clone()),
-            Far::Away(_, waiting) => {
-                waiting.extend(delivery.take());
-                None
-            }
-            Far::Here(_) => None,
-        });
-        if let (Some(end), Some(delivery)) = (client.flatten(), delivery) {
-            // Who is gone is heard of by the reader.
-            let _ = end.send(Frame::Socket(delivery));
-        }
         let mut state = self.lock();
-        if is_last && let Some(entry) = state.all.get_mut(&socket) {
+        let Some(entry) = state.all.get_mut(&socket) else {
+            return;
+        };
+        match &mut entry.far {
+            // Under the lock: else it could follow the word that the object is to be had elsewhere. Who is gone is heard of by the
+            // reader.
+            Far::Client(end) => drop(end.send(Frame::Socket(delivery))),
+            Far::Away(_, waiting) => waiting.push_back(delivery),
+            Far::Here(_) => {}
+        }
+        if is_last {
             entry.close_sent = true;
             if entry.is_over {
                 state.all.remove(&socket);

@@ -339,12 +339,12 @@ impl Instance {
         mut delivery: Delivery,
     ) -> Option<Delivered> {
         let exchange = self.requests.get_mut(&link);
-        let Some((exchange, lasting)) =
-            exchange.and_then(|it| it.lasting.as_mut().map(|lasting| (&it.answer, lasting)))
-        else {
+        let is_open = exchange
+            .as_ref()
+            .is_some_and(|it| it.answer == Answer::Socket);
+        let Some(lasting) = exchange.and_then(|exchange| exchange.lasting.as_mut()) else {
             return Some(Delivered::Socket { link, delivery });
         };
-        let is_open = *exchange == Answer::Socket;
         match Envelope::open(delivery.message) {
             Ok(Envelope::Message(_)) if lasting.departs => None, // it is for the next one
             Ok(Envelope::Message(message)) => {
@@ -358,7 +358,7 @@ impl Instance {
             Ok(Envelope::Depart { now }) if is_open && (now || !lasting.departs) => {
                 lasting.departs = true;
                 if now {
-                    // The code is told by what follows; as from it, this is the last.
+                    // As if the code had closed it: it has said all that it had the time for.
                     let _ = self.send_to_client(link, close(1012, ""));
                 }
                 Some(Delivered::SocketMoves { link, is_over: now })

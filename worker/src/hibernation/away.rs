@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::{SocketId, Sockets};
 
 /// How long a socket is waited for. Longer than whoever holds the client looks for a process that takes it.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(40);
 
 /// The sockets of a process that are waited for, by the time since when.
 #[derive(Default)]
