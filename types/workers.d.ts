@@ -74,6 +74,11 @@ interface PairedWebSocketAcceptOptions {
   allowHalfOpen?: boolean;
 }
 
+interface Request {
+  /** Whether it opens a WebSocket again whose answer had `reconnects`: its client stays, and another instance had it before. */
+  readonly reconnected: boolean;
+}
+
 interface Response {
   /** The client's end of a pair, in an answer with status 101. */
   readonly webSocket: PairedWebSocket | null;
@@ -82,6 +87,11 @@ interface Response {
 interface ResponseInit {
   /** The client's end of a pair; `status` must be 101. */
   webSocket?: PairedWebSocket | null;
+  /**
+   * Whether a client of a cluster stays when the pod or its code goes: `fetch` runs again for the same request, which is `reconnected`.
+   * The other end has to be accepted before.
+   */
+  reconnects?: boolean;
 }
 
 /** A message of hibernatable WebSockets, and what it is answered with without waking their object. */

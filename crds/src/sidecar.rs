@@ -26,6 +26,30 @@ pub const STATE_HEADER: &str = "portside-state";
 /// off requests, too.
 pub const OWNER_HEADER: &str = "portside-owner";
 
+/// The header in which a gateway says with a request for a WebSocket that it can hold it: it understands what pods say on one that
+/// may outlive its connection (`portside_exchange::envelope`). The value is [`HOLDS`]; others mean nothing to a pod.
+pub const HOLDS_HEADER: &str = "portside-holds";
+
+/// The present way to hold a WebSocket.
+pub const HOLDS: &str = "1";
+
+/// The header in which a pod says with status 101 that what it says are envelopes, and how the WebSocket is opened again should
+/// its connection end: [`REOPENED`] or [`KEPT`]. Only a gateway that has said [`HOLDS`] gets it.
+pub const HELD_HEADER: &str = "portside-held";
+
+/// The same request is sent again, with [`RECONNECTED_HEADER`].
+pub const REOPENED: &str = "reopened";
+
+/// A request is sent with [`OFFERS_HEADER`], which no code of the application sees.
+pub const KEPT: &str = "kept";
+
+/// The header with which a gateway opens a WebSocket again that the application lets be reopened. No client can send it.
+pub const RECONNECTED_HEADER: &str = "portside-reconnected";
+
+/// The header with which a gateway brings a WebSocket back that it holds for a Durable Object: what the object's pod has said last
+/// that is to be kept, in base64. No client can send it.
+pub const OFFERS_HEADER: &str = "portside-offers";
+
 /// The term that stands for [`State::Serving`] in JSON and in tokens, where the state is `active`.
 ///
 /// A gateway of an older version, which knows nothing of serving pods, reads it as the term of the active pod. It is higher

@@ -3,10 +3,11 @@
 //! The front door (`frontdoor`) and the engine (`runtime`) both speak these types, so neither depends on the other.
 
 pub mod credit;
+pub mod envelope;
 pub mod shared_window;
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -16,6 +17,7 @@ use http::{HeaderMap, HeaderName, Method, StatusCode};
 use tokio::sync::mpsc;
 
 use crate::credit::{Credit, Place, Window};
+use crate::envelope::Envelope;
 use crate::shared_window::SharedWindow;
 
 /// Bytes of one socket that may wait in one direction. One message that waits alone may be longer.
@@ -170,11 +172,63 @@ pub struct Socket {
     pub outgoing: Outgoing,
     /// Where to deliver what the client sends.
     pub incoming: SocketSender,
+    /// Whether it may outlive the connection that it came by.
+    pub lasts: Lasts,
+}
+
+/// Whether a WebSocket may outlive the connection that it came by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Lasts {
+    /// It ends with that. What passes is what the client and the application say.
+    #[default]
+    No,
+    /// The application lets the same request open it again. What passes is [`Envelope`]s.
+    Reopened,
+    /// It is kept for a Durable Object, wherever that is, and its state beside it. What passes is [`Envelope`]s.
+    Kept,
+    /// What passes is [`Envelope`]s, and whoever has the other end of the connection understands them. It ends when either side
+    /// says so, not because the front door does.
+    Held,
+}
+
+impl Socket {
+    /// The same for an ordinary client, whom nobody holds.
+    #[must_use]
+    pub fn plain(self) -> Self {
+        let Self {
+            mut outgoing,
+            incoming,
+            lasts,
+        } = self;
+        if !matches!(lasts, Lasts::Reopened | Lasts::Kept) {
+            return Self {
+                outgoing,
+                incoming,
+                lasts,
+            };
+        }
+        outgoing.envelopes = Some(false);
+        let window = incoming.window.messages;
+        let incoming = Mutex::new(incoming);
+        let incoming = SocketSender::new(window, move |mut delivery| {
+            let is_last = matches!(delivery.message, Message::Close { .. });
+            delivery.message = Envelope::Message(delivery.message).seal();
+            let mut incoming = incoming.lock().unwrap_or_else(PoisonError::into_inner);
+            incoming.forward(delivery, is_last);
+        });
+        Self {
+            outgoing,
+            incoming,
+            lasts: Lasts::No,
+        }
+    }
 }
 
 /// What the application has sent and the front door has not taken yet.
 pub struct Outgoing {
     messages: mpsc::UnboundedReceiver<Delivery>,
+    /// Whether envelopes are to be opened that come, and then whether a close was among them.
+    envelopes: Option<bool>,
 }
 
 /// Sends to a client. Dropping it ends the [`Outgoing`].
@@ -191,7 +245,11 @@ pub fn outgoing() -> (Outbox, Outgoing) {
         messages: sender,
         credit: Arc::default(),
     };
-    (outbox, Outgoing { messages: receiver })
+    let outgoing = Outgoing {
+        messages: receiver,
+        envelopes: None,
+    };
+    (outbox, outgoing)
 }
 
 impl Outbox {
@@ -217,13 +275,41 @@ impl Outbox {
 impl Outgoing {
     /// The next message, or nothing when the application is done with the socket.
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<Message>> {
-        let message = ready!(self.messages.poll_recv(cx));
-        Poll::Ready(message.map(|delivery| delivery.message))
+        loop {
+            let Some(delivery) = ready!(self.messages.poll_recv(cx)) else {
+                return Poll::Ready(self.lost());
+            };
+            if let Some(message) = self.opened(delivery.message) {
+                return Poll::Ready(Some(message));
+            }
+        }
     }
 
     /// The next message, if there is one already.
     pub fn try_recv(&mut self) -> Option<Message> {
-        Some(self.messages.try_recv().ok()?.message)
+        loop {
+            let delivery = self.messages.try_recv().ok()?;
+            let message = self.opened(delivery.message);
+            if message.is_some() {
+                return message;
+            }
+        }
+    }
+
+    fn opened(&mut self, message: Message) -> Option<Message> {
+        let Some(is_closed) = &mut self.envelopes else {
+            return Some(message);
+        };
+        let message = Envelope::plain(message)?;
+        *is_closed |= matches!(message, Message::Close { .. });
+        Some(message)
+    }
+
+    /// What is said for an application that is gone without a word, of whose connection envelopes came.
+    fn lost(&mut self) -> Option<Message> {
+        let is_closed = self.envelopes.as_mut()?;
+        let first = !std::mem::replace(is_closed, true);
+        first.then(|| envelope::gone("the application's instance ended"))
     }
 }
 
@@ -285,6 +371,15 @@ impl SocketSender {
         // Only now: while this waits it may be dropped, and then the application must still see a close.
         self.closed = matches!(message, Message::Close { .. });
         (self.deliver)(Delivery::placed(message, place));
+    }
+
+    /// Delivers a message that has its place already: in the credit of whoever bounds what comes here. Nothing is delivered after
+    /// the last.
+    pub fn forward(&mut self, delivery: Delivery, is_last: bool) {
+        if !self.closed {
+            self.closed = is_last;
+            (self.deliver)(delivery);
+        }
     }
 
     /// Delivers the end of a connection that is lost because the client broke the protocol: 1006, and how it did as the reason.

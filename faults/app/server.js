@@ -2,6 +2,7 @@
 //   POST /list/NAME     an operation as JSON; the same for /book/NAME
 //   GET  /list/NAME     the same in ?operation=
 //   GET  /list/NAME     with an upgrade: a WebSocket, a message for each operation
+//   GET  /count/NAME    with an upgrade: a WebSocket that says again what it hears, and stays while pods come and go
 const VERSION = 1;
 
 function open(pathname) {
@@ -22,9 +23,18 @@ function socket(port) {
   return new Response(null, { status: 101, webSocket: client });
 }
 
+function count() {
+  const { 0: client, 1: server } = new WebSocketPair();
+  server.accept();
+  server.addEventListener("message", ({ data }) => server.send(data));
+  server.addEventListener("close", () => server.close());
+  return new Response(null, { status: 101, webSocket: client, reconnects: true });
+}
+
 export default {
   async fetch(request) {
     const url = new URL(request.url);
+    if (url.pathname.startsWith("/count/")) return count();
     if (url.pathname === "/version") return new Response(`${VERSION}`);
     const port = open(url.pathname);
     if (request.headers.get("upgrade") === "websocket") return socket(port);

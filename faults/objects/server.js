@@ -1,8 +1,9 @@
 // The same as ../app, with Durable Objects: hands operations to a list, a book or a mirror, over HTTP and over WebSockets.
 import { Book } from "./book.js";
+import { Count } from "./count.js";
 import { List } from "./list.js";
 import { Mirror } from "./mirror.js";
-export { Book, List, Mirror };
+export { Book, Count, List, Mirror };
 
 const VERSION = 1;
 

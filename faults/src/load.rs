@@ -14,12 +14,14 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::history::{Action, Instances, Micros, Operation};
-use crate::sockets;
+use crate::{counting, sockets};
 
 /// Clients that ask over HTTP, each on a new connection, then those over WebSockets: some ask one by one, others watch.
 const HTTP_CLIENTS: u32 = 10;
 const FIRST_WATCHER: u32 = HTTP_CLIENTS + 6;
-const CLIENTS: u32 = FIRST_WATCHER + 4;
+const FIRST_COUNTER: u32 = FIRST_WATCHER + 4;
+/// And those that count on WebSockets that outlive pods.
+const CLIENTS: u32 = FIRST_COUNTER + 4;
 /// How many of those over HTTP go to the pods themselves, where there are any.
 const DIRECT_CLIENTS: u32 = 3;
 /// How long such a client waits for one pod.
@@ -46,7 +48,7 @@ pub enum Part {
     Relay,
     /// Books: lists whose entries are read from the store, appended in transactions, and that delete keys.
     Books,
-    /// WebSockets.
+    /// WebSockets, also those that outlive pods.
     Sockets,
     /// Requests to pods without the gateway, one after another until one does not say 421.
     Direct,
@@ -73,6 +75,8 @@ pub struct Shared {
     places: Mutex<Vec<Place>>,
     instances: Mutex<Instances>,
     operations: Mutex<BTreeMap<String, Vec<Operation>>>,
+    wrong: Mutex<Vec<String>>,
+    counted: AtomicU32,
 }
 
 #[derive(Debug, Clone)]
@@ -103,13 +107,14 @@ pub struct Load {
 }
 
 impl Load {
-    /// Starts the clients.
+    /// Starts the clients. `is_planned`: all that will be done to pods is done in order.
     #[must_use]
     pub fn start(
         site: Site,
         pods: watch::Receiver<Vec<Site>>,
         seed: u64,
         without: &[Part],
+        is_planned: bool,
     ) -> Self {
         let place = |worker| Place {
             worker,
@@ -127,6 +132,8 @@ impl Load {
             places: Mutex::new((0..WORKERS as u32).map(place).collect()),
             instances: Mutex::default(),
             operations: Mutex::default(),
+            wrong: Mutex::default(),
+            counted: AtomicU32::new(0),
         });
         let mut random = fastrand::Rng::with_seed(seed);
         let mut clients = JoinSet::new();
@@ -144,6 +151,11 @@ impl Load {
                 HTTP_CLIENTS..FIRST_WATCHER => {
                     clients
                         .spawn(async move { sockets::one_by_one(&shared, client, random).await });
+                }
+                FIRST_COUNTER..CLIENTS => {
+                    clients.spawn(async move {
+                        counting::count(&shared, client, is_planned, random).await;
+                    });
                 }
                 _ => {
                     clients.spawn(async move { sockets::watch(&shared, client, random).await });
@@ -166,6 +178,28 @@ impl Shared {
     #[must_use]
     pub fn now(&self) -> Micros {
         Micros::try_from(self.began.elapsed().as_micros()).unwrap_or(Micros::MAX)
+    }
+
+    /// A number came back on a WebSocket that outlives pods.
+    pub fn came_back(&self) {
+        self.counted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many did.
+    #[must_use]
+    pub fn counted(&self) -> u32 {
+        self.counted.load(Ordering::Relaxed)
+    }
+
+    /// Something was wrong with numbers on a WebSocket that outlives pods.
+    pub fn is_wrong(&self, what: String) {
+        lock(&self.wrong).push(what);
+    }
+
+    /// All that was.
+    #[must_use]
+    pub fn wrong(&self) -> Vec<String> {
+        lock(&self.wrong).clone()
     }
 
     /// What there is of each worker, by name.

@@ -6,6 +6,7 @@
 
 mod api;
 mod check;
+mod counting;
 mod databases;
 mod dev;
 mod history;
@@ -272,10 +273,16 @@ fn show(args: &Args, kind: (Lab, App), seed: u64, outcome: &Outcome, logs: &Path
     for (kind, count) in &counts {
         writeln!(out, "  VIOLATED: {kind}, on {count} workers")?;
     }
+    for wrong in &outcome.counts {
+        writeln!(
+            out,
+            "  VIOLATED: on a WebSocket that outlives pods: {wrong}"
+        )?;
+    }
     for contradiction in &outcome.contradictions {
         writeln!(out, "  VIOLATED: {}: {contradiction}", Kind::TwoOwners)?;
     }
-    let well = counts.is_empty() && outcome.contradictions.is_empty();
+    let well = counts.is_empty() && outcome.contradictions.is_empty() && outcome.counts.is_empty();
     if !well {
         again(&mut out, args, kind, seed, logs)?;
     }

@@ -21,6 +21,8 @@ pub struct Counts {
     writes: usize,
     workers: usize,
     databases: usize,
+    /// Numbers that came back on WebSockets that outlive pods.
+    counted: usize,
     faults: usize,
     restarts: usize,
 }
@@ -36,6 +38,7 @@ impl Counts {
             writes: answered().filter(|it| it.action != Action::Read).count(),
             workers: outcome.histories.len(),
             databases: outcome.databases,
+            counted: usize::try_from(outcome.counted).unwrap_or(usize::MAX),
             faults: outcome.faults.len(),
             restarts: outcome.restarts,
         }
@@ -49,6 +52,7 @@ impl AddAssign for Counts {
         self.writes += other.writes;
         self.workers += other.workers;
         self.databases += other.databases;
+        self.counted += other.counted;
         self.faults += other.faults;
         self.restarts += other.restarts;
     }
@@ -62,6 +66,7 @@ impl fmt::Display for Counts {
             writes,
             workers,
             databases,
+            counted,
             faults,
             restarts,
         } = self;
@@ -71,7 +76,7 @@ impl fmt::Display for Counts {
         )?;
         write!(
             f,
-            "{databases} databases read; {restarts} processes ended by themselves"
+            "{databases} databases read; {counted} numbers counted on WebSockets; {restarts} processes ended by themselves"
         )
     }
 }

@@ -99,6 +99,12 @@ impl Fault {
         Self::Break,
     ];
 
+    /// Whether all is done in order: nothing that a client has is to end by it.
+    #[must_use]
+    pub fn is_planned(self) -> bool {
+        matches!(self, Self::Drain | Self::Rollout)
+    }
+
     /// Its name, as on the command line.
     #[must_use]
     pub fn name(self) -> String {

@@ -138,11 +138,12 @@ impl App {
     }
 }
 
-const OBJECTS: [(&str, &str); 6] = [
+const OBJECTS: [(&str, &str); 7] = [
     ("asked.js", include_str!("../objects/asked.js")),
     ("class.yaml", include_str!("../objects/class.yaml")),
     ("server.js", include_str!("../objects/server.js")),
     ("book.js", include_str!("../objects/book.js")),
+    ("count.js", include_str!("../objects/count.js")),
     ("list.js", include_str!("../objects/list.js")),
     ("mirror.js", include_str!("../objects/mirror.js")),
 ];

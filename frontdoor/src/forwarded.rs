@@ -10,6 +10,8 @@ use crate::connection::Connection;
 
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// How the names of headers begin that only gateways and pods send to each other.
+const OURS: &str = "portside-";
 const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// The scheme and host a client asked for, as far as it can be believed.
@@ -86,7 +88,10 @@ fn remove_forwarding(headers: &mut HeaderMap) {
     headers.remove(header::FORWARDED);
     let lies: Vec<HeaderName> = headers
         .keys()
-        .filter(|name| name.as_str().starts_with("x-forwarded-"))
+        .filter(|name| {
+            let name = name.as_str();
+            name.starts_with("x-forwarded-") || name.starts_with(OURS)
+        })
         .cloned()
         .collect();
     for name in lies {

@@ -14,7 +14,8 @@ use portside_crds::class::Route;
 use portside_crds::routes::{Claim, ClassKey, Routes};
 use portside_crds::sidecar::{Ownership, State};
 use portside_exchange::{
-    Application, Body, FetchError, Message, Request, Response, Socket, SocketSender, outgoing,
+    Application, Body, FetchError, Lasts, Message, Request, Response, Socket, SocketSender,
+    outgoing,
 };
 use portside_frontdoor::{Config, FrontDoor, TrustedProxies};
 use portside_gateway::{ClassFacts, Endpoint, Gateway, Metrics, Settings, Topology};
@@ -122,7 +123,11 @@ impl Application for Echo {
 fn echoing() -> Socket {
     let (outbox, outgoing) = outgoing();
     let incoming = SocketSender::new(16, move |delivery| outbox.send(answer(delivery.message)));
-    Socket { outgoing, incoming }
+    Socket {
+        outgoing,
+        incoming,
+        lasts: Lasts::No,
+    }
 }
 
 /// A message itself; to a close the answer of the closing handshake, which a lost client does not hear.

@@ -8,7 +8,7 @@ use portside_core::ids::PodId;
 use portside_core::ownership::gateway::{self, Claim, Gateway, Incarnation, SERVING, Step};
 use portside_crds::routes::ClassKey;
 use portside_crds::sidecar::State as PodState;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -27,12 +27,16 @@ pub const MAX_HELD_PER_CLASS: usize = 1024;
 /// Requests of all classes together that may wait at once.
 pub const MAX_HELD: usize = 8 * MAX_HELD_PER_CLASS;
 
+/// WebSockets of a class that are opened again at once.
+const REOPENING: usize = 512;
+
 /// A class with a route.
 pub(crate) struct Class {
     pub(crate) key: ClassKey,
     pub(crate) uid: String,
     /// What its requests may keep of their bodies.
     pub(crate) replays: Arc<Share>,
+    reopening: Semaphore,
     state: Mutex<State>,
 }
 
@@ -108,6 +112,7 @@ impl Class {
             key,
             uid,
             replays,
+            reopening: Semaphore::new(REOPENING),
             state: Mutex::new(State {
                 admission: Ok(()),
                 request_timeout: Duration::ZERO,
@@ -241,6 +246,18 @@ impl Class {
     /// A request has used what `owner` owns.
     pub(crate) fn learn(&self, path: Path, owner: PodId) {
         self.state().affinity.learn(path, owner);
+    }
+
+    /// Whether there is a pod that answers requests now.
+    pub(crate) fn is_served(&self) -> bool {
+        let (active, serving) = self.state().in_charge();
+        active.is_some() || serving > 0
+    }
+
+    /// Waits for one of the places of WebSockets that are opened again.
+    pub(crate) async fn reopens(&self) -> Option<SemaphorePermit<'_>> {
+        // It is never closed.
+        self.reopening.acquire().await.ok()
     }
 
     /// A place in the order in which requests leave, kept however often one has to wait.

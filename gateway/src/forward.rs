@@ -2,30 +2,33 @@
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use hyper::ext::ReasonPhrase;
 use portside_core::backoff::Backoff;
 use portside_core::ownership::gateway::SERVING;
-use portside_crds::sidecar::{STATE_HEADER, State};
+use portside_crds::sidecar::{HOLDS, HOLDS_HEADER, STATE_HEADER, State};
+use portside_exchange::envelope::OVERHEAD_BYTES;
 use portside_exchange::{Body, Request, Response};
 use portside_websocket::client::Handshake;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::access::Record;
-use crate::class::{Class, Target};
+use crate::class::{Class, Hold, Target};
 use crate::download;
 use crate::gateway::Gateway;
 use crate::headers;
-use crate::metrics::Cause;
+use crate::held::{Asked, Held};
+use crate::metrics::{Cause, Metrics};
 use crate::pod::Kind;
 use crate::pool::Answer;
 use crate::refusal::Refusal;
 use crate::replay::Replay;
 use crate::retry::{self, Attempted, Failure, Next};
-use crate::websocket::{self, Bridge};
+use crate::websocket::{self, Bridge, Connection};
 
 /// Pauses before a request is sent again to a pod that is said to be active all the same.
 const BACKOFF: Backoff = Backoff {
@@ -34,10 +37,10 @@ const BACKOFF: Backoff = Backoff {
 };
 
 /// A request on its way.
-struct Outbound<'r> {
-    method: &'r Method,
+pub(crate) struct Outbound {
+    method: Method,
     path: Uri,
-    headers: http::HeaderMap,
+    headers: HeaderMap,
     body: Replay,
     /// Our WebSocket handshake, if it is one.
     handshake: Option<Handshake>,
@@ -56,39 +59,127 @@ impl Gateway {
     /// The response, or why there is none. Either has the record, which ends with the response.
     pub(crate) async fn forward(
         &self,
-        class: &Class,
+        class: &Arc<Class>,
         request: Request,
         target: &Uri,
         deadline: Instant,
         mut record: Record,
     ) -> Result<Response, (Refusal, Record)> {
+        let mut headers = request.headers;
+        headers::forwarded(&mut headers);
+        // Of one with a body nothing would be left to send again.
+        let may_be_held = request.websocket && matches!(request.body, Body::Empty);
+        let asked = may_be_held.then(|| Asked::new(&request.method, target, &headers));
         let body = Replay::new(request.body, &class.replays);
-        let outbound = Outbound::new(&request.method, request.headers, body, target)
-            .with_handshake(request.websocket);
-        match self.attempts(class, &outbound, deadline, &mut record).await {
+        let mut outbound = Outbound::new(request.method, headers, body, target);
+        if asked.is_some() {
+            let holds = HeaderValue::from_static(HOLDS);
+            outbound.headers.insert(HOLDS_HEADER, holds);
+        }
+        let outbound = outbound.with_handshake(request.websocket);
+        let tried = &mut record.pod;
+        let sent = outbound.send(class, &self.hold, &self.metrics, deadline, tried);
+        match sent.await {
             Ok((target, answer)) => {
-                self.pass_on(target, answer, outbound.handshake, record)
+                let opened = outbound.opened_by(&answer.response);
+                self.pass_on(class, target, answer, opened, asked, record)
                     .await
             }
             Err(refusal) => Err((refusal, record)),
         }
     }
 
-    async fn attempts(
+    async fn pass_on(
+        &self,
+        class: &Arc<Class>,
+        target: Target,
+        mut answer: Answer,
+        opened: bool,
+        asked: Option<Asked>,
+        mut record: Record,
+    ) -> Result<Response, (Refusal, Record)> {
+        let status = answer.response.status();
+        if status != StatusCode::SWITCHING_PROTOCOLS {
+            record.status = Some(status.as_u16());
+            let headers = answer.response.headers().clone();
+            let reason = answer.response.extensions().get::<ReasonPhrase>();
+            let reason = reason.map(|reason| Bytes::copy_from_slice(reason.as_bytes()));
+            return Ok(Response {
+                status,
+                reason: reason.unwrap_or_default(),
+                headers,
+                body: download::body(answer, target.overtaken, target.in_flight, record),
+                socket: None,
+            });
+        }
+        let way = headers::take_way(answer.response.headers_mut());
+        if !opened {
+            return Err((Refusal::Unreachable, record));
+        }
+        // Of what is held, the envelope comes on top.
+        let overhead = way.map_or(0, |_| OVERHEAD_BYTES);
+        let max_message_bytes = self.settings.max_message_bytes + overhead;
+        let upgraded = websocket::upgrade(answer.response, max_message_bytes).await;
+        let Ok((headers, upstream)) = upgraded else {
+            return Err((Refusal::Lost, record));
+        };
+        record.status = Some(status.as_u16());
+        let connection = Connection::new(upstream, target);
+        let socket = match (way, asked) {
+            (Some(way), Some(asked)) => {
+                let (held, socket) = Held::new(self, class, asked, way, record);
+                self.tasks.spawn(held.run(connection));
+                socket
+            }
+            _ => {
+                let (bridge, socket) = Bridge::new(connection, record, &self.metrics);
+                self.tasks.spawn(bridge.run());
+                socket
+            }
+        };
+        Ok(Response {
+            status,
+            reason: Bytes::new(),
+            headers,
+            body: Body::Empty,
+            socket: Some(socket),
+        })
+    }
+}
+
+impl Outbound {
+    pub(crate) fn new(method: Method, headers: HeaderMap, body: Replay, target: &Uri) -> Self {
+        let path = target.path_and_query().cloned();
+        Self {
+            idempotent: retry::is_idempotent(&method),
+            method,
+            path: path.map_or_else(Uri::default, Uri::from),
+            headers,
+            body,
+            handshake: None,
+        }
+    }
+
+    /// Sends it until a pod has answered, and again where that is safe. `tried` is the pod that it was sent to last.
+    ///
+    /// # Errors
+    /// No pod did until `deadline`, or it must not be sent again.
+    pub(crate) async fn send(
         &self,
         class: &Class,
-        outbound: &Outbound<'_>,
+        hold: &Hold,
+        metrics: &Metrics,
         deadline: Instant,
-        record: &mut Record,
+        tried: &mut Option<String>,
     ) -> Result<(Target, Answer), Refusal> {
         let ticket = class.ticket();
-        let mut wish = class.wish(outbound.path.path(), outbound.kind());
+        let mut wish = class.wish(self.path.path(), self.kind());
         let mut risked = false;
         let mut failures = 0;
         loop {
-            let target = class.target(ticket, &wish, deadline, &self.hold).await?;
-            record.pod = Some(target.pod.endpoint.pod.clone());
-            let failure = match outbound.attempt(class, &target, risked).await {
+            let target = class.target(ticket, &wish, deadline, hold).await?;
+            *tried = Some(target.pod.endpoint.pod.clone());
+            let failure = match self.attempt(class, &target, risked).await {
                 Ok(mut answer) => {
                     let owner = headers::take_owner(answer.response.headers_mut());
                     if let Some(owner) = owner.filter(|_| target.term == SERVING) {
@@ -100,13 +191,13 @@ impl Gateway {
                 Err(Outcome::TimedOut) => return Err(Refusal::TimedOut),
                 Err(Outcome::Failed(failure)) => failure,
             };
-            outbound.body.stop();
+            self.body.stop();
             let attempted = Attempted {
-                idempotent: outbound.idempotent,
-                repeatable: outbound.body.is_repeatable(),
+                idempotent: self.idempotent,
+                repeatable: self.body.is_repeatable(),
                 risked,
             };
-            if outbound.body.is_broken() {
+            if self.body.is_broken() {
                 return Err(Refusal::BodyIncomplete);
             }
             match retry::after(failure, attempted) {
@@ -120,7 +211,7 @@ impl Gateway {
                 Failure::Unsent => Cause::Unsent,
                 Failure::Broken { .. } | Failure::Overtaken => Cause::Broken,
             };
-            self.metrics.retried(cause);
+            metrics.retried(cause);
             if cause == Cause::Unsent {
                 target.pod.doubt();
             }
@@ -142,65 +233,7 @@ impl Gateway {
         }
     }
 
-    async fn pass_on(
-        &self,
-        target: Target,
-        answer: Answer,
-        handshake: Option<Handshake>,
-        mut record: Record,
-    ) -> Result<Response, (Refusal, Record)> {
-        let status = answer.response.status();
-        if status != StatusCode::SWITCHING_PROTOCOLS {
-            record.status = Some(status.as_u16());
-            let headers = answer.response.headers().clone();
-            let reason = answer.response.extensions().get::<ReasonPhrase>();
-            let reason = reason.map(|reason| Bytes::copy_from_slice(reason.as_bytes()));
-            return Ok(Response {
-                status,
-                reason: reason.unwrap_or_default(),
-                headers,
-                body: download::body(answer, target.overtaken, target.in_flight, record),
-                socket: None,
-            });
-        }
-        let opened =
-            handshake.is_some_and(|asked| asked.check_but_protocol(&answer.response).is_ok());
-        if !opened {
-            return Err((Refusal::Unreachable, record));
-        }
-        let upgraded = websocket::upgrade(answer.response, self.settings.max_message_bytes).await;
-        let Ok((headers, upstream)) = upgraded else {
-            return Err((Refusal::Lost, record));
-        };
-        record.status = Some(status.as_u16());
-        let (overtaken, in_flight) = (target.overtaken, target.in_flight);
-        let (bridge, socket) = Bridge::new(upstream, overtaken, in_flight, record, &self.metrics);
-        self.tasks.spawn(bridge.run());
-        Ok(Response {
-            status,
-            reason: Bytes::new(),
-            headers,
-            body: Body::Empty,
-            socket: Some(socket),
-        })
-    }
-}
-
-impl<'r> Outbound<'r> {
-    fn new(method: &'r Method, mut headers: http::HeaderMap, body: Replay, target: &Uri) -> Self {
-        headers::forwarded(&mut headers);
-        let path = target.path_and_query().cloned();
-        Self {
-            method,
-            path: path.map_or_else(Uri::default, Uri::from),
-            headers,
-            body,
-            handshake: None,
-            idempotent: retry::is_idempotent(method),
-        }
-    }
-
-    fn with_handshake(mut self, websocket: bool) -> Self {
+    pub(crate) fn with_handshake(mut self, websocket: bool) -> Self {
         if websocket {
             // The client's protocols stay; compression costs more than it saves between gateway and pod.
             self.handshake = Handshake::offer(&mut self.headers, &[], false).ok();
@@ -208,6 +241,12 @@ impl<'r> Outbound<'r> {
             self.headers.remove(header::UPGRADE);
         }
         self
+    }
+
+    /// Whether a response with status 101 opens the WebSocket that was asked for.
+    pub(crate) fn opened_by<B>(&self, response: &http::Response<B>) -> bool {
+        let handshake = self.handshake.as_ref();
+        handshake.is_some_and(|asked| asked.check_but_protocol(response).is_ok())
     }
 
     fn kind(&self) -> Kind {

@@ -37,7 +37,7 @@ pub struct Settings {
 pub struct Gateway {
     pub(crate) settings: Settings,
     pub(crate) metrics: Metrics,
-    pub(crate) hold: Hold,
+    pub(crate) hold: Arc<Hold>,
     /// Of [`Settings::replay_bytes`].
     replays: Arc<Room>,
     /// WebSockets.
@@ -61,7 +61,7 @@ impl Gateway {
         Self {
             replays: Room::new(settings.replay_bytes),
             settings,
-            hold: Hold::new(metrics.clone(), closing.clone()),
+            hold: Arc::new(Hold::new(metrics.clone(), closing.clone())),
             metrics,
             tasks: TaskTracker::new(),
             closing,

@@ -2,14 +2,26 @@
 
 use http::header::{self, HeaderMap};
 use portside_core::ids::PodId;
-use portside_crds::sidecar::{OWNER_HEADER, STATE_HEADER};
+use portside_crds::sidecar::{
+    HELD_HEADER, HOLDS_HEADER, KEPT, OFFERS_HEADER, OWNER_HEADER, RECONNECTED_HEADER, REOPENED,
+    STATE_HEADER,
+};
+
+use crate::held::Way;
 
 /// Makes a client's headers those that a pod gets: without what the front door has answered for, so that the pod does not do
-/// so again, and without what only pods say.
+/// so again, and without what only pods and gateways say.
 pub(crate) fn forwarded(headers: &mut HeaderMap) {
     headers.remove(header::EXPECT);
-    headers.remove(STATE_HEADER);
-    headers.remove(OWNER_HEADER);
+    for ours in [
+        STATE_HEADER,
+        OWNER_HEADER,
+        HOLDS_HEADER,
+        RECONNECTED_HEADER,
+        OFFERS_HEADER,
+    ] {
+        headers.remove(ours);
+    }
 }
 
 /// Takes off a response's headers who owns what the request used first.
@@ -17,4 +29,13 @@ pub(crate) fn take_owner(headers: &mut HeaderMap) -> Option<PodId> {
     let owner = headers.remove(OWNER_HEADER)?;
     let id = u128::from_str_radix(owner.to_str().ok()?, 16);
     Some(PodId(id.ok()?))
+}
+
+/// Takes off a response's headers how its WebSocket is opened again.
+pub(crate) fn take_way(headers: &mut HeaderMap) -> Option<Way> {
+    match headers.remove(HELD_HEADER)?.as_bytes() {
+        way if way == REOPENED.as_bytes() => Some(Way::Reopened),
+        way if way == KEPT.as_bytes() => Some(Way::Kept),
+        _ => None,
+    }
 }

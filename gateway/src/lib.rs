@@ -6,7 +6,7 @@
 //! beside each other. Who tells it of classes and pods is the program of a cluster, in `program/`, or `portside dev`.
 //!
 //! `topology`, `retry`, `replay` and core's `ownership::gateway` decide, without I/O; `class` keeps one class's pods and waiting
-//! requests, `affinity` what is known of who owns what they use; `forward` carries a request, `download` its response, `websocket` messages; `poll` listens.
+//! requests, `affinity` what is known of who owns what they use; `forward` carries a request, `download` its response, `websocket` messages, and `held` those of WebSockets that outlive their pods, of which `unheard` has what no code has heard; `watch` and `poll` listen.
 
 mod access;
 mod affinity;
@@ -15,6 +15,7 @@ mod download;
 mod forward;
 mod gateway;
 mod headers;
+mod held;
 mod metrics;
 mod pod;
 mod poll;
@@ -24,6 +25,7 @@ mod replay;
 mod retry;
 mod share;
 mod topology;
+mod unheard;
 mod websocket;
 
 pub use class::{MAX_HELD, MAX_HELD_PER_CLASS};

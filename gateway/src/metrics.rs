@@ -23,6 +23,8 @@ pub struct Metrics {
     pub held: Gauge,
     /// WebSockets between clients and pods.
     pub websockets: Gauge,
+    /// How often a WebSocket was opened again at a pod, for its client stayed.
+    pub reopened: Counter,
     /// Connections to pods, those of WebSockets included.
     pub connections: Gauge,
 }
@@ -62,6 +64,7 @@ impl Metrics {
             hold: Histogram::new(exponential_buckets(0.01, 2.0, 13)),
             held: Gauge::default(),
             websockets: Gauge::default(),
+            reopened: Counter::default(),
             connections: Gauge::default(),
         };
         let registry = registry.sub_registry_with_prefix(METRICS);
@@ -89,6 +92,11 @@ impl Metrics {
             metrics.held.clone(),
         );
         registry.register("websockets", "Open WebSockets", metrics.websockets.clone());
+        registry.register(
+            "websockets_reopened",
+            "WebSockets opened again at a pod while their clients stayed",
+            metrics.reopened.clone(),
+        );
         registry.register(
             "upstream_connections",
             "Connections to pods",

@@ -10,7 +10,7 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use portside_exchange::credit::{Credit, Place, Window};
 use portside_exchange::shared_window::SharedWindow;
-use portside_exchange::{Delivery, Message, Outbox, Socket, SocketSender, outgoing};
+use portside_exchange::{Delivery, Lasts, Message, Outbox, Socket, SocketSender, outgoing};
 use portside_websocket::{Decoder, Encoder, Event, ReadError, Reader, Role, Writer, code};
 use tokio::io::{ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
@@ -18,27 +18,51 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Record;
+use crate::class::Target;
 use crate::metrics::{Counted, Metrics};
 use crate::pod::InFlight;
 
 /// Client's messages that may wait for the pod; `SocketSender` bounds their bytes.
 const WINDOW: usize = 4;
 /// The pod's messages that may wait for the client; one message may be longer.
-const TO_CLIENT: Window = Window {
+pub(crate) const TO_CLIENT: Window = Window {
     messages: usize::MAX,
     bytes: 256 << 10,
 };
 /// A pod's pings that may wait for their answers. Of more, only these get one.
-const MAX_PINGS: usize = 4;
+pub(crate) const MAX_PINGS: usize = 4;
 /// Time for a pod to answer a closing handshake.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-type Io = TokioIo<Upgraded>;
+pub(crate) type Io = TokioIo<Upgraded>;
 
 /// The connection to a pod.
 pub(crate) struct Upstream {
-    reader: Reader<ReadHalf<Io>>,
-    writer: Writer<WriteHalf<Io>>,
+    pub(crate) reader: Reader<ReadHalf<Io>>,
+    pub(crate) writer: Writer<WriteHalf<Io>>,
+}
+
+/// The same, and what is to be known of the pod.
+pub(crate) struct Connection {
+    pub(crate) upstream: Upstream,
+    /// Cancelled when the pod must not be heard any more.
+    pub(crate) overtaken: CancellationToken,
+    pub(crate) in_flight: InFlight,
+}
+
+impl Connection {
+    pub(crate) fn new(upstream: Upstream, target: Target) -> Self {
+        let Target {
+            overtaken,
+            in_flight,
+            ..
+        } = target;
+        Self {
+            upstream,
+            overtaken,
+            in_flight,
+        }
+    }
 }
 
 /// Makes the pod's end of an accepted handshake the application's end of the client's.
@@ -63,55 +87,44 @@ pub(crate) async fn upgrade(
 
 /// What runs between the two ends.
 pub(crate) struct Bridge {
-    upstream: Upstream,
+    connection: Connection,
     outbox: Outbox,
     deliveries: mpsc::UnboundedReceiver<Delivery>,
-    /// Cancelled when the pod must not be heard any more.
-    overtaken: CancellationToken,
     record: Record,
-    _in_flight: InFlight,
     _open: Counted,
 }
 
 impl Bridge {
     /// The bridge, and the end for the front door.
-    pub(crate) fn new(
-        upstream: Upstream,
-        overtaken: CancellationToken,
-        in_flight: InFlight,
-        record: Record,
-        metrics: &Metrics,
-    ) -> (Self, Socket) {
-        let (outbox, outgoing) = outgoing();
-        let (sender, deliveries) = mpsc::unbounded_channel();
-        let incoming = SocketSender::new(WINDOW, move |delivery| {
-            // A bridge that is gone has told the client so.
-            let _ = sender.send(delivery);
-        });
+    pub(crate) fn new(connection: Connection, record: Record, metrics: &Metrics) -> (Self, Socket) {
+        let (outbox, deliveries, socket) = ends(WINDOW);
         let bridge = Self {
-            upstream,
+            connection,
             outbox,
             deliveries,
-            overtaken,
             record,
-            _in_flight: in_flight,
             _open: Counted::new(&metrics.websockets),
         };
-        (bridge, Socket { outgoing, incoming })
+        (bridge, socket)
     }
 
     /// Carries messages until either side is done.
     pub(crate) async fn run(mut self) {
-        let Upstream {
-            mut reader,
-            mut writer,
-        } = self.upstream;
+        let Connection {
+            upstream:
+                Upstream {
+                    mut reader,
+                    mut writer,
+                },
+            overtaken,
+            in_flight: _in_flight,
+        } = self.connection;
         let (ping, mut pings) = mpsc::channel(MAX_PINGS);
         let bytes = &mut self.record.bytes;
         let end = tokio::select! {
             end = to_client(&mut reader, &self.outbox, ping.clone(), bytes) => end,
             end = to_pod(&mut self.deliveries, &mut pings, &mut writer) => end,
-            () = self.overtaken.cancelled() => End::Lost,
+            () = overtaken.cancelled() => End::Lost,
         };
         match end {
             End::Lost => {
@@ -138,6 +151,22 @@ impl Bridge {
             End::ClientLost => {}
         }
     }
+}
+
+/// An end for the front door, and what is said there and to it. So many of the client's messages may wait.
+pub(crate) fn ends(window: usize) -> (Outbox, mpsc::UnboundedReceiver<Delivery>, Socket) {
+    let (outbox, outgoing) = outgoing();
+    let (sender, deliveries) = mpsc::unbounded_channel();
+    let incoming = SocketSender::new(window, move |delivery| {
+        // Who is gone has told the client so.
+        let _ = sender.send(delivery);
+    });
+    let socket = Socket {
+        outgoing,
+        incoming,
+        lasts: Lasts::No,
+    };
+    (outbox, deliveries, socket)
 }
 
 /// How a socket ended.
@@ -189,7 +218,7 @@ async fn to_client(
 }
 
 /// A payload that gives its place in the window back when the front door drops it, having written it.
-fn placed(payload: Bytes, place: Place) -> Bytes {
+pub(crate) fn placed(payload: Bytes, place: Place) -> Bytes {
     struct Placed {
         payload: Bytes,
         _place: Place,
@@ -241,7 +270,7 @@ async fn to_pod(
     }
 }
 
-fn close(code: u16, reason: &str) -> Message {
+pub(crate) fn close(code: u16, reason: &str) -> Message {
     Message::Close {
         code,
         reason: reason.to_owned(),

@@ -89,7 +89,7 @@ pub(crate) fn head_in(head: frame::Head) -> Frame {
         content: match content {
             frame::Content::Full(bytes) => Content::Full(bytes),
             frame::Content::Follows => Content::Follows,
-            frame::Content::Socket => Content::Socket,
+            frame::Content::Socket(lasts) => Content::Socket(lasts),
         },
     }))
 }

@@ -45,6 +45,15 @@ pub(crate) fn fetch(near: &Near<'_>, request: frame::Request) {
     near.spawner.spawn(exchange(sender, inbound, call, chunks));
 }
 
+/// The same for a hibernatable WebSocket that is brought back.
+pub(crate) fn adopt(near: &Near<'_>, kept: Bytes) {
+    let (call, opening) = Call::adopt(kept);
+    let Some((sender, inbound)) = opened(near, &call, opening) else {
+        return;
+    };
+    near.spawner.spawn(exchange(sender, inbound, call, None));
+}
+
 /// The same for a call of a method.
 pub(crate) fn push(near: &Near<'_>, push: Push) {
     let (mut call, opening) = Call::push(push);
@@ -168,9 +177,9 @@ async fn respond(
         body,
         socket,
     } = response;
-    let (content, body) = match (socket.is_some(), body) {
-        (true, _) => (frame::Content::Socket, None),
-        (false, body) => convert::content_out(body),
+    let (content, body) = match (&socket, body) {
+        (Some(socket), _) => (frame::Content::Socket(socket.lasts), None),
+        (None, body) => convert::content_out(body),
     };
     let head = frame::Head {
         status,
@@ -190,6 +199,7 @@ async fn respond(
     if let Some(Socket {
         mut outgoing,
         incoming,
+        ..
     }) = socket
     {
         let send = async {

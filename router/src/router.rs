@@ -310,6 +310,7 @@ impl Router {
             frame::Kind::Port => NearPort::open(&near),
             frame::Kind::Fetch(request) => near_call::fetch(&near, *request),
             frame::Kind::Rpc(push) => near_call::push(&near, *push),
+            frame::Kind::Adopt(kept) => near_call::adopt(&near, kept),
             frame::Kind::Scheduled(_) => {
                 let failure = Failure::failed("a worker has no handler of that kind");
                 offer.refuse(Refusal::Failed(failure));

@@ -41,6 +41,7 @@ functions! {
     ObjectSocketClose = "objectSocketClose",
     SocketMessage = "socketMessage",
     SocketClose = "socketClose",
+    SocketMoves = "socketMoves",
 }
 
 /// The way into one isolate. Must be dropped while the isolate is entered.
@@ -258,6 +259,11 @@ impl Dispatch {
                 let socket = [number(scope, link.0)];
                 let functions = (Function::SocketMessage, Function::SocketClose);
                 self.socket_message(scope, functions, &socket, &delivery.message);
+            }
+            Delivered::SocketMoves { link, is_over } => {
+                let is_over = v8::Boolean::new(scope, *is_over).into();
+                let args = [number(scope, link.0), is_over];
+                self.call(scope, Function::SocketMoves, &args);
             }
             Delivered::Hibernatable { socket, delivery } => {
                 let socket = [number(scope, actor.0.into()), number(scope, socket.0)];

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use portside_assets::Assets;
@@ -23,7 +24,9 @@ use portside_runtime::IsolatePool;
 use portside_store::Store;
 use portside_store::lanes::Lanes;
 use portside_worker::caches::Caches;
+use portside_worker::caller::Call;
 use portside_worker::event::{Incoming, Stop};
+use portside_worker::hibernation::Kept;
 use portside_worker::host::{Fabric, Identity, Level, Log, LogLine, RequestName, name_of};
 use portside_worker::link::{Failure, Opening, Ran, Receive, Scheduled};
 use tokio::net::TcpListener;
@@ -35,6 +38,8 @@ use crate::alarms::Alarms;
 use crate::assets;
 use crate::count::One;
 use crate::crons::{self, Runs};
+use crate::held::{self, Ways};
+use crate::hibernation;
 use crate::memory::Meter;
 use crate::ownership::Ownership;
 use crate::peers::Peers;
@@ -163,6 +168,8 @@ pub struct App {
     spill: Spill,
     /// Those of its code, whatever the revision.
     caches: Arc<Caches>,
+    /// Hibernatable WebSockets that are held, wherever their objects are.
+    kept: Ways,
 }
 
 /// What a process has that shares the shards with others.
@@ -308,6 +315,7 @@ impl App {
             shared: sharing.map(|sharing| Shared::start(sharing, itself.clone())),
             spill,
             caches: Arc::default(),
+            kept: Ways::default(),
         });
         let weak = Arc::downgrade(&app);
         if app.is_sharing() {
@@ -338,6 +346,7 @@ impl App {
         });
         tokio::spawn(crons::keep(Arc::downgrade(&app)));
         tokio::spawn(room::watch(Arc::downgrade(&app)));
+        tokio::spawn(hibernation::watch(Arc::downgrade(&app)));
         tokio::spawn(let_instances_look(
             Arc::downgrade(&app),
             app.ownership.looks(),
@@ -359,7 +368,7 @@ impl App {
     /// One revision runs at a time: new requests wait until those before them are answered by the old code, for some
     /// seconds at most; then workers are stopped, with the ports that are open still, and the new code begins. Responses
     /// that stream, and requests that took too long, keep their servers of the old code for some seconds more. Its sockets
-    /// are closed with 1012.
+    /// are closed with 1012, or leave. Hibernatable ones stay.
     ///
     /// # Errors
     /// The module of the new server cannot be loaded, for this reason. Nothing has changed then.
@@ -381,7 +390,6 @@ impl App {
             current.servers = servers;
         });
         self.workers.stop_all(Stop::WhenFlushed);
-        self.workers.end_sockets("the application is replaced");
         self.workers.forget_crashes();
         self.isolates.forget(&replaced.bundle);
         drop(waiting);
@@ -414,7 +422,7 @@ impl App {
                 );
             }
         }
-        self.workers.end_sockets("the application shuts down");
+        self.workers.leave_sockets(|_| true);
         self.lanes.flush().await;
         self.ownership.release().await;
     }
@@ -605,6 +613,12 @@ impl App {
         self.shared.as_ref()?.peers.owner(shard)
     }
 
+    /// Whether a shard is this process's, and not on its way to another.
+    pub(crate) fn may_wake(&self, shard: ShardId) -> bool {
+        // Who shares none has all.
+        !self.is_sharing() || self.ownership.serves(shard).is_some()
+    }
+
     /// Opens a link that a worker takes along, before all others that wait for the worker, once somebody
     /// [looks](App::look_where_workers_are) where that is.
     pub(crate) fn open_along(&self, to: &WorkerKey, opening: Opening) -> Option<Arc<dyn Receive>> {
@@ -629,6 +643,41 @@ impl App {
         if let Some(shared) = &self.shared {
             shared.router.look();
         }
+    }
+
+    pub(crate) fn kept_ways(&self) -> &Ways {
+        &self.kept
+    }
+
+    /// Has the WebSockets leave that the server's code lets be opened again, and returns when they have, or some seconds later.
+    pub async fn depart(&self) {
+        self.servers().depart().await;
+    }
+
+    /// Has the hibernatable WebSockets leave whose objects are elsewhere, and that have their way through this process. Those of its
+    /// own objects leave with them.
+    pub async fn depart_kept(&self) {
+        self.kept.depart().await;
+    }
+
+    /// Takes a hibernatable WebSocket in that is held, as it is kept; the object is not woken.
+    ///
+    /// # Errors
+    /// It cannot be taken in here, or now.
+    pub async fn adopt(&self, kept: Bytes) -> Result<Response, FetchError> {
+        let malformed =
+            || FetchError::Failed("what is kept of a WebSocket cannot be read".to_owned());
+        let address = Kept::decode(kept.clone()).ok_or_else(malformed)?.address;
+        let (call, opening) = Call::adopt(kept);
+        if let Some(target) = self.fabric().open(&address, opening) {
+            call.opened(target);
+        }
+        let answer = timeout(self.class().limits.request, call.answer).await;
+        let answer = answer.map_err(|_| FetchError::TimedOut)?;
+        let gone = |_| Err(Failure::unavailable("the object's process is gone"));
+        let mut response = answer.unwrap_or_else(gone).map_err(FetchError::from)?;
+        held::at_the_edge(&mut response, true, &self.kept, &self.kept);
+        Ok(response)
     }
 
     pub(crate) fn caches(&self) -> &Arc<Caches> {

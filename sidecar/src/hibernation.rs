@@ -2,13 +2,24 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use portside_core::ids::WorkerKey;
-use portside_worker::hibernation::Sockets;
+use portside_worker::hibernation::{Away, Sockets};
+use tokio::time::{Instant, sleep};
+
+use crate::app::App;
+
+/// How often it is looked whether a socket was waited for in vain.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Each object's sockets, for as long as there is an instance, a client, or something that a client has said.
 #[derive(Default)]
-pub struct Registry(Mutex<Known>);
+pub struct Registry {
+    known: Mutex<Known>,
+    /// Those of all objects that may be brought back.
+    pub away: Arc<Away>,
+}
 
 #[derive(Default)]
 struct Known {
@@ -19,7 +30,7 @@ struct Known {
 
 impl Registry {
     fn lock(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Those of the object at `key`, or else new ones.
@@ -40,5 +51,14 @@ impl Registry {
     /// All that there are.
     pub fn all(&self) -> Vec<Arc<Sockets>> {
         self.lock().all.values().filter_map(Weak::upgrade).collect()
+    }
+}
+
+/// Tells objects of clients that nobody has brought back, for as long as the application lives.
+pub async fn watch(app: Weak<App>) {
+    while let Some(app) = app.upgrade() {
+        app.workers().away().give_up(Instant::now().into_std());
+        drop(app);
+        sleep(LOOK).await;
     }
 }

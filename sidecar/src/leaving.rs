@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{Stream, stream};
-use portside_core::ids::{SHARDS, ShardId, WorkerKey};
+use portside_core::ids::{SHARDS, ShardId};
 use portside_worker::event::Stop;
 use portside_worker::moves::take_along;
 use tokio::time::{Instant, timeout_at};
@@ -19,9 +19,6 @@ const SETTLE: Duration = Duration::from_secs(5);
 
 /// How long until what was cut off is durable, and gone. Else its shard stays.
 const FLUSH: Duration = Duration::from_secs(10);
-
-/// Why clients of an object that moves have to connect anew.
-const MOVES: &str = "the object moves to another process";
 
 /// Shards that are brought to rest.
 struct Leaving {
@@ -55,18 +52,12 @@ impl App {
 impl Leaving {
     /// Has the workers leave for another process. Nobody wakes any there any more.
     fn ask(&self) {
-        let workers = self.app.workers();
-        workers.end_sockets_of(MOVES, |key| self.is_leaving(key));
-        for worker in workers.all() {
-            if self.is_leaving(&worker.key) {
+        for worker in self.app.workers().all() {
+            if self.busy.contains(&worker.key.id().shard(SHARDS)) {
                 worker.inbox.leave();
                 worker.inbox.stop(self.stop);
             }
         }
-    }
-
-    fn is_leaving(&self, key: &WorkerKey) -> bool {
-        self.busy.contains(&key.id().shard(SHARDS))
     }
 
     /// The next shards that are at rest, until none is left. Those that do not come to rest stay.
@@ -84,8 +75,8 @@ impl Leaving {
                 let (busy, at_rest) = self.busy.iter().partition(|shard| is_busy(shard));
                 self.busy = busy;
                 let at_rest: HashSet<ShardId> = at_rest;
-                // Some of them may have accepted sockets meanwhile.
-                workers.end_sockets_of(MOVES, |key| at_rest.contains(&key.id().shard(SHARDS)));
+                // Not before: what they have heard is known only now, and they may have accepted others.
+                workers.leave_sockets(|key| at_rest.contains(&key.id().shard(SHARDS)));
                 return Some((at_rest.into_iter().collect(), self));
             }
             if self.stop == Stop::WhenFlushed {

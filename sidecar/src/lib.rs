@@ -13,6 +13,7 @@ mod count;
 mod crashes;
 mod crons;
 mod departures;
+mod held;
 mod hibernation;
 mod leaving;
 mod ledger;

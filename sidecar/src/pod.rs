@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::HeaderValue;
@@ -112,7 +114,11 @@ impl Pod {
                 tracing::warn!("some shards were not handed over in time: they are given up");
             }
         };
-        let (answered, (), ()) = tokio::join!(answered, self.app.drain(ANSWER), handed_over);
+        let drained = async { tokio::join!(self.app.drain(ANSWER), self.app.depart()) };
+        let (answered, _, ()) = tokio::join!(answered, drained, handed_over);
+        if self.ownership.is_sharing() {
+            self.app.depart_kept().await;
+        }
         if answered.is_err() {
             tracing::warn!("some requests were not answered in time");
         }
@@ -129,7 +135,14 @@ impl Pod {
         }
         let began = Instant::now();
         let uses = self.app.look_what_it_uses(&request);
-        let mut answer = match self.app.fetch(request).await {
+        let answer = match request.headers.get(sidecar::OFFERS_HEADER) {
+            Some(kept) => match BASE64_STANDARD.decode(kept) {
+                Ok(kept) => self.app.adopt(kept.into()).await,
+                Err(error) => Err(FetchError::Failed(error.to_string())),
+            },
+            None => self.app.fetch(request).await,
+        };
+        let mut answer = match answer {
             Err(FetchError::ShuttingDown) => return Ok(self.misdirected()),
             answer => answer,
         };

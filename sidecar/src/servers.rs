@@ -30,6 +30,7 @@ use crate::app::{App, Class};
 use crate::assets;
 use crate::count::{Count, One};
 use crate::crashes::Crashes;
+use crate::held::{self, Ways};
 
 /// How long a process that owns no workers yet waits for a module that is tried out: it may wait for one.
 const TRIAL: Duration = Duration::from_secs(5);
@@ -59,6 +60,8 @@ pub struct Servers {
     usual: usize,
     failures: Failures,
     unanswered: Count,
+    /// WebSockets that their code lets be opened again.
+    reopened: Ways,
 }
 
 /// What keeps the servers' module from being loaded. Servers that were started together fail together: that counts once.
@@ -142,6 +145,7 @@ impl Servers {
             usual: usual.max(1),
             failures: Failures::default(),
             unanswered: Count::default(),
+            reopened: Ways::default(),
         }
     }
 
@@ -158,8 +162,9 @@ impl Servers {
     pub async fn fetch(
         self: &Arc<Self>,
         app: &Arc<App>,
-        request: Request,
+        mut request: Request,
     ) -> Result<Response, FetchError> {
+        let holds = held::holds(&mut request.headers);
         let mut unsent = Some(Box::new(request));
         let mut in_flight = self.send(app, |inbox| {
             // It comes back whenever it was not taken.
@@ -178,7 +183,15 @@ impl Servers {
         if let (Ok(response), Some(unfinished)) = (&mut answer, in_flight.unfinished.take()) {
             unfinished.until_sent(response);
         }
+        if let Ok(response) = &mut answer {
+            held::at_the_edge(response, holds, &self.reopened, app.kept_ways());
+        }
         answer
+    }
+
+    /// Has the WebSockets leave that their code lets be opened again. Returns when they have, or some seconds later.
+    pub async fn depart(&self) {
+        self.reopened.depart().await;
     }
 
     /// Counts a request until it is answered. For whoever is about to [`Servers::fetch`].
@@ -370,6 +383,7 @@ impl Servers {
 
     /// Ends each server once it has finished its requests, or when their time is up; then its sockets are closed with 1012.
     pub async fn retire(&self) {
+        self.depart().await;
         self.stop(Stop::WhenQuiet);
         let servers = self.lock().clone();
         let each = servers.iter().map(|server| async move {

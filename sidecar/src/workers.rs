@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use portside_core::admission::{Admission, Pressure, Shortage};
@@ -17,11 +18,11 @@ use portside_runtime::Start;
 use portside_store::{Commit, Error as StoreError, Loaded, Outcome};
 use portside_worker::activation::{End, Failure};
 use portside_worker::event::{Control, Incoming, Stop};
-use portside_worker::hibernation::Sockets;
+use portside_worker::hibernation::{Away, Kept, Sockets};
 use portside_worker::host::Identity;
 use portside_worker::inbox::Inbox;
 use portside_worker::instance::{InstanceOptions, Lost};
-use portside_worker::link::{Failure as LinkFailure, Opening, Receive, Rejected};
+use portside_worker::link::{Failure as LinkFailure, Kind, Opening, Receive, Rejected};
 use portside_worker::storage::Storage;
 use tokio::sync::Notify;
 
@@ -205,6 +206,12 @@ impl Workers {
         key: &WorkerKey,
         opening: Opening,
     ) -> Result<Option<Arc<dyn Receive>>, Opening> {
+        if let Kind::Adopt(kept) = &opening.kind
+            && !app.is_closing()
+        {
+            let kept = kept.clone();
+            return self.adopt(app, key, kept, opening).map(|()| None);
+        }
         if let Err(failure) = self.may_open(app, key) {
             opening.end.refuse(failure);
             return Ok(None);
@@ -242,6 +249,9 @@ impl Workers {
         self.may_open(app, key)?;
         match self.deliver(app, key, incoming, None) {
             Ok(_) => Ok(()),
+            Err((_, leaving @ Overload::Leaving)) => {
+                Err(LinkFailure::unavailable(leaving.message()))
+            }
             Err((_, overload)) => Err(LinkFailure::overloaded(overload.message())),
         }
     }
@@ -249,22 +259,54 @@ impl Workers {
     /// The hibernatable WebSockets of an object.
     pub fn sockets(&self, app: &App, key: &WorkerKey) -> Arc<Sockets> {
         let buffer_bytes = app.class().limits.socket_buffer_bytes;
-        let new = || Sockets::new(key.clone(), app.surroundings(), buffer_bytes);
+        let away = self.sockets.away.clone();
+        let new = || Sockets::new(key.clone(), app.surroundings(), buffer_bytes, away);
         self.sockets.of(key, new)
     }
 
-    /// Ends all hibernatable WebSockets, for this reason. Their clients may connect anew.
-    pub fn end_sockets(&self, reason: &str) {
-        self.end_sockets_of(reason, |_| true);
+    /// Those whose clients may be brought back.
+    pub(crate) fn away(&self) -> &Away {
+        &self.sockets.away
     }
 
-    /// The same of these objects only.
-    pub(crate) fn end_sockets_of(&self, reason: &str, of: impl Fn(&WorkerKey) -> bool) {
+    /// Lets the hibernatable WebSockets of these objects leave: whoever holds their clients brings them to where the objects are then.
+    /// Other clients have to connect anew.
+    pub(crate) fn leave_sockets(&self, of: impl Fn(&WorkerKey) -> bool) {
         for sockets in self.sockets.all() {
             if of(sockets.address()) {
-                sockets.end_all(1012, reason);
+                sockets.leave_all();
             }
         }
+    }
+
+    /// Takes a hibernatable WebSocket in that is brought back; the object sleeps on. If that cannot be, the opener hears why.
+    ///
+    /// # Errors
+    /// The object is on its way to another process; the opening comes back.
+    fn adopt(
+        &self,
+        app: &App,
+        key: &WorkerKey,
+        kept: Bytes,
+        opening: Opening,
+    ) -> Result<(), Opening> {
+        let is_object = portside_core::objects::class_of(key).is_some();
+        let Some(kept) = Kept::decode(kept).filter(|kept| is_object && kept.address == *key) else {
+            let failure = "what is kept of a WebSocket is not of this object";
+            opening.end.refuse(LinkFailure::failed(failure));
+            return Ok(());
+        };
+        let may_be_here = || app.may_wake(key.id().shard(SHARDS));
+        if !may_be_here() {
+            return Err(opening);
+        }
+        let sockets = self.sockets(app, key);
+        sockets.adopt(kept, opening.end);
+        // The object may have left meanwhile, with all sockets that were here before.
+        if !may_be_here() {
+            sockets.leave_all();
+        }
+        Ok(())
     }
 
     fn may_open(&self, app: &App, key: &WorkerKey) -> Result<(), LinkFailure> {

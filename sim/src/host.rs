@@ -119,7 +119,7 @@ impl Host {
         let mut all = lock(&self.sockets);
         all[key].upgrade().unwrap_or_else(|| {
             let (address, fabric) = (self.keys[key].clone(), self.clone());
-            let new = Sockets::new(address, fabric, SOCKET_BYTES);
+            let new = Sockets::new(address, fabric, SOCKET_BYTES, Arc::default());
             all[key] = Arc::downgrade(&new);
             new
         })

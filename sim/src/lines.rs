@@ -67,7 +67,7 @@ impl Line {
                 Ok(Ok(Response {
                     socket: Some(socket),
                     ..
-                })) => socket,
+                })) => socket.plain(),
                 Ok(_) | Err(_) => return false,
             };
             for (request, _) in &self.waiting {

@@ -23,7 +23,7 @@ export default {
     ctx.waitUntil(scheduler.wait(5, { signal: request.signal }));
     const { readable } = new FixedLengthStream(3);
     new Response(readable.pipeThrough(new IdentityTransformStream()));
-    const answer = new Response(null, { status: 101, webSocket: client });
+    const answer = new Response(null, { status: 101, webSocket: client, reconnects: !request.reconnected });
     answer.webSocket?.accept();
     return answer;
   },

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use portside_core::ids::{Epoch, PodId, WorkerKey};
-use portside_exchange::{BodyError, Message};
+use portside_exchange::{BodyError, Lasts, Message};
 use portside_worker::host::RequestName;
 use portside_worker::link::{CloseReason, Failure, Push, Ran, Scheduled};
 
@@ -47,7 +47,7 @@ impl Opening {
     pub(crate) fn is_sendable(&self) -> bool {
         match &self.kind {
             Kind::Rpc(push) => push.path.len() <= MAX_NAMES,
-            Kind::Port | Kind::Fetch(_) | Kind::Scheduled(_) => true,
+            Kind::Port | Kind::Fetch(_) | Kind::Scheduled(_) | Kind::Adopt(_) => true,
         }
     }
 }
@@ -67,6 +67,8 @@ pub enum Kind {
     Rpc(Box<Push>),
     /// The server's `scheduled` handler is to run.
     Scheduled(Scheduled),
+    /// A hibernatable WebSocket is brought back, as it is kept.
+    Adopt(Bytes),
 }
 
 /// A request.
@@ -189,8 +191,8 @@ pub enum Content {
     Full(Bytes),
     /// A body in chunks, until [`Frame::End`] or [`Frame::Abort`].
     Follows,
-    /// The messages of a WebSocket, whoever has accepted it.
-    Socket,
+    /// The messages of a WebSocket, whoever has accepted it; in envelopes if it may outlive the connection.
+    Socket(Lasts),
 }
 
 /// All that travels as a frame of a link.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::stream::Stream;
 use portside_exchange::credit::Place;
 use portside_exchange::{
-    Body, BodyError, Delivery, FetchError, Outbox, Request, Response, Socket, SocketSender,
+    Body, BodyError, Delivery, FetchError, Lasts, Outbox, Request, Response, Socket, SocketSender,
     outgoing,
 };
 use tokio::sync::{mpsc, oneshot};
@@ -38,6 +38,12 @@ impl Call<Response> {
     #[must_use]
     pub fn fetch(request: Box<Request>) -> (Self, Opening) {
         Self::new(Kind::Fetch(request), State::Fetching)
+    }
+
+    /// A hibernatable WebSocket that is to be brought back, as it is kept, and how to open its link.
+    #[must_use]
+    pub fn adopt(kept: Bytes) -> (Self, Opening) {
+        Self::new(Kind::Adopt(kept), State::Fetching)
     }
 
     /// Opens a link for the request to whoever reads `inbox`.
@@ -309,14 +315,16 @@ impl Caller {
                 };
                 (State::Streaming(sender), Body::Stream(Box::pin(body)), None)
             }
-            Content::Socket => {
+            Content::Socket(lasts) => {
                 let (link, callee) = (self.link.other(), self.callee.clone());
-                socket(move |delivery| {
+                socket(lasts, move |delivery| {
                     let frame = Frame::Socket(delivery);
                     callee.tell(Incoming::Frame { link, frame });
                 })
             }
-            Content::Hibernatable(reader) => socket(move |delivery| reader.hear(delivery)),
+            Content::Hibernatable(reader) => {
+                socket(Lasts::Kept, move |delivery| reader.hear(delivery))
+            }
             Content::Spliced(socket) => (State::Done, Body::Empty, Some(socket)),
         };
         let response = Response {
@@ -331,10 +339,17 @@ impl Caller {
 }
 
 /// A WebSocket, what of whose client is heard in this way.
-fn socket(hear: impl Fn(Delivery) + Send + Sync + 'static) -> (State, Body, Option<Socket>) {
+fn socket(
+    lasts: Lasts,
+    hear: impl Fn(Delivery) + Send + Sync + 'static,
+) -> (State, Body, Option<Socket>) {
     let (outbox, outgoing) = outgoing();
     let incoming = SocketSender::new(SOCKET_WINDOW, hear);
-    let socket = Socket { outgoing, incoming };
+    let socket = Socket {
+        outgoing,
+        incoming,
+        lasts,
+    };
     (State::Socket(outbox), Body::Empty, Some(socket))
 }
 

@@ -169,6 +169,13 @@ pub enum Delivered {
         /// The message.
         delivery: Delivery,
     },
+    /// The client of an accepted WebSocket goes on elsewhere: its code hears no more of it, and may still say something.
+    SocketMoves {
+        /// The link of the request that was answered with the WebSocket.
+        link: LinkId,
+        /// It may not any more.
+        is_over: bool,
+    },
     /// What was said at the other end of a hibernatable WebSocket; a close is the last.
     Hibernatable {
         /// Which one.
@@ -194,6 +201,7 @@ impl Delivered {
             Self::PortFailed { .. } => "port failed",
             Self::Alarm(_) => "alarm",
             Self::Socket { .. } => "socket message",
+            Self::SocketMoves { .. } => "socket moves",
             Self::Hibernatable { .. } => "hibernatable socket message",
         }
     }

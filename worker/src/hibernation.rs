@@ -2,8 +2,12 @@
 //!
 //! The registry is outside of isolates and knows no JavaScript. An instance says what there is to keep, and sends; what the
 //! other ends say reaches the object by its address, and wakes it if it sleeps.
+//!
+//! Between a client's socket and here all is in [envelopes](Envelope): who holds the client keeps what no code has heard, and brings
+//! the socket back here, or to the process that has the object then, should the way between end.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,11 +15,19 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use portside_core::ids::WorkerKey;
 use portside_exchange::credit::{Credit, Window};
+use portside_exchange::envelope::Envelope;
 use portside_exchange::{Delivery, Message};
 
 use crate::event::Incoming;
 use crate::host::Fabric;
 use crate::link::{Failure, FailureCode, Frame, LinkEnd, Undelivered};
+
+mod away;
+mod kept;
+mod ways;
+
+pub use away::{Away, PATIENCE};
+pub use kept::Kept;
 
 /// Sockets that one object may have.
 pub const MOST_SOCKETS: usize = 32_768;
@@ -90,6 +102,7 @@ pub struct Sockets {
     fabric: Arc<dyn Fabric>,
     /// Bytes that may wait for one client.
     buffer_bytes: usize,
+    away: Arc<Away>,
     state: Mutex<State>,
 }
 
@@ -103,10 +116,24 @@ struct State {
     unanswered: VecDeque<SocketId>,
     auto_response: Option<AutoResponse>,
     event_timeout: Option<Duration>,
+    /// The object has said what the two are, here or where it was before.
+    is_set: bool,
+    /// Those of which more was heard than whoever holds their clients knows.
+    heard: BTreeSet<SocketId>,
 }
 
 struct Entry {
     far: Far,
+    /// Tells the socket from all others, wherever it is.
+    token: u128,
+    /// Which of the ways to the client that there were is the present one.
+    binding: u64,
+    /// The last way of which whoever holds the client was told what the object has heard: all else that came on it comes again.
+    left: Option<u64>,
+    /// How many messages the object has heard that came on the present way.
+    heard: u64,
+    /// The object cannot be had here any more: what comes now is for where it will be.
+    is_deaf: bool,
     tags: Box<[Box<str>]>,
     attachment: Option<Box<[u8]>>,
     /// When an automatic response was last sent, in milliseconds since the Unix epoch.
@@ -124,6 +151,8 @@ enum Far {
     Here(Arc<Credit>),
     /// At a client's.
     Client(Arc<LinkEnd>),
+    /// With whoever holds the client, who may bring it back; and what is to be said to it then.
+    Away(Arc<Credit>, VecDeque<Delivery>),
 }
 
 /// What was said at the other end of a hibernatable WebSocket, on its way to the object.
@@ -133,6 +162,8 @@ pub struct SocketEvent {
     pub socket: SocketId,
     /// What was said; a close is the last.
     pub delivery: Delivery,
+    /// The way that it came on.
+    binding: u64,
 }
 
 impl SocketEvent {
@@ -141,9 +172,28 @@ impl SocketEvent {
         self.sockets.lock().name.clone()
     }
 
-    /// The object cannot hear it: its client loses the connection, and may connect anew.
-    pub(crate) fn refuse(self) {
-        self.sockets.end(self.socket, close(1006, ""));
+    /// The object hears it now, if it is to: whoever holds the client may have been told that it has not, and say it again.
+    pub(crate) fn is_heard(&self) -> bool {
+        self.sockets.heard(self.socket, self.binding)
+    }
+
+    /// The object cannot hear it: its client loses the connection, and may connect anew; unless the object may be had elsewhere, or
+    /// later, where the socket is to be brought.
+    pub(crate) fn refuse(self, failure: &Failure) {
+        if failure.code == FailureCode::Unavailable {
+            self.leave();
+        } else {
+            self.sockets.end(self.socket, close(1006, ""));
+        }
+    }
+
+    /// The object is to be had elsewhere, and has not heard it here.
+    pub(crate) fn leave(self) {
+        let is_close = matches!(self.delivery.message, Message::Close { .. });
+        self.sockets.with(self.socket, |entry| {
+            entry.closing.there &= !is_close;
+        });
+        self.sockets.leave(|socket, _| socket == self.socket);
     }
 }
 
@@ -152,22 +202,24 @@ impl SocketEvent {
 pub struct Reader {
     sockets: Arc<Sockets>,
     socket: SocketId,
+    binding: u64,
 }
 
 impl Reader {
-    /// Answers it, or passes it on to the object.
+    /// Answers it, or passes it on to the object. It is an envelope, or the end of the way that it comes on.
     pub fn hear(&self, delivery: Delivery) {
-        self.sockets.hear(self.socket, delivery);
+        self.sockets.hear(self.socket, self.binding, delivery);
     }
 
-    /// There is nobody at its other end any more.
+    /// There is no client any more.
     pub(crate) fn lost(&self) {
-        self.hear(Delivery::unlimited(close(1006, "")));
+        let lost = Delivery::unlimited(close(1006, ""));
+        self.sockets.pass_on(self.socket, lost);
     }
 
     /// Sends the head of the response that carries the socket to the client at `end`, whose it is from then on.
     pub(crate) fn begin(&self, end: LinkEnd, head: Frame) {
-        match self.sockets.bind(self.socket, end) {
+        match self.sockets.bind(self.socket, self.binding, end) {
             Ok(end) if end.send(head).is_err() => self.lost(),
             Ok(_) => {}
             Err(end) => end.refuse(Failure::failed("the WebSocket of the response is closed")),
@@ -176,13 +228,20 @@ impl Reader {
 }
 
 impl Sockets {
-    /// Those of the object at `address`, which is reached by `fabric`. For each client `buffer_bytes` may wait.
+    /// Those of the object at `address`, which is reached by `fabric`. For each client `buffer_bytes` may wait. Those that are to
+    /// be brought back are known in `away`, too.
     #[must_use]
-    pub fn new(address: WorkerKey, fabric: Arc<dyn Fabric>, buffer_bytes: usize) -> Arc<Self> {
+    pub fn new(
+        address: WorkerKey,
+        fabric: Arc<dyn Fabric>,
+        buffer_bytes: usize,
+        away: Arc<Away>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             address,
             fabric,
             buffer_bytes,
+            away,
             state: Mutex::default(),
         })
     }
@@ -210,15 +269,7 @@ impl Sockets {
             return Err(TooMany);
         }
         let socket = SocketId(NEXT_SOCKET.fetch_add(1, Ordering::Relaxed));
-        let entry = Entry {
-            far: Far::Here(Arc::default()),
-            tags: tags.into_iter().map(String::into_boxed_str).collect(),
-            attachment: None,
-            answered_at: None,
-            closing: Closing::default(),
-            close_sent: false,
-            is_over: false,
-        };
+        let entry = Entry::new(tags, token());
         state.name = name.or_else(|| state.name.take());
         state.all.insert(socket, entry);
         Ok(socket)
@@ -227,8 +278,11 @@ impl Sockets {
     /// Takes what the client of this socket says, once it has one.
     #[must_use]
     pub fn reader(self: &Arc<Self>, socket: SocketId) -> Reader {
-        let sockets = self.clone();
-        Reader { sockets, socket }
+        Reader {
+            sockets: self.clone(),
+            socket,
+            binding: self.with(socket, |entry| entry.binding).unwrap_or_default(),
+        }
     }
 
     /// The sockets that the object has not heard the end of: all, the latest first; or those with a tag, the oldest first.
@@ -283,7 +337,9 @@ impl Sockets {
 
     /// Sets what is answered without the object, on all its sockets.
     pub fn set_auto_response(&self, auto_response: Option<AutoResponse>) {
-        self.lock().auto_response = auto_response;
+        let mut state = self.lock();
+        state.auto_response = auto_response;
+        state.is_set = true;
     }
 
     /// What is answered without the object.
@@ -294,7 +350,9 @@ impl Sockets {
 
     /// Sets how long the handling of an event may keep the object.
     pub fn set_event_timeout(&self, timeout: Option<Duration>) {
-        self.lock().event_timeout = timeout;
+        let mut state = self.lock();
+        state.event_timeout = timeout;
+        state.is_set = true;
     }
 
     /// How long the handling of an event may keep the object.
@@ -311,7 +369,7 @@ impl Sockets {
             return;
         };
         entry.is_over = true;
-        if entry.close_sent || matches!(entry.far, Far::Here(_)) {
+        if entry.close_sent || !matches!(entry.far, Far::Client(_)) {
             state.all.remove(&socket);
             return;
         }
@@ -334,47 +392,50 @@ impl Sockets {
     /// Bytes sent to a client that it has not taken yet.
     #[must_use]
     pub fn waiting(&self, socket: SocketId) -> usize {
-        self.client(socket).map_or(0, |end| end.credit.bytes())
-    }
-
-    /// Whether the object still has this socket.
-    pub(crate) fn has(&self, socket: SocketId) -> bool {
-        self.lock().all.contains_key(&socket)
+        self.credit(socket).map_or(0, |credit| credit.bytes())
     }
 
     /// Whether a client is at the other end.
     pub(crate) fn has_client(&self, socket: SocketId) -> bool {
-        self.client(socket).is_some()
+        self.credit(socket).is_some()
     }
 
-    /// The place of something that is sent to a client: nothing if that does not keep up, or is not there.
+    /// The place of an envelope that is sent to a client: nothing if that does not keep up, or is not there.
     pub(crate) fn place(&self, socket: SocketId, message: Message) -> Result<Delivery, Message> {
-        let is_close = matches!(message, Message::Close { .. });
-        match self.client(socket) {
-            Some(end) if is_close || keeps_up(&end.credit, message.len(), self.buffer_bytes) => {
-                let place = end.credit.take(message.len());
+        let is_last = Envelope::is_last(&message);
+        match self.credit(socket) {
+            Some(credit) if is_last || keeps_up(&credit, message.len(), self.buffer_bytes) => {
+                let place = credit.take(message.len());
                 Ok(Delivery::placed(message, place))
             }
             _ => Err(message),
         }
     }
 
-    fn client(&self, socket: SocketId) -> Option<Arc<LinkEnd>> {
+    /// What is on its way to a client, or waits to be.
+    fn credit(&self, socket: SocketId) -> Option<Arc<Credit>> {
         self.with(socket, |entry| match &entry.far {
-            Far::Client(end) => Some(end.clone()),
+            Far::Client(end) => Some(end.credit.clone()),
+            Far::Away(credit, _) => Some(credit.clone()),
             Far::Here(_) => None,
         })?
     }
 
-    /// Sends to a client; a close is the last. The client may be gone.
+    /// Sends an envelope to a client; a close is the last. The client may be gone.
     pub(crate) fn send(&self, socket: SocketId, delivery: Delivery) {
-        let is_last = matches!(delivery.message, Message::Close { .. });
-        if let Some(end) = self.client(socket) {
-            // Who is gone is heard of by the reader.
-            let _ = end.send(Frame::Socket(delivery));
-        }
+        let is_last = Envelope::is_last(&delivery.message);
         let mut state = self.lock();
-        if is_last && let Some(entry) = state.all.get_mut(&socket) {
+        let Some(entry) = state.all.get_mut(&socket) else {
+            return;
+        };
+        match &mut entry.far {
+            // Under the lock: else it could follow the word that the object is to be had elsewhere. Who is gone is heard of by the
+            // reader.
+            Far::Client(end) => drop(end.send(Frame::Socket(delivery))),
+            Far::Away(_, waiting) => waiting.push_back(delivery),
+            Far::Here(_) => {}
+        }
+        if is_last {
             entry.close_sent = true;
             if entry.is_over {
                 state.all.remove(&socket);
@@ -394,7 +455,7 @@ impl Sockets {
     ) -> Result<Option<Bytes>, Undelivered> {
         let own = self.with(socket, |entry| match &entry.far {
             Far::Here(credit) => Some(credit.clone()),
-            Far::Client(_) => None,
+            Far::Client(_) | Far::Away(..) => None,
         });
         let Some(credit) = own.flatten() else {
             return Ok(None);
@@ -417,9 +478,15 @@ impl Sockets {
 
     // ---- what clients say
 
-    fn bind(&self, socket: SocketId, mut end: LinkEnd) -> Result<Arc<LinkEnd>, LinkEnd> {
+    fn bind(
+        &self,
+        socket: SocketId,
+        binding: u64,
+        mut end: LinkEnd,
+    ) -> Result<Arc<LinkEnd>, LinkEnd> {
         let mut state = self.lock();
-        let Some(entry) = state.all.get_mut(&socket) else {
+        let entry = state.all.get_mut(&socket);
+        let Some(entry) = entry.filter(|entry| entry.binding == binding) else {
             return Err(end);
         };
         end.credit = credit_of_client();
@@ -428,10 +495,25 @@ impl Sockets {
         Ok(end)
     }
 
-    fn hear(self: &Arc<Self>, socket: SocketId, delivery: Delivery) {
-        match self.automatic(socket, &delivery.message) {
-            Some(response) => self.answer(socket, Message::Text(response)),
-            None => self.pass_on(socket, delivery),
+    fn hear(self: &Arc<Self>, socket: SocketId, binding: u64, mut delivery: Delivery) {
+        if self.with(socket, |entry| entry.binding) != Some(binding) {
+            return; // the client is held elsewhere by now
+        }
+        match Envelope::open(delivery.message) {
+            Ok(Envelope::Message(message)) => match self.automatic(socket, &message) {
+                Some(response) => {
+                    self.answer(socket, Message::Text(response));
+                    self.heard(socket, binding);
+                    self.report();
+                }
+                None => {
+                    delivery.message = message;
+                    self.pass_on(socket, delivery);
+                }
+            },
+            Ok(Envelope::Depart { .. }) => self.depart(socket),
+            // All else only an object's side says.
+            Ok(_) | Err(_) => self.lose_way(socket),
         }
     }
 
@@ -462,19 +544,20 @@ impl Sockets {
     /// Passes something on to the object, which wakes it. Of what follows a close nobody hears.
     fn pass_on(self: &Arc<Self>, socket: SocketId, delivery: Delivery) {
         let is_close = matches!(delivery.message, Message::Close { .. });
-        let is_first = self.with(socket, |entry| {
-            let before = entry.closing.there;
-            entry.closing.there |= is_close;
-            !before
+        let binding = self.with(socket, |entry| {
+            let is_first = !entry.closing.there && !entry.is_deaf;
+            entry.closing.there |= is_close && !entry.is_deaf;
+            is_first.then_some(entry.binding)
         });
-        if is_first != Some(true) {
+        let Some(binding) = binding.flatten() else {
             return;
-        }
+        };
         let sockets = self.clone();
         let event = SocketEvent {
             sockets,
             socket,
             delivery,
+            binding,
         };
         let delivered = self
             .fabric
@@ -482,8 +565,15 @@ impl Sockets {
         let Err(failure) = delivered else { return };
         let code = match failure.code {
             FailureCode::Overloaded => 1013,
-            FailureCode::Unavailable => 1012,
             FailureCode::Failed | FailureCode::Reset => 1011,
+            FailureCode::Unavailable => {
+                // It leaves, or the process ends: so will the socket, when all is heard that came before.
+                self.with(socket, |entry| {
+                    entry.is_deaf = true;
+                    entry.closing.there &= !is_close;
+                });
+                return;
+            }
         };
         self.end(socket, close(code, "the object cannot be reached"));
     }
@@ -504,6 +594,7 @@ impl Sockets {
                 sockets: self.clone(),
                 socket,
                 delivery: Delivery::unlimited(message),
+                binding: u64::MAX, // no way: nobody counts it
             })
         })
     }
@@ -513,7 +604,7 @@ impl Sockets {
     /// The object's instance has ended and will have another: of sockets whose other ends its code had nothing is left.
     pub fn instance_ended(&self) {
         let mut state = self.lock();
-        let is_clients = |entry: &Entry| matches!(entry.far, Far::Client(_)) && !entry.is_over;
+        let is_clients = |entry: &Entry| !matches!(entry.far, Far::Here(_)) && !entry.is_over;
         state.all.retain(|_, entry| is_clients(entry));
         state.unanswered.clear();
     }
@@ -550,8 +641,37 @@ fn end_entry(entry: Entry, message: Message) {
     if let Far::Client(end) = entry.far
         && !entry.closing.here
     {
+        let message = Envelope::Message(message).seal();
         let _ = end.send(Frame::Socket(Delivery::unlimited(message)));
     }
+}
+
+impl Entry {
+    fn new(tags: Vec<String>, token: u128) -> Self {
+        Self {
+            far: Far::Here(Arc::default()),
+            token,
+            binding: 0,
+            left: None,
+            heard: 0,
+            is_deaf: false,
+            tags: tags.into_iter().map(String::into_boxed_str).collect(),
+            attachment: None,
+            answered_at: None,
+            closing: Closing::default(),
+            close_sent: false,
+            is_over: false,
+        }
+    }
+}
+
+/// Tells one socket from all others, in whatever process.
+fn token() -> u128 {
+    static HASHER: LazyLock<[RandomState; 2]> = LazyLock::new(Default::default);
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let [high, low] = HASHER.each_ref().map(|hasher| hasher.hash_one(number));
+    u128::from(high) << 64 | u128::from(low)
 }
 
 fn now() -> i64 {

@@ -344,7 +344,7 @@ fn refuse(waiting: VecDeque<Incoming>, failure: &Failure) {
     for incoming in waiting {
         match incoming {
             Incoming::Opened(opening) => opening.end.refuse(failure.clone()),
-            Incoming::Hibernatable(event) => event.refuse(),
+            Incoming::Hibernatable(event) => event.refuse(failure),
             Incoming::Frame { .. } | Incoming::Closed { .. } | Incoming::Alarm(_) => {}
         }
     }

@@ -104,6 +104,8 @@ pub struct Instance {
     input_gate: bool,
     /// Those that came while the module was evaluated, the last few.
     pub(crate) rejections: VecDeque<Rejection>,
+    /// Accepted WebSockets of which the code has heard more than was said.
+    pub(crate) heard: Vec<LinkId>,
     /// The request in whose course the present event came, and the last one in whose course this turn wrote.
     request: Option<RequestName>,
     wrote_for: Option<RequestName>,
@@ -204,6 +206,7 @@ impl Instance {
             durable_waiters: VecDeque::new(),
             input_gate,
             rejections: VecDeque::new(),
+            heard: vec![],
             request: None,
             wrote_for: None,
         }
@@ -317,11 +320,17 @@ impl Instance {
 
     fn deliver(&mut self, incoming: Incoming) -> Option<Delivered> {
         match incoming {
+            Incoming::Opened(opening) if matches!(opening.kind, Kind::Adopt(_)) => {
+                // It is for whoever keeps an object's sockets.
+                let failure = Failure::failed("only Durable Objects have hibernatable WebSockets");
+                opening.end.refuse(failure);
+                None
+            }
             Incoming::Opened(opening) => {
                 if let Some(bond) = &opening.bond {
                     bond.bind(&self.fate);
                 }
-                Some(self.opened(opening))
+                self.opened(opening)
             }
             Incoming::Frame { link, frame } => match frame {
                 Frame::Message { data, request, .. } => {
@@ -332,7 +341,7 @@ impl Instance {
                     port: link,
                     failure,
                 }),
-                Frame::Socket(delivery) => Some(Delivered::Socket { link, delivery }),
+                Frame::Socket(delivery) => self.hear_client(link, delivery),
                 // Sent only to whoever opened the link: who calls from here reads the answers elsewhere.
                 Frame::Head(_)
                 | Frame::Chunk { .. }
@@ -348,12 +357,13 @@ impl Instance {
                 self.request_aborted(link)
                     .then_some(Delivered::FetchAborted { link })
             }
-            Incoming::Hibernatable(SocketEvent {
-                socket, delivery, ..
-            }) => {
+            Incoming::Hibernatable(event) => {
                 // Not of those that an earlier instance has lost.
-                let is_known = (self.sockets.as_ref()).is_some_and(|sockets| sockets.has(socket));
-                is_known.then_some(Delivered::Hibernatable { socket, delivery })
+                let is_heard = event.is_heard();
+                let SocketEvent {
+                    socket, delivery, ..
+                } = event;
+                is_heard.then_some(Delivered::Hibernatable { socket, delivery })
             }
             Incoming::Alarm(alarm) => match self.firing.due(alarm, self.storage.alarm()) {
                 Due::Fires => Some(Delivered::Alarm(alarm)),
@@ -368,7 +378,7 @@ impl Instance {
         }
     }
 
-    fn opened(&mut self, opening: Opening) -> Delivered {
+    fn opened(&mut self, opening: Opening) -> Option<Delivered> {
         let Opening {
             kind,
             reconnected,
@@ -376,7 +386,7 @@ impl Instance {
             ..
         } = opening;
         let link = end.id;
-        match kind {
+        Some(match kind {
             Kind::Port => {
                 self.ports.insert(link, Port::new(end));
                 Delivered::Connected {
@@ -406,7 +416,8 @@ impl Instance {
                     scheduled: *scheduled,
                 }
             }
-        }
+            Kind::Adopt(_) => return None,
+        })
     }
 
     // ---- what goes out

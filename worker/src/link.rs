@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use portside_exchange::credit::{Credit, Place};
-use portside_exchange::{BodyError, Delivery, Request, Socket};
+use portside_exchange::{BodyError, Delivery, Lasts, Request, Socket};
 
 use crate::event::Incoming;
 use crate::hibernation::Reader;
@@ -54,6 +54,9 @@ pub enum Kind {
     Rpc(Box<Push>),
     /// The server's `scheduled` handler is to run: what became of that comes back.
     Scheduled(Box<Scheduled>),
+    /// A hibernatable WebSocket is brought back, as its [`Kept`](crate::hibernation::Kept) has it: the answer is as to a request.
+    /// The object sleeps on.
+    Adopt(Bytes),
 }
 
 /// A run of the server's `scheduled` handler.
@@ -191,7 +194,7 @@ impl Frame {
             Self::Head(head) => match &head.content {
                 Content::Full(bytes) => bytes.len(),
                 Content::Follows
-                | Content::Socket
+                | Content::Socket(_)
                 | Content::Hibernatable(_)
                 | Content::Spliced(_) => 0,
             },
@@ -218,8 +221,8 @@ pub enum Content {
     Full(Bytes),
     /// A body in chunks, until [`Frame::End`].
     Follows,
-    /// The messages of a WebSocket.
-    Socket,
+    /// The messages of a WebSocket, in envelopes if it may outlive the connection.
+    Socket(Lasts),
     /// The messages of a hibernatable WebSocket, whose client is heard by this reader.
     Hibernatable(Reader),
     /// A WebSocket that somebody else has accepted: what is said on it passes by here.

@@ -76,7 +76,7 @@ pub fn take_along(inbox: &Inbox) -> Vec<Unheard> {
                     requests.push(Unheard { opening, after });
                 }
             }
-            Incoming::Hibernatable(event) => event.refuse(),
+            Incoming::Hibernatable(event) => event.leave(),
             // Alarms are stored: whoever owns the worker then delivers them. All else is of links that are gone.
             Incoming::Alarm(_) | Incoming::Frame { .. } | Incoming::Closed { .. } => {}
         }

@@ -7,9 +7,10 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures::stream::Stream;
 use portside_exchange::credit::Window;
-use portside_exchange::{Body, BodyError, Delivery, Message, Request};
+use portside_exchange::envelope::Envelope;
+use portside_exchange::{Body, BodyError, Delivery, Lasts, Message, Request};
 
-use crate::event::Incoming;
+use crate::event::{Delivered, Incoming};
 use crate::gate::Output;
 use crate::hibernation::{SocketId, close, credit_of_client, keeps_up};
 use crate::host::{RequestName, name_of};
@@ -36,6 +37,17 @@ pub struct Exchange {
     answer: Answer,
     /// The client is gone.
     aborted: bool,
+    /// Of a WebSocket that may outlive its connection.
+    lasting: Option<Lasting>,
+}
+
+/// What is known of a WebSocket that may outlive its connection.
+#[derive(Default)]
+struct Lasting {
+    /// How many of the client's messages the code has heard.
+    heard: u64,
+    /// The client goes on elsewhere as soon as the code has said what it has to.
+    departs: bool,
 }
 
 /// How far the answer is.
@@ -65,6 +77,7 @@ impl Exchange {
             body,
             answer: Answer::Due,
             aborted: false,
+            lasting: None,
         }
     }
 
@@ -76,6 +89,15 @@ impl Exchange {
             body: None,
             answer: Answer::Due,
             aborted: false,
+            lasting: None,
+        }
+    }
+
+    /// A message for the client, as it is sent.
+    fn sealed(&self, message: Message) -> Message {
+        match self.lasting {
+            Some(_) => Envelope::Message(message).seal(),
+            None => message,
         }
     }
 
@@ -88,9 +110,9 @@ impl Exchange {
         matches!(self.answer, Answer::Due | Answer::Streaming)
     }
 
-    /// Tells the client what it can still be told.
+    /// Tells the client what it can still be told. One whose WebSocket may be opened again sees that the way to it has ended.
     pub(crate) fn instance_ended(&self, reason: CloseReason) {
-        if self.answer == Answer::Socket {
+        if self.answer == Answer::Socket && self.lasting.is_none() {
             let gone = close(1012, "the application's instance ended");
             let _ = self.end.send(Frame::Socket(Delivery::unlimited(gone)));
         }
@@ -126,10 +148,11 @@ impl Instance {
         exchange.answer = match head.content {
             Content::Full(_) | Content::Hibernatable(_) | Content::Spliced(_) => Answer::Given,
             Content::Follows => Answer::Streaming,
-            Content::Socket => Answer::Socket,
+            Content::Socket(_) => Answer::Socket,
         };
-        if exchange.answer == Answer::Socket {
+        if let Content::Socket(lasts) = head.content {
             exchange.end.credit = credit_of_client();
+            exchange.lasting = (lasts == Lasts::Reopened).then(Lasting::default);
         }
         self.emit(Output::Frame {
             link: request,
@@ -233,13 +256,19 @@ impl Instance {
         let most = self.limits.socket_buffer_bytes;
         if !keeps_up(&exchange.end.credit, message.len(), most) {
             message = close(1013, "the client does not keep up");
-            let frame = Frame::Socket(Delivery::unlimited(message.clone()));
+            let frame = Frame::Socket(Delivery::unlimited(exchange.sealed(message.clone())));
             self.replay.push_back(Incoming::Frame {
                 link: request,
                 frame,
             });
         }
-        if matches!(message, Message::Close { .. }) {
+        let is_last = matches!(message, Message::Close { .. });
+        message = match &exchange.lasting {
+            // What it has had to say is said.
+            Some(lasting) if is_last && lasting.departs => Envelope::Left(lasting.heard).seal(),
+            _ => exchange.sealed(message),
+        };
+        if is_last {
             exchange.answer = Answer::Given;
         }
         let place = exchange.end.credit.take(message.len());
@@ -270,6 +299,7 @@ impl Instance {
         if matches!(message, Message::Close { .. }) {
             sockets.closes(socket);
         }
+        let message = Envelope::Message(message).seal();
         let delivery = match sockets.place(socket, message) {
             Ok(delivery) => delivery,
             // The answer that takes the socket to its client is at the gate, before this. Or the client was gone before it.
@@ -277,11 +307,88 @@ impl Instance {
             Err(_) => {
                 let message = close(1013, "the client does not keep up");
                 self.replay.extend(sockets.event(socket, message.clone()));
-                Delivery::unlimited(message)
+                Delivery::unlimited(Envelope::Message(message).seal())
             }
         };
         self.emit(Output::Hibernatable { socket, delivery });
         Ok(())
+    }
+
+    /// Says what is to be kept of a hibernatable WebSocket, for whoever holds its client: when what was written before is durable, for
+    /// that may tell of it.
+    pub fn keep_hibernatable(&mut self, socket: SocketId) {
+        let Some(sockets) = self.sockets.clone() else {
+            return;
+        };
+        let Some(kept) = sockets.kept(socket) else {
+            return;
+        };
+        let delivery = match sockets.place(socket, kept) {
+            Ok(delivery) => delivery,
+            Err(kept) if !sockets.has_client(socket) => Delivery::unlimited(kept),
+            // It will be said when the client is let go of, if that happens in order.
+            Err(_) => return,
+        };
+        self.emit(Output::Hibernatable { socket, delivery });
+    }
+
+    /// What the client of an accepted WebSocket has said, for the code.
+    pub(crate) fn hear_client(
+        &mut self,
+        link: LinkId,
+        mut delivery: Delivery,
+    ) -> Option<Delivered> {
+        let exchange = self.requests.get_mut(&link);
+        let is_open = exchange
+            .as_ref()
+            .is_some_and(|it| it.answer == Answer::Socket);
+        let Some(lasting) = exchange.and_then(|exchange| exchange.lasting.as_mut()) else {
+            return Some(Delivered::Socket { link, delivery });
+        };
+        match Envelope::open(delivery.message) {
+            Ok(Envelope::Message(_)) if lasting.departs => None, // it is for the next one
+            Ok(Envelope::Message(message)) => {
+                if is_open {
+                    lasting.heard += 1;
+                    self.heard.push(link);
+                }
+                delivery.message = message;
+                Some(Delivered::Socket { link, delivery })
+            }
+            Ok(Envelope::Depart { now }) if is_open && (now || !lasting.departs) => {
+                lasting.departs = true;
+                if now {
+                    // As if the code had closed it: it has said all that it had the time for.
+                    let _ = self.send_to_client(link, close(1012, ""));
+                }
+                Some(Delivered::SocketMoves { link, is_over: now })
+            }
+            Ok(Envelope::Depart { .. }) => None,
+            // All else only the application says.
+            Ok(_) | Err(_) => {
+                delivery.message = close(1006, "");
+                Some(Delivered::Socket { link, delivery })
+            }
+        }
+    }
+
+    /// Says how much the code has heard on accepted WebSockets that may outlive their connections.
+    pub(crate) fn report_heard(&mut self) {
+        let mut links = std::mem::take(&mut self.heard);
+        links.sort_unstable();
+        links.dedup();
+        for link in links {
+            let Some(exchange) = self.requests.get(&link) else {
+                continue;
+            };
+            if let Some(lasting) = &exchange.lasting {
+                let heard = Envelope::Heard(lasting.heard).seal();
+                let _ = exchange.end.send(Frame::Socket(Delivery::unlimited(heard)));
+            }
+        }
+        if let Some(sockets) = &self.sockets {
+            sockets.report();
+        }
     }
 
     /// Bytes sent on an accepted WebSocket that its client has not taken yet.
@@ -346,7 +453,10 @@ impl Instance {
                 _ if held.contains(link) => Frame::Failed(failure.clone()),
                 Answer::Due => Frame::Failed(failure.clone()),
                 // As if the process that the object was in had ended.
-                Answer::Socket if is_object => Frame::Socket(Delivery::unlimited(close(1006, ""))),
+                Answer::Socket if is_object => {
+                    let broken_off = exchange.sealed(close(1006, ""));
+                    Frame::Socket(Delivery::unlimited(broken_off))
+                }
                 _ => continue,
             };
             exchange.answer = Answer::Given;

@@ -15,6 +15,7 @@ use portside_core::ids::WorkerKey;
 use portside_core::keys::KeyRange;
 use portside_core::limits::Limits;
 use portside_core::write::{Value, WriteBatch};
+use portside_exchange::envelope::Envelope;
 use portside_exchange::{Body, Delivery, Message, Request};
 use portside_worker::activation::{Activation, End, Failure, Progress};
 use portside_worker::engine::{Exceeded, Shared};
@@ -46,9 +47,13 @@ impl Receive for Peer {
             Incoming::Frame {
                 frame: Frame::Socket(delivery),
                 ..
-            } => match delivery.message {
-                Message::Text(text) => String::from_utf8(text.to_vec()).unwrap(),
-                message => format!("{message:?}"),
+            } => match Envelope::open(delivery.message) {
+                Ok(Envelope::Message(Message::Text(text))) => {
+                    String::from_utf8(text.to_vec()).unwrap()
+                }
+                Ok(Envelope::Message(message)) => format!("{message:?}"),
+                Ok(Envelope::State(_) | Envelope::Heard(_)) => return Ok(()),
+                other => format!("{other:?}"),
             },
             Incoming::Frame {
                 frame: Frame::Head(head),
@@ -136,7 +141,7 @@ impl<F: Code> Test<F> {
         let inbox = Arc::new(Inbox::new(limits.inbox_messages, limits.inbox_bytes));
         *surroundings.inbox.lock().unwrap() = Some(inbox.clone());
         let buffer_bytes = limits.socket_buffer_bytes;
-        let sockets = Sockets::new(key(), surroundings.clone(), buffer_bytes);
+        let sockets = Sockets::new(key(), surroundings.clone(), buffer_bytes, Arc::default());
         let (fabric, log) = (surroundings.clone(), surroundings.clone());
         let instance: Shared = Rc::new(RefCell::new(Instance::new(InstanceOptions {
             sockets: Some(sockets),
@@ -644,9 +649,10 @@ impl<F: Code> Test<F> {
 
     fn say(&self, socket: SocketId, text: &'static str) {
         let message = Message::Text(text.into());
+        let sealed = Envelope::Message(message).seal();
         self.sockets()
             .reader(socket)
-            .hear(Delivery::unlimited(message));
+            .hear(Delivery::unlimited(sealed));
     }
 }
 

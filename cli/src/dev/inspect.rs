@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use http::header::HOST;
 use http::{HeaderMap, StatusCode};
 use portside_exchange::{
-    Application, Body, FetchError, Message, Outbox, Request, Response, Socket, SocketSender,
+    Application, Body, FetchError, Lasts, Message, Outbox, Request, Response, Socket, SocketSender,
     outgoing,
 };
 use portside_frontdoor::{Config as DoorConfig, FrontDoor};
@@ -119,7 +119,11 @@ impl Desk {
             reason: Default::default(),
             headers: HeaderMap::new(),
             body: Body::Empty,
-            socket: Some(Socket { outgoing, incoming }),
+            socket: Some(Socket {
+                outgoing,
+                incoming,
+                lasts: Lasts::No,
+            }),
         }
     }
 }

@@ -14,7 +14,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use portside_exchange::{Message, Outgoing, Socket, SocketSender};
+use portside_exchange::envelope::OVERHEAD_BYTES;
+use portside_exchange::{Lasts, Message, Outgoing, Socket, SocketSender};
 use portside_websocket::{Decoder, Encoder, Event, Role, code};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -118,11 +119,21 @@ pub(crate) async fn run(mut stream: TcpStream, early: Bytes, accepted: Accepted,
     let Accepted {
         socket, deflate, ..
     } = accepted;
-    let Socket { outgoing, incoming } = socket;
+    let Socket {
+        outgoing,
+        incoming,
+        lasts,
+    } = socket;
     let config = &door.config;
+    // One that is held leaves by itself, and its messages are in envelopes.
+    let (draining, envelope) = match lasts {
+        Lasts::Held => (&door.draining, OVERHEAD_BYTES),
+        Lasts::No | Lasts::Reopened | Lasts::Kept => (&door.sockets, 0),
+    };
     let link = Link::default();
     let (read, write) = stream.split();
-    let mut decoder = Decoder::new(Role::Server, config.max_message_bytes, deflate.is_some());
+    let max_message_bytes = config.max_message_bytes + envelope;
+    let mut decoder = Decoder::new(Role::Server, max_message_bytes, deflate.is_some());
     decoder.buffer().extend_from_slice(&early);
     drop(early);
     let patience = config.close_timeout;
@@ -135,7 +146,7 @@ pub(crate) async fn run(mut stream: TcpStream, early: Bytes, accepted: Accepted,
         shutdown_code: config.shutdown_code,
         link: &link,
     };
-    let draining = pin!(door.sockets.cancelled());
+    let draining = pin!(draining.cancelled());
     let mut writer = pin!(writer.run(outgoing, draining));
     let end = {
         let mut keep_alive = pin!(keep_alive(&link, config));

@@ -5,12 +5,14 @@ use portside_frontdoor::{Config, TrustedProxies};
 
 use crate::support::{config, start, text};
 
-const NAMES: [&str; 5] = [
+const NAMES: [&str; 6] = [
     "x-forwarded-for",
     "x-forwarded-proto",
     "x-forwarded-host",
     "x-forwarded-port",
     "forwarded",
+    // What gateways say to pods.
+    "portside-offers",
 ];
 
 async fn seen(trusted: TrustedProxies, headers: &str) -> (u16, Vec<String>) {
@@ -39,7 +41,8 @@ async fn seen(trusted: TrustedProxies, headers: &str) -> (u16, Vec<String>) {
 #[tokio::test]
 async fn forwarding_headers_count_only_from_trusted_peers() {
     let sent = "x-forwarded-for: 1.1.1.1\r\nx-forwarded-for: 2.2.2.2\r\nx-forwarded-proto: https\r\n\
-                x-forwarded-host: shop.example\r\nx-forwarded-port: 443\r\nforwarded: for=1.1.1.1\r\n";
+                x-forwarded-host: shop.example\r\nx-forwarded-port: 443\r\nforwarded: for=1.1.1.1\r\n\
+                portside-offers: a\r\n";
     let ours = vec![
         "http://own/p".to_owned(),
         "x-forwarded-for: 127.0.0.1".to_owned(),
@@ -53,6 +56,7 @@ async fn forwarding_headers_count_only_from_trusted_peers() {
         "x-forwarded-host: shop.example".to_owned(),
         "x-forwarded-port: 443".to_owned(),
         "forwarded: for=1.1.1.1, for=127.0.0.1".to_owned(),
+        "portside-offers: a".to_owned(),
     ];
     let networks = |text: &str| TrustedProxies::Networks(vec![text.parse().unwrap()]);
     for (trusted, expected) in [

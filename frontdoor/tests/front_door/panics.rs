@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use portside_exchange::{Body, Socket, SocketSender, outgoing};
+use portside_exchange::{Body, Lasts, Socket, SocketSender, outgoing};
 use portside_websocket::testing::frame;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -87,7 +87,11 @@ async fn a_websocket_that_panics_is_told_with_its_request() {
             assert!(delivery.message.is_empty(), "as the test wants");
         });
         let mut response = respond(101, Body::Empty);
-        response.socket = Some(Socket { outgoing, incoming });
+        response.socket = Some(Socket {
+            outgoing,
+            incoming,
+            lasts: Lasts::No,
+        });
         Ok(response)
     })
     .await;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use http::HeaderValue;
 use portside_exchange::{
-    Body, Delivery, Message, Outbox, Request, Response, Socket, SocketSender, outgoing,
+    Body, Delivery, Lasts, Message, Outbox, Request, Response, Socket, SocketSender, outgoing,
 };
 use portside_frontdoor::Config;
 use portside_websocket::testing::frame;
@@ -32,6 +32,7 @@ struct App {
     busy: bool,
     kept: Arc<Mutex<Vec<Delivery>>>,
     echo: bool,
+    lasts: Lasts,
 }
 
 impl App {
@@ -42,6 +43,7 @@ impl App {
             busy: false,
             kept: Arc::default(),
             echo,
+            lasts: Lasts::No,
         }
     }
 
@@ -65,7 +67,11 @@ impl App {
                 sender.send(message);
             }
         });
-        let mut response = switch(Socket { outgoing, incoming });
+        let mut response = switch(Socket {
+            outgoing,
+            incoming,
+            lasts: self.lasts,
+        });
         response
             .headers
             .insert("sec-websocket-protocol", HeaderValue::from_static("chat"));
@@ -271,6 +277,29 @@ async fn sockets_can_be_closed_while_requests_are_served() {
     let (first, payload) = receive(&mut late).await;
     assert_eq!((first, &payload[..2]), (0x88, &close_payload(1012)[..]));
     drop(late);
+    server.end().await;
+}
+
+#[tokio::test]
+async fn one_that_is_held_leaves_by_itself() {
+    let config = Config {
+        max_message_bytes: 1000,
+        ..config()
+    };
+    let app = App {
+        lasts: Lasts::Held,
+        ..App::new(true)
+    };
+    let mut server = serve(config, &app).await;
+    let mut client = open(&server, "").await;
+    server.sockets.cancel();
+    // The longest message, and what is around it.
+    client.send(frame(0x82, &[7; 1001])).await;
+    assert_eq!(receive(&mut client).await, (0x82, vec![7; 1001]));
+    server.shut_down();
+    let (first, _) = receive(&mut client).await;
+    assert_eq!(first, 0x88, "in the end all end");
+    drop(client);
     server.end().await;
 }
 
@@ -636,6 +665,7 @@ async fn only_a_handshake_can_be_accepted_and_it_can_be_declined() {
         Ok(switch(Socket {
             outgoing,
             incoming: SocketSender::new(1, |_| {}),
+            lasts: Lasts::No,
         }))
     })
     .await;

@@ -11,7 +11,7 @@ use futures::future::join_all;
 use http::Method;
 use http_body_util::BodyExt;
 use portside_crds::sidecar::State;
-use portside_exchange::{Body, Request, Response, Socket, SocketSender, outgoing};
+use portside_exchange::{Body, Lasts, Request, Response, Socket, SocketSender, outgoing};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio_tungstenite::client_async;
@@ -402,7 +402,11 @@ impl Owners {
 fn echo() -> Socket {
     let (outbox, outgoing) = outgoing();
     let incoming = SocketSender::new(16, move |delivery| outbox.send(delivery.message));
-    Socket { outgoing, incoming }
+    Socket {
+        outgoing,
+        incoming,
+        lasts: Lasts::No,
+    }
 }
 
 /// Where so many requests of a path go.

@@ -7,7 +7,9 @@ use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use http::HeaderValue;
 use portside_crds::sidecar::State;
-use portside_exchange::{Delivery, Message, Outbox, Request, Response, Socket, SocketSender};
+use portside_exchange::{
+    Delivery, Lasts, Message, Outbox, Request, Response, Socket, SocketSender,
+};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
@@ -67,7 +69,11 @@ impl App {
             }
         });
         let mut response = Response {
-            socket: Some(Socket { outgoing, incoming }),
+            socket: Some(Socket {
+                outgoing,
+                incoming,
+                lasts: Lasts::No,
+            }),
             ..respond(101, "")
         };
         for name in ["x-own", "sec-websocket-protocol"] {

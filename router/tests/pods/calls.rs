@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::{FutureExt, StreamExt, stream};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use portside_core::ids::WorkerKey;
-use portside_exchange::{Body, BodyError, Message, Request, Response, Socket};
+use portside_exchange::{Body, BodyError, Lasts, Message, Request, Response, Socket};
 use portside_worker::caller::Call;
 use portside_worker::engine::Shared;
 use portside_worker::event::Delivered;
@@ -55,7 +55,7 @@ fn push(pod: &Pod, to: &WorkerKey, name: &str) -> Call<Vec<u8>> {
 
 fn head(content: Content) -> Head {
     let status = match content {
-        Content::Socket => StatusCode::SWITCHING_PROTOCOLS,
+        Content::Socket(_) => StatusCode::SWITCHING_PROTOCOLS,
         _ => StatusCode::IM_A_TEAPOT,
     };
     Head {
@@ -114,7 +114,7 @@ fn worker(log: &Rc<RefCell<Vec<String>>>) -> Code {
         match event {
             Delivered::Fetch { link, request, .. } => match request.url.as_str() {
                 "http://a/echo" => drop(spawn_local(echo(shared.clone(), link))),
-                "http://a/socket" => instance.respond(link, head(Content::Socket)),
+                "http://a/socket" => instance.respond(link, head(Content::Socket(Lasts::No))),
                 "http://a/fail" => {
                     instance.respond_failed(link, Failure::failed("it did not work"));
                     instance.end_request(link);
@@ -252,6 +252,7 @@ async fn a_websocket_of_a_worker_in_another_pod() {
         let Some(Socket {
             mut outgoing,
             mut incoming,
+            ..
         }) = answer.socket
         else {
             panic!("it is a socket")

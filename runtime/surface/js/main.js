@@ -102,5 +102,6 @@ globalThis.portsideStart = () => {
     objectAlarm: (actor, scheduled, retries) => living().onAlarm(actor, scheduled, retries),
     socketMessage: (number, data) => sockets().onSocketMessage(number, data),
     socketClose: (number, code, reason) => sockets().onSocketClose(number, code, reason),
+    socketMoves: (number, isOver) => sockets().onSocketMoves(number, isOver),
   };
 };

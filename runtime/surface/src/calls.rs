@@ -18,7 +18,7 @@ use futures::stream::{Stream, StreamExt};
 use http::{HeaderValue, Method};
 use portside_core::objects::ObjectId;
 use portside_exchange::{
-    Body, BodyError, FetchError, Message, Outgoing, REQUEST_ID, Request, Response, Socket,
+    Body, BodyError, FetchError, Lasts, Message, Outgoing, REQUEST_ID, Request, Response, Socket,
     SocketSender,
 };
 use portside_worker::caller::Call;
@@ -58,8 +58,36 @@ struct Open {
     /// The response's WebSocket: what it says, and how to say something. The first is out while it is being read.
     outgoing: Option<Outgoing>,
     incoming: Option<SocketSender>,
+    lasts: Lasts,
     /// Ends the wait for an answer.
     cancel: Option<oneshot::Sender<()>>,
+}
+
+impl Open {
+    /// The response came with this WebSocket.
+    fn give(&mut self, socket: Socket) {
+        let Socket {
+            outgoing,
+            incoming,
+            lasts,
+        } = socket;
+        self.outgoing = Some(outgoing);
+        self.incoming = Some(incoming);
+        self.lasts = lasts;
+    }
+
+    /// The code hears the response's WebSocket itself: it is an ordinary one from now on.
+    fn accept(&mut self) {
+        if let (Some(outgoing), Some(incoming)) = (self.outgoing.take(), self.incoming.take()) {
+            let lasts = std::mem::take(&mut self.lasts);
+            let socket = Socket {
+                outgoing,
+                incoming,
+                lasts,
+            };
+            self.give(socket.plain());
+        }
+    }
 }
 
 enum Kind {
@@ -414,9 +442,8 @@ fn answered(state: &Rc<RefCell<OpState>>, number: u32, response: Response) -> An
     } else {
         with(state, number, |open| {
             open.body = stream;
-            if let Some(Socket { outgoing, incoming }) = response.socket {
-                open.outgoing = Some(outgoing);
-                open.incoming = Some(incoming);
+            if let Some(socket) = response.socket {
+                open.give(socket);
             }
         });
     }
@@ -562,6 +589,15 @@ pub(crate) struct Heard {
     reason: String,
 }
 
+/// The code accepts the WebSocket of a response.
+#[op2(fast)]
+pub(crate) fn op_call_accept(state: &mut OpState, #[smi] number: u32) {
+    let calls = state.try_borrow_mut::<Calls>();
+    if let Some(open) = calls.and_then(|calls| calls.open.get_mut(&number)) {
+        open.accept();
+    }
+}
+
 /// The next that is said on the WebSocket of a response.
 #[op2]
 #[serde]
@@ -661,7 +697,11 @@ pub(crate) fn op_respond_spliced(
         status: http::StatusCode::SWITCHING_PROTOCOLS,
         reason: Bytes::new(),
         headers: parse_headers(headers)?,
-        content: Content::Spliced(Socket { outgoing, incoming }),
+        content: Content::Spliced(Socket {
+            outgoing,
+            incoming,
+            lasts: open.lasts,
+        }),
     };
     let instance = actors::get(state, actor)?;
     instance.borrow_mut().respond(LinkId(id), head);

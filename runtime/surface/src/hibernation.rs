@@ -34,6 +34,16 @@ fn sockets(state: &OpState, actor: u32) -> Result<Arc<Sockets>, JsErrorBox> {
         .ok_or_else(|| JsErrorBox::type_error("only Durable Objects have hibernatable WebSockets"))
 }
 
+/// What is kept of each of them has changed.
+fn keep_all(state: &OpState, actor: u32, sockets: &Sockets) {
+    let all = sockets.list(None);
+    actors::with(state, actor, |instance| {
+        for socket in all {
+            instance.keep_hibernatable(socket);
+        }
+    });
+}
+
 /// Keeps a socket with these tags, by the id that it returns.
 #[op2]
 #[number]
@@ -66,7 +76,8 @@ pub(crate) fn op_respond_hibernatable(
         content: Content::Hibernatable(sockets(state, actor)?.reader(SocketId(socket))),
     };
     actors::with(state, actor, |instance| {
-        instance.respond(LinkId(request), head)
+        instance.respond(LinkId(request), head);
+        instance.keep_hibernatable(SocketId(socket));
     });
     Ok(())
 }
@@ -103,6 +114,9 @@ pub(crate) fn op_hibernatable_attach(
     #[buffer] clone: JsBuffer,
 ) -> Result<(), JsErrorBox> {
     sockets(state, actor)?.attach(SocketId(socket), &clone);
+    actors::with(state, actor, |instance| {
+        instance.keep_hibernatable(SocketId(socket));
+    });
     Ok(())
 }
 
@@ -153,7 +167,9 @@ pub(crate) fn op_hibernatable_set_auto_response(
         request: request.into(),
         response: response.into(),
     });
-    sockets(state, actor)?.set_auto_response(auto_response);
+    let sockets = sockets(state, actor)?;
+    sockets.set_auto_response(auto_response);
+    keep_all(state, actor, &sockets);
     Ok(())
 }
 
@@ -177,7 +193,9 @@ pub(crate) fn op_hibernatable_set_timeout(
     #[number] timeout: u64,
 ) -> Result<(), JsErrorBox> {
     let timeout = (timeout > 0).then(|| Duration::from_millis(timeout));
-    sockets(state, actor)?.set_event_timeout(timeout);
+    let sockets = sockets(state, actor)?;
+    sockets.set_event_timeout(timeout);
+    keep_all(state, actor, &sockets);
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use deno_error::JsErrorBox;
 use futures::stream::StreamExt;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use portside_core::variable::Value;
-use portside_exchange::BodyError;
+use portside_exchange::{BodyError, Lasts};
 use portside_worker::engine::Shared;
 use portside_worker::link::{Content, Failure, Head, LinkId};
 use serde::Serialize;
@@ -212,16 +212,22 @@ pub(crate) fn op_response_abort(
     });
 }
 
-/// Accepts the client's WebSocket, which has the request's number.
+/// Accepts the client's WebSocket, which has the request's number; `reconnects`: it may be opened again.
 #[op2(fast)]
 pub(crate) fn op_respond_socket(
     state: &mut OpState,
     #[smi] actor: u32,
     #[number] id: u64,
     #[string] headers: &str,
+    reconnects: bool,
 ) -> Result<(), JsErrorBox> {
     let status = StatusCode::SWITCHING_PROTOCOLS.as_u16();
-    respond(state, actor, id, status, "", headers, Content::Socket)
+    let lasts = match reconnects {
+        true => Lasts::Reopened,
+        false => Lasts::No,
+    };
+    let content = Content::Socket(lasts);
+    respond(state, actor, id, status, "", headers, content)
 }
 
 /// The application failed to respond; the message is for the log and, in development, for the client.

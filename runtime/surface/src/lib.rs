@@ -128,6 +128,7 @@ deno_core::extension!(
         hibernation::op_hibernatable_text,
         hibernation::op_hibernatable_timeout,
         hibernation::op_hibernatable_waiting,
+        calls::op_call_accept,
         sockets::op_socket_check,
         sockets::op_socket_text,
         sockets::op_socket_binary,

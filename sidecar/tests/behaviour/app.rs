@@ -270,6 +270,11 @@ impl TestApp {
 
     /// Asks for a WebSocket on a path.
     pub async fn upgrade(&self, path: &str) -> Response {
+        self.try_upgrade(path).await.unwrap()
+    }
+
+    /// The same, which may fail.
+    pub async fn try_upgrade(&self, path: &str) -> Result<Response, FetchError> {
         let mut headers = http::HeaderMap::new();
         headers.insert("upgrade", http::HeaderValue::from_static("websocket"));
         let request = Request {
@@ -279,7 +284,7 @@ impl TestApp {
             body: Body::Empty,
             websocket: true,
         };
-        self.app.fetch(request).await.unwrap()
+        self.app.fetch(request).await
     }
 
     /// GETs a path; gives the status and the body's text. A failure of the application is a 500 with its message.

@@ -18,6 +18,7 @@ mod held;
 mod hostile;
 mod lab;
 mod leaving;
+mod moving_sockets;
 mod objects;
 mod platform;
 mod pods;
@@ -86,6 +87,7 @@ fn main() -> ExitCode {
             ("crons", crons::CASES),
             ("durability", durability::CASES),
             ("leaving", leaving::CASES),
+            ("moving_sockets", moving_sockets::CASES),
             ("objects::alarms", objects::alarms::CASES),
             ("objects::calls", objects::calls::CASES),
             ("objects::hibernation", objects::hibernation::CASES),

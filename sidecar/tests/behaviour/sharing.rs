@@ -24,14 +24,15 @@ pub const CASES: &[Case] = cases![
     none_serves_while_a_pod_has_workers_that_cannot_be_reached,
 ];
 
-struct Running {
-    app: Arc<App>,
-    pod: Arc<Pod>,
+/// A pod.
+pub struct Running {
+    pub app: Arc<App>,
+    pub pod: Arc<Pod>,
     ownership: Arc<Ownership>,
 }
 
 /// A pod of this revision, which wants its share.
-async fn pod(store: &Arc<dyn Store>, setup: &Setup, revision: u64) -> Running {
+pub async fn pod(store: &Arc<dyn Store>, setup: &Setup, revision: u64) -> Running {
     let (ownership, sharing) = sharing(store, revision).await;
     let config = Config {
         class: setup.class(),
@@ -61,12 +62,14 @@ impl Running {
         self.ownership.shards().len()
     }
 
-    async fn has(&self, shards: usize) {
+    /// Waits until it has so many shards.
+    pub async fn has(&self, shards: usize) {
         let met = eventually(async || self.shards() == shards).await;
         assert!(met, "{} shards instead of {shards}", self.shards());
     }
 
-    async fn serves(&self) {
+    /// Waits until it serves.
+    pub async fn serves(&self) {
         assert!(eventually(async || self.pod.ownership().state == State::Serving).await);
     }
 
@@ -86,11 +89,12 @@ impl Running {
         self.pod.fetch(request).await.unwrap()
     }
 
-    async fn get(&self, path: &str) -> String {
+    pub async fn get(&self, path: &str) -> String {
         text(self.fetch(path).await.body).await
     }
 
-    async fn leave(self) {
+    /// Ends it in order.
+    pub async fn leave(self) {
         self.pod.drain().await;
         self.app.shut_down().await;
         // As the process does, for those who have not heard that it is gone.
@@ -98,7 +102,8 @@ impl Running {
     }
 }
 
-const ALL: usize = 4096;
+/// All shards.
+pub const ALL: usize = 4096;
 
 /// What the server of one pod answers that asks a worker of another, while that moves to a third.
 async fn asked_while_it_moves(setup: &Setup) -> String {

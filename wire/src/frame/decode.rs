@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use portside_core::ids::{Epoch, PodId, WorkerKey};
-use portside_exchange::{BodyError, Message};
+use portside_exchange::{BodyError, Lasts, Message};
 use portside_worker::link::{Failure, FailureCode, Push, Ran, Scheduled};
 
 use super::{
@@ -58,6 +58,7 @@ fn opening(from: &mut Reader) -> Result<Opening> {
                 time: i64::from_be_bytes(from.array()?),
                 cron: from.text()?,
             }),
+            4 => Kind::Adopt(from.rest()),
             _ => return Err(Malformed("a link of an unknown kind")),
         },
     })
@@ -148,7 +149,9 @@ fn head(from: &mut Reader) -> Result<Head> {
         content: match from.byte()? {
             0 => Content::Full(from.rest()),
             1 => Content::Follows,
-            2 => Content::Socket,
+            2 => Content::Socket(Lasts::No),
+            3 => Content::Socket(Lasts::Reopened),
+            4 => Content::Socket(Lasts::Kept),
             _ => return Err(Malformed("content of an unknown kind")),
         },
     })

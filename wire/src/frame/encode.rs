@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::HeaderMap;
-use portside_exchange::{BodyError, Message};
+use portside_exchange::{BodyError, Lasts, Message};
 use portside_worker::link::{Failure, FailureCode, Push};
 
 use super::{Body, Content, Frame, Head, Item, Kind, Opening, Refusal, Request, kinds};
@@ -103,6 +103,10 @@ fn put_opening(opening: Opening, out: &mut Vec<u8>) -> Bytes {
             out.put_i64(scheduled.time);
             out.put_text(&scheduled.cron);
             Bytes::new()
+        }
+        Kind::Adopt(kept) => {
+            out.put_u8(4);
+            kept
         }
     }
 }
@@ -221,7 +225,10 @@ fn put_head(head: Head, out: &mut Vec<u8>) -> Bytes {
     let (kind, payload) = match content {
         Content::Full(bytes) => (0, bytes),
         Content::Follows => (1, Bytes::new()),
-        Content::Socket => (2, Bytes::new()),
+        // What is held is so by whoever has the connection of the client, and nobody between pods.
+        Content::Socket(Lasts::No | Lasts::Held) => (2, Bytes::new()),
+        Content::Socket(Lasts::Reopened) => (3, Bytes::new()),
+        Content::Socket(Lasts::Kept) => (4, Bytes::new()),
     };
     out.put_u8(kind);
     payload

@@ -79,6 +79,7 @@ pub(crate) fn opening() -> impl Strategy<Value = Opening> {
         push.prop_map(|(path, arguments)| Kind::Rpc(Box::new(Push { path, arguments }))),
         (any::<i64>(), ".{0,20}")
             .prop_map(|(time, cron)| Kind::Scheduled(Scheduled { time, cron })),
+        bytes().prop_map(Kind::Adopt),
     ];
     let reached = option::of(any::<u64>());
     let names = (".{0,20}", ".{0,20}", name(), name());
@@ -110,7 +111,9 @@ fn head() -> impl Strategy<Value = Head> {
     let content = prop_oneof![
         bytes().prop_map(Content::Full),
         Just(Content::Follows),
-        Just(Content::Socket),
+        Just(Content::Socket(Lasts::No)),
+        Just(Content::Socket(Lasts::Reopened)),
+        Just(Content::Socket(Lasts::Kept)),
     ];
     let head = (100_u16..1000, bytes(), headers(), content);
     head.prop_map(|(status, reason, headers, content)| Head {
@@ -246,6 +249,7 @@ const _: fn(&link::Kind) -> fn(&Kind) -> bool = |kind| match kind {
     link::Kind::Fetch(_) => |kind| matches!(kind, Kind::Fetch(_)),
     link::Kind::Rpc(_) => |kind| matches!(kind, Kind::Rpc(_)),
     link::Kind::Scheduled(_) => |kind| matches!(kind, Kind::Scheduled(_)),
+    link::Kind::Adopt(_) => |kind| matches!(kind, Kind::Adopt(_)),
 };
 const _: fn(&link::Frame) -> fn(&Frame) -> bool = |frame| match frame {
     link::Frame::Message { .. } => |frame| matches!(frame, Frame::Message { .. }),
@@ -261,7 +265,7 @@ const _: fn(&link::Frame) -> fn(&Frame) -> bool = |frame| match frame {
 const _: fn(&link::Content) -> fn(&Content) -> bool = |content| match content {
     link::Content::Full(_) => |content| matches!(content, Content::Full(_)),
     link::Content::Follows => |content| matches!(content, Content::Follows),
-    link::Content::Socket | link::Content::Hibernatable(_) | link::Content::Spliced(_) => {
-        |content| matches!(content, Content::Socket)
+    link::Content::Socket(_) | link::Content::Hibernatable(_) | link::Content::Spliced(_) => {
+        |content| matches!(content, Content::Socket(_))
     }
 };

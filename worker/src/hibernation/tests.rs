@@ -1,5 +1,7 @@
 //! The registry without an instance.
 
+use std::time::Instant;
+
 use super::*;
 use crate::link::{LinkId, Opening, Receive, Rejected};
 
@@ -9,6 +11,9 @@ struct Around {
     delivered: Mutex<Vec<SocketEvent>>,
     got: Mutex<Vec<Message>>,
     refusal: Mutex<Option<Failure>>,
+    away: Arc<Away>,
+    /// Ends of ways that were told that they are over.
+    closed: Mutex<usize>,
 }
 
 impl Fabric for Around {
@@ -30,12 +35,13 @@ impl Fabric for Around {
 
 impl Receive for Around {
     fn receive(&self, incoming: Incoming) -> Result<(), Rejected> {
-        if let Incoming::Frame {
-            frame: Frame::Socket(delivery),
-            ..
-        } = incoming
-        {
-            self.got.lock().unwrap().push(delivery.message);
+        match incoming {
+            Incoming::Frame {
+                frame: Frame::Socket(delivery),
+                ..
+            } => self.got.lock().unwrap().push(delivery.message),
+            Incoming::Closed { .. } => *self.closed.lock().unwrap() += 1,
+            _ => {}
         }
         Ok(())
     }
@@ -44,14 +50,14 @@ impl Receive for Around {
 impl Around {
     fn sockets(self: &Arc<Self>) -> Arc<Sockets> {
         let address = WorkerKey::new("w.js", "a").unwrap();
-        Sockets::new(address, self.clone(), 100)
+        Sockets::new(address, self.clone(), 100, self.away.clone())
     }
 
     /// A socket that a client has.
     fn client(self: &Arc<Self>, sockets: &Arc<Sockets>, tags: &[&str]) -> SocketId {
         let socket = accept(sockets, tags);
         let end = LinkEnd::new(LinkId::of_new_link().other(), self.clone());
-        assert!(sockets.bind(socket, end).is_ok());
+        assert!(sockets.bind(socket, 0, end).is_ok());
         socket
     }
 
@@ -61,8 +67,21 @@ impl Around {
         messages.collect()
     }
 
+    /// What the client gets.
     fn got(&self) -> Vec<Message> {
-        std::mem::take(&mut self.got.lock().unwrap())
+        let said = self.said().into_iter();
+        said.filter_map(|envelope| match envelope {
+            Envelope::Message(message) => Some(message),
+            _ => None,
+        })
+        .collect()
+    }
+
+    /// What whoever holds the client gets.
+    fn said(&self) -> Vec<Envelope> {
+        let got = std::mem::take(&mut *self.got.lock().unwrap());
+        let said = got.into_iter().map(Envelope::open);
+        said.map(Result::unwrap).collect()
     }
 }
 
@@ -76,10 +95,16 @@ fn text(text: &'static str) -> Message {
 }
 
 fn hear(sockets: &Arc<Sockets>, socket: SocketId, message: Message) {
-    sockets.reader(socket).hear(Delivery::unlimited(message));
+    hear_sealed(sockets, socket, Envelope::Message(message));
+}
+
+fn hear_sealed(sockets: &Arc<Sockets>, socket: SocketId, envelope: Envelope) {
+    let delivery = Delivery::unlimited(envelope.seal());
+    sockets.reader(socket).hear(delivery);
 }
 
 fn say(sockets: &Sockets, socket: SocketId, message: Message) {
+    let message = Envelope::Message(message).seal();
     let delivery = sockets.place(socket, message).unwrap();
     sockets.send(socket, delivery);
 }
@@ -167,7 +192,8 @@ fn a_close_that_waits_for_the_gate_is_sent_after_its_handler() {
     let socket = around.client(&sockets, &[]);
     hear(&sockets, socket, close(4000, "why"));
     sockets.closes(socket);
-    let delivery = sockets.place(socket, close(4000, "answer")).unwrap();
+    let answer = Envelope::Message(close(4000, "answer")).seal();
+    let delivery = sockets.place(socket, answer).unwrap();
     sockets.ended(socket);
     sockets.send(socket, delivery);
     assert_eq!(around.got(), [close(4000, "answer")]);
@@ -208,7 +234,6 @@ fn a_client_whose_object_cannot_be_reached_hears_why() {
     let sockets = around.sockets();
     for (failure, code) in [
         (Failure::overloaded("full"), 1013),
-        (Failure::unavailable("closing"), 1012),
         (Failure::failed("crashes"), 1011),
     ] {
         let socket = around.client(&sockets, &[]);
@@ -244,4 +269,176 @@ fn an_object_has_no_more_sockets_than_it_may() {
         accept(&sockets, &[]);
     }
     assert_eq!(sockets.accept(vec![], None), Err(TooMany));
+}
+
+/// What was said of a socket to be kept, last.
+fn last_kept(said: &[Envelope]) -> Kept {
+    let kept = said.iter().rev().find_map(|envelope| match envelope {
+        Envelope::State(state) => Kept::decode(state.clone()),
+        _ => None,
+    });
+    kept.expect("nothing was kept")
+}
+
+fn left(said: &[Envelope]) -> Option<u64> {
+    match said.last() {
+        Some(Envelope::Left(heard)) => Some(*heard),
+        _ => None,
+    }
+}
+
+/// The object hears all that was passed on.
+fn is_heard(around: &Around) -> Vec<Message> {
+    let events = std::mem::take(&mut *around.delivered.lock().unwrap());
+    let heard = events.into_iter().filter(SocketEvent::is_heard);
+    heard.map(|event| event.delivery.message).collect()
+}
+
+impl Around {
+    /// Somebody brings a socket back.
+    fn brings(self: &Arc<Self>, sockets: &Arc<Sockets>, kept: Kept) {
+        let end = LinkEnd::new(LinkId::of_new_link().other(), self.clone());
+        sockets.adopt(kept, end);
+    }
+}
+
+#[test]
+fn a_socket_comes_to_another_process_with_all_that_the_object_knows_of_it() {
+    let (here, there) = (Arc::<Around>::default(), Arc::<Around>::default());
+    let (sockets, others) = (here.sockets(), there.sockets());
+    let socket = here.client(&sockets, &["a", "b"]);
+    sockets.attach(socket, b"clone");
+    let response = AutoResponse {
+        request: "ping".into(),
+        response: "pong".into(),
+    };
+    sockets.set_auto_response(Some(response.clone()));
+    sockets.set_event_timeout(Some(Duration::from_secs(3)));
+    hear(&sockets, socket, text("ping"));
+    hear(&sockets, socket, text("heard"));
+    is_heard(&here);
+    hear(&sockets, socket, text("not heard"));
+    sockets.leave_all();
+    let said = here.said();
+    assert_eq!((left(&said), sockets.len()), (Some(2), 0));
+
+    there.brings(&others, last_kept(&said));
+    let [socket] = others.list(None)[..] else {
+        panic!("one socket")
+    };
+    assert_eq!(others.tags(socket), ["a", "b"]);
+    assert_eq!(others.attachment(socket).as_deref(), Some(&b"clone"[..]));
+    assert!(others.answered_at(socket).is_some());
+    assert_eq!(others.auto_response(), Some(response));
+    assert_eq!(others.event_timeout(), Some(Duration::from_secs(3)));
+    assert_eq!(there.delivered(), [], "nobody was woken");
+    say(&others, socket, text("to the client"));
+    hear(&others, socket, text("ping"));
+    assert_eq!(there.got(), [text("to the client"), text("pong")]);
+}
+
+#[test]
+fn what_was_heard_is_said_and_what_is_refused_for_now_is_not_heard() {
+    let around = Arc::<Around>::default();
+    let sockets = around.sockets();
+    let socket = around.client(&sockets, &[]);
+    hear(&sockets, socket, text("a"));
+    hear(&sockets, socket, text("b"));
+    assert_eq!(is_heard(&around).len(), 2);
+    sockets.report();
+    sockets.report();
+    assert_eq!(around.said(), [Envelope::Heard(2)], "once");
+    *around.refusal.lock().unwrap() = Some(Failure::unavailable("it leaves"));
+    hear(&sockets, socket, text("c"));
+    *around.refusal.lock().unwrap() = None;
+    hear(&sockets, socket, close(1000, ""));
+    assert_eq!(around.delivered(), [], "it would be out of order");
+    assert_eq!(sockets.closing(socket), Closing::default());
+    sockets.leave_all();
+    assert_eq!(left(&around.said()), Some(2));
+}
+
+#[test]
+fn what_waits_for_an_object_that_cannot_be_had_now_goes_where_it_can() {
+    let around = Arc::<Around>::default();
+    let sockets = around.sockets();
+    for message in [text("a"), close(1000, "")] {
+        let socket = around.client(&sockets, &[]);
+        hear(&sockets, socket, message);
+        let event = around.delivered.lock().unwrap().pop().unwrap();
+        event.refuse(&Failure::unavailable("the store fails"));
+        assert_eq!((left(&around.said()), sockets.len()), (Some(0), 0));
+    }
+    let socket = around.client(&sockets, &[]);
+    hear(&sockets, socket, text("a"));
+    let event = around.delivered.lock().unwrap().pop().unwrap();
+    event.refuse(&Failure::failed("it crashes"));
+    assert_eq!(around.got(), [close(1006, "")]);
+}
+
+#[test]
+fn a_socket_whose_way_ends_is_the_same_when_it_is_brought_back() {
+    let around = Arc::<Around>::default();
+    let sockets = around.sockets();
+    let socket = around.client(&sockets, &[]);
+    let old = sockets.reader(socket);
+    hear(&sockets, socket, text("a"));
+    hear_sealed(&sockets, socket, Envelope::Depart { now: false });
+    let said = around.said();
+    assert_eq!(left(&said), Some(0), "the object has not heard it yet");
+    old.hear(Delivery::unlimited(text("late")));
+    assert_eq!(is_heard(&around), [], "both come again");
+    assert_eq!(sockets.list(None), [socket], "the object sees nothing");
+    sockets.attach(socket, b"newer");
+    say(&sockets, socket, text("1"));
+    say(&sockets, socket, text("2"));
+    assert_eq!((around.said(), sockets.waiting(socket)), (vec![], 2));
+    around.brings(&sockets, last_kept(&said));
+    assert_eq!(sockets.list(None), [socket]);
+    let said = around.said();
+    assert_eq!(last_kept(&said).attachment.as_deref(), Some(&b"newer"[..]));
+    let rest: Vec<_> = said[1..].iter().take(2).cloned().collect();
+    assert_eq!(rest, [text("1"), text("2")].map(Envelope::Message));
+    // Of the way before nothing is believed any more.
+    old.hear(Delivery::unlimited(text("too late")));
+    assert_eq!(is_heard(&around), []);
+    hear(&sockets, socket, text("b"));
+    assert_eq!(is_heard(&around), [text("b")]);
+    sockets.report();
+    assert_eq!(around.said(), [Envelope::Heard(1)], "on this way");
+}
+
+#[test]
+fn who_brings_a_socket_that_is_here_takes_the_place_of_the_way_before() {
+    let around = Arc::<Around>::default();
+    let sockets = around.sockets();
+    let socket = around.client(&sockets, &[]);
+    let kept = Envelope::open(sockets.kept(socket).unwrap()).unwrap();
+    around.brings(&sockets, last_kept(&[kept]));
+    assert_eq!((sockets.len(), *around.closed.lock().unwrap()), (1, 1));
+}
+
+#[test]
+fn an_object_hears_that_a_client_is_lost_that_nobody_brings_back() {
+    let around = Arc::<Around>::default();
+    let sockets = around.sockets();
+    let socket = around.client(&sockets, &[]);
+    let back = around.client(&sockets, &[]);
+    let kept = Envelope::open(sockets.kept(back).unwrap()).unwrap();
+    hear(&sockets, back, text("in doubt"));
+    for socket in [socket, back] {
+        let lost = Delivery::unlimited(close(1006, ""));
+        sockets.reader(socket).hear(lost);
+    }
+    around.brings(&sockets, last_kept(&[kept]));
+    around.away.give_up(Instant::now());
+    assert_eq!(
+        is_heard(&around),
+        [text("in doubt")],
+        "nobody says it again"
+    );
+    around.away.give_up(Instant::now() + PATIENCE);
+    assert_eq!(around.delivered(), [close(1006, "")]);
+    sockets.ended(socket);
+    assert_eq!(sockets.list(None), [back]);
 }

@@ -95,6 +95,7 @@ impl Instance {
 
     /// Ends a turn: what it wrote goes to the store as one batch.
     pub fn end_turn(&mut self) {
+        self.report_heard();
         if self.ledger.is_none() || self.life.lost.is_some() {
             return;
         }

@@ -112,7 +112,8 @@ mod tests {
             std::fs::create_dir_all(file.parent().unwrap()).unwrap();
             std::fs::write(file, text).unwrap();
         }
-        let bundled = portside_bundle::bundle(dir.path(), &Options::default());
+        let options = Options::default();
+        let bundled = portside_bundle::bundle(dir.path(), &options);
         let bundled = bundled.await.unwrap();
         let manifest = bundled.manifest.as_ref();
         let env = crate::variables::Provided::read(None, vec![]).unwrap();

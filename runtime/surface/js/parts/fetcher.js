@@ -53,6 +53,7 @@ class Sent {
   constructor(request) {
     const inner = toInnerRequest(request);
     this.isIncoming = inner.isIncoming;
+    this.isReconnected = inner.isReconnected;
     this.method = inner.method === "patch" ? "PATCH" : inner.method;
     this.url = addressOf(inner.url());
     this.headers = [...inner.headerList];
@@ -98,6 +99,7 @@ class Sent {
     const inner = newInnerRequest(this.method, this.url, () => this.headers, body, false);
     inner.redirectMode = "manual";
     inner.isIncoming = this.isIncoming;
+    inner.isReconnected = this.isReconnected;
     return fromInnerRequest(inner, "immutable");
   }
 }

@@ -6,7 +6,7 @@ const { describe, logError } = core.loadExtScript("ext:portside/handlers.js");
 const { RequestScope } = core.loadExtScript("ext:portside/lifecycle.js");
 const { isOverloaded } = core.loadExtScript("ext:portside/ports.js");
 const { fetchFrom } = core.loadExtScript("ext:portside/parts/execution.js");
-const { bindSocket, carrierOf, checkFree, giveKept, keptIdOf } = core.loadExtScript("ext:portside/parts/sockets.js");
+const { bindSocket, carrierOf, checkFree, giveKept, isPeerAccepted, keptIdOf } = core.loadExtScript("ext:portside/parts/sockets.js");
 const {
   op_body_read,
   op_compatibility,
@@ -26,7 +26,7 @@ const {
 const { ReadableStream } = core.loadExtScript("ext:deno_web/06_streams.js");
 const { InnerBody } = core.loadExtScript("ext:deno_fetch/22_body.js");
 const { fromInnerRequest, newInnerRequest, toInnerRequest } = core.loadExtScript("ext:deno_fetch/23_request.js");
-const { isResponse, socketOf, toInnerResponse } = core.loadExtScript("ext:deno_fetch/23_response.js");
+const { isResponse, reconnects, socketOf, toInnerResponse } = core.loadExtScript("ext:deno_fetch/23_response.js");
 
 function parseHeaders(joined) {
   const parts = joined.split("\n");
@@ -66,6 +66,9 @@ function staticBody(bytes) {
 
 const running = new SafeMap(); // request number -> its scope, what aborts its signal, and the reader of its response
 
+// Only a gateway sends it.
+const RECONNECTED = "portside-reconnected";
+
 const CLOUDFLARE_NAMES = 1 << 4;
 
 /** The headers, with the client's address as Cloudflare's programs look for it, and nowhere else. */
@@ -79,12 +82,16 @@ function withClient(headers) {
 
 /** Runs the server's fetch. */
 function onFetch(entry, number, method, url, headers, body) {
+  const isReconnected = headers.includes(`${RECONNECTED}\n`);
+  if (isReconnected) headers = joinHeaders(parseHeaders(headers).filter(([name]) => name !== RECONNECTED));
   const request = [method, url, withClient(headers), body];
   answer(new RequestScope(number), request, (request) => {
     if (typeof entry !== "function" && typeof entry?.fetch !== "function") {
       throw new TypeError("the server's default export has no fetch() handler");
     }
-    toInnerRequest(request).isIncoming = true;
+    const inner = toInnerRequest(request);
+    inner.isIncoming = true;
+    inner.isReconnected = isReconnected;
     return fetchFrom(entry, request, {});
   });
 }
@@ -183,7 +190,7 @@ function send(scope, value, failed, asked) {
   const headers = joinHeaders(inner.headerList);
   const socket = socketOf(value);
   if (socket !== undefined) {
-    sendSocket(scope, socket, headers, asked);
+    sendSocket(scope, socket, headers, asked, reconnects(value));
   } else if (inner.body === null) {
     op_respond_text(scope.actor, scope.number, inner.status, inner.statusMessage, headers, "");
   } else if (!sendStatic(scope, inner, headers)) {
@@ -202,7 +209,7 @@ function sendStatic({ actor, number }, inner, headers) {
   return true;
 }
 
-function sendSocket(scope, socket, headers, asked) {
+function sendSocket(scope, socket, headers, asked, mayReconnect) {
   const { actor, number } = scope;
   if (!parseHeaders(asked).some(([name, value]) => name === "upgrade" && value.toLowerCase() === "websocket")) {
     throw new TypeError(
@@ -221,8 +228,11 @@ function sendSocket(scope, socket, headers, asked) {
     giveKept(socket);
     return;
   }
+  if (mayReconnect && !isPeerAccepted(socket)) {
+    throw new TypeError("A WebSocket that reconnects has to be accepted before its Response is returned.");
+  }
   scope.extend();
-  op_respond_socket(actor, number, headers);
+  op_respond_socket(actor, number, headers, mayReconnect);
   try {
     scope.socket = bindSocket(socket, actor, number, () => scope.end());
   } catch (error) {

@@ -1,10 +1,20 @@
-// Request, which in programs for Cloudflare has `cf`: what its network tells of a request, and is told.
+// Request, which knows whether it opens a WebSocket again, and in programs for Cloudflare has `cf`: what its network tells of a
+// request, and is told.
 (function () {
 const { core, primordials } = __bootstrap;
 const { JSONParse, JSONStringify, ObjectDefineProperty, Proxy, SafeWeakMap } = primordials;
 const { op_compatibility } = core.ops;
 
 const request = core.loadUnmended("ext:deno_fetch/23_request.js");
+
+ObjectDefineProperty(request.Request.prototype, "reconnected", {
+  __proto__: null,
+  get() {
+    return request.toInnerRequest(this)?.isReconnected === true;
+  },
+  configurable: true,
+  enumerable: true,
+});
 
 const OF_CLOUDFLARE = 1 << 5; // of op_compatibility
 if ((op_compatibility() & OF_CLOUDFLARE) === 0) return request;

@@ -1,12 +1,13 @@
 // Response, which may also carry a WebSocket.
 (function () {
 const { core, primordials } = __bootstrap;
-const { ObjectDefineProperty, Proxy, SafeWeakMap } = primordials;
+const { ObjectDefineProperty, Proxy, SafeWeakMap, SafeWeakSet } = primordials;
 const { isSocket } = core.loadExtScript("ext:portside/parts/sockets.js");
 
 const response = core.loadUnmended("ext:deno_fetch/23_response.js");
 
 const sockets = new SafeWeakMap(); // Response -> the client's end of a pair
+const reconnecting = new SafeWeakSet(); // those whose clients' ends may be opened again
 
 /** The platform's Response, which may also carry a WebSocket with status 101. */
 const Response = new Proxy(response.Response, {
@@ -30,6 +31,7 @@ const Response = new Proxy(response.Response, {
     }
     const made = Reflect.construct(target, [body, init], newTarget);
     sockets.set(made, socket);
+    if (init.reconnects) reconnecting.add(made);
     return made;
   },
 });
@@ -61,10 +63,15 @@ function socketOf(made) {
   return sockets.get(made);
 }
 
+/** Whether the WebSocket of a response may be opened again, by the same request. */
+function reconnects(made) {
+  return reconnecting.has(made);
+}
+
 /** Gives a response that came from elsewhere its WebSocket. */
 function carrySocket(made, socket) {
   sockets.set(made, socket);
 }
 
-return { ...response, carrySocket, isResponse, Response, socketOf };
+return { ...response, carrySocket, isResponse, reconnects, Response, socketOf };
 })();

@@ -7,7 +7,7 @@ const { defineConstant } = core.loadExtScript("ext:portside/properties.js");
 const { currentActor, currentRequest } = core.loadExtScript("ext:portside/context.js");
 const { defineHandler, dispatch } = core.loadExtScript("ext:portside/events.js");
 const { refuseClones } = core.loadExtScript("ext:portside/parts.js");
-const { op_call_hear, op_call_say, op_call_say_close, op_compatibility } = core.ops;
+const { op_call_accept, op_call_hear, op_call_say, op_call_say_close, op_compatibility } = core.ops;
 const { op_socket_binary, op_socket_check, op_socket_close, op_socket_end, op_socket_text, op_socket_waiting } = core.ops;
 const {
   op_hibernatable_accept,
@@ -28,7 +28,7 @@ const { Blob, blobBytes } = core.loadExtScript("ext:deno_web/09_file.js");
 const { DOMException } = core.loadExtScript("ext:deno_web/01_dom_exception.js");
 
 const CONNECTING = 0, OPEN = 1, CLOSING = 2, CLOSED = 3;
-const LOST = 1006;
+const LOST = 1006, RESTART = 1012;
 const MOST_ATTACHED = 16384;
 
 /** What is done with an end. */
@@ -65,7 +65,7 @@ const sizeOf = (payload) => typeof payload === "string" ? core.byteLength(payloa
 
 // What the module does with ends, and the application cannot.
 const make = Symbol("make");
-let arrives, closes, give, idOf, join, keep, keptIdOf, revive, tellClosed, useOf;
+let arrives, closes, give, idOf, isPeerAccepted, join, keep, keptIdOf, leaves, moves, revive, tellClosed, useOf;
 
 /** One end of a WebSocketPair. */
 class PairedWebSocket extends EventTarget {
@@ -262,9 +262,9 @@ class PairedWebSocket extends EventTarget {
     else this.#request.enter(() => dispatch(this, event));
   }
 
-  #hearClose(code, reason) {
+  #hearClose(code, reason, mayAnswer = true) {
     if (this.#heardClose || this.#isLost) return;
-    const answers = code !== LOST && this.#answersCloses && !this.#saidClose;
+    const answers = mayAnswer && code !== LOST && this.#answersCloses && !this.#saidClose;
     if (code === LOST) {
       this.#isLost = true; // and its state stays: the application may send, and nobody gets it
       reason = "WebSocket disconnected without sending Close frame.";
@@ -342,6 +342,19 @@ class PairedWebSocket extends EventTarget {
 
     tellClosed = (end) => end.#heardClose = true;
 
+    isPeerAccepted = (end) => end.#peer?.#use === ACCEPTED;
+
+    /** The client goes on elsewhere. What is sent until the end is closed still arrives, so nothing closes it but the application. */
+    moves = (end) => end.#deliverNow(() => end.#hearClose(RESTART, "the WebSocket goes on elsewhere", false));
+
+    /** What is sent from now on does not arrive any more. */
+    leaves = (end) => {
+      moves(end);
+      if (end.#saidClose) return;
+      end.#saidClose = true;
+      end.#over();
+    };
+
     /** What came by the wire, for the end that is here. */
     arrives = (end, data) => end.#deliverNow(() => end.#message(data));
 
@@ -418,6 +431,7 @@ function bindSocket(end, actor, number, whenOver) {
     waiting: () => op_socket_waiting(actor, number),
   };
   const application = give(end, wire, () => {
+    bound.delete(number);
     op_socket_end(actor, number);
     whenOver();
   });
@@ -444,6 +458,14 @@ function onSocketClose(number, code, reason) {
   closes(application, code, reason);
 }
 
+/** The client goes on elsewhere, or has gone if it is over. */
+function onSocketMoves(number, isOver) {
+  const application = bound.get(number);
+  if (application === undefined) return;
+  if (isOver) leaves(application);
+  else moves(application);
+}
+
 // ---- sockets of responses that come from elsewhere
 
 const carriers = new SafeWeakMap(); // the end that a response of somebody else's came with -> the number of that call
@@ -455,7 +477,10 @@ function carried(number) {
   const actor = currentActor();
   let said = Promise.resolve(); // one after the other
   const wire = {
-    begin: () => listen(mine, number),
+    begin() {
+      op_call_accept(number);
+      listen(mine, number);
+    },
     say(payload) {
       const isText = typeof payload === "string";
       said = said.then(() => op_call_say(actor, number, isText ? payload : null, isText ? null : payload));
@@ -525,12 +550,14 @@ return {
   giveKept,
   idOf,
   isAccepted,
+  isPeerAccepted,
   isSocket,
   keepSocket,
   keptIdOf,
   keptSocket,
   onSocketClose,
   onSocketMessage,
+  onSocketMoves,
   PairedWebSocket,
   tellClosed,
   WebSocketPair,

@@ -13,6 +13,7 @@ pub const CASES: &[Case] = cases![
     r038_a_worker_has_its_globals,
     r039_the_web_platform_is_there,
     r040_websocket_pairs_answer_upgrades,
+    r040_a_websocket_may_reconnect_if_it_is_accepted,
     r041_promises_have_resolvers,
     r042_callers_hear_that_a_module_fails,
     r042_failing_modules_are_tried_again_ever_more_slowly,
@@ -155,6 +156,25 @@ async fn r040_websocket_pairs_answer_upgrades() {
             app.expect_log("closed 4002").await;
         }
     }
+    app.stop().await;
+}
+
+async fn r040_a_websocket_may_reconnect_if_it_is_accepted() {
+    let server = r#"
+        export default { fetch(request) {
+            const [client, server] = Object.values(new WebSocketPair());
+            if (!request.url.endsWith("/late")) server.accept();
+            server.onmessage = ({ data }) => server.send(`${data} ${request.reconnected}`);
+            return new Response(null, { status: 101, webSocket: client, reconnects: true });
+        } };
+    "#;
+    let app = Setup::new(&[("server.js", server)]).start().await;
+    let mut socket = app.upgrade("/").await.socket.unwrap();
+    socket.incoming.send(Message::Text("hi".into())).await;
+    let heard = std::future::poll_fn(|cx| socket.outgoing.poll_recv(cx)).await;
+    assert_eq!(heard, Some(Message::Text("hi false".into())));
+    let refused = app.try_upgrade("/late").await.err().unwrap().to_string();
+    assert!(refused.contains("has to be accepted"), "{refused}");
     app.stop().await;
 }
 

@@ -23,7 +23,7 @@ pub const CASES: &[Case] = cases![
     an_object_whose_isolate_ends_loses_its_sockets,
     a_handler_that_throws_loses_nothing,
     a_client_that_does_not_read_is_closed,
-    new_code_ends_the_sockets_of_objects_that_sleep,
+    new_code_hears_the_sockets_of_objects_that_sleep,
     an_object_woken_by_a_socket_knows_its_name,
 ];
 
@@ -198,13 +198,14 @@ async fn a_client_that_does_not_read_is_closed() {
     app.stop().await;
 }
 
-async fn new_code_ends_the_sockets_of_objects_that_sleep() {
+async fn new_code_hears_the_sockets_of_objects_that_sleep() {
     let app = room().start().await;
-    let mut socket = open(&app, "/").await;
+    let mut socket = open(&app, "/?tag=a").await;
     asleep(&app).await;
     app.replace(room().class()).await.unwrap();
-    assert!(is_close(next(&mut socket).await, 1012));
-    assert_eq!(app.text("/count").await, "0");
+    let found = r#"[[["a"],{"tags":["a"]}]]"#;
+    assert_eq!(ask(&mut socket, "found").await, found);
+    assert_eq!(app.text("/count").await, "1");
     app.stop().await;
 }
 

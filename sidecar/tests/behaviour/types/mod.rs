@@ -29,7 +29,12 @@ const DECLARATIONS: &[&str] = &[
 ];
 
 /// Types of the platform's to which members are added: the others are declared by TypeScript.
-const ADDED_TO: &[&str] = &["Response", "ResponseInit", "ServiceWorkerGlobalScope"];
+const ADDED_TO: &[&str] = &[
+    "Request",
+    "Response",
+    "ResponseInit",
+    "ServiceWorkerGlobalScope",
+];
 
 const MODULES: &[(&str, &str)] = &[
     ("server.js", include_str!("server.js")),

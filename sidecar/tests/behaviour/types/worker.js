@@ -50,6 +50,7 @@ async function others() {
     PairedWebSocket: members(socket),
     PairedWebSocketEventMap: events(socket),
     PairedWebSocketAcceptOptions: await options((options) => socket.accept(options)),
+    Request: members(new Request("http://a/")),
     Response: members(new Response()),
     ResponseInit: await options((options) => new Response(null, options)),
     WebSocketRequestResponsePair: members(new WebSocketRequestResponsePair("", "")),

@@ -1,0 +1,252 @@
+//! Ways to clients that end, and others that take their places.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use portside_core::ids::WorkerKey;
+use portside_exchange::envelope::Envelope;
+use portside_exchange::{Delivery, Message};
+
+use super::{
+    Closing, Entry, Far, Kept, MOST_SOCKETS, NEXT_SOCKET, SocketId, Sockets, State, TooMany, close,
+    credit_of_client, end_entry,
+};
+use crate::link::{CloseReason, Content, Failure, Frame, Head, LinkEnd};
+
+impl Sockets {
+    /// The object hears a message that came on this way. Nothing of one that was left already, nor of a socket that is gone.
+    pub(super) fn heard(&self, socket: SocketId, binding: u64) -> bool {
+        let mut state = self.lock();
+        let Some(entry) = state.all.get_mut(&socket) else {
+            return false;
+        };
+        if entry.binding == binding {
+            entry.heard += 1;
+            state.heard.insert(socket);
+            return true;
+        }
+        entry.left.is_none_or(|left| binding > left)
+    }
+
+    /// Tells those who hold clients how much was heard.
+    pub(crate) fn report(&self) {
+        let heard: Vec<_> = {
+            let mut state = self.lock();
+            let sockets = std::mem::take(&mut state.heard);
+            let entries = sockets.iter().filter_map(|socket| state.all.get(socket));
+            let ways = entries.filter_map(|entry| match &entry.far {
+                Far::Client(end) => Some((end.clone(), entry.heard)),
+                Far::Here(_) | Far::Away(..) => None,
+            });
+            ways.collect()
+        };
+        for (end, heard) in heard {
+            let heard = Delivery::unlimited(Envelope::Heard(heard).seal());
+            let _ = end.send(Frame::Socket(heard));
+        }
+    }
+
+    /// What is to be kept of a socket now, for whoever holds its client.
+    pub(crate) fn kept(&self, socket: SocketId) -> Option<Message> {
+        let state = self.lock();
+        let entry = state.all.get(&socket)?;
+        state.envelope(&self.address, entry)
+    }
+
+    /// The way to the client is about to end: the socket is to be brought back by another.
+    pub(super) fn depart(self: &Arc<Self>, socket: SocketId) {
+        let mut state = self.lock();
+        let Some(entry) = state.all.get(&socket) else {
+            return;
+        };
+        let (Far::Client(end), heard) = (&entry.far, entry.heard) else {
+            return;
+        };
+        if entry.closing != Closing::default() {
+            return; // it ends anyway
+        }
+        let end = end.clone();
+        let Some(kept) = state.envelope(&self.address, entry) else {
+            return;
+        };
+        let binding = state.goes_away(socket, true);
+        drop(state);
+        self.away.push(self.clone(), socket, binding);
+        say_left(&end, kept, heard);
+    }
+
+    /// The way to the client has ended without a word of it. Whoever holds it may bring the socket back.
+    pub(super) fn lose_way(self: &Arc<Self>, socket: SocketId) {
+        let mut state = self.lock();
+        let Some(entry) = state.all.get_mut(&socket) else {
+            return;
+        };
+        if entry.closing != Closing::default() {
+            drop(state);
+            return self.pass_on(socket, Delivery::unlimited(close(1006, "")));
+        }
+        // It may just have begun, and what is to be said on it be on its way.
+        entry.binding += 1;
+        let binding = entry.binding;
+        if matches!(entry.far, Far::Client(_)) {
+            state.goes_away(socket, false);
+        }
+        drop(state);
+        self.away.push(self.clone(), socket, binding);
+    }
+
+    /// Nobody has brought the socket back.
+    pub(super) fn give_up(self: &Arc<Self>, socket: SocketId, binding: u64) {
+        let is_away =
+            |entry: &mut Entry| entry.binding == binding && matches!(entry.far, Far::Away(..));
+        if self.with(socket, is_away) == Some(true) {
+            self.pass_on(socket, Delivery::unlimited(close(1006, "")));
+        }
+    }
+
+    /// Takes a socket in that was kept, whose client is at `end`, and wakes nobody. It answers as to a request, with the socket.
+    pub fn adopt(self: &Arc<Self>, kept: Kept, mut end: LinkEnd) {
+        let mut state = self.lock();
+        let known = state.all.iter().find(|(_, it)| it.token == kept.token);
+        let known = known.map(|(socket, _)| *socket);
+        if known.is_none() && state.all.len() >= MOST_SOCKETS {
+            drop(state);
+            return end.refuse(Failure::failed(TooMany.to_string()));
+        }
+        if !state.is_set {
+            state.auto_response = kept.auto_response;
+            state.event_timeout = kept.event_timeout;
+            state.is_set = true;
+        }
+        state.name = state.name.take().or(kept.name);
+        let socket = known.unwrap_or_else(|| SocketId(NEXT_SOCKET.fetch_add(1, Ordering::Relaxed)));
+        // One that is known here is as the object has left it.
+        let entry = state.all.entry(socket).or_insert_with(|| Entry {
+            attachment: kept.attachment.map(Vec::into_boxed_slice),
+            answered_at: kept.answered_at,
+            ..Entry::new(kept.tags, kept.token)
+        });
+        entry.binding += 1;
+        entry.heard = 0;
+        entry.is_deaf = false;
+        let binding = entry.binding;
+        let before = match &entry.far {
+            Far::Client(end) => Some(end.clone()),
+            Far::Here(_) | Far::Away(..) => None,
+        };
+        if !matches!(entry.far, Far::Away(..)) {
+            state.goes_away(socket, false);
+        }
+        drop(state);
+        if let Some(before) = before {
+            before.close(CloseReason::Lost);
+        }
+        end.credit = credit_of_client();
+        let head = Head {
+            status: StatusCode::SWITCHING_PROTOCOLS,
+            reason: Bytes::new(),
+            headers: HeaderMap::new(),
+            content: Content::Hibernatable(self.reader(socket)),
+        };
+        if end.send(Frame::Head(Box::new(head))).is_err() {
+            return self.away.push(self.clone(), socket, binding);
+        }
+        self.goes_on(socket, binding, Arc::new(end));
+    }
+
+    /// Sends on the new way what has waited for it, and then all else.
+    fn goes_on(&self, socket: SocketId, binding: u64, end: Arc<LinkEnd>) {
+        let kept = self.kept(socket).map(Delivery::unlimited);
+        let mut waiting: VecDeque<_> = kept.into_iter().collect();
+        loop {
+            for delivery in waiting.drain(..) {
+                let _ = end.send(Frame::Socket(delivery));
+            }
+            let mut state = self.lock();
+            let Some(entry) = state.all.get_mut(&socket) else {
+                return;
+            };
+            match &mut entry.far {
+                Far::Away(_, more) if entry.binding == binding => waiting.append(more),
+                _ => return, // there is a newer way
+            }
+            if waiting.is_empty() {
+                entry.far = Far::Client(end);
+                state.heard.insert(socket);
+                break;
+            }
+        }
+        self.report();
+    }
+
+    /// The object leaves for another place, or the process ends: all sockets are to be brought to where the object is then. Nobody
+    /// hears anything here any more.
+    pub fn leave_all(&self) {
+        self.leave(|_, _| true);
+    }
+
+    pub(super) fn leave(&self, which: impl Fn(SocketId, &Entry) -> bool) {
+        let mut left = vec![];
+        {
+            let mut state = self.lock();
+            let leaves =
+                |(socket, entry): (&SocketId, &Entry)| which(*socket, entry).then_some(*socket);
+            let sockets: Vec<_> = state.all.iter().filter_map(leaves).collect();
+            for socket in sockets {
+                let kept = state.all.get(&socket);
+                let kept = kept.and_then(|entry| state.envelope(&self.address, entry));
+                left.extend(state.all.remove(&socket).map(|entry| (entry, kept)));
+            }
+        }
+        for (entry, kept) in left {
+            match (&entry.far, kept) {
+                (Far::Client(end), Some(kept)) if entry.closing == Closing::default() => {
+                    say_left(end, kept, entry.heard);
+                }
+                _ => end_entry(entry, close(1012, "the object is to be had elsewhere")),
+            }
+        }
+    }
+}
+
+impl State {
+    /// What is to be kept of a socket, as it is sent; nothing if that is too much.
+    fn envelope(&self, address: &WorkerKey, entry: &Entry) -> Option<Message> {
+        let kept = Kept {
+            address: address.clone(),
+            token: entry.token,
+            name: self.name.clone(),
+            tags: entry.tags.iter().map(|tag| tag.to_string()).collect(),
+            attachment: entry.attachment.as_deref().map(Vec::from),
+            answered_at: entry.answered_at,
+            auto_response: self.auto_response.clone(),
+            event_timeout: self.event_timeout,
+        };
+        Some(Envelope::State(kept.encode()?).seal())
+    }
+
+    /// The way of a socket is over; `is_left`: whoever holds the client is told what was heard on it. Returns the number of what
+    /// it has instead.
+    fn goes_away(&mut self, socket: SocketId, is_left: bool) -> u64 {
+        let Some(entry) = self.all.get_mut(&socket) else {
+            return 0;
+        };
+        entry.far = Far::Away(credit_of_client(), VecDeque::new());
+        if is_left {
+            entry.left = Some(entry.binding);
+            entry.binding += 1;
+            entry.heard = 0;
+        }
+        entry.binding
+    }
+}
+
+/// Says to whoever holds a client that the object is to be had elsewhere.
+fn say_left(end: &LinkEnd, kept: Message, heard: u64) {
+    for message in [kept, Envelope::Left(heard).seal()] {
+        let _ = end.send(Frame::Socket(Delivery::unlimited(message)));
+    }
+}
