@@ -345,6 +345,12 @@ pub trait Receive: Send + Sync + 'static {
     /// The link was opened anew, for nobody had heard of it where it was opened first: what it says besides goes to this target.
     fn reopened(&self, _target: Arc<dyn Receive>) {}
 
+    /// What was taken and not passed on, in order, when whoever it was for has left; it goes to the next place. Most pass on
+    /// everything at once.
+    fn give_back(&self) -> VecDeque<Incoming> {
+        VecDeque::new()
+    }
+
     /// The instance at the other end of this port has left for another place. Whoever cannot follow has lost it.
     fn moved(&self, moved: Moved) {
         // A receiver that is gone needs no telling.

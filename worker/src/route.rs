@@ -129,8 +129,8 @@ impl Route {
                 *left = true;
                 return;
             }
-            State::Open(_, kept) => {
-                let kept = std::mem::take(kept);
+            State::Open(target, kept) => {
+                let kept = target.give_back().into_iter().chain(std::mem::take(kept));
                 let waiting = moved.unheard.into_iter().chain(kept).collect();
                 *state = State::Opening(waiting, false);
             }
