@@ -145,6 +145,16 @@ impl Cluster {
         .await;
     }
 
+    /// Puts something to a path of the API server.
+    ///
+    /// # Errors
+    /// What it said, when it refuses that.
+    pub async fn put(&self, path: &str, body: &Value) -> Result<(), String> {
+        let args = ["replace", "--raw", path, "-f", "-"];
+        let put = run(&self.settings.kubectl, &args, &body.to_string()).await;
+        put.map(|_| ())
+    }
+
     /// Waits until a Deployment is rolled out.
     pub async fn rolled_out(&self, namespace: &str, name: &str) {
         let deployment = format!("deployment/{name}");

@@ -11,6 +11,9 @@ use tokio::task::JoinHandle;
 
 use crate::cluster::until;
 
+/// Counts the loads, so that no two write the same entry.
+static LOADS: AtomicUsize = AtomicUsize::new(0);
+
 /// What one client, which writes to a ledger of its own, was told.
 #[derive(Debug, Default)]
 struct Told {
@@ -45,9 +48,17 @@ impl Load {
     /// Starts so many clients, each with a ledger of its own.
     pub fn start(site: &Site, clients: usize) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
+        let load = LOADS.fetch_add(1, Ordering::Relaxed);
         let client = |client| {
             let confirmed = Arc::<AtomicUsize>::default();
-            let writing = write(site.clone(), client, confirmed.clone(), Arc::clone(&stop));
+            let writer = Writer {
+                site: site.clone(),
+                ledger: ledger(client),
+                load,
+                confirmed: Arc::clone(&confirmed),
+                stop: Arc::clone(&stop),
+            };
+            let writing = writer.write();
             (confirmed, tokio::spawn(writing))
         };
         Self {
@@ -174,50 +185,54 @@ fn ledger(client: usize) -> String {
     format!("/client-{client}")
 }
 
-async fn write(
+/// One client.
+struct Writer {
     site: Site,
-    client: usize,
+    ledger: String,
+    /// Which load it is of.
+    load: usize,
     confirmed: Arc<AtomicUsize>,
     stop: Arc<AtomicBool>,
-) -> Told {
-    let mut told = Told::default();
-    for number in 0.. {
-        if stop.load(Ordering::Relaxed) {
-            break;
+}
+
+impl Writer {
+    async fn write(self) -> Told {
+        let mut told = Told::default();
+        for number in 0.. {
+            if self.stop.load(Ordering::Relaxed) {
+                break;
+            }
+            self.add(format!("entry-{}-{number}", self.load), &mut told)
+                .await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        let entry = format!("entry-{number}");
-        let path = format!("{}?entry={entry}", ledger(client));
+        told
+    }
+
+    async fn add(&self, entry: String, told: &mut Told) {
+        let path = format!("{}?entry={entry}", self.ledger);
         let start = Instant::now();
-        let asking = site.try_request(Method::POST, &path, &[], "");
+        let asking = self.site.try_request(Method::POST, &path, &[], "");
         let outcome = tokio::time::timeout(Duration::from_secs(60), asking).await;
         let took = start.elapsed();
         told.slowest = told.slowest.max(took);
-        match outcome {
+        let failure = match outcome {
             Ok(Ok(reply)) if reply.status == 200 => {
                 let answer = reply.json();
-                assert_eq!(
-                    answer["added"],
-                    entry.as_str(),
-                    "an answer to another question"
-                );
-                told.versions
-                    .insert(answer["version"].as_str().unwrap().to_owned());
+                let added = &answer["added"];
+                assert_eq!(added, entry.as_str(), "an answer to another question");
+                let version = answer["version"].as_str().unwrap().to_owned();
+                told.versions.insert(version);
                 told.confirmed.push(entry);
-                confirmed.fetch_add(1, Ordering::Relaxed);
+                self.confirmed.fetch_add(1, Ordering::Relaxed);
+                return;
             }
-            Ok(Ok(reply)) => told.failures.push(format!(
-                "{path} after {took:?}: {} {}",
-                reply.status,
-                reply.text()
-            )),
-            Ok(Err(error)) => told
-                .failures
-                .push(format!("{path} after {took:?}: {error}")),
-            Err(_) => told.failures.push(format!("{path}: no answer in {took:?}")),
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+            Ok(Ok(reply)) => format!("after {took:?}: {} {}", reply.status, reply.text()),
+            Ok(Err(error)) => format!("after {took:?}: {error}"),
+            Err(_) => format!("no answer in {took:?}"),
+        };
+        told.failures.push(format!("{path} {failure}"));
     }
-    told
 }
 
 #[cfg(test)]

@@ -24,8 +24,9 @@ use crate::ownership::{Ownership, Role};
 const ANSWER: Duration = Duration::from_secs(10);
 const STREAM: Duration = Duration::from_secs(3);
 
-/// How long it may take to hand the shards over to other pods once the pod drains. Without another pod there is nobody to have them.
-const HAND_OVER: Duration = Duration::from_secs(10);
+/// How long it may take to hand the shards over to other pods once the pod drains: seconds, unless many workers have handlers that take
+/// long. Without another pod there is nobody to have them. With all that follows it fits into the minute that a pod has in a cluster.
+const HAND_OVER: Duration = Duration::from_secs(30);
 
 /// An application that answers only while this pod is the active one.
 ///

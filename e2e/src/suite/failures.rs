@@ -8,6 +8,7 @@ use hyper::Method;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use super::operation::{start_operator, stop_operator};
 use crate::apps;
 use crate::class::{Class, uid};
 use crate::cluster::{Cluster, SYSTEM, until};
@@ -159,15 +160,7 @@ pub async fn nothing_depends_on_the_operator(test: Arc<Test>) {
     load.finish().await.flawless();
 
     // Then it is away.
-    test.cluster
-        .kubectl(&[
-            "-n",
-            SYSTEM,
-            "scale",
-            "deployment/portside-operator",
-            "--replicas=0",
-        ])
-        .await;
+    stop_operator(&test.cluster).await;
     let load = Load::start(&class.site(), 2);
     work().await;
     class
@@ -176,16 +169,7 @@ pub async fn nothing_depends_on_the_operator(test: Arc<Test>) {
     let took = answers_again(&class, "no-operator").await;
     eprintln!("without an operator, answers came again after {took:?}");
     let outcome = load.finish().await;
-    test.cluster
-        .kubectl(&[
-            "-n",
-            SYSTEM,
-            "scale",
-            "deployment/portside-operator",
-            "--replicas=1",
-        ])
-        .await;
-    test.cluster.rolled_out(SYSTEM, "portside-operator").await;
+    start_operator(&test.cluster).await;
     outcome.flawless();
     class.current().await;
 }

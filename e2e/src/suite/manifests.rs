@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use super::operation::{start_operator, stop_operator};
 use crate::apps;
-use crate::cluster::SYSTEM;
 use crate::test::Test;
 
 /// Each manifest says in its comments what the answer has to say; see `crds/tests/refused/README.md`.
@@ -55,19 +55,10 @@ pub async fn bad_ones_are_refused_with_their_reason(test: Arc<Test>) {
 
 /// Tools must not take a class for done that nobody has looked at yet.
 pub async fn a_fresh_class_is_in_progress_until_it_is_seen(test: Arc<Test>) {
-    let deployment = "deployment/portside-operator";
-    let scale = |replicas| {
-        let test = Arc::clone(&test);
-        async move {
-            let args = ["-n", SYSTEM, "scale", deployment, replicas];
-            test.cluster.kubectl(&args).await;
-            test.cluster.rolled_out(SYSTEM, "portside-operator").await;
-        }
-    };
-    scale("--replicas=0").await;
+    stop_operator(&test.cluster).await;
     let class = test.class("fresh", apps::ledger("1")).await;
     let object = class.get().await;
-    scale("--replicas=1").await;
+    start_operator(&test.cluster).await;
     assert_eq!(object["status"]["observedGeneration"], -1);
     assert_eq!(object["spec"]["storage"]["deletionPolicy"], "Retain");
     assert_eq!(object["spec"]["scaling"]["replicas"], 1);
@@ -84,7 +75,7 @@ pub async fn a_fresh_class_is_in_progress_until_it_is_seen(test: Arc<Test>) {
         .kubectl(&["explain", "swc.spec.scaling.replicas"])
         .await;
     assert!(
-        explained.contains("One of them runs the workers"),
+        explained.contains("How many pods share the workers"),
         "{explained}"
     );
     // What the API server says of the pods' shape is checked by the namespace itself: it admits restricted pods only.

@@ -7,6 +7,7 @@ use libtest_mimic::Trial;
 use crate::cluster::Cluster;
 use crate::test::trial;
 
+mod autoscaling;
 mod deletion;
 mod examples;
 mod failures;
@@ -50,7 +51,7 @@ pub fn all(cluster: &Arc<Cluster>) -> Vec<Trial> {
         scaling::new_code_reaches_every_pod,
         scaling::a_drained_node_loses_nothing,
         scaling::pods_that_share_nothing_give_way,
-        scaling::an_autoscaler_scales_a_class,
+        autoscaling::an_autoscaler_follows_the_load,
         deletion::retained_state_is_found_again,
         deletion::deleted_state_is_gone,
         many::a_hundred_classes_settle,

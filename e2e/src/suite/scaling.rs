@@ -27,7 +27,7 @@ fn path(worker: usize) -> String {
 }
 
 /// The ledger with so many pods that serve, and an entry of each of [`WORKERS`].
-async fn ledger(test: &Arc<Test>, replicas: usize) -> Class {
+pub(super) async fn ledger(test: &Arc<Test>, replicas: usize) -> Class {
     let mut spec = apps::ledger("v1");
     spec["scaling"] = json!({ "replicas": replicas });
     let class = test.class("ledger", spec).await;
@@ -40,7 +40,7 @@ async fn ledger(test: &Arc<Test>, replicas: usize) -> Class {
 }
 
 /// Whatever was done to the pods, each worker knows its entry, once.
-async fn each_has_its_entry(class: &Class) {
+pub(super) async fn each_has_its_entry(class: &Class) {
     for worker in 0..WORKERS {
         assert_eq!(
             load::entries(&class.site(), &path(worker)).await,
@@ -139,24 +139,21 @@ pub async fn a_lost_pod_loses_nothing(test: Arc<Test>) {
         "--grace-period=0",
     ];
     class.kubectl(&delete).await;
-    let took = load.goes_on(Duration::from_secs(60)).await;
-    eprintln!("all were answered after a forced deletion after {took:?}");
-    assert!(took < Duration::from_secs(10), "{took:?}");
     let pods = class.all_serve(3).await;
 
     Process::of(&pods[0].0, "sidecar").signal(Signal::KILL);
     let took = load.goes_on(Duration::from_secs(60)).await;
     eprintln!("all were answered after a kill after {took:?}");
-    assert!(took < Duration::from_secs(10), "{took:?}");
     class.all_serve(3).await;
     all_have_workers(&class, 3).await;
 
     let outcome = load.finish().await;
+    let (unknown, slowest) = (outcome.failures.len(), outcome.slowest);
     eprintln!(
-        "{} writes, {} unknown",
-        outcome.confirmed,
-        outcome.failures.len()
+        "{} writes, {unknown} unknown, the slowest took {slowest:?}",
+        outcome.confirmed
     );
+    assert!(slowest < Duration::from_secs(10), "{slowest:?}");
     // What was on its way to the pod, or to a worker of it.
     assert!(
         outcome.failures.len() <= 2 * clients,
@@ -325,23 +322,4 @@ async fn unshare(test: &Test, class: &Class) {
     test.cluster
         .rolled_out(&test.namespace, "ledger-workers")
         .await;
-}
-
-/// A HorizontalPodAutoscaler finds the class's pods and sets their number.
-pub async fn an_autoscaler_scales_a_class(test: Arc<Test>) {
-    let class = ledger(&test, 1).await;
-    let spec = json!({
-        "scaleTargetRef": { "apiVersion": "portside.dev/v1alpha1", "kind": "ServerlessWorkerClass", "name": "ledger" },
-        "minReplicas": 2,
-        "maxReplicas": 3,
-        "metrics": [{ "type": "Resource", "resource": {
-            "name": "cpu", "target": { "type": "Utilization", "averageUtilization": 70 },
-        } }],
-    });
-    let rest = json!({ "spec": spec });
-    test.apply("autoscaling/v2", "HorizontalPodAutoscaler", "ledger", rest)
-        .await;
-    class.all_serve(2).await;
-    class.current().await;
-    each_has_its_entry(&class).await;
 }

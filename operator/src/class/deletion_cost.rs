@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::Context;
 use super::samples::Answer;
+use crate::caches::class_ref;
 
 /// See <https://kubernetes.io/docs/concepts/workloads/controllers/replicaset/#pod-deletion-cost>.
 const ANNOTATION: &str = "controller.kubernetes.io/pod-deletion-cost";
@@ -22,9 +23,17 @@ const LEAST: i32 = 16;
 
 /// Writes the costs of a class's pods.
 ///
-/// It goes by way of their status, of which the API server takes annotations as well: so the operator has no right to change
+/// A class that gives its pods a cost by itself keeps it. It goes by way of their status, of which the API server takes annotations as well: so the operator has no right to change
 /// what pods run.
 pub(super) async fn write(context: &Context, key: &ClassKey, answers: &[Answer]) {
+    let class = context.caches.classes.get(&class_ref(key));
+    let is_given = class.is_some_and(|class| {
+        let spec = class.0.as_ref().map(|class| &class.spec);
+        spec.is_ok_and(|spec| spec.pod.annotations.contains_key(ANNOTATION))
+    });
+    if is_given {
+        return;
+    }
     let api: Api<Pod> = Api::namespaced(context.client.clone(), &key.namespace);
     for (pod, cost) in due(answers) {
         let (name, cost) = (pod.name_any(), cost.to_string());

@@ -80,6 +80,15 @@ pub(crate) fn is_ready(pod: &Pod) -> bool {
             .any(|one| one.status == "True")
 }
 
+/// Whether a pod's containers have ended for good. Kubernetes keeps such pods, those that a node has evicted for example.
+pub(crate) fn has_ended(pod: &Pod) -> bool {
+    let phase = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
+}
+
 /// What keeps a pod from becoming ready, if anything is known.
 pub(crate) fn trouble(pod: &Pod) -> Option<Trouble> {
     if is_ready(pod) || pod.metadata.deletion_timestamp.is_some() {

@@ -146,7 +146,9 @@ fn is_scaled_out(valid: &Valid) -> bool {
 fn replicas(valid: &Valid, template: &Template) -> i32 {
     let spec = &valid.class.spec;
     let shares_nothing = |pod: &Pod| {
-        rollout::is_sidecar(pod) && !pod.annotations().contains_key(names::REVISION_ANNOTATION)
+        rollout::is_sidecar(pod)
+            && !rollout::has_ended(pod)
+            && !pod.annotations().contains_key(names::REVISION_ANNOTATION)
     };
     if spec.suspend {
         0

@@ -138,6 +138,9 @@ fn one_pod_waits_until_those_are_gone_that_share_nothing() {
     let mut going = ended;
     going.pods = unshared(3).pods;
     assert_eq!(number(&built(&spec, going.clone(), &settings())), 1);
+    let mut evicted = going.clone();
+    evicted.pods = vec![pod("left", "old", "phase: Failed")];
+    assert_eq!(number(&built(&spec, evicted, &settings())), 3);
     let suspended = format!("{spec}\nsuspend: true");
     assert_eq!(number(&built(&suspended, going, &settings())), 0);
 }
