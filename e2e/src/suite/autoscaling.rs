@@ -16,7 +16,7 @@ use crate::test::Test;
 /// How often the autoscaler looks, four times over.
 const PATIENCE: Duration = Duration::from_secs(90);
 const METRICS_API: &str = "apiservice/v1beta1.metrics.k8s.io";
-const ROOT: &str = "/apis/metrics.k8s.io";
+const ROOT: &str = "/apis/metrics.k8s.io/v1beta1";
 
 /// The metrics API, as a class: it tells what it was told last.
 const METRICS_SERVER: &str = r#"
