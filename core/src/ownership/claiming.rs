@@ -5,7 +5,7 @@
 
 use super::membership::Members;
 use super::pod::{Ask, State};
-use super::{Effect, GIVEN_INTERVAL_MS, Member, Millis, Sharing};
+use super::{Effect, GIVEN_INTERVAL_MS, Member, Millis, SOLE_POD_SLOWDOWN, Sharing};
 use crate::ids::Fence;
 
 impl State {
@@ -36,11 +36,28 @@ impl State {
             self.given_at = now + GIVEN_INTERVAL_MS;
             effects.push(Effect::ReadOwned(self.ask(Ask::ReadOwned)));
         } else if self.counts() && now >= self.count_at {
-            self.count_at = now + self.settings.membership_interval_ms;
+            self.count_later(now);
             effects.push(Effect::ObserveMembership(self.ask(Ask::Observe)));
         } else if self.observes() && now >= self.observe_at {
-            self.observe_at = now + self.settings.observation_interval_ms;
+            self.observe_later(now);
             effects.push(Effect::Observe(self.ask(Ask::Observe)));
+        }
+    }
+
+    fn observe_later(&mut self, now: Millis) {
+        self.observe_at = now + self.settings.observation_interval_ms * self.slowdown();
+    }
+
+    /// The next time when who owns how much is asked for, if nothing happens before.
+    pub(super) fn count_later(&mut self, now: Millis) {
+        self.count_at = now + self.settings.membership_interval_ms * self.slowdown();
+    }
+
+    fn slowdown(&self) -> Millis {
+        let has_all = self.counts() && self.wants() && self.holdings.is_complete();
+        match has_all && self.observer.sees_only(self.me) {
+            true => SOLE_POD_SLOWDOWN,
+            false => 1,
         }
     }
 
@@ -51,9 +68,9 @@ impl State {
         now: Millis,
         effects: &mut Vec<Effect>,
     ) -> Members {
-        self.observe_at = now + self.settings.observation_interval_ms;
         let patience_ms = self.settings.patience_ms;
         let members = self.observer.look(self.me, alive, patience_ms, now);
+        self.observe_later(now);
         for &(pod, seen) in &members.dead {
             // One call at a time: while the store does not answer, they would pile up before it.
             if self.declaring.insert(pod) {

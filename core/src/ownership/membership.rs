@@ -67,6 +67,11 @@ impl Observer {
         }
     }
 
+    /// Whether the last look has seen `me`, and nobody else.
+    pub(super) fn sees_only(&self, me: PodId) -> bool {
+        self.seen.len() == 1 && self.seen.contains_key(&me)
+    }
+
     /// Who is alive, in their order, and whether they want shards.
     fn wishes(&self) -> impl Iterator<Item = (PodId, bool)> {
         self.seen

@@ -54,9 +54,9 @@ impl State {
         if !self.observes() {
             return;
         }
-        self.count_at = now + self.settings.membership_interval_ms;
         let alive: Vec<Member> = membership.participants.iter().map(|it| it.member).collect();
         self.look(&alive, now, effects);
+        self.count_later(now);
         let mut distribution = membership.distribution(self.settings.shards);
         let mine = distribution.pods.iter().find(|it| it.pod == self.me);
         let (stored, known) = (mine.map_or(0, |mine| mine.owns), self.holdings.count());

@@ -75,6 +75,33 @@ impl Pod {
         panic!("it does not ask");
     }
 
+    /// How often it asks the store something in five seconds, if these are alive.
+    fn looks(&mut self, alive: &[PodId]) -> u64 {
+        let (end, mut looks) = (self.now + 5_000, 0);
+        while self.now < end {
+            self.now += 9;
+            let mut asked = self.tell(Event::Woken);
+            while let Some(effect) = asked.pop() {
+                looks += 1;
+                let answer = match effect {
+                    Effect::Observe(call) => {
+                        let members = alive.iter().map(|&pod| Member {
+                            renewed: looks,
+                            ..member(pod, false)
+                        });
+                        Event::Observed(call, Ok(members.collect()))
+                    }
+                    Effect::ObserveMembership(call) => {
+                        Event::MembershipObserved(call, Err(FateUnknown))
+                    }
+                    other => panic!("{other:?}"),
+                };
+                asked.extend(self.tell(answer));
+            }
+        }
+        looks
+    }
+
     /// What it does once it has seen this.
     fn sees(&mut self, owns: &[(PodId, u32)]) -> Vec<Effect> {
         let call = self.counts();
@@ -342,7 +369,7 @@ fn a_pod_reads_what_it_owns_when_the_store_has_more_of_it() {
 fn who_comes_is_a_reason_to_count() {
     let mut pod = owning(9);
     pod.sees(&[(ME, 9)]);
-    pod.now += 200;
+    pod.now += 600;
     let effects = pod.tell(Event::Woken);
     let [Effect::Observe(call)] = effects[..] else {
         panic!("{effects:?}");
@@ -378,4 +405,18 @@ fn a_pod_that_is_over_hands_nothing_over() {
     assert_eq!(pod.state.leaving().count(), 0);
     assert_eq!(pod.tell(Event::HandedOver(call, Ok(vec![]))), []);
     assert_eq!(pod.state.held().count(), 0);
+}
+
+#[test]
+fn a_pod_that_is_alone_and_has_all_looks_less_often_until_somebody_comes() {
+    let mut pod = owning(9);
+    assert!(pod.looks(&[ME, OTHER]) > 40);
+    // The first look finds that nobody else is there any more.
+    pod.looks(&[ME]);
+    let looks = pod.looks(&[ME]);
+    assert!((8..=14).contains(&looks), "{looks}");
+    assert!(pod.looks(&[ME, OTHER]) > 35);
+    // Who lacks shards has something to wait for.
+    let mut pod = owning(5);
+    assert!(pod.looks(&[ME]) > 40);
 }
