@@ -66,7 +66,7 @@ impl Call {
             }
             Kind::Rpc(push) => (frame::Kind::Rpc(push), None),
             Kind::Scheduled(scheduled) => (frame::Kind::Scheduled(*scheduled), None),
-            Kind::Adopt(kept) => (frame::Kind::Adopt(kept), None),
+            Kind::Adopt(kept) => (frame::Kind::Adopt(*kept), None),
         };
         let wire = frame::Opening {
             to: to.clone(),
@@ -97,7 +97,7 @@ impl Call {
                 }
                 frame::Kind::Rpc(push) => Kind::Rpc(push),
                 frame::Kind::Scheduled(scheduled) => Kind::Scheduled(Box::new(scheduled)),
-                frame::Kind::Adopt(kept) => Kind::Adopt(kept),
+                frame::Kind::Adopt(kept) => Kind::Adopt(Box::new(kept)),
             },
             name: self.wire.name,
             bond: self.bond,

@@ -209,7 +209,7 @@ impl Workers {
         if let Kind::Adopt(kept) = &opening.kind
             && !app.is_closing()
         {
-            let kept = kept.clone();
+            let kept = Bytes::clone(kept);
             return self.adopt(app, key, kept, opening).map(|()| None);
         }
         if let Err(failure) = self.may_open(app, key) {

@@ -43,7 +43,7 @@ impl Call<Response> {
     /// A hibernatable WebSocket that is to be brought back, as it is kept, and how to open its link.
     #[must_use]
     pub fn adopt(kept: Bytes) -> (Self, Opening) {
-        Self::new(Kind::Adopt(kept), State::Fetching)
+        Self::new(Kind::Adopt(Box::new(kept)), State::Fetching)
     }
 
     /// Opens a link for the request to whoever reads `inbox`.

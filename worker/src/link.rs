@@ -56,7 +56,7 @@ pub enum Kind {
     Scheduled(Box<Scheduled>),
     /// A hibernatable WebSocket is brought back, as its [`Kept`](crate::hibernation::Kept) has it: the answer is as to a request.
     /// The object sleeps on.
-    Adopt(Bytes),
+    Adopt(Box<Bytes>),
 }
 
 /// A run of the server's `scheduled` handler.
