@@ -4,11 +4,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use portside_core::ids::WorkerKey;
-use portside_worker::hibernation::{Away, Sockets};
+use bytes::Bytes;
+use portside_core::ids::{SHARDS, WorkerKey};
+use portside_worker::hibernation::{Away, Kept, Sockets};
+use portside_worker::link::{Failure, Opening};
 use tokio::time::{Instant, sleep};
 
 use crate::app::App;
+use crate::workers::Workers;
 
 /// How often it is looked whether a socket was waited for in vain.
 const LOOK: Duration = Duration::from_secs(1);
@@ -51,6 +54,61 @@ impl Registry {
     /// All that there are.
     pub fn all(&self) -> Vec<Arc<Sockets>> {
         self.lock().all.values().filter_map(Weak::upgrade).collect()
+    }
+}
+
+impl Workers {
+    /// The hibernatable WebSockets of an object.
+    pub fn sockets(&self, app: &App, key: &WorkerKey) -> Arc<Sockets> {
+        let buffer_bytes = app.class().limits.socket_buffer_bytes;
+        let away = self.sockets.away.clone();
+        let new = || Sockets::new(key.clone(), app.surroundings(), buffer_bytes, away);
+        self.sockets.of(key, new)
+    }
+
+    /// Those whose clients may be brought back.
+    pub(crate) fn away(&self) -> &Away {
+        &self.sockets.away
+    }
+
+    /// Lets the hibernatable WebSockets of these objects leave: whoever holds their clients brings them to where the objects are then.
+    /// Other clients have to connect anew.
+    pub(crate) fn leave_sockets(&self, of: impl Fn(&WorkerKey) -> bool) {
+        for sockets in self.sockets.all() {
+            if of(sockets.address()) {
+                sockets.leave_all();
+            }
+        }
+    }
+
+    /// Takes a hibernatable WebSocket in that is brought back; the object sleeps on. If that cannot be, the opener hears why.
+    ///
+    /// # Errors
+    /// The object is on its way to another process; the opening comes back.
+    pub(crate) fn adopt(
+        &self,
+        app: &App,
+        key: &WorkerKey,
+        kept: Bytes,
+        opening: Opening,
+    ) -> Result<(), Opening> {
+        let is_object = portside_core::objects::class_of(key).is_some();
+        let Some(kept) = Kept::decode(kept).filter(|kept| is_object && kept.address == *key) else {
+            let failure = "what is kept of a WebSocket is not of this object";
+            opening.end.refuse(Failure::failed(failure));
+            return Ok(());
+        };
+        let may_be_here = || app.may_wake(key.id().shard(SHARDS));
+        if !may_be_here() {
+            return Err(opening);
+        }
+        let sockets = self.sockets(app, key);
+        sockets.adopt(kept, opening.end);
+        // The object may have left meanwhile, with all sockets that were here before.
+        if !may_be_here() {
+            sockets.leave_all();
+        }
+        Ok(())
     }
 }
 

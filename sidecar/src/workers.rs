@@ -18,7 +18,6 @@ use portside_runtime::Start;
 use portside_store::{Commit, Error as StoreError, Loaded, Outcome};
 use portside_worker::activation::{End, Failure};
 use portside_worker::event::{Control, Incoming, Stop};
-use portside_worker::hibernation::{Away, Kept, Sockets};
 use portside_worker::host::Identity;
 use portside_worker::inbox::Inbox;
 use portside_worker::instance::{InstanceOptions, Lost};
@@ -45,7 +44,7 @@ const LOAD_BYTES: usize = 1 << 20;
 pub struct Workers {
     awake: Mutex<Awake>,
     crashes: Crashes<WorkerKey>,
-    sockets: Registry,
+    pub(crate) sockets: Registry,
     removed: Notify,
 }
 
@@ -254,59 +253,6 @@ impl Workers {
             }
             Err((_, overload)) => Err(LinkFailure::overloaded(overload.message())),
         }
-    }
-
-    /// The hibernatable WebSockets of an object.
-    pub fn sockets(&self, app: &App, key: &WorkerKey) -> Arc<Sockets> {
-        let buffer_bytes = app.class().limits.socket_buffer_bytes;
-        let away = self.sockets.away.clone();
-        let new = || Sockets::new(key.clone(), app.surroundings(), buffer_bytes, away);
-        self.sockets.of(key, new)
-    }
-
-    /// Those whose clients may be brought back.
-    pub(crate) fn away(&self) -> &Away {
-        &self.sockets.away
-    }
-
-    /// Lets the hibernatable WebSockets of these objects leave: whoever holds their clients brings them to where the objects are then.
-    /// Other clients have to connect anew.
-    pub(crate) fn leave_sockets(&self, of: impl Fn(&WorkerKey) -> bool) {
-        for sockets in self.sockets.all() {
-            if of(sockets.address()) {
-                sockets.leave_all();
-            }
-        }
-    }
-
-    /// Takes a hibernatable WebSocket in that is brought back; the object sleeps on. If that cannot be, the opener hears why.
-    ///
-    /// # Errors
-    /// The object is on its way to another process; the opening comes back.
-    fn adopt(
-        &self,
-        app: &App,
-        key: &WorkerKey,
-        kept: Bytes,
-        opening: Opening,
-    ) -> Result<(), Opening> {
-        let is_object = portside_core::objects::class_of(key).is_some();
-        let Some(kept) = Kept::decode(kept).filter(|kept| is_object && kept.address == *key) else {
-            let failure = "what is kept of a WebSocket is not of this object";
-            opening.end.refuse(LinkFailure::failed(failure));
-            return Ok(());
-        };
-        let may_be_here = || app.may_wake(key.id().shard(SHARDS));
-        if !may_be_here() {
-            return Err(opening);
-        }
-        let sockets = self.sockets(app, key);
-        sockets.adopt(kept, opening.end);
-        // The object may have left meanwhile, with all sockets that were here before.
-        if !may_be_here() {
-            sockets.leave_all();
-        }
-        Ok(())
     }
 
     fn may_open(&self, app: &App, key: &WorkerKey) -> Result<(), LinkFailure> {
