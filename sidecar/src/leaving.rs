@@ -65,9 +65,9 @@ impl Leaving {
         while !self.busy.is_empty() {
             let workers = self.app.workers();
             let is_one_at_rest = workers.until(|awake| {
-                let busy: HashSet<ShardId> =
-                    awake.keys().map(|key| key.id().shard(SHARDS)).collect();
-                !self.busy.is_subset(&busy)
+                let shards = awake.values().map(|worker| worker.id.shard(SHARDS));
+                let busy: HashSet<ShardId> = shards.filter(|it| self.busy.contains(it)).collect();
+                busy.len() < self.busy.len()
             });
             if timeout_at(self.until, is_one_at_rest).await.is_ok() {
                 let awake = workers.by_shard();

@@ -76,6 +76,8 @@ struct State {
     /// By shard: the newest epoch in which another pod has believed it here.
     asked: Box<[Epoch]>,
     peers: HashMap<PodId, Known>,
+    /// What the map was when these were alive.
+    met: Option<MapVersion>,
     /// The map has named a pod that is not among them.
     knows_too_few: bool,
 }
@@ -107,6 +109,7 @@ impl Peers {
                 astray: HashSet::new(),
                 asked: vec![Epoch(0); SHARDS as usize].into(),
                 peers: HashMap::new(),
+                met: None,
                 knows_too_few: false,
             }),
             changes: watch::Sender::new(0),
@@ -141,9 +144,17 @@ impl Peers {
         tokio::spawn(listen(Arc::downgrade(self), listener));
     }
 
-    /// Takes who is alive; forgets all others.
-    fn meet(&self, members: impl Iterator<Item = (PodId, Peer)>) {
+    /// Takes who is alive; forgets all others. Nothing is done for what is older than what was taken before.
+    fn meet(&self, membership: Membership) {
         let mut state = self.lock();
+        let version = Some(membership.map_version);
+        if version < state.met {
+            return;
+        }
+        state.met = version;
+        // Those that say how they are reached.
+        let members = membership.participants.into_iter();
+        let members = members.filter_map(|it| Some((it.member.pod, it.peer?)));
         let mut known = std::mem::take(&mut state.peers);
         for (pod, peer) in members.filter(|(pod, _)| *pod != self.ownership.pod()) {
             let before = known.remove(&pod).filter(|before| before.peer == peer);
@@ -169,6 +180,7 @@ impl Peers {
         };
         // A store that fails says so itself.
         let Ok(changes) = self.store.shard_map(since).await else {
+            self.lock().astray.extend(astray);
             return;
         };
         self.learn((changes.assignments.into_iter()).map(|it| (it.shard, it.owner, it.epoch)));
@@ -207,7 +219,7 @@ impl Peers {
     async fn read_members(&self) {
         if let Ok(membership) = self.store.members().await {
             self.lock().knows_too_few = false;
-            self.meet(with_address(membership));
+            self.meet(membership);
             self.changed();
         }
     }
@@ -355,12 +367,17 @@ async fn follow(peers: Weak<Peers>) {
         return;
     };
     let mut seen = None;
+    // What was there before is news, too.
+    members.mark_changed();
     while let Some(peers) = peers.upgrade() {
+        let is_news = members.has_changed().unwrap_or(false);
         let membership = members.borrow_and_update().clone();
         let look = peers.look.notified();
         if let Some(membership) = membership {
             let version = Some(membership.map_version);
-            peers.meet(with_address(membership));
+            if is_news {
+                peers.meet(membership);
+            }
             if seen != version || peers.lock().version.is_none() {
                 peers.read_map().await;
                 seen = version;
@@ -376,12 +393,6 @@ async fn follow(peers: Weak<Peers>) {
         drop(peers);
         sleep(READ_INTERVAL).await;
     }
-}
-
-/// Those that say how they are reached.
-fn with_address(membership: Membership) -> impl Iterator<Item = (PodId, Peer)> {
-    let all = membership.participants.into_iter();
-    all.filter_map(|it| Some((it.member.pod, it.peer?)))
 }
 
 /// Passes on that this pod itself has other shards.

@@ -122,6 +122,11 @@ pub enum Progress {
     Waiting(Option<Duration>),
 }
 
+/// Whoever is asked to end once its handlers have settled goes on for so long while its event loop has something to do: a
+/// listener that waits for its storage or for an answer is no handler, but what it has heard is to be answered. Timers that
+/// never end keep it no longer.
+const LISTENERS: Duration = Duration::from_secs(1);
+
 /// An instance and its engine. Times are durations since any moment in the past, the same for all of an activation.
 pub struct Activation<E: Engine> {
     engine: E,
@@ -129,6 +134,8 @@ pub struct Activation<E: Engine> {
     /// When the module must be evaluated, until it is.
     load_deadline: Option<Duration>,
     waits: Waits,
+    /// Until when it goes on though it might end: see [`LISTENERS`].
+    listens: Option<Duration>,
     turns: u32,
     cell: Arc<Cell<E::Stored>>,
     residents: Residents<E>,
@@ -154,6 +161,7 @@ impl<E: Engine> Activation<E> {
             instance,
             load_deadline,
             waits: Waits::default(),
+            listens: None,
             turns: 0,
             residents: Residents::new(cell.clone(), actors),
             cell,
@@ -271,7 +279,7 @@ impl<E: Engine> Activation<E> {
     /// Whether that turn was the last, and when the next one is due.
     fn after(&mut self, turn: &Turn, cx: &mut Context<'_>, now: Duration) -> Progress {
         let loading = self.load_deadline.is_some();
-        if let Some(end) = self.ending(loading) {
+        if let Some(end) = self.ending(loading, turn.event_loop.is_ready(), now) {
             return Progress::Ended(end);
         }
         if let (false, Poll::Ready(Err(uncaught))) = (loading, &turn.event_loop) {
@@ -292,10 +300,30 @@ impl<E: Engine> Activation<E> {
         if turn.events > 0 {
             self.waits = Waits::default(); // the time counts from the last event
         }
-        self.sleep_when_idle(!more && turn.event_loop.is_ready(), cx, now)
+        let progress = self.sleep_when_idle(!more && turn.event_loop.is_ready(), cx, now);
+        match (progress, self.listens) {
+            (Progress::Waiting(until), Some(listens)) => {
+                Progress::Waiting(Some(until.map_or(listens, |until| until.min(listens))))
+            }
+            (progress, _) => progress,
+        }
     }
 
-    fn ending(&self, loading: bool) -> Option<End> {
+    /// Whether it was asked to end, and may now. `idle` says that its event loop has nothing to do.
+    fn may_stop(&mut self, idle: bool, now: Duration) -> bool {
+        let instance = self.instance.borrow();
+        if !self.residents.is_empty() || !instance.may_stop() {
+            return false;
+        }
+        // Objects share their event loop, and what they do are requests and handlers.
+        if idle || instance.object.is_some() || !instance.lets_listeners_finish() {
+            return true;
+        }
+        now >= *self.listens.get_or_insert(now + LISTENERS)
+    }
+
+    fn ending(&mut self, loading: bool, idle: bool, now: Duration) -> Option<End> {
+        let may_stop = self.may_stop(idle, now);
         let instance = self.instance.borrow();
         match instance.ending() {
             // Whoever starts it again would only see the same again.
@@ -305,7 +333,7 @@ impl<E: Engine> Activation<E> {
             }
             Some(Ending::Terminated) => Some(End::Terminated),
             Some(Ending::Lost(reason)) => Some(End::Failed(Failure::Lost(reason))),
-            None => (self.residents.is_empty() && instance.may_stop()).then_some(End::Stopped),
+            None => may_stop.then_some(End::Stopped),
         }
     }
 

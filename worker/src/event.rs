@@ -71,8 +71,8 @@ pub enum Stop {
     No,
     /// When it has nothing to do any more.
     WhenQuiet,
-    /// When its handlers have settled, and everything that it issued is durable and sent. Open ports and WebSockets do not
-    /// keep it.
+    /// When its handlers have settled, and what its listeners wait for, if that takes no longer than a second, and everything
+    /// that it issued is durable and sent. Open ports and WebSockets do not keep it.
     WhenSettled,
     /// When everything that it issued is durable and sent.
     WhenFlushed,

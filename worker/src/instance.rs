@@ -591,6 +591,11 @@ impl Instance {
         }
     }
 
+    /// Whether it was asked to end in order, and not at once.
+    pub(crate) fn lets_listeners_finish(&self) -> bool {
+        self.life.stop == Stop::WhenSettled
+    }
+
     /// Whether everything issued is durable and sent.
     #[must_use]
     pub fn is_flushed(&self) -> bool {
