@@ -366,11 +366,9 @@ async fn follow(peers: Weak<Peers>) {
     let Some(mut members) = peers.upgrade().map(|peers| peers.ownership.members()) else {
         return;
     };
-    let mut seen = None;
-    // What was there before is news, too.
-    members.mark_changed();
+    let (mut seen, mut is_news) = (None, true);
     while let Some(peers) = peers.upgrade() {
-        let is_news = members.has_changed().unwrap_or(false);
+        is_news |= members.has_changed().unwrap_or(false);
         let membership = members.borrow_and_update().clone();
         let look = peers.look.notified();
         if let Some(membership) = membership {
@@ -386,10 +384,18 @@ async fn follow(peers: Weak<Peers>) {
         if peers.lock().knows_too_few {
             peers.read_members().await;
         }
-        tokio::select! {
-            changed = members.changed() => if changed.is_err() { return },
-            () = look => peers.read_map().await,
-        }
+        is_news = tokio::select! {
+            changed = members.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                true
+            }
+            () = look => {
+                peers.read_map().await;
+                false
+            }
+        };
         drop(peers);
         sleep(READ_INTERVAL).await;
     }
