@@ -82,8 +82,14 @@ function withClient(headers) {
 
 /** Runs the server's fetch. */
 function onFetch(entry, number, method, url, headers, body) {
-  const isReconnected = headers.includes(`${RECONNECTED}\n`);
-  if (isReconnected) headers = joinHeaders(parseHeaders(headers).filter(([name]) => name !== RECONNECTED));
+  let isReconnected = false;
+  // Seldom, so that the others are not parsed; a value or a longer name may have it, too.
+  if (headers.includes(RECONNECTED)) {
+    const list = parseHeaders(headers);
+    const others = list.filter(([name]) => name !== RECONNECTED);
+    isReconnected = others.length < list.length;
+    headers = joinHeaders(others);
+  }
   const request = [method, url, withClient(headers), body];
   answer(new RequestScope(number), request, (request) => {
     if (typeof entry !== "function" && typeof entry?.fetch !== "function") {
