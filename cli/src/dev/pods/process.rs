@@ -45,6 +45,8 @@ impl Process {
         let mut child = Command::new(program()?)
             .arg0("portside")
             .arg("dev-pod")
+            // It is told of the store, and what it runs is not.
+            .env_remove("PORTSIDE_STORE")
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
