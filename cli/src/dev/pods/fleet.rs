@@ -30,7 +30,7 @@ const BACKOFF: Backoff = Backoff {
 /// A pod that has lived for this long did not die of how it began.
 const SOUND: Duration = Duration::from_secs(20);
 /// How long pods may take to end when all of them do. A little longer than they give themselves.
-const END: Duration = Duration::from_secs(12);
+pub const END: Duration = Duration::from_secs(12);
 
 /// The pods, as others reach them.
 pub struct Fleet {

@@ -41,8 +41,8 @@ const CONNECTIONS: usize = portside_store::postgres::CONNECTIONS + 1;
 const OTHER_CONNECTIONS: usize = 20;
 /// How long the database may take to begin, after a crash for instance.
 const DATABASE: Duration = Duration::from_secs(60);
-/// How long another one that is about to end may take for that.
-const LOCK: Duration = Duration::from_secs(5);
+/// How long another one that is about to end may take for that: its pods, and then its database.
+const LOCK: Duration = Duration::from_secs(fleet::END.as_secs() + 3);
 /// How long pods may take to hear that sockets are closed.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 

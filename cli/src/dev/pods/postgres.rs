@@ -14,6 +14,7 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::Instant;
 use url::form_urlencoded::byte_serialize;
 
+use super::fleet::END;
 use super::programs::{Programs, version_of};
 
 /// One that has run for this long did not end of how it was started.
@@ -22,14 +23,14 @@ const SOUND: Duration = Duration::from_secs(5);
 const LOG_END: usize = 2000;
 
 /// Starts the server whose command line this gets, in the background, and has it shut down when a line comes, or its input ends, as it
-/// does when `portside` ends, however that ends: then pods may still be about to write. Its output is the lock, kept as long as
+/// does when `portside` ends, however that ends: then pods may still be about to write, and have so many seconds for it. Its output is the lock, kept as long as
 /// the server runs.
 const GUARD: &str = r#"
-log=$1 socket=$2; shift 2
+log=$1 socket=$2 pods_end=$3; shift 3
 exec 3<&0
 "$@" </dev/null >>"$log" 2>&1 3<&- &
 server=$!
-{ read -r _ <&3 || sleep 3; kill -INT $server; } 2>/dev/null &
+{ read -r _ <&3 || sleep "$pods_end"; kill -INT $server; } 2>/dev/null &
 waiting=$!
 wait $server
 status=$?
@@ -146,6 +147,7 @@ fn guard(
         .args(["-c", GUARD, "portside-postgres"])
         .arg(folder.join("log"))
         .arg(socket)
+        .arg(END.as_secs().to_string())
         .arg(programs.of("postgres"))
         .arg("-D")
         .arg(folder.join("data"))
