@@ -118,6 +118,8 @@ struct Shared {
     hears: Notify,
     /// What the pod has said last that is to be kept.
     kept: Mutex<Option<Bytes>>,
+    /// What waits for the client, from whichever pod it came.
+    credit: Arc<Credit>,
 }
 
 impl Shared {
@@ -364,7 +366,7 @@ async fn to_client(
     ping: mpsc::Sender<Bytes>,
     bytes: &mut u64,
 ) -> End {
-    let (credit, window) = (Arc::<Credit>::default(), SharedWindow::of_process());
+    let window = SharedWindow::of_process();
     loop {
         let message = match reader.next().await {
             Ok(Event::Message(message)) => message,
@@ -407,7 +409,10 @@ async fn to_client(
             let is_sayable = code == code::NONE || code::may_be_sent(code);
             return End::Closed(if is_sayable { message } else { gone() });
         }
-        let place = credit.admit(message.len(), TO_CLIENT, &window).await;
+        let place = shared
+            .credit
+            .admit(message.len(), TO_CLIENT, &window)
+            .await;
         outbox.send(match message {
             Message::Text(payload) => Message::Text(placed(payload, place)),
             Message::Binary(payload) => Message::Binary(placed(payload, place)),

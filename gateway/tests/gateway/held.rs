@@ -342,3 +342,26 @@ async fn a_client_whose_messages_are_not_heard_has_to_wait() {
     .await;
     assert!(heard >= sent);
 }
+
+#[tokio::test]
+async fn what_waits_for_a_slow_client_is_bounded_however_often_its_socket_is_opened_again() {
+    let app = App::new(REOPENED);
+    let pod = app.serving("a").await;
+    let cluster = Cluster::of(&[&pod]).await;
+    let mut client = connect(&cluster).await;
+    let long = Bytes::from(vec![7; 4 << 20]);
+    let mut said = 0;
+    // Connections buffer a few; the socket is opened again after a second at most.
+    let patience = std::time::Duration::from_secs(2);
+    while let Ok(opened) = tokio::time::timeout(patience, app.opened(said)).await {
+        opened.say(Envelope::Message(Message::Binary(long.clone())));
+        opened.say(Envelope::Left(0));
+        said += 1;
+        assert!(said < 8, "all of it waits");
+    }
+    for _ in 0..said {
+        let heard = within(client.next()).await.unwrap().unwrap();
+        assert_eq!(heard.into_data(), long);
+    }
+    app.opened(said).await;
+}
