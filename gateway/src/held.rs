@@ -391,7 +391,8 @@ async fn to_client(
                 continue;
             }
             Ok(Envelope::State(state)) => {
-                *shared.kept() = Some(state);
+                // Not a part of all that was read with it, which would stay as well.
+                *shared.kept() = Some(Bytes::copy_from_slice(&state));
                 continue;
             }
             Ok(Envelope::Left(messages)) => {
