@@ -389,7 +389,7 @@ impl State {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use futures::FutureExt;
 
     use super::*;
@@ -400,7 +400,7 @@ mod tests {
         class.wish("/", Kind::Request)
     }
 
-    fn class() -> (Arc<Class>, Endpoint, Metrics) {
+    pub(crate) fn class() -> (Arc<Class>, Endpoint, Metrics) {
         let metrics = Metrics::register(&mut Registry::default());
         let key = ClassKey {
             namespace: "shop".into(),

@@ -17,7 +17,7 @@ use portside_exchange::{Body, Delivery, Message, Outbox, REQUEST_ID, Socket};
 use portside_websocket::{Event, ReadError, Reader, Writer, code};
 use tokio::io::{ReadHalf, WriteHalf};
 use tokio::sync::{Notify, mpsc};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::access::Record;
 use crate::class::{Class, Hold};
@@ -39,6 +39,8 @@ const WINDOW: usize = 64;
 const REOPENING: Duration = Duration::from_secs(30);
 /// How often it is looked whether there is a pod. Nobody waits for one as requests do: those have few places for that.
 const LOOK: Duration = Duration::from_millis(100);
+/// How many pods may be lost with the request that opens a WebSocket again, one after the other: it may be what ends them.
+const MAX_LOST: u32 = 2;
 /// A connection that lasts for as long is none of a row of failures.
 const STABLE: Duration = Duration::from_secs(5);
 /// Pauses before a WebSocket is opened again after a failure.
@@ -148,6 +150,8 @@ enum End {
 #[derive(Default)]
 struct Failures {
     count: u32,
+    /// Those of them with whose pods the request was lost.
+    lost: u32,
     since: Option<Instant>,
 }
 
@@ -264,7 +268,7 @@ impl Held {
         let pod = &mut self.record.pod;
         let left = client_leaves(&mut self.deliveries, &self.shared, self.way);
         tokio::select! {
-            connection = opening.until(deadline, &mut failures.count, pod) => connection,
+            connection = opening.until(deadline, failures, pod) => connection,
             () = left => None,
         }
     }
@@ -285,25 +289,33 @@ impl Opening<'_> {
     async fn until(
         &self,
         deadline: Instant,
-        failures: &mut u32,
+        failures: &mut Failures,
         pod: &mut Option<String>,
     ) -> Option<Connection> {
-        while Instant::now() < deadline {
-            if *failures > 0 {
-                sleep(Duration::from_millis(BACKOFF.delay_ms(*failures - 1))).await;
+        let attempts = async {
+            loop {
+                if failures.count > 0 {
+                    sleep(Duration::from_millis(BACKOFF.delay_ms(failures.count - 1))).await;
+                }
+                failures.count += 1;
+                match self.once(deadline, pod).await {
+                    Ok(connection) => return Some(connection),
+                    Err(Next::Again) => {}
+                    Err(Next::Lost) => {
+                        failures.lost += 1;
+                        if failures.lost == MAX_LOST {
+                            return None;
+                        }
+                    }
+                    Err(Next::GiveUp) => return None,
+                }
             }
-            *failures += 1;
-            match self.once(deadline, pod).await {
-                Ok(connection) => return Some(connection),
-                Err(Next::Again) => {}
-                Err(Next::GiveUp) => return None,
-            }
-        }
-        None
+        };
+        timeout_at(deadline, attempts).await.ok().flatten()
     }
 
     async fn once(&self, deadline: Instant, pod: &mut Option<String>) -> Result<Connection, Next> {
-        while !self.class.is_served() && Instant::now() < deadline {
+        while !self.class.is_served() {
             sleep(LOOK).await;
         }
         // So many at a time: there may be thousands that had one pod.
@@ -312,6 +324,7 @@ impl Opening<'_> {
         let sent = outbound.send(self.class, self.hold, self.metrics, deadline, pod);
         let (target, mut answer) = sent.await.map_err(|refusal| match refusal {
             Refusal::NoRoute | Refusal::Suspended | Refusal::Starting => Next::GiveUp,
+            Refusal::Lost => Next::Lost,
             _ => Next::Again,
         })?;
         let status = answer.response.status();
@@ -335,6 +348,8 @@ impl Opening<'_> {
 /// What follows from a failure.
 enum Next {
     Again,
+    /// It may not be asked again often.
+    Lost,
     GiveUp,
 }
 
@@ -410,10 +425,7 @@ async fn to_client(
             let is_sayable = code == code::NONE || code::may_be_sent(code);
             return End::Closed(if is_sayable { message } else { gone() });
         }
-        let place = shared
-            .credit
-            .admit(message.len(), TO_CLIENT, &window)
-            .await;
+        let place = shared.credit.admit(message.len(), TO_CLIENT, &window).await;
         outbox.send(match message {
             Message::Text(payload) => Message::Text(placed(payload, place)),
             Message::Binary(payload) => Message::Binary(placed(payload, place)),
@@ -469,5 +481,39 @@ async fn to_pod(
                 None => return std::future::pending().await,
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use portside_core::ownership::gateway::Claim;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::class::tests::class;
+
+    #[tokio::test]
+    async fn whoever_waits_for_a_place_is_told_in_time_that_nobody_takes_it() {
+        let (class, endpoint, metrics) = class();
+        class.heard(&endpoint, None, Claim::Active(7));
+        let mut places = Vec::new();
+        while let Some(place) = class.reopens().now_or_never() {
+            places.push(place);
+        }
+        let opening = Opening {
+            asked: &Asked::new(&Method::GET, &Uri::from_static("/"), &HeaderMap::new()),
+            way: Way::Reopened,
+            kept: None,
+            class: &class,
+            hold: &Hold::new(metrics.clone(), CancellationToken::new()),
+            metrics: &metrics,
+            max_message_bytes: 1,
+        };
+        let deadline = Instant::now() + Duration::from_millis(50);
+        let (mut failures, mut pod) = (Failures::default(), None);
+        let opened = opening.until(deadline, &mut failures, &mut pod);
+        let opened = timeout(Duration::from_secs(10), opened).await;
+        assert!(opened.expect("it waits for ever").is_none());
     }
 }

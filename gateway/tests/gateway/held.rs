@@ -21,6 +21,9 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 
 use crate::support::{Cluster, Fetched, HOST, Pod, respond, until, within};
 
+/// In the place of a status: the connection breaks off.
+const BREAKS: u16 = 0;
+
 type Client = WebSocketStream<TcpStream>;
 
 /// The application of all pods of a test: each socket that it accepts, in order.
@@ -61,6 +64,7 @@ impl App {
 
     fn accept(&self, request: &Request) -> Fetched {
         let status = *self.status.lock().unwrap();
+        assert_ne!(status, BREAKS, "the request ends the pod");
         if status != 101 {
             return Ok(respond(status, "no"));
         }
@@ -239,6 +243,19 @@ async fn a_client_that_nobody_takes_again_is_told_to_connect_anew() {
     app.opened(0).await.say(Envelope::Left(0));
     assert_eq!(closed(&mut client).await, 1012);
     until(|| cluster.metrics.websockets.get() == 0).await;
+}
+
+#[tokio::test]
+async fn a_request_that_ends_pods_is_not_sent_to_many() {
+    let app = App::new(REOPENED);
+    let pod = app.serving("a").await;
+    let cluster = Cluster::of(&[&pod]).await;
+    let mut client = connect(&cluster).await;
+    *app.status.lock().unwrap() = BREAKS;
+    let began = std::time::Instant::now();
+    app.opened(0).await.say(Envelope::Left(0));
+    assert_eq!(closed(&mut client).await, 1012);
+    assert!(began.elapsed() < std::time::Duration::from_secs(10));
 }
 
 #[tokio::test]
