@@ -34,7 +34,7 @@ pub(super) struct Template {
     pub is_new: bool,
     /// [`OF_TEMPLATE`]
     annotations: BTreeMap<String, String>,
-    /// The version of the Deployment that it replaces, if its revision is another one: that counts on from it.
+    /// The version of the Deployment whose revision it keeps or counts on from.
     replaces: Option<String>,
     pods: Box<PodTemplateSpec>,
 }
@@ -59,11 +59,11 @@ fn new(valid: &Valid, workload: &Workload, settings: &Settings) -> Template {
     let live = valid.live.deployment.as_ref();
     let is_same =
         live.is_some_and(|live| live.annotations().get(names::TEMPLATE_ANNOTATION) == Some(&hash));
-    let last = last_revision(valid);
-    let (revision, replaces) = match live {
-        Some(_) if is_same => (last, None),
-        live => (last + 1, live.and_then(|live| live.resource_version())),
-    };
+    let own = live
+        .filter(|_| is_same)
+        .and_then(|live| revision_of(&**live));
+    // Pods of a Deployment that somebody deleted may have greater ones; the same template keeps its own all the same.
+    let revision = own.unwrap_or_else(|| last_revision(valid).saturating_add(1));
     pod::set_revision(&mut pods, revision);
     Template {
         is_new: true,
@@ -73,19 +73,21 @@ fn new(valid: &Valid, workload: &Workload, settings: &Settings) -> Template {
             (names::REVISION_ANNOTATION, &revision.to_string()),
             (names::TEMPLATE_ANNOTATION, &hash),
         ]),
-        replaces,
+        replaces: live.and_then(|live| live.resource_version()),
         pods: Box::new(pods),
     }
 }
 
+fn revision_of(object: &impl ResourceExt) -> Option<u64> {
+    let revision = object.annotations().get(names::REVISION_ANNOTATION)?;
+    revision.parse().ok()
+}
+
 /// The newest revision there is or was. A Deployment that somebody deleted may have left pods.
 fn last_revision(valid: &Valid) -> u64 {
-    let of_deployment = valid.live.deployment.iter().map(|it| it.annotations());
-    let of_pods = valid.live.pods.iter().map(|it| it.annotations());
-    let revisions = of_deployment.chain(of_pods).filter_map(|annotations| {
-        let revision = annotations.get(names::REVISION_ANNOTATION)?;
-        revision.parse::<u64>().ok()
-    });
+    let of_deployment = valid.live.deployment.iter().map(|it| revision_of(&**it));
+    let of_pods = valid.live.pods.iter().map(|it| revision_of(&**it));
+    let revisions = of_deployment.chain(of_pods).flatten();
     revisions.max().unwrap_or(0)
 }
 
