@@ -40,6 +40,8 @@ mod validate;
 /// How often a class is looked at that nothing happens to, should a watch have missed something. No requests follow
 /// if it has not.
 const RESYNC: Duration = Duration::from_secs(30 * 60);
+/// The same while there are pods that are about to end: of those that do not, nothing is heard.
+const LEAVING: Duration = Duration::from_secs(60);
 
 /// Between tries when the API server, or an object, is in the way.
 const RETRY: Backoff = Backoff {
@@ -182,7 +184,14 @@ async fn reconcile_valid(
     status::publish(context, &applied).await?;
     match applied.refusals.first() {
         Some(refusal) => Err(Error::Refused(refusal.message.clone())),
-        None => Ok(Action::requeue(jittered(RESYNC))),
+        None => {
+            let mut pods = applied.valid.live.pods.iter();
+            let again = match pods.any(|pod| rollout::is_leaving(pod)) {
+                true => LEAVING,
+                false => RESYNC,
+            };
+            Ok(Action::requeue(jittered(again)))
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition};
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use portside_crds::Reason;
 use portside_crds::names;
@@ -11,6 +13,9 @@ use super::build::DATABASE;
 
 /// The most bytes of a message that is not ours.
 const MAX_FOREIGN_BYTES: usize = 1000;
+
+/// For how long a pod may be late with its end: much longer than a lease, and than clocks differ.
+const OVERDUE: SignedDuration = SignedDuration::from_secs(30);
 
 /// A Deployment's numbers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -74,10 +79,22 @@ pub(crate) fn is_ready(pod: &Pod) -> bool {
         .status
         .iter()
         .flat_map(|status| status.conditions.iter().flatten());
-    pod.metadata.deletion_timestamp.is_none()
+    !is_leaving(pod)
         && conditions
             .filter(|one| one.type_ == "Ready")
             .any(|one| one.status == "True")
+}
+
+/// Whether a pod is about to end.
+pub(crate) fn is_leaving(pod: &Pod) -> bool {
+    pod.metadata.deletion_timestamp.is_some()
+}
+
+/// Whether a pod should have ended so long ago that it has, or has lost what it had. Where a node is gone nobody says that its pods
+/// have ended: those run for ever.
+pub(crate) fn is_overdue(pod: &Pod, now: Timestamp) -> bool {
+    let due = pod.metadata.deletion_timestamp.as_ref();
+    due.is_some_and(|Time(due)| now.duration_since(*due) > OVERDUE)
 }
 
 /// Whether a pod's containers have ended for good. Kubernetes keeps such pods, those that a node has evicted for example.
@@ -91,7 +108,7 @@ pub(crate) fn has_ended(pod: &Pod) -> bool {
 
 /// What keeps a pod from becoming ready, if anything is known.
 pub(crate) fn trouble(pod: &Pod) -> Option<Trouble> {
-    if is_ready(pod) || pod.metadata.deletion_timestamp.is_some() {
+    if is_ready(pod) || is_leaving(pod) {
         return None;
     }
     let name = pod.name_any();

@@ -8,6 +8,7 @@ use k8s_openapi::api::apps::v1::{
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use portside_crds::names;
 use serde_json::json;
@@ -147,9 +148,11 @@ fn is_scaled_out(valid: &Valid) -> bool {
 /// when all of that is theirs. The one waits for them to end.
 fn replicas(valid: &Valid, template: &Template) -> i32 {
     let spec = &valid.class.spec;
+    let now = Timestamp::now();
     let shares_nothing = |pod: &Pod| {
         rollout::is_sidecar(pod)
             && !rollout::has_ended(pod)
+            && !rollout::is_overdue(pod, now)
             && !pod.annotations().contains_key(names::REVISION_ANNOTATION)
     };
     if spec.suspend {

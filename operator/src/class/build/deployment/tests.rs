@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::SignedDuration;
 
 use super::super::tests::{MINIMAL, live};
 use super::*;
@@ -152,6 +154,15 @@ fn one_pod_waits_until_those_are_gone_that_share_nothing() {
     let mut evicted = going.clone();
     evicted.pods = vec![pod("left", "old", "phase: Failed")];
     assert_eq!(number(&built(&spec, evicted, &settings())), 3);
+    let mut leaving = going.clone();
+    for (seconds, replicas) in [(60, 1), (-10, 1), (-60, 3)] {
+        let mut pod = (*going.pods[0]).clone();
+        let due = Timestamp::now() + SignedDuration::from_secs(seconds);
+        pod.metadata.deletion_timestamp = Some(Time(due));
+        leaving.pods = vec![Arc::new(pod)];
+        let now = built(&spec, leaving.clone(), &settings());
+        assert_eq!(number(&now), replicas, "to end in {seconds} s");
+    }
     let suspended = format!("{spec}\nsuspend: true");
     assert_eq!(number(&built(&suspended, going, &settings())), 0);
 }
