@@ -70,7 +70,9 @@ const UPGRADE: (&str, &str) = ("upgrade", "websocket");
 
 impl Holder {
     async fn open(pod: &Running, path: &'static str, way: &'static str) -> Self {
-        let response = ask(pod, path, &[UPGRADE, (HOLDS_HEADER, HOLDS)])
+        // Clients may have a header like the gateway's.
+        let alike = ("x-portside-reconnected", RECONNECTED_HEADER);
+        let response = ask(pod, path, &[UPGRADE, (HOLDS_HEADER, HOLDS), alike])
             .await
             .unwrap();
         assert_eq!(response.headers[HELD_HEADER], way);
