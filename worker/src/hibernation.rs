@@ -23,10 +23,12 @@ use crate::host::Fabric;
 use crate::link::{Failure, FailureCode, Frame, LinkEnd, Undelivered};
 
 mod away;
+mod counts;
 mod kept;
 mod ways;
 
 pub use away::{Away, PATIENCE};
+use counts::Counts;
 pub use kept::Kept;
 
 /// Sockets that one object may have.
@@ -130,8 +132,8 @@ struct Entry {
     binding: u64,
     /// The last way of which whoever holds the client was told what the object has heard: all else that came on it comes again.
     left: Option<u64>,
-    /// How many messages the object has heard that came on the present way.
-    heard: u64,
+    /// How much of what came on the present way is done with.
+    counts: Counts,
     /// The object cannot be had here any more: what comes now is for where it will be.
     is_deaf: bool,
     tags: Box<[Box<str>]>,
@@ -414,11 +416,7 @@ impl Sockets {
 
     /// What is on its way to a client, or waits to be.
     fn credit(&self, socket: SocketId) -> Option<Arc<Credit>> {
-        self.with(socket, |entry| match &entry.far {
-            Far::Client(end) => Some(end.credit.clone()),
-            Far::Away(credit, _) => Some(credit.clone()),
-            Far::Here(_) => None,
-        })?
+        self.with(socket, |entry| entry.credit())?
     }
 
     /// Sends an envelope to a client; a close is the last. The client may be gone.
@@ -428,13 +426,8 @@ impl Sockets {
         let Some(entry) = state.all.get_mut(&socket) else {
             return;
         };
-        match &mut entry.far {
-            // Under the lock: else it could follow the word that the object is to be had elsewhere. Who is gone is heard of by the
-            // reader.
-            Far::Client(end) => drop(end.send(Frame::Socket(delivery))),
-            Far::Away(_, waiting) => waiting.push_back(delivery),
-            Far::Here(_) => {}
-        }
+        // Under the lock: else it could follow the word that the object is to be had elsewhere.
+        entry.say(delivery);
         if is_last {
             entry.close_sent = true;
             if entry.is_over {
@@ -460,7 +453,7 @@ impl Sockets {
         let Some(credit) = own.flatten() else {
             return Ok(None);
         };
-        if let Some(response) = self.automatic(socket, &message) {
+        if let Some(response) = self.lock().automatic(socket, &message) {
             return Ok(Some(response));
         }
         let window = Window {
@@ -500,45 +493,43 @@ impl Sockets {
             return; // the client is held elsewhere by now
         }
         match Envelope::open(delivery.message) {
-            Ok(Envelope::Message(message)) => match self.automatic(socket, &message) {
-                Some(response) => {
-                    self.answer(socket, Message::Text(response));
-                    self.heard(socket, binding);
-                    self.report();
-                }
-                None => {
+            Ok(Envelope::Message(message)) => {
+                if !self.answers(socket, &message) {
                     delivery.message = message;
                     self.pass_on(socket, delivery);
                 }
-            },
+            }
             Ok(Envelope::Depart { .. }) => self.depart(socket),
             // All else only an object's side says.
             Ok(_) | Err(_) => self.lose_way(socket),
         }
     }
 
-    /// What a message is answered with automatically, which counts as done.
-    fn automatic(&self, socket: SocketId, message: &Message) -> Option<Bytes> {
-        let Message::Text(text) = message else {
-            return None;
-        };
+    /// Answers what a client says if there is an automatic response to it. That counts as heard when all before it is. All of it
+    /// is under one lock: else the socket could leave with the answer, and without its count.
+    fn answers(&self, socket: SocketId, message: &Message) -> bool {
         let mut state = self.lock();
-        let known = state.auto_response.as_ref();
-        let known = known.filter(|known| known.request == *text)?;
-        let response = known.response.clone();
-        let entry = state.all.get_mut(&socket)?;
-        if entry.closing != Closing::default() {
-            return None;
+        let Some(response) = state.automatic(socket, message) else {
+            return false;
+        };
+        let Some(entry) = state.all.get_mut(&socket) else {
+            return false;
+        };
+        match entry.credit() {
+            Some(credit) if keeps_up(&credit, response.len(), self.buffer_bytes) => {
+                let place = credit.take(response.len());
+                entry.say(Delivery::placed(Message::Text(response), place));
+                entry.counts.answer();
+                state.heard.insert(socket);
+                drop(state);
+                self.report();
+            }
+            _ => {
+                drop(state);
+                self.end(socket, close(1013, "the client does not keep up"));
+            }
         }
-        entry.answered_at = Some(now());
-        Some(response)
-    }
-
-    fn answer(&self, socket: SocketId, message: Message) {
-        match self.place(socket, message) {
-            Ok(delivery) => self.send(socket, delivery),
-            Err(_) => self.end(socket, close(1013, "the client does not keep up")),
-        }
+        true
     }
 
     /// Passes something on to the object, which wakes it. Of what follows a close nobody hears.
@@ -547,6 +538,9 @@ impl Sockets {
         let binding = self.with(socket, |entry| {
             let is_first = !entry.closing.there && !entry.is_deaf;
             entry.closing.there |= is_close && !entry.is_deaf;
+            if is_first {
+                entry.counts.pass_on();
+            }
             is_first.then_some(entry.binding)
         });
         let Some(binding) = binding.flatten() else {
@@ -646,6 +640,23 @@ fn end_entry(entry: Entry, message: Message) {
     }
 }
 
+impl State {
+    /// What a message is answered with without the object.
+    fn automatic(&mut self, socket: SocketId, message: &Message) -> Option<Bytes> {
+        let Message::Text(text) = message else {
+            return None;
+        };
+        let known = self.auto_response.as_ref();
+        let known = known.filter(|known| known.request == *text)?;
+        let entry = self.all.get_mut(&socket)?;
+        if entry.closing != Closing::default() || entry.is_deaf {
+            return None;
+        }
+        entry.answered_at = Some(now());
+        Some(known.response.clone())
+    }
+}
+
 impl Entry {
     fn new(tags: Vec<String>, token: u128) -> Self {
         Self {
@@ -653,7 +664,7 @@ impl Entry {
             token,
             binding: 0,
             left: None,
-            heard: 0,
+            counts: Counts::default(),
             is_deaf: false,
             tags: tags.into_iter().map(String::into_boxed_str).collect(),
             attachment: None,
@@ -661,6 +672,24 @@ impl Entry {
             closing: Closing::default(),
             close_sent: false,
             is_over: false,
+        }
+    }
+
+    /// What is on its way to the client, or waits to be.
+    fn credit(&self) -> Option<Arc<Credit>> {
+        match &self.far {
+            Far::Client(end) => Some(end.credit.clone()),
+            Far::Away(credit, _) => Some(credit.clone()),
+            Far::Here(_) => None,
+        }
+    }
+
+    /// Says this to the client, now or when there is a way to it. Who is gone is heard of by the reader.
+    fn say(&mut self, delivery: Delivery) {
+        match &mut self.far {
+            Far::Client(end) => drop(end.send(Frame::Socket(delivery))),
+            Far::Away(_, waiting) => waiting.push_back(delivery),
+            Far::Here(_) => {}
         }
     }
 }

@@ -442,3 +442,51 @@ fn an_object_hears_that_a_client_is_lost_that_nobody_brings_back() {
     sockets.ended(socket);
     assert_eq!(sockets.list(None), [back]);
 }
+
+fn with_pings(around: &Arc<Around>) -> (Arc<Sockets>, SocketId) {
+    let sockets = around.sockets();
+    let socket = around.client(&sockets, &[]);
+    sockets.set_auto_response(Some(AutoResponse {
+        request: "ping".into(),
+        response: "pong".into(),
+    }));
+    (sockets, socket)
+}
+
+#[test]
+fn an_automatic_response_counts_when_all_before_it_is_heard() {
+    let around = Arc::<Around>::default();
+    let (sockets, socket) = with_pings(&around);
+    for message in ["1", "ping", "ping", "2", "ping"] {
+        hear(&sockets, socket, text(message));
+    }
+    let said = around.said();
+    let counts = said.iter().filter_map(|said| match said {
+        Envelope::Heard(heard) => Some(*heard),
+        _ => None,
+    });
+    assert_eq!(
+        counts.max(),
+        Some(0),
+        "whoever holds the client forgets the first ones"
+    );
+    let second = around.delivered.lock().unwrap().pop().unwrap();
+    assert_eq!(is_heard(&around), [text("1")]);
+    sockets.report();
+    assert_eq!(around.said(), [Envelope::Heard(3)]);
+    assert!(second.is_heard());
+    hear(&sockets, socket, text("ping"));
+    assert_eq!(around.said().last(), Some(&Envelope::Heard(6)));
+}
+
+#[test]
+fn nothing_is_answered_behind_what_the_object_could_not_be_told() {
+    let around = Arc::<Around>::default();
+    let (sockets, socket) = with_pings(&around);
+    *around.refusal.lock().unwrap() = Some(Failure::unavailable("it leaves"));
+    hear(&sockets, socket, text("not heard"));
+    hear(&sockets, socket, text("ping"));
+    assert_eq!(around.said(), [], "both come again");
+    sockets.leave_all();
+    assert_eq!(left(&around.said()), Some(0));
+}

@@ -11,8 +11,8 @@ use portside_exchange::envelope::Envelope;
 use portside_exchange::{Delivery, Message};
 
 use super::{
-    Closing, Entry, Far, Kept, MOST_SOCKETS, NEXT_SOCKET, SocketId, Sockets, State, TooMany, close,
-    credit_of_client, end_entry,
+    Closing, Counts, Entry, Far, Kept, MOST_SOCKETS, NEXT_SOCKET, SocketId, Sockets, State,
+    TooMany, close, credit_of_client, end_entry,
 };
 use crate::link::{CloseReason, Content, Failure, Frame, Head, LinkEnd};
 
@@ -24,7 +24,7 @@ impl Sockets {
             return false;
         };
         if entry.binding == binding {
-            entry.heard += 1;
+            entry.counts.hear();
             state.heard.insert(socket);
             return true;
         }
@@ -38,7 +38,7 @@ impl Sockets {
             let sockets = std::mem::take(&mut state.heard);
             let entries = sockets.iter().filter_map(|socket| state.all.get(socket));
             let ways = entries.filter_map(|entry| match &entry.far {
-                Far::Client(end) => Some((end.clone(), entry.heard)),
+                Far::Client(end) => Some((end.clone(), entry.counts.done())),
                 Far::Here(_) | Far::Away(..) => None,
             });
             ways.collect()
@@ -62,7 +62,7 @@ impl Sockets {
         let Some(entry) = state.all.get(&socket) else {
             return;
         };
-        let (Far::Client(end), heard) = (&entry.far, entry.heard) else {
+        let (Far::Client(end), heard) = (&entry.far, entry.counts.done()) else {
             return;
         };
         if entry.closing != Closing::default() {
@@ -130,7 +130,7 @@ impl Sockets {
             ..Entry::new(kept.tags, kept.token)
         });
         entry.binding += 1;
-        entry.heard = 0;
+        entry.counts = Counts::default();
         entry.is_deaf = false;
         let binding = entry.binding;
         let before = match &entry.far {
@@ -204,7 +204,7 @@ impl Sockets {
         for (entry, kept) in left {
             match (&entry.far, kept) {
                 (Far::Client(end), Some(kept)) if entry.closing == Closing::default() => {
-                    say_left(end, kept, entry.heard);
+                    say_left(end, kept, entry.counts.done());
                 }
                 _ => end_entry(entry, close(1012, "the object is to be had elsewhere")),
             }
@@ -238,7 +238,7 @@ impl State {
         if is_left {
             entry.left = Some(entry.binding);
             entry.binding += 1;
-            entry.heard = 0;
+            entry.counts = Counts::default();
         }
         entry.binding
     }
