@@ -521,8 +521,7 @@ impl Sockets {
                 entry.say(Delivery::placed(Message::Text(response), place));
                 entry.counts.answer();
                 state.heard.insert(socket);
-                drop(state);
-                self.report();
+                state.report();
             }
             _ => {
                 drop(state);

@@ -490,3 +490,30 @@ fn nothing_is_answered_behind_what_the_object_could_not_be_told() {
     sockets.leave_all();
     assert_eq!(left(&around.said()), Some(0));
 }
+
+#[test]
+fn counts_grow_whoever_tells_of_them() {
+    let around = Arc::<Around>::default();
+    let (sockets, socket) = with_pings(&around);
+    std::thread::scope(|scope| {
+        let ends = Arc::new(AtomicU64::new(0));
+        let over = ends.clone();
+        let sockets = &sockets;
+        scope.spawn(move || {
+            while over.load(Ordering::Relaxed) == 0 {
+                sockets.report();
+            }
+        });
+        for _ in 0..20_000 {
+            hear(sockets, socket, text("ping"));
+        }
+        ends.store(1, Ordering::Relaxed);
+    });
+    let said = around.said();
+    let counts = said.iter().filter_map(|said| match said {
+        Envelope::Heard(heard) => Some(*heard),
+        _ => None,
+    });
+    assert!(counts.is_sorted());
+    assert!(said.contains(&Envelope::Heard(20_000)));
+}

@@ -33,20 +33,7 @@ impl Sockets {
 
     /// Tells those who hold clients how much was heard.
     pub(crate) fn report(&self) {
-        let heard: Vec<_> = {
-            let mut state = self.lock();
-            let sockets = std::mem::take(&mut state.heard);
-            let entries = sockets.iter().filter_map(|socket| state.all.get(socket));
-            let ways = entries.filter_map(|entry| match &entry.far {
-                Far::Client(end) => Some((end.clone(), entry.counts.done())),
-                Far::Here(_) | Far::Away(..) => None,
-            });
-            ways.collect()
-        };
-        for (end, heard) in heard {
-            let heard = Delivery::unlimited(Envelope::Heard(heard).seal());
-            let _ = end.send(Frame::Socket(heard));
-        }
+        self.lock().report();
     }
 
     /// What is to be kept of a socket now, for whoever holds its client.
@@ -176,10 +163,9 @@ impl Sockets {
             if waiting.is_empty() {
                 entry.far = Far::Client(end);
                 state.heard.insert(socket);
-                break;
+                return state.report();
             }
         }
-        self.report();
     }
 
     /// The object leaves for another place, or the process ends: all sockets are to be brought to where the object is then. Nobody
@@ -213,6 +199,18 @@ impl Sockets {
 }
 
 impl State {
+    /// Tells those who hold clients how much was heard. Under the lock: else a lower count could follow a higher one, and that
+    /// would be taken for a lie.
+    pub(super) fn report(&mut self) {
+        for socket in std::mem::take(&mut self.heard) {
+            let entry = self.all.get(&socket);
+            if let Some((Far::Client(end), counts)) = entry.map(|it| (&it.far, &it.counts)) {
+                let heard = Delivery::unlimited(Envelope::Heard(counts.done()).seal());
+                let _ = end.send(Frame::Socket(heard));
+            }
+        }
+    }
+
     /// What is to be kept of a socket, as it is sent; nothing if that is too much.
     fn envelope(&self, address: &WorkerKey, entry: &Entry) -> Option<Message> {
         let kept = Kept {
