@@ -1,11 +1,11 @@
 //! The hibernatable WebSockets of all objects in this process, whether these are awake or not.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use portside_core::ids::{SHARDS, WorkerKey};
+use portside_core::ids::{SHARDS, ShardId, WorkerKey};
 use portside_worker::hibernation::{Away, Kept, Sockets};
 use portside_worker::link::{Failure, Opening};
 use tokio::time::{Instant, sleep};
@@ -77,6 +77,15 @@ impl Workers {
         for sockets in self.sockets.all() {
             if of(sockets.address()) {
                 sockets.leave_all();
+            }
+        }
+    }
+
+    /// The objects of these shards stay, though they were about to leave: their sockets are heard again.
+    pub(crate) fn recover_sockets(&self, of: &HashSet<ShardId>) {
+        for sockets in self.sockets.all() {
+            if of.contains(&sockets.address().id().shard(SHARDS)) {
+                sockets.recover();
             }
         }
     }

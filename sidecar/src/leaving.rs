@@ -80,10 +80,14 @@ impl Leaving {
                 return Some((at_rest.into_iter().collect(), self));
             }
             if self.stop == Stop::WhenFlushed {
-                let (app, stuck) = (self.app.clone(), self.busy.drain().collect());
+                let (app, stuck) = (self.app.clone(), std::mem::take(&mut self.busy));
                 tracing::warn!("some workers do not end, and so do not move to another process");
-                app.clone()
-                    .spawn(async move { app.ownership().stay(stuck).await });
+                app.clone().spawn(async move {
+                    let shards = stuck.iter().copied().collect();
+                    app.ownership().stay(shards).await;
+                    // Not before: what their clients say would be turned away again.
+                    app.workers().recover_sockets(&stuck);
+                });
                 break;
             }
             (self.stop, self.until) = (Stop::WhenFlushed, Instant::now() + FLUSH);

@@ -517,3 +517,32 @@ fn counts_grow_whoever_tells_of_them() {
     assert!(counts.is_sorted());
     assert!(said.contains(&Envelope::Heard(20_000)));
 }
+
+#[test]
+fn clients_that_an_object_which_stays_has_not_heard_are_heard_again() {
+    let around = Arc::<Around>::default();
+    let sockets = around.sockets();
+    let [socket, lost] = [(); 2].map(|()| around.client(&sockets, &[]));
+    hear(&sockets, socket, text("in the inbox"));
+    *around.refusal.lock().unwrap() = Some(Failure::unavailable("it leaves"));
+    hear(&sockets, socket, text("refused"));
+    hear(&sockets, lost, text("refused"));
+    sockets
+        .reader(lost)
+        .hear(Delivery::unlimited(close(1006, "")));
+    around.away.give_up(Instant::now() + PATIENCE);
+    *around.refusal.lock().unwrap() = None;
+
+    sockets.recover();
+    let said = around.said();
+    assert_eq!(left(&said), Some(0), "both come again");
+    assert_eq!(is_heard(&around), []);
+    around.brings(&sockets, last_kept(&said));
+    assert_eq!(sockets.list(None), [lost, socket]);
+    for message in ["in the inbox", "refused"] {
+        hear(&sockets, socket, text(message));
+        assert_eq!(is_heard(&around), [text(message)]);
+    }
+    around.away.give_up(Instant::now() + PATIENCE);
+    assert_eq!(is_heard(&around), [close(1006, "")], "of the other one");
+}

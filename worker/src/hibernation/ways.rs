@@ -65,6 +65,31 @@ impl Sockets {
         say_left(&end, kept, heard);
     }
 
+    /// The object stays, though it was about to leave: sockets that nobody hears any more because of that go through whoever holds
+    /// their clients, and come straight back with all that the object has not heard. Those that end anyway are heard again, for
+    /// their ends.
+    pub fn recover(self: &Arc<Self>) {
+        let deaf: Vec<_> = {
+            let mut state = self.lock();
+            let deaf = state.all.iter_mut().filter(|(_, entry)| entry.is_deaf);
+            deaf.map(|(socket, entry)| {
+                let is_away = matches!(entry.far, Far::Away(..));
+                // The others not before they have left: after a gap nothing may be heard.
+                entry.is_deaf = !is_away && entry.closing == Closing::default();
+                (*socket, entry.binding, is_away)
+            })
+            .collect()
+        };
+        for (socket, binding, is_away) in deaf {
+            if is_away {
+                // Its end may have come when nobody heard it.
+                self.away.push(self.clone(), socket, binding);
+            } else {
+                self.depart(socket);
+            }
+        }
+    }
+
     /// The way to the client has ended without a word of it. Whoever holds it may bring the socket back.
     pub(super) fn lose_way(self: &Arc<Self>, socket: SocketId) {
         let mut state = self.lock();
@@ -237,6 +262,7 @@ impl State {
             entry.left = Some(entry.binding);
             entry.binding += 1;
             entry.counts = Counts::default();
+            entry.is_deaf = false;
         }
         entry.binding
     }
