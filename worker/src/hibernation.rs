@@ -141,8 +141,8 @@ struct Entry {
     /// When an automatic response was last sent, in milliseconds since the Unix epoch.
     answered_at: Option<i64>,
     closing: Closing,
-    /// The object's close has left.
-    close_sent: bool,
+    /// The object's close, which has left. It is the last on each way, for it may not have arrived on those before.
+    close: Option<Message>,
     /// The object has heard its end.
     is_over: bool,
 }
@@ -371,7 +371,7 @@ impl Sockets {
             return;
         };
         entry.is_over = true;
-        if entry.close_sent || !matches!(entry.far, Far::Client(_)) {
+        if entry.close.is_some() || !matches!(entry.far, Far::Client(_)) {
             state.all.remove(&socket);
             return;
         }
@@ -426,13 +426,13 @@ impl Sockets {
         let Some(entry) = state.all.get_mut(&socket) else {
             return;
         };
+        if is_last {
+            entry.close = Some(delivery.message.clone());
+        }
         // Under the lock: else it could follow the word that the object is to be had elsewhere.
         entry.say(delivery);
-        if is_last {
-            entry.close_sent = true;
-            if entry.is_over {
-                state.all.remove(&socket);
-            }
+        if is_last && entry.is_over {
+            state.all.remove(&socket);
         }
     }
 
@@ -669,7 +669,7 @@ impl Entry {
             attachment: None,
             answered_at: None,
             closing: Closing::default(),
-            close_sent: false,
+            close: None,
             is_over: false,
         }
     }
@@ -687,6 +687,7 @@ impl Entry {
     fn say(&mut self, delivery: Delivery) {
         match &mut self.far {
             Far::Client(end) => drop(end.send(Frame::Socket(delivery))),
+            Far::Away(..) if self.close.is_some() => {} // it is said when there is a way
             Far::Away(_, waiting) => waiting.push_back(delivery),
             Far::Here(_) => {}
         }

@@ -546,3 +546,49 @@ fn clients_that_an_object_which_stays_has_not_heard_are_heard_again() {
     around.away.give_up(Instant::now() + PATIENCE);
     assert_eq!(is_heard(&around), [close(1006, "")], "of the other one");
 }
+
+#[test]
+fn a_close_that_may_not_have_arrived_is_said_again_when_the_socket_is_brought_back() {
+    let around = Arc::<Around>::default();
+    let sockets = around.sockets();
+    let lost = || Delivery::unlimited(close(1006, ""));
+    for is_sent_before in [true, false] {
+        let socket = around.client(&sockets, &[]);
+        let kept = Envelope::open(sockets.kept(socket).unwrap()).unwrap();
+        let closes = || {
+            sockets.closes(socket);
+            say(&sockets, socket, close(4000, "why"));
+        };
+        if is_sent_before {
+            closes();
+            sockets.reader(socket).hear(lost());
+        } else {
+            sockets.reader(socket).hear(lost());
+            closes();
+        }
+        around.got();
+        around.brings(&sockets, last_kept(&[kept]));
+        assert_eq!(sockets.list(None), [socket]);
+        assert_eq!(around.got(), [close(4000, "why")]);
+        hear(&sockets, socket, close(4000, "why"));
+        assert_eq!(is_heard(&around), [close(4000, "why")]);
+        sockets.ended(socket);
+        assert!(sockets.is_empty());
+    }
+}
+
+#[test]
+fn an_object_hears_that_a_client_is_lost_that_it_has_closed() {
+    let around = Arc::<Around>::default();
+    let sockets = around.sockets();
+    let socket = around.client(&sockets, &[]);
+    sockets.closes(socket);
+    say(&sockets, socket, close(4000, "why"));
+    sockets
+        .reader(socket)
+        .hear(Delivery::unlimited(close(1006, "")));
+    around.away.give_up(Instant::now() + PATIENCE);
+    assert_eq!(is_heard(&around), [close(1006, "")]);
+    sockets.ended(socket);
+    assert!(sockets.is_empty());
+}

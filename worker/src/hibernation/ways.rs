@@ -96,9 +96,8 @@ impl Sockets {
         let Some(entry) = state.all.get_mut(&socket) else {
             return;
         };
-        if entry.closing != Closing::default() {
-            drop(state);
-            return self.pass_on(socket, Delivery::unlimited(close(1006, "")));
+        if entry.closing.there {
+            return; // it ends anyway
         }
         // It may just have begun, and what is to be said on it be on its way.
         entry.binding += 1;
@@ -186,6 +185,9 @@ impl Sockets {
                 _ => return, // there is a newer way
             }
             if waiting.is_empty() {
+                if let Some(close) = entry.close.clone() {
+                    let _ = end.send(Frame::Socket(Delivery::unlimited(close)));
+                }
                 entry.far = Far::Client(end);
                 state.heard.insert(socket);
                 return state.report();
