@@ -216,7 +216,7 @@ impl Reader {
     /// There is no client any more.
     pub(crate) fn lost(&self) {
         let lost = Delivery::unlimited(close(1006, ""));
-        self.sockets.pass_on(self.socket, lost);
+        self.sockets.pass_on(self.socket, self.binding, lost);
     }
 
     /// Sends the head of the response that carries the socket to the client at `end`, whose it is from then on.
@@ -303,6 +303,16 @@ impl Sockets {
 
     fn with<R>(&self, socket: SocketId, f: impl FnOnce(&mut Entry) -> R) -> Option<R> {
         self.lock().all.get_mut(&socket).map(f)
+    }
+
+    /// A socket whose way is still this one. Whoever acts on what came on a way does so in here: it may end at any time.
+    fn with_way<R>(
+        &self,
+        socket: SocketId,
+        binding: u64,
+        f: impl FnOnce(&mut Entry) -> R,
+    ) -> Option<R> {
+        self.with(socket, |entry| (entry.binding == binding).then(|| f(entry)))?
     }
 
     /// A socket's tags, in the order in which they were given.
@@ -447,13 +457,13 @@ impl Sockets {
         message: Message,
     ) -> Result<Option<Bytes>, Undelivered> {
         let own = self.with(socket, |entry| match &entry.far {
-            Far::Here(credit) => Some(credit.clone()),
+            Far::Here(credit) => Some((credit.clone(), entry.binding)),
             Far::Client(_) | Far::Away(..) => None,
         });
-        let Some(credit) = own.flatten() else {
+        let Some((credit, binding)) = own.flatten() else {
             return Ok(None);
         };
-        if let Some(response) = self.lock().automatic(socket, &message) {
+        if let Some(response) = self.lock().automatic(socket, binding, &message) {
             return Ok(Some(response));
         }
         let window = Window {
@@ -465,7 +475,7 @@ impl Sockets {
             return Err(Undelivered::Overloaded);
         }
         let place = credit.take(message.len());
-        self.pass_on(socket, Delivery::placed(message, place));
+        self.pass_on(socket, binding, Delivery::placed(message, place));
         Ok(None)
     }
 
@@ -488,28 +498,26 @@ impl Sockets {
         Ok(end)
     }
 
+    /// Of a way that is not the present one nothing is heard: the client is held elsewhere by then.
     fn hear(self: &Arc<Self>, socket: SocketId, binding: u64, mut delivery: Delivery) {
-        if self.with(socket, |entry| entry.binding) != Some(binding) {
-            return; // the client is held elsewhere by now
-        }
         match Envelope::open(delivery.message) {
             Ok(Envelope::Message(message)) => {
-                if !self.answers(socket, &message) {
+                if !self.answers(socket, binding, &message) {
                     delivery.message = message;
-                    self.pass_on(socket, delivery);
+                    self.pass_on(socket, binding, delivery);
                 }
             }
-            Ok(Envelope::Depart { .. }) => self.depart(socket),
+            Ok(Envelope::Depart { .. }) => self.depart(socket, binding),
             // All else only an object's side says.
-            Ok(_) | Err(_) => self.lose_way(socket),
+            Ok(_) | Err(_) => self.lose_way(socket, binding),
         }
     }
 
     /// Answers what a client says if there is an automatic response to it. That counts as heard when all before it is. All of it
     /// is under one lock: else the socket could leave with the answer, and without its count.
-    fn answers(&self, socket: SocketId, message: &Message) -> bool {
+    fn answers(&self, socket: SocketId, binding: u64, message: &Message) -> bool {
         let mut state = self.lock();
-        let Some(response) = state.automatic(socket, message) else {
+        let Some(response) = state.automatic(socket, binding, message) else {
             return false;
         };
         let Some(entry) = state.all.get_mut(&socket) else {
@@ -524,27 +532,28 @@ impl Sockets {
                 state.report();
             }
             _ => {
-                drop(state);
-                self.end(socket, close(1013, "the client does not keep up"));
+                if let Some(entry) = state.all.remove(&socket) {
+                    end_entry(entry, close(1013, "the client does not keep up"));
+                }
             }
         }
         true
     }
 
     /// Passes something on to the object, which wakes it. Of what follows a close nobody hears.
-    fn pass_on(self: &Arc<Self>, socket: SocketId, delivery: Delivery) {
+    fn pass_on(self: &Arc<Self>, socket: SocketId, binding: u64, delivery: Delivery) {
         let is_close = matches!(delivery.message, Message::Close { .. });
-        let binding = self.with(socket, |entry| {
+        let is_first = self.with_way(socket, binding, |entry| {
             let is_first = !entry.closing.there && !entry.is_deaf;
-            entry.closing.there |= is_close && !entry.is_deaf;
             if is_first {
+                entry.closing.there = is_close;
                 entry.counts.pass_on();
             }
-            is_first.then_some(entry.binding)
+            is_first
         });
-        let Some(binding) = binding.flatten() else {
+        if is_first != Some(true) {
             return;
-        };
+        }
         let sockets = self.clone();
         let event = SocketEvent {
             sockets,
@@ -562,7 +571,7 @@ impl Sockets {
             FailureCode::Unavailable => {
                 // It leaves, or the process ends: so will the socket, when all is heard that came before.
                 self.with(socket, |entry| {
-                    entry.is_deaf = true;
+                    entry.is_deaf |= entry.binding == binding;
                     entry.closing.there &= !is_close;
                 });
                 return;
@@ -641,14 +650,14 @@ fn end_entry(entry: Entry, message: Message) {
 
 impl State {
     /// What a message is answered with without the object.
-    fn automatic(&mut self, socket: SocketId, message: &Message) -> Option<Bytes> {
+    fn automatic(&mut self, socket: SocketId, binding: u64, message: &Message) -> Option<Bytes> {
         let Message::Text(text) = message else {
             return None;
         };
         let known = self.auto_response.as_ref();
         let known = known.filter(|known| known.request == *text)?;
         let entry = self.all.get_mut(&socket)?;
-        if entry.closing != Closing::default() || entry.is_deaf {
+        if entry.binding != binding || entry.closing != Closing::default() || entry.is_deaf {
             return None;
         }
         entry.answered_at = Some(now());

@@ -14,6 +14,8 @@ struct Around {
     away: Arc<Away>,
     /// Ends of ways that were told that they are over.
     closed: Mutex<usize>,
+    /// What happens while the next message is passed on.
+    meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
 impl Fabric for Around {
@@ -22,6 +24,10 @@ impl Fabric for Around {
     }
 
     fn deliver(&self, _: &WorkerKey, incoming: Incoming) -> Result<(), Failure> {
+        let meanwhile = self.meanwhile.lock().unwrap().take();
+        if let Some(happens) = meanwhile {
+            happens();
+        }
         if let Some(failure) = self.refusal.lock().unwrap().clone() {
             return Err(failure);
         }
@@ -591,4 +597,27 @@ fn an_object_hears_that_a_client_is_lost_that_it_has_closed() {
     assert_eq!(is_heard(&around), [close(1006, "")]);
     sockets.ended(socket);
     assert!(sockets.is_empty());
+}
+
+#[test]
+fn what_came_on_a_way_before_says_nothing_of_the_present_one() {
+    let around = Arc::<Around>::default();
+    let sockets = around.sockets();
+    let socket = around.client(&sockets, &[]);
+    let kept = last_kept(&[Envelope::open(sockets.kept(socket).unwrap()).unwrap()]);
+    let (holder, registry) = (around.clone(), sockets.clone());
+    let brings = move || holder.brings(&registry, kept);
+    *around.meanwhile.lock().unwrap() = Some(Box::new(brings));
+    *around.refusal.lock().unwrap() = Some(Failure::unavailable("it leaves"));
+    hear(&sockets, socket, text("refused when it is held by another"));
+    *around.refusal.lock().unwrap() = None;
+    around.said();
+    // As if these had been looked at just before.
+    sockets.pass_on(socket, 0, Delivery::unlimited(text("late")));
+    sockets.depart(socket, 0);
+    sockets.lose_way(socket, 0);
+    hear(&sockets, socket, text("a"));
+    assert_eq!(is_heard(&around), [text("a")]);
+    sockets.report();
+    assert_eq!(around.said(), [Envelope::Heard(1)]);
 }

@@ -44,9 +44,10 @@ impl Sockets {
     }
 
     /// The way to the client is about to end: the socket is to be brought back by another.
-    pub(super) fn depart(self: &Arc<Self>, socket: SocketId) {
+    pub(super) fn depart(self: &Arc<Self>, socket: SocketId, binding: u64) {
         let mut state = self.lock();
-        let Some(entry) = state.all.get(&socket) else {
+        let entry = state.all.get(&socket);
+        let Some(entry) = entry.filter(|entry| entry.binding == binding) else {
             return;
         };
         let (Far::Client(end), heard) = (&entry.far, entry.counts.done()) else {
@@ -85,15 +86,16 @@ impl Sockets {
                 // Its end may have come when nobody heard it.
                 self.away.push(self.clone(), socket, binding);
             } else {
-                self.depart(socket);
+                self.depart(socket, binding);
             }
         }
     }
 
     /// The way to the client has ended without a word of it. Whoever holds it may bring the socket back.
-    pub(super) fn lose_way(self: &Arc<Self>, socket: SocketId) {
+    pub(super) fn lose_way(self: &Arc<Self>, socket: SocketId, binding: u64) {
         let mut state = self.lock();
-        let Some(entry) = state.all.get_mut(&socket) else {
+        let entry = state.all.get_mut(&socket);
+        let Some(entry) = entry.filter(|entry| entry.binding == binding) else {
             return;
         };
         if entry.closing.there {
@@ -111,10 +113,10 @@ impl Sockets {
 
     /// Nobody has brought the socket back.
     pub(super) fn give_up(self: &Arc<Self>, socket: SocketId, binding: u64) {
-        let is_away =
-            |entry: &mut Entry| entry.binding == binding && matches!(entry.far, Far::Away(..));
-        if self.with(socket, is_away) == Some(true) {
-            self.pass_on(socket, Delivery::unlimited(close(1006, "")));
+        let is_away = |entry: &mut Entry| matches!(entry.far, Far::Away(..));
+        if self.with_way(socket, binding, is_away) == Some(true) {
+            let lost = Delivery::unlimited(close(1006, ""));
+            self.pass_on(socket, binding, lost);
         }
     }
 
