@@ -112,10 +112,12 @@ impl Workers {
             return Err(opening);
         }
         let sockets = self.sockets(app, key);
-        sockets.adopt(kept, opening.end);
-        // The object may have left meanwhile, with all sockets that were here before.
-        if !may_be_here() {
-            sockets.leave_all();
+        let adopted = sockets.adopt(kept, opening.end);
+        // The object may have left meanwhile, with all sockets that were here before. Or its handlers still run, and have the others.
+        if let Some(socket) = adopted
+            && !may_be_here()
+        {
+            sockets.leave_one(socket);
         }
         Ok(())
     }

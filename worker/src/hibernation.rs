@@ -195,7 +195,7 @@ impl SocketEvent {
         self.sockets.with(self.socket, |entry| {
             entry.closing.there &= !is_close;
         });
-        self.sockets.leave(|socket, _| socket == self.socket);
+        self.sockets.leave_one(self.socket);
     }
 }
 

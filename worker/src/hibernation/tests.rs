@@ -14,7 +14,7 @@ struct Around {
     away: Arc<Away>,
     /// Ends of ways that were told that they are over.
     closed: Mutex<usize>,
-    /// What happens while the next message is passed on.
+    /// What happens while the next message is passed on, or the next answer is begun.
     meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
@@ -24,10 +24,7 @@ impl Fabric for Around {
     }
 
     fn deliver(&self, _: &WorkerKey, incoming: Incoming) -> Result<(), Failure> {
-        let meanwhile = self.meanwhile.lock().unwrap().take();
-        if let Some(happens) = meanwhile {
-            happens();
-        }
+        self.happens();
         if let Some(failure) = self.refusal.lock().unwrap().clone() {
             return Err(failure);
         }
@@ -46,6 +43,7 @@ impl Receive for Around {
                 frame: Frame::Socket(delivery),
                 ..
             } => self.got.lock().unwrap().push(delivery.message),
+            Incoming::Frame { .. } => self.happens(),
             Incoming::Closed { .. } => *self.closed.lock().unwrap() += 1,
             _ => {}
         }
@@ -54,6 +52,13 @@ impl Receive for Around {
 }
 
 impl Around {
+    fn happens(&self) {
+        let meanwhile = self.meanwhile.lock().unwrap().take();
+        if let Some(happens) = meanwhile {
+            happens();
+        }
+    }
+
     fn sockets(self: &Arc<Self>) -> Arc<Sockets> {
         let address = WorkerKey::new("w.js", "a").unwrap();
         Sockets::new(address, self.clone(), 100, self.away.clone())
@@ -302,9 +307,9 @@ fn is_heard(around: &Around) -> Vec<Message> {
 
 impl Around {
     /// Somebody brings a socket back.
-    fn brings(self: &Arc<Self>, sockets: &Arc<Sockets>, kept: Kept) {
+    fn brings(self: &Arc<Self>, sockets: &Arc<Sockets>, kept: Kept) -> Option<SocketId> {
         let end = LinkEnd::new(LinkId::of_new_link().other(), self.clone());
-        sockets.adopt(kept, end);
+        sockets.adopt(kept, end)
     }
 }
 
@@ -606,7 +611,7 @@ fn what_came_on_a_way_before_says_nothing_of_the_present_one() {
     let socket = around.client(&sockets, &[]);
     let kept = last_kept(&[Envelope::open(sockets.kept(socket).unwrap()).unwrap()]);
     let (holder, registry) = (around.clone(), sockets.clone());
-    let brings = move || holder.brings(&registry, kept);
+    let brings = move || assert!(holder.brings(&registry, kept).is_some());
     *around.meanwhile.lock().unwrap() = Some(Box::new(brings));
     *around.refusal.lock().unwrap() = Some(Failure::unavailable("it leaves"));
     hear(&sockets, socket, text("refused when it is held by another"));
@@ -620,4 +625,29 @@ fn what_came_on_a_way_before_says_nothing_of_the_present_one() {
     assert_eq!(is_heard(&around), [text("a")]);
     sockets.report();
     assert_eq!(around.said(), [Envelope::Heard(1)]);
+}
+
+#[test]
+fn one_that_is_brought_when_the_object_leaves_goes_on_alone() {
+    let around = Arc::<Around>::default();
+    let (sockets, others) = (around.sockets(), around.sockets());
+    let [socket, other] = [(); 2].map(|()| around.client(&sockets, &[]));
+    let kept = Envelope::open(sockets.kept(socket).unwrap()).unwrap();
+    let kept = last_kept(&[kept]);
+    assert_eq!(around.brings(&sockets, kept.clone()), Some(socket));
+    around.said();
+    sockets.leave_one(socket);
+    assert_eq!(left(&around.said()), Some(0));
+    assert_eq!(sockets.list(None), [other], "the object still has it");
+
+    let closed = *around.closed.lock().unwrap();
+    let leaves = others.clone();
+    *around.meanwhile.lock().unwrap() = Some(Box::new(move || leaves.leave_all()));
+    around.brings(&others, kept);
+    let closed = *around.closed.lock().unwrap() - closed;
+    assert_eq!(
+        (others.len(), closed),
+        (0, 1),
+        "whoever brought it sees that it is not here"
+    );
 }

@@ -121,13 +121,15 @@ impl Sockets {
     }
 
     /// Takes a socket in that was kept, whose client is at `end`, and wakes nobody. It answers as to a request, with the socket.
-    pub fn adopt(self: &Arc<Self>, kept: Kept, mut end: LinkEnd) {
+    /// Says which one it is, unless it is refused.
+    pub fn adopt(self: &Arc<Self>, kept: Kept, mut end: LinkEnd) -> Option<SocketId> {
         let mut state = self.lock();
         let known = state.all.iter().find(|(_, it)| it.token == kept.token);
         let known = known.map(|(socket, _)| *socket);
         if known.is_none() && state.all.len() >= MOST_SOCKETS {
             drop(state);
-            return end.refuse(Failure::failed(TooMany.to_string()));
+            end.refuse(Failure::failed(TooMany.to_string()));
+            return None;
         }
         if !state.is_set {
             state.auto_response = kept.auto_response;
@@ -165,9 +167,11 @@ impl Sockets {
             content: Content::Hibernatable(self.reader(socket)),
         };
         if end.send(Frame::Head(Box::new(head))).is_err() {
-            return self.away.push(self.clone(), socket, binding);
+            self.away.push(self.clone(), socket, binding);
+        } else {
+            self.goes_on(socket, binding, Arc::new(end));
         }
-        self.goes_on(socket, binding, Arc::new(end));
+        Some(socket)
     }
 
     /// Sends on the new way what has waited for it, and then all else.
@@ -179,12 +183,14 @@ impl Sockets {
                 let _ = end.send(Frame::Socket(delivery));
             }
             let mut state = self.lock();
-            let Some(entry) = state.all.get_mut(&socket) else {
-                return;
+            let entry = state.all.get_mut(&socket);
+            let Some(entry) = entry.filter(|entry| entry.binding == binding) else {
+                drop(state);
+                // It has left, or there is a newer way.
+                return end.close(CloseReason::Lost);
             };
-            match &mut entry.far {
-                Far::Away(_, more) if entry.binding == binding => waiting.append(more),
-                _ => return, // there is a newer way
+            if let Far::Away(_, more) = &mut entry.far {
+                waiting.append(more);
             }
             if waiting.is_empty() {
                 if let Some(close) = entry.close.clone() {
@@ -201,6 +207,11 @@ impl Sockets {
     /// hears anything here any more.
     pub fn leave_all(&self) {
         self.leave(|_, _| true);
+    }
+
+    /// One of the sockets is to be brought to where the object is.
+    pub fn leave_one(&self, socket: SocketId) {
+        self.leave(|it, _| it == socket);
     }
 
     pub(super) fn leave(&self, which: impl Fn(SocketId, &Entry) -> bool) {
