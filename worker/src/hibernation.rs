@@ -6,7 +6,7 @@
 //! Between a client's socket and here all is in [envelopes](Envelope): who holds the client keeps what no code has heard, and brings
 //! the socket back here, or to the process that has the object then, should the way between end.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
@@ -114,6 +114,8 @@ struct State {
     name: Option<Arc<str>>,
     /// By age.
     all: BTreeMap<SocketId, Entry>,
+    /// The same by what tells them from all others.
+    by_token: HashMap<u128, SocketId>,
     /// Those that the object has heard the end of, and has not closed.
     unanswered: VecDeque<SocketId>,
     auto_response: Option<AutoResponse>,
@@ -273,6 +275,7 @@ impl Sockets {
         let socket = SocketId(NEXT_SOCKET.fetch_add(1, Ordering::Relaxed));
         let entry = Entry::new(tags, token());
         state.name = name.or_else(|| state.name.take());
+        state.by_token.insert(entry.token, socket);
         state.all.insert(socket, entry);
         Ok(socket)
     }
@@ -382,7 +385,7 @@ impl Sockets {
         };
         entry.is_over = true;
         if entry.close.is_some() || !matches!(entry.far, Far::Client(_)) {
-            state.all.remove(&socket);
+            state.remove(socket);
             return;
         }
         if entry.closing.here {
@@ -392,7 +395,7 @@ impl Sockets {
         if state.unanswered.len() > MOST_UNANSWERED
             && let Some(oldest) = state.unanswered.pop_front()
         {
-            state.all.remove(&oldest);
+            state.remove(oldest);
         }
     }
 
@@ -442,7 +445,7 @@ impl Sockets {
         // Under the lock: else it could follow the word that the object is to be had elsewhere.
         entry.say(delivery);
         if is_last && entry.is_over {
-            state.all.remove(&socket);
+            state.remove(socket);
         }
     }
 
@@ -532,7 +535,7 @@ impl Sockets {
                 state.report();
             }
             _ => {
-                if let Some(entry) = state.all.remove(&socket) {
+                if let Some(entry) = state.remove(socket) {
                     end_entry(entry, close(1013, "the client does not keep up"));
                 }
             }
@@ -605,22 +608,28 @@ impl Sockets {
 
     /// The object's instance has ended and will have another: of sockets whose other ends its code had nothing is left.
     pub fn instance_ended(&self) {
-        let mut state = self.lock();
         let is_clients = |entry: &Entry| !matches!(entry.far, Far::Here(_)) && !entry.is_over;
-        state.all.retain(|_, entry| is_clients(entry));
+        let mut state = self.lock();
+        let State { all, by_token, .. } = &mut *state;
+        all.retain(|_, entry| is_clients(entry));
+        by_token.retain(|_, socket| all.contains_key(socket));
         state.unanswered.clear();
     }
 
     /// All of them end with this close, and the object hears of none; 1006 breaks the connections off.
     pub fn end_all(&self, code: u16, reason: &str) {
-        let all = std::mem::take(&mut self.lock().all);
+        let all = {
+            let mut state = self.lock();
+            state.by_token.clear();
+            std::mem::take(&mut state.all)
+        };
         for (_, entry) in all {
             end_entry(entry, close(code, reason));
         }
     }
 
     fn end(&self, socket: SocketId, message: Message) {
-        let entry = self.lock().all.remove(&socket);
+        let entry = self.lock().remove(socket);
         if let Some(entry) = entry {
             end_entry(entry, message);
         }
@@ -649,6 +658,13 @@ fn end_entry(entry: Entry, message: Message) {
 }
 
 impl State {
+    /// Forgets a socket.
+    fn remove(&mut self, socket: SocketId) -> Option<Entry> {
+        let entry = self.all.remove(&socket)?;
+        self.by_token.remove(&entry.token);
+        Some(entry)
+    }
+
     /// What a message is answered with without the object.
     fn automatic(&mut self, socket: SocketId, binding: u64, message: &Message) -> Option<Bytes> {
         let Message::Text(text) = message else {

@@ -651,3 +651,34 @@ fn one_that_is_brought_when_the_object_leaves_goes_on_alone() {
         "whoever brought it sees that it is not here"
     );
 }
+
+#[test]
+fn a_socket_is_found_by_its_token_for_as_long_as_it_is_here() {
+    let around = Arc::<Around>::default();
+    let sockets = around.sockets();
+    let count = || {
+        let state = sockets.lock();
+        let is_found =
+            |(socket, entry): (&SocketId, &Entry)| state.by_token[&entry.token] == *socket;
+        assert!(state.all.iter().all(is_found));
+        assert_eq!(state.by_token.len(), state.all.len());
+        state.all.len()
+    };
+    let all: Vec<_> = (0..6).map(|_| around.client(&sockets, &[])).collect();
+    accept(&sockets, &[]);
+    let kept = Envelope::open(sockets.kept(all[0]).unwrap()).unwrap();
+    assert_eq!(count(), 7);
+    sockets.instance_ended();
+    assert_eq!(count(), 6, "not the one that the instance had both ends of");
+    sockets.end(all[1], close(1011, ""));
+    hear(&sockets, all[2], close(1000, ""));
+    sockets.ended(all[2]);
+    say(&sockets, all[2], close(1000, ""));
+    sockets.leave_one(all[0]);
+    assert_eq!(count(), 3);
+    let brought = around.brings(&sockets, last_kept(&[kept]));
+    assert!(brought.is_some_and(|socket| !all.contains(&socket)));
+    assert_eq!(count(), 4);
+    sockets.end_all(1006, "");
+    assert_eq!(count(), 0);
+}

@@ -124,8 +124,7 @@ impl Sockets {
     /// Says which one it is, unless it is refused.
     pub fn adopt(self: &Arc<Self>, kept: Kept, mut end: LinkEnd) -> Option<SocketId> {
         let mut state = self.lock();
-        let known = state.all.iter().find(|(_, it)| it.token == kept.token);
-        let known = known.map(|(socket, _)| *socket);
+        let known = state.by_token.get(&kept.token).copied();
         if known.is_none() && state.all.len() >= MOST_SOCKETS {
             drop(state);
             end.refuse(Failure::failed(TooMany.to_string()));
@@ -139,6 +138,7 @@ impl Sockets {
         state.name = state.name.take().or(kept.name);
         let socket = known.unwrap_or_else(|| SocketId(NEXT_SOCKET.fetch_add(1, Ordering::Relaxed)));
         // One that is known here is as the object has left it.
+        state.by_token.insert(kept.token, socket);
         let entry = state.all.entry(socket).or_insert_with(|| Entry {
             attachment: kept.attachment.map(Vec::into_boxed_slice),
             answered_at: kept.answered_at,
@@ -224,7 +224,7 @@ impl Sockets {
             for socket in sockets {
                 let kept = state.all.get(&socket);
                 let kept = kept.and_then(|entry| state.envelope(&self.address, entry));
-                left.extend(state.all.remove(&socket).map(|entry| (entry, kept)));
+                left.extend(state.remove(socket).map(|entry| (entry, kept)));
             }
         }
         for (entry, kept) in left {
