@@ -253,8 +253,11 @@ impl Instance {
             return Ok(());
         }
         let mut message = message;
+        let departs = exchange.lasting.as_ref().is_some_and(|it| it.departs);
+        // What it has had to say is said.
+        let leaves = departs && matches!(message, Message::Close { .. });
         let most = self.limits.socket_buffer_bytes;
-        if !keeps_up(&exchange.end.credit, message.len(), most) {
+        if !leaves && !keeps_up(&exchange.end.credit, message.len(), most) {
             message = close(1013, "the client does not keep up");
             let frame = Frame::Socket(Delivery::unlimited(exchange.sealed(message.clone())));
             self.replay.push_back(Incoming::Frame {
@@ -264,8 +267,7 @@ impl Instance {
         }
         let is_last = matches!(message, Message::Close { .. });
         message = match &exchange.lasting {
-            // What it has had to say is said.
-            Some(lasting) if is_last && lasting.departs => Envelope::Left(lasting.heard).seal(),
+            Some(lasting) if leaves => Envelope::Left(lasting.heard).seal(),
             _ => exchange.sealed(message),
         };
         if is_last {

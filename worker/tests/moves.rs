@@ -11,7 +11,8 @@ use std::time::Duration;
 use portside_core::ids::WorkerKey;
 use portside_core::limits::Limits;
 use portside_exchange::credit::Credit;
-use portside_exchange::{Body, Request};
+use portside_exchange::envelope::Envelope;
+use portside_exchange::{Body, Delivery, Lasts, Message, Request};
 use portside_worker::activation::{Activation, End, Progress};
 use portside_worker::engine::Shared;
 use portside_worker::event::{Delivered, Incoming, Stop};
@@ -19,7 +20,8 @@ use portside_worker::host::{Fabric, Identity, Log, LogLine};
 use portside_worker::inbox::Inbox;
 use portside_worker::instance::Instance;
 use portside_worker::link::{
-    CloseReason, Failure, Frame, Kind, LinkEnd, LinkId, Opening, Receive, Undelivered,
+    CloseReason, Content, Failure, Frame, Head, Kind, LinkEnd, LinkId, Opening, Receive, Rejected,
+    Undelivered,
 };
 use portside_worker::moves::take_along;
 use portside_worker::route::Route;
@@ -358,4 +360,94 @@ fn requests_that_nobody_has_heard_of_are_given_to_who_moves_the_worker() {
     assert_eq!(unheard.opening.end.id, link);
     assert!(matches!(unheard.after[0], Incoming::Closed { .. }));
     assert!(opener.heard().is_empty(), "nothing is refused");
+}
+
+/// A client of a WebSocket that takes nothing: all that was sent to it waits.
+#[derive(Default)]
+struct Slow(Mutex<Vec<Delivery>>);
+
+impl Receive for Slow {
+    fn receive(&self, incoming: Incoming) -> Result<(), Rejected> {
+        if let Incoming::Frame {
+            frame: Frame::Socket(delivery),
+            ..
+        } = incoming
+        {
+            self.0.lock().unwrap().push(delivery);
+        }
+        Ok(())
+    }
+}
+
+/// What is last said to a slow client whose socket moves, when the code says `messages` of the largest ones, and then this.
+fn last_said(messages: usize, last: &Message) -> Envelope {
+    let inbox = inbox();
+    let most = Limits::default().socket_message_bytes;
+    let code = |instance: &Shared, event: Delivered| {
+        let mut instance = instance.borrow_mut();
+        match event {
+            Delivered::Fetch { link, .. } => {
+                let head = Head {
+                    status: http::StatusCode::SWITCHING_PROTOCOLS,
+                    reason: "".into(),
+                    headers: http::HeaderMap::new(),
+                    content: Content::Socket(Lasts::Reopened),
+                };
+                instance.respond(link, head);
+            }
+            Delivered::SocketMoves { link, .. } => {
+                let large = Message::Binary(vec![0; most].into());
+                for message in std::iter::repeat_n(&large, messages).chain([last]) {
+                    assert!(instance.send_to_client(link, message.clone()).is_ok());
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    };
+    let (_, mut activation) = instance(&inbox, &Places::at(&inbox), code);
+    let (id, client) = (LinkId::of_new_link(), Arc::<Slow>::default());
+    let request = Request {
+        method: http::Method::GET,
+        url: "http://a/".to_owned(),
+        headers: http::HeaderMap::new(),
+        body: Body::Empty,
+        websocket: true,
+    };
+    let opening = Opening {
+        kind: Kind::Fetch(Box::new(request)),
+        name: None,
+        bond: None,
+        request: None,
+        reconnected: false,
+        end: LinkEnd::new(id.other(), client.clone()),
+    };
+    let departs = Envelope::Depart { now: false }.seal();
+    let departs = Incoming::Frame {
+        link: id.other(),
+        frame: Frame::Socket(Delivery::unlimited(departs)),
+    };
+    for incoming in [Incoming::Opened(opening), departs] {
+        assert!(inbox.receive(incoming).is_ok());
+        poll(&mut activation);
+    }
+    let last = client.0.lock().unwrap().pop();
+    Envelope::open(last.unwrap().message).unwrap()
+}
+
+#[test]
+fn a_client_that_does_not_keep_up_while_its_socket_moves_is_closed() {
+    let limits = Limits::default();
+    let full = limits.socket_buffer_bytes / limits.socket_message_bytes;
+    let one_more = Message::Text("more".into());
+    let said = last_said(full + 1, &one_more);
+    assert!(
+        matches!(&said, Envelope::Message(Message::Close { code: 1013, .. })),
+        "{said:?}"
+    );
+    let close = Message::Close {
+        code: 1000,
+        reason: "all is said".to_owned(),
+    };
+    assert_eq!(last_said(full.max(1), &close), Envelope::Left(0));
 }
