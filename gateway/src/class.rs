@@ -28,7 +28,7 @@ pub const MAX_HELD_PER_CLASS: usize = 1024;
 pub const MAX_HELD: usize = 8 * MAX_HELD_PER_CLASS;
 
 /// WebSockets of a class that are opened again at once.
-const REOPENING: usize = 512;
+pub(crate) const REOPENING: usize = 512;
 
 /// A class with a route.
 pub(crate) struct Class {

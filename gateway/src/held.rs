@@ -486,7 +486,6 @@ async fn to_pod(
 
 #[cfg(test)]
 mod tests {
-    use futures::FutureExt;
     use portside_core::ownership::gateway::Claim;
     use tokio_util::sync::CancellationToken;
 
@@ -498,8 +497,8 @@ mod tests {
         let (class, endpoint, metrics) = class();
         class.heard(&endpoint, None, Claim::Active(7));
         let mut places = Vec::new();
-        while let Some(place) = class.reopens().now_or_never() {
-            places.push(place);
+        for _ in 0..crate::class::REOPENING {
+            places.push(class.reopens().await);
         }
         let opening = Opening {
             asked: &Asked::new(&Method::GET, &Uri::from_static("/"), &HeaderMap::new()),

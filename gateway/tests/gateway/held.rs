@@ -14,15 +14,13 @@ use portside_exchange::envelope::Envelope;
 use portside_exchange::{
     Delivery, Lasts, Message, Outbox, Request, Response, Socket, SocketSender,
 };
-use tokio::net::TcpStream;
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::Message as WsMessage;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
 use crate::support::{Cluster, Fetched, HOST, Pod, respond, until, within};
-
-/// In the place of a status: the connection breaks off.
-const BREAKS: u16 = 0;
 
 type Client = WebSocketStream<TcpStream>;
 
@@ -64,7 +62,6 @@ impl App {
 
     fn accept(&self, request: &Request) -> Fetched {
         let status = *self.status.lock().unwrap();
-        assert_ne!(status, BREAKS, "the request ends the pod");
         if status != 101 {
             return Ok(respond(status, "no"));
         }
@@ -248,14 +245,24 @@ async fn a_client_that_nobody_takes_again_is_told_to_connect_anew() {
 #[tokio::test]
 async fn a_request_that_ends_pods_is_not_sent_to_many() {
     let app = App::new(REOPENED);
-    let pod = app.serving("a").await;
+    let (pod, mut ends) = (app.serving("a").await, app.serving("b").await);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    ends.endpoint.http = listener.local_addr().unwrap();
     let cluster = Cluster::of(&[&pod]).await;
     let mut client = connect(&cluster).await;
-    *app.status.lock().unwrap() = BREAKS;
-    let began = std::time::Instant::now();
-    app.opened(0).await.say(Envelope::Left(0));
-    assert_eq!(closed(&mut client).await, 1012);
-    assert!(began.elapsed() < std::time::Duration::from_secs(10));
+    cluster.has(&[&ends]);
+    app.opened(0).await.breaks();
+    let requests = async {
+        for requests in 1.. {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            assert_ne!(connection.read(&mut [0; 100]).await.unwrap(), 0);
+            assert!(requests <= 2, "and another one");
+        }
+    };
+    tokio::select! {
+        code = closed(&mut client) => assert_eq!(code, 1012),
+        () = requests => {}
+    }
 }
 
 #[tokio::test]
