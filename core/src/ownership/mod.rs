@@ -62,7 +62,7 @@ pub const MEMBERSHIP_INTERVAL_MS: Millis = 500;
 
 /// While a pod that shares the shards has all of them and sees nobody else, it looks so many times less often: nothing is to be done
 /// until somebody comes, who is seen before it wants shards. Most classes have one pod, which is idle.
-pub const SOLE_POD_SLOWDOWN: Millis = 5;
+pub const SOLE_POD_SLOWDOWN: Millis = 20;
 
 /// What this pod owns is not read more often than that because others say that they have given it something.
 pub const GIVEN_INTERVAL_MS: Millis = 10;

@@ -35,7 +35,7 @@ pub async fn a_hundred_classes_settle(test: Arc<Test>) {
     test.cluster.apply(&list).await;
     until(
         "all classes to be settled",
-        Duration::from_secs(120),
+        Duration::from_secs(240),
         async || {
             let classes = test.cluster.list(&test.namespace, "swc", "").await;
             let settled = classes.iter().filter(|class| settled(class)).count();
