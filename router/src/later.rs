@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use portside_core::ids::{ShardId, WorkerKey};
 use portside_worker::event::Incoming;
-use portside_worker::link::{Opening, Receive, Rejected};
+use portside_worker::link::{Opening, Receive, Rejected, pass_on};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -260,23 +260,6 @@ impl Receive for Later {
     }
 }
 
-/// Gives it to the target, behind what that has not taken before.
-fn pass_on(
-    target: &dyn Receive,
-    kept: &mut VecDeque<Incoming>,
-    incoming: Incoming,
-) -> Result<(), Rejected> {
-    if kept.is_empty() {
-        match target.receive(incoming) {
-            Err(Rejected::Closed(incoming)) => kept.push_back(incoming),
-            taken => return taken,
-        }
-    } else {
-        kept.push_back(incoming);
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
@@ -328,14 +311,7 @@ mod tests {
         let places = Mutex::new(vec![next.clone() as Arc<dyn Receive>, later.clone()]);
         let places = Arc::new(Places(places, Mutex::default()));
         let id = LinkId::of_new_link();
-        let opening = Opening {
-            kind: Kind::Port,
-            name: None,
-            bond: None,
-            request: None,
-            reconnected: false,
-            end: LinkEnd::new(id.other(), Arc::new(Left)),
-        };
+        let opening = Opening::new(Kind::Port, LinkEnd::new(id.other(), Arc::new(Left)));
         let to = WorkerKey::new("w.js", "a").unwrap();
         let route = Route::open(places.clone(), &to, opening).unwrap();
         let link = id;

@@ -64,12 +64,9 @@ impl NearPort {
         });
         let to = &opening.to;
         let opening = Opening {
-            kind: Kind::Port,
-            name: None,
-            bond: None,
             request: opening.request.clone(),
             reconnected: opening.reconnected,
-            end: LinkEnd::new(end, Arc::new(Far(port.clone()))),
+            ..Opening::new(Kind::Port, LinkEnd::new(end, Arc::new(Far(port.clone()))))
         };
         match near.here.open(to, opening) {
             Ok(Some(target)) => {

@@ -159,14 +159,7 @@ async fn messages(warming: &mut Warming<'_>) {
         let frame = message(&end, data);
         let kind = Kind::Port;
         warming
-            .tell(Incoming::Opened(Opening {
-                kind,
-                name: None,
-                bond: None,
-                request: None,
-                reconnected: false,
-                end,
-            }))
+            .tell(Incoming::Opened(Opening::new(kind, end)))
             .await;
         warming.tell(Incoming::Frame { link, frame }).await;
         let reason = CloseReason::Closed;

@@ -98,14 +98,7 @@ impl<A> Call<A> {
             callee: callee.clone(),
             state: Mutex::new(waiting(reply)),
         };
-        let opening = Opening {
-            kind,
-            name: None,
-            bond: None,
-            request: None,
-            reconnected: false,
-            end: LinkEnd::new(link.other(), Arc::new(caller)),
-        };
+        let opening = Opening::new(kind, LinkEnd::new(link.other(), Arc::new(caller)));
         let call = Self {
             link,
             callee,

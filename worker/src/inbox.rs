@@ -428,13 +428,11 @@ mod tests {
     #[test]
     fn who_waits_to_be_connected_is_refused_and_all_else_stays() {
         let inbox = Inbox::new(3, 10);
-        let opening = || Opening {
-            kind: Kind::Port,
-            name: None,
-            bond: None,
-            request: None,
-            reconnected: false,
-            end: LinkEnd::new(LinkId::of_new_link().other(), Arc::new(Nobody)),
+        let opening = || {
+            Opening::new(
+                Kind::Port,
+                LinkEnd::new(LinkId::of_new_link().other(), Arc::new(Nobody)),
+            )
         };
         for incoming in [Incoming::Opened(opening()), message(4), closed(1)] {
             assert!(inbox.receive(incoming).is_ok());

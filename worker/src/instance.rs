@@ -506,12 +506,8 @@ impl Instance {
 
     fn open(&mut self, link: LinkId, to: &WorkerKey, request: Option<RequestName>) {
         let opening = Opening {
-            kind: Kind::Port,
-            name: None,
-            bond: None,
             request,
-            reconnected: false,
-            end: LinkEnd::new(link.other(), self.inbox.clone()),
+            ..Opening::new(Kind::Port, LinkEnd::new(link.other(), self.inbox.clone()))
         };
         let peer = self.fabric.open(to, opening);
         if let Some(port) = self.ports.get_mut(&link) {

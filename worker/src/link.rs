@@ -102,6 +102,21 @@ pub struct Opening {
     pub end: LinkEnd,
 }
 
+impl Opening {
+    /// One of which nothing else is known, and that is opened for the first time.
+    #[must_use]
+    pub fn new(kind: Kind, end: LinkEnd) -> Self {
+        Self {
+            kind,
+            name: None,
+            bond: None,
+            request: None,
+            reconnected: false,
+            end,
+        }
+    }
+}
+
 /// How an instance ended: only if its object began anew, and then why.
 #[derive(Debug, Default)]
 pub struct Fate(OnceLock<Failure>);
@@ -359,6 +374,28 @@ pub trait Receive: Send + Sync + 'static {
             reason: CloseReason::Lost,
         });
     }
+}
+
+/// Gives it to the target, behind what that has not taken before and is kept: a target that is gone, or about to leave, says so,
+/// and then what is kept goes elsewhere.
+///
+/// # Errors
+/// The target has too much to do.
+pub fn pass_on(
+    target: &dyn Receive,
+    kept: &mut VecDeque<Incoming>,
+    incoming: Incoming,
+) -> Result<(), Rejected> {
+    let incoming = if kept.is_empty() {
+        match target.receive(incoming) {
+            Err(Rejected::Closed(incoming)) => incoming,
+            taken => return taken,
+        }
+    } else {
+        incoming
+    };
+    kept.push_back(incoming);
+    Ok(())
 }
 
 /// What an instance that leaves for another place says on a port that is open to it. Nothing follows it.

@@ -11,7 +11,9 @@ use portside_core::ids::WorkerKey;
 
 use crate::event::Incoming;
 use crate::host::{Fabric, RequestName};
-use crate::link::{Failure, Frame, Kind, LinkEnd, LinkId, Moved, Opening, Receive, Rejected};
+use crate::link::{
+    Failure, Frame, Kind, LinkEnd, LinkId, Moved, Opening, Receive, Rejected, pass_on,
+};
 
 /// A port as its opener has it.
 pub struct Route {
@@ -69,12 +71,12 @@ impl Route {
     fn connect(self: &Arc<Self>) -> bool {
         loop {
             let opening = Opening {
-                kind: Kind::Port,
-                name: None,
-                bond: None,
                 request: self.request.clone(),
                 reconnected: self.connected.load(Ordering::Relaxed),
-                end: LinkEnd::new(self.link, Arc::new(Back(self.clone()))),
+                ..Opening::new(
+                    Kind::Port,
+                    LinkEnd::new(self.link, Arc::new(Back(self.clone()))),
+                )
             };
             // Not under the lock: it may be refused at once, which comes back here.
             let Some(target) = self.places.open(&self.to, opening) else {
@@ -102,7 +104,7 @@ impl Route {
         let mut kept = VecDeque::new();
         let sent = waiting
             .into_iter()
-            .map(|incoming| send(&*target, &mut kept, incoming));
+            .map(|incoming| pass_on(&*target, &mut kept, incoming));
         let refused = sent.filter(Result::is_err).count();
         *state = State::Open(target, kept);
         drop(state);
@@ -140,27 +142,6 @@ impl Route {
     }
 }
 
-/// Gives it to the target, or keeps it: who is gone, or about to leave, says so.
-///
-/// # Errors
-/// The target has too much to do.
-fn send(
-    target: &dyn Receive,
-    kept: &mut VecDeque<Incoming>,
-    incoming: Incoming,
-) -> Result<(), Rejected> {
-    let incoming = if kept.is_empty() {
-        match target.receive(incoming) {
-            Err(Rejected::Closed(incoming)) => incoming,
-            taken => return taken,
-        }
-    } else {
-        incoming
-    };
-    kept.push_back(incoming);
-    Ok(())
-}
-
 impl Receive for Route {
     fn receive(&self, incoming: Incoming) -> Result<(), Rejected> {
         match &mut *self.lock() {
@@ -168,7 +149,7 @@ impl Receive for Route {
                 waiting.push_back(incoming);
                 Ok(())
             }
-            State::Open(target, kept) => send(&**target, kept, incoming),
+            State::Open(target, kept) => pass_on(&**target, kept, incoming),
             State::Closed => Err(Rejected::Closed(incoming)),
         }
     }
@@ -238,14 +219,10 @@ mod tests {
 
     fn opened_in(places: &[&Arc<Place>]) -> Arc<Route> {
         let places = places.iter().rev().map(|place| Arc::clone(place)).collect();
-        let opening = Opening {
-            kind: Kind::Port,
-            name: None,
-            bond: None,
-            request: None,
-            reconnected: false,
-            end: LinkEnd::new(LinkId::of_new_link().other(), Arc::<Place>::default()),
-        };
+        let opening = Opening::new(
+            Kind::Port,
+            LinkEnd::new(LinkId::of_new_link().other(), Arc::<Place>::default()),
+        );
         let to = WorkerKey::new("w.js", "a").unwrap();
         Route::open(Arc::new(Places(Mutex::new(places))), &to, opening).unwrap()
     }

@@ -193,14 +193,7 @@ impl<F: Code> Test<F> {
         let place = end.credit.take(text.len());
         let kind = Kind::Port;
         self.inbox
-            .receive(Incoming::Opened(Opening {
-                kind,
-                name: None,
-                bond: None,
-                request: None,
-                reconnected: false,
-                end,
-            }))
+            .receive(Incoming::Opened(Opening::new(kind, end)))
             .ok()
             .unwrap();
         let data = text.as_bytes().to_vec();
@@ -635,14 +628,10 @@ impl<F: Code> Test<F> {
             websocket: true,
         };
         let near = LinkId::of_new_link();
-        let opening = Opening {
-            bond: None,
-            request: None,
-            reconnected: false,
-            kind: Kind::Fetch(Box::new(request)),
-            name: None,
-            end: LinkEnd::new(near.other(), self.surroundings.peer.clone()),
-        };
+        let opening = Opening::new(
+            Kind::Fetch(Box::new(request)),
+            LinkEnd::new(near.other(), self.surroundings.peer.clone()),
+        );
         self.inbox.receive(Incoming::Opened(opening)).ok().unwrap();
         self.settle();
     }

@@ -103,14 +103,7 @@ struct Near {
 impl Near {
     fn open(places: &Arc<Places>) -> Self {
         let (id, opener) = (LinkId::of_new_link(), Arc::<Opener>::default());
-        let opening = Opening {
-            kind: Kind::Port,
-            name: None,
-            bond: None,
-            request: None,
-            reconnected: false,
-            end: LinkEnd::new(id.other(), opener.clone()),
-        };
+        let opening = Opening::new(Kind::Port, LinkEnd::new(id.other(), opener.clone()));
         Self {
             id,
             opener,
@@ -341,14 +334,7 @@ fn requests_that_nobody_has_heard_of_are_given_to_who_moves_the_worker() {
     let opener = Arc::<Opener>::default();
     let end = LinkEnd::new(LinkId::of_new_link().other(), opener.clone());
     let link = end.id;
-    let opening = Opening {
-        kind: Kind::Fetch(Box::new(request)),
-        name: None,
-        bond: None,
-        request: None,
-        reconnected: false,
-        end,
-    };
+    let opening = Opening::new(Kind::Fetch(Box::new(request)), end);
     inbox.receive(Incoming::Opened(opening)).ok().unwrap();
     let reason = CloseReason::Closed;
     inbox
@@ -414,14 +400,10 @@ fn last_said(messages: usize, last: &Message) -> Envelope {
         body: Body::Empty,
         websocket: true,
     };
-    let opening = Opening {
-        kind: Kind::Fetch(Box::new(request)),
-        name: None,
-        bond: None,
-        request: None,
-        reconnected: false,
-        end: LinkEnd::new(id.other(), client.clone()),
-    };
+    let opening = Opening::new(
+        Kind::Fetch(Box::new(request)),
+        LinkEnd::new(id.other(), client.clone()),
+    );
     let departs = Envelope::Depart { now: false }.seal();
     let departs = Incoming::Frame {
         link: id.other(),

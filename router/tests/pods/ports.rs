@@ -31,14 +31,7 @@ struct Port {
 impl Port {
     fn open(pod: &Pod, to: &WorkerKey) -> Self {
         let (mut end, opener) = (LinkEnd::unopened(), Arc::<Opener>::default());
-        let opening = Opening {
-            kind: Kind::Port,
-            name: None,
-            bond: None,
-            request: None,
-            reconnected: false,
-            end: LinkEnd::new(end.id.other(), opener.clone()),
-        };
+        let opening = Opening::new(Kind::Port, LinkEnd::new(end.id.other(), opener.clone()));
         end.opened(pod.router.open(to, opening));
         Self { end, opener }
     }
