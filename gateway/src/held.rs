@@ -14,7 +14,7 @@ use portside_exchange::credit::Credit;
 use portside_exchange::envelope::{Envelope, OVERHEAD_BYTES};
 use portside_exchange::shared_window::SharedWindow;
 use portside_exchange::{Body, Delivery, Message, Outbox, REQUEST_ID, Socket};
-use portside_websocket::{Event, ReadError, Reader, Writer, code};
+use portside_websocket::{Reader, Writer, code};
 use tokio::io::{ReadHalf, WriteHalf};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -28,9 +28,7 @@ use crate::metrics::{Counted, Metrics};
 use crate::refusal::Refusal;
 use crate::replay::Replay;
 use crate::unheard::Unheard;
-use crate::websocket::{
-    self, CLOSE_TIMEOUT, Connection, Io, MAX_PINGS, TO_CLIENT, Upstream, close, placed,
-};
+use crate::websocket::{self, CLOSE_TIMEOUT, Connection, Io, MAX_PINGS, Unread, Upstream, gone};
 
 /// Client's messages that may wait until they are heard; `SocketSender` bounds their bytes.
 const WINDOW: usize = 64;
@@ -238,12 +236,7 @@ impl Held {
         if let End::Closed(message) = &end {
             self.outbox.send(message.clone());
             let answer = Envelope::Message(message.clone()).seal();
-            let _ = timeout(CLOSE_TIMEOUT, async {
-                if writer.message(answer).await.is_ok() {
-                    reader.linger().await;
-                }
-            })
-            .await;
+            websocket::answer_close(answer, &mut reader, &mut writer).await;
             return End::Over;
         }
         end
@@ -353,11 +346,6 @@ enum Next {
     GiveUp,
 }
 
-/// What a client is told for whom there is no pod any more.
-fn gone() -> Message {
-    close(code::SERVICE_RESTART, "the pod is gone")
-}
-
 /// Takes what the client says while nobody hears it, and returns when it is gone and nobody needs to know.
 async fn client_leaves(
     deliveries: &mut mpsc::UnboundedReceiver<Delivery>,
@@ -383,18 +371,10 @@ async fn to_client(
 ) -> End {
     let window = SharedWindow::of_process();
     loop {
-        let message = match reader.next().await {
-            Ok(Event::Message(message)) => message,
-            Ok(Event::Ping(payload)) => {
-                // More than fit need no answer.
-                let _ = ping.try_send(payload);
-                continue;
-            }
-            Ok(Event::Pong) => continue,
-            Err(ReadError::Violation(violation)) if violation.code == code::TOO_BIG => {
-                return End::Closed(close(violation.code, violation.reason));
-            }
-            Err(_) => return End::Lost,
+        let message = match websocket::next(reader, &ping).await {
+            Ok(message) => message,
+            Err(Unread::TooLong(close)) => return End::Closed(close),
+            Err(Unread::Lost) => return End::Lost,
         };
         let message = match Envelope::open(message) {
             Ok(Envelope::Message(message)) => message,
@@ -425,12 +405,7 @@ async fn to_client(
             let is_sayable = code == code::NONE || code::may_be_sent(code);
             return End::Closed(if is_sayable { message } else { gone() });
         }
-        let place = shared.credit.admit(message.len(), TO_CLIENT, &window).await;
-        outbox.send(match message {
-            Message::Text(payload) => Message::Text(placed(payload, place)),
-            Message::Binary(payload) => Message::Binary(placed(payload, place)),
-            close @ Message::Close { .. } => close,
-        });
+        websocket::pass_on(message, outbox, &shared.credit, &window).await;
     }
 }
 

@@ -25,7 +25,7 @@ use crate::pod::InFlight;
 /// Client's messages that may wait for the pod; `SocketSender` bounds their bytes.
 const WINDOW: usize = 4;
 /// The pod's messages that may wait for the client; one message may be longer.
-pub(crate) const TO_CLIENT: Window = Window {
+const TO_CLIENT: Window = Window {
     messages: usize::MAX,
     bytes: 256 << 10,
 };
@@ -127,19 +127,11 @@ impl Bridge {
             () = overtaken.cancelled() => End::Lost,
         };
         match end {
-            End::Lost => {
-                let gone = close(code::SERVICE_RESTART, "the pod is gone");
-                self.outbox.send(gone);
-            }
+            End::Lost => self.outbox.send(gone()),
             End::Broken(message) => self.outbox.send(message),
             End::Closed(message) => {
                 self.outbox.send(message.clone());
-                let _ = timeout(CLOSE_TIMEOUT, async {
-                    if writer.message(message).await.is_ok() {
-                        reader.linger().await;
-                    }
-                })
-                .await;
+                answer_close(message, &mut reader, &mut writer).await;
             }
             // The application answers, and may have more to say before.
             End::ClientClosed => {
@@ -191,34 +183,87 @@ async fn to_client(
 ) -> End {
     let (credit, shared) = (Arc::<Credit>::default(), SharedWindow::of_process());
     loop {
-        let message = match reader.next().await {
-            Ok(Event::Message(message)) => message,
-            Ok(Event::Ping(payload)) => {
-                // More than fit need no answer.
-                let _ = ping.try_send(payload);
-                continue;
-            }
-            Ok(Event::Pong) => continue,
-            Err(ReadError::Violation(violation)) if violation.code == code::TOO_BIG => {
-                return End::Broken(close(violation.code, violation.reason));
-            }
-            Err(_) => return End::Lost,
+        let message = match next(reader, &ping).await {
+            Ok(message) => message,
+            Err(Unread::TooLong(close)) => return End::Broken(close),
+            Err(Unread::Lost) => return End::Lost,
         };
         *bytes += message.len() as u64;
         if matches!(message, Message::Close { .. }) {
             return End::Closed(message);
         }
-        let place = credit.admit(message.len(), TO_CLIENT, &shared).await;
-        outbox.send(match message {
-            Message::Text(payload) => Message::Text(placed(payload, place)),
-            Message::Binary(payload) => Message::Binary(placed(payload, place)),
-            close @ Message::Close { .. } => close,
-        });
+        pass_on(message, outbox, &credit, &shared).await;
     }
 }
 
+/// Why nothing more can be read of what a pod says.
+pub(crate) enum Unread {
+    /// It is too long; the client gets this.
+    TooLong(Message),
+    /// The pod is gone.
+    Lost,
+}
+
+/// The next message of a pod. Its pings are passed on, to be answered.
+///
+/// # Errors
+/// There is none.
+pub(crate) async fn next(
+    reader: &mut Reader<ReadHalf<Io>>,
+    ping: &mpsc::Sender<Bytes>,
+) -> Result<Message, Unread> {
+    loop {
+        match reader.next().await {
+            Ok(Event::Message(message)) => return Ok(message),
+            Ok(Event::Ping(payload)) => {
+                // More than fit need no answer.
+                let _ = ping.try_send(payload);
+            }
+            Ok(Event::Pong) => {}
+            Err(ReadError::Violation(violation)) if violation.code == code::TOO_BIG => {
+                return Err(Unread::TooLong(close(violation.code, violation.reason)));
+            }
+            Err(_) => return Err(Unread::Lost),
+        }
+    }
+}
+
+/// Passes a message on to the client, when what waits for it leaves room.
+pub(crate) async fn pass_on(
+    message: Message,
+    outbox: &Outbox,
+    credit: &Arc<Credit>,
+    shared: &SharedWindow,
+) {
+    let place = credit.admit(message.len(), TO_CLIENT, shared).await;
+    outbox.send(match message {
+        Message::Text(payload) => Message::Text(placed(payload, place)),
+        Message::Binary(payload) => Message::Binary(placed(payload, place)),
+        close @ Message::Close { .. } => close,
+    });
+}
+
+/// Answers a pod that has closed, and waits for it to end the connection, but not for long.
+pub(crate) async fn answer_close(
+    answer: Message,
+    reader: &mut Reader<ReadHalf<Io>>,
+    writer: &mut Writer<WriteHalf<Io>>,
+) {
+    let _ = timeout(CLOSE_TIMEOUT, async {
+        if writer.message(answer).await.is_ok() {
+            reader.linger().await;
+        }
+    })
+    .await;
+}
+
+/// What a client is told for whom there is no pod any more.
+pub(crate) fn gone() -> Message {
+    close(code::SERVICE_RESTART, "the pod is gone")
+}
+
 /// A payload that gives its place in the window back when the front door drops it, having written it.
-pub(crate) fn placed(payload: Bytes, place: Place) -> Bytes {
+fn placed(payload: Bytes, place: Place) -> Bytes {
     struct Placed {
         payload: Bytes,
         _place: Place,
@@ -270,7 +315,7 @@ async fn to_pod(
     }
 }
 
-pub(crate) fn close(code: u16, reason: &str) -> Message {
+fn close(code: u16, reason: &str) -> Message {
     Message::Close {
         code,
         reason: reason.to_owned(),

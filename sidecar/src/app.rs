@@ -619,30 +619,9 @@ impl App {
         !self.is_sharing() || self.ownership.serves(shard).is_some()
     }
 
-    /// Opens a link that a worker takes along, before all others that wait for the worker, once somebody
-    /// [looks](App::look_where_workers_are) where that is.
-    pub(crate) fn open_along(&self, to: &WorkerKey, opening: Opening) -> Option<Arc<dyn Receive>> {
-        match &self.shared {
-            Some(shared) => Some(shared.router.open_along(to, opening)),
-            None => {
-                let failure = Failure::unavailable("the worker is another process's");
-                opening.end.refuse(failure);
-                None
-            }
-        }
-    }
-
-    /// Returns when no other process waits for a word of this one, which has given everything away.
-    pub(crate) async fn nobody_waits(&self) {
-        if let Some(shared) = &self.shared {
-            shared.router.nobody_waits().await;
-        }
-    }
-
-    pub(crate) fn look_where_workers_are(&self) {
-        if let Some(shared) = &self.shared {
-            shared.router.look();
-        }
+    /// Reaches workers wherever they are, if shards are shared.
+    pub(crate) fn router(&self) -> Option<&Arc<Router>> {
+        Some(&self.shared.as_ref()?.router)
     }
 
     pub(crate) fn kept_ways(&self) -> &Ways {

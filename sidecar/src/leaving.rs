@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures::{Stream, stream};
 use portside_core::ids::{SHARDS, ShardId};
 use portside_worker::event::Stop;
+use portside_worker::link::Failure;
 use portside_worker::moves::take_along;
 use tokio::time::{Instant, timeout_at};
 
@@ -120,10 +121,13 @@ impl Workers {
     /// Takes what waits for a worker that has left, and has no instance any more, to where it is then.
     pub(crate) fn hand_on(&self, app: &Arc<App>, worker: &Arc<Worker>) {
         for unheard in take_along(&worker.inbox) {
-            let opener = unheard.opening.end.peer();
-            let Some(target) = app.open_along(&worker.key, unheard.opening) else {
+            let Some(router) = app.router() else {
+                let failure = "the worker is another process's";
+                unheard.opening.end.refuse(Failure::unavailable(failure));
                 continue;
             };
+            let opener = unheard.opening.end.peer();
+            let target = router.open_along(&worker.key, unheard.opening);
             if let Some(opener) = opener {
                 opener.reopened(target.clone());
             }
@@ -135,7 +139,9 @@ impl Workers {
         worker.turns_alarm_away(app);
         // Not before: whoever opens a link now comes behind what was taken along.
         self.remove(worker);
-        app.look_where_workers_are();
+        if let Some(router) = app.router() {
+            router.look();
+        }
     }
 }
 

@@ -366,36 +366,24 @@ async fn follow(peers: Weak<Peers>) {
     let Some(mut members) = peers.upgrade().map(|peers| peers.ownership.members()) else {
         return;
     };
-    let (mut seen, mut is_news) = (None, true);
     while let Some(peers) = peers.upgrade() {
-        is_news |= members.has_changed().unwrap_or(false);
         let membership = members.borrow_and_update().clone();
         let look = peers.look.notified();
         if let Some(membership) = membership {
             let version = Some(membership.map_version);
-            if is_news {
-                peers.meet(membership);
-            }
-            if seen != version || peers.lock().version.is_none() {
+            peers.meet(membership);
+            let is_old = peers.lock().version < version;
+            if is_old {
                 peers.read_map().await;
-                seen = version;
             }
         }
         if peers.lock().knows_too_few {
             peers.read_members().await;
         }
-        is_news = tokio::select! {
-            changed = members.changed() => {
-                if changed.is_err() {
-                    return;
-                }
-                true
-            }
-            () = look => {
-                peers.read_map().await;
-                false
-            }
-        };
+        tokio::select! {
+            changed = members.changed() => if changed.is_err() { return },
+            () = look => peers.read_map().await,
+        }
         drop(peers);
         sleep(READ_INTERVAL).await;
     }

@@ -107,11 +107,14 @@ impl Pod {
         self.ownership.drain();
         let answered = timeout(ANSWER, self.unanswered.none());
         let handed_over = async {
+            let Some(router) = self.app.router() else {
+                return;
+            };
             let all = async {
                 self.ownership.handed_over().await;
-                self.app.nobody_waits().await;
+                router.nobody_waits().await;
             };
-            if self.ownership.is_sharing() && timeout(HAND_OVER, all).await.is_err() {
+            if timeout(HAND_OVER, all).await.is_err() {
                 tracing::warn!("some shards were not handed over in time: they are given up");
             }
         };

@@ -33,6 +33,10 @@ impl Leaving {
         self.counts().next().is_none()
     }
 
+    fn under_way(&self) -> u32 {
+        self.counts().map(|(_, count)| count).sum()
+    }
+
     /// How many go to whom.
     fn counts(&self) -> impl Iterator<Item = (PodId, u32)> {
         let moving = self.moving.values();
@@ -70,8 +74,8 @@ impl State {
             return;
         }
         self.correct(&mut distribution);
-        let under_way: u32 = self.leaving.counts().map(|(_, count)| count).sum();
-        let at_most = self.settings.max_shards_leaving.saturating_sub(under_way);
+        let most = self.settings.max_shards_leaving;
+        let at_most = most.saturating_sub(self.leaving.under_way());
         let plan = distribution.plan(self.me, at_most);
         for (to, count) in plan.hand_over {
             let call = self.next_call();
@@ -152,8 +156,7 @@ impl State {
         let Some((_, fences)) = self.leaving.moving.remove(&call) else {
             return;
         };
-        let under_way: u32 = self.leaving.counts().map(|(_, count)| count).sum();
-        let has_room = under_way <= self.settings.max_shards_leaving / 2;
+        let has_room = self.leaving.under_way() <= self.settings.max_shards_leaving / 2;
         if has_room && reply.as_ref().is_ok_and(|moved| !moved.is_empty()) {
             // There may be more to hand over.
             self.count_at = now;
