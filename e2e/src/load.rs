@@ -120,6 +120,11 @@ impl Load {
             outcome.slowest = outcome.slowest.max(told.slowest);
             outcome.versions.extend(told.versions);
         }
+        let (failed, slowest) = (outcome.failures.len(), outcome.slowest);
+        eprintln!(
+            "{} writes, {failed} unknown, the slowest took {slowest:?}",
+            outcome.confirmed
+        );
         outcome
     }
 }

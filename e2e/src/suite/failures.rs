@@ -112,10 +112,6 @@ pub async fn a_paused_pod_is_replaced_and_fenced(test: Arc<Test>) {
     class.all_serve(2).await;
     work().await;
     let outcome = load.finish().await;
-    eprintln!(
-        "{} writes, the slowest took {:?}",
-        outcome.confirmed, outcome.slowest
-    );
     assert!(
         outcome.failures.len() <= 4,
         "one pause, four clients: {:#?}",

@@ -116,10 +116,6 @@ pub async fn pods_come_and_go(test: Arc<Test>) {
         "scaling is no new revision"
     );
     let outcome = load.finish().await;
-    eprintln!(
-        "{} writes, the slowest took {:?}",
-        outcome.confirmed, outcome.slowest
-    );
     outcome.flawless();
     each_has_its_entry(&class).await;
 }
@@ -148,11 +144,7 @@ pub async fn a_lost_pod_loses_nothing(test: Arc<Test>) {
     all_have_workers(&class, 3).await;
 
     let outcome = load.finish().await;
-    let (unknown, slowest) = (outcome.failures.len(), outcome.slowest);
-    eprintln!(
-        "{} writes, {unknown} unknown, the slowest took {slowest:?}",
-        outcome.confirmed
-    );
+    let slowest = outcome.slowest;
     assert!(slowest < Duration::from_secs(10), "{slowest:?}");
     // What was on its way to the pod, or to a worker of it.
     assert!(
@@ -184,10 +176,6 @@ pub async fn new_code_reaches_every_pod(test: Arc<Test>) {
     assert_eq!(revision(&test).await, Some(3), "going back is going on");
     all_have_workers(&class, 3).await;
     let outcome = load.finish().await;
-    eprintln!(
-        "{} writes, the slowest took {:?}",
-        outcome.confirmed, outcome.slowest
-    );
     outcome.flawless();
     assert_eq!(
         outcome.versions.into_iter().collect::<Vec<_>>(),
@@ -224,10 +212,6 @@ pub async fn a_drained_node_loses_nothing(test: Arc<Test>) {
     class.current().await;
     load.goes_on(Duration::from_secs(30)).await;
     let outcome = load.finish().await;
-    eprintln!(
-        "{} writes, the slowest took {:?}",
-        outcome.confirmed, outcome.slowest
-    );
     outcome.flawless();
     each_has_its_entry(&class).await;
 }
@@ -289,10 +273,6 @@ pub async fn pods_that_share_nothing_give_way(test: Arc<Test>) {
     class.current().await;
     assert_eq!(revision(&test).await, Some(1));
     let outcome = load.finish().await;
-    eprintln!(
-        "{} writes, the slowest took {:?}",
-        outcome.confirmed, outcome.slowest
-    );
     outcome.flawless();
     all_have_workers(&class, 3).await;
 }

@@ -84,10 +84,6 @@ pub async fn new_code_under_load(test: Arc<Test>) {
         "{:?}",
         outcome.versions
     );
-    eprintln!(
-        "{} writes, the slowest took {:?}",
-        outcome.confirmed, outcome.slowest
-    );
 
     for person in people {
         person.await.unwrap();

@@ -131,6 +131,15 @@ fn close(code: u16, reason: &str) -> Message {
     }
 }
 
+/// A client of a cluster that has one pod.
+async fn of_one_pod(way: &'static str) -> (App, Pod, Cluster, Client) {
+    let app = App::new(way);
+    let pod = app.serving("a").await;
+    let cluster = Cluster::of(&[&pod]).await;
+    let client = connect(&cluster).await;
+    (app, pod, cluster, client)
+}
+
 async fn connect(cluster: &Cluster) -> Client {
     let mut request = format!("ws://{HOST}/socket").into_client_request().unwrap();
     // Lies.
@@ -232,10 +241,7 @@ async fn what_is_in_doubt_when_a_pod_is_lost_is_not_said_again() {
 
 #[tokio::test]
 async fn a_client_that_nobody_takes_again_is_told_to_connect_anew() {
-    let app = App::new(REOPENED);
-    let pod = app.serving("a").await;
-    let cluster = Cluster::of(&[&pod]).await;
-    let mut client = connect(&cluster).await;
+    let (app, _pod, cluster, mut client) = of_one_pod(REOPENED).await;
     *app.status.lock().unwrap() = 403;
     app.opened(0).await.say(Envelope::Left(0));
     assert_eq!(closed(&mut client).await, 1012);
@@ -295,20 +301,14 @@ async fn a_kept_socket_comes_back_with_what_its_pod_has_said() {
 
 #[tokio::test]
 async fn a_kept_socket_of_which_nothing_is_known_ends_with_its_pod() {
-    let app = App::new(KEPT);
-    let pod = app.serving("a").await;
-    let cluster = Cluster::of(&[&pod]).await;
-    let mut client = connect(&cluster).await;
+    let (app, _pod, _cluster, mut client) = of_one_pod(KEPT).await;
     app.opened(0).await.say(Envelope::Left(0));
     assert_eq!(closed(&mut client).await, 1012);
 }
 
 #[tokio::test]
 async fn a_pod_that_lies_is_left_and_harms_nobody() {
-    let app = App::new(REOPENED);
-    let pod = app.serving("a").await;
-    let cluster = Cluster::of(&[&pod]).await;
-    let mut client = connect(&cluster).await;
+    let (app, _pod, _cluster, mut client) = of_one_pod(REOPENED).await;
     let lies = [
         Envelope::Heard(3),
         Envelope::Left(3),
@@ -329,10 +329,7 @@ async fn a_pod_that_lies_is_left_and_harms_nobody() {
 
 #[tokio::test]
 async fn a_client_whose_messages_are_not_heard_has_to_wait() {
-    let app = App::new(REOPENED);
-    let pod = app.serving("a").await;
-    let cluster = Cluster::of(&[&pod]).await;
-    let mut client = connect(&cluster).await;
+    let (app, _pod, _cluster, mut client) = of_one_pod(REOPENED).await;
     let first = app.opened(0).await;
     let message = WsMessage::binary(vec![7; 64 << 10]);
     let mut sent = 0;
@@ -369,10 +366,7 @@ async fn a_client_whose_messages_are_not_heard_has_to_wait() {
 
 #[tokio::test]
 async fn what_waits_for_a_slow_client_is_bounded_however_often_its_socket_is_opened_again() {
-    let app = App::new(REOPENED);
-    let pod = app.serving("a").await;
-    let cluster = Cluster::of(&[&pod]).await;
-    let mut client = connect(&cluster).await;
+    let (app, _pod, _cluster, mut client) = of_one_pod(REOPENED).await;
     let long = Bytes::from(vec![7; 4 << 20]);
     let mut said = 0;
     // Connections buffer a few; the socket is opened again after a second at most.

@@ -16,7 +16,7 @@ use portside_worker::link::{
 use portside_worker::testing::Opener;
 use tokio::task::{LocalSet, yield_now};
 
-use crate::world::{Code, Pod, World};
+use crate::world::{Code, Pod, World, turns};
 
 fn key(name: &str) -> WorkerKey {
     WorkerKey::new("w.js", name).unwrap()
@@ -187,15 +187,11 @@ async fn moves(seed: u64) {
                 // Some hear of it later, from whom they have asked in vain.
                 let who: Vec<usize> = (0..PODS).filter(|_| random.below(2) == 0).collect();
                 world.give(&to, at, epoch, &who);
-                for _ in 0..random.below(20) {
-                    yield_now().await;
-                }
+                turns(random.below(20)).await;
                 world.tell(&to, at, epoch, &[0, 1, 2]);
             }
             3..6 => {
-                for _ in 0..random.below(10) {
-                    yield_now().await;
-                }
+                turns(random.below(10)).await;
             }
             _ if !ports.is_empty() => {
                 let number = random.below(ports.len());
@@ -222,9 +218,7 @@ async fn moves(seed: u64) {
         let heard = heard.borrow_mut().remove(number.to_string().as_bytes());
         let expected: Vec<String> = numbers.map(|it| it.to_string()).collect();
         assert_eq!(heard.unwrap_or_default(), expected, "seed {seed}");
-        for _ in 0..1_000 {
-            yield_now().await;
-        }
+        turns(1_000).await;
         assert_eq!(port.end.credit.messages(), 0, "seed {seed}");
     }
 }
@@ -265,9 +259,7 @@ async fn a_port_that_was_closed_delivers_what_came_before_elsewhere() {
         while heard.borrow().is_empty() {
             yield_now().await;
         }
-        for _ in 0..100 {
-            yield_now().await;
-        }
+        turns(100).await;
         world.leave(&to, 1).await;
         world.give(&to, 2, 2, &[0, 1, 2]);
         while heard.borrow().len() < 4 {
@@ -330,16 +322,12 @@ async fn what_comes_too_late_for_a_worker_that_leaves_is_not_lost() {
         for text in ["one", "two", "three"] {
             port.send(text).unwrap();
         }
-        for _ in 0..1_000 {
-            yield_now().await;
-        }
+        turns(1_000).await;
         let unheard = std::mem::take(&mut *first.taken.lock().unwrap());
         assert_eq!(unheard.len(), 1);
         let end = first.ends.lock().unwrap().pop().unwrap();
         end.moved(true, unheard.into());
-        for _ in 0..1_000 {
-            yield_now().await;
-        }
+        turns(1_000).await;
         let taken = std::mem::take(&mut *next.taken.lock().unwrap());
         let texts = taken.into_iter().map(|incoming| match incoming {
             Incoming::Frame {

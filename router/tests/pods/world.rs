@@ -26,13 +26,20 @@ use portside_worker::link::{Failure, Opening, Receive, Rejected};
 use portside_worker::moves::take_along;
 use portside_worker::testing::{Scripted, options};
 use tokio::sync::{mpsc, watch};
-use tokio::task::{JoinHandle, spawn_local};
+use tokio::task::{JoinHandle, spawn_local, yield_now};
 
 /// What workers do: each gets the events of its instances.
 pub type Code = Rc<dyn Fn(&Shared, &WorkerKey, Delivered)>;
 
 pub fn shard(key: &WorkerKey) -> ShardId {
     key.id().shard(SHARDS)
+}
+
+/// Lets everybody else have so many turns.
+pub async fn turns(count: usize) {
+    for _ in 0..count {
+        yield_now().await;
+    }
 }
 
 /// A pod.

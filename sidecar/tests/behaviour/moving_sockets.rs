@@ -210,12 +210,18 @@ async fn store() -> (Arc<dyn Store>, tempfile::TempDir) {
     (open(dir.path()).await, dir)
 }
 
+/// The first one has had everything before the second one came.
+async fn two_pods(store: &Arc<dyn Store>, setup: &Setup) -> [Running; 2] {
+    let first = pod(store, setup, 1).await;
+    first.has(ALL).await;
+    let second = pod(store, setup, 1).await;
+    second.serves().await;
+    [first, second]
+}
+
 async fn a_socket_of_a_server_goes_on_at_another_pod() {
     let (store, _dir) = store().await;
-    let first = pod(&store, &echo(), 1).await;
-    first.has(ALL).await;
-    let second = pod(&store, &echo(), 1).await;
-    second.serves().await;
+    let [first, second] = two_pods(&store, &echo()).await;
     let mut holder = Holder::open(&first, "/", REOPENED).await;
     holder.say("who").await;
     assert_eq!(holder.hear_text(&second).await, "false false");
@@ -266,10 +272,7 @@ async fn a_socket_of_a_server_goes_on_with_new_code() {
 
 async fn what_a_server_still_has_to_say_reaches_the_client() {
     let (store, _dir) = store().await;
-    let first = pod(&store, &echo(), 1).await;
-    first.has(ALL).await;
-    let second = pod(&store, &echo(), 1).await;
-    second.serves().await;
+    let [first, second] = two_pods(&store, &echo()).await;
     let mut holder = Holder::open(&first, "/", REOPENED).await;
     holder.say("slow").await;
     holder.say("1").await;
