@@ -86,16 +86,26 @@ impl Debugged {
 
     /// Attaches to the isolate with such a title, once there is one.
     async fn attach(&self, title: &str) -> Debugger {
+        self.attach_after(None, title).await
+    }
+
+    /// The same, but to another isolate than a debugger was attached to, which may still be listed.
+    async fn attach_after(&self, old: Option<Debugger>, title: &str) -> Debugger {
+        let old = old.map(|debugger| debugger.url);
         let target = eventually(title, async || {
             let targets = self.debuggers.get("/json/list").await.json();
             let mut targets = targets.as_array().unwrap().iter();
-            let is_it = |target: &&Value| target["title"].as_str().unwrap().contains(title);
+            let is_it = |target: &&Value| {
+                target["title"].as_str().unwrap().contains(title)
+                    && target["webSocketDebuggerUrl"].as_str() != old.as_deref()
+            };
             targets.find(is_it).cloned()
         })
         .await;
         assert_eq!(target["type"], "node");
         let url = target["webSocketDebuggerUrl"].as_str().unwrap();
         let mut debugger = Debugger {
+            url: url.to_owned(),
             socket: Socket::open(url).await,
             calls: 0,
             events: vec![],
@@ -106,6 +116,7 @@ impl Debugged {
 }
 
 struct Debugger {
+    url: String,
     socket: Socket,
     calls: u64,
     events: Vec<Value>,
@@ -402,10 +413,9 @@ async fn isolates_wait_for_a_debugger_if_they_are_to() {
     )
     .unwrap();
     it.app.wrote("portside: reloaded").await;
-    drop(server);
     let waits = async { it.app.get("/").await };
     let ends = async {
-        it.attach("the server").await;
+        it.attach_after(Some(server), "the server").await;
         it.app.interrupt();
     };
     let (answer, ()) = tokio::join!(waits, ends);

@@ -218,8 +218,14 @@ async fn a_pod_that_is_killed_loses_nothing_and_another_takes_its_place() {
         (children(app.pid()).len() == 3).then_some(())
     })
     .await;
-    Load::during(&app, async {}).await;
-    app.wrote("pod-4 ").await;
+    // A path that was asked before may go to the pod that it used.
+    let mut path = 0;
+    eventually("the new pod to be asked", async || {
+        path += 1;
+        assert_eq!(app.get(&format!("/new{path}")).await.status, 200);
+        app.output().contains("pod-4 ").then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
