@@ -3,19 +3,21 @@
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use portside_core::ids::WorkerKey;
+use portside_core::ownership::members::KeyFingerprint;
 use portside_exchange::Delivery;
 use portside_wire::connection::OpenError;
 use portside_wire::frame::{self, Refusal};
+use portside_worker::bond::{Bond, Elsewhere};
 use portside_worker::event::Incoming;
 use portside_worker::link::{
-    Bond, CloseReason, FailureCode, Frame, Kind, LinkEnd, Opening, Receive, Rejected,
+    CloseReason, Failure, FailureCode, Frame, Kind, LinkEnd, Opening, Receive, Rejected,
 };
 use portside_worker::request::ByteStream;
 use tokio::sync::{Notify, mpsc};
 
 use crate::convert;
 use crate::later::{Later, Turn};
-use crate::line::{Heard, Listener, place};
+use crate::line::{Heard, Line, Listener, place};
 use crate::places::At;
 use crate::router::Router;
 use crate::task::{ForTask, Inbound, Sender};
@@ -68,12 +70,14 @@ impl Call {
             Kind::Scheduled(scheduled) => (frame::Kind::Scheduled(*scheduled), None),
             Kind::Adopt(kept) => (frame::Kind::Adopt(*kept), None),
         };
+        let reached = bond.as_ref().and_then(Bond::elsewhere);
+        let reached = reached.filter(|it| it.process == process(&at.line));
         let wire = frame::Opening {
             to: to.clone(),
             epoch: at.epoch,
             kind,
             name,
-            reached: None,
+            reached: reached.map(|it| it.number),
             request,
             reconnected,
         };
@@ -105,6 +109,18 @@ impl Call {
             reconnected: self.wire.reconnected,
             end: self.end,
         }
+    }
+}
+
+/// The process at the other end.
+fn process(line: &Line) -> KeyFingerprint {
+    KeyFingerprint(line.links().peer().0)
+}
+
+/// The caller has lost the instance that it has reached, if it is that which failed.
+fn may_lose(bond: Option<&Bond>, failure: &Failure) {
+    if let (FailureCode::Reset, Some(bond)) = (failure.code, bond) {
+        bond.lose(failure);
     }
 }
 
@@ -201,7 +217,10 @@ impl Listener for Offered {
                 self.router
                     .put_in_line(self.turn, &to, call.into_opening(), later);
             }
-            Heard::Refused(Refusal::Failed(failure)) => call.end.refuse(failure),
+            Heard::Refused(Refusal::Failed(failure)) => {
+                may_lose(call.bond.as_ref(), &failure);
+                call.end.refuse(failure);
+            }
             Heard::Closed(reason) => call.end.close(reason),
             _ => self
                 .router
@@ -251,10 +270,15 @@ async fn listen(
             frame::Frame::Abort(error) => Frame::Abort(error),
             frame::Frame::Socket(message) => Frame::Socket(Delivery::placed(message, place(room))),
             frame::Frame::Failed(failure) => {
-                if let (FailureCode::Reset, Some(bond)) = (failure.code, bond) {
-                    bond.lose(&failure);
-                }
+                may_lose(bond, &failure);
                 Frame::Failed(failure)
+            }
+            frame::Frame::Reached(number) => {
+                if let Some(bond) = bond {
+                    let process = process(&sender.line);
+                    bond.bind_elsewhere(Elsewhere { process, number });
+                }
+                continue;
             }
             frame::Frame::Unread => {
                 unread.notify_one();

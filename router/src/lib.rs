@@ -10,6 +10,7 @@
 mod convert;
 mod far_call;
 mod far_port;
+mod instances;
 mod later;
 pub mod line;
 mod near_call;

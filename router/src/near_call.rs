@@ -8,6 +8,7 @@ use futures::StreamExt;
 use portside_exchange::{BodyError, Message, Response, Socket, SocketSender};
 use portside_wire::driver::Place;
 use portside_wire::frame::{self, Accepted};
+use portside_worker::bond::{Bond, InstanceNumber};
 use portside_worker::caller::Call;
 use portside_worker::link::{CloseReason, Failure, Opening, Push};
 use portside_worker::request::ByteStream;
@@ -15,6 +16,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc};
 
 use crate::convert;
+use crate::instances::Instances;
 use crate::line::Heard;
 use crate::offers::{Offer, not_here};
 use crate::places::Here;
@@ -27,7 +29,30 @@ pub(crate) struct Near<'a> {
     pub offer: &'a Offer,
     pub accepted: Accepted,
     pub here: &'a dyn Here,
+    pub instances: &'a Arc<Instances>,
     pub spawner: &'a Handle,
+}
+
+/// Tells the caller which instance it has reached, once that is known.
+struct Introduction {
+    bond: Bond,
+    instances: Arc<Instances>,
+    /// The one that the caller knows.
+    known: Option<InstanceNumber>,
+}
+
+impl Introduction {
+    /// To be called before the answer is sent.
+    fn make(&self, sender: &Sender) {
+        let Some(fate) = self.bond.fate() else {
+            return; // nobody was reached
+        };
+        let number = self.instances.number(&fate);
+        if self.known != Some(number) {
+            // If it cannot be sent, nor can the answer.
+            let _ = sender.line.send(sender.link, frame::Frame::Reached(number));
+        }
+    }
 }
 
 /// Gives a request of another pod's to the worker, and takes or refuses the link.
@@ -39,35 +64,39 @@ pub(crate) fn fetch(near: &Near<'_>, request: frame::Request) {
         body
     });
     let (call, opening) = Call::fetch(Box::new(request));
-    let Some((sender, inbound)) = opened(near, &call, opening) else {
+    let Some((sender, inbound, introduction)) = opened(near, &call, opening) else {
         return;
     };
-    near.spawner.spawn(exchange(sender, inbound, call, chunks));
+    let exchange = exchange(sender, inbound, introduction, call, chunks);
+    near.spawner.spawn(exchange);
 }
 
 /// The same for a hibernatable WebSocket that is brought back.
 pub(crate) fn adopt(near: &Near<'_>, kept: Bytes) {
     let (call, opening) = Call::adopt(kept);
-    let Some((sender, inbound)) = opened(near, &call, opening) else {
+    let Some((sender, inbound, introduction)) = opened(near, &call, opening) else {
         return;
     };
-    near.spawner.spawn(exchange(sender, inbound, call, None));
+    let exchange = exchange(sender, inbound, introduction, call, None);
+    near.spawner.spawn(exchange);
 }
 
 /// The same for a call of a method.
 pub(crate) fn push(near: &Near<'_>, push: Push) {
     let (mut call, opening) = Call::push(push);
-    let Some((sender, mut inbound)) = opened(near, &call, opening) else {
+    let Some((sender, mut inbound, introduction)) = opened(near, &call, opening) else {
         return;
     };
     near.spawner.spawn(async move {
-        tokio::select! {
-            answer = &mut call.answer => match answer {
-                Ok(Ok(value)) => finish(&sender, frame::Frame::Resolve(value.into())).await,
-                Ok(Err(failure)) => finish(&sender, frame::Frame::Failed(failure)).await,
-                Err(_) => sender.close(CloseReason::Lost),
-            },
-            () = closed(&mut inbound) => call.abort(),
+        let answer = tokio::select! {
+            answer = &mut call.answer => answer,
+            () = closed(&mut inbound) => return call.abort(),
+        };
+        introduction.make(&sender);
+        match answer {
+            Ok(Ok(value)) => finish(&sender, frame::Frame::Resolve(value.into())).await,
+            Ok(Err(failure)) => finish(&sender, frame::Frame::Failed(failure)).await,
+            Err(_) => sender.close(CloseReason::Lost),
         }
     });
 }
@@ -76,6 +105,7 @@ pub(crate) fn push(near: &Near<'_>, push: Push) {
 async fn exchange(
     sender: Sender,
     inbound: Inbound,
+    introduction: Introduction,
     mut call: Call<Response>,
     chunks: Option<Chunks>,
 ) {
@@ -87,6 +117,7 @@ async fn exchange(
     let answer = async {
         let answer = (&mut call.answer).await;
         is_answered = true;
+        introduction.make(&sender);
         match answer {
             Ok(Ok(response)) => respond(&sender, response, to_application, &unread).await,
             Ok(Err(failure)) => return finish(&sender, frame::Frame::Failed(failure)).await,
@@ -253,10 +284,20 @@ async fn closed(inbound: &mut Inbound) {
 }
 
 /// Opens the link to the worker, and takes that of the other pod, or refuses it.
-fn opened<A>(near: &Near<'_>, call: &Call<A>, opening: Opening) -> Option<(Sender, Inbound)> {
+fn opened<A>(
+    near: &Near<'_>,
+    call: &Call<A>,
+    opening: Opening,
+) -> Option<(Sender, Inbound, Introduction)> {
     let (offer, accepted) = (near.offer, near.accepted);
+    let introduction = Introduction {
+        bond: Bond::default(),
+        instances: near.instances.clone(),
+        known: offer.opening.reached,
+    };
     let opening = Opening {
         name: offer.opening.name.clone(),
+        bond: Some(introduction.bond.clone()),
         request: offer.opening.request.clone(),
         ..opening
     };
@@ -273,7 +314,7 @@ fn opened<A>(near: &Near<'_>, call: &Call<A>, opening: Opening) -> Option<(Sende
     offer.accept(accepted, Arc::new(listener));
     let (line, link) = (offer.line().clone(), offer.link());
     let sender = Sender { line, link, room };
-    Some((sender, inbound))
+    Some((sender, inbound, introduction))
 }
 
 /// A body that comes in chunks; each takes its room until it is read.

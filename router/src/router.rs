@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::far_call;
 use crate::far_port::FarPort;
+use crate::instances::Instances;
 use crate::later::{Later, Lines, Turn, Waiting};
 use crate::line::Line;
 use crate::near_call::{self, Near};
@@ -39,6 +40,7 @@ pub struct Router {
     places: Arc<dyn Places>,
     lines: Mutex<Lines>,
     offers: Mutex<Offers>,
+    instances: Arc<Instances>,
     /// Somebody may be reached who could not be before.
     look: Notify,
     /// Counts how often that was done.
@@ -56,6 +58,7 @@ impl Router {
             places,
             lines: Mutex::default(),
             offers: Mutex::default(),
+            instances: Arc::default(),
             look: Notify::new(),
             looks: watch::Sender::new(0),
             spawner: Handle::current(),
@@ -297,13 +300,18 @@ impl Router {
                 return None;
             }
         };
+        let reached = offer.opening.reached;
+        if let Some(failure) = reached.and_then(|number| self.instances.lost(number)) {
+            offer.refuse(Refusal::Failed(failure));
+            return None;
+        }
         // Of the rest of the opening nothing is needed twice.
         let kind = std::mem::replace(&mut offer.opening.kind, frame::Kind::Port);
-        let instance = None;
         let near = Near {
             offer: &offer,
-            accepted: Accepted { epoch, instance },
+            accepted: Accepted { epoch },
             here: &*self.here,
+            instances: &self.instances,
             spawner: &self.spawner,
         };
         match kind {

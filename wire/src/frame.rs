@@ -1,7 +1,7 @@
 //! What is sent on a link between pods: what [`portside_worker::link`] has, as data.
 //!
 //! What lives in a process stays there: places in a credit, readers of sockets, the ends themselves. Of a
-//! [`Bond`](portside_worker::link::Bond) the number of the instance travels that it reaches.
+//! [`Bond`](portside_worker::bond::Bond) the number of the instance travels that it reaches.
 
 mod decode;
 mod encode;
@@ -14,6 +14,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use portside_core::ids::{Epoch, PodId, WorkerKey};
 use portside_exchange::{BodyError, Lasts, Message};
+use portside_worker::bond::InstanceNumber;
 use portside_worker::host::RequestName;
 use portside_worker::link::{CloseReason, Failure, Push, Ran, Scheduled};
 
@@ -51,10 +52,6 @@ impl Opening {
         }
     }
 }
-
-/// An instance, as the pod that has it tells it from others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct InstanceNumber(pub u64);
 
 /// What a link is for.
 #[derive(Debug, Clone, PartialEq)]
@@ -100,8 +97,6 @@ pub enum Body {
 pub struct Accepted {
     /// The epoch in which the pod owns the target. The link lives within it.
     pub epoch: Epoch,
-    /// The instance that the link reaches, where that matters.
-    pub instance: Option<InstanceNumber>,
 }
 
 /// Why a link was not taken. Whatever it is, no code of the application has run because of the link.
@@ -128,6 +123,8 @@ pub enum Frame {
         /// The request in whose course it was sent.
         request: Option<RequestName>,
     },
+    /// The instance that answers a request or a call, unless it is the one that the opener had reached.
+    Reached(InstanceNumber),
     /// The answer to a request begins.
     Head(Box<Head>),
     /// What a called method returned, or a property is: a structured clone.
@@ -224,5 +221,6 @@ pub(crate) mod kinds {
     pub const PARTED: u8 = 14;
     pub const HEARD: u8 = 15;
     pub const MOVED: u8 = 16;
+    pub const REACHED: u8 = 17;
     pub const SKIPPABLE: u8 = 0x80;
 }

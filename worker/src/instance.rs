@@ -15,13 +15,14 @@ use portside_exchange::Application;
 use tokio::sync::oneshot;
 
 use crate::alarm::{Due, Firing};
+use crate::bond::Fate;
 use crate::caches::Caches;
 use crate::event::{Control, Delivered, Incoming, Stop};
 use crate::gate::{Gate, Output};
 use crate::hibernation::{SocketEvent, Sockets};
 use crate::host::{self, Fabric, Identity, Ledger, Level, Log, LogLine, RequestName};
 use crate::inbox::{Inbox, Next};
-use crate::link::{CloseReason, Failure, Fate, Frame, Kind, LinkEnd, LinkId, Opening, Undelivered};
+use crate::link::{CloseReason, Failure, Frame, Kind, LinkEnd, LinkId, Opening, Undelivered};
 use crate::object::{ObjectState, Reset};
 use crate::port::Port;
 use crate::rejection::Rejection;

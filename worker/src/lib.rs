@@ -7,6 +7,7 @@
 
 pub mod activation;
 pub mod alarm;
+pub mod bond;
 pub mod caches;
 pub mod caller;
 pub mod cell;

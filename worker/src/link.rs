@@ -5,14 +5,15 @@
 //! bounded by credit; and one close ends it.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use portside_exchange::credit::{Credit, Place};
 use portside_exchange::{BodyError, Delivery, Lasts, Request, Socket};
 
+use crate::bond::Bond;
 use crate::event::Incoming;
 use crate::hibernation::Reader;
 use crate::host::RequestName;
@@ -114,47 +115,6 @@ impl Opening {
             reconnected: false,
             end,
         }
-    }
-}
-
-/// How an instance ended: only if its object began anew, and then why.
-#[derive(Debug, Default)]
-pub struct Fate(OnceLock<Failure>);
-
-impl Fate {
-    /// The object begins anew for this reason. The first one stays.
-    pub(crate) fn seal(&self, failure: &Failure) {
-        self.0.get_or_init(|| failure.clone());
-    }
-}
-
-/// What a caller has from call to call of an object: the instance that it has reached last. Once that object has begun anew
-/// under it, the caller has lost it for good.
-#[derive(Debug, Clone, Default)]
-pub struct Bond(Arc<Mutex<Arc<Fate>>>);
-
-impl Bond {
-    fn lock(&self) -> MutexGuard<'_, Arc<Fate>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The caller has reached the instance with this fate.
-    pub(crate) fn bind(&self, fate: &Arc<Fate>) {
-        let mut reached = self.lock();
-        if reached.0.get().is_none() {
-            reached.clone_from(fate);
-        }
-    }
-
-    /// The instance that the caller has reached is lost, for this reason; for whoever knows of it from elsewhere.
-    pub fn lose(&self, failure: &Failure) {
-        self.lock().seal(failure);
-    }
-
-    /// Why the instance that the caller has reached is lost, if it is.
-    #[must_use]
-    pub fn broken(&self) -> Option<Failure> {
-        self.lock().0.get().cloned()
     }
 }
 
@@ -509,25 +469,5 @@ impl LinkEnd {
     pub fn refuse(&self, failure: Failure) {
         let _ = self.send(Frame::Failed(failure));
         self.close(CloseReason::Lost);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_caller_loses_the_instance_that_it_has_reached_for_good() {
-        let bond = Bond::default();
-        let (slept, reset, next) = (Arc::default(), Arc::new(Fate::default()), Arc::default());
-        bond.bind(&slept);
-        assert_eq!(bond.broken(), None);
-        bond.bind(&reset); // the one before has ended in order
-        reset.seal(&Failure::reset("first"));
-        reset.seal(&Failure::reset("second"));
-        assert_eq!(bond.broken(), Some(Failure::reset("first")));
-        bond.bind(&next);
-        assert_eq!(bond.broken(), Some(Failure::reset("first")));
-        assert_eq!(Bond::default().broken(), None, "who has reached nobody yet");
     }
 }

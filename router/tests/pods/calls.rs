@@ -8,6 +8,7 @@ use futures::{FutureExt, StreamExt, stream};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use portside_core::ids::WorkerKey;
 use portside_exchange::{Body, BodyError, Lasts, Message, Request, Response, Socket};
+use portside_worker::bond::Bond;
 use portside_worker::caller::Call;
 use portside_worker::engine::Shared;
 use portside_worker::event::Delivered;
@@ -15,7 +16,7 @@ use portside_worker::host::Fabric;
 use portside_worker::link::{Content, Failure, FailureCode, Head, LinkId, Opening, Push};
 use tokio::task::{LocalSet, spawn_local, yield_now};
 
-use crate::world::{Code, Pod, World, shard};
+use crate::world::{Code, Pod, World, shard, turns};
 
 fn key(name: &str) -> WorkerKey {
     WorkerKey::new("w.js", name).unwrap()
@@ -51,6 +52,17 @@ fn push(pod: &Pod, to: &WorkerKey, name: &str) -> Call<Vec<u8>> {
         arguments: Some(name.into()),
     };
     open(pod, to, Call::push(push))
+}
+
+/// The same with a stub.
+async fn push_with(bond: &Bond, pod: &Pod, to: &WorkerKey, name: &str) -> Result<Vec<u8>, Failure> {
+    let push = Push {
+        path: vec![name.to_owned()],
+        arguments: Some(name.into()),
+    };
+    let (call, mut opening) = Call::push(push);
+    opening.bond = Some(bond.clone());
+    open(pod, to, (call, opening)).answer.await.unwrap()
 }
 
 fn head(content: Content) -> Head {
@@ -156,6 +168,7 @@ fn worker(log: &Rc<RefCell<Vec<String>>>) -> Code {
                 log.borrow_mut().push(push.path[0].clone());
                 match push.path[0].as_str() {
                     "fail" => instance.respond_failed(link, Failure::reset("it began anew")),
+                    "reset" => instance.reset(Failure::reset("it began anew"), false),
                     _ => instance.resolve(link, push.arguments.unwrap()),
                 }
                 instance.end_request(link);
@@ -320,6 +333,30 @@ async fn methods_are_called_and_fail() {
 }
 
 #[tokio::test]
+async fn a_stub_loses_an_object_that_began_anew_while_nobody_called() {
+    locally(async {
+        let (world, to, log) = two_pods().await;
+        let pod = &world.pods[0];
+        let (stub, unused) = (Bond::default(), Bond::default());
+        // So that it does not sleep.
+        let _held = fetch(pod, &to, "/hold", Body::Empty);
+        assert_eq!(push_with(&stub, pod, &to, "add").await, Ok(b"add".to_vec()));
+        let began_anew = Failure::reset("it began anew");
+        let somebody = Bond::default();
+        assert!(push_with(&somebody, pod, &to, "reset").await.is_err());
+        for bond in [&stub, &somebody] {
+            let answer = push_with(bond, pod, &to, "lost").await;
+            assert_eq!(answer, Err(began_anew.clone()));
+            assert_eq!(bond.broken(), Some(began_anew.clone()));
+        }
+        let answer = push_with(&unused, pod, &to, "more").await;
+        assert_eq!(answer, Ok(b"more".to_vec()));
+        assert_eq!(*log.borrow(), ["add", "reset", "more"]);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn calls_come_in_the_order_in_which_they_were_made_though_the_worker_moves() {
     locally(async {
         let log = Rc::<RefCell<Vec<String>>>::default();
@@ -342,9 +379,7 @@ async fn calls_come_in_the_order_in_which_they_were_made_though_the_worker_moves
                 world.give(&to, 3 - at, epoch, &[1, 2]);
                 let more = number * 1_000..number * 1_000 + 3;
                 calls.extend(more.map(|it| push(&world.pods[0], &to, &it.to_string())));
-                for _ in 0..number % 3 * 5 {
-                    yield_now().await;
-                }
+                turns(number as usize % 3 * 5).await;
                 world.tell(&to, 3 - at, epoch, &[0]);
             }
         }
@@ -392,9 +427,7 @@ async fn what_a_worker_takes_along_goes_first() {
         let from_here = push(&world.pods[1], &to, "3");
         world.leave(&to, 1).await;
         world.give(&to, 0, 2, &[]);
-        for _ in 0..100 {
-            yield_now().await;
-        }
+        turns(100).await;
         assert_eq!(*log.borrow(), ["0"], "the pod that was left knows nobody");
         world.tell(&to, 0, 2, &[1]);
         for call in [waits, from_there, from_here] {
@@ -414,9 +447,7 @@ async fn a_pod_answers_for_a_shard_once_it_knows_whose_that_is() {
         let calls: Vec<_> = (0..9)
             .map(|number: u32| push(&world.pods[0], &to, &number.to_string()))
             .collect();
-        for _ in 0..100 {
-            yield_now().await;
-        }
+        turns(100).await;
         assert!(log.borrow().is_empty());
         places.is_on_its_way(shard(&to), false);
         for call in calls {
@@ -437,9 +468,7 @@ async fn a_call_that_is_given_up_before_it_is_taken_does_not_run() {
         let given_up = push(&world.pods[0], &to, "given up");
         let next = push(&world.pods[0], &to, "next");
         given_up.abort();
-        for _ in 0..100 {
-            yield_now().await;
-        }
+        turns(100).await;
         places.is_on_its_way(shard(&to), false);
         assert!(next.answer.await.unwrap().is_ok());
         assert_eq!(*log.borrow(), ["next"]);

@@ -21,8 +21,9 @@ use portside_exchange::{
     Body, BodyError, FetchError, Lasts, Message, Outgoing, REQUEST_ID, Request, Response, Socket,
     SocketSender,
 };
+use portside_worker::bond::Bond;
 use portside_worker::caller::Call;
-use portside_worker::link::{Bond, Content, Failure, Head, LinkId, Opening, Push};
+use portside_worker::link::{Content, Failure, Head, LinkId, Opening, Push};
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 

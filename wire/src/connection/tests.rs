@@ -40,7 +40,6 @@ fn opening(epoch: u64) -> Opening {
 fn accepted(epoch: u64) -> Accepted {
     Accepted {
         epoch: Epoch(epoch),
-        instance: None,
     }
 }
 

@@ -90,10 +90,7 @@ fn opening(kind: Kind) -> Opening {
     }
 }
 
-const ACCEPTED: Accepted = Accepted {
-    epoch: Epoch(1),
-    instance: None,
-};
+const ACCEPTED: Accepted = Accepted { epoch: Epoch(1) };
 
 fn message(data: impl Into<Bytes>) -> Frame {
     Frame::Message {

@@ -23,7 +23,6 @@ pub(crate) fn decode(bytes: Bytes) -> Result<Item> {
         kinds::OPEN => Item::Open(Box::new(opening(&mut from)?)),
         kinds::ACCEPT => Item::Accept(Accepted {
             epoch: epoch(&mut from)?,
-            instance: from.option(instance)?,
         }),
         kinds::REFUSE => Item::Refuse(refusal(&mut from)?),
         kind => Item::Frame(frame(kind, &mut from)?),
@@ -131,6 +130,7 @@ fn frame(kind: u8, from: &mut Reader) -> Result<Frame> {
         kinds::SOCKET => Frame::Socket(message(from)?),
         kinds::FAILED => Frame::Failed(failure(from)?),
         kinds::PARTED => Frame::Parted(from.reason()?),
+        kinds::REACHED => Frame::Reached(instance(from)?),
         kinds::HEARD => Frame::Heard(from.number()?),
         kinds::MOVED => Frame::Moved {
             connected: from.flag()?,

@@ -3,6 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use http::HeaderMap;
 use portside_exchange::{BodyError, Lasts, Message};
+use portside_worker::bond::InstanceNumber;
 use portside_worker::link::{Failure, FailureCode, Push};
 
 use super::{Body, Content, Frame, Head, Item, Kind, Opening, Refusal, Request, kinds};
@@ -48,7 +49,6 @@ fn put_item(item: Item, out: &mut Vec<u8>) -> Bytes {
         Item::Accept(accepted) => {
             out.put_u8(kinds::ACCEPT);
             out.put_number(accepted.epoch.0);
-            out.put_option(accepted.instance, |out, number| out.put_number(number.0));
             Bytes::new()
         }
         Item::Refuse(refusal) => {
@@ -198,6 +198,10 @@ fn put_frame(frame: Frame, out: &mut Vec<u8>) -> Bytes {
         Frame::Parted(reason) => {
             out.put_u8(kinds::PARTED);
             out.put_reason(reason);
+        }
+        Frame::Reached(InstanceNumber(number)) => {
+            out.put_u8(kinds::REACHED);
+            out.put_number(number);
         }
         Frame::Heard(messages) => {
             out.put_u8(kinds::HEARD);

@@ -164,6 +164,7 @@ pub(crate) fn frame() -> impl Strategy<Value = Frame> {
         message().prop_map(Frame::Socket),
         failure().prop_map(Frame::Failed),
         reason().prop_map(Frame::Parted),
+        any::<u64>().prop_map(|number| Frame::Reached(InstanceNumber(number))),
         any::<u64>().prop_map(Frame::Heard),
         any::<(bool, u64)>().prop_map(|(connected, heard)| Frame::Moved { connected, heard }),
     ]
@@ -172,12 +173,9 @@ pub(crate) fn frame() -> impl Strategy<Value = Frame> {
 fn item() -> impl Strategy<Value = Item> {
     prop_oneof![
         opening().prop_map(|opening| Item::Open(Box::new(opening))),
-        (any::<u64>(), option::of(any::<u64>())).prop_map(|(epoch, instance)| Item::Accept(
-            Accepted {
-                epoch: Epoch(epoch),
-                instance: instance.map(InstanceNumber),
-            }
-        )),
+        any::<u64>().prop_map(|epoch| Item::Accept(Accepted {
+            epoch: Epoch(epoch),
+        })),
         refusal().prop_map(Item::Refuse),
         frame().prop_map(Item::Frame),
         Just(Item::Skipped),
