@@ -8,7 +8,7 @@ ARGS ?=
 CARGO := scripts/need cargo cc && scripts/with-v8 cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help run build release test proof lint bench images e2e wire faults parity types wpt
+.PHONY: help run build release test apart proof lint bench images e2e wire faults parity types wpt
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ release: ## build the portside program, optimised, as target/release/portside
 test: ## run all tests
 	@scripts/need cargo cc
 	@scripts/test $(ARGS)
+
+apart: ## run JavaScript's behaviour once more, with all workers in another pod than the server that is asked
+	@PORTSIDE_TEST_APART=1 $(CARGO) test --workspace --test behaviour -- $(ARGS)
 
 proof: ## build core, instances and simulation from nothing and test them: two minutes on two cores, without V8
 	@scripts/proof $(ARGS)

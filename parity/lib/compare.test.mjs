@@ -71,12 +71,15 @@ test("documented differences", async (context) => {
   context.after(() => rm(folder, { recursive: true }));
   const file = path.join(folder, "expected.jsonc");
   await writeFile(file, '// why\n{\n  "a/*": "by design",\n  "b/gone": "was so",\n  "c/new": "",\n}\n');
-  const expected = await Expected.read(file);
-  assert(expected.covers("a/one"));
+  const general = path.join(folder, "general.jsonc");
+  await writeFile(general, '{ "e/*": "everywhere", "f/*": "now and then: by chance" }');
+  const expected = await Expected.read(general, file);
+  assert(expected.covers("a/one") && expected.covers("e/one"));
   assert(!expected.covers("c/new"), "without a reason it is not covered");
   assert(!expected.covers("d/other"));
   expected.same("a/two");
   expected.same("b/gone");
+  expected.same("f/chance");
   assert.deepEqual(expected.gone(), ["b/gone"]);
   await expected.bless(["c/new", "d/other"]);
   const blessed = parseJsonc(await readFile(file, "utf8"));

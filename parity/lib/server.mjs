@@ -2,7 +2,7 @@
 
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
-import { cp, mkdir, open, readFile, writeFile } from "node:fs/promises";
+import { chown, cp, mkdir, open, readFile, readdir, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
@@ -17,6 +17,8 @@ const HERE = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 const START_LIMIT = 60_000;
 /** How long one may take to end before it is killed; workerd waits for open connections. */
 const STOP_LIMIT = 5_000;
+/** Who runs Portside's pods if this is root, as whom Postgres does not run: nobody. */
+const NOBODY = 65_534;
 
 const running = new Set();
 process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
@@ -25,20 +27,25 @@ process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
 export class Server {
   #kind;
   #portside;
+  #pods;
   #folder;
   #child;
 
   /** Where it listens, as `http://127.0.0.1:PORT`: another one after each start. */
   url;
 
-  constructor(kind, portside, folder) {
+  constructor(kind, portside, pods, folder) {
     this.#kind = kind;
     this.#portside = portside;
+    this.#pods = pods;
     this.#folder = folder;
   }
 
-  /** Makes a copy of the application `group` in `folder`, which does not exist yet; `compat` is another date for it. */
-  static async create(kind, { portside, group, folder, compat }) {
+  /**
+   * Makes a copy of the application `group` in `folder`, which does not exist yet; `compat` is another date for it, `pods` how
+   * many pods of Portside share its objects, if they do.
+   */
+  static async create(kind, { portside, pods, group, folder, compat }) {
     const app = path.join(folder, "app");
     await mkdir(path.join(folder, "state"), { recursive: true });
     await cp(path.join(HERE, "apps", group), app, { recursive: true });
@@ -47,7 +54,9 @@ export class Server {
     if (compat) wrangler.compatibility_date = compat;
     await writeFile(path.join(app, "wrangler.jsonc"), JSON.stringify(wrangler));
     if (kind === "workerd") await writeFile(path.join(app, "config.capnp"), await workerdConfig(app, wrangler));
-    return new Server(kind, portside, folder);
+    const server = new Server(kind, portside, pods, folder);
+    if (server.#user) await give(folder, server.#user);
+    return server;
   }
 
   /** Starts it, and returns when it listens. What it has stored before is still there. */
@@ -56,7 +65,7 @@ export class Server {
     const [program, args] = this.#command();
     const stdio = ["ignore", this.#kind === "workerd" ? log.fd : "pipe", log.fd, "pipe"];
     if (!existsSync(program)) throw new Error(`there is no ${program}: build it, or name another with --portside`);
-    const child = spawn(program, args, { cwd: this.#folder, stdio });
+    const child = spawn(program, args, { cwd: this.#folder, stdio, ...this.#user });
     this.#child = child;
     running.add(child);
     const ended = new Promise((resolve, reject) => {
@@ -83,10 +92,17 @@ export class Server {
 
   #command() {
     if (this.#kind === "portside") {
-      return [this.#portside, ["dev", "app", "--port", "0", "--no-watch", "--store", "sqlite:state/state.sqlite"]];
+      const shared = this.#pods ? ["--pods", this.#pods] : ["--store", "sqlite:state/state.sqlite"];
+      return [this.#portside, ["dev", "app", "--port", "0", "--no-watch", ...shared]];
     }
     const listen = ["--socket-addr", "http=127.0.0.1:0", "--control-fd", "3"];
     return [workerd.default, ["serve", "app/config.capnp", "--directory-path", "storage=state", ...listen]];
+  }
+
+  /** As whom it runs, if not as whoever runs this. */
+  get #user() {
+    const isWanted = this.#kind === "portside" && this.#pods && process.getuid() === 0;
+    return isWanted ? { uid: NOBODY, gid: NOBODY } : undefined;
   }
 
   /** The port that it says it listens on: workerd in JSON on its control descriptor, Portside in a line of its output. */
@@ -135,6 +151,12 @@ export class Server {
   fetch(target, options) {
     return request(this.url + target, options);
   }
+}
+
+/** Makes all of a folder somebody's. */
+async function give(folder, { uid, gid }) {
+  const inside = await readdir(folder, { recursive: true });
+  await Promise.all([".", ...inside].map((name) => chown(path.join(folder, name), uid, gid)));
 }
 
 /** What `promise` resolves to, or an error after `ms`. */

@@ -21,6 +21,8 @@ use portside_store::Store;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::sharing::ALL;
+
 static ISOLATES: OnceLock<Arc<IsolatePool>> = OnceLock::new();
 
 /// Starts V8; the main thread does, before there are others.
@@ -183,6 +185,9 @@ impl Setup {
                 let (ownership, sharing) = sharing(&store, revision).await;
                 apps.push(start(ownership.clone(), Some(sharing)));
                 ownership.claim().await.unwrap();
+                let has_its_share =
+                    eventually(async || revision == 0 || ownership.shards().len() == ALL);
+                assert!(has_its_share.await);
             }
             (apps.remove(1), apps.pop())
         } else {

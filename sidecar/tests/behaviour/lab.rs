@@ -5,20 +5,24 @@ use std::time::Duration;
 use crate::app::{PATIENCE, Setup, TestApp};
 
 /// `/NAME/JOB?ARGUMENT` has the worker NAME do a job: 200 with its result (text, or else JSON), 500 with the error it threw,
-/// 503 when the port says that the worker failed. `/-/` answers itself.
+/// 503 when the port says that the worker failed. `/NAME/JOB+JOB` has it asked for several in one turn, each by a port of its own:
+/// 200 with their answers, `[text, status]`. `/-/` answers itself.
 const SERVER: &str = r#"
 export default {
   async fetch(request) {
     const url = new URL(request.url);
     const [, name, job] = url.pathname.split("/");
     if (name === "-") return new Response("the server");
-    const { promise, resolve } = Promise.withResolvers();
-    const { port } = new ServerlessWorker("./worker.js", name);
-    port.onmessage = ({ data }) => resolve(new Response(data.text, { status: data.failed ? 500 : 200 }));
-    port.onerror = ({ message }) => resolve(new Response(message, { status: 503 }));
-    port.onclose = ({ reason }) => resolve(new Response(`closed: ${reason}`, { status: 503 }));
-    port.postMessage({ job, argument: decodeURIComponent(url.search.slice(1)) });
-    return promise;
+    const ask = (job) => new Promise((resolve) => {
+      const { port } = new ServerlessWorker("./worker.js", name);
+      port.onmessage = ({ data }) => resolve([data.text, data.failed ? 500 : 200]);
+      port.onerror = ({ message }) => resolve([message, 503]);
+      port.onclose = ({ reason }) => resolve([`closed: ${reason}`, 503]);
+      port.postMessage({ job, argument: decodeURIComponent(url.search.slice(1)) });
+    });
+    if (job.includes("+")) return Response.json(await Promise.all(job.split("+").map(ask)));
+    const [text, status] = await ask(job);
+    return new Response(text, { status });
   },
 };"#;
 

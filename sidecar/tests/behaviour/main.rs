@@ -64,8 +64,6 @@ const OF_ONE_PROCESS: &[&str] = &[
     "room::without_a_server_or_room_for_one_requests_are_turned_away",
     // In a cluster new code comes with new pods: none takes it while another one calls its workers.
     "reloads::no_request_fails_and_no_write_is_lost_under_load",
-    // A stub notices by calls that are under way only, if its object is in another pod.
-    "objects::calls::a_stub_is_broken_by_a_reset_while_nobody_calls",
 ];
 
 fn main() -> ExitCode {

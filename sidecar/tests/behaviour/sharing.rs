@@ -6,9 +6,14 @@ use std::time::Duration;
 use portside_crds::sidecar::{OWNER_HEADER, State};
 use portside_exchange::{Application, Body, Request, Response};
 use portside_sidecar::metrics::Metrics;
+use portside_sidecar::peers::{self, Key};
 use portside_sidecar::{App, Config, Ownership, Pod, Spill};
 use portside_store::Store;
+use portside_wire::driver;
+use portside_wire::limits::Limits;
+use portside_wire::tls::Fingerprint;
 use prometheus_client::registry::Registry;
+use tokio::net::TcpStream;
 
 use crate::app::{Setup, eventually, isolates, open, sharing, text};
 use crate::objects::with_objects;
@@ -16,11 +21,14 @@ use crate::{Case, cases};
 
 /// These tests.
 pub const CASES: &[Case] = cases![
-    a_port_stays_open_and_in_order_while_its_worker_moves,
+    r023_r031_r076_a_port_stays_open_and_in_order_while_its_worker_moves,
     calls_of_an_object_go_on_in_order_while_it_moves,
-    alarms_fire_once_wherever_their_workers_are,
-    pods_of_one_revision_share_the_workers_and_one_that_leaves_gives_its_own,
+    r076_alarms_fire_once_wherever_their_workers_are,
+    r007_r010_r076_pods_of_one_revision_share_the_workers_and_one_that_leaves_gives_its_own,
     who_owns_what_a_request_used_is_said,
+    r020_workers_call_workers_of_other_pods,
+    r028_a_worker_hears_once_that_the_pod_of_a_caller_is_gone,
+    r077_pods_take_links_from_each_other_only,
     none_serves_while_a_pod_has_workers_that_cannot_be_reached,
 ];
 
@@ -127,7 +135,7 @@ async fn asked_while_it_moves(setup: &Setup) -> String {
     answer
 }
 
-async fn a_port_stays_open_and_in_order_while_its_worker_moves() {
+async fn r023_r031_r076_a_port_stays_open_and_in_order_while_its_worker_moves() {
     let server = r#"
         const wait = (time) => new Promise((resolve) => setTimeout(resolve, time));
         export default {
@@ -203,7 +211,7 @@ async fn calls_of_an_object_go_on_in_order_while_it_moves() {
     assert_eq!(values, (0..600).collect::<Vec<_>>());
 }
 
-async fn alarms_fire_once_wherever_their_workers_are() {
+async fn r076_alarms_fire_once_wherever_their_workers_are() {
     let server = r#"
         const ask = (name, question) => new Promise((resolve, reject) => {
           const { port } = new ServerlessWorker("./alarm.js", name);
@@ -289,7 +297,7 @@ const COUNTERS: &[(&str, &str)] = &[
     ),
 ];
 
-async fn pods_of_one_revision_share_the_workers_and_one_that_leaves_gives_its_own() {
+async fn r007_r010_r076_pods_of_one_revision_share_the_workers_and_one_that_leaves_gives_its_own() {
     let setup = Setup::new(COUNTERS);
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).await;
@@ -345,6 +353,124 @@ async fn who_owns_what_a_request_used_is_said() {
     }
     other.leave().await;
     owner.leave().await;
+}
+
+async fn r020_workers_call_workers_of_other_pods() {
+    let server = r#"
+        const ask = (script, name, question) => new Promise((resolve, reject) => {
+          const { port } = new ServerlessWorker(script, name);
+          port.onmessage = ({ data }) => { port.close(); resolve(data); };
+          port.onclose = ({ code }) => reject(new Error(code));
+          port.postMessage(question);
+        });
+        const names = Array.from({ length: 8 }, (_, n) => `${n}`);
+        export default {
+          async fetch() {
+            const sums = await Promise.all(names.map((name) => ask("./sum.js", name, names)));
+            return Response.json(sums);
+          },
+        };"#;
+    let sum = r#"
+        const ask = (name) => new Promise((resolve, reject) => {
+          const { port } = new ServerlessWorker("./count.js", name);
+          port.onmessage = ({ data }) => { port.close(); resolve(data); };
+          port.onclose = ({ code }) => reject(new Error(code));
+          port.postMessage(1);
+        });
+        export default {
+          connect({ ports: [port] }) {
+            port.onmessage = async ({ data: names }) => {
+              const counts = await Promise.all(names.map(ask));
+              port.postMessage(counts.length);
+            };
+          },
+        };"#;
+    let count = r#"
+        let count = 0;
+        export default {
+          connect({ ports: [port] }) {
+            port.onmessage = ({ data }) => port.postMessage(count += data);
+          },
+        };"#;
+    let modules = [("server.js", server), ("sum.js", sum), ("count.js", count)];
+    let setup = Setup::new(&modules);
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    let pods = [pod(&store, &setup, 1).await, pod(&store, &setup, 1).await];
+    for pod in &pods {
+        pod.has(ALL / 2).await;
+    }
+    assert_eq!(pods[0].get("/").await, "[8,8,8,8,8,8,8,8]");
+    // Of sixteen workers each pod has some, of either script, and each of one script asks all of the other.
+    assert!(pods.iter().all(|pod| pod.app.awake() > 0));
+    assert_eq!(pods[0].app.awake() + pods[1].app.awake(), 16);
+    for pod in pods {
+        pod.leave().await;
+    }
+}
+
+async fn r028_a_worker_hears_once_that_the_pod_of_a_caller_is_gone() {
+    let server = r#"
+        export default {
+          fetch: (request) => new Promise((resolve, reject) => {
+            const { pathname } = new URL(request.url);
+            const { port } = new ServerlessWorker("./room.js", "a");
+            port.onclose = ({ code }) => reject(new Error(code));
+            port.onmessage = ({ data }) => resolve(Response.json(data));
+            port.postMessage(pathname);
+          }),
+        };"#;
+    let room = r#"
+        let stays = 0, gone = 0;
+        export default {
+          connect({ ports: [port] }) {
+            port.onmessage = ({ data }) => {
+              // Who stays gets no answer.
+              if (data !== "/stay") return port.postMessage([stays, gone]);
+              stays++;
+              port.onclose = () => gone++;
+            };
+          },
+        };"#;
+    let setup = Setup::new(&[("server.js", server), ("room.js", room)]);
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    let owner = pod(&store, &setup, 1).await;
+    owner.has(ALL).await;
+    let caller = pod(&store, &setup, 0).await;
+    caller.serves().await;
+    let app = caller.app.clone();
+    let asked = tokio::spawn(async move { caller.fetch("/stay").await.status });
+    assert!(eventually(async || owner.get("/").await == "[1,0]").await);
+    // It does not drain.
+    app.shut_down().await;
+    assert!(eventually(async || owner.get("/").await == "[1,1]").await);
+    asked.abort();
+    assert_eq!(owner.get("/").await, "[1,1]");
+    owner.leave().await;
+}
+
+async fn r077_pods_take_links_from_each_other_only() {
+    let setup = Setup::new(COUNTERS);
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    let owner = pod(&store, &setup, 1).await;
+    owner.has(ALL).await;
+    let members = store.members().await.unwrap();
+    let peer = members.participants[0].peer.as_ref().unwrap();
+    let dial = async |key: &Key| {
+        let stream = TcpStream::connect(&peer.address).await.unwrap();
+        let whom = Fingerprint(peer.key.0);
+        driver::dial(stream, key, whom, Limits::default()).await
+    };
+    let stranger = Key::generate().unwrap();
+    assert!(dial(&stranger).await.is_err());
+    // Whoever has said in the store who they are is no stranger.
+    let known = peers::peer("127.0.0.1:1".to_owned(), 1, &stranger);
+    let registered = Ownership::register_sharing(store.clone(), "test", &known).await;
+    assert!(eventually(async || dial(&stranger).await.is_ok()).await);
+    drop(registered);
+    owner.app.shut_down().await;
 }
 
 async fn none_serves_while_a_pod_has_workers_that_cannot_be_reached() {

@@ -21,7 +21,9 @@ const BLESS: &str = "PORTSIDE_BLESS";
 /// The tests by the requirements in their names: `r014_r015_…` is for 14 and 15.
 fn tests() -> BTreeMap<u32, Vec<String>> {
     let mut tests = BTreeMap::<u32, Vec<String>>::new();
-    for (section, cases) in super::SECTIONS.iter().chain(crate::hostile::SECTIONS) {
+    let sharing = [("sharing", crate::sharing::CASES)];
+    let sections = super::SECTIONS.iter().chain(crate::hostile::SECTIONS);
+    for (section, cases) in sections.chain(&sharing) {
         for (name, _) in *cases {
             for number in name.split('_').map_while(number) {
                 let test = format!("{section}::{name}");
@@ -57,7 +59,8 @@ fn page() -> String {
         "# Conformance to the ServerlessWorker standard\n\n\
          Written from `sidecar/tests/behaviour/conformance` by\n\
          `PORTSIDE_BLESS=1 cargo test --workspace --test behaviour the_page`; do not edit it. A requirement holds when all\n\
-         tests named after it pass, and the test run fails if one does not.\n\n\
+         tests named after it pass, and the test run fails if one does not. `make apart` runs them once more, with all workers\n\
+         in another pod than the server that is asked; those of `sharing` have several pods by themselves.\n\n\
          | | Requirement | Result | Tests |\n|---|---|---|---|\n",
     );
     for (number, text, status) in REQUIREMENTS {

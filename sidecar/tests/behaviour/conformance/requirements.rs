@@ -49,11 +49,7 @@ pub const REQUIREMENTS: &[(u32, &str, Status)] = &[
             "that no round trip is made is proven; how many microseconds it takes is for the benchmarks",
         ),
     ),
-    (
-        7,
-        "A worker has at most one live instance",
-        Partly("one process; nothing runs on several pods yet"),
-    ),
+    (7, "A worker has at most one live instance", Tested),
     (
         8,
         "A worker has one thread: handlers interleave at `await` only",
@@ -64,11 +60,7 @@ pub const REQUIREMENTS: &[(u32, &str, Status)] = &[
         "`ServerlessWorker` is constructed with a script and perhaps a name",
         Tested,
     ),
-    (
-        10,
-        "A name means the same worker for every caller",
-        Partly("across server instances; nothing runs on several pods yet"),
-    ),
+    (10, "A name means the same worker for every caller", Tested),
     (11, "No name is the empty name", Tested),
     (
         12,
@@ -106,11 +98,7 @@ pub const REQUIREMENTS: &[(u32, &str, Status)] = &[
         "No function makes names; `crypto.randomUUID()` does",
         Tested,
     ),
-    (
-        20,
-        "Workers call workers with the same interface",
-        Partly("one process: ports do not cross pods yet"),
-    ),
+    (20, "Workers call workers with the same interface", Tested),
     (
         21,
         "A port is an EventTarget with `postMessage`, `onmessage`, `start`, `close`",
@@ -124,7 +112,7 @@ pub const REQUIREMENTS: &[(u32, &str, Status)] = &[
     (
         23,
         "Messages of a port arrive once, in order, none after its close",
-        Partly("in one process: ports do not cross pods yet"),
+        Tested,
     ),
     (24, "Messages wait for a listener", Tested),
     (25, "Posting to a closed port does nothing", Tested),
@@ -137,7 +125,7 @@ pub const REQUIREMENTS: &[(u32, &str, Status)] = &[
     (
         28,
         "`close` fires in the worker once when the other side goes",
-        Partly("the front door is in the same process: none dies alone yet"),
+        Tested,
     ),
     (
         29,
@@ -152,9 +140,7 @@ pub const REQUIREMENTS: &[(u32, &str, Status)] = &[
     (
         31,
         "An open port prevents sleep; a worker's end closes it and says why",
-        Partly(
-            "there are no moves between pods yet; after a crash the port closes, it is not reconnected",
-        ),
+        Tested,
     ),
     (
         32,
@@ -316,15 +302,11 @@ pub const REQUIREMENTS: &[(u32, &str, Status)] = &[
     ),
     (74, "There is no event before the end", Tested),
     (75, "New code takes over from old code", Tested),
-    (
-        76,
-        "Workers move between hosts",
-        Exception("needs several hosts, and nothing runs on several yet"),
-    ),
+    (76, "Workers move between hosts", Tested),
     (
         77,
         "Only the application's `fetch` reaches workers from outside",
-        Partly("there is no traffic between pods yet"),
+        Tested,
     ),
     (
         78,
