@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::api::CLASS;
 use crate::databases::Stored;
+use crate::history::Micros;
 use crate::process::{Guard, Process};
 use crate::schedule::{Fault, Schedule};
 use crate::system::{App, Programs, Setting, System, copy_app};
@@ -119,6 +120,10 @@ impl System for Dev {
 
     fn restarts(&self) -> usize {
         self.restarts
+    }
+
+    fn handed_over(&self) -> Result<Vec<Micros>> {
+        Ok(Vec::new())
     }
 
     async fn ready(&mut self) -> Result<()> {

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::api::{Api, CLASS, Endpoint, HOST, NAMESPACE};
 use crate::databases::Stored;
+use crate::history::Micros;
 use crate::postgres::Postgres;
 use crate::process::{Guard, Process};
 use crate::proxy::{Mode, Proxy, Server};
@@ -23,6 +24,8 @@ use crate::terms::{ADMIN_PORT, Said, Watching, ask};
 
 /// One of them is active and the others stand by, or all serve.
 const PODS: usize = 3;
+/// How many there are one after the other when the class is scaled.
+const SCALES: [usize; 4] = [1, 5, 2, PODS];
 /// Where pods that serve together reach each other.
 const PEER_PORT: u16 = 7485;
 const HTTP_PORT: u16 = 7480;
@@ -36,6 +39,8 @@ const PATIENCE: Duration = Duration::from_secs(40);
 /// Who has the shards, for people to see why nobody has all of them.
 const OWNERS: &str = "SELECT name, p.pod, renewals, count(shard) AS shards, max(epoch) AS epoch \
     FROM portside.pod p FULL JOIN portside.shard s ON s.owner = p.pod GROUP BY 1, 2, 3 ORDER BY 1";
+/// What pods log: of shards that are given to others how long that took, too.
+const LOG: &str = "info,sqlx=warn,portside_sidecar::departures=debug";
 /// How long a pod that has ended by itself stays down.
 const RESTART: Duration = Duration::from_millis(300);
 
@@ -191,7 +196,7 @@ impl Pods {
             .arg(folder.join(format!("{name}-told")))
             .arg("--termination-log")
             .arg(folder.join(format!("{name}-ended")))
-            .env("PORTSIDE_LOG", "info,sqlx=warn")
+            .env("PORTSIDE_LOG", LOG)
             .current_dir(folder);
         if self.shared {
             command
@@ -308,22 +313,45 @@ impl Pods {
         copy_app(&app, self.app, self.version, self.lie)?;
         // Those with the new code come behind the others.
         for number in 0..PODS {
-            let pod = self.new_pod().await?;
-            self.pods.push(pod);
-            self.publish();
-            let new = self.pods.len() - 1;
-            let deadline = Instant::now() + PATIENCE;
-            while self.state(new).await.is_none() {
-                if Instant::now() > deadline {
-                    bail!("{} does not start", self.pods[new].name);
-                }
-                self.rest(Duration::from_millis(100)).await?;
-            }
-            let old = schedule.below(PODS - number);
-            self.end_pod(old).await?;
-            self.pods.remove(old);
-            self.publish();
+            self.add().await?;
+            self.remove(schedule.below(PODS - number)).await?;
         }
+        Ok(())
+    }
+
+    async fn scale(&mut self, schedule: &mut Schedule) -> Result<()> {
+        for count in SCALES {
+            while self.pods.len() < count {
+                self.add().await?;
+            }
+            while self.pods.len() > count {
+                self.remove(schedule.below(self.pods.len())).await?;
+            }
+            self.rest(schedule.time(500..2000)).await?;
+        }
+        Ok(())
+    }
+
+    /// One more, behind the others, once it says something of itself.
+    async fn add(&mut self) -> Result<()> {
+        let pod = self.new_pod().await?;
+        self.pods.push(pod);
+        self.publish();
+        let new = self.pods.len() - 1;
+        let deadline = Instant::now() + PATIENCE;
+        while self.state(new).await.is_none() {
+            if Instant::now() > deadline {
+                bail!("{} does not start", self.pods[new].name);
+            }
+            self.rest(Duration::from_millis(100)).await?;
+        }
+        Ok(())
+    }
+
+    async fn remove(&mut self, index: usize) -> Result<()> {
+        self.end_pod(index).await?;
+        self.pods.remove(index);
+        self.publish();
         Ok(())
     }
 
@@ -426,6 +454,26 @@ impl System for Pods {
         self.restarts
     }
 
+    fn handed_over(&self) -> Result<Vec<Micros>> {
+        let mut all = Vec::new();
+        for number in 2..=self.started {
+            let log = fs::read_to_string(self.logs.join(format!("pod-{number}.log")))?;
+            let times = log
+                .lines()
+                .filter(|line| line.contains("given to another process"));
+            let micros = |line: &str| -> Option<Micros> {
+                line.split("took_us=")
+                    .nth(1)?
+                    .split(' ')
+                    .next()?
+                    .parse()
+                    .ok()
+            };
+            all.extend(times.filter_map(micros));
+        }
+        Ok(all)
+    }
+
     async fn ready(&mut self) -> Result<()> {
         self.some_active().await?;
         let logs = self.logs.clone();
@@ -467,6 +515,7 @@ impl System for Pods {
             }
             Fault::Drain => self.drain(active).await,
             Fault::Rollout => self.roll_out(schedule).await,
+            Fault::Scale => self.scale(schedule).await,
             Fault::LoseTakeover => self.lose_takeover(active, schedule).await,
             Fault::KillGateway => {
                 self.gateway.signal(Signal::KILL);

@@ -107,7 +107,7 @@ pub fn figures(outcome: &Outcome) -> String {
         .map(|it| it.completed)
         .collect();
     answers.sort_unstable();
-    let mut faults: BTreeMap<String, (usize, Micros)> = BTreeMap::new();
+    let mut faults: BTreeMap<String, (usize, Micros, Micros)> = BTreeMap::new();
     for (index, fault) in outcome.faults.iter().enumerate() {
         let until = outcome
             .faults
@@ -116,15 +116,53 @@ pub fn figures(outcome: &Outcome) -> String {
         let entry = faults.entry(fault.fault.name()).or_default();
         entry.0 += 1;
         entry.1 = entry.1.max(longest_gap(&answers, fault.from, until));
+        let histories = outcome.histories.iter();
+        let in_vain = histories.map(|history| longest_in_vain(history, fault.from, until));
+        entry.2 = entry.2.max(in_vain.max().unwrap_or_default());
     }
-    for (fault, (count, gap)) in faults {
+    for (fault, (count, gap, in_vain)) in faults {
+        let (gap, in_vain) = (seconds(gap), seconds(in_vain));
         let _ = writeln!(
             text,
-            "  {count:3} × {fault:18} no write answered for at most {}",
-            seconds(gap)
+            "  {count:3} × {fault:18} no write answered for at most {gap}, a worker asked in vain for at most {in_vain}"
+        );
+    }
+    if let Some(longest) = outcome.handed_over.last() {
+        let of = |part: usize| {
+            let index = outcome.handed_over.len() * part / 100;
+            seconds(outcome.handed_over[index])
+        };
+        let _ = writeln!(
+            text,
+            "  {} shards given to other pods: half of them within {}, 99 of 100 within {}, all within {}",
+            outcome.handed_over.len(),
+            of(50),
+            of(99),
+            seconds(*longest)
         );
     }
     text
+}
+
+/// The longest time between `from` and `until` from when somebody asks a worker in vain, or for long, until it answers. Not
+/// longer than until it is asked for the last time.
+fn longest_in_vain(history: &History, from: Micros, until: Micros) -> Micros {
+    let mut operations: Vec<_> = history
+        .operations
+        .iter()
+        .filter(|it| !it.at_pod && !matches!(it.action, Action::Half(_)))
+        .filter(|it| (from..until).contains(&it.invoked))
+        .collect();
+    operations.sort_unstable_by_key(|it| it.completed);
+    let (mut longest, mut since) = (0, None);
+    for operation in operations {
+        let asked = *since.get_or_insert(operation.invoked);
+        if operation.outcome.is_ok() {
+            longest = longest.max(operation.completed - asked.min(operation.invoked));
+            since = None;
+        }
+    }
+    longest
 }
 
 /// The longest time between `from` and `until` without any answer.

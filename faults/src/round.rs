@@ -67,6 +67,8 @@ pub struct Outcome {
     pub databases: usize,
     /// How often a process ended by itself.
     pub restarts: usize,
+    /// How long each shard was nobody's that a pod gave to another in order.
+    pub handed_over: Vec<Micros>,
     /// What processes said of themselves that cannot be.
     pub contradictions: Vec<String>,
     /// What was wrong with the numbers on WebSockets that outlive pods.
@@ -137,6 +139,8 @@ pub async fn run(system: &mut impl System, plan: &Plan) -> Result<Outcome> {
             violations.push((index, violation));
         }
     }
+    let mut handed_over = system.handed_over()?;
+    handed_over.sort_unstable();
     Ok(Outcome {
         histories,
         violations,
@@ -144,6 +148,7 @@ pub async fn run(system: &mut impl System, plan: &Plan) -> Result<Outcome> {
         ended,
         databases,
         restarts,
+        handed_over,
         contradictions,
         counts: shared.wrong(),
         counted: shared.counted(),

@@ -51,6 +51,8 @@ pub enum Fault {
     FailOver,
     /// Nothing arrives between the gateway and the active pod for a while, and then their connections are cut.
     PartGateway,
+    /// The class is scaled to one pod, to five, to two, and back.
+    Scale,
     /// All connections of other pods to the active one are cut, several times.
     CutPeers,
     /// Nothing arrives between any two pods for a while, and then their connections are cut.
@@ -88,7 +90,7 @@ impl Fault {
         Self::PartGateway,
     ];
     /// What can happen besides to pods that share the workers.
-    pub const PEERS: &[Self] = &[Self::CutPeers, Self::PartPeers];
+    pub const PEERS: &[Self] = &[Self::Scale, Self::CutPeers, Self::PartPeers];
     /// What can happen to `portside dev` on SQLite.
     pub const DEV: &[Self] = &[
         Self::Kill,
@@ -102,7 +104,7 @@ impl Fault {
     /// Whether all is done in order: nothing that a client has is to end by it.
     #[must_use]
     pub fn is_planned(self) -> bool {
-        matches!(self, Self::Drain | Self::Rollout)
+        matches!(self, Self::Drain | Self::Rollout | Self::Scale)
     }
 
     /// Its name, as on the command line.

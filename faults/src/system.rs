@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use crate::databases::Stored;
+use crate::history::Micros;
 use crate::process::Guard;
 use crate::schedule::{Fault, Schedule};
 
@@ -72,6 +73,12 @@ pub trait System {
 
     /// How often a process has ended by itself, and was started again.
     fn restarts(&self) -> usize;
+
+    /// How long each shard was nobody's that a pod has given to another in order.
+    ///
+    /// # Errors
+    /// The logs that say so cannot be read.
+    fn handed_over(&self) -> Result<Vec<Micros>>;
 
     /// Waits until a request is answered.
     async fn ready(&mut self) -> Result<()>;

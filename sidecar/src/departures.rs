@@ -36,7 +36,8 @@ impl Departures {
         drop(since);
         if let Some(began) = began.filter(|_| has_moved) {
             let took = began.elapsed();
-            tracing::debug!(shard = shard.0, ?took, "given to another process");
+            let took_us = took.as_micros();
+            tracing::debug!(shard = shard.0, took_us, "given to another process");
             self.took.observe(took.as_secs_f64());
         }
     }
