@@ -50,6 +50,15 @@ pub const RECONNECTED_HEADER: &str = "portside-reconnected";
 /// that is to be kept, in base64. No client can send it.
 pub const OFFERS_HEADER: &str = "portside-offers";
 
+/// What only a gateway and its pods say to each other: whoever answers clients removes it from their requests.
+pub const BETWEEN_GATEWAY_AND_POD: [&str; 5] = [
+    STATE_HEADER,
+    OWNER_HEADER,
+    HOLDS_HEADER,
+    RECONNECTED_HEADER,
+    OFFERS_HEADER,
+];
+
 /// The term that stands for [`State::Serving`] in JSON and in tokens, where the state is `active`.
 ///
 /// A gateway of an older version, which knows nothing of serving pods, reads it as the term of the active pod. It is higher

@@ -2,10 +2,7 @@
 
 use http::header::{self, HeaderMap};
 use portside_core::ids::PodId;
-use portside_crds::sidecar::{
-    HELD_HEADER, HOLDS_HEADER, KEPT, OFFERS_HEADER, OWNER_HEADER, RECONNECTED_HEADER, REOPENED,
-    STATE_HEADER,
-};
+use portside_crds::sidecar::{BETWEEN_GATEWAY_AND_POD, HELD_HEADER, KEPT, OWNER_HEADER, REOPENED};
 
 use crate::held::Way;
 
@@ -13,13 +10,7 @@ use crate::held::Way;
 /// so again, and without what only pods and gateways say.
 pub(crate) fn forwarded(headers: &mut HeaderMap) {
     headers.remove(header::EXPECT);
-    for ours in [
-        STATE_HEADER,
-        OWNER_HEADER,
-        HOLDS_HEADER,
-        RECONNECTED_HEADER,
-        OFFERS_HEADER,
-    ] {
+    for ours in BETWEEN_GATEWAY_AND_POD {
         headers.remove(ours);
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use portside_crds::sidecar::STATE_HEADER;
+use portside_crds::sidecar::{BETWEEN_GATEWAY_AND_POD, STATE_HEADER};
 use portside_exchange::{Application, FetchError, Request, Response};
 use portside_sidecar::App;
 use url::Url;
@@ -20,9 +20,9 @@ pub struct Door {
 }
 
 impl Door {
-    /// Before this application.
+    /// Before this application, with no gateway before it.
     pub fn new(app: Arc<App>, requests: Option<Arc<Requests>>) -> Self {
-        Self::before(app.clone(), app, requests)
+        Self::before(Arc::new(OfClients(app.clone())), app, requests)
     }
 
     /// Before what decides for itself whether it sends requests to the application.
@@ -36,6 +36,18 @@ impl Door {
             app,
             requests,
         }
+    }
+}
+
+/// An application whose requests come from clients, who cannot say what only gateways say.
+struct OfClients(Arc<App>);
+
+impl Application for OfClients {
+    fn fetch(&self, mut request: Request) -> BoxFuture<'_, Result<Response, FetchError>> {
+        for header in BETWEEN_GATEWAY_AND_POD {
+            request.headers.remove(header);
+        }
+        self.0.fetch(request)
     }
 }
 

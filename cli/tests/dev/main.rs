@@ -27,6 +27,7 @@ use std::time::Duration;
 
 use harness::{App, Socket, eventually, within};
 use hyper::Method;
+use portside_crds::sidecar::BETWEEN_GATEWAY_AND_POD;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::process::Command;
@@ -570,6 +571,23 @@ async fn one_id_follows_a_request_from_the_front_door_to_its_commit() {
     let output = app.output();
     let durable = output.lines().find(|line| line.contains("durable"));
     assert!(durable.unwrap().contains("counter.js#c"), "{durable:?}");
+}
+
+/// Not even a proxy that is trusted can: no gateway is before it.
+#[tokio::test]
+async fn clients_cannot_say_what_gateways_say_to_pods() {
+    let server = r#"export default {
+      fetch: ({ headers }) => Response.json([...headers.keys()].filter((name) => name.startsWith("portside-"))),
+    };"#;
+    let app = App::serve(
+        folder(&[("server.js", server)]),
+        &["--trusted-proxy", "127.0.0.0/8"],
+    )
+    .await;
+    let mut headers = BETWEEN_GATEWAY_AND_POD.map(|name| (name, "1")).to_vec();
+    headers.push(("portside-else", "1"));
+    let reply = app.request(Method::GET, "/", &headers, "").await;
+    assert_eq!(reply.text(), r#"["portside-else"]"#);
 }
 
 /// A control group with a limit of memory, made in that of this process; removed with this.
