@@ -55,6 +55,8 @@ pub struct State {
     pub(super) leaving: Leaving,
     /// Since when every look has found free shards, where they are shared.
     pub(super) free_since: Option<Millis>,
+    /// What the store had when it knew what this pod wants; nothing as long as that was not seen.
+    pub(super) prospect: Option<Prospect>,
     /// The newest version of the shard map that was seen.
     pub(super) map_version: Option<MapVersion>,
     wake_at: Option<Millis>,
@@ -66,6 +68,15 @@ enum Phase {
     Waiting,
     Draining,
     Over(Ended),
+}
+
+/// What a pod that drains looks for in the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Prospect {
+    /// How many shards it owns.
+    pub owns: u32,
+    /// Whether others want some.
+    pub others_want: bool,
 }
 
 /// Of these calls one is under way at a time.
@@ -106,6 +117,7 @@ impl State {
             claim_at: registered,
             leaving: Leaving::default(),
             free_since: None,
+            prospect: None,
             map_version: None,
             wake_at: None,
             released: None,
@@ -192,6 +204,19 @@ impl State {
     /// The fences of the shards that are being handed over to another pod, as of when that began.
     pub fn leaving(&self) -> impl Iterator<Item = Fence> {
         self.leaving.fences()
+    }
+
+    /// Whether a pod that drains, and shares the shards, has nothing left to hand over: it has none, or nobody else wants any, as
+    /// the store had it when it knew that this pod wants none. What was seen before tells nothing of who has come since, nor
+    /// of what others have given this pod.
+    #[must_use]
+    pub fn has_handed_over(&self) -> bool {
+        let has_given_all = |it: Prospect| it.owns == 0 && self.holdings.is_empty();
+        let has_ended = self.ended().is_some() || !self.wanted;
+        has_ended
+            || self
+                .prospect
+                .is_some_and(|it| !it.others_want || has_given_all(it))
     }
 
     /// The newest version of the shard map that this pod has seen, where shards are shared: whoever knows an older one may ask
@@ -291,6 +316,9 @@ impl State {
                 if self.phase == Phase::Waiting {
                     self.phase = Phase::Draining;
                     self.lease.hurry(now);
+                    // One that was alone has not looked for long: whoever is to have its shards may have come since.
+                    (self.count_at, self.observe_at) = (now, now);
+                    self.prospect = None;
                 }
             }
             Event::Release => {

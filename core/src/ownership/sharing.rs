@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use super::holdings::Hold;
 use super::members::Membership;
 use super::placement::Distribution;
-use super::pod::{Ask, State};
+use super::pod::{Ask, Prospect, State};
 use super::{Call, Effect, Member, Millis, Reply};
 use crate::ids::{Epoch, Fence, PodId, ShardId};
 
@@ -71,8 +71,13 @@ impl State {
         }
         // What the others cannot see yet is no ground to act on: two that drain would give to each other.
         if mine.is_none_or(|mine| mine.wants != self.wants()) {
+            self.count_at = self.count_at.min(self.observe_at);
             return;
         }
+        let mut others = distribution.pods.iter().filter(|it| it.pod != self.me);
+        let others_want = others.any(|it| it.wants);
+        let owns = stored;
+        self.prospect = Some(Prospect { owns, others_want });
         self.correct(&mut distribution);
         let most = self.settings.max_shards_leaving;
         let at_most = most.saturating_sub(self.leaving.under_way());

@@ -179,6 +179,53 @@ fn a_pod_claims_its_part_of_what_is_free() {
     );
 }
 
+/// One that was alone looks seldom, and another may have come since.
+#[test]
+fn who_drains_looks_at_once_for_those_who_want_its_shards() {
+    let mut pod = owning(9);
+    pod.sees(&[(ME, 9)]);
+    let effects = pod.tell(Event::Drain);
+    let [Effect::ObserveMembership(call)] = effects[..] else {
+        panic!("{effects:?}");
+    };
+    assert!(!pod.state.has_handed_over(), "it does not know yet");
+    // As of before the store knew that it drains.
+    let alone = membership(&[(ME, 9)]);
+    pod.tell(Event::MembershipObserved(call, Ok(alone.clone())));
+    assert!(!pod.state.has_handed_over(), "it does not know yet");
+    let call = pod.counts();
+    let mut both = membership(&[(ME, 9), (OTHER, 0)]);
+    both.participants[0].member.wants = false;
+    let effects = pod.tell(Event::MembershipObserved(call, Ok(both)));
+    assert_eq!(quiesce(&effects, OTHER).1, 5);
+    assert!(!pod.state.has_handed_over());
+    let call = pod.counts();
+    let mut alone = alone;
+    alone.participants[0].member.wants = false;
+    pod.tell(Event::MembershipObserved(call, Ok(alone)));
+    assert!(pod.state.has_handed_over(), "nobody would have them");
+}
+
+/// Another has not seen yet that it drains.
+#[test]
+fn who_drains_looks_once_more_whether_others_have_given_it_something() {
+    let mut pod = owning(0);
+    let effects = pod.tell(Event::Drain);
+    let [Effect::ObserveMembership(call)] = effects[..] else {
+        panic!("{effects:?}");
+    };
+    assert!(!pod.state.has_handed_over(), "it does not know yet");
+    let mut seen = membership(&[(ME, 1), (OTHER, 8)]);
+    seen.participants[0].member.wants = false;
+    let effects = pod.tell(Event::MembershipObserved(call, Ok(seen)));
+    assert!(!pod.state.has_handed_over());
+    let [Effect::ReadOwned(call)] = effects[..] else {
+        panic!("{effects:?}");
+    };
+    pod.tell(Event::Owned(call, Ok(vec![(ShardId(4), Epoch(2))])));
+    assert!(!pod.state.has_handed_over());
+}
+
 /// It has been free for a second: the other pod does not come.
 #[test]
 fn a_pod_takes_what_nobody_takes() {
@@ -236,9 +283,13 @@ fn what_leaves_is_counted_as_gone_even_if_its_target_is() {
 #[test]
 fn a_pod_that_drains_gives_everything_once_others_can_see_that_it_drains() {
     let mut pod = owning(4);
-    pod.tell(Event::Drain);
+    let effects = pod.tell(Event::Drain);
+    let [Effect::ObserveMembership(call)] = effects[..] else {
+        panic!("{effects:?}");
+    };
     let owns = [(ME, 4), (OTHER, 5)];
-    assert_eq!(pod.sees(&owns), []);
+    let seen = Event::MembershipObserved(call, Ok(membership(&owns)));
+    assert_eq!(pod.tell(seen), []);
     let mut seen = membership(&owns);
     seen.participants[0].member.wants = false;
     let call = pod.counts();
