@@ -20,8 +20,16 @@ pub(crate) struct Who {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
     Register,
+    /// How others reach it.
+    Announce,
     Renew(Number),
     Observe(Number),
+    Count(Number),
+    /// Who is alive, for those who pass on requests.
+    Meet,
+    /// Which shards are whose.
+    ShardMap,
+    HandOver(Number, PodId),
     DeclareDead(PodId),
     Claim(Number),
     ReadOwned(Number),
@@ -52,6 +60,7 @@ impl Network {
         let call = self.calls.made;
         self.calls.waiting.insert(call, (who, purpose));
         let mut patience = self.random.within(500, 2_000) * MS;
+        let statement = Box::new(statement);
         match self.hop(Node::Pod(who.slot), Node::Store) {
             Some(delay) => self.after(delay, Happening::Arrives(call, statement)),
             None => {

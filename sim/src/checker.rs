@@ -35,12 +35,28 @@ pub enum Kind {
     Gap,
     /// Two pods believe that they own the same.
     TwoOwners,
+    /// A pod may write and answer for what the store has given to another.
+    NotOwner,
     /// The store takes a pod for dead that may still answer by its own clock.
     DeadWithinItsLease,
     /// An alarm was set, and neither came nor is still to come.
     NoAlarm,
     /// A client has no answer although nothing fails any more.
     Unanswered,
+    /// A request failed although nothing did.
+    Dropped,
+    /// A shard has no owner for too long.
+    NoOwner,
+    /// A pod ended with shards although others wanted them.
+    GivesUp,
+    /// A pod gave away what was its own share.
+    GivesTooMuch,
+    /// More shards leave a pod at the same time than may.
+    TooManyLeave,
+    /// In the end pods do not have their shares, or shards move on.
+    Unfair,
+    /// In the end there are pods that are not wanted, or not those that are.
+    RolloutGoesOn,
     /// The simulation itself cannot go on.
     Broken,
 }

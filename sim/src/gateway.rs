@@ -1,7 +1,7 @@
-//! A gateway: asks the pods what they are, and sends each request to the one that is active. Pods that serve beside each other
-//! are not simulated yet.
+//! A gateway: asks the pods what they are, and sends each request to the one that is active, or to one of those that serve beside
+//! each other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use portside_core::ownership::Mechanisms;
 use portside_core::ownership::gateway::{Claim, Gateway as Machine, Incarnation, Step, Wish};
@@ -10,10 +10,11 @@ use crate::calls::Who;
 use crate::mechanism::Mechanism;
 use crate::network::{MS, Network, Node};
 use crate::request::{Answer, Request};
-use crate::world::Happening;
+use crate::world::{Happening, SCALE};
 
-/// How often each pod is asked.
+/// How often each pod is asked; and those that share the shards, which say themselves that they drain.
 const ASK_INTERVAL: u64 = 40 * MS;
+const SHARED_ASK_INTERVAL: u64 = 100 * MS;
 /// A pod that says nothing for this long cannot be reached.
 const ASK_TIMEOUT: u64 = 250 * MS;
 
@@ -28,17 +29,19 @@ pub(crate) struct Gateway {
     questions: u64,
     /// The pod to which connections are open.
     linked: Option<usize>,
-    /// Requests that wait for an active pod.
-    held: Vec<Request>,
+    pods: BTreeSet<usize>,
+    /// Requests that wait for a pod that can be sent some, and where each has been in vain.
+    held: Vec<(Request, Option<usize>)>,
     /// Where the others are, and for which term.
     sent: BTreeMap<Request, (usize, u64)>,
 }
 
 impl Gateway {
-    pub fn new(number: usize, start: u64, pods: usize, mechanisms: Mechanisms) -> Self {
+    pub fn new(number: usize, start: u64, pods: BTreeSet<usize>, mechanisms: Mechanisms) -> Self {
         let mut machine = Machine::new(mechanisms);
-        machine.set_pods(&(0..pods).collect());
+        machine.set_pods(&pods);
         Self {
+            pods,
             number,
             start,
             machine,
@@ -51,13 +54,30 @@ impl Gateway {
     }
 
     /// Asks every pod that is not being asked, and again after a while.
-    pub fn ask_all(&mut self, net: &mut Network, pods: usize) {
-        for slot in 0..pods {
+    pub fn ask_all(&mut self, net: &mut Network) {
+        for slot in self.pods.clone() {
             if !self.asked.contains_key(&slot) {
                 self.ask(net, slot);
             }
         }
-        net.after(ASK_INTERVAL, Happening::AskRound(self.number, self.start));
+        let interval = match net.is_shared {
+            true => SHARED_ASK_INTERVAL,
+            false => ASK_INTERVAL,
+        };
+        net.after(interval, Happening::AskRound(self.number, self.start));
+    }
+
+    /// These are the pods from now on.
+    pub fn set_pods(&mut self, net: &mut Network, pods: &BTreeSet<usize>) {
+        self.asked.retain(|slot, _| pods.contains(slot));
+        self.pods.clone_from(pods);
+        let step = self.machine.set_pods(pods);
+        self.follow(net, step);
+        for slot in pods {
+            if !self.asked.contains_key(slot) {
+                self.ask(net, *slot);
+            }
+        }
     }
 
     fn ask(&mut self, net: &mut Network, slot: usize) {
@@ -81,14 +101,15 @@ impl Gateway {
         question: u64,
         said: Option<(Incarnation, Claim)>,
     ) {
-        let Some(&(expected, again)) = self.asked.get(&slot) else {
-            return;
-        };
-        if expected != question {
+        let asked = self.asked.get(&slot).copied();
+        // A pod that drains does not wait for the question.
+        let is_answer = question == 0 || asked.is_some_and(|(expected, _)| expected == question);
+        if !is_answer {
             return;
         }
+        let again = asked.is_some_and(|(_, again)| again);
         self.asked.remove(&slot);
-        self.machine.set_time(net.now / MS);
+        self.machine.set_time(SCALE * net.now / MS);
         let number = self.number;
         let step = match said {
             Some((id, claim)) => {
@@ -112,15 +133,20 @@ impl Gateway {
         let filters = !net.is_without(Mechanism::GatewayFilter);
         for slot in step.cut.into_iter().filter(|_| filters) {
             let number = self.number;
-            self.linked = self.linked.filter(|linked| *linked != slot);
             net.trace(|| format!("gateway {number} cuts off pod {slot}"));
-            let cut = self.sent.extract_if(.., |_, (to, _)| *to == slot);
-            for (request, _) in cut.collect::<Vec<_>>() {
-                self.answer(net, request, Answer::Failed);
-            }
+            self.disconnected(net, slot);
         }
         for slot in step.ask {
             self.ask(net, slot);
+        }
+    }
+
+    /// The connections to a pod are broken.
+    pub fn disconnected(&mut self, net: &mut Network, slot: usize) {
+        self.linked = self.linked.filter(|linked| *linked != slot);
+        let cut = self.sent.extract_if(.., |_, (to, _)| *to == slot);
+        for (request, _) in cut.collect::<Vec<_>>() {
+            self.answer(net, request, Answer::Failed);
         }
     }
 
@@ -134,7 +160,7 @@ impl Gateway {
         match self.linked.filter(|_| request.on_link) {
             // Connections have no term: they are cut off or they are not.
             Some(slot) => self.send(net, request, slot, 0),
-            None => self.held.push(request),
+            None => self.held.push((request, None)),
         }
         self.forward(net);
     }
@@ -146,13 +172,20 @@ impl Gateway {
     }
 
     fn forward(&mut self, net: &mut Network) {
-        // With one pod to choose nothing is drawn or weighed.
-        let Some((&slot, term)) = self.machine.choose(&Wish::default(), |_| 0, 0) else {
-            return;
-        };
-        for request in std::mem::take(&mut self.held) {
-            self.linked.get_or_insert(slot);
-            self.send(net, request, slot, term);
+        for (request, avoided) in std::mem::take(&mut self.held) {
+            let wish = Wish {
+                owner: None,
+                avoided,
+            };
+            let load = |slot: &usize| self.sent.values().filter(|(to, _)| to == slot).count();
+            let random = net.choice();
+            match self.machine.choose(&wish, load, random) {
+                Some((&slot, term)) => {
+                    self.linked.get_or_insert(slot);
+                    self.send(net, request, slot, term);
+                }
+                None => self.held.push((request, avoided)),
+            }
         }
     }
 
@@ -169,7 +202,8 @@ impl Gateway {
             self.linked = self.linked.filter(|linked| *linked != slot);
             self.machine.refuted(&slot, term, Claim::Standby);
             self.ask(net, slot);
-            self.held.push(request);
+            self.held.push((request, Some(slot)));
+            self.forward(net);
         } else {
             self.answer(net, request, answer);
         }

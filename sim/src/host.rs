@@ -16,8 +16,10 @@ use portside_worker::host::{
     CommitTicket, Error, Fabric, Ledger, Log, LogLine, Reading, RequestName,
 };
 use portside_worker::inbox::Inbox;
-use portside_worker::link::{Failure, Opening, Receive, Rejected};
+use portside_worker::link::{Failure, Kind, Opening, Receive, Rejected};
+use portside_worker::route::Route;
 
+use crate::links::Links;
 use crate::random::Random;
 
 /// Messages and bytes of an inbox.
@@ -36,6 +38,8 @@ pub(crate) struct Submitted {
 /// What the instances of a process share.
 pub(crate) struct Host {
     keys: Vec<WorkerKey>,
+    /// Where links are opened, if their targets may be in other pods.
+    links: Option<Arc<Links>>,
     /// By worker: the inbox, if it is awake or on its way.
     inboxes: Mutex<Vec<Option<Arc<Inbox>>>>,
     submitted: Mutex<VecDeque<Submitted>>,
@@ -58,8 +62,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Host {
-    pub fn new(keys: Vec<WorkerKey>, random: Random) -> Arc<Self> {
+    pub fn new(keys: Vec<WorkerKey>, random: Random, links: Option<Arc<Links>>) -> Arc<Self> {
         Arc::new(Self {
+            links,
             inboxes: Mutex::new(keys.iter().map(|_| None).collect()),
             sockets: Mutex::new(keys.iter().map(|_| Weak::new()).collect()),
             ended: Mutex::default(),
@@ -128,6 +133,7 @@ impl Host {
     /// The process is over: what waits in it waits for nothing.
     pub fn forget(&self) {
         lock(&self.inboxes).iter_mut().for_each(|it| *it = None);
+        self.links.iter().for_each(|links| links.forget());
     }
 
     pub fn inbox(&self, key: usize) -> Option<Arc<Inbox>> {
@@ -166,14 +172,12 @@ impl Host {
 
 impl Fabric for Host {
     fn open(&self, to: &WorkerKey, opening: Opening) -> Option<Arc<dyn Receive>> {
-        let key = self.keys.iter().position(|key| key == to)?;
-        match self.deliver(key, Incoming::Opened(opening)) {
-            Ok(inbox) => Some(inbox),
-            Err(Incoming::Opened(opening)) => {
-                opening.end.refuse(Failure::overloaded("too many wait"));
-                None
+        match &self.links {
+            Some(links) if matches!(opening.kind, Kind::Port) => {
+                Some(Route::open(links.clone(), to, opening)?)
             }
-            Err(_) => None,
+            Some(links) => links.open(to, opening),
+            None => self.open_here(to, opening),
         }
     }
 
@@ -183,6 +187,20 @@ impl Fabric for Host {
         match self.deliver(key, incoming) {
             Ok(_) => Ok(()),
             Err(_) => Err(Failure::overloaded("too many wait")),
+        }
+    }
+}
+
+impl Host {
+    fn open_here(&self, to: &WorkerKey, opening: Opening) -> Option<Arc<dyn Receive>> {
+        let key = self.keys.iter().position(|key| key == to)?;
+        match self.deliver(key, Incoming::Opened(opening)) {
+            Ok(inbox) => Some(inbox),
+            Err(Incoming::Opened(opening)) => {
+                opening.end.refuse(Failure::overloaded("too many wait"));
+                None
+            }
+            Err(_) => None,
         }
     }
 }

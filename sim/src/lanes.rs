@@ -46,7 +46,7 @@ impl Lane {
     /// The next statement, if none is in flight and there is something to send; and what need not be sent any more.
     pub fn next(&mut self) -> (Option<Statement>, Vec<(Ticket, Fate)>) {
         let mut answered = Vec::new();
-        if self.call.is_some() {
+        if self.call.is_some() || (self.queue.is_empty() && self.lane.commits().is_empty()) {
             return (None, answered);
         }
         while self.lane.has_room()

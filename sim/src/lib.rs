@@ -2,11 +2,16 @@
 //!
 //! What runs in it is what runs in a cluster: the ownership machine, the gateway's, the alarms and the folding of
 //! `portside-core`, and the instances of `portside-worker`, with their links, inboxes, storage and output gate, and a few
-//! lines of Rust for an engine; in [some runs](has_objects) they are objects that live together in the isolate of a server. Around them are the model of the store, messages that are slow or lost, statements that are
+//! lines of Rust for an engine; in [some runs](has_objects) they are objects that live together in the isolate of a server. In
+//! [half of them](is_shared) pods share the shards, hand them over, pass on what is others', and come and go as more are wanted, fewer, or
+//! other code. Around them are the model of the store, messages that are slow or lost, statements that are
 //! carried out after their caller gave them up, crashes, restarts, killed turns, pauses longer than the lease, partitions, a
 //! database that crashes or goes back to a dump, and clocks of their own speed.
 //! [`run`] says whether what clients saw is what the invariants allow. Nothing but the seed decides what happens: the same
 //! seed does the same on every machine.
+
+use std::fmt;
+use std::ops::AddAssign;
 
 mod calls;
 mod cell;
@@ -16,9 +21,13 @@ mod database;
 mod gateway;
 mod host;
 mod lanes;
+mod leaving;
 mod lines;
+mod links;
+mod map;
 mod mechanism;
 mod network;
+mod passing;
 mod pod;
 mod random;
 mod request;
@@ -38,8 +47,46 @@ pub struct Summary {
     pub appended: u64,
     /// Messages on hibernatable sockets that found their objects asleep.
     pub woken: u64,
+    /// Shards that were handed over.
+    pub moved: u64,
+    /// What pods asked others for requests that had come to them.
+    pub passed: u64,
+    /// Changes of the revision that was wanted, and of how many pods were.
+    pub rollouts: u64,
+    /// See `rollouts`.
+    pub scalings: u64,
     /// Differs if anything happened otherwise.
     pub digest: u64,
+}
+
+impl AddAssign for Summary {
+    fn add_assign(&mut self, other: Self) {
+        self.answers += other.answers;
+        self.appended += other.appended;
+        self.woken += other.woken;
+        self.moved += other.moved;
+        self.passed += other.passed;
+        self.rollouts += other.rollouts;
+        self.scalings += other.scalings;
+        self.digest ^= other.digest;
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} answers, {} acknowledged writes, {} objects woken by sockets, {} shards handed over in {} rollouts and {} \
+             scalings, {} questions between pods",
+            self.answers,
+            self.appended,
+            self.woken,
+            self.moved,
+            self.rollouts,
+            self.scalings,
+            self.passed
+        )
+    }
 }
 
 /// An invariant did not hold.
@@ -60,6 +107,12 @@ pub struct Violation {
 #[must_use]
 pub fn has_objects(seed: u64) -> bool {
     seed.is_multiple_of(3)
+}
+
+/// Whether a seed's pods share the shards, and come and go.
+#[must_use]
+pub fn is_shared(seed: u64) -> bool {
+    !seed.is_multiple_of(2)
 }
 
 /// Runs a seed, without one of the safety mechanisms if one is named.
@@ -85,17 +138,26 @@ fn run_traced(
 ) -> Result<Summary, Box<Violation>> {
     let mut world = world::World::new(seed, without, traced);
     match world.run() {
-        Ok(()) => Ok(Summary {
-            answers: world.checker.answers,
-            appended: world.checker.appended,
-            woken: world.net.woken,
-            digest: world.net.digest(),
-        }),
+        Ok(()) => Ok(summary(&world)),
         Err(wrong) => Err(Box::new(Violation {
             seed,
             kind: wrong.kind,
             what: wrong.what,
             trace: world.net.into_trace(),
         })),
+    }
+}
+
+fn summary(world: &world::World) -> Summary {
+    let (rollouts, scalings) = world.changed();
+    Summary {
+        answers: world.checker.answers,
+        appended: world.checker.appended,
+        woken: world.net.woken,
+        moved: world.moved(),
+        passed: world.net.passed,
+        rollouts,
+        scalings,
+        digest: world.net.digest(),
     }
 }

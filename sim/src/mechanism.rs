@@ -30,11 +30,27 @@ pub enum Mechanism {
     OneBatch,
     /// An isolate that ends ends all objects that live in it, and whoever waits for them is told.
     EndResidents,
+    /// The workers of a shard are brought to rest before it is handed over.
+    Quiescence,
+    /// What nobody has heard when a worker leaves follows it.
+    TakeAlong,
+    /// No fence of a shard is given while it is handed over, and nobody is woken in it.
+    TakeFencesBack,
+    /// The store moves only what is owned by whoever hands it over, in the epoch in which that is done.
+    HandOverFence,
+    /// After a hand-over of unknown fate the shard moves to a new epoch before anything of it is loaded.
+    SettleHandOver,
+    /// A pod knows better than the store what it has, and what it gives away already.
+    CorrectCounts,
+    /// So many shards of a pod leave at the same time, and no more.
+    LeavingLimit,
+    /// A pod that drains looks anew who wants shards, and what it was given, before it ends.
+    LookBeforeEnd,
 }
 
 impl Mechanism {
     /// Every one of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 20] = [
         Self::Fence,
         Self::Epoch,
         Self::SettleBeforeLoad,
@@ -47,6 +63,14 @@ impl Mechanism {
         Self::DiscardKilledTurn,
         Self::OneBatch,
         Self::EndResidents,
+        Self::Quiescence,
+        Self::TakeAlong,
+        Self::TakeFencesBack,
+        Self::HandOverFence,
+        Self::SettleHandOver,
+        Self::CorrectCounts,
+        Self::LeavingLimit,
+        Self::LookBeforeEnd,
     ];
 }
 
@@ -65,6 +89,14 @@ impl fmt::Display for Mechanism {
             Self::DiscardKilledTurn => "discard-killed-turn",
             Self::OneBatch => "one-batch",
             Self::EndResidents => "end-residents",
+            Self::Quiescence => "quiescence",
+            Self::TakeAlong => "take-along",
+            Self::TakeFencesBack => "take-fences-back",
+            Self::HandOverFence => "hand-over-fence",
+            Self::SettleHandOver => "settle-hand-over",
+            Self::CorrectCounts => "correct-counts",
+            Self::LeavingLimit => "leaving-limit",
+            Self::LookBeforeEnd => "look-before-end",
         })
     }
 }

@@ -48,6 +48,10 @@ pub(crate) struct Network {
     pub has_objects: bool,
     /// How often a message on a socket found an object asleep.
     pub woken: u64,
+    /// Pods share the shards.
+    pub is_shared: bool,
+    /// How often a pod asked another one something for a request.
+    pub passed: u64,
     /// When, its number, and where it is among the `happenings`.
     queue: BinaryHeap<Reverse<(Time, u64, usize)>>,
     happenings: Vec<Option<Happening>>,
@@ -64,7 +68,7 @@ impl Network {
     pub fn new(
         random: Random,
         faults: Faults,
-        has_objects: bool,
+        (has_objects, is_shared): (bool, bool),
         without: Option<Mechanism>,
         traced: bool,
     ) -> Self {
@@ -75,6 +79,8 @@ impl Network {
             without,
             has_objects,
             woken: 0,
+            is_shared,
+            passed: 0,
             queue: BinaryHeap::new(),
             happenings: Vec::new(),
             free: Vec::new(),
@@ -127,6 +133,14 @@ impl Network {
     /// Whether something goes wrong that does so `per_mille` times of a thousand.
     pub fn fails(&mut self, per_mille: u64) -> bool {
         !self.is_calm() && self.random.chance(per_mille)
+    }
+
+    /// What decides between pods that could all be sent a request; where one is active nothing is drawn.
+    pub fn choice(&mut self) -> u64 {
+        match self.is_shared {
+            true => self.random.next(),
+            false => 0,
+        }
     }
 
     /// How long a message takes; `None` if it is lost.

@@ -8,7 +8,9 @@ use portside_core::alarm::AlarmChange;
 use portside_core::alarms::{Alarms, Fate as AlarmFate};
 use portside_core::ids::{Fence, PodId, ShardId, WorkerKey};
 use portside_core::ownership::gateway::Claim;
-use portside_core::ownership::{Effect, Event, FateUnknown, Role, Settings, State};
+use portside_core::ownership::{
+    Effect, Event, FateUnknown, Role, Settings, Sharing as Shares, State,
+};
 use portside_exchange::{Body, Request as Fetch, Response};
 use portside_store_model::{Reply, Statement};
 use portside_worker::caller::Call;
@@ -21,9 +23,11 @@ use crate::checker::Wrong;
 use crate::code::{self, answered_list};
 use crate::host::Host;
 use crate::lanes::{Lane, Ticket};
+use crate::leaving::Sharing;
 use crate::lines::Line;
 use crate::mechanism::Mechanism;
 use crate::network::{Clock, MS, Network, Node, Time};
+use crate::passing::Passing;
 use crate::random::Random;
 use crate::request::{Answer, Request};
 use crate::running::{Parts, Running};
@@ -41,6 +45,8 @@ pub(crate) struct Pod {
     pub clock: Clock,
     pub(crate) shards: u32,
     pub(crate) keys: Vec<WorkerKey>,
+    /// By worker: where it is.
+    pub(crate) shard_of: Vec<ShardId>,
     pub(crate) host: Arc<Host>,
     pub(crate) workers: Vec<Worker>,
     /// Its workers are objects.
@@ -68,6 +74,8 @@ pub(crate) struct Pod {
     fences: Vec<Option<Fence>>,
     revision: u64,
     wakings: u64,
+    /// If it shares the shards with other pods.
+    pub(crate) sharing: Option<Sharing>,
     /// Once it drains: when it gives up waiting for what it has begun.
     drains_until: Option<Time>,
     /// The first thing it saw that must not be.
@@ -87,14 +95,21 @@ impl Pod {
         let mut random = Random::new(net.random.next());
         let lanes = (0..LANES).map(|_| Lane::new(settings.mechanisms, net.without));
         let idle = Duration::from_millis(IDLE_MS[random.index(IDLE_MS.len())]);
+        let shares = settings.sharing == Shares::Shared;
+        let sharing = shares.then(|| Sharing::new(id, settings.shards, Passing::default()));
+        let links = sharing.as_ref().map(|it| it.passing.links.clone());
         Self {
             who,
             state: State::new(id, settings, registered_ms),
             clock,
             shards: settings.shards,
-            host: Host::new(keys.clone(), random),
+            host: Host::new(keys.clone(), random, links),
             workers: keys.iter().map(|_| Worker::default()).collect(),
             lines: keys.iter().map(|_| None).collect(),
+            shard_of: keys
+                .iter()
+                .map(|key| key.id().shard(settings.shards))
+                .collect(),
             keys,
             has_objects: net.has_objects,
             is_without_one_batch: net.is_without(Mechanism::OneBatch),
@@ -111,6 +126,7 @@ impl Pod {
             fences: vec![None; settings.shards as usize],
             revision: 0,
             wakings: 0,
+            sharing,
             drains_until: None,
             wrong: None,
         }
@@ -125,6 +141,7 @@ impl Pod {
     /// What it says of itself.
     pub fn claim(&self, net: &Network) -> Claim {
         match self.state.role() {
+            Role::Active { .. } if self.sharing.is_some() && self.is_leased(net) => Claim::Serving,
             Role::Active { term } if self.is_leased(net) => Claim::Active(term),
             Role::Active { .. } | Role::Standby => Claim::Standby,
             Role::Draining => Claim::Draining,
@@ -133,13 +150,13 @@ impl Pod {
     }
 
     /// Whether answers may leave: nobody else can own the shards at this moment.
-    fn is_leased(&self, net: &Network) -> bool {
+    pub(crate) fn is_leased(&self, net: &Network) -> bool {
         let may_answer = self.state.role() != Role::Over;
         may_answer && self.clock.ms(net.now) < self.state.lease_valid_until()
     }
 
     fn is_active(&self, net: &Network) -> bool {
-        matches!(self.claim(net), Claim::Active(_))
+        matches!(self.claim(net), Claim::Active(_) | Claim::Serving)
     }
 
     /// The time that the machine wanted to be woken at has come.
@@ -152,7 +169,9 @@ impl Pod {
 
     /// Takes no new work from now on.
     pub fn drain(&mut self, net: &mut Network) {
-        self.drains_until = Some(net.now + 300 * MS);
+        if !self.gives_everything_away(net) {
+            self.drains_until = Some(net.now + 300 * MS);
+        }
         self.step(net, Event::Drain);
         self.react(net);
     }
@@ -162,7 +181,7 @@ impl Pod {
         let slot = self.who.slot;
         net.trace(|| format!("pod {slot} learns {event:?}"));
         let effects = self.state.step(event, now);
-        let mut settled = Vec::new();
+        let (mut settled, mut quiesce) = (Vec::new(), Vec::new());
         for effect in effects {
             net.trace(|| format!("pod {slot} wants {effect:?}"));
             match effect {
@@ -174,8 +193,12 @@ impl Pod {
                 Effect::Settled(fence) => settled.push(fence),
                 Effect::LeaseExtended { expired } if now >= expired => self.host.tell_all(),
                 Effect::LeaseExtended { .. } => {}
+                Effect::Quiesce { call, count, .. } => quiesce.push((call, count)),
                 call => self.call_for_ownership(net, call),
             }
+        }
+        for (call, count) in quiesce {
+            self.quiesce(net, call, count);
         }
         for fence in settled {
             let is_its = |ticket: &mut Ticket| {
@@ -215,88 +238,69 @@ impl Pod {
                 Purpose::ReleaseShards(call),
             ),
             Effect::Release => (Statement::Release { pod }, Purpose::Release),
-            Effect::LeaseExtended { .. } | Effect::WakeAt(_) | Effect::Settled(_) => return,
-            // Of pods that share the shards; these do not.
-            Effect::ObserveMembership(_) | Effect::Quiesce { .. } | Effect::HandOver(..) => return,
+            Effect::ObserveMembership(call) => (Statement::Members, Purpose::Count(call)),
+            Effect::HandOver(call, fences, to) => (
+                Statement::HandOver { fences, to },
+                Purpose::HandOver(call, to),
+            ),
+            Effect::LeaseExtended { .. } | Effect::WakeAt(_) => return,
+            Effect::Settled(_) | Effect::Quiesce { .. } => return,
         };
         net.call(self.who, statement, purpose);
     }
 
     /// The store answered a call, or gave it up.
     pub fn replied(&mut self, net: &mut Network, purpose: Purpose, reply: Option<Reply>) {
-        let unknown = FateUnknown;
-        let event = match purpose {
-            Purpose::Register => return,
-            Purpose::Load(key, fence) => {
-                self.loaded(net, key, fence, reply);
-                return self.react(net);
-            }
-            Purpose::Commit(lane) => {
-                self.written(net, lane, reply);
-                return self.react(net);
-            }
+        match purpose {
+            Purpose::Register | Purpose::Announce => return,
+            Purpose::Load(key, fence) => self.loaded(net, key, fence, reply),
+            Purpose::Commit(lane) => self.written(net, lane, reply),
             Purpose::Alarms => {
                 let page = match reply {
                     Some(Reply::Alarms(page)) => Some(page),
                     _ => None,
                 };
                 self.alarms.found(page, Self::now_ms(net));
-                return self.react(net);
             }
-            Purpose::Renew(call) => Event::Renewed(
-                call,
-                match reply {
-                    Some(Reply::Is(alive)) => Ok(alive),
-                    _ => Err(unknown),
-                },
-            ),
-            Purpose::DeclareDead(pod) => Event::DeclaredDead(
-                pod,
-                match reply {
-                    Some(Reply::Is(dead)) => Ok(dead),
-                    _ => Err(unknown),
-                },
-            ),
-            Purpose::Observe(call) => Event::Observed(
-                call,
-                match reply {
-                    Some(Reply::Pods(pods)) => Ok(pods),
-                    _ => Err(unknown),
-                },
-            ),
-            Purpose::Claim(call) | Purpose::ReadOwned(call) => {
-                let shards = match reply {
-                    Some(Reply::Shards(shards)) => Ok(shards),
-                    _ => Err(unknown),
+            Purpose::ShardMap | Purpose::Meet => self.looked(net, purpose, reply),
+            Purpose::Count(call) => {
+                let membership = match reply {
+                    Some(Reply::Membership(membership)) => Ok(membership),
+                    _ => Err(FateUnknown),
                 };
-                match purpose {
-                    Purpose::Claim(_) => Event::Claimed(call, shards),
-                    _ => Event::Owned(call, shards),
+                if let Ok(membership) = &membership {
+                    self.meet(net, membership);
                 }
+                self.step(net, Event::MembershipObserved(call, membership));
             }
-            Purpose::Advance(call, fence) => Event::Advanced(
-                call,
-                fence,
-                match reply {
-                    Some(Reply::Epoch(epoch)) => Ok(epoch),
-                    _ => Err(unknown),
-                },
-            ),
-            Purpose::ReleaseShards(call) => {
-                Event::ShardsReleased(call, reply.map(drop).ok_or(unknown))
+            Purpose::HandOver(_, to) => {
+                if let Some(Reply::Shards(moved)) = &reply {
+                    self.has_given(moved, to);
+                }
+                let event = ownership_event(purpose, reply);
+                self.step_all(net, event);
             }
-            Purpose::Release => Event::Released(reply.map(drop).ok_or(unknown)),
-        };
-        self.step(net, event);
+            purpose => {
+                let event = ownership_event(purpose, reply);
+                self.step_all(net, event);
+            }
+        }
         self.react(net);
+    }
+
+    fn step_all(&mut self, net: &mut Network, event: Option<Event>) {
+        if let Some(event) = event {
+            self.step(net, event);
+        }
     }
 
     /// A gateway hands a request over.
     pub fn request(&mut self, net: &mut Network, request: Request) {
-        if !request.on_link && !self.is_active(net) {
+        let has_left = self.sharing.is_some() && self.state.role() == Role::Draining;
+        if has_left || (!request.on_link && !self.is_active(net)) {
             return self.send(net, request, Answer::NotRun);
         }
-        if request.on_link && self.has_objects {
+        if request.on_link && self.has_objects && self.sharing.is_none() {
             let key = request.operation.key;
             if self.lines[key].is_none() {
                 let call = self.call(net, request.operation.fetch(true));
@@ -364,6 +368,8 @@ impl Pod {
                 goes_on |= self.pump(net, key);
             }
             goes_on |= self.serve(net);
+            goes_on |= self.pass(net);
+            goes_on |= self.leave(net);
             goes_on |= self.hear_ends(net);
             goes_on |= self.ring(net);
             for lane in 0..LANES {
@@ -375,6 +381,7 @@ impl Pod {
             }
         }
         self.answer(net);
+        self.read_map(net);
         self.drained(net);
         let next = self.next_look(net);
         if self.looks_at <= net.now || next < self.looks_at {
@@ -457,6 +464,9 @@ impl Pod {
 
     /// Whether it has ended what it began, or waited long enough.
     fn drained(&mut self, net: &mut Network) {
+        if self.has_given_everything_away(net) && self.state.role() == Role::Draining {
+            self.step(net, Event::Release);
+        }
         let Some(until) = self.drains_until else {
             return;
         };
@@ -468,6 +478,44 @@ impl Pod {
             net.after(20 * MS, Happening::Wakes(self.who, 0));
         }
     }
+}
+
+/// What the machine is told of an answer.
+fn ownership_event(purpose: Purpose, reply: Option<Reply>) -> Option<Event> {
+    let is = |reply| match reply {
+        Some(Reply::Is(is)) => Ok(is),
+        _ => Err(FateUnknown),
+    };
+    let shards = |reply| match reply {
+        Some(Reply::Shards(shards)) => Ok(shards),
+        _ => Err(FateUnknown),
+    };
+    let done = |reply: Option<Reply>| reply.map(drop).ok_or(FateUnknown);
+    Some(match purpose {
+        Purpose::Renew(call) => Event::Renewed(call, is(reply)),
+        Purpose::DeclareDead(pod) => Event::DeclaredDead(pod, is(reply)),
+        Purpose::Observe(call) => Event::Observed(
+            call,
+            match reply {
+                Some(Reply::Pods(pods)) => Ok(pods),
+                _ => Err(FateUnknown),
+            },
+        ),
+        Purpose::Claim(call) => Event::Claimed(call, shards(reply)),
+        Purpose::ReadOwned(call) => Event::Owned(call, shards(reply)),
+        Purpose::HandOver(call, _) => Event::HandedOver(call, shards(reply)),
+        Purpose::Advance(call, fence) => Event::Advanced(
+            call,
+            fence,
+            match reply {
+                Some(Reply::Epoch(epoch)) => Ok(epoch),
+                _ => Err(FateUnknown),
+            },
+        ),
+        Purpose::ReleaseShards(call) => Event::ShardsReleased(call, done(reply)),
+        Purpose::Release => Event::Released(done(reply)),
+        _ => return None,
+    })
 }
 
 impl Drop for Pod {

@@ -61,9 +61,16 @@ pub(crate) struct Open {
     then: AlarmChange,
 }
 
+impl Worker {
+    /// It is not awake, and nothing of it is on its way to the store.
+    pub fn is_gone(&self) -> bool {
+        matches!(self.phase, Phase::Asleep) && self.open_commits == 0
+    }
+}
+
 impl Pod {
-    fn shard(&self, key: usize) -> ShardId {
-        self.keys[key].id().shard(self.shards)
+    pub(crate) fn shard(&self, key: usize) -> ShardId {
+        self.shard_of[key]
     }
 
     pub(crate) fn now_ms(net: &Network) -> i64 {
@@ -89,7 +96,7 @@ impl Pod {
             }
             Phase::Ended => {
                 if is_settled {
-                    self.close_or_restart(key);
+                    self.close_or_restart(net, key);
                 }
                 is_settled
             }
@@ -106,6 +113,10 @@ impl Pod {
     }
 
     fn load(&mut self, net: &mut Network, key: usize) -> bool {
+        if self.leaves(key) {
+            self.close_or_restart(net, key);
+            return true;
+        }
         if self.state.role() == Role::Standby {
             return false;
         }
@@ -123,27 +134,44 @@ impl Pod {
         }
         let in_doubt = self.state.is_in_doubt(shard);
         if !in_doubt {
-            self.not_ours(key);
+            self.not_ours(net, key);
         }
         !in_doubt
     }
 
-    fn not_ours(&mut self, key: usize) {
+    /// Whether a worker is about to go to another pod.
+    fn leaves(&self, key: usize) -> bool {
+        self.host.inbox(key).is_some_and(|it| it.is_leaving())
+    }
+
+    fn not_ours(&mut self, net: &Network, key: usize) {
         if let Some(inbox) = self.host.inbox(key) {
+            if self.sharing.is_some() {
+                self.hand_on(net, key, &inbox);
+            }
             inbox.refuse_all(&Failure::unavailable(
                 "this process does not own the worker",
             ));
         }
         self.alarms.turned_away(&self.keys[key], RECEIVER);
-        self.close_or_restart(key);
+        self.close_or_restart(net, key);
     }
 
-    fn close_or_restart(&mut self, key: usize) {
+    fn close_or_restart(&mut self, net: &Network, key: usize) {
         let Some(inbox) = self.host.inbox(key) else {
-            self.workers[key].phase = Phase::Asleep;
+            self.workers[key].phase = match self.workers[key].open_commits {
+                0 => Phase::Asleep,
+                _ => Phase::Ended,
+            };
             return;
         };
         inbox.forget_instance();
+        if inbox.is_leaving() {
+            // It sleeps once its commits have their answers: not before is its shard at rest.
+            self.hand_on(net, key, &inbox);
+            self.alarms.turned_away(&self.keys[key], RECEIVER);
+            return self.close_or_restart(net, key);
+        }
         self.workers[key].phase = if self.workers[key].open_commits > 0 {
             Phase::Ended
         } else if inbox.close_if_empty() {
@@ -162,6 +190,9 @@ impl Pod {
         reply: Option<Reply>,
     ) {
         match (reply, self.host.inbox(key)) {
+            (Some(Reply::Loaded(Some(_))), Some(inbox)) if inbox.is_leaving() => {
+                self.close_or_restart(net, key);
+            }
             (Some(Reply::Loaded(Some(loaded))), Some(inbox)) => {
                 if let Err(wrong) = code::stored_list(&loaded.entries, self.has_objects) {
                     self.wrong = Some(wrong);
@@ -180,7 +211,7 @@ impl Pod {
             }
             (Some(_), _) => {
                 self.step(net, Event::Refused(fence));
-                self.not_ours(key);
+                self.not_ours(net, key);
             }
             (None, inbox) => {
                 if let Some(inbox) = inbox {
@@ -188,7 +219,7 @@ impl Pod {
                 }
                 let now = Self::now_ms(net);
                 self.alarms.store_failed(&self.keys[key], RECEIVER, now);
-                self.close_or_restart(key);
+                self.close_or_restart(net, key);
             }
         }
     }
@@ -263,10 +294,16 @@ impl Pod {
         let slot = self.who.slot;
         net.trace(|| format!("pod {slot} ends worker {key}: {end:?}"));
         self.workers[key].phase = Phase::Ended;
-        let retry = self
-            .alarms
-            .instance_ended(&self.keys[key], RECEIVER, false, Self::now_ms(net));
-        if let Some(change) = retry {
+        // One that waits still is its successor's, or that of the pod to which the worker goes.
+        let waits = self.host.inbox(key).is_some_and(|it| it.has_alarm());
+        let now = Self::now_ms(net);
+        let ended = (!waits)
+            .then(|| {
+                self.alarms
+                    .instance_ended(&self.keys[key], RECEIVER, false, now)
+            })
+            .flatten();
+        if let Some(change) = ended {
             self.workers[key].open_commits += 1;
             self.retries.push((key, change));
         }
@@ -274,7 +311,7 @@ impl Pod {
             self.workers[key].phase = Phase::Asleep;
             self.host.forget_inbox(key);
         } else {
-            self.close_or_restart(key);
+            self.close_or_restart(net, key);
         }
     }
 
@@ -434,7 +471,16 @@ impl Pod {
         let mut rings = false;
         while let Some((worker, alarm)) = self.alarms.take_due(now) {
             rings = true;
-            if let Some(key) = self.keys.iter().position(|key| *key == worker) {
+            let key = self.keys.iter().position(|key| *key == worker);
+            let serves = |key: &usize| {
+                let shard = self.shard(*key);
+                let sharing = self.sharing.as_ref();
+                sharing.is_none_or(|it| self.state.epoch(shard).is_some() && !it.is_leaving(shard))
+            };
+            if !key.as_ref().is_some_and(serves) {
+                // Whoever has the shard then delivers it.
+                self.alarms.left(&worker);
+            } else if let Some(key) = key {
                 let slot = self.who.slot;
                 net.trace(|| format!("pod {slot} delivers the alarm of worker {key}: {alarm:?}"));
                 // Alarms always fit.
@@ -456,6 +502,8 @@ impl Pod {
                 Phase::Awake(running) => running.until,
                 _ => None,
             });
+        let sharing = self.sharing.as_ref().and_then(|it| it.next(net.now));
+        let alarm = sharing.map_or(alarm, |at| at.min(alarm));
         let instances = awake.chain(self.server.as_ref().and_then(|server| server.until));
         let instance = instances
             .min()

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use portside_sim::{Kind, Mechanism, has_objects, run, trace};
+use portside_sim::{Kind, Mechanism, Summary, has_objects, is_shared, run, trace};
 
 /// How many seeds are run; `cargo run -p portside-sim -- --seeds A..B` runs others.
 const SEEDS: u64 = 10_000;
@@ -16,17 +16,14 @@ fn clients_see_what_the_invariants_allow() {
     let began = Instant::now();
     let next = AtomicU64::new(0);
     let run_some = || {
-        let (mut answers, mut woken) = (0, 0);
+        let mut total = Summary::default();
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             if seed >= SEEDS {
-                return (answers, woken);
+                return total;
             }
             match run(seed, None) {
-                Ok(summary) => {
-                    answers += summary.answers;
-                    woken += summary.woken;
-                }
+                Ok(summary) => total += summary,
                 Err(violation) => panic!(
                     "seed {seed}: {}\nmore: cargo run -p portside-sim -- --seed {seed}",
                     violation.what
@@ -35,18 +32,34 @@ fn clients_see_what_the_invariants_allow() {
         }
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let (answers, woken) = std::thread::scope(|scope| {
+    let total = std::thread::scope(|scope| {
         let running: Vec<_> = (0..threads).map(|_| scope.spawn(run_some)).collect();
         let counts = running.into_iter().map(|it| it.join());
         let counts = counts.map(|it| it.expect("a seed failed"));
-        counts.fold((0, 0), |sum, it| (sum.0 + it.0, sum.1 + it.1))
+        counts.fold(Summary::default(), |mut sum, it| {
+            sum += it;
+            sum
+        })
     });
-    assert!(answers > 50 * SEEDS, "hardly anything was answered");
-    assert!(woken > SEEDS / 3, "sockets wake hardly any objects");
-    print(&format!(
-        "{SEEDS} seeds, {answers} answers, {woken} objects woken by sockets, {:?}",
-        began.elapsed()
-    ));
+    assert!(total.answers > 50 * SEEDS, "hardly anything was answered");
+    assert!(
+        total.woken > SEEDS / 6,
+        "sockets wake hardly any objects: {}",
+        total.woken
+    );
+    // Half of them.
+    let shared = SEEDS / 2;
+    assert!(
+        total.moved > 5 * shared,
+        "hardly any shards are handed over"
+    );
+    assert!(
+        total.passed > 20 * shared,
+        "pods ask each other hardly anything"
+    );
+    assert!(total.rollouts > shared / 2, "there are hardly any rollouts");
+    assert!(total.scalings > shared / 2, "pods hardly come or go");
+    print(&format!("{SEEDS} seeds, {total}, {:?}", began.elapsed()));
 }
 
 /// Written though the test succeeds: what is printed in the usual way is not.
@@ -59,9 +72,15 @@ fn is_missed(mechanism: Mechanism, as_expected: &[Kind], others: &[Mechanism]) {
     is_missed_in(0..MUTANT_SEEDS, mechanism, as_expected, others);
 }
 
-/// The same among the runs with objects.
+/// The same among the runs with objects, and one active pod.
 fn objects_miss(mechanism: Mechanism, as_expected: &[Kind]) {
-    let seeds = (0..MUTANT_SEEDS).filter(|seed| has_objects(*seed));
+    let seeds = (0..MUTANT_SEEDS).filter(|seed| has_objects(*seed) && !is_shared(*seed));
+    is_missed_in(seeds, mechanism, as_expected, &[]);
+}
+
+/// The same among the runs whose pods share the shards.
+fn pods_that_share_miss(mechanism: Mechanism, as_expected: &[Kind]) {
+    let seeds = (0..MUTANT_SEEDS).filter(|seed| is_shared(*seed));
     is_missed_in(seeds, mechanism, as_expected, &[]);
 }
 
@@ -172,6 +191,53 @@ fn objects_miss_what_workers_do() {
     objects_miss(Mechanism::LeaseInGate, &[Kind::Stale]);
     objects_miss(Mechanism::Folding, &[Kind::Gap]);
     objects_miss(Mechanism::DiscardKilledTurn, &[Kind::HalfTurn]);
+}
+
+#[test]
+fn bringing_shards_to_rest_is_missed() {
+    pods_that_share_miss(Mechanism::Quiescence, &[Kind::Dropped]);
+}
+
+#[test]
+fn taking_along_what_waits_is_missed() {
+    pods_that_share_miss(Mechanism::TakeAlong, &[Kind::Dropped]);
+}
+
+#[test]
+fn taking_fences_back_is_missed() {
+    pods_that_share_miss(Mechanism::TakeFencesBack, &[Kind::NotOwner]);
+}
+
+#[test]
+fn the_fence_of_a_hand_over_is_missed() {
+    pods_that_share_miss(Mechanism::HandOverFence, &[Kind::NotOwner]);
+}
+
+#[test]
+fn settling_hand_overs_is_missed() {
+    pods_that_share_miss(Mechanism::SettleHandOver, &[Kind::NotOwner]);
+}
+
+#[test]
+fn correcting_counts_is_missed() {
+    pods_that_share_miss(Mechanism::CorrectCounts, &[Kind::GivesTooMuch]);
+}
+
+#[test]
+fn the_limit_of_what_leaves_is_missed() {
+    pods_that_share_miss(Mechanism::LeavingLimit, &[Kind::TooManyLeave]);
+}
+
+#[test]
+fn looking_before_the_end_is_missed() {
+    pods_that_share_miss(Mechanism::LookBeforeEnd, &[Kind::GivesUp]);
+}
+
+#[test]
+fn pods_that_share_miss_what_one_alone_does() {
+    pods_that_share_miss(Mechanism::Fence, TWO_WRITERS);
+    let revealed = [Kind::Stale, Kind::TwoHistories, Kind::Lost];
+    pods_that_share_miss(Mechanism::OutputGate, &revealed);
 }
 
 #[test]

@@ -193,7 +193,9 @@ pub fn terms_grow(before: Option<u64>, now: Option<u64>, reset: bool) -> Result<
 /// What does not.
 pub fn holds_in(pod: &State, now: Millis) -> Result<(), Violation> {
     over_is_over(pod)?;
-    leaving_is_at_rest(pod)?;
+    if pod.settings.mechanisms.takes_fences_back() {
+        leaving_is_at_rest(pod)?;
+    }
     few_are_leaving(pod)?;
     active_owns_all(pod, now)
 }

@@ -6,6 +6,10 @@ pub struct Mechanisms {
     settle_before_load: bool,
     gateway_filter: bool,
     lease: bool,
+    take_fences_back: bool,
+    settle_hand_overs: bool,
+    correct_counts: bool,
+    look_before_end: bool,
 }
 
 impl Default for Mechanisms {
@@ -14,6 +18,10 @@ impl Default for Mechanisms {
             settle_before_load: true,
             gateway_filter: true,
             lease: true,
+            take_fences_back: true,
+            settle_hand_overs: true,
+            correct_counts: true,
+            look_before_end: true,
         }
     }
 }
@@ -37,6 +45,30 @@ impl Mechanisms {
         self.lease
     }
 
+    /// No fence of a shard is given while it is handed over.
+    #[must_use]
+    pub fn takes_fences_back(self) -> bool {
+        self.take_fences_back
+    }
+
+    /// After a hand-over of unknown fate, the shard is moved to a new epoch before anything of it is loaded.
+    #[must_use]
+    pub fn settles_hand_overs(self) -> bool {
+        self.settle_hand_overs
+    }
+
+    /// A pod counts its own shards, and those that it is giving away, as it knows them, not as it has read them.
+    #[must_use]
+    pub fn corrects_counts(self) -> bool {
+        self.correct_counts
+    }
+
+    /// A pod that drains looks anew who wants shards, and what it was given, before it ends.
+    #[must_use]
+    pub fn looks_before_end(self) -> bool {
+        self.look_before_end
+    }
+
     /// Without [`Mechanisms::settles_before_load`].
     #[cfg(any(test, feature = "mutants"))]
     #[must_use]
@@ -56,12 +88,53 @@ impl Mechanisms {
             ..self
         }
     }
+
     /// Without [`Mechanisms::ends_leases`].
     #[cfg(any(test, feature = "mutants"))]
     #[must_use]
     pub fn without_lease(self) -> Self {
         Self {
             lease: false,
+            ..self
+        }
+    }
+
+    /// Without [`Mechanisms::takes_fences_back`].
+    #[cfg(any(test, feature = "mutants"))]
+    #[must_use]
+    pub fn without_taking_fences_back(self) -> Self {
+        Self {
+            take_fences_back: false,
+            ..self
+        }
+    }
+
+    /// Without [`Mechanisms::settles_hand_overs`].
+    #[cfg(any(test, feature = "mutants"))]
+    #[must_use]
+    pub fn without_settling_hand_overs(self) -> Self {
+        Self {
+            settle_hand_overs: false,
+            ..self
+        }
+    }
+
+    /// Without [`Mechanisms::corrects_counts`].
+    #[cfg(any(test, feature = "mutants"))]
+    #[must_use]
+    pub fn without_correcting_counts(self) -> Self {
+        Self {
+            correct_counts: false,
+            ..self
+        }
+    }
+
+    /// Without [`Mechanisms::looks_before_end`].
+    #[cfg(any(test, feature = "mutants"))]
+    #[must_use]
+    pub fn without_looking_before_end(self) -> Self {
+        Self {
+            look_before_end: false,
             ..self
         }
     }

@@ -168,8 +168,16 @@ impl State {
     #[must_use]
     pub fn fence(&self, shard: ShardId) -> Option<Fence> {
         self.ended().is_none().then_some(())?;
-        let epoch = self.holdings.sure(shard)?;
+        let epoch = self.holdings.sure(shard);
+        let epoch = epoch.or_else(|| self.not_taken_back(shard))?;
         Some(self.fence_of(shard, epoch))
+    }
+
+    /// The epoch of a shard that leaves, and whose fence is not taken back for that.
+    fn not_taken_back(&self, shard: ShardId) -> Option<Epoch> {
+        let is_given = !self.settings.mechanisms.takes_fences_back();
+        let leaves = is_given && self.holdings.hold(shard) == Hold::Leaving;
+        leaves.then(|| self.holdings.epoch(shard)).flatten()
     }
 
     /// Whether what was loaded under this fence may live on: it is the one that is given. If it is not, nothing that is
@@ -318,7 +326,9 @@ impl State {
                     self.lease.hurry(now);
                     // One that was alone has not looked for long: whoever is to have its shards may have come since.
                     (self.count_at, self.observe_at) = (now, now);
-                    self.prospect = None;
+                    if self.settings.mechanisms.looks_before_end() {
+                        self.prospect = None;
+                    }
                 }
             }
             Event::Release => {

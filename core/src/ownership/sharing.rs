@@ -109,6 +109,9 @@ impl State {
 
     /// Puts what this pod knows better in the place of what the store had: its own shards, and those that it is giving away already.
     fn correct(&self, seen: &mut Distribution) {
+        if !self.settings.mechanisms.corrects_counts() {
+            return;
+        }
         let mut owns = self.holdings.count();
         for (to, count) in self.leaving.counts() {
             if let Some(standing) = seen.pods.iter_mut().find(|it| it.pod == to) {
@@ -175,9 +178,10 @@ impl State {
                 Ok(true) => {}
                 // The target is dead. Were the fence no longer good, the next commit would tell.
                 Ok(false) => self.holdings.stay(shard, epoch),
-                Err(_) => {
+                Err(_) if self.settings.mechanisms.settles_hand_overs() => {
                     self.holdings.doubt(shard, epoch, Hold::Unsettled);
                 }
+                Err(_) => self.holdings.stay(shard, epoch),
             }
         }
     }

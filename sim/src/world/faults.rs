@@ -2,6 +2,7 @@
 
 use portside_core::ownership::Role;
 
+use super::scaling::Stage;
 use super::{FAULTY, Machine, World};
 use crate::gateway::Gateway;
 use crate::network::{MS, Node, Time};
@@ -15,7 +16,7 @@ impl World {
         let longest = self.net.faults.interval_ms;
         let delay = self.net.random.within(50, longest) * MS;
         self.net.after(delay, Happening::Fault);
-        let slot = self.net.random.index(self.machines.len());
+        let slot = self.some_machine();
         let span = self.net.random.within(50, 1_800) * MS;
         let until = (self.net.now + span).min(FAULTY);
         let kinds = if self.net.faults.wild_clocks { 16 } else { 13 };
@@ -27,6 +28,8 @@ impl World {
                 self.pause(slot, until, stops);
             }
             3 | 4 => self.crash(slot, 400),
+            // What evicts a pod has another one made at once.
+            5 if self.net.is_shared => self.end_pod(slot),
             5 => {
                 if let Some((pod, net)) = self.pod(slot, None) {
                     pod.drain(net);
@@ -38,6 +41,15 @@ impl World {
             11 | 13 => self.overtaken(),
             _ => self.rare_fault(slot),
         }
+    }
+
+    /// One that has a pod, if there is one.
+    pub(super) fn some_machine(&mut self) -> usize {
+        let machines = self.machines.iter().enumerate();
+        let there = machines.filter(|(_, it)| it.stage != Stage::Absent);
+        let there: Vec<usize> = there.map(|(slot, _)| slot).collect();
+        let index = self.net.random.index(there.len());
+        there.get(index).copied().unwrap_or_default()
     }
 
     fn pause(&mut self, slot: usize, until: Time, stops: bool) {
@@ -56,10 +68,12 @@ impl World {
     fn partition(&mut self, slot: usize, until: Time) {
         let gateway = Node::Gateway(self.net.random.index(self.gateways.len()));
         let pod = Node::Pod(slot);
-        let (a, b) = match self.net.random.index(4) {
+        let others = if self.net.is_shared { 5 } else { 4 };
+        let (a, b) = match self.net.random.index(others) {
             0 => (pod, gateway),
             1 => (gateway, Node::Clients),
             2 => (pod, Node::Store),
+            4 => (pod, Node::Pod(self.net.random.index(self.machines.len()))),
             _ => {
                 // A machine that is cut off, and whose way to the gateway is back first.
                 let sooner = self.net.now + (until - self.net.now) / 3;
@@ -84,9 +98,16 @@ impl World {
             let pod = it.pod.as_ref();
             pod.is_some_and(|pod| matches!(pod.state.role(), Role::Active { .. }))
         };
-        let Some(active) = self.machines.iter().position(is_active) else {
+        let machines = self.machines.iter().enumerate();
+        let active = machines.filter(|(_, it)| is_active(it));
+        let active: Vec<usize> = active.map(|(slot, _)| slot).collect();
+        if active.is_empty() {
             return;
-        };
+        }
+        let active = active[match active.len() {
+            1 => 0,
+            several => self.net.random.index(several),
+        }];
         let stops = self.net.faults.wild_clocks;
         let until = (self.net.now + self.net.random.within(700, 1_500) * MS).min(FAULTY);
         self.net
@@ -111,7 +132,7 @@ impl World {
         let number = self.net.random.index(self.gateways.len());
         self.net.trace(|| format!("gateway {number} restarts"));
         let start = self.gateways[number].start + 1;
-        let pods = self.machines.len();
+        let pods = self.told.clone();
         self.gateways[number] = Gateway::new(number, start, pods, self.settings.mechanisms);
         self.net.after(10 * MS, Happening::AskRound(number, start));
     }

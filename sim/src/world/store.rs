@@ -4,6 +4,7 @@ use portside_core::ids::PodId;
 use portside_core::ownership::invariants;
 use portside_store_model::{Dump, Progress, Reply, Statement, StatementId};
 
+use super::placement::Noted;
 use super::{Running, World};
 use crate::checker::{Kind, Wrong};
 use crate::mechanism::Mechanism;
@@ -26,8 +27,16 @@ impl World {
             Statement::DeclareDead { pod, .. } => Some(*pod),
             _ => None,
         };
+        let noted = Noted::of(&statement);
         let id = self.database.begin(statement);
-        self.running.insert(id, Running { call, declares });
+        self.running.insert(
+            id,
+            Running {
+                call,
+                declares,
+                noted,
+            },
+        );
         let delay = self.statement_delay();
         self.net.after(delay, Happening::Locks(call, id));
     }
@@ -38,7 +47,8 @@ impl World {
     }
 
     /// The statement as a store without the mechanism would understand it: one that does not compare pods takes what another
-    /// pod than the owner writes, one that does not compare epochs what the owner itself writes in an older one.
+    /// pod than the owner writes, one that does not compare epochs what the owner itself writes in an older one. One that does not
+    /// look whether shards are still whose they were moves them from anybody.
     fn weakened(&self, mut statement: Statement) -> Statement {
         let of_others = self.net.is_without(Mechanism::Fence);
         let of_older_epochs = self.net.is_without(Mechanism::Epoch);
@@ -51,6 +61,13 @@ impl World {
                 if (of_others && !is_owners) || (of_older_epochs && is_owners) {
                     commit.fence = now;
                 }
+            }
+        }
+        if let Statement::HandOver { fences, .. } = &mut statement
+            && self.net.is_without(Mechanism::HandOverFence)
+        {
+            for fence in fences {
+                *fence = self.database.fence(fence.shard).unwrap_or(*fence);
             }
         }
         statement
@@ -66,10 +83,18 @@ impl World {
     }
 
     pub(super) fn ends(&mut self, call: u64, id: StatementId) -> Result<(), Wrong> {
+        let noted = self.running.get(&id).map(|it| it.noted);
+        if let Some(Noted::Release(pod)) = noted.filter(|_| self.net.is_shared) {
+            self.gives_nothing_up(pod)?;
+        }
         let Some(reply) = self.database.finish(id) else {
             return Ok(());
         };
-        let dead = self.running.remove(&id).and_then(|it| it.declares);
+        let ended = self.running.remove(&id);
+        if let Some(ended) = &ended {
+            self.note(&ended.noted, &reply)?;
+        }
+        let dead = ended.and_then(|it| it.declares);
         if let Some(dead) = dead.filter(|_| reply == Reply::Is(true)) {
             self.is_dead(dead)?;
         }

@@ -1,0 +1,294 @@
+//! What must hold of shards that pods share, by what the store has.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use portside_core::ids::{Fence, PodId, ShardId};
+use portside_core::ownership::Role;
+use portside_core::ownership::members::{Membership, Participant};
+use portside_core::ownership::placement::{Distribution, Standing};
+use portside_store_model::{Reply, Statement};
+
+use super::scaling::{Stage, UNNOTICED};
+use super::{FAULTY, World};
+use crate::checker::{Kind, Wrong, wrong};
+use crate::network::{MS, Time};
+use crate::world::Happening;
+
+/// How often it is looked whether shards have owners.
+const LOOK: Time = 50 * MS;
+/// Longest time without an owner once nothing fails: until the last one is known to be dead, by the slowest clock and the
+/// statements that takes, and somebody has taken what was his, whosever share it is.
+const WITHOUT_OWNER: Time = 750 * MS * 11 / 9 + 50 * MS + 100 * MS + 200 * MS + 100 * MS;
+/// What was asked before is answered, or given up.
+const CALLS: Time = 2_000 * MS;
+/// So long after who is there has changed, or who wants shards, all have seen it, and what they began before is over.
+const SETTLED: Time = 400 * MS;
+
+/// What was seen of shards.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// By shard: since when nobody who runs has it.
+    orphans: BTreeMap<ShardId, Time>,
+    /// Who there was and wanted shards, and until when: those that somebody may still act on, and those that there are.
+    members: VecDeque<(Vec<Standing>, Time)>,
+    /// By shard: when it was handed over last.
+    given: BTreeMap<ShardId, Time>,
+    /// Since when some pod serves.
+    serves: Time,
+    /// How many shards were handed over, and when the last was.
+    pub moved: u64,
+    last_moved: Time,
+}
+
+impl World {
+    fn membership(&mut self) -> Option<Membership> {
+        match self.database.run(Statement::Members) {
+            Some(Reply::Membership(membership)) => Some(membership),
+            _ => None,
+        }
+    }
+
+    /// Looks at all shards, and at who is there.
+    pub(super) fn inspect(&mut self) -> Result<(), Wrong> {
+        self.net.after(LOOK, Happening::Inspects);
+        let now = self.net.now;
+        if !self.machines.iter().any(|it| self.is_ready(it)) {
+            self.seen.serves = now;
+        }
+        for shard in (0..self.settings.shards).map(ShardId) {
+            let owner = self.database.fence(shard).map(|fence| fence.pod);
+            let runs = |owner| {
+                let mut pods = self.machines.iter().filter_map(|it| it.pod.as_ref());
+                pods.any(|pod| pod.state.pod() == owner && pod.state.role() != Role::Over)
+            };
+            if owner.is_some_and(runs) {
+                self.seen.orphans.remove(&shard);
+                continue;
+            }
+            let since = *self.seen.orphans.entry(shard).or_insert(now);
+            let since = since.max(FAULTY + CALLS).max(self.seen.serves);
+            if now > since + WITHOUT_OWNER {
+                return Err(wrong!(
+                    NoOwner,
+                    "{shard:?} has had no owner since {since} us although nothing fails any more"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Something has changed in the store: remembers since when it has been as it is.
+    fn note_members(&mut self) {
+        let Some(membership) = self.membership() else {
+            return;
+        };
+        // What each owns does not matter.
+        let mut pods = membership.distribution(self.settings.shards).pods;
+        pods.iter_mut().for_each(|it| it.owns = 0);
+        let (members, now) = (&mut self.seen.members, self.net.now);
+        if let Some((_, until)) = members.back_mut() {
+            *until = now;
+        }
+        if members.back().is_none_or(|(known, _)| *known != pods) {
+            members.push_back((pods, now));
+        }
+        members.retain(|(_, until)| until + SETTLED >= now);
+    }
+
+    /// A statement has ended.
+    pub(super) fn note(&mut self, statement: &Noted, reply: &Reply) -> Result<(), Wrong> {
+        if let (Noted::HandOver(_) | Noted::Claim, Reply::Shards(moved)) = (statement, reply) {
+            moved
+                .iter()
+                .try_for_each(|(shard, _)| self.is_sole_owner(*shard))?;
+        }
+        if !self.net.is_shared {
+            return Ok(());
+        }
+        match (statement, reply) {
+            (Noted::Members | Noted::Release(_), _) => self.note_members(),
+            (Noted::HandOver(giver), Reply::Shards(moved)) if !moved.is_empty() => {
+                self.seen.moved += moved.len() as u64;
+                self.seen.last_moved = self.net.now;
+                let given = moved.iter().map(|(shard, _)| (*shard, self.net.now));
+                self.seen.given.extend(given);
+                return self.gives_its_excess(*giver);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// A pod that ends in order has handed its shards over, if others want some.
+    pub(super) fn gives_nothing_up(&mut self, pod: PodId) -> Result<(), Wrong> {
+        let membership = self.membership();
+        let participants = membership.map_or_else(Vec::new, |it| it.participants);
+        // Who has given it something lately had not seen yet that it drains.
+        let given = |shard: &ShardId| self.seen.given.get(shard).copied().unwrap_or_default();
+        let owned = self.owned(pod);
+        let owns = owned
+            .filter(|shard| given(shard) + SETTLED < self.net.now)
+            .count();
+        let wants = |it: &Participant| it.member.wants && it.member.pod != pod;
+        match participants.iter().find(|it| wants(it)) {
+            Some(other) if owns > 0 && self.net.now >= UNNOTICED => Err(wrong!(
+                GivesUp,
+                "{pod:?} ends with {owns} shards, and {:?} wants some",
+                other.member.pod
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// A shard is given to a pod: no other may write or answer for it, unless it believes a clock that it should not.
+    fn is_sole_owner(&self, shard: ShardId) -> Result<(), Wrong> {
+        let owner = self.database.fence(shard);
+        let mut pods = self.machines.iter().filter_map(|it| it.pod.as_ref());
+        let other = pods.find(|pod| {
+            let given = pod.state.fence(shard);
+            given.is_some() && given != owner && pod.is_leased(&self.net)
+        });
+        match (other, owner) {
+            (Some(other), Some(owner)) if !self.net.faults.wild_clocks => Err(wrong!(
+                NotOwner,
+                "{:?} may write {shard:?}, which has been given to {:?}",
+                other.state.pod(),
+                owner.pod
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// A pod gives only what it has beyond its quota, by what it may have seen.
+    fn gives_its_excess(&mut self, giver: PodId) -> Result<(), Wrong> {
+        self.note_members();
+        if self.net.now < FAULTY + CALLS + SETTLED {
+            return Ok(());
+        }
+        let owns = self.owned(giver).count();
+        let shards = self.settings.shards;
+        let quotas = self.seen.members.iter().map(|(pods, _)| {
+            let pods = pods.clone();
+            let quotas = Distribution {
+                shards,
+                free: 0,
+                pods,
+            }
+            .quotas();
+            let its = quotas.into_iter().flatten().find(|it| it.pod == giver);
+            its.map_or(0, |it| it.shards as usize)
+        });
+        match quotas.min() {
+            Some(share) if owns < share => Err(wrong!(
+                GivesTooMuch,
+                "{giver:?} has given shards away and has {owns}, of {share} that are its share"
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn owned(&self, pod: PodId) -> impl Iterator<Item = ShardId> {
+        let shards = (0..self.settings.shards).map(ShardId);
+        let owner = |shard| self.database.fence(shard).map(|it| it.pod);
+        shards.filter(move |shard| owner(*shard) == Some(pod))
+    }
+
+    /// No pod has more shards on their way than it may.
+    pub(super) fn few_leave(&self, slot: usize) -> Result<(), Wrong> {
+        let Some(pod) = &self.machines[slot].pod else {
+            return Ok(());
+        };
+        let leaving = pod.state.leaving().count();
+        if leaving > self.most_leaving {
+            return Err(wrong!(
+                TooManyLeave,
+                "{leaving} shards of pod {slot} are on their way at the same time"
+            ));
+        }
+        Ok(())
+    }
+
+    /// At the end all is as it was wanted: the pods that are to be there are, no others, and each has its share.
+    pub(super) fn is_deployed(&mut self) -> Result<(), Wrong> {
+        let revision = self.deployment.revision;
+        let is_old = |it: &&super::Machine| {
+            it.stage == Stage::Leaving || (it.stage == Stage::Wanted && it.revision != revision)
+        };
+        if let Some(old) = self.machines.iter().find(is_old) {
+            return Err(wrong!(
+                RolloutGoesOn,
+                "a pod of revision {} is {:?} still, and {revision} is wanted",
+                old.revision,
+                old.stage
+            ));
+        }
+        let there = self.pods().len();
+        if there != self.deployment.pods {
+            let wanted = self.deployment.pods;
+            return Err(wrong!(RolloutGoesOn, "{there} pods of {wanted} are there"));
+        }
+        let membership = self.membership();
+        let membership = membership.ok_or_else(|| wrong!(Broken, "the store does not answer"))?;
+        self.is_fair(&membership.distribution(self.settings.shards))?;
+        let last = self.seen.last_moved;
+        if last + 1_000 * MS > self.net.now {
+            return Err(wrong!(
+                Unfair,
+                "shards are handed over at {last} us although nothing has changed"
+            ));
+        }
+        Ok(())
+    }
+
+    fn is_fair(&self, distribution: &Distribution) -> Result<(), Wrong> {
+        let quotas = distribution.quotas().unwrap_or_default();
+        let members = distribution.pods.len();
+        if members != self.deployment.pods || quotas.len() != members {
+            let pods = &distribution.pods;
+            return Err(wrong!(Unfair, "the members are {pods:?}"));
+        }
+        for (it, quota) in quotas.iter().filter_map(|quota| {
+            let it = distribution.pods.iter().find(|it| it.pod == quota.pod);
+            Some((it?, quota))
+        }) {
+            if it.owns != quota.shards {
+                let (pod, owns) = (it.pod, it.owns);
+                let share = quota.shards;
+                return Err(wrong!(Unfair, "{pod:?} has {owns} shards of {share}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is remembered of a statement until it has ended.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Noted {
+    Nothing,
+    /// It may change who is there, or who wants shards.
+    Members,
+    /// Of what is free.
+    Claim,
+    /// The end of this pod.
+    Release(PodId),
+    /// A hand-over of this pod's.
+    HandOver(PodId),
+}
+
+impl Noted {
+    pub fn of(statement: &Statement) -> Self {
+        match statement {
+            Statement::Register { .. }
+            | Statement::Announce { .. }
+            | Statement::Renew { .. }
+            | Statement::DeclareDead { .. } => Self::Members,
+            Statement::Release { pod } => Self::Release(*pod),
+            Statement::Claim { .. } => Self::Claim,
+            Statement::HandOver { fences, .. } => {
+                let giver = |fence: &Fence| Self::HandOver(fence.pod);
+                fences.first().map_or(Self::Nothing, giver)
+            }
+            _ => Self::Nothing,
+        }
+    }
+}
