@@ -23,4 +23,4 @@ mod task;
 
 pub use line::Line;
 pub use places::Places;
-pub use router::Router;
+pub use router::{Router, Target};

@@ -1,5 +1,6 @@
 //! Where links are opened, wherever workers are.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -45,7 +46,17 @@ pub struct Router {
     look: Notify,
     /// Counts how often that was done.
     looks: watch::Sender<u64>,
+    opened: [AtomicU64; 2],
     spawner: Handle,
+}
+
+/// Where the target of a link was when the link was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// In the pod that opened the link.
+    Here,
+    /// In another one.
+    Elsewhere,
 }
 
 impl Router {
@@ -61,6 +72,7 @@ impl Router {
             instances: Arc::default(),
             look: Notify::new(),
             looks: watch::Sender::new(0),
+            opened: Default::default(),
             spawner: Handle::current(),
         });
         tokio::spawn(open_what_waits(Arc::downgrade(&router)));
@@ -69,6 +81,17 @@ impl Router {
 
     fn lock(&self) -> MutexGuard<'_, Lines> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many links this pod has opened whose target was there. One that was opened again, because its target had moved, counts
+    /// again; what other pods have opened to workers here does not count.
+    #[must_use]
+    pub fn count_opened(&self, target: Target) -> u64 {
+        self.opened[target as usize].load(Ordering::Relaxed)
+    }
+
+    fn opened(&self, target: Target) {
+        self.opened[target as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
@@ -183,7 +206,13 @@ impl Router {
         later: &Arc<Later>,
     ) -> Result<Option<Arc<dyn Receive>>, Opening> {
         let at = match place {
-            Place::Here => return self.here.open(to, opening),
+            Place::Here => {
+                let opened = self.here.open(to, opening)?;
+                if opened.is_some() {
+                    self.opened(Target::Here);
+                }
+                return Ok(opened);
+            }
             Place::Unknown => return Err(opening),
             Place::At(at) => at,
         };
@@ -196,7 +225,10 @@ impl Router {
             return Err(opening);
         };
         match opened {
-            Ok(opened) => Ok(Some(opened)),
+            Ok(opened) => {
+                self.opened(Target::Elsewhere);
+                Ok(Some(opened))
+            }
             Err((OpenError::Gone, opening)) => Err(opening),
             Err((error @ OpenError::TooMany { .. }, opening)) => {
                 opening.end.refuse(Failure::overloaded(error.to_string()));

@@ -18,8 +18,8 @@ use portside_core::migrations::ObjectClass;
 use portside_core::variable::Variables;
 use portside_exchange::{Application, FetchError, Request, Response};
 use portside_objectdb::Spill;
-use portside_router::Router;
 use portside_router::places::Here;
+use portside_router::{Router, Target};
 use portside_runtime::IsolatePool;
 use portside_store::Store;
 use portside_store::lanes::Lanes;
@@ -600,6 +600,12 @@ impl App {
     /// Whether other processes have some of the shards.
     pub(crate) fn is_sharing(&self) -> bool {
         self.shared.is_some()
+    }
+
+    /// How many links to workers of such a place were opened here; nothing where no others have shards.
+    pub(crate) fn count_links(&self, target: Target) -> Option<u64> {
+        let shared = self.shared.as_ref()?;
+        Some(shared.router.count_opened(target))
     }
 
     /// Looks what the request uses first, if it has a name, and that may be elsewhere.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use portside_core::admission::Shortage;
 use portside_crds::sidecar::State;
 use portside_exchange::{FetchError, Response};
+use portside_router::Target;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::MetricType;
@@ -134,8 +135,23 @@ impl Collector for PodGauges {
         let metric =
             encoder.encode_descriptor("shard_hand_over", help, unit, took.metric_type())?;
         took.encode(metric)?;
+        encode_links(self.0.app(), &mut encoder)?;
         encode_room(self.0.app(), encoder)
     }
+}
+
+/// Where the workers were that this pod's code has reached, if other pods have some.
+fn encode_links(app: &App, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+    let targets = [("here", Target::Here), ("elsewhere", Target::Elsewhere)];
+    let counts = targets.map(|(label, target)| Some((label, app.count_links(target)?)));
+    let help = "Ports and calls that servers and workers of this pod have opened, by the pod of their target";
+    let counts = counts.into_iter().flatten();
+    let mut family = encoder.encode_descriptor("links_opened", help, None, MetricType::Counter)?;
+    for (target, count) in counts {
+        let count = ConstCounter::new(count);
+        count.encode(family.encode_family(&[("target", target)])?)?;
+    }
+    Ok(())
 }
 
 /// What there is room for, and what was done when there was none.

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures::future::join_all;
 use hyper::Method;
 use portside_store::testing::PostgresServer;
+use portside_testkit::Site;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use tempfile::TempDir;
@@ -196,6 +197,45 @@ async fn pods_share_the_workers_and_new_code_takes_over_without_a_failed_request
         json!({ "count": 2, "version": "two" })
     );
     app.stop().await;
+}
+
+/// What a pod's line says it is.
+fn places(output: &str, what: &str) -> Vec<Site> {
+    let lines = output
+        .lines()
+        .filter(|line| line.contains("a pod takes part"));
+    let places = lines.filter_map(|line| line.split_once(what)?.1.split(' ').next());
+    places.map(Site::at).collect()
+}
+
+#[tokio::test]
+async fn each_pod_says_where_it_is_and_counts_what_its_requests_reach() {
+    let store = PostgresServer::shared().database().await;
+    let options = ["--pods", "2", "--store", &store];
+    let app = App::serve_with(counters(), &options, "error,portside=info").await;
+    app.wrote("portside: 2 pods share it").await;
+    let output = app.output();
+    let pods = places(&output, "http=")
+        .into_iter()
+        .zip(places(&output, "admin="));
+    let pods: Vec<_> = pods.collect();
+    assert_eq!(pods.len(), 2, "{output}");
+    for (http, admin) in &pods {
+        // Each has half of the workers, once they have shared them.
+        eventually("links to workers of both pods", async || {
+            for n in 0..24 {
+                assert_eq!(http.get(&format!("/c{n}")).await.status, 200);
+            }
+            let metrics = admin.get("/metrics").await.text().to_owned();
+            let count = |target: &str| -> u64 {
+                let name = format!("portside_sidecar_links_opened_total{{target=\"{target}\"}} ");
+                let line = metrics.lines().find_map(|line| line.strip_prefix(&*name));
+                line.expect(&name).parse().unwrap()
+            };
+            (count("here") > 0 && count("elsewhere") > 0).then_some(())
+        })
+        .await;
+    }
 }
 
 #[tokio::test]

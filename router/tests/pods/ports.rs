@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
 use portside_core::ids::WorkerKey;
+use portside_router::Target;
 use portside_router::places::Here;
 use portside_worker::engine::Shared;
 use portside_worker::event::{Delivered, Incoming};
@@ -100,6 +101,31 @@ async fn a_port_reaches_a_worker_of_another_pod() {
         let heard = port.heard(102).await;
         assert_eq!(heard[101], "closed: closed");
         assert_eq!(port.send("late"), Err(Undelivered::Gone));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_pod_opens_is_counted_by_where_its_target_is() {
+    locally(async {
+        let world = World::new(2, echo()).await;
+        let to = key("a");
+        world.give(&to, 1, 1, &[0, 1]);
+        let count = |pod: usize| {
+            let router = &world.pods[pod].router;
+            [Target::Here, Target::Elsewhere].map(|target| router.count_opened(target))
+        };
+        for _ in 0..2 {
+            Port::open(&world.pods[0], &to).heard(1).await;
+        }
+        assert_eq!([count(0), count(1)], [[0, 2], [0, 0]]);
+        Port::open(&world.pods[1], &to).heard(1).await;
+        assert_eq!([count(0), count(1)], [[0, 2], [1, 0]]);
+        // What nobody can be reached for is not opened.
+        let port = Port::open(&world.pods[0], &key("elsewhere"));
+        yield_now().await;
+        assert_eq!([count(0), count(1)], [[0, 2], [1, 0]]);
+        drop(port);
     })
     .await;
 }

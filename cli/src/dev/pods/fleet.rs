@@ -196,6 +196,7 @@ impl Pods {
         match said {
             Said::Failed { why } => pod.failed = Some(why),
             Said::Ready { http, admin } => {
+                tracing::info!(pod = pod.name, %http, %admin, "a pod takes part");
                 pod.endpoint = Some(Endpoint {
                     pod: pod.name.clone(),
                     http,

@@ -13,7 +13,7 @@ use portside_admin::{Admin, Readiness};
 use portside_frontdoor::{Config as DoorConfig, FrontDoor};
 use portside_runtime::IsolatePool;
 use portside_runtime::surface::network::NetworkRules;
-use portside_sidecar::metrics::Metrics;
+use portside_sidecar::metrics::{Metrics, PodGauges};
 use portside_sidecar::{App, Config, Ownership, Pod, Spill, admin};
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
@@ -176,6 +176,7 @@ async fn begin(start: Start, isolates: Arc<IsolatePool>, cores: usize) -> anyhow
     let mut registry = Registry::with_prefix("portside_sidecar");
     let metrics = Metrics::register(&mut registry);
     let pod = Pod::new(start.pod, app, ownership.clone(), metrics);
+    registry.register_collector(Box::new(PodGauges(pod.clone())));
     let admin = Admin::bind(LOOPBACK, Readiness::waiting_for([]), registry).await?;
     let address = admin.local_addr()?;
     tokio::spawn(admin.with(admin::routes(pod.clone(), digest, store)).run());
