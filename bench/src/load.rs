@@ -57,19 +57,23 @@ impl Recorder {
         }
     }
 
-    /// Waits until the measured time is over while the tasks put load on the server; then ends the tasks. They
-    /// may not end by themselves.
-    pub async fn watch(&self, server: &Server, mut tasks: JoinSet<Result<()>>) -> Result<Sample> {
+    /// Waits until the measured time is over while the tasks put load on a server that has used so much CPU time; then ends
+    /// the tasks. They may not end by themselves.
+    pub async fn watch(
+        &self,
+        cpu_time: impl Fn() -> Result<Duration>,
+        mut tasks: JoinSet<Result<()>>,
+    ) -> Result<Sample> {
         let measured = async {
             tokio::time::sleep_until(self.begin.into()).await;
-            let (begin, cpu) = (Instant::now(), server.cpu_time()?);
+            let (begin, cpu) = (Instant::now(), cpu_time()?);
             tokio::time::sleep_until(self.end.into()).await;
-            anyhow::Ok((begin.elapsed(), server.cpu_time()?.saturating_sub(cpu)))
+            anyhow::Ok((begin.elapsed(), cpu_time()?.saturating_sub(cpu)))
         };
         let (elapsed, cpu) = tokio::select! {
             measured = measured => measured?,
             Some(ended) = tasks.join_next() => {
-                ended?.with_context(|| format!("the server printed:\n{}", server.log()))?;
+                ended??;
                 bail!("a client ended before the measured time did");
             }
         };
@@ -96,9 +100,19 @@ pub fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 60_000_000, 3).expect("the bounds are in order")
 }
 
-/// Runs a load of these clients and measures it.
+/// Runs a load of these clients on a server, and measures it.
 pub async fn closed_loop<C: Client>(
     server: &Server,
+    plan: &Plan,
+    clients: Vec<C>,
+) -> Result<Sample> {
+    let sample = closed_loop_on(|| server.cpu_time(), plan, clients).await;
+    sample.with_context(|| format!("the server printed:\n{}", server.log()))
+}
+
+/// The same on whoever has used so much CPU time.
+pub async fn closed_loop_on<C: Client>(
+    cpu_time: impl Fn() -> Result<Duration>,
     plan: &Plan,
     clients: Vec<C>,
 ) -> Result<Sample> {
@@ -114,5 +128,5 @@ pub async fn closed_loop<C: Client>(
             }
         });
     }
-    recorder.watch(server, tasks).await
+    recorder.watch(cpu_time, tasks).await
 }

@@ -7,13 +7,16 @@
 #![cfg(target_os = "linux")] // the server's CPU time and memory come from /proc
 
 mod alarms;
+mod commits;
 mod http;
 mod load;
 mod objects;
 mod peer;
+mod pods;
 mod process;
 mod report;
 mod scenario;
+mod sleepers;
 mod socket;
 mod storm;
 
@@ -93,7 +96,10 @@ async fn run(args: Args) -> Result<()> {
     } = args;
     let peers: Vec<Peer> =
         peer.map_or_else(|| vec![Peer::Portside, Peer::Workerd], |one| vec![one]);
-    let is_possible = |scenario: &Scenario| objects || !scenario.is_of_objects();
+    let is_possible = |scenario: &Scenario| match objects {
+        true => !scenario.is_of_pods(),
+        false => !scenario.is_of_objects(),
+    };
     let scenarios: Vec<Scenario> = if only.is_empty() {
         let all = Scenario::all().iter().copied();
         all.filter(is_possible).collect()
@@ -102,7 +108,7 @@ async fn run(args: Args) -> Result<()> {
     };
     ensure!(
         scenarios.iter().all(is_possible),
-        "Portside has objects to measure with --objects"
+        "what is of objects is measured with --objects, and what is of pods without"
     );
     portside_admin::raise_open_files();
     let programs = Programs::find(&peers, objects, portside, workerd).await?;

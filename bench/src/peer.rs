@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
+use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
@@ -54,6 +55,17 @@ pub enum App {
     Sleepers,
 }
 
+/// Where Portside has what it stores.
+#[derive(Debug, Clone, Copy)]
+pub enum Storage<'u> {
+    /// In a file of its own.
+    File,
+    /// In the database with this URL, which is empty.
+    Postgres(&'u str),
+    /// The same, and so many pods share it behind a gateway.
+    Pods(&'u str, usize),
+}
+
 /// Where the programs of the peers are.
 pub struct Programs {
     /// Whether Portside runs workerd's application.
@@ -94,8 +106,8 @@ impl Programs {
     }
 
     /// Starts the peer's server with this application, in a fresh folder and with nothing stored. Returns when
-    /// it answers. `store` is the URL of an empty database for Portside; without one it makes a file in that folder.
-    pub async fn start(&self, peer: Peer, app: App, store: Option<&str>) -> Result<Server> {
+    /// it answers. `storage` is Portside's.
+    pub async fn start(&self, peer: Peer, app: App, storage: Storage<'_>) -> Result<Server> {
         let dir = tempfile::Builder::new()
             .prefix("portside-bench-")
             .tempdir()?;
@@ -123,8 +135,13 @@ impl Programs {
                     .arg(&self.portside)
                     .args(["dev", "app", "--port", &port])
                     .args(["--awake-workers", AWAKE]);
-                if let Some(store) = store {
+                if let Storage::Postgres(store) | Storage::Pods(store, _) = storage {
                     command.args(["--store", store]);
+                }
+                if let Storage::Pods(_, pods) = storage {
+                    command.args(["--pods", &pods.to_string()]);
+                    // It says where they are.
+                    command.env("PORTSIDE_LOG", "error,portside=info");
                 }
             }
             Peer::Workerd => {
@@ -210,6 +227,12 @@ impl Server {
         }
     }
 
+    /// Where its pods have said that they are, each its address for requests and that of its metrics.
+    pub fn pods(&self) -> Result<Vec<(SocketAddr, SocketAddr)>> {
+        let text = fs::read_to_string(self.dir.path().join("log"))?;
+        Ok(text.lines().filter_map(parse_pod).collect())
+    }
+
     /// The CPU time it has used since it started.
     pub fn cpu_time(&self) -> Result<Duration> {
         process::cpu_time(self.pid)
@@ -235,9 +258,27 @@ impl Server {
 
     /// Ends it and waits until it is gone, so that it does not disturb what is measured next.
     pub async fn stop(mut self) -> Result<()> {
+        let all = process::tree(self.pid)?;
         // Not a request to end: workerd waits for open WebSockets then, and nothing here is worth keeping.
-        self.child.kill().await.context("cannot stop the server")
+        self.child.kill().await.context("cannot stop the server")?;
+        // Pods would take some time to notice.
+        let below = all.iter().filter(|pid| **pid != self.pid);
+        for pid in below.filter_map(|pid| Pid::from_raw(i32::try_from(*pid).ok()?)) {
+            // It may have ended.
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        Ok(())
     }
+}
+
+/// The addresses in the line of a pod that takes part.
+fn parse_pod(line: &str) -> Option<(SocketAddr, SocketAddr)> {
+    let (_, said) = line.split_once("a pod takes part ")?;
+    let value = |name: &str| {
+        let found = said.split(' ').find_map(|word| word.strip_prefix(name));
+        found?.parse().ok()
+    };
+    Some((value("http=")?, value("admin=")?))
 }
 
 fn apps() -> PathBuf {
@@ -310,4 +351,18 @@ fn cache_dir() -> Result<PathBuf> {
     }
     let home = set("HOME").context("HOME is not set: PORTSIDE_CACHE can name the cache folder")?;
     Ok(Path::new(&home).join(".cache/portside"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pods_line_says_where_it_is() {
+        let line = "2026-01-02T03:04:05Z  INFO portside::dev::pods::fleet: a pod takes part \
+                    pod=\"pod-1\" http=127.0.0.1:81 admin=127.0.0.1:82";
+        let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        assert_eq!(parse_pod(line), Some((at(81), at(82))));
+        assert_eq!(parse_pod("portside: 2 pods share it"), None);
+    }
 }

@@ -89,7 +89,7 @@ fn parse_mapping(line: &str) -> Option<(u64, u64, &str)> {
 }
 
 /// The process and its descendants.
-fn tree(root: u32) -> Result<Vec<u32>> {
+pub fn tree(root: u32) -> Result<Vec<u32>> {
     let mut all = vec![root];
     let mut next = 0;
     while let Some(pid) = all.get(next).copied() {

@@ -17,6 +17,7 @@ pub struct Figure {
     measure: String,
     more_is_better: bool,
     value: f64,
+    beside: Option<f64>,
 }
 
 impl Figure {
@@ -26,6 +27,7 @@ impl Figure {
             measure: measure.into(),
             more_is_better: true,
             value,
+            beside: None,
         }
     }
 
@@ -35,8 +37,67 @@ impl Figure {
             measure: measure.into(),
             more_is_better: false,
             value,
+            beside: None,
         }
     }
+
+    /// Beside which value of the same measure its ratio is, where Portside is measured beside itself.
+    pub fn beside(self, other: &Self) -> Self {
+        Self {
+            beside: Some(other.value),
+            ..self
+        }
+    }
+
+    /// The same measure of something: its name is the measure's, then this.
+    pub fn of(self, what: &str) -> Self {
+        Self {
+            measure: format!("{}, {what}", self.measure),
+            ..self
+        }
+    }
+}
+
+/// Figures of the same measures of several things, those of all but the first beside the first's.
+#[derive(Default)]
+pub struct Beside {
+    all: Vec<Figure>,
+    first: Vec<Figure>,
+}
+
+impl Beside {
+    /// Adds those of one thing.
+    pub fn add(&mut self, what: &str, figures: Vec<Figure>) {
+        if self.first.is_empty() {
+            self.first.clone_from(&figures);
+            self.all
+                .extend(figures.into_iter().map(|figure| figure.of(what)));
+            return;
+        }
+        let pairs = figures.into_iter().zip(&self.first);
+        self.all
+            .extend(pairs.map(|(figure, first)| figure.beside(first).of(what)));
+    }
+
+    /// Adds one that is beside nothing.
+    pub fn add_alone(&mut self, what: &str, figure: Figure) {
+        self.all.push(figure.of(what));
+    }
+
+    /// All of them, in the order in which they were added.
+    pub fn into_figures(self) -> Vec<Figure> {
+        self.all
+    }
+}
+
+/// How many times better a value is than another one.
+fn ratio(value: f64, other: f64, more_is_better: bool) -> Option<f64> {
+    let (over, under) = if more_is_better {
+        (value, other)
+    } else {
+        (other, value)
+    };
+    (under > 0.0).then_some(over / under)
 }
 
 /// All figures so far.
@@ -66,6 +127,9 @@ struct Reading {
     measure: String,
     more_is_better: bool,
     value: f64,
+    /// How many times better it is than what it was measured beside in this round.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ratio: Option<f64>,
 }
 
 /// One row of the table.
@@ -75,7 +139,7 @@ struct Row {
     measure: String,
     portside: Option<f64>,
     workerd: Option<f64>,
-    /// How many times better Portside is, where both were measured.
+    /// How many times better Portside is, where both were measured, or than itself, where it was measured beside itself.
     ratio: Option<f64>,
 }
 
@@ -107,6 +171,7 @@ impl Report {
                 measure,
                 more_is_better,
                 value,
+                beside,
             } = figure;
             Reading {
                 round,
@@ -115,6 +180,7 @@ impl Report {
                 measure,
                 more_is_better,
                 value,
+                ratio: beside.and_then(|other| ratio(value, other, more_is_better)),
             }
         }));
     }
@@ -122,6 +188,7 @@ impl Report {
     /// The medians, in the order in which they were measured.
     fn rows(&self) -> Vec<Row> {
         let mut values: BTreeMap<_, Vec<f64>> = BTreeMap::new();
+        let mut beside_itself: BTreeMap<_, Vec<f64>> = BTreeMap::new();
         let mut order = Vec::new();
         for reading in &self.readings {
             let key = (reading.scenario, reading.measure.as_str());
@@ -132,22 +199,23 @@ impl Report {
                 .entry((key, reading.peer))
                 .or_default()
                 .push(reading.value);
+            if let Some(ratio) = reading.ratio {
+                beside_itself.entry(key).or_default().push(ratio);
+            }
         }
         let row = |((scenario, measure), more_is_better)| {
+            let beside = beside_itself.get(&(scenario, measure));
+            let beside = beside.map(|all| median(all));
             let median = |peer| {
                 values
                     .get(&((scenario, measure), peer))
                     .map(|all| median(all))
             };
             let (portside, workerd) = (median(Peer::Portside), median(Peer::Workerd));
-            let ratio = portside.zip(workerd).and_then(|(ours, theirs)| {
-                let (over, under) = if more_is_better {
-                    (ours, theirs)
-                } else {
-                    (theirs, ours)
-                };
-                (under > 0.0).then_some(over / under)
-            });
+            let ratio = match portside.zip(workerd) {
+                Some((ours, theirs)) => ratio(ours, theirs, more_is_better),
+                None => beside,
+            };
             Row {
                 scenario,
                 measure: measure.to_owned(),
@@ -169,7 +237,7 @@ impl Report {
         writeln!(
             out,
             "{cpus} CPUs, Linux {kernel}, load before {load_before}. Medians of {} rounds of {} s, {} \
-             connections, {} alarms. A ratio over 1: Portside is better.\n",
+             connections, {} alarms. A ratio over 1: Portside is better; without workerd: than what the line is beside.\n",
             self.rounds, self.seconds, self.connections, self.alarms
         )?;
         writeln!(out, "| | measure | portside | workerd | ratio |")?;
@@ -288,6 +356,24 @@ mod tests {
             rows.iter().map(|row| row.ratio).collect::<Vec<_>>(),
             [Some(3.0), Some(2.0)]
         );
+    }
+
+    #[test]
+    fn what_is_measured_beside_itself_has_the_median_of_each_rounds_ratio() {
+        let mut readings = Vec::new();
+        for (round, (far, near)) in (0..).zip([(10.0, 5.0), (1.0, 1.0), (30.0, 10.0)]) {
+            let mut beside = Beside::default();
+            beside.add("near", vec![Figure::less("ms", near)]);
+            beside.add("far", vec![Figure::less("ms", far)]);
+            let figures = beside.into_figures().into_iter();
+            readings.extend(figures.map(|figure| (round, Peer::Portside, figure)));
+        }
+        let rows = report(&readings).rows();
+        let rows: Vec<_> = (rows.iter())
+            .map(|row| (row.measure.as_str(), row.portside, row.ratio))
+            .collect();
+        let near = ("ms, near", Some(5.0), None);
+        assert_eq!(rows, [near, ("ms, far", Some(10.0), Some(0.5))]);
     }
 
     #[test]

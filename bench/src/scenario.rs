@@ -10,18 +10,18 @@ use serde::Serialize;
 
 use crate::http::{Connection, Getter};
 use crate::load::{Sample, closed_loop, histogram, micros};
-use crate::peer::{App, Peer, Programs};
+use crate::peer::{App, Peer, Programs, Storage};
 use crate::report::Figure;
-use crate::{alarms, objects, socket, storm};
+use crate::{alarms, commits, objects, pods, sleepers, socket, storm};
 
 /// Workers of the loads that go to many.
-const MANY: usize = 1_000;
+pub const MANY: usize = 1_000;
 /// Members of the room that is broadcast to.
-const ROOM: usize = 100;
+pub const ROOM: usize = 100;
 /// Workers that are woken, one after the other.
 const SLEEPERS: usize = 200;
 /// They are woken one at a time, on a machine that has nothing else to do. `wake-storm` has them come all at once.
-const BETWEEN_WAKES: Duration = Duration::from_millis(20);
+pub const BETWEEN_WAKES: Duration = Duration::from_millis(20);
 /// How often workers are left alone to fall asleep before the benchmark gives up.
 const NIGHTS: u32 = 3;
 
@@ -65,6 +65,16 @@ pub enum Scenario {
     Memory,
     /// From the start of the process to the first answer
     Start,
+    /// Round trips and durable increments of 1, 2 and 4 pods
+    Pods,
+    /// Round trips to a warm worker of the pod that is asked, and of another pod
+    RoundTripPods,
+    /// A worker that repeats each message to 100 WebSockets, of 1 pod and of 4
+    BroadcastPods,
+    /// Group commit beside one commit for each write, on one Postgres
+    CommitsPostgres,
+    /// Sleeping workers are woken by way of 2 pods, of 1 000 and of 1 000 000 that are stored
+    RouteAndWake,
     /// A `fetch` that asks 1 000 warm objects
     FetchMany,
     /// A method of a warm object is called
@@ -112,6 +122,11 @@ impl Scenario {
             Self::Alarms => "alarms due at one instant",
             Self::Memory => "memory of 1 000 awake workers",
             Self::Start => "process start",
+            Self::Pods => "1, 2 and 4 pods",
+            Self::RoundTripPods => "round trip to a worker of 2 pods",
+            Self::BroadcastPods => "WebSocket broadcast to 100, pods",
+            Self::CommitsPostgres => "durable commits on Postgres",
+            Self::RouteAndWake => "route to a sleeping worker, and wake",
             Self::FetchMany => "round trips to 1 000 warm objects",
             Self::Call => "call of a method",
             Self::GetOne => "KV read, 1 object",
@@ -146,13 +161,43 @@ impl Scenario {
         )
     }
 
+    /// Whether Portside is measured beside itself, with workers.
+    pub fn is_of_pods(self) -> bool {
+        matches!(
+            self,
+            Self::Pods
+                | Self::RoundTripPods
+                | Self::BroadcastPods
+                | Self::CommitsPostgres
+                | Self::RouteAndWake
+        )
+    }
+
     /// Whether this peer has the like.
     pub fn is_for(self, peer: Peer) -> bool {
-        self != Self::CounterManyPostgres || peer == Peer::Portside
+        let is_portsides = self.is_of_pods() || self == Self::CounterManyPostgres;
+        !is_portsides || peer == Peer::Portside
     }
 
     /// Measures one peer once, on a server of its own.
     pub async fn measure(
+        self,
+        peer: Peer,
+        programs: &Programs,
+        plan: &Plan,
+    ) -> Result<Vec<Figure>> {
+        let postgres = PostgresServer::try_start;
+        match self {
+            Self::Pods => pods::throughput(programs, plan, &postgres()?).await,
+            Self::RoundTripPods => pods::round_trips(programs, plan, &postgres()?).await,
+            Self::BroadcastPods => pods::broadcasts(programs, plan, &postgres()?).await,
+            Self::CommitsPostgres => commits::commits(programs, plan, &postgres()?).await,
+            Self::RouteAndWake => sleepers::route_and_wake(programs, &postgres()?).await,
+            _ => self.measure_peer(peer, programs, plan).await,
+        }
+    }
+
+    async fn measure_peer(
         self,
         peer: Peer,
         programs: &Programs,
@@ -167,11 +212,15 @@ impl Scenario {
             Self::CounterManyPostgres => Some(PostgresServer::try_start()?),
             _ => None,
         };
-        let store = match &postgres {
-            Some(postgres) => Some(postgres.database().await),
-            None => None,
+        let database;
+        let storage = match &postgres {
+            Some(postgres) => {
+                database = postgres.database().await;
+                Storage::Postgres(&database)
+            }
+            None => Storage::File,
         };
-        let server = programs.start(peer, app, store.as_deref()).await?;
+        let server = programs.start(peer, app, storage).await?;
         let address = server.address;
         let get = |paths| Getter::open_many(address, plan.connections, paths);
         let ask = async |paths: Vec<String>| {
@@ -208,7 +257,8 @@ impl Scenario {
                     Self::Broadcast => "/room?lobby",
                     _ => "/lobby?lobby",
                 };
-                let sample = socket::broadcast(&server, plan, (path, ROOM)).await?;
+                let paths = vec![path.to_owned(); ROOM];
+                let sample = socket::broadcast(&server, plan, &paths).await?;
                 rates("deliveries", &sample)
             }
             Self::SleepingSockets => {
@@ -240,13 +290,18 @@ impl Scenario {
                 Figure::less("ms", server.start.as_secs_f64() * 1e3),
                 Figure::less("MB, idle", server.resident_bytes()? as f64 / 1e6),
             ],
+            Self::Pods
+            | Self::RoundTripPods
+            | Self::BroadcastPods
+            | Self::CommitsPostgres
+            | Self::RouteAndWake => bail!("{} has servers of its own", self.title()),
         };
         server.stop().await?;
         Ok(figures)
     }
 }
 
-/// Paths that differ in the worker's name.
+/// Paths that differ in the worker's name, in their query.
 pub fn names(path: &str, count: usize) -> Vec<String> {
     (0..count)
         .map(|number| format!("{path}?worker-{number}"))
@@ -261,7 +316,7 @@ async fn ask_all(connection: &mut Connection, paths: &[String]) -> Result<()> {
 }
 
 /// The figures of a load. CPU time is the server's alone.
-fn rates(what: &str, sample: &Sample) -> Vec<Figure> {
+pub fn rates(what: &str, sample: &Sample) -> Vec<Figure> {
     let done = sample.latency.len() as f64;
     let mut figures = vec![Figure::more(
         format!("{what}/s"),
@@ -277,7 +332,7 @@ fn rates(what: &str, sample: &Sample) -> Vec<Figure> {
     figures
 }
 
-fn latencies(latency: &Histogram<u64>) -> [Figure; 2] {
+pub fn latencies(latency: &Histogram<u64>) -> [Figure; 2] {
     let millis = |quantile| latency.value_at_quantile(quantile) as f64 / 1e3;
     [
         Figure::less("p50 ms", millis(0.5)),

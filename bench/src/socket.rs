@@ -158,15 +158,12 @@ impl Room {
     }
 }
 
-/// Fills a room with members, one of whom speaks, and counts each delivery to each member.
-pub async fn broadcast(
-    server: &Server,
-    plan: &Plan,
-    (path, members): (&str, usize),
-) -> Result<Sample> {
+/// Fills a room with members, one for each path, one of whom speaks, and counts each delivery to each member.
+pub async fn broadcast(server: &Server, plan: &Plan, paths: &[String]) -> Result<Sample> {
+    let members = paths.len();
     let mut speaker = None;
     let mut listeners = Vec::with_capacity(members);
-    for _ in 0..members {
+    for path in paths {
         let (sink, member) = join(server.address, path).await?.split();
         listeners.push((member, speaker.replace(sink)));
     }
@@ -191,5 +188,6 @@ pub async fn broadcast(
     }
     let speaker = speaker.context("a room needs a member to speak")?;
     tasks.spawn(async move { room.speak(speaker, members).await });
-    recorder.watch(server, tasks).await
+    let sample = recorder.watch(|| server.cpu_time(), tasks).await;
+    sample.with_context(|| format!("the server printed:\n{}", server.log()))
 }

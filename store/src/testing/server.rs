@@ -143,6 +143,22 @@ impl PostgresServer {
         self.own.is_some()
     }
 
+    /// The first of its processes, whose descendants the others are, if this is a server of our own.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn process_id(&self) -> io::Result<Option<u32>> {
+        let Some(own) = &self.own else {
+            return Ok(None);
+        };
+        let file = own.folder.path().join("data/postmaster.pid");
+        let text = std::fs::read_to_string(file)?;
+        let first = text.lines().next().and_then(|line| line.parse().ok());
+        first
+            .map(Some)
+            .ok_or_else(|| io::Error::other("postmaster.pid has no process id"))
+    }
+
     /// Stops the server as a crash would, at once and without a checkpoint (SIGQUIT), and starts it again.
     ///
     /// # Panics

@@ -3,23 +3,25 @@
 export default {
   async fetch(request) {
     const { pathname, search } = new URL(request.url);
-    const name = search.slice(1);
-    switch (pathname) {
-      case "/ping":
+    // In a path a name tells a gateway which pod's workers the path leads to.
+    const [, what, inPath] = pathname.split("/");
+    const name = inPath ?? search.slice(1);
+    switch (what) {
+      case "ping":
         return ask(new ServerlessWorker("./ping.js", name), "ping");
-      case "/add":
+      case "add":
         return ask(new ServerlessWorker("./counter.js", name), "add");
-      case "/read":
+      case "read":
         return ask(new ServerlessWorker("./counter.js", name), "read");
-      case "/arm": {
+      case "arm": {
         const [worker, time] = name.split("&");
         return ask(new ServerlessWorker("./alarm.js", worker), Number(time));
       }
-      case "/tally":
+      case "tally":
         return ask(new ServerlessWorker("./tally.js", "tally"), "read");
-      case "/echo":
+      case "echo":
         return echo();
-      case "/room":
+      case "room":
         return enter(name);
       default:
         return new Response("ready");
