@@ -562,21 +562,13 @@ impl Ownership {
         self.with_state(|state| state.epoch(shard))
     }
 
-    /// Returns when nothing is ours any more, or nobody else wants it; for whoever drains, and shares the shards.
+    /// Returns when nothing is left to hand over; for whoever drains, and shares the shards.
     pub async fn handed_over(&self) {
-        let (mut changes, mut members) = (self.changes.subscribe(), self.members.subscribe());
-        while !self.is_over() && self.with_state(|state| state.held().next().is_some()) {
-            let wants = |it: &Participant| it.member.wants && it.member.pod != self.pod;
-            let is_wanted = (members.borrow_and_update().as_ref())
-                .is_some_and(|members| members.participants.iter().any(wants));
-            if !is_wanted {
-                return;
-            }
-            tokio::select! {
-                _ = changes.changed() => {}
-                _ = members.changed() => {}
-            }
-        }
+        let mut changes = self.changes.subscribe();
+        // The other end is this one's.
+        let _ = changes
+            .wait_for(|_| self.with_state(State::has_handed_over))
+            .await;
     }
 
     /// Whether the shards are shared with other processes.
