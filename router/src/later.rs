@@ -1,11 +1,11 @@
 //! Links whose targets cannot be reached yet.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use portside_core::ids::{ShardId, WorkerKey};
 use portside_worker::event::Incoming;
-use portside_worker::link::{Opening, Receive, Rejected, pass_on};
+use portside_worker::link::{Kind, Opening, Receive, Rejected, pass_on};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -42,6 +42,17 @@ pub(crate) struct Waiting {
     pub to: WorkerKey,
     pub opening: Opening,
     pub later: Arc<Later>,
+}
+
+impl Waiting {
+    /// Whoever is called keeps the way to it: the caller of a request or a method does not. Ports do.
+    pub fn new(to: &WorkerKey, mut opening: Opening, later: Arc<Later>) -> Self {
+        if !matches!(opening.kind, Kind::Port) {
+            opening.end.keep(later.clone());
+        }
+        let to = to.clone();
+        Self { to, opening, later }
+    }
 }
 
 /// Links on their way, by shard.
@@ -231,6 +242,24 @@ impl Later {
         let mut state = self.lock();
         let waiting = std::iter::from_fn(|| left.try_recv().ok()).collect();
         *state = Reached::NotYet(waiting);
+    }
+}
+
+/// A receiver, for those whom it keeps itself.
+pub(crate) struct Uncounted(Weak<dyn Receive>);
+
+impl Uncounted {
+    pub fn new(target: &Arc<dyn Receive>) -> Self {
+        Self(Arc::downgrade(target))
+    }
+}
+
+impl Receive for Uncounted {
+    fn receive(&self, incoming: Incoming) -> Result<(), Rejected> {
+        match self.0.upgrade() {
+            Some(target) => target.receive(incoming),
+            None => Err(Rejected::Closed(incoming)),
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep};
 use crate::far_call;
 use crate::far_port::FarPort;
 use crate::instances::Instances;
-use crate::later::{Later, Lines, Turn, Waiting};
+use crate::later::{Later, Lines, Turn, Uncounted, Waiting};
 use crate::line::Line;
 use crate::near_call::{self, Near};
 use crate::near_port::NearPort;
@@ -122,11 +122,7 @@ impl Router {
     /// worker's shard, where that is then. It is not opened before [`Router::look`] is called.
     pub fn open_along(&self, to: &WorkerKey, opening: Opening) -> Arc<dyn Receive> {
         let later = Arc::<Later>::default();
-        let waiting = Waiting {
-            to: to.clone(),
-            opening,
-            later: later.clone(),
-        };
+        let waiting = Waiting::new(to, opening, later.clone());
         let mut lines = self.lock();
         let turn = lines.turn_along(to.id().shard(SHARDS), Instant::now() + PATIENCE);
         lines.push(turn, waiting);
@@ -184,12 +180,7 @@ impl Router {
         opening: Opening,
         later: Arc<Later>,
     ) {
-        let waiting = Waiting {
-            to: to.clone(),
-            opening,
-            later,
-        };
-        self.lock().push(turn, waiting);
+        self.lock().push(turn, Waiting::new(to, opening, later));
         self.look.notify_one();
     }
 
@@ -260,10 +251,13 @@ impl Router {
         let Waiting { to, opening, later } = first;
         // Not under the lock: it may be refused at once, and whoever hears that may open another.
         let place = self.places.place(turn.shard);
+        let is_port = matches!(opening.kind, Kind::Port);
         match self.try_to_open(place, &to, opening, turn, &later) {
             Ok(opened) => {
                 if !opened.as_ref().is_some_and(|it| is(it, &later)) {
-                    later.reached(opened);
+                    // A worker that has the call keeps what passes on to it.
+                    let of_call = |it| Arc::new(Uncounted::new(&it)) as _;
+                    later.reached(if is_port { opened } else { opened.map(of_call) });
                 }
                 true
             }

@@ -393,15 +393,20 @@ pub struct LinkEnd {
     peer: Option<Arc<dyn Receive>>,
     /// What this end has sent and the other has not taken yet.
     pub credit: Arc<Credit>,
+    /// Whoever passes on what the other side says, and whom that does not keep.
+    way: Option<Arc<dyn Receive>>,
 }
 
 impl LinkEnd {
     /// The end `id`, whose other end is read by `peer`.
     #[must_use]
     pub fn new(id: LinkId, peer: Arc<dyn Receive>) -> Self {
-        let credit = Arc::default();
-        let peer = Some(peer);
-        Self { id, peer, credit }
+        Self {
+            id,
+            peer: Some(peer),
+            credit: Arc::default(),
+            way: None,
+        }
     }
 
     /// The opener's end of a new link that is not open yet.
@@ -411,7 +416,13 @@ impl LinkEnd {
             id: LinkId::of_new_link(),
             peer: None,
             credit: Arc::default(),
+            way: None,
         }
+    }
+
+    /// Keeps whoever passes on to here what the other side says, which may hold it weakly, for as long as there is this end.
+    pub fn keep(&mut self, way: Arc<dyn Receive>) {
+        self.way = Some(way);
     }
 
     /// The link is open, and `peer` reads at its other end.

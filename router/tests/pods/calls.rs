@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt, stream};
@@ -15,6 +16,7 @@ use portside_worker::event::Delivered;
 use portside_worker::host::Fabric;
 use portside_worker::link::{Content, Failure, FailureCode, Head, LinkId, Opening, Push};
 use tokio::task::{LocalSet, spawn_local, yield_now};
+use tokio::time::timeout;
 
 use crate::world::{Code, Pod, World, shard, turns};
 
@@ -289,6 +291,37 @@ async fn a_websocket_of_a_worker_in_another_pod() {
         assert_eq!(heard, messages);
         drop(incoming);
         assert_eq!(log.borrow().len(), messages.len());
+    })
+    .await;
+}
+
+/// What clients say reaches the worker, and that they are gone.
+#[tokio::test]
+async fn a_websocket_that_was_opened_while_its_worker_was_on_its_way_here() {
+    locally(async {
+        let log = Rc::<RefCell<Vec<String>>>::default();
+        let world = World::new(2, worker(&log)).await;
+        let to = key("a");
+        let pod = &world.pods[0];
+        let socket = fetch(pod, &to, "/socket", Body::Empty);
+        let aborted = fetch(pod, &to, "/hold", Body::Empty);
+        turns(10).await;
+        world.give(&to, 0, 1, &[0, 1]);
+        let answer = socket.answer.await.unwrap().ok().unwrap();
+        let Socket {
+            mut outgoing,
+            mut incoming,
+            ..
+        } = answer.socket.unwrap();
+        let message = Message::Text("hello".into());
+        incoming.send(message.clone()).await;
+        let heard = std::future::poll_fn(|cx| outgoing.poll_recv(cx));
+        let heard = timeout(Duration::from_secs(5), heard).await;
+        assert_eq!(heard.unwrap(), Some(message));
+        aborted.abort();
+        while log.borrow().last().is_none_or(|last| last != "aborted") {
+            yield_now().await;
+        }
     })
     .await;
 }
