@@ -144,8 +144,7 @@ pub fn figures(outcome: &Outcome) -> String {
     text
 }
 
-/// The longest time between `from` and `until` from when somebody asks a worker in vain, or for long, until it answers. Not
-/// longer than until it is asked for the last time.
+/// The longest time in which a worker answered nobody though it was asked, by what was asked between `from` and `until`.
 fn longest_in_vain(history: &History, from: Micros, until: Micros) -> Micros {
     let mut operations: Vec<_> = history
         .operations
@@ -154,12 +153,14 @@ fn longest_in_vain(history: &History, from: Micros, until: Micros) -> Micros {
         .filter(|it| (from..until).contains(&it.invoked))
         .collect();
     operations.sort_unstable_by_key(|it| it.completed);
-    let (mut longest, mut since) = (0, None);
+    let (mut longest, mut answered) = (0, 0);
+    // Since when it was asked in vain.
+    let mut since = None;
     for operation in operations {
-        let asked = *since.get_or_insert(operation.invoked);
+        let asked = *since.get_or_insert(operation.invoked.max(answered));
+        longest = longest.max(operation.completed.saturating_sub(asked));
         if operation.outcome.is_ok() {
-            longest = longest.max(operation.completed - asked.min(operation.invoked));
-            since = None;
+            (since, answered) = (None, operation.completed);
         }
     }
     longest

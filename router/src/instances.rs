@@ -9,9 +9,9 @@ use portside_worker::link::Failure;
 /// It is looked for instances that nobody needs to know of any more when there are so many, and then when there are twice as
 /// many as were left.
 const MANY: usize = 1024;
-/// Of so many instances whose objects have begun anew it is known why, of the latest ones. A stub that has reached one before
-/// them is not broken.
-const MAX_LOST: usize = 16 * 1024;
+/// Of so many instances whose objects have begun anew it is known why, of those that were reached last; of twice as many before it
+/// is looked. A stub that has reached an earlier one is not broken.
+const MAX_LOST: usize = 4 * 1024;
 
 #[derive(Default)]
 pub(crate) struct Instances(Mutex<Known>);
@@ -44,9 +44,14 @@ impl Instances {
         number
     }
 
+    /// The fate of the instance with this number, if that is known.
+    pub fn fate(&self, number: InstanceNumber) -> Option<Arc<Fate>> {
+        self.lock().fates.get(&number).cloned()
+    }
+
     /// Why the object of the instance with this number has begun anew, if it has.
     pub fn lost(&self, number: InstanceNumber) -> Option<Failure> {
-        self.lock().fates.get(&number)?.failure().cloned()
+        self.fate(number)?.failure().cloned()
     }
 }
 

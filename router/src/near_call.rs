@@ -290,10 +290,13 @@ fn opened<A>(
     opening: Opening,
 ) -> Option<(Sender, Inbound, Introduction)> {
     let (offer, accepted) = (near.offer, near.accepted);
+    let known = offer.opening.reached;
+    let reached = known.and_then(|number| near.instances.fate(number));
     let introduction = Introduction {
-        bond: Bond::default(),
+        // If the object begins anew before it hears this, the caller has lost it all the same.
+        bond: reached.as_ref().map(Bond::to).unwrap_or_default(),
         instances: near.instances.clone(),
-        known: offer.opening.reached,
+        known,
     };
     let opening = Opening {
         name: offer.opening.name.clone(),

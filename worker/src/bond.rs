@@ -6,6 +6,10 @@ use portside_core::ownership::members::KeyFingerprint;
 
 use crate::link::Failure;
 
+/// The most bytes that are kept, for as long as somebody may ask, of the message with which an object began anew, and of what was
+/// thrown. Whoever waits for the object hears all of it.
+const MAX_KEPT_BYTES: usize = 4 * 1024;
+
 /// An instance, as the process that has it tells it from others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct InstanceNumber(pub u64);
@@ -20,7 +24,15 @@ pub struct Fate {
 impl Fate {
     /// The object begins anew for this reason. The first one stays.
     pub(crate) fn seal(&self, failure: &Failure) {
-        self.failure.get_or_init(|| failure.clone());
+        self.failure.get_or_init(|| {
+            let end = failure.message.floor_char_boundary(MAX_KEPT_BYTES);
+            let thrown = failure.thrown.clone();
+            Failure {
+                message: failure.message[..end].to_owned(),
+                thrown: thrown.filter(|thrown| thrown.len() <= MAX_KEPT_BYTES),
+                ..*failure
+            }
+        });
     }
 
     /// Why the object has begun anew, if it has.
@@ -63,6 +75,14 @@ impl Reached {
 }
 
 impl Bond {
+    /// What a caller has that has reached the instance with this fate.
+    #[must_use]
+    pub fn to(fate: &Arc<Fate>) -> Self {
+        let bond = Self::default();
+        bond.bind(fate);
+        bond
+    }
+
     fn lock(&self) -> MutexGuard<'_, Reached> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -153,6 +173,29 @@ mod tests {
         one.bind_elsewhere(elsewhere);
         assert_eq!(one.broken(), Some(Failure::reset("first")));
         assert_eq!(other.broken(), None);
+    }
+
+    #[test]
+    fn a_caller_who_is_answered_by_the_next_instance_has_lost_the_one_before() {
+        let (reset, next) = (Arc::<Fate>::default(), Arc::default());
+        let bond = Bond::to(&reset);
+        reset.seal(&Failure::reset("first"));
+        bond.bind(&next);
+        assert_eq!(bond.broken(), Some(Failure::reset("first")));
+        assert!(bond.fate().is_some_and(|fate| Arc::ptr_eq(&fate, &reset)));
+    }
+
+    #[test]
+    fn little_is_kept_of_why_an_object_began_anew() {
+        let fate = Fate::default();
+        let failure = Failure {
+            thrown: Some(vec![7; 1 << 20].into()),
+            ..Failure::reset("é".repeat(1 << 20))
+        };
+        fate.seal(&failure);
+        let kept = fate.failure().expect("it is sealed");
+        assert_eq!(kept.code, failure.code);
+        assert!(kept.message.len() <= MAX_KEPT_BYTES && kept.thrown.is_none());
     }
 
     #[test]
