@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use portside_core::ids::SHARDS;
 use portside_store::testing::PostgresServer;
 use sqlx::{Connection as _, PgConnection};
 
@@ -56,7 +57,8 @@ impl Pods {
             let least = shares.iter().min().copied().unwrap_or_default();
             let is_even = shares.iter().all(|share| *share <= least + 1);
             let each = server.pods()?;
-            if shares.len() == count && is_even && each.len() == count {
+            let is_all = shares.iter().sum::<i64>() == i64::from(SHARDS);
+            if shares.len() == count && is_even && is_all && each.len() == count {
                 return Ok(Self { server, each });
             }
             ensure!(

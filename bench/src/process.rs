@@ -3,17 +3,20 @@
 use std::fs;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 /// How `/proc` counts CPU time: Linux shows programs 100 ticks a second on every architecture it has Rust for.
 const TICK: Duration = Duration::from_millis(10);
 
-/// The CPU time a process and its descendants have used so far, user and system, to 10 ms.
+/// The CPU time a process and its descendants have used so far, user and system, to 10 ms; with those that have ended.
 pub fn cpu_time(root: u32) -> Result<Duration> {
     let mut ticks = 0;
     for pid in tree(root)? {
         let path = format!("/proc/{pid}/stat");
-        let stat = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+        let Ok(stat) = fs::read_to_string(&path) else {
+            ensure!(pid != root, "cannot read {path}");
+            continue; // it has ended since
+        };
         ticks += parse_ticks(&stat).with_context(|| format!("{path} has an unknown form"))?;
     }
     Ok(TICK * ticks)
@@ -95,7 +98,11 @@ pub fn tree(root: u32) -> Result<Vec<u32>> {
     while let Some(pid) = all.get(next).copied() {
         next += 1;
         let tasks = format!("/proc/{pid}/task");
-        for task in fs::read_dir(&tasks).with_context(|| format!("cannot read {tasks}"))? {
+        let Ok(listed) = fs::read_dir(&tasks) else {
+            ensure!(pid != root, "cannot read {tasks}");
+            continue; // it has ended since
+        };
+        for task in listed {
             // A thread that has ended since has no children.
             let children = fs::read_to_string(task?.path().join("children")).unwrap_or_default();
             all.extend(
@@ -108,13 +115,12 @@ pub fn tree(root: u32) -> Result<Vec<u32>> {
     Ok(all)
 }
 
-/// `utime` and `stime` of a `stat` line. The program's name, in parentheses before them, may hold anything.
+/// `utime` and `stime` of a `stat` line, and those of children that have ended. The program's name, in parentheses before them, may hold anything.
 fn parse_ticks(stat: &str) -> Option<u32> {
     let (_, after_name) = stat.rsplit_once(") ")?;
-    let mut fields = after_name.split(' ').skip(11);
-    let user: u32 = fields.next()?.parse().ok()?;
-    let system: u32 = fields.next()?.parse().ok()?;
-    Some(user + system)
+    let times = after_name.split(' ').skip(11).take(4);
+    let times: Vec<u32> = times.map_while(|time| time.parse().ok()).collect();
+    (times.len() == 4).then(|| times.iter().sum())
 }
 
 fn parse_resident(status: &str) -> Option<u64> {
@@ -137,7 +143,7 @@ mod tests {
     #[test]
     fn a_name_with_parentheses_does_not_shift_the_fields() {
         let stat = "7 (a) b (c) S 1 7 7 0 -1 4194560 900 0 0 0 120 34 5 6 20 0 9 0 100 1 1 1";
-        assert_eq!(parse_ticks(stat), Some(154));
+        assert_eq!(parse_ticks(stat), Some(165));
     }
 
     #[test]

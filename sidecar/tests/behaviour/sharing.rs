@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portside_crds::sidecar::{OWNER_HEADER, State};
-use portside_exchange::{Application, Body, Request, Response};
+use portside_exchange::{Application, Body, FetchError, Request, Response};
 use portside_sidecar::metrics::Metrics;
 use portside_sidecar::peers::{self, Key};
 use portside_sidecar::{App, Config, Ownership, Pod, Spill};
@@ -82,6 +82,10 @@ impl Running {
     }
 
     async fn fetch(&self, path: &str) -> Response {
+        self.try_fetch(path).await.unwrap()
+    }
+
+    async fn try_fetch(&self, path: &str) -> Result<Response, FetchError> {
         let request = Request {
             method: http::Method::GET,
             url: format!("http://app.test{path}"),
@@ -94,7 +98,7 @@ impl Running {
             body: Body::Empty,
             websocket: false,
         };
-        self.pod.fetch(request).await.unwrap()
+        self.pod.fetch(request).await
     }
 
     pub async fn get(&self, path: &str) -> String {
@@ -440,12 +444,12 @@ async fn r028_a_worker_hears_once_that_the_pod_of_a_caller_is_gone() {
     let caller = pod(&store, &setup, 0).await;
     caller.serves().await;
     let app = caller.app.clone();
-    let asked = tokio::spawn(async move { caller.fetch("/stay").await.status });
+    let asked = tokio::spawn(async move { caller.try_fetch("/stay").await.is_ok() });
     assert!(eventually(async || owner.get("/").await == "[1,0]").await);
     // It does not drain.
     app.shut_down().await;
     assert!(eventually(async || owner.get("/").await == "[1,1]").await);
-    asked.abort();
+    assert!(!asked.await.unwrap());
     assert_eq!(owner.get("/").await, "[1,1]");
     owner.leave().await;
 }
