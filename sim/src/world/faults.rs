@@ -45,11 +45,16 @@ impl World {
 
     /// One that has a pod, if there is one.
     pub(super) fn some_machine(&mut self) -> usize {
+        self.machine_other_than(None).unwrap_or_default()
+    }
+
+    fn machine_other_than(&mut self, slot: Option<usize>) -> Option<usize> {
         let machines = self.machines.iter().enumerate();
         let there = machines.filter(|(_, it)| it.stage != Stage::Absent);
-        let there: Vec<usize> = there.map(|(slot, _)| slot).collect();
-        let index = self.net.random.index(there.len());
-        there.get(index).copied().unwrap_or_default()
+        let there = there.map(|(other, _)| other);
+        let others: Vec<usize> = there.filter(|other| Some(*other) != slot).collect();
+        let index = self.net.random.index(others.len());
+        others.get(index).copied()
     }
 
     fn pause(&mut self, slot: usize, until: Time, stops: bool) {
@@ -73,7 +78,10 @@ impl World {
             0 => (pod, gateway),
             1 => (gateway, Node::Clients),
             2 => (pod, Node::Store),
-            4 => (pod, Node::Pod(self.net.random.index(self.machines.len()))),
+            4 => match self.machine_other_than(Some(slot)) {
+                Some(other) => (pod, Node::Pod(other)),
+                None => return,
+            },
             _ => {
                 // A machine that is cut off, and whose way to the gateway is back first.
                 let sooner = self.net.now + (until - self.net.now) / 3;
