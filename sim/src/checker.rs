@@ -45,6 +45,8 @@ pub enum Kind {
     Unanswered,
     /// A request failed although nothing did.
     Dropped,
+    /// A request was not answered although nothing failed.
+    KeptWaiting,
     /// A shard has no owner for too long.
     NoOwner,
     /// A pod ended with shards although others wanted them.

@@ -26,6 +26,7 @@ mod lines;
 mod links;
 mod map;
 mod mechanism;
+mod moves;
 mod network;
 mod passing;
 mod pod;
@@ -37,6 +38,7 @@ mod world;
 
 pub use checker::Kind;
 pub use mechanism::Mechanism;
+pub use moves::{Count, Moves};
 
 /// What a run amounted to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -47,14 +49,10 @@ pub struct Summary {
     pub appended: u64,
     /// Messages on hibernatable sockets that found their objects asleep.
     pub woken: u64,
-    /// Shards that were handed over.
-    pub moved: u64,
     /// What pods asked others for requests that had come to them.
     pub passed: u64,
-    /// Changes of the revision that was wanted, and of how many pods were.
-    pub rollouts: u64,
-    /// See `rollouts`.
-    pub scalings: u64,
+    /// How pods came and went, and shards with them.
+    pub moves: Moves,
     /// Differs if anything happened otherwise.
     pub digest: u64,
 }
@@ -64,10 +62,8 @@ impl AddAssign for Summary {
         self.answers += other.answers;
         self.appended += other.appended;
         self.woken += other.woken;
-        self.moved += other.moved;
         self.passed += other.passed;
-        self.rollouts += other.rollouts;
-        self.scalings += other.scalings;
+        self.moves += other.moves;
         self.digest ^= other.digest;
     }
 }
@@ -76,15 +72,8 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} answers, {} acknowledged writes, {} objects woken by sockets, {} shards handed over in {} rollouts and {} \
-             scalings, {} questions between pods",
-            self.answers,
-            self.appended,
-            self.woken,
-            self.moved,
-            self.rollouts,
-            self.scalings,
-            self.passed
+            "{} answers, {} acknowledged writes, {} objects woken by sockets, {}, {} questions between pods",
+            self.answers, self.appended, self.woken, self.moves, self.passed
         )
     }
 }
@@ -149,15 +138,12 @@ fn run_traced(
 }
 
 fn summary(world: &world::World) -> Summary {
-    let (rollouts, scalings) = world.changed();
     Summary {
         answers: world.checker.answers,
         appended: world.checker.appended,
         woken: world.net.woken,
-        moved: world.moved(),
         passed: world.net.passed,
-        rollouts,
-        scalings,
+        moves: world.moves(),
         digest: world.net.digest(),
     }
 }

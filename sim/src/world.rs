@@ -22,13 +22,15 @@ use crate::code;
 use crate::gateway::Gateway;
 use crate::links::{Question, Said};
 use crate::mechanism::Mechanism;
+use crate::moves::Moves;
 use crate::network::{Clock, MS, Network, Speed, Time};
 use crate::passing::Passed;
 use crate::pod::Pod;
 use crate::random::Random;
 use crate::request::{Answer, Request};
 use placement::{Noted, Seen};
-use scaling::{Deployment, MACHINES, Stage};
+pub(crate) use scaling::UNNOTICED;
+use scaling::{CALM_CHANGES, Deployment, MACHINES, Stage};
 
 /// Leases are shorter here than in a cluster by this factor.
 pub(crate) const SCALE: u64 = 5;
@@ -134,8 +136,10 @@ pub(crate) struct World {
     /// The pods that gateways know.
     told: BTreeSet<usize>,
     seen: Seen,
-    /// Until when requests may fail because a process has ended.
+    /// When a process has ended last.
     last_end: Time,
+    /// Until when others may notice that one has died without a word.
+    death_until: Time,
     /// So many shards of a pod may leave at the same time.
     most_leaving: usize,
 }
@@ -209,19 +213,20 @@ impl World {
             told,
             seen: Seen::default(),
             last_end: 0,
+            death_until: 0,
             most_leaving,
             net: Network::new(random, faults, (has_objects, is_shared), without, traced),
         }
     }
 
-    /// Shards that were handed over.
-    pub fn moved(&self) -> u64 {
-        self.seen.moved
+    /// What was wanted of the pods, and what became of them and of shards.
+    pub fn moves(&self) -> Moves {
+        self.deployment.moves
     }
 
-    /// What was wanted of the pods: other code, and another number of them.
-    pub fn changed(&self) -> (u64, u64) {
-        (self.deployment.rollouts, self.deployment.scalings)
+    /// How long it goes on. Pods that share change some more times once nothing fails.
+    fn end(&self) -> Time {
+        FAULTY + RECOVERY + if self.net.is_shared { CALM_CHANGES } else { 0 }
     }
 
     /// Runs to the end. An error says which invariant was violated.
@@ -243,7 +248,7 @@ impl World {
         }
         self.net.after(200 * MS, Happening::Fault);
         while let Some(happening) = self.net.next() {
-            if self.net.now > FAULTY + RECOVERY {
+            if self.net.now > self.end() {
                 break;
             }
             self.happens(happening)?;
@@ -271,7 +276,7 @@ impl World {
             | Happening::Says(..)
             | Happening::AtGateway(..)
             | Happening::Answers(..) => self.at_gateway(happening),
-            Happening::Thinks(client, turn) => self.thinks(client, turn),
+            Happening::Thinks(client, turn) => return self.thinks(client, turn),
             Happening::AtClient(request, answer) => return self.at_client(request, answer),
             Happening::Fault => self.fault(),
             Happening::Wakes(..)
@@ -336,7 +341,7 @@ impl World {
             self.checker.stored(key, &list)?;
             let alarm = self.alarm(key);
             Checker::alarms(key, &list, alarm.is_some())?;
-            let late = ((FAULTY + RECOVERY - LAST) / MS) as i64;
+            let late = ((self.end() - LAST) / MS) as i64;
             if let Some(alarm) = alarm.filter(|alarm| alarm.due < late) {
                 return Err(wrong!(
                     NoAlarm,
@@ -347,7 +352,7 @@ impl World {
         if self.net.is_shared {
             self.is_deployed()?;
         }
-        let late = FAULTY + RECOVERY - LAST;
+        let late = self.end() - LAST;
         let pods = self.machines.iter().filter_map(|it| it.pod.as_ref());
         // What has reached another pod on an old connection waits for that one to become active.
         let active = pods.filter(|pod| matches!(pod.state.role(), Role::Active { .. }));

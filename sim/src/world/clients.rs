@@ -12,6 +12,10 @@ use crate::world::Happening;
 /// What is on its way to a process when that ends is lost with the connection, and so are requests that wait for it.
 const LAST_WORDS: Time = 50 * MS;
 
+/// How long a client waits for an answer before it asks anew, and one that keeps a connection, while things fail.
+const PATIENCE: Time = 1_500 * MS;
+const PATIENCE_ON_LINK: Time = 150 * MS;
+
 /// After so many requests in a row without an answer, the client with a connection makes a new one.
 const FAILURES_OF_A_LINK: u64 = 10;
 
@@ -45,10 +49,12 @@ impl World {
         }
     }
 
-    pub(super) fn thinks(&mut self, client: usize, turn: u64) {
+    /// A client asks the next thing, or anew what it waits for no longer.
+    pub(super) fn thinks(&mut self, client: usize, turn: u64) -> Result<(), Wrong> {
         if self.clients[client].turns != turn {
-            return;
+            return Ok(());
         }
+        self.is_not_kept_waiting(client)?;
         self.numbers += 1;
         let random = &mut self.net.random;
         let it = &mut self.clients[client];
@@ -80,17 +86,40 @@ impl World {
         it.asked_at = self.net.now;
         it.turns += 1;
         let patience = Happening::Thinks(client, it.turns);
-        let patience_ms = if keeps_link { 150 } else { 1_500 };
-        self.net.after(patience_ms * MS, patience);
+        let is_hasty = keeps_link && !(self.net.is_shared && self.net.now >= UNNOTICED);
+        let delay = if is_hasty { PATIENCE_ON_LINK } else { PATIENCE };
+        self.net.after(delay, patience);
         self.net
             .trace(|| format!("client {client} asks {request:?}"));
         let to = Node::Gateway(request.gateway);
         self.net
             .send(Node::Clients, to, Happening::AtGateway(request));
+        Ok(())
+    }
+
+    /// Whether what was asked at this time must be answered, whatever is wanted of the pods: only a death excuses it.
+    fn must_be_answered(&self, asked_at: Time) -> bool {
+        self.net.is_shared && asked_at >= UNNOTICED.max(self.death_until)
+    }
+
+    /// Who waits for a process that ends is told, or the connection breaks: nobody's patience ends.
+    fn is_not_kept_waiting(&self, client: usize) -> Result<(), Wrong> {
+        let it = &self.clients[client];
+        match it.asked.is_some() && self.must_be_answered(it.asked_at) {
+            true => Err(wrong!(
+                KeptWaiting,
+                "client {client} has waited since {} us in vain although nothing fails",
+                it.asked_at
+            )),
+            false => Ok(()),
+        }
     }
 
     pub(super) fn at_client(&mut self, request: Request, answer: Answer) -> Result<(), Wrong> {
         let client = (request.number & 0xff) as usize;
+        let asked_at = self.clients[client].asked_at;
+        let was_lost = asked_at < self.last_end + LAST_WORDS;
+        let must_be_answered = self.must_be_answered(asked_at) && !was_lost;
         let it = &mut self.clients[client];
         let Some((_, asked)) = it.asked.filter(|(number, _)| *number == request.number) else {
             return Ok(());
@@ -109,12 +138,10 @@ impl World {
                 it.last_answer = self.net.now;
                 self.checker.answered(asked, &list)
             }
-            _ if self.net.is_shared && it.asked_at >= UNNOTICED.max(self.last_end + LAST_WORDS) => {
-                Err(wrong!(
-                    Dropped,
-                    "a request of client {client} fails although nothing does"
-                ))
-            }
+            _ if must_be_answered => Err(wrong!(
+                Dropped,
+                "a request of client {client} fails although nothing does"
+            )),
             Answer::NotRun | Answer::Failed => {
                 it.failures += u64::from(it.is_on_link);
                 Ok(())

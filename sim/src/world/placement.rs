@@ -19,6 +19,8 @@ const LOOK: Time = 50 * MS;
 /// Longest time without an owner once nothing fails: until the last one is known to be dead, by the slowest clock and the
 /// statements that takes, and somebody has taken what was his, whosever share it is.
 const WITHOUT_OWNER: Time = 750 * MS * 11 / 9 + 50 * MS + 100 * MS + 200 * MS + 100 * MS;
+/// So long after a shard has an owner again, all find it.
+const FOUND: Time = 200 * MS;
 /// What was asked before is answered, or given up.
 const CALLS: Time = 2_000 * MS;
 /// So long after who is there has changed, or who wants shards, all have seen it, and what they began before is over.
@@ -27,16 +29,15 @@ const SETTLED: Time = 400 * MS;
 /// What was seen of shards.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    /// By shard: since when nobody who runs has it.
-    orphans: BTreeMap<ShardId, Time>,
+    /// By shard: whose it was, and since when nobody who runs has it.
+    orphans: BTreeMap<ShardId, (Option<PodId>, Time)>,
     /// Who there was and wanted shards, and until when: those that somebody may still act on, and those that there are.
     members: VecDeque<(Vec<Standing>, Time)>,
     /// By shard: when it was handed over last.
     given: BTreeMap<ShardId, Time>,
-    /// Since when some pod serves.
-    serves: Time,
-    /// How many shards were handed over, and when the last was.
-    pub moved: u64,
+    /// The pods that serve, and since when each does.
+    serving: BTreeMap<PodId, Time>,
+    /// When a shard was handed over last.
     last_moved: Time,
 }
 
@@ -52,9 +53,8 @@ impl World {
     pub(super) fn inspect(&mut self) -> Result<(), Wrong> {
         self.net.after(LOOK, Happening::Inspects);
         let now = self.net.now;
-        if !self.machines.iter().any(|it| self.is_ready(it)) {
-            self.seen.serves = now;
-        }
+        // Who has come since a pod died looks at it for as long as anybody else did.
+        let looks_since = self.looks_since();
         for shard in (0..self.settings.shards).map(ShardId) {
             let owner = self.database.fence(shard).map(|fence| fence.pod);
             let runs = |owner| {
@@ -65,8 +65,13 @@ impl World {
                 self.seen.orphans.remove(&shard);
                 continue;
             }
-            let since = *self.seen.orphans.entry(shard).or_insert(now);
-            let since = since.max(FAULTY + CALLS).max(self.seen.serves);
+            let orphan = self.seen.orphans.entry(shard).or_insert((owner, now));
+            if orphan.0 != owner {
+                // Another has had it since, and has died, too.
+                *orphan = (owner, now);
+            }
+            let (_, since) = *orphan;
+            let since = since.max(FAULTY + CALLS).max(looks_since);
             if now > since + WITHOUT_OWNER {
                 return Err(wrong!(
                     NoOwner,
@@ -74,7 +79,24 @@ impl World {
                 ));
             }
         }
+        if self.deployment.moves.deaths > 0 && !self.seen.orphans.is_empty() {
+            self.death_until = self.death_until.max(now + FOUND);
+        }
         Ok(())
+    }
+
+    /// Since when the pod has been serving, and looking who is dead, that has for longest.
+    fn looks_since(&mut self) -> Time {
+        let ready = self.machines.iter().filter(|it| self.is_ready(it));
+        let pods = ready.filter_map(|it| it.pod.as_ref());
+        let since = |id| self.seen.serving.get(&id).copied();
+        let serving = pods.map(|pod| {
+            let id = pod.state.pod();
+            (id, since(id).unwrap_or(self.net.now))
+        });
+        self.seen.serving = serving.collect();
+        let longest = self.seen.serving.values().min();
+        longest.copied().unwrap_or(self.net.now)
     }
 
     /// Something has changed in the store: remembers since when it has been as it is.
@@ -108,7 +130,7 @@ impl World {
         match (statement, reply) {
             (Noted::Members | Noted::Release(_), _) => self.note_members(),
             (Noted::HandOver(giver), Reply::Shards(moved)) if !moved.is_empty() => {
-                self.seen.moved += moved.len() as u64;
+                self.deployment.moves.shards.add(self.net.now, moved.len());
                 self.seen.last_moved = self.net.now;
                 let given = moved.iter().map(|(shard, _)| (*shard, self.net.now));
                 self.seen.given.extend(given);

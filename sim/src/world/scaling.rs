@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use portside_core::ownership::Role;
 
 use super::{FAULTY, Machine, World};
+use crate::moves::Moves;
 use crate::network::{MS, Time};
 use crate::world::Happening;
 
@@ -15,10 +16,11 @@ pub(super) const MACHINES: usize = 8;
 const MOST_PODS: u64 = 4;
 /// How often Kubernetes looks.
 const LOOK: Time = 50 * MS;
-/// The last change comes when nothing fails any more: it must go by without a trace.
-const LAST_CHANGE: Time = FAULTY + 2_100 * MS;
 /// From when on whoever asks is not to notice that pods come and go.
-pub(super) const UNNOTICED: Time = FAULTY + 2_000 * MS;
+pub(crate) const UNNOTICED: Time = FAULTY + 2_000 * MS;
+/// The first change after that, and for how long others follow: they must go by without a trace.
+const CALM: Time = UNNOTICED + 100 * MS;
+pub(super) const CALM_CHANGES: Time = 1_500 * MS;
 
 /// How long others may notice that a pod has died.
 const DEATH: Time = 1_500 * MS;
@@ -28,8 +30,7 @@ const DEATH: Time = 1_500 * MS;
 pub(super) struct Deployment {
     pub pods: usize,
     pub revision: u64,
-    pub rollouts: u64,
-    pub scalings: u64,
+    pub moves: Moves,
 }
 
 /// What is to become of a machine's pod.
@@ -47,8 +48,7 @@ impl Default for Deployment {
         Self {
             pods: 0,
             revision: 1,
-            rollouts: 0,
-            scalings: 0,
+            moves: Moves::default(),
         }
     }
 }
@@ -65,25 +65,37 @@ impl World {
     /// Somebody wants something else: more pods, or fewer, or other code.
     pub(super) fn changes(&mut self) {
         let now = self.net.now;
-        let next = now + self.net.random.within(500, 4_000) * MS;
-        if now < LAST_CHANGE {
-            let next = if next < FAULTY { next } else { LAST_CHANGE };
+        if let Some(next) = self.next_change() {
             self.net.at(next, Happening::Changes);
         }
-        if now >= FAULTY && self.net.random.chance(250) {
+        if now >= CALM && self.net.random.chance(250) {
             return self.one_dies();
         }
         let deployment = &mut self.deployment;
         if self.net.random.chance(500) {
             deployment.revision += 1;
-            deployment.rollouts += 1;
+            deployment.moves.rollouts.add(now, 1);
         } else {
             // One more or one less, at least.
             let others = self.net.random.within(1, MOST_PODS - 1);
             deployment.pods = (deployment.pods - 1 + others as usize) % MOST_PODS as usize + 1;
-            deployment.scalings += 1;
+            deployment.moves.scalings.add(now, 1);
         }
         self.net.trace(|| format!("wanted: {deployment:?}"));
+    }
+
+    /// When the next change comes. Once nothing fails any more, some overlap.
+    fn next_change(&mut self) -> Option<Time> {
+        let now = self.net.now;
+        let next = now + self.net.random.within(500, 4_000) * MS;
+        if next < FAULTY {
+            return Some(next);
+        }
+        if now < CALM {
+            return Some(CALM);
+        }
+        let next = now + self.net.random.within(200, 1_000) * MS;
+        (next <= CALM + CALM_CHANGES).then_some(next)
     }
 
     /// A pod ends without a word: whoever waits for it is not answered, and its shards are others' in time.
@@ -91,7 +103,8 @@ impl World {
         let slot = self.some_machine();
         self.net.trace(|| format!("pod {slot} dies"));
         self.crash(slot, 400);
-        self.last_end = self.net.now + DEATH;
+        self.death_until = self.net.now + DEATH;
+        self.deployment.moves.deaths += 1;
     }
 
     /// Makes pods that are missing, and asks those to end that are too many.
