@@ -285,7 +285,7 @@ impl Pod {
         let Some(since) = sharing.drains else {
             return false;
         };
-        let has_moved = self.state.has_handed_over();
+        let has_moved = self.state.has_handed_over() && !net.is_without(Mechanism::EndOnceGiven);
         let is_answered = self.waits_since().is_none() || net.now >= since + ANSWER;
         let is_late = net.now >= since + HAND_OVER;
         is_answered && (is_late || (has_moved && sharing.passing.is_quiet()))

@@ -104,7 +104,7 @@ pub fn is_shared(seed: u64) -> bool {
     !seed.is_multiple_of(2)
 }
 
-/// Runs a seed, without one of the safety mechanisms if one is named.
+/// Runs a seed, without one of the mechanisms if one is named.
 ///
 /// # Errors
 /// What was seen that must not be.

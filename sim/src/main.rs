@@ -9,7 +9,7 @@ use portside_sim::{Mechanism, Summary};
 const USAGE: &str = "usage: portside-sim [--seed N | --seeds A..B] [--without MECHANISM]
 
 Runs 10000 seeds unless told otherwise. --seed prints everything that happens if it fails.
-MECHANISM is a safety mechanism to do without, to see that it is missed.";
+MECHANISM is a mechanism to do without, to see that it is missed.";
 
 struct Arguments {
     seeds: std::ops::Range<u64>,

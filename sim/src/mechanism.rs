@@ -1,4 +1,4 @@
-//! The safety mechanisms that a run can be without, to see that the checker notices.
+//! The mechanisms that a run can be without, to see that the checker notices.
 
 use std::fmt;
 use std::str::FromStr;
@@ -46,11 +46,21 @@ pub enum Mechanism {
     LeavingLimit,
     /// A pod that drains looks anew who wants shards, and what it was given, before it ends.
     LookBeforeEnd,
+    /// Pods whose leases are not renewed are declared dead, which frees their shards.
+    DeclareDead,
+    /// A pod that serves gives away what is beyond its share.
+    Rebalance,
+    /// A pod that drains ends as soon as others want nothing more of it.
+    EndOnceGiven,
+    /// Whoever waits for a pod is told that the connection to it is lost.
+    HearLosses,
+    /// What another pod has not taken, for it has not the worker, is asked again where that is.
+    AskAgain,
 }
 
 impl Mechanism {
     /// Every one of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 25] = [
         Self::Fence,
         Self::Epoch,
         Self::SettleBeforeLoad,
@@ -71,6 +81,11 @@ impl Mechanism {
         Self::CorrectCounts,
         Self::LeavingLimit,
         Self::LookBeforeEnd,
+        Self::DeclareDead,
+        Self::Rebalance,
+        Self::EndOnceGiven,
+        Self::HearLosses,
+        Self::AskAgain,
     ];
 }
 
@@ -97,6 +112,11 @@ impl fmt::Display for Mechanism {
             Self::CorrectCounts => "correct-counts",
             Self::LeavingLimit => "leaving-limit",
             Self::LookBeforeEnd => "look-before-end",
+            Self::DeclareDead => "declare-dead",
+            Self::Rebalance => "rebalance",
+            Self::EndOnceGiven => "end-once-given",
+            Self::HearLosses => "hear-losses",
+            Self::AskAgain => "ask-again",
         })
     }
 }

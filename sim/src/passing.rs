@@ -15,6 +15,7 @@ use crate::calls::Who;
 use crate::links::{Asked, Asker, FarPort, Links, Question, Said, Waiting};
 use crate::links::{closed, message, place};
 use crate::map::At;
+use crate::mechanism::Mechanism;
 use crate::network::{MS, Network, Node, Time};
 use crate::pod::Pod;
 use crate::world::Happening;
@@ -348,6 +349,9 @@ impl Pod {
             Said::Moved => true,
             Said::Answer(_) | Said::Failed(_) | Said::Lost => false,
         };
+        if is_again && net.is_without(Mechanism::AskAgain) {
+            return;
+        }
         match kind {
             Exchanged::Call(waiting, _) if is_again => {
                 let again = (waiting, net.now + PATIENCE);
@@ -372,6 +376,9 @@ impl Pod {
             return;
         };
         sharing.map.unreachable(pod, net.now);
+        if net.is_without(Mechanism::HearLosses) {
+            return;
+        }
         let exchanges = sharing.passing.exchanges.iter();
         let lost = exchanges.filter(|(_, it)| it.at.pod == pod);
         let lost: Vec<u64> = lost.map(|(number, _)| *number).collect();
@@ -383,6 +390,9 @@ impl Pod {
     /// The pods that have been asked something and are not known to be alive.
     pub(crate) fn lose_strangers(&self, net: &mut Network) {
         let Some(sharing) = &self.sharing else { return };
+        if net.is_without(Mechanism::HearLosses) {
+            return;
+        }
         let asked = sharing.passing.exchanges.iter();
         for (number, _) in asked.filter(|(_, it)| !sharing.map.knows(it.at.pod)) {
             net.after(0, Happening::Replied((self.who, *number), Said::Lost));

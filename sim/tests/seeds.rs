@@ -8,7 +8,7 @@ use portside_sim::{Kind, Mechanism, Summary, has_objects, is_shared, run, trace}
 
 /// How many seeds are run; `cargo run -p portside-sim -- --seeds A..B` runs others.
 const SEEDS: u64 = 10_000;
-/// Within so many seeds, a run without a safety mechanism goes wrong.
+/// Within so many seeds, a run without one of the mechanisms goes wrong.
 const MUTANT_SEEDS: u64 = 3_000;
 
 #[test]
@@ -85,6 +85,25 @@ fn objects_miss(mechanism: Mechanism, as_expected: &[Kind]) {
 fn pods_that_share_miss(mechanism: Mechanism, as_expected: &[Kind]) {
     let seeds = (0..MUTANT_SEEDS).filter(|seed| is_shared(*seed));
     is_missed_in(seeds, mechanism, as_expected, &[]);
+}
+
+/// The same, and this kind of thing is seen; some runs may show what is `beside` it first.
+fn pods_that_share_show(mechanism: Mechanism, kind: Kind, beside: &[Kind]) {
+    let began = Instant::now();
+    let seeds = (0..MUTANT_SEEDS).filter(|seed| is_shared(*seed));
+    let mut seen = seeds.filter_map(|seed| run(seed, Some(mechanism)).err());
+    let shown = seen.find(|it| {
+        let is_expected = it.kind == kind || beside.contains(&it.kind);
+        assert!(is_expected, "seed {}: {:?}: {}", it.seed, it.kind, it.what);
+        it.kind == kind
+    });
+    let seed = shown.map(|it| it.seed);
+    let seed = seed.unwrap_or_else(|| panic!("without {mechanism}, {kind:?} is not seen"));
+    assert_eq!(run(seed, None).err(), None, "seed {seed}");
+    let took = began.elapsed();
+    print(&format!(
+        "without {mechanism}: {kind:?}, seed {seed}, {took:?}"
+    ));
 }
 
 fn is_missed_in(
@@ -234,6 +253,34 @@ fn the_limit_of_what_leaves_is_missed() {
 #[test]
 fn looking_before_the_end_is_missed() {
     pods_that_share_miss(Mechanism::LookBeforeEnd, &[Kind::GivesUp]);
+}
+
+#[test]
+fn declaring_pods_dead_is_missed() {
+    let beside = [Kind::Unanswered, Kind::Dropped, Kind::KeptWaiting];
+    pods_that_share_show(Mechanism::DeclareDead, Kind::NoOwner, &beside);
+}
+
+#[test]
+fn giving_away_what_is_beyond_the_share_is_missed() {
+    pods_that_share_show(Mechanism::Rebalance, Kind::Unfair, &[]);
+}
+
+#[test]
+fn ending_once_all_is_given_is_missed() {
+    pods_that_share_show(Mechanism::EndOnceGiven, Kind::RolloutGoesOn, &[]);
+}
+
+#[test]
+fn hearing_of_lost_connections_is_missed() {
+    let beside = [Kind::Unanswered];
+    pods_that_share_show(Mechanism::HearLosses, Kind::RolloutGoesOn, &beside);
+}
+
+#[test]
+fn asking_again_is_missed() {
+    let beside = [Kind::Unanswered, Kind::Dropped];
+    pods_that_share_show(Mechanism::AskAgain, Kind::KeptWaiting, &beside);
 }
 
 #[test]

@@ -71,7 +71,8 @@ impl State {
         let patience_ms = self.settings.patience_ms;
         let members = self.observer.look(self.me, alive, patience_ms, now);
         self.observe_later(now);
-        for &(pod, seen) in &members.dead {
+        let declares = self.settings.mechanisms.declares_dead();
+        for &(pod, seen) in members.dead.iter().filter(|_| declares) {
             // One call at a time: while the store does not answer, they would pile up before it.
             if self.declaring.insert(pod) {
                 effects.push(Effect::DeclareDead { pod, seen });

@@ -1,6 +1,6 @@
-//! Safety mechanisms that a test can take away, to see that the tests notice.
+//! Mechanisms that a test can take away, to see that the tests notice.
 
-/// Which safety mechanisms work. All do; only tests, or the feature `mutants`, can switch one off.
+/// Which of the mechanisms work that keep shards safe and owned. All do; only tests, or the feature `mutants`, can switch one off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mechanisms {
     settle_before_load: bool,
@@ -10,6 +10,8 @@ pub struct Mechanisms {
     settle_hand_overs: bool,
     correct_counts: bool,
     look_before_end: bool,
+    declare_dead: bool,
+    rebalance: bool,
 }
 
 impl Default for Mechanisms {
@@ -22,6 +24,8 @@ impl Default for Mechanisms {
             settle_hand_overs: true,
             correct_counts: true,
             look_before_end: true,
+            declare_dead: true,
+            rebalance: true,
         }
     }
 }
@@ -67,6 +71,18 @@ impl Mechanisms {
     #[must_use]
     pub fn looks_before_end(self) -> bool {
         self.look_before_end
+    }
+
+    /// Pods whose leases are not renewed are declared dead, which frees their shards.
+    #[must_use]
+    pub fn declares_dead(self) -> bool {
+        self.declare_dead
+    }
+
+    /// A pod that serves gives away what is beyond its share, not only one that drains.
+    #[must_use]
+    pub fn rebalances(self) -> bool {
+        self.rebalance
     }
 
     /// Without [`Mechanisms::settles_before_load`].
@@ -135,6 +151,26 @@ impl Mechanisms {
     pub fn without_looking_before_end(self) -> Self {
         Self {
             look_before_end: false,
+            ..self
+        }
+    }
+
+    /// Without [`Mechanisms::declares_dead`].
+    #[cfg(any(test, feature = "mutants"))]
+    #[must_use]
+    pub fn without_declaring_dead(self) -> Self {
+        Self {
+            declare_dead: false,
+            ..self
+        }
+    }
+
+    /// Without [`Mechanisms::rebalances`].
+    #[cfg(any(test, feature = "mutants"))]
+    #[must_use]
+    pub fn without_rebalancing(self) -> Self {
+        Self {
+            rebalance: false,
             ..self
         }
     }

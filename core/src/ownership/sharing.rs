@@ -79,9 +79,7 @@ impl State {
         let owns = stored;
         self.prospect = Some(Prospect { owns, others_want });
         self.correct(&mut distribution);
-        let most = self.settings.max_shards_leaving;
-        let at_most = most.saturating_sub(self.leaving.under_way());
-        let plan = distribution.plan(self.me, at_most);
+        let plan = distribution.plan(self.me, self.may_leave());
         for (to, count) in plan.hand_over {
             let call = self.next_call();
             self.leaving.quiescing.insert(call, (to, count));
@@ -94,6 +92,17 @@ impl State {
         if limit > 0 {
             let call = self.ask(Ask::Claim);
             effects.push(Effect::Claim { call, limit });
+        }
+    }
+
+    /// How many more shards may leave now.
+    fn may_leave(&self) -> u32 {
+        match self.settings.mechanisms.rebalances() || !self.wants() {
+            true => self
+                .settings
+                .max_shards_leaving
+                .saturating_sub(self.leaving.under_way()),
+            false => 0,
         }
     }
 

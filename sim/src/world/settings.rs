@@ -36,6 +36,8 @@ pub(super) fn settings(
         Some(Mechanism::SettleHandOver) => all.without_settling_hand_overs(),
         Some(Mechanism::LookBeforeEnd) => all.without_looking_before_end(),
         Some(Mechanism::CorrectCounts) => all.without_correcting_counts(),
+        Some(Mechanism::DeclareDead) => all.without_declaring_dead(),
+        Some(Mechanism::Rebalance) => all.without_rebalancing(),
         _ => all,
     };
     let lease_ms = LEASE_MS / SCALE;
