@@ -30,7 +30,7 @@ test: ## run all tests
 apart: ## run JavaScript's behaviour once more, with all workers in another pod than the server that is asked
 	@PORTSIDE_TEST_APART=1 $(CARGO) test --workspace --test behaviour -- $(ARGS)
 
-proof: ## build core, instances and simulation from nothing and test them: two minutes on two cores, without V8
+proof: ## build core, instances and simulation from nothing and test them: four minutes on two cores, without V8
 	@scripts/proof $(ARGS)
 
 lint: ## check formatting, lints, file sizes and dependencies
