@@ -9,6 +9,7 @@ use portside_wire::connection::OpenError;
 use portside_wire::frame::{self, Refusal};
 use portside_worker::bond::{Bond, Elsewhere};
 use portside_worker::event::Incoming;
+use portside_worker::later::Later;
 use portside_worker::link::{
     CloseReason, Failure, FailureCode, Frame, Kind, LinkEnd, Opening, Receive, Rejected,
 };
@@ -16,7 +17,7 @@ use portside_worker::request::ByteStream;
 use tokio::sync::{Notify, mpsc};
 
 use crate::convert;
-use crate::later::{Later, Turn};
+use crate::later::Turn;
 use crate::line::{Heard, Line, Listener, place};
 use crate::places::At;
 use crate::router::Router;
@@ -205,14 +206,15 @@ impl Listener for Offered {
             Heard::Accepted | Heard::Refused(_) | Heard::Closed(_)
         );
         let offered = is_first.then(|| self.take());
-        let Some((call, sender, inbound, said)) = offered.flatten() else {
+        let Some((call, sender, inbound, mut said)) = offered.flatten() else {
             return self.for_task.hear(heard);
         };
         match heard {
             Heard::Refused(Refusal::NotOwner { .. }) => {
                 self.router.misdirected(self.turn.shard, call.wire.epoch);
                 let to = call.wire.to.clone();
-                self.later.is_not_reached(said);
+                let left = std::iter::from_fn(|| said.try_recv().ok());
+                self.later.is_not_reached(left);
                 let later = self.later.clone();
                 self.router
                     .put_in_line(self.turn, &to, call.into_opening(), later);

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use portside_worker::bond::{Fate, InstanceNumber};
-use portside_worker::link::Failure;
 
 /// It is looked for instances that nobody needs to know of any more when there are so many, and then when there are twice as
 /// many as were left.
@@ -48,11 +47,6 @@ impl Instances {
     pub fn fate(&self, number: InstanceNumber) -> Option<Arc<Fate>> {
         self.lock().fates.get(&number).cloned()
     }
-
-    /// Why the object of the instance with this number has begun anew, if it has.
-    pub fn lost(&self, number: InstanceNumber) -> Option<Failure> {
-        self.fate(number)?.failure().cloned()
-    }
 }
 
 impl Known {
@@ -87,6 +81,7 @@ mod tests {
         }
         assert!(instances.lock().fates.len() < MANY);
         assert_eq!(instances.number(&lives), number);
-        assert_eq!(instances.lost(number), None);
+        let fate = instances.fate(number);
+        assert!(fate.is_some_and(|it| Arc::ptr_eq(&it, &lives) && it.failure().is_none()));
     }
 }

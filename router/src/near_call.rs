@@ -8,7 +8,7 @@ use futures::StreamExt;
 use portside_exchange::{BodyError, Message, Response, Socket, SocketSender};
 use portside_wire::driver::Place;
 use portside_wire::frame::{self, Accepted};
-use portside_worker::bond::{Bond, InstanceNumber};
+use portside_worker::bond::{Bond, Fate};
 use portside_worker::caller::Call;
 use portside_worker::link::{CloseReason, Failure, Opening, Push};
 use portside_worker::request::ByteStream;
@@ -29,6 +29,8 @@ pub(crate) struct Near<'a> {
     pub offer: &'a Offer,
     pub accepted: Accepted,
     pub here: &'a dyn Here,
+    /// The instance that the caller knows, if it is known here.
+    pub reached: Option<Arc<Fate>>,
     pub instances: &'a Arc<Instances>,
     pub spawner: &'a Handle,
 }
@@ -37,8 +39,8 @@ pub(crate) struct Near<'a> {
 struct Introduction {
     bond: Bond,
     instances: Arc<Instances>,
-    /// The one that the caller knows.
-    known: Option<InstanceNumber>,
+    /// That of the one that the caller knows.
+    known: Option<Arc<Fate>>,
 }
 
 impl Introduction {
@@ -47,10 +49,11 @@ impl Introduction {
         let Some(fate) = self.bond.fate() else {
             return; // nobody was reached
         };
-        let number = self.instances.number(&fate);
-        if self.known != Some(number) {
+        let is_it = |known: &Arc<Fate>| Arc::ptr_eq(known, &fate);
+        if !self.known.as_ref().is_some_and(is_it) {
+            let reached = frame::Frame::Reached(self.instances.number(&fate));
             // If it cannot be sent, nor can the answer.
-            let _ = sender.line.send(sender.link, frame::Frame::Reached(number));
+            let _ = sender.line.send(sender.link, reached);
         }
     }
 }
@@ -290,11 +293,10 @@ fn opened<A>(
     opening: Opening,
 ) -> Option<(Sender, Inbound, Introduction)> {
     let (offer, accepted) = (near.offer, near.accepted);
-    let known = offer.opening.reached;
-    let reached = known.and_then(|number| near.instances.fate(number));
+    let known = near.reached.clone();
     let introduction = Introduction {
         // If the object begins anew before it hears this, the caller has lost it all the same.
-        bond: reached.as_ref().map(Bond::to).unwrap_or_default(),
+        bond: known.as_ref().map(Bond::to).unwrap_or_default(),
         instances: near.instances.clone(),
         known,
     };

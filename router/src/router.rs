@@ -9,6 +9,7 @@ use portside_wire::connection::OpenError;
 use portside_wire::frame::{self, Accepted, Refusal};
 use portside_worker::event::Incoming;
 use portside_worker::host::Fabric;
+use portside_worker::later::{Later, Waiting};
 use portside_worker::link::{Failure, Kind, Opening, Receive};
 use portside_worker::route::Route;
 use tokio::runtime::Handle;
@@ -18,7 +19,7 @@ use tokio::time::{Instant, sleep};
 use crate::far_call;
 use crate::far_port::FarPort;
 use crate::instances::Instances;
-use crate::later::{Later, Lines, Turn, Uncounted, Waiting};
+use crate::later::{Lines, Turn};
 use crate::line::Line;
 use crate::near_call::{self, Near};
 use crate::near_port::NearPort;
@@ -248,16 +249,14 @@ impl Router {
 
     /// Opens the first link that waits for a shard. Returns whether to go on.
     fn open_first(&self, turn: Turn, first: Waiting) -> bool {
+        let is_port = first.is_port();
         let Waiting { to, opening, later } = first;
         // Not under the lock: it may be refused at once, and whoever hears that may open another.
         let place = self.places.place(turn.shard);
-        let is_port = matches!(opening.kind, Kind::Port);
         match self.try_to_open(place, &to, opening, turn, &later) {
             Ok(opened) => {
                 if !opened.as_ref().is_some_and(|it| is(it, &later)) {
-                    // A worker that has the call keeps what passes on to it.
-                    let of_call = |it| Arc::new(Uncounted::new(&it)) as _;
-                    later.reached(if is_port { opened } else { opened.map(of_call) });
+                    later.reached_by(is_port, opened);
                 }
                 true
             }
@@ -327,8 +326,9 @@ impl Router {
             }
         };
         let reached = offer.opening.reached;
-        if let Some(failure) = reached.and_then(|number| self.instances.lost(number)) {
-            offer.refuse(Refusal::Failed(failure));
+        let reached = reached.and_then(|number| self.instances.fate(number));
+        if let Some(failure) = reached.as_ref().and_then(|fate| fate.failure()) {
+            offer.refuse(Refusal::Failed(failure.clone()));
             return None;
         }
         // Of the rest of the opening nothing is needed twice.
@@ -337,6 +337,7 @@ impl Router {
             offer: &offer,
             accepted: Accepted { epoch },
             here: &*self.here,
+            reached,
             instances: &self.instances,
             spawner: &self.spawner,
         };

@@ -10,8 +10,9 @@ use portside_core::ids::{Epoch, WorkerKey};
 use portside_exchange::credit::{Credit, Place};
 use portside_worker::event::Incoming;
 use portside_worker::host::Fabric;
+use portside_worker::later::{Later, Waiting};
 use portside_worker::link::{
-    CloseReason, Failure, Frame, LinkEnd, LinkId, Moved, Opening, Push, Receive, Rejected, pass_on,
+    CloseReason, Failure, Frame, LinkEnd, LinkId, Moved, Opening, Push, Receive, Rejected,
 };
 
 use crate::calls::Who;
@@ -41,13 +42,6 @@ pub(crate) enum Said {
     Unreachable,
     /// The connection is lost: nobody knows whether it was run.
     Lost,
-}
-
-/// A link that is opened as soon as its target can be reached.
-pub(crate) struct Waiting {
-    pub to: WorkerKey,
-    pub opening: Opening,
-    pub later: Arc<Later>,
 }
 
 /// What the links of a process have for the network.
@@ -90,82 +84,13 @@ impl Links {
 impl Fabric for Links {
     fn open(&self, to: &WorkerKey, opening: Opening) -> Option<Arc<dyn Receive>> {
         let later = Arc::<Later>::default();
-        self.lock().opened.push_back(Waiting {
-            to: to.clone(),
-            opening,
-            later: later.clone(),
-        });
+        let waiting = Waiting::new(to, opening, later.clone());
+        self.lock().opened.push_back(waiting);
         Some(later)
     }
 
     fn deliver(&self, _: &WorkerKey, _: Incoming) -> Result<(), Failure> {
         Err(Failure::unavailable("links only are opened elsewhere"))
-    }
-}
-
-/// Whoever will be reached: keeps what is sent until then.
-pub(crate) struct Later(Mutex<Reached>);
-
-enum Reached {
-    NotYet(VecDeque<Incoming>),
-    /// And what that has not taken: it is gone, or about to leave, and says so.
-    There(Arc<dyn Receive>, VecDeque<Incoming>),
-    Nobody,
-}
-
-impl Default for Later {
-    fn default() -> Self {
-        Self(Mutex::new(Reached::NotYet(VecDeque::new())))
-    }
-}
-
-impl Later {
-    fn lock(&self) -> MutexGuard<'_, Reached> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The target is reached; or nobody will be.
-    pub fn reached(&self, target: Option<Arc<dyn Receive>>) {
-        let mut state = self.lock();
-        let Reached::NotYet(waiting) = &mut *state else {
-            return;
-        };
-        let Some(target) = target else {
-            *state = Reached::Nobody;
-            return;
-        };
-        let mut kept = VecDeque::new();
-        for incoming in waiting.drain(..) {
-            // Who is full has said so to the opener.
-            let _ = pass_on(&*target, &mut kept, incoming);
-        }
-        *state = Reached::There(target, kept);
-    }
-}
-
-impl Receive for Later {
-    fn receive(&self, incoming: Incoming) -> Result<(), Rejected> {
-        match &mut *self.lock() {
-            Reached::NotYet(waiting) => {
-                waiting.push_back(incoming);
-                Ok(())
-            }
-            Reached::There(target, kept) => pass_on(&**target, kept, incoming),
-            Reached::Nobody => Err(Rejected::Closed(incoming)),
-        }
-    }
-
-    fn give_back(&self) -> VecDeque<Incoming> {
-        let mut state = self.lock();
-        match &mut *state {
-            Reached::NotYet(waiting) => {
-                let waiting = std::mem::take(waiting);
-                *state = Reached::Nobody;
-                waiting
-            }
-            Reached::There(_, kept) => std::mem::take(kept),
-            Reached::Nobody => VecDeque::new(),
-        }
     }
 }
 

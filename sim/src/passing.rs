@@ -7,12 +7,11 @@ use portside_core::ids::{Epoch, PodId, ShardId};
 use portside_core::ownership::{Event, Role};
 use portside_worker::event::Incoming;
 use portside_worker::inbox::Inbox;
-use portside_worker::link::{
-    CloseReason, Failure, Frame, Kind, LinkEnd, LinkId, Opening, Push, Receive,
-};
+use portside_worker::later::Waiting;
+use portside_worker::link::{CloseReason, Failure, Frame, Kind, LinkEnd, LinkId, Opening, Receive};
 
 use crate::calls::Who;
-use crate::links::{Asked, Asker, FarPort, Links, Question, Said, Waiting};
+use crate::links::{Asked, Asker, FarPort, Links, Question, Said};
 use crate::links::{closed, message, place};
 use crate::map::At;
 use crate::mechanism::Mechanism;
@@ -60,7 +59,7 @@ pub(crate) struct Exchange {
 
 enum Exchanged {
     Message(Arc<FarPort>, Incoming),
-    Call(Waiting, Push),
+    Call(Waiting),
 }
 
 /// Where a shard is.
@@ -137,9 +136,10 @@ impl Pod {
         let shard = self.shard(key);
         let at = match self.place(net, shard) {
             Place::Here => {
+                let is_port = waiting.is_port();
                 let Waiting { opening, later, .. } = waiting;
                 let inbox = self.open_here(key, opening);
-                later.reached(inbox.map(|inbox| inbox as _));
+                later.reached_by(is_port, inbox.map(|inbox| inbox as _));
                 return true;
             }
             Place::At(at) => at,
@@ -157,10 +157,7 @@ impl Pod {
             }
         };
         match &waiting.opening.kind {
-            Kind::Rpc(push) => {
-                let push = (**push).clone();
-                self.ask(net, at, key, Exchanged::Call(waiting, push));
-            }
+            Kind::Rpc(_) => self.ask(net, at, key, Exchanged::Call(waiting)),
             _ => {
                 let Waiting { to, opening, later } = waiting;
                 let links = self.sharing.as_ref().map(|it| it.passing.links.clone());
@@ -199,7 +196,10 @@ impl Pod {
         passing.questions += 1;
         let number = passing.questions;
         let asked = match &kind {
-            Exchanged::Call(_, push) => Asked::Push(push.clone()),
+            Exchanged::Call(waiting) => match &waiting.opening.kind {
+                Kind::Rpc(push) => Asked::Push((**push).clone()),
+                _ => return,
+            },
             Exchanged::Message(_, Incoming::Frame { frame, .. }) => match frame {
                 Frame::Message { data, .. } => Asked::Message(data.clone()),
                 _ => return,
@@ -353,11 +353,11 @@ impl Pod {
             return;
         }
         match kind {
-            Exchanged::Call(waiting, _) if is_again => {
+            Exchanged::Call(waiting) if is_again => {
                 let again = (waiting, net.now + PATIENCE);
                 sharing.passing.waiting.push_back(again);
             }
-            Exchanged::Call(waiting, _) => tell(&waiting.opening.end, said, Frame::Resolve),
+            Exchanged::Call(waiting) => tell(&waiting.opening.end, said, Frame::Resolve),
             Exchanged::Message(port, incoming) if is_again => {
                 port.end.moved(false, [incoming].into());
             }

@@ -18,6 +18,7 @@ pub mod hibernation;
 pub mod host;
 pub mod inbox;
 pub mod instance;
+pub mod later;
 pub mod link;
 pub mod moves;
 pub mod object;

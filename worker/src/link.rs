@@ -341,7 +341,7 @@ pub trait Receive: Send + Sync + 'static {
 ///
 /// # Errors
 /// The target has too much to do.
-pub fn pass_on(
+pub(crate) fn pass_on(
     target: &dyn Receive,
     kept: &mut VecDeque<Incoming>,
     incoming: Incoming,

@@ -48,21 +48,20 @@ fn fetch(pod: &Pod, to: &WorkerKey, path: &str, body: Body) -> Call<Response> {
     open(pod, to, Call::fetch(Box::new(request)))
 }
 
-fn push(pod: &Pod, to: &WorkerKey, name: &str) -> Call<Vec<u8>> {
-    let push = Push {
+fn method(name: &str) -> (Call<Vec<u8>>, Opening) {
+    Call::push(Push {
         path: vec![name.to_owned()],
         arguments: Some(name.into()),
-    };
-    open(pod, to, Call::push(push))
+    })
+}
+
+fn push(pod: &Pod, to: &WorkerKey, name: &str) -> Call<Vec<u8>> {
+    open(pod, to, method(name))
 }
 
 /// The same with a stub.
 async fn push_with(bond: &Bond, pod: &Pod, to: &WorkerKey, name: &str) -> Result<Vec<u8>, Failure> {
-    let push = Push {
-        path: vec![name.to_owned()],
-        arguments: Some(name.into()),
-    };
-    let (call, mut opening) = Call::push(push);
+    let (call, mut opening) = method(name);
     opening.bond = Some(bond.clone());
     open(pod, to, (call, opening)).answer.await.unwrap()
 }
