@@ -4,6 +4,8 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
+use crate::sockets::BROKE;
+
 /// Microseconds since the round began, by the lab's own monotonic clock.
 pub type Micros = u64;
 
@@ -86,6 +88,12 @@ impl Operation {
     #[must_use]
     pub fn answer(&self) -> Option<&Answer> {
         self.outcome.as_ref().ok().map(|(_, answer)| answer)
+    }
+
+    /// Whether it was a request to the gateway and has no answer.
+    #[must_use]
+    pub fn failed_at_gateway(&self) -> bool {
+        !self.at_pod && self.outcome.as_ref().is_err_and(|why| why != BROKE)
     }
 
     /// What a read told, if this is one.

@@ -11,6 +11,7 @@ mod databases;
 mod dev;
 mod history;
 mod load;
+mod network;
 mod pods;
 mod postgres;
 mod process;
@@ -149,6 +150,8 @@ async fn run(args: Args) -> Result<ExitCode> {
     };
     let programs = Programs::in_folder(&folder)?;
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
+    // In a namespace of its own even the loopback device does not work before.
+    let network = network::make_ready();
     if args.self_test {
         let mut missed = 0;
         for app in args.apps() {
@@ -160,6 +163,9 @@ async fn run(args: Args) -> Result<ExitCode> {
     let labs = args
         .lab
         .map_or_else(|| vec![Lab::Pods, Lab::Shared, Lab::Dev], |lab| vec![lab]);
+    if labs.iter().any(|lab| *lab != Lab::Dev) {
+        network?;
+    }
     // Each lab with each application, again and again.
     let apps = args.apps().into_iter();
     let kinds: Vec<(Lab, App)> = apps
@@ -282,7 +288,16 @@ fn show(args: &Args, kind: (Lab, App), seed: u64, outcome: &Outcome, logs: &Path
     for contradiction in &outcome.contradictions {
         writeln!(out, "  VIOLATED: {}: {contradiction}", Kind::TwoOwners)?;
     }
-    let well = counts.is_empty() && outcome.contradictions.is_empty() && outcome.counts.is_empty();
+    for failed in &outcome.failed {
+        writeln!(
+            out,
+            "  VIOLATED: a request failed, and nothing was wrong: {failed}"
+        )?;
+    }
+    let well = counts.is_empty()
+        && outcome.failed.is_empty()
+        && outcome.contradictions.is_empty()
+        && outcome.counts.is_empty();
     if !well {
         again(&mut out, args, kind, seed, logs)?;
     }

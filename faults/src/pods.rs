@@ -1,9 +1,8 @@
 //! Pods of one class on one Postgres, behind a gateway.
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
@@ -15,6 +14,7 @@ use tokio::time::{Instant, sleep};
 use crate::api::{Api, CLASS, Endpoint, HOST, NAMESPACE};
 use crate::databases::Stored;
 use crate::history::Micros;
+use crate::network::{Host, Network, Role};
 use crate::postgres::Postgres;
 use crate::process::{Guard, Process};
 use crate::proxy::{Mode, Proxy, Server};
@@ -30,10 +30,6 @@ const SCALES: [usize; 4] = [1, 5, 2, PODS];
 const PEER_PORT: u16 = 7485;
 const HTTP_PORT: u16 = 7480;
 const DATABASE_PORT: u16 = 7432;
-/// Where others reach the ports of a pod: through a network that can fail.
-const PEER_DOOR: u16 = 7585;
-const HTTP_DOOR: u16 = 7580;
-const ADMIN_DOOR: u16 = 7590;
 /// How long something may take to be ready. Generous, for the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(40);
 /// Who has the shards, for people to see why nobody has all of them.
@@ -50,11 +46,11 @@ pub struct Pods {
     programs: Programs,
     guard: Guard,
     logs: PathBuf,
-    /// Two bytes of the loopback network, so that several labs can run at once.
-    network: [u8; 2],
     postgres: Postgres,
     api: Api,
     gateway: Process,
+    /// Where the gateway is.
+    front: Host,
     pods: Vec<Pod>,
     started: u8,
     restarts: usize,
@@ -68,39 +64,43 @@ pub struct Pods {
     /// Each pod, as clients reach it.
     sites: watch::Sender<Vec<Site>>,
     watching: Watching,
+    network: Network,
 }
 
 #[derive(Debug)]
 struct Pod {
     name: String,
-    address: IpAddr,
-    network: Network,
+    number: u8,
+    doors: Doors,
     process: Process,
+    host: Host,
 }
 
-/// How a pod and others reach each other.
+/// How a pod and others reach each other: through proxies of the lab, each at an address of its own, so that the network
+/// can part who asks from them, and the proxies themselves can cut, lose and hold.
 #[derive(Debug)]
-struct Network {
+struct Doors {
     database: Proxy,
     /// From other pods.
     peers: Proxy,
-    /// From the gateway: for clients, and for what it asks itself.
-    gateway: [Proxy; 2],
+    /// From the gateway: for clients, and for what it asks itself. They do nothing but lead on.
+    _gateway: [Proxy; 2],
 }
 
-impl Network {
-    async fn start(pod: IpAddr, database: PathBuf) -> Result<Self> {
-        let door = |door, to| {
-            let (door, to) = (SocketAddr::new(pod, door), SocketAddr::new(pod, to));
-            Proxy::start(door, Server::Port(to))
+impl Doors {
+    async fn open(network: &Network, number: u8, database: PathBuf) -> Result<Self> {
+        let door = async |role, port| {
+            let at = SocketAddr::new(network.address(role, number), port);
+            let to = SocketAddr::new(network.address(Role::Host, number), port);
+            Proxy::start(at, Server::Port(to)).await
         };
-        let listen = SocketAddr::new(pod, DATABASE_PORT);
+        let listen = SocketAddr::new(network.address(Role::Database, number), DATABASE_PORT);
         Ok(Self {
             database: Proxy::start(listen, Server::Socket(database)).await?,
-            peers: door(PEER_DOOR, PEER_PORT).await?,
-            gateway: [
-                door(HTTP_DOOR, HTTP_PORT).await?,
-                door(ADMIN_DOOR, ADMIN_PORT).await?,
+            peers: door(Role::Peer, PEER_PORT).await?,
+            _gateway: [
+                door(Role::Pod, HTTP_PORT).await?,
+                door(Role::Pod, ADMIN_PORT).await?,
             ],
         })
     }
@@ -120,24 +120,24 @@ impl Pods {
             lie,
             ..
         } = setting;
-        let pid = std::process::id().to_be_bytes();
-        let network = [pid[2].max(1), pid[3]];
+        let network = Network::start()?;
         let postgres = Postgres::start(&guard, &logs.join("postgres.log")).await?;
         copy_app(&guard.folder().join("app"), app, 1, lie)?;
         fs::create_dir(guard.folder().join("env"))?;
-        let api = Api::start(address(network, 1)).await?;
+        let api = Api::start(network.address(Role::Lab, 1)).await?;
         fs::write(guard.folder().join("kubeconfig"), api.kubeconfig())?;
-        let gateway = start_gateway(&programs, &guard, &logs, network)?;
+        let front = network.host(&guard, Role::Gateway, 1).await?;
+        let gateway = start_gateway(&programs, &guard, &logs, &front)?;
         let (sites, _) = watch::channel(Vec::new());
         let watching = Watching::start(sites.subscribe());
         let mut pods = Self {
             programs,
             guard,
             logs,
-            network,
             postgres,
             api,
             gateway,
+            front,
             pods: Vec::new(),
             started: 1,
             restarts: 0,
@@ -148,6 +148,7 @@ impl Pods {
             lie,
             sites,
             watching,
+            network,
         };
         for _ in 0..PODS {
             let pod = pods.new_pod().await?;
@@ -165,23 +166,32 @@ impl Pods {
         } else {
             self.started + 1
         };
-        let name = format!("pod-{}", self.started);
-        let address = address(self.network, self.started);
-        let network = Network::start(address, self.postgres.socket()).await?;
+        let number = self.started;
+        let name = format!("pod-{number}");
+        let host = self.network.host(&self.guard, Role::Host, number).await?;
+        let doors = Doors::open(&self.network, number, self.postgres.socket()).await?;
         let url = self.guard.folder().join(format!("{name}-url"));
-        fs::write(url, database_url(address))?;
-        let process = self.start_pod(&name, address)?;
+        fs::write(url, self.database_url(number))?;
+        let process = self.start_pod(&name, number, &host)?;
         Ok(Pod {
             name,
-            address,
-            network,
+            number,
+            doors,
             process,
+            host,
         })
     }
 
-    fn start_pod(&self, name: &str, address: IpAddr) -> Result<Process> {
+    fn database_url(&self, number: u8) -> String {
+        let door = self.network.address(Role::Database, number);
+        format!("postgres://postgres@{door}:{DATABASE_PORT}/postgres")
+    }
+
+    fn start_pod(&self, name: &str, number: u8, host: &Host) -> Result<Process> {
         let folder = self.guard.folder();
-        let mut command = Command::new(&self.programs.portside);
+        let address = host.address();
+        let door = self.network.address(Role::Peer, number);
+        let mut command = host.command(&self.programs.portside);
         command
             .args(["sidecar", "run", "--class", "lab/lab", "--pod-name", name])
             .args(["--listen", &format!("{address}:{HTTP_PORT}")])
@@ -201,7 +211,7 @@ impl Pods {
         if self.shared {
             command
                 .args(["--peer-listen", &format!("{address}:{PEER_PORT}")])
-                .args(["--peer-address", &format!("{address}:{PEER_DOOR}")])
+                .args(["--peer-address", &format!("{door}:{PEER_PORT}")])
                 .args(["--revision", &self.version.to_string()]);
         }
         self.guard.spawn(
@@ -213,16 +223,19 @@ impl Pods {
 
     /// Tells the gateway which pods there are.
     fn publish(&self) {
-        let endpoints = self.pods.iter().map(|pod| Endpoint {
-            pod: pod.name.clone(),
-            http: SocketAddr::new(pod.address, HTTP_DOOR),
-            admin: SocketAddr::new(pod.address, ADMIN_DOOR),
+        let endpoints = self.pods.iter().map(|pod| {
+            let door = self.network.address(Role::Pod, pod.number);
+            Endpoint {
+                pod: pod.name.clone(),
+                http: SocketAddr::new(door, HTTP_PORT),
+                admin: SocketAddr::new(door, ADMIN_PORT),
+            }
         });
         self.api.set(endpoints.collect());
         let sites = self
             .pods
             .iter()
-            .map(|pod| Site::at(&format!("{}:{HTTP_PORT}", pod.address)));
+            .map(|pod| Site::at(&format!("{}:{HTTP_PORT}", pod.host.address())));
         self.sites.send_replace(sites.collect());
     }
 
@@ -244,14 +257,14 @@ impl Pods {
 
     fn start_again(&mut self, index: usize) -> Result<()> {
         let pod = &self.pods[index];
-        let process = self.start_pod(&pod.name, pod.address)?;
+        let process = self.start_pod(&pod.name, pod.number, &pod.host)?;
         self.pods[index].process = process;
         Ok(())
     }
 
     /// What a pod says of itself.
     async fn state(&self, index: usize) -> Option<Said> {
-        ask(&self.pods[index].address.to_string()).await
+        ask(&self.pods[index].host.address().to_string()).await
     }
 
     /// The active pod, as the pods have it; of several, the one of the highest term. Of those that serve together each in turn.
@@ -359,13 +372,13 @@ impl Pods {
         self.pods[active].process.signal(Signal::KILL);
         let mode = Mode::LoseReplies(2 + schedule.below(6) as u64);
         for pod in &self.pods {
-            pod.network.database.set(mode);
+            pod.doors.database.set(mode);
         }
         let _ = self.pods[active].process.wait(PATIENCE).await;
         self.start_again(active)?;
         let rest = self.rest(schedule.time(3000..6000)).await;
         for pod in &self.pods {
-            pod.network.database.set(Mode::Pass);
+            pod.doors.database.set(Mode::Pass);
         }
         rest
     }
@@ -382,35 +395,39 @@ impl Pods {
         Ok(())
     }
 
-    /// Nothing arrives over these for some time, and then their connections are cut.
-    async fn part(&mut self, time: Duration, over: impl Fn(&[Pod]) -> Vec<&Proxy>) -> Result<()> {
-        for proxy in over(&self.pods) {
-            proxy.set(Mode::Hold);
-        }
+    /// Nothing arrives between these for some time.
+    async fn part(&mut self, time: Duration, pairs: &[(IpAddr, IpAddr)]) -> Result<()> {
+        self.network.part(pairs)?;
         let rest = self.rest(time).await;
-        for proxy in over(&self.pods) {
-            proxy.cut();
-            proxy.set(Mode::Pass);
-        }
+        self.network.heal(pairs)?;
         rest
     }
 
-    async fn network(&mut self, index: usize, mode: Mode, time: Duration) -> Result<()> {
-        self.pods[index].network.database.set(mode);
+    /// Each pod, and where it reaches each other one.
+    fn pairs(&self) -> Vec<(IpAddr, IpAddr)> {
+        let door = |pod: &Pod| self.network.address(Role::Peer, pod.number);
+        let others = |pod: &Pod| {
+            let number = pod.number;
+            self.pods.iter().filter(move |other| other.number != number)
+        };
+        let pairs = self.pods.iter().flat_map(|pod| {
+            let address = pod.host.address();
+            others(pod).map(move |other| (address, door(other)))
+        });
+        pairs.collect()
+    }
+
+    async fn database(&mut self, index: usize, mode: Mode, time: Duration) -> Result<()> {
+        self.pods[index].doors.database.set(mode);
         let rest = self.rest(time).await;
-        self.pods[index].network.database.set(Mode::Pass);
+        self.pods[index].doors.database.set(Mode::Pass);
         rest
     }
 }
 
-fn start_gateway(
-    programs: &Programs,
-    guard: &Guard,
-    logs: &Path,
-    network: [u8; 2],
-) -> Result<Process> {
-    let address = address(network, 1);
-    let mut command = Command::new(&programs.gateway);
+fn start_gateway(programs: &Programs, guard: &Guard, logs: &Path, front: &Host) -> Result<Process> {
+    let address = front.address();
+    let mut command = front.command(&programs.gateway);
     command
         .args(["--listen", &format!("{address}:{HTTP_PORT}")])
         .args(["--admin", &format!("{address}:{ADMIN_PORT}")])
@@ -418,14 +435,6 @@ fn start_gateway(
         .env("KUBECONFIG", guard.folder().join("kubeconfig"))
         .current_dir(guard.folder());
     guard.spawn(command, Signal::KILL, &logs.join("gateway.log"))
-}
-
-fn database_url(pod: IpAddr) -> String {
-    format!("postgres://postgres@{pod}:{DATABASE_PORT}/postgres")
-}
-
-fn address([a, b]: [u8; 2], host: u8) -> IpAddr {
-    IpAddr::V4(Ipv4Addr::new(127, a, b, host))
 }
 
 fn append(log: &Path, text: &str) -> Result<()> {
@@ -437,7 +446,7 @@ fn append(log: &Path, text: &str) -> Result<()> {
 impl System for Pods {
     fn site(&self) -> Site {
         Site {
-            address: format!("{}:{HTTP_PORT}", address(self.network, 1)),
+            address: format!("{}:{HTTP_PORT}", self.front.address()),
             host: HOST.to_owned(),
         }
     }
@@ -520,8 +529,7 @@ impl System for Pods {
             Fault::KillGateway => {
                 self.gateway.signal(Signal::KILL);
                 let _ = self.gateway.wait(PATIENCE).await;
-                self.gateway =
-                    start_gateway(&self.programs, &self.guard, &self.logs, self.network)?;
+                self.gateway = start_gateway(&self.programs, &self.guard, &self.logs, &self.front)?;
                 Ok(())
             }
             Fault::CrashDatabase => {
@@ -541,60 +549,58 @@ impl System for Pods {
             }
             Fault::Cut => {
                 for _ in 0..4 {
-                    self.pods[active].network.database.cut();
+                    self.pods[active].doors.database.cut();
                     self.rest(schedule.time(50..600)).await?;
                 }
                 Ok(())
             }
             Fault::LoseReplies => {
                 let mode = Mode::LoseReplies(3 + schedule.below(12) as u64);
-                self.network(active, mode, schedule.time(500..2500)).await
+                self.database(active, mode, schedule.time(500..2500)).await
             }
             Fault::LoseRequests => {
                 let mode = Mode::LoseRequests(3 + schedule.below(12) as u64);
-                self.network(active, mode, schedule.time(500..2500)).await
+                self.database(active, mode, schedule.time(500..2500)).await
             }
             Fault::Delay => {
                 let mode = Mode::Delay(schedule.time(20..200));
-                self.network(active, mode, schedule.time(1000..4000)).await
+                self.database(active, mode, schedule.time(1000..4000)).await
             }
             Fault::Hold => {
-                self.network(active, Mode::Hold, schedule.time(300..2500))
+                self.database(active, Mode::Hold, schedule.time(300..2500))
                     .await
             }
             Fault::Partition => {
                 let time = schedule.time(3500..6000);
-                self.part(time, |pods| vec![&pods[active].network.database])
-                    .await
+                let pod = &self.pods[active];
+                let door = self.network.address(Role::Database, pod.number);
+                self.part(time, &[(pod.host.address(), door)]).await
             }
             Fault::FailOver => self.postgres.fail_over(schedule.time(300..1500)).await,
             Fault::PartGateway => {
                 let time = schedule.time(1000..8000);
-                self.part(time, |pods| pods[active].network.gateway.iter().collect())
-                    .await
+                let door = self.network.address(Role::Pod, self.pods[active].number);
+                self.part(time, &[(self.front.address(), door)]).await
             }
             Fault::CutPeers => {
                 for _ in 0..4 {
-                    self.pods[active].network.peers.cut();
+                    self.pods[active].doors.peers.cut();
                     self.rest(schedule.time(50..600)).await?;
                 }
                 Ok(())
             }
             Fault::PartPeers => {
                 let time = schedule.time(500..8000);
-                self.part(time, |pods| {
-                    pods.iter().map(|pod| &pod.network.peers).collect()
-                })
-                .await
+                self.part(time, &self.pairs()).await
             }
             Fault::Silence => {
-                self.pods[active].network.database.silence();
+                self.pods[active].doors.database.silence();
                 let rest = self.rest(schedule.time(4000..9000)).await;
-                self.pods[active].network.database.cut();
+                self.pods[active].doors.database.cut();
                 rest
             }
             Fault::Refuse => {
-                self.network(active, Mode::Refuse, schedule.time(300..5000))
+                self.database(active, Mode::Refuse, schedule.time(300..5000))
                     .await
             }
             Fault::Reload | Fault::Break => bail!("{} is for portside dev", fault.name()),
@@ -618,7 +624,7 @@ impl System for Pods {
         }
         // Through a proxy that lets everything pass by now: the database itself has no address.
         Ok(Stored {
-            url: database_url(self.pods[0].address),
+            url: self.database_url(self.pods[0].number),
             app: format!("{NAMESPACE}/{CLASS}"),
         })
     }

@@ -134,6 +134,12 @@ pub struct Process {
 }
 
 impl Process {
+    /// Its number.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal; to one that has ended, nothing.
     pub fn signal(&mut self, signal: Signal) {
         if self.ended().is_none() {

@@ -107,7 +107,7 @@ pub fn figures(outcome: &Outcome) -> String {
         .map(|it| it.completed)
         .collect();
     answers.sort_unstable();
-    let mut faults: BTreeMap<String, (usize, Micros, Micros)> = BTreeMap::new();
+    let mut faults: BTreeMap<String, (usize, Micros, Micros, usize)> = BTreeMap::new();
     for (index, fault) in outcome.faults.iter().enumerate() {
         let until = outcome
             .faults
@@ -119,12 +119,17 @@ pub fn figures(outcome: &Outcome) -> String {
         let histories = outcome.histories.iter();
         let in_vain = histories.map(|history| longest_in_vain(history, fault.from, until));
         entry.2 = entry.2.max(in_vain.max().unwrap_or_default());
+        let during = |it: &&Operation| (fault.from..until).contains(&it.invoked);
+        entry.3 += operations()
+            .filter(during)
+            .filter(|it| it.failed_at_gateway())
+            .count();
     }
-    for (fault, (count, gap, in_vain)) in faults {
+    for (fault, (count, gap, in_vain, failed)) in faults {
         let (gap, in_vain) = (seconds(gap), seconds(in_vain));
         let _ = writeln!(
             text,
-            "  {count:3} × {fault:18} no write answered for at most {gap}, a worker asked in vain for at most {in_vain}"
+            "  {count:3} × {fault:18} no write answered for at most {gap}, a worker asked in vain for at most {in_vain}, {failed} requests failed"
         );
     }
     if let Some(longest) = outcome.handed_over.last() {

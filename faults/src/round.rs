@@ -75,6 +75,8 @@ pub struct Outcome {
     pub counts: Vec<String>,
     /// How many of those came back.
     pub counted: u32,
+    /// Requests to the gateway that failed though all was done in order, and no code was ended by a limit.
+    pub failed: Vec<String>,
 }
 
 /// Runs a round.
@@ -86,12 +88,11 @@ pub async fn run(system: &mut impl System, plan: &Plan) -> Result<Outcome> {
     system.ready().await.context("at the start")?;
     let pods = system.pods();
     // Without pods nobody holds clients. And objects that are ended by a limit take those along that share their isolate.
-    let is_planned = !pods.borrow().is_empty()
-        && plan.faults.iter().all(|fault| fault.is_planned())
-        && (system.app() == App::Workers
-            || [Part::Half, Part::Spin]
-                .iter()
-                .all(|part| plan.without.contains(part)));
+    let in_order = !pods.borrow().is_empty() && plan.faults.iter().all(|fault| fault.is_planned());
+    let no_limits = [Part::Half, Part::Spin]
+        .iter()
+        .all(|part| plan.without.contains(part));
+    let is_planned = in_order && (system.app() == App::Workers || no_limits);
     let load = Load::start(system.site(), pods, plan.seed, &plan.without, is_planned);
     let shared = load.shared.clone();
     let mut faults = Vec::new();
@@ -139,6 +140,10 @@ pub async fn run(system: &mut impl System, plan: &Plan) -> Result<Outcome> {
             violations.push((index, violation));
         }
     }
+    let failed = match in_order && no_limits {
+        true => failed(&histories, ended),
+        false => Vec::new(),
+    };
     let mut handed_over = system.handed_over()?;
     handed_over.sort_unstable();
     Ok(Outcome {
@@ -152,7 +157,23 @@ pub async fn run(system: &mut impl System, plan: &Plan) -> Result<Outcome> {
         contradictions,
         counts: shared.wrong(),
         counted: shared.counted(),
+        failed,
     })
+}
+
+/// What clients asked the gateway for, until the load ended, and were not answered.
+fn failed(histories: &[History], ended: Micros) -> Vec<String> {
+    let mut failed = Vec::new();
+    for history in histories {
+        let operations = history.operations.iter();
+        for operation in operations.filter(|it| it.failed_at_gateway() && it.invoked < ended) {
+            let (at, worker) = (operation.invoked, &history.worker);
+            let why = operation.outcome.as_ref().err();
+            let why = why.map_or("", String::as_str);
+            failed.push(format!("{worker} at {at} µs: {why}"));
+        }
+    }
+    failed
 }
 
 /// Reads every worker until it answers and has no alarm to wait for; then, from what is durable alone, once more.

@@ -41,7 +41,7 @@ pub enum Fault {
     Delay,
     /// Nothing to or from Postgres arrives for less than the lease, and then all of it.
     Hold,
-    /// Nothing arrives for longer than the lease, and then the connections are cut.
+    /// Nothing arrives between the active pod and Postgres for longer than the lease.
     Partition,
     /// Connections to Postgres hang without an error, and new ones work.
     Silence,
@@ -49,13 +49,13 @@ pub enum Fault {
     Refuse,
     /// A standby that follows Postgres takes its place when it crashes, with all that was acknowledged.
     FailOver,
-    /// Nothing arrives between the gateway and the active pod for a while, and then their connections are cut.
+    /// Nothing arrives between the gateway and the active pod for a while.
     PartGateway,
     /// The class is scaled to one pod, to five, to two, and back.
     Scale,
     /// All connections of other pods to the active one are cut, several times.
     CutPeers,
-    /// Nothing arrives between any two pods for a while, and then their connections are cut.
+    /// Nothing arrives between any two pods for a while.
     PartPeers,
     /// The code changes, and is loaded while it runs.
     Reload,

@@ -61,7 +61,7 @@ struct Open<'s> {
 }
 
 /// Why a socket is of no more use.
-const BROKE: &str = "the socket broke";
+pub const BROKE: &str = "the socket broke";
 const SILENT: &str = "no answer in time";
 
 impl<'s> Open<'s> {
