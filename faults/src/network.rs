@@ -22,6 +22,8 @@ const PARTED: u32 = 10;
 /// Behind those, so that they count for what comes to this machine, too.
 const LOCAL: u32 = 100;
 
+/// A bridge's hardware address: one that is given out locally.
+const BRIDGE: &str = "02:00:00:00:00:01";
 /// How long a namespace may take to be there.
 const PATIENCE: Duration = Duration::from_secs(20);
 const BETWEEN: Duration = Duration::from_millis(1);
@@ -87,9 +89,10 @@ impl Network {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let network = Self { number };
         let (bridge, lab) = (network.bridge(), network.address(Role::Lab, 1));
-        // All addresses that are not a host's are the lab's own, whether or not somebody listens there.
+        // All addresses that are not a host's are the lab's own, whether or not somebody listens there. Without a hardware address of its
+        // own the bridge would take that of a host, and have another one when that goes: what is sent to the old one is lost.
         ip(&format!(
-            "link add {bridge} type bridge\naddr add {lab}/16 dev {bridge}\nlink set {bridge} up\n\
+            "link add {bridge} address {BRIDGE} type bridge\naddr add {lab}/16 dev {bridge}\nlink set {bridge} up\n\
             route add local {FIRST}.{number}.0.0/22 dev lo\n"
         ))?;
         Ok(network)
