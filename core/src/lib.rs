@@ -19,5 +19,6 @@ pub mod limits;
 pub mod migrations;
 pub mod objects;
 pub mod ownership;
+pub mod stored;
 pub mod variable;
 pub mod write;

@@ -25,6 +25,7 @@ use portside_core::ids::{Epoch, Fence, PodId, ShardId, WorkerId, WorkerKey};
 use portside_core::keys::KeyRange;
 use portside_core::ownership::Member;
 use portside_core::ownership::members::{MapChanges, MapVersion, Membership, Peer};
+pub use portside_core::stored::{Size, StoredWorker, WorkerPage};
 use portside_core::write::Value;
 pub use portside_core::write::{Commit, Outcome};
 
@@ -173,6 +174,13 @@ pub trait Store: Send + Sync + 'static {
         until: i64,
         limit: usize,
     ) -> Result<Vec<DueAlarm>>;
+
+    /// The workers that have a key or an alarm, in the order of their shards and then of their ids, which never changes: a page
+    /// that goes on after the last worker of the one before lists each worker once that is there all the time. Not fenced.
+    async fn workers(&self, page: &WorkerPage) -> Result<Vec<StoredWorker>>;
+
+    /// One of them. Not fenced.
+    async fn worker(&self, worker: WorkerId) -> Result<Option<StoredWorker>>;
 
     /// How many workers have a key or an alarm. Reads as many index entries as there are: not for every request.
     async fn count_workers(&self) -> Result<u64>;

@@ -2,9 +2,10 @@
 
 use portside_core::alarm::Alarm;
 use portside_core::ids::{Epoch, ShardId, WorkerKey};
+use portside_core::objects;
 use portside_core::ownership::members::MapVersion;
 
-use crate::{DueAlarm, Error, Loaded, Result};
+use crate::{DueAlarm, Error, Loaded, Result, Size, StoredWorker};
 
 /// Steps of the schema that this version does not know, or knows otherwise, are another version's work.
 pub(crate) fn unknown_step(number: i64) -> Error {
@@ -58,11 +59,33 @@ pub(crate) trait Columns {
         }))
     }
 
-    fn due_alarm(&self) -> Result<Option<DueAlarm>> {
+    fn worker(&self) -> Result<WorkerKey> {
         let text = |column| utf8(self.bytes(column)?.unwrap_or_default());
-        let worker = WorkerKey::new(&text("script")?, &text("name")?)
-            .map_err(|error| Error::Incompatible(error.to_string()))?;
+        WorkerKey::new(&text("script")?, &text("name")?)
+            .map_err(|error| Error::Incompatible(error.to_string()))
+    }
+
+    fn due_alarm(&self) -> Result<Option<DueAlarm>> {
+        let worker = self.worker()?;
         Ok(self.alarm()?.map(|alarm| DueAlarm { worker, alarm }))
+    }
+
+    fn stored_worker(&self) -> Result<StoredWorker> {
+        let number = |column: &str| unsigned(column, self.int(column)?.unwrap_or(0));
+        let worker = self.worker()?;
+        let object_name = match objects::class_of(&worker) {
+            Some(_) => self.bytes("label")?.map(utf8).transpose()?,
+            None => None,
+        };
+        Ok(StoredWorker {
+            worker,
+            object_name,
+            alarm: self.alarm()?,
+            size: Size {
+                keys: number("keys")?,
+                bytes: number("bytes")?,
+            },
+        })
     }
 
     fn entry(&self) -> Result<Option<(String, portside_core::write::Value)>> {

@@ -65,6 +65,9 @@ on_every_store! {
         get_leaves_absent_keys_out
         loading_stops_at_its_limits
         an_unknown_worker_is_empty
+        workers_are_listed_page_by_page
+        a_worker_is_found_with_its_alarm_and_size
+        an_object_is_found_with_its_name
         the_largest_key_and_value_fit;
     writing:
         batches_do_what_the_model_does

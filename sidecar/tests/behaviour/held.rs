@@ -10,7 +10,9 @@ use portside_core::keys::KeyRange;
 use portside_core::ownership::Member;
 use portside_core::ownership::members::{MapChanges, MapVersion, Membership, Peer};
 use portside_core::write::Value;
-use portside_store::{Commit, DueAlarm, Error, Loaded, Outcome, Result, Store};
+use portside_store::{
+    Commit, DueAlarm, Error, Loaded, Outcome, Result, Store, StoredWorker, WorkerPage,
+};
 use tokio::sync::watch;
 
 use crate::app::{Setup, TestApp, eventually, open};
@@ -306,6 +308,14 @@ impl Store for HeldStore {
             return Err(Error::Database("the test refuses commits".into()));
         }
         self.inner.commit(commits).await
+    }
+
+    async fn workers(&self, page: &WorkerPage) -> Result<Vec<StoredWorker>> {
+        self.inner.workers(page).await
+    }
+
+    async fn worker(&self, worker: WorkerId) -> Result<Option<StoredWorker>> {
+        self.inner.worker(worker).await
     }
 
     async fn count_workers(&self) -> Result<u64> {

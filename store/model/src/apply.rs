@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use portside_core::fold::Written;
 use portside_core::ids::{Epoch, Fence, PodId, ShardId, WorkerId};
+use portside_core::objects;
 use portside_core::ownership::Member;
 use portside_core::ownership::members::{
     Assignment, MapChanges, MapVersion, Membership, Participant,
 };
+use portside_core::stored::{Size, StoredWorker};
 use portside_core::write::Commit;
 
-use crate::tables::{Pod, Tables};
+use crate::tables::{Pod, Tables, Worker};
 use crate::{Loaded, Reply, Row, Statement};
 
 /// Reads come from `seen`, the tables as of the statement's start; locked rows are looked at as they are now.
@@ -112,9 +114,39 @@ fn read(statement: &Statement, seen: &Tables) -> Option<Reply> {
             let due = due.into_iter().take(*limit);
             Reply::Alarms(due.map(|(_, _, key, alarm)| (key.clone(), alarm)).collect())
         }
+        Statement::Workers { page } => {
+            let shards = u32::try_from(seen.shards.len()).unwrap_or(u32::MAX);
+            let workers = seen.workers.values().filter(|it| page.has(&it.key, shards));
+            Reply::Workers(workers.take(page.limit).map(|it| stored(it)).collect())
+        }
+        Statement::Worker { worker } => {
+            let workers = seen.workers.iter().filter(|((_, id), _)| id == worker);
+            Reply::Workers(workers.map(|(_, it)| stored(it)).collect())
+        }
         Statement::CountWorkers => Reply::Count(seen.workers.len() as u64),
         _ => return None,
     })
+}
+
+fn stored(it: &Worker) -> StoredWorker {
+    let entries = it.entries.iter();
+    let mut size = Size::default();
+    for (key, value) in entries.take(Size::MOST_KEYS as usize) {
+        size.keys += 1;
+        size.bytes += (key.len() + value.len()) as u64;
+    }
+    StoredWorker {
+        worker: it.key.clone(),
+        alarm: it.alarm,
+        size,
+        object_name: object_name(it),
+    }
+}
+
+fn object_name(it: &Worker) -> Option<String> {
+    objects::class_of(&it.key)?;
+    let name = it.entries.get(objects::NAME_KEY)?;
+    String::from_utf8(name.to_vec()).ok()
 }
 
 fn member(pod: PodId, it: &Pod) -> Member {

@@ -8,6 +8,7 @@ use portside_core::ids::{Epoch, Fence, PodId, ShardId, WorkerId, WorkerKey};
 use portside_core::keys::KeyRange;
 use portside_core::ownership::Member;
 use portside_core::ownership::members::{MapChanges, MapVersion, Membership, Peer};
+use portside_core::stored::{StoredWorker, WorkerPage};
 use portside_core::write::{Commit, Value};
 
 use crate::Row;
@@ -82,6 +83,12 @@ pub enum Statement {
         until: i64,
         limit: usize,
     },
+    Workers {
+        page: WorkerPage,
+    },
+    Worker {
+        worker: WorkerId,
+    },
     CountWorkers,
     DeleteAll {
         pod: PodId,
@@ -139,6 +146,8 @@ pub enum Reply {
     Written(Vec<Written>),
     /// To `Alarms`.
     Alarms(Vec<(WorkerKey, Alarm)>),
+    /// To `Workers` and `Worker`.
+    Workers(Vec<StoredWorker>),
     /// To `CountWorkers`.
     Count(u64),
 }

@@ -11,7 +11,7 @@ use portside_core::write::{Value, WriteBatch};
 use tokio::sync::Semaphore;
 
 use super::*;
-use crate::{DueAlarm, Loaded};
+use crate::{DueAlarm, Loaded, StoredWorker, WorkerPage};
 
 /// A store whose statements end when the test says so, as it says.
 struct Scripted {
@@ -117,6 +117,12 @@ impl Store for Scripted {
         _: i64,
         _: usize,
     ) -> Result<Vec<DueAlarm>> {
+        unreachable!()
+    }
+    async fn workers(&self, _: &WorkerPage) -> Result<Vec<StoredWorker>> {
+        unreachable!()
+    }
+    async fn worker(&self, _: WorkerId) -> Result<Option<StoredWorker>> {
         unreachable!()
     }
     async fn count_workers(&self) -> Result<u64> {

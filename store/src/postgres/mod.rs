@@ -32,7 +32,9 @@ use uuid::Uuid;
 
 use crate::outage::Outage;
 use crate::range::ByteRange;
-use crate::{Commit, DueAlarm, Error, Loaded, Outcome, Result, Store, rows};
+use crate::{
+    Commit, DueAlarm, Error, Loaded, Outcome, Result, Size, Store, StoredWorker, WorkerPage, rows,
+};
 use portside_core::fold::{Rounds, Written, fold};
 
 const COMMIT: &str = include_str!("commit.sql");
@@ -59,6 +61,25 @@ macro_rules! list_in_order {
     };
 }
 
+/// Workers with what they have stored: $1 pool, $2 keys to look at, and what the condition needs. The label is an object's name
+/// ([`portside_core::objects::NAME_KEY`]).
+macro_rules! workers_where {
+    ($condition:literal) => {
+        concat!(
+            "SELECT w.script, w.name, w.scheduled, w.retries, w.due, size.keys, size.bytes, \
+             (SELECT value FROM portside.kv WHERE pool = $1 AND shard = w.shard AND worker = w.worker \
+             AND key = 'name') AS label FROM (SELECT shard, worker, script, name, scheduled, retries, due FROM portside.worker \
+             WHERE pool = $1 AND ",
+            $condition,
+            ") AS w CROSS JOIN LATERAL (SELECT count(*) AS keys, \
+             coalesce(sum(octet_length(e.key) + octet_length(e.value)), 0)::bigint AS bytes \
+             FROM (SELECT key, value FROM portside.kv \
+             WHERE pool = $1 AND shard = w.shard AND worker = w.worker ORDER BY key LIMIT $2) AS e) AS size \
+             ORDER BY w.shard, w.worker"
+        )
+    };
+}
+
 const LOAD: &str = include_str!("load.sql");
 const ALARMS: &str = include_str!("alarms.sql");
 const REGISTER: &str = "INSERT INTO portside.pod (pool, pod, name) VALUES ($1, $2, $3) \
@@ -80,6 +101,11 @@ const GET: &str = "SELECT key, value FROM portside.kv \
     WHERE pool = $1 AND shard = $2 AND worker = $3 AND key = ANY ($4::bytea[])";
 const LIST: &str = list_in_order!("");
 const LIST_REVERSE: &str = list_in_order!("DESC");
+const WORKERS: &str = workers_where!(
+    "shard >= $3 AND (shard, worker) > ($3, $4) AND ($5::integer[] IS NULL OR shard = ANY ($5)) \
+     AND ($6::bytea IS NULL OR script = $6) ORDER BY shard, worker LIMIT $7"
+);
+const WORKER: &str = workers_where!("shard = $3 AND worker = $4");
 const COUNT_WORKERS: &str = "SELECT count(*) AS workers FROM portside.worker WHERE pool = $1";
 /// Takes the lock of every fence, so that no commit is under way.
 const HOLD_ALL: &str = "UPDATE portside.shard SET seq = seq + 1 WHERE pool = $1 AND owner = $2";
@@ -526,6 +552,43 @@ impl Store for Postgres {
         let alarms = self.rows(&self.readers, query).await?;
         let alarms = alarms.iter().map(rows::Columns::due_alarm);
         alarms.filter_map(Result::transpose).collect()
+    }
+
+    async fn workers(&self, page: &WorkerPage) -> Result<Vec<StoredWorker>> {
+        let (shard, worker) = match page.after {
+            Some(after) => (after.shard(SHARDS).0.cast_signed(), after),
+            // Before all of them.
+            None => (-1, WorkerId([0; 16])),
+        };
+        let shards = page.shards.as_ref().map(|shards| {
+            let shards = shards.iter().map(|shard| shard.0.cast_signed());
+            shards.collect::<Vec<_>>()
+        });
+        let query = sqlx::query(WORKERS)
+            .bind(self.pool)
+            .bind(Size::MOST_KEYS.cast_signed())
+            .bind(shard)
+            .bind(Uuid::from_bytes(worker.0))
+            .bind(shards)
+            .bind(
+                page.script
+                    .as_ref()
+                    .map(|script| script.as_bytes().to_vec()),
+            )
+            .bind(rows::limit(page.limit));
+        let rows = self.rows(&self.readers, query).await?;
+        rows.iter().map(rows::Columns::stored_worker).collect()
+    }
+
+    async fn worker(&self, worker: WorkerId) -> Result<Option<StoredWorker>> {
+        let query = sqlx::query(WORKER)
+            .bind(self.pool)
+            .bind(Size::MOST_KEYS.cast_signed())
+            .bind(worker.shard(SHARDS).0.cast_signed())
+            .bind(Uuid::from_bytes(worker.0));
+        let rows = self.rows(&self.readers, query).await?;
+        let found = rows.first().map(rows::Columns::stored_worker);
+        found.transpose()
     }
 
     async fn count_workers(&self) -> Result<u64> {

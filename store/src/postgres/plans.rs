@@ -5,16 +5,17 @@ use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
 
 use super::{
     ALARMS, CLAIM, COMMIT, GET, LIST, LIST_REVERSE, LOAD, MEMBERS, MOVE, Postgres, RELEASE,
-    SHARD_MAP,
+    SHARD_MAP, WORKER, WORKERS,
 };
 use crate::testing::PostgresServer;
 
 /// The hot statements, each with arguments that let the plan be shown: which partition matters, no more.
-const HOT: [(&str, &str, &str); 6] = [
+const HOT: [(&str, &str, &str); 7] = [
     ("load_worker", LOAD, "1, 7, NULL, 1, NULL, 9, 9"),
     ("get_keys", GET, "1, 7, NULL, NULL"),
     ("list_keys", LIST, "1, 7, NULL, NULL, NULL, 9, 9"),
     ("list_reverse", LIST_REVERSE, "1, 7, NULL, NULL, NULL, 9, 9"),
+    ("one_worker", WORKER, "1, 9, 7, NULL"),
     ("due_alarms", ALARMS, "1, NULL, NULL, 9, 5, NULL"),
     (
         "commit_batch",
@@ -98,6 +99,39 @@ async fn hot_statements_use_indexes_before_and_after_there_is_data() {
     assert_indexed(&store, "filled").await;
     store.writers.execute("ANALYZE").await.unwrap();
     assert_indexed(&store, "analyzed").await;
+}
+
+/// A page reads as many workers as it lists, from wherever it goes on, and the keys of these alone.
+#[tokio::test]
+async fn a_page_of_workers_reads_no_others() {
+    let server = PostgresServer::start();
+    let store = Postgres::open(&server.database().await, "pages")
+        .await
+        .unwrap();
+    let fill = "INSERT INTO portside.worker
+            SELECT 1, i % 4096, md5(i::text)::uuid, 'w.js', 'n', i, 0, i FROM generate_series(1, 50000) i;
+        INSERT INTO portside.kv
+            SELECT 1, i % 4096, md5(i::text)::uuid, convert_to('key' || j, 'UTF8'), 'value'
+            FROM generate_series(1, 50000) i, generate_series(1, 3) j;
+        ANALYZE";
+    store.writers.execute(fill).await.unwrap();
+    let mut session = store.readers.acquire().await.unwrap();
+    let prepare = format!("PREPARE page AS {WORKERS}");
+    session.execute(AssertSqlSafe(prepare)).await.unwrap();
+    for after in [-1, 2000] {
+        let explain = format!(
+            "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE page(1, 9, {after}, md5('a')::uuid, NULL, NULL, 100)"
+        );
+        let row = session.fetch_one(AssertSqlSafe(explain)).await.unwrap();
+        let plan: String = row.get_unchecked(0);
+        let number = |name: &str| -> u64 {
+            let (_, rest) = plan.split_once(&format!("\"{name}\": ")).unwrap();
+            rest.split([',', '\n']).next().unwrap().parse().unwrap()
+        };
+        assert_eq!(number("Actual Rows"), 100, "{plan}");
+        let blocks = number("Shared Hit Blocks") + number("Shared Read Blocks");
+        assert!(blocks < 2000, "{blocks} blocks: {plan}");
+    }
 }
 
 /// The sizes of values are known without them: of those that are large a wake reads what it takes, and no more.

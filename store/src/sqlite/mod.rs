@@ -30,7 +30,7 @@ use self::thread::Threads;
 use crate::outage::Outage;
 use crate::range::ByteRange;
 use crate::rows::{self, Columns};
-use crate::{Commit, DueAlarm, Loaded, Outcome, Result, Store};
+use crate::{Commit, DueAlarm, Loaded, Outcome, Result, Size, Store, StoredWorker, WorkerPage};
 
 const CLAIM: &str = "UPDATE shard SET owner = ?2, epoch = epoch + 1 WHERE pool = ?1 \
     AND EXISTS (SELECT 1 FROM pod WHERE pod = ?2) AND shard IN ( \
@@ -48,6 +48,30 @@ const LIST: &str = "SELECT key, value FROM kv WHERE pool = ?1 AND shard = ?2 AND
     AND key >= ?4 AND key < ?5 ORDER BY key LIMIT ?6";
 const LIST_REVERSE: &str = "SELECT key, value FROM kv WHERE pool = ?1 AND shard = ?2 \
     AND worker = ?3 AND key >= ?4 AND key < ?5 ORDER BY key DESC LIMIT ?6";
+
+/// Workers with what they have stored: ?1 pool, ?2 keys to look at, and what the condition needs. The label is an object's name
+/// ([`portside_core::objects::NAME_KEY`]).
+macro_rules! workers_where {
+    ($condition:literal) => {
+        concat!(
+            "SELECT w.script, w.name, w.scheduled, w.retries, w.due, \
+             (SELECT count(*) FROM (SELECT 1 FROM kv WHERE pool = w.pool AND shard = w.shard \
+             AND worker = w.worker ORDER BY key LIMIT ?2)) AS keys, \
+             (SELECT coalesce(sum(size), 0) FROM (SELECT length(key) + length(value) AS size FROM kv \
+             WHERE pool = w.pool AND shard = w.shard AND worker = w.worker ORDER BY key LIMIT ?2)) AS bytes, \
+             (SELECT value FROM kv WHERE pool = w.pool AND shard = w.shard AND worker = w.worker \
+             AND key = CAST('name' AS BLOB)) AS label \
+             FROM worker w WHERE w.pool = ?1 AND ",
+            $condition
+        )
+    };
+}
+const WORKERS: &str = workers_where!(
+    "w.shard >= ?3 AND (w.shard, w.worker) > (?3, ?4) \
+     AND (?5 IS NULL OR w.shard IN (SELECT value FROM json_each(?5))) AND (?6 IS NULL OR w.script = ?6) \
+     ORDER BY w.shard, w.worker LIMIT ?7"
+);
+const WORKER: &str = workers_where!("w.shard = ?3 AND w.worker = ?4");
 
 const GET: &str = "SELECT key, value FROM kv \
     WHERE pool = ?1 AND shard = ?2 AND worker = ?3 AND key = ?4";
@@ -349,13 +373,45 @@ impl Store for Sqlite {
         limit: usize,
     ) -> Result<Vec<DueAlarm>> {
         let (after_due, after_worker) = after.unwrap_or((i64::MIN, WorkerId([0; 16])));
-        let shards: Vec<String> = shards.iter().map(|shard| shard.0.to_string()).collect();
-        let shards = format!("[{}]", shards.join(","));
+        let shards = json(shards);
         let limit = rows::limit(limit);
         let params = (self.pool, shards, until, limit, after_due, after_worker.0);
         let read = |row: &Row<'_>| row.due_alarm();
         let work = move |connection: &mut Connection| fetch(connection, ALARMS, params, read);
         self.read(&self.loader, work).await
+    }
+
+    async fn workers(&self, page: &WorkerPage) -> Result<Vec<StoredWorker>> {
+        let (shard, worker) = match page.after {
+            Some(after) => (i64::from(after.shard(SHARDS).0), after.0),
+            // Before all of them.
+            None => (-1, [0; 16]),
+        };
+        let params = (
+            self.pool,
+            Size::MOST_KEYS.cast_signed(),
+            shard,
+            worker,
+            page.shards.as_deref().map(json),
+            page.script
+                .as_ref()
+                .map(|script| script.as_bytes().to_vec()),
+            rows::limit(page.limit),
+        );
+        let read = |row: &Row<'_>| row.stored_worker().map(Some);
+        let work = move |connection: &mut Connection| fetch(connection, WORKERS, params, read);
+        self.read(&self.readers, work).await
+    }
+
+    async fn worker(&self, worker: WorkerId) -> Result<Option<StoredWorker>> {
+        let shard = worker.shard(SHARDS).0;
+        let params = (self.pool, Size::MOST_KEYS.cast_signed(), shard, worker.0);
+        let read = |row: &Row<'_>| row.stored_worker().map(Some);
+        let work = move |connection: &mut Connection| {
+            let found: Vec<StoredWorker> = fetch(connection, WORKER, params, read)?;
+            Ok(found.into_iter().next())
+        };
+        self.read(&self.readers, work).await
     }
 
     async fn count_workers(&self) -> Result<u64> {
@@ -387,6 +443,12 @@ impl Store for Sqlite {
         };
         self.write(work).await
     }
+}
+
+/// Shards as `json_each` wants them.
+fn json(shards: &[ShardId]) -> String {
+    let shards: Vec<String> = shards.iter().map(|shard| shard.0.to_string()).collect();
+    format!("[{}]", shards.join(","))
 }
 
 /// A fence as statements want it: pool, shard, owner and epoch.

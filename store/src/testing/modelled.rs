@@ -12,7 +12,7 @@ use portside_core::ownership::members::{MapChanges, MapVersion, Membership, Peer
 use portside_core::write::Value;
 use portside_store_model::{Database, Reply, Statement};
 
-use crate::{Commit, DueAlarm, Error, Loaded, Outcome, Result, Store};
+use crate::{Commit, DueAlarm, Error, Loaded, Outcome, Result, Store, StoredWorker, WorkerPage};
 
 /// One application in a [`Database`] of the model. Clones share it.
 #[derive(Debug, Clone)]
@@ -237,6 +237,21 @@ impl Store for Modelled {
                     .map(|(worker, alarm)| DueAlarm { worker, alarm })
                     .collect())
             }
+            other => unexpected(other),
+        }
+    }
+
+    async fn workers(&self, page: &WorkerPage) -> Result<Vec<StoredWorker>> {
+        let page = page.clone();
+        match self.run(Statement::Workers { page }).await? {
+            Reply::Workers(workers) => Ok(workers),
+            other => unexpected(other),
+        }
+    }
+
+    async fn worker(&self, worker: WorkerId) -> Result<Option<StoredWorker>> {
+        match self.run(Statement::Worker { worker }).await? {
+            Reply::Workers(mut workers) => Ok(workers.pop()),
             other => unexpected(other),
         }
     }

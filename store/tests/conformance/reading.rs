@@ -1,13 +1,18 @@
 //! get, list and load.
 
+use portside_core::alarm::Alarm;
+use portside_core::ids::{SHARDS, WorkerKey};
 use portside_core::keys::KeyRange;
 use portside_core::limits::{MAX_KEY_BYTES, MAX_VALUE_BYTES};
+use portside_core::migrations::Origin;
+use portside_core::objects::{NAME_KEY, ObjectId};
 use portside_core::write::WriteBatch;
 use portside_store::testing::Owner;
+use portside_store::{Size, StoredWorker, WorkerPage};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
-use super::common::{Kind, keys, put, value, worker};
+use super::common::{Kind, clear, keys, put, set_alarm, value, worker};
 
 /// Sorted by UTF-8 bytes: not as UTF-16 would have it (U+FF5E comes before U+1D11E), nor as any language would.
 const SORTED: [&str; 14] = [
@@ -41,6 +46,144 @@ pub async fn keys_are_in_byte_order(kind: Kind) {
     let loaded = owner.load(&worker("a")).await.unwrap();
     assert_eq!(keys(&loaded), SORTED);
     assert!(loaded.entries.iter().all(|(key, read)| *read == value(key)));
+}
+
+pub async fn workers_are_listed_page_by_page(kind: Kind) {
+    let fixture = kind.open().await;
+    let owner = fixture.owner().await;
+    let store = &fixture.store;
+    let all = |page: WorkerPage| async move {
+        let (mut found, mut page) = (Vec::new(), page);
+        loop {
+            let some = store.workers(&page).await.unwrap();
+            assert!(some.len() <= page.limit);
+            let Some(last) = some.last() else {
+                return found;
+            };
+            page.after = Some(last.worker.id());
+            found.extend(some);
+        }
+    };
+    let page = |limit| WorkerPage {
+        limit,
+        ..WorkerPage::default()
+    };
+    assert_eq!(all(page(10)).await, []);
+    let mut workers: Vec<_> = (0..40)
+        .map(|index| {
+            let script = if index % 4 == 0 {
+                "other.js"
+            } else {
+                "dir/ü\0.js"
+            };
+            WorkerKey::new(script, &format!("é{index}")).unwrap()
+        })
+        .collect();
+    for it in &workers {
+        owner.write(it, put(&["a", "é"])).await;
+    }
+    owner.write(&workers[0], set_alarm(7)).await;
+    owner.write(&workers[1], clear()).await;
+    let gone = workers.remove(1);
+    let place = |it: &WorkerKey| (it.id().shard(SHARDS), it.id());
+    workers.sort_by_key(place);
+    let keys = |found: Vec<StoredWorker>| found.into_iter().map(|it| it.worker).collect::<Vec<_>>();
+    for limit in [1, 7, 39, 100] {
+        assert_eq!(keys(all(page(limit)).await), workers, "by {limit}");
+    }
+    // Of some, and from one on that is not there.
+    let script = page_of(|it| it.script = Some("other.js".into()));
+    let of_script = |it: &WorkerKey| it.script() == "other.js";
+    let expected: Vec<_> = workers.iter().filter(|it| of_script(it)).cloned().collect();
+    assert_eq!(keys(all(script).await), expected);
+    let some = vec![
+        workers[3].id().shard(SHARDS),
+        workers[30].id().shard(SHARDS),
+    ];
+    let expected: Vec<_> = workers
+        .iter()
+        .filter(|it| some.contains(&place(it).0))
+        .cloned()
+        .collect();
+    assert_eq!(
+        keys(all(page_of(|it| it.shards = Some(some.clone()))).await),
+        expected
+    );
+    assert_eq!(keys(all(page_of(|it| it.shards = Some(vec![]))).await), []);
+    let expected: Vec<_> = workers
+        .iter()
+        .filter(|it| place(it) > place(&gone))
+        .cloned()
+        .collect();
+    assert_eq!(
+        keys(all(page_of(|it| it.after = Some(gone.id()))).await),
+        expected
+    );
+}
+
+fn page_of(set: impl FnOnce(&mut WorkerPage)) -> WorkerPage {
+    let mut page = WorkerPage {
+        limit: 5,
+        ..WorkerPage::default()
+    };
+    set(&mut page);
+    page
+}
+
+pub async fn a_worker_is_found_with_its_alarm_and_size(kind: Kind) {
+    let fixture = kind.open().await;
+    let owner = fixture.owner().await;
+    let (it, store) = (worker("a"), &fixture.store);
+    assert_eq!(store.worker(it.id()).await.unwrap(), None);
+    owner.write(&it, put(&["a", "é"])).await;
+    owner.write(&it, set_alarm(7)).await;
+    owner.write(&worker("b"), put(&["x"])).await;
+    let mut expected = StoredWorker {
+        worker: it.clone(),
+        alarm: Some(Alarm::at(7)),
+        // The values are the keys.
+        size: Size { keys: 2, bytes: 6 },
+        object_name: None,
+    };
+    assert_eq!(
+        store.worker(it.id()).await.unwrap().as_ref(),
+        Some(&expected)
+    );
+    let many: Vec<String> = (0..Size::MOST_KEYS)
+        .map(|key| format!("k{key:04}"))
+        .collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    owner.write(&it, put(&many)).await;
+    // The first ones in the order of keys: "a", and "k0000" to "k0998".
+    expected.size = Size {
+        keys: 1000,
+        bytes: 2 + 999 * 10,
+    };
+    assert_eq!(store.worker(it.id()).await.unwrap(), Some(expected));
+}
+
+pub async fn an_object_is_found_with_its_name(kind: Kind) {
+    let fixture = kind.open().await;
+    let owner = fixture.owner().await;
+    let class = Origin {
+        tag: "v1".into(),
+        name: "Room".into(),
+    };
+    let object = |name| ObjectId::of_name(&class, name).address(&class);
+    let (named, nameless) = (object("é"), object("b"));
+    let mut batch = put(&["x"]);
+    batch.write(NAME_KEY.to_owned(), Some("é".as_bytes().into()));
+    owner.write(&named, batch.clone()).await;
+    owner.write(&nameless, put(&["x"])).await;
+    // Of a worker it is a key like any other.
+    owner.write(&worker("c"), batch).await;
+    let name = async |key: &WorkerKey| {
+        let found = fixture.store.worker(key.id()).await.unwrap();
+        found.unwrap().object_name
+    };
+    assert_eq!(name(&named).await.as_deref(), Some("é"));
+    assert_eq!(name(&nameless).await, None);
+    assert_eq!(name(&worker("c")).await, None);
 }
 
 async fn listed(owner: &Owner, range: &KeyRange) -> Vec<String> {
