@@ -9,6 +9,9 @@ use crate::ids::{Fence, WorkerKey};
 /// A stored value: serialized bytes, format prefix included. Cloning is cheap.
 pub type Value = Arc<[u8]>;
 
+/// First byte of every stored value: structured-clone bytes of V8 follow. Readers refuse what they do not know.
+pub const FORMAT: u8 = 1;
+
 /// The writes of one turn, folded to their final state. Committed whole or not at all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WriteBatch {

@@ -59,6 +59,7 @@ const WITHOUT_ENGINE: &[&str] = &[
     "portside-frontdoor",
     "portside-gateway",
     "portside-gateway-program",
+    "portside-manage",
     "portside-objectdb",
     "portside-operator",
     "portside-sim",

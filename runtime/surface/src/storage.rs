@@ -8,16 +8,13 @@ use deno_core::{JsBuffer, OpState, ToJsBuffer, op2};
 use deno_error::JsErrorBox;
 use portside_core::alarm::Alarm;
 use portside_core::keys::{self, KeyRange};
-use portside_core::write::Value;
+use portside_core::write::{FORMAT, Value};
 use portside_worker::engine::Shared;
 use portside_worker::host::Ledger;
 use portside_worker::storage::{MAX_UNDURABLE, Storage};
 use serde::Deserialize;
 
 use crate::actors;
-
-/// First byte of every stored value: structured-clone bytes of V8 follow. Readers refuse what they do not know.
-const FORMAT: u8 = 1;
 
 /// Entries that are read from the store at once.
 const PAGE_ROWS: usize = 4096;

@@ -1,0 +1,11 @@
+//! Workers as they are seen and managed from outside: what command-line tools ask processes that run an application, and what they
+//! are answered. Needs neither V8 nor a database.
+
+pub mod json;
+mod merge;
+mod types;
+
+pub use merge::merge;
+pub use types::{
+    Alarm, Entries, Entry, PATH, Problem, Rows, Sql, State, Worker, Workers, parse_id,
+};

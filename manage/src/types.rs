@@ -1,0 +1,161 @@
+//! Questions and answers, in JSON.
+//!
+//! | | | answer |
+//! |---|---|---|
+//! | `GET` | `/workers?limit=&after=&script=&state=` | [`Workers`] |
+//! | `GET` | `/workers/WORKER` | [`Worker`] |
+//! | `DELETE` | `/workers/WORKER` | nothing |
+//! | `POST` | `/workers/WORKER/wake`, `/workers/WORKER/sleep` | nothing |
+//! | `GET` | `/workers/WORKER/keys?prefix=&after=&limit=` | [`Entries`] |
+//! | `GET`, `PUT`, `DELETE` | `/workers/WORKER/keys/KEY` | [`Entry`]; a value as [`crate::json`] has it is put |
+//! | `POST` | `/workers/WORKER/sql` | [`Rows`]; [`Sql`] is asked |
+//!
+//! `WORKER` is a worker's id, 32 hexadecimal digits, or its address, `SCRIPT#NAME`; of a Durable Object `CLASS#NAME` or `CLASS#ID`. It and
+//! `KEY` are percent-encoded. What goes wrong is a [`Problem`]: 400 for what cannot be meant, 404 for what is not there, 409 for what
+//! cannot be done now, 503 for what the database does not answer. 421: another process has the worker, so ask that.
+
+use portside_core::ids::WorkerId;
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+/// Where `portside dev` answers, before `/workers`.
+pub const PATH: &str = "/cdn-cgi/portside";
+
+/// Whether a worker has an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// It has, or is about to.
+    Awake,
+    /// It is stored, and has none.
+    Asleep,
+}
+
+/// An alarm that is armed. Times are in RFC 3339.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Alarm {
+    /// For when it was set.
+    pub scheduled: String,
+    /// When it is delivered next.
+    pub due: String,
+    /// How often it was delivered in vain.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub retries: u32,
+}
+
+/// A worker, or a Durable Object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Worker {
+    /// 32 hexadecimal digits. No two workers of an application have the same.
+    pub id: String,
+    /// `SCRIPT#NAME`; of an object `CLASS#NAME`, or `CLASS#ID` if its name is not known.
+    pub address: String,
+    /// The path of its script; of an object nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub script: Option<String>,
+    /// The object's class, by the name that it has now; of a worker nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
+    /// What it is called. Empty for a script's default worker; nothing for an object whose name is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The object's id, 64 hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object_id: Option<String>,
+    /// Whether it is awake.
+    pub state: State,
+    /// Since when, in RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub awake_since: Option<String>,
+    /// Its alarm, if one is armed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alarm: Option<Alarm>,
+    /// How many keys it has, up to 1 000; nothing for an object, whose database is stored in parts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<u64>,
+    /// The bytes of these keys and their values, or of the parts of its database.
+    pub bytes: u64,
+}
+
+/// A page of workers, in the order of [`WorkerId::shard`] and then of ids.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Workers {
+    /// Some of them.
+    pub items: Vec<Worker>,
+    /// What to ask for `after`, if there may be more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// A key of a worker, with its value.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The key.
+    pub key: String,
+    /// Its value, as [`crate::json`] has it; nothing if that cannot be shown.
+    #[serde(default)]
+    pub value: Json,
+    /// Why not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreadable: Option<String>,
+    /// The bytes of the value.
+    pub bytes: u64,
+}
+
+/// A page of keys, in the order of their bytes.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Entries {
+    /// Some of them.
+    pub items: Vec<Entry>,
+    /// What to ask for `after`, if there may be more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// A question to an object's database. Nothing that it changes stays.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Sql {
+    /// One or more statements; the rows of the last are the answer.
+    pub query: String,
+}
+
+/// The rows of a statement.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Rows {
+    /// The names of the columns.
+    pub columns: Vec<String>,
+    /// The rows' fields: texts, numbers and nulls as they are, whole numbers beyond 2⁵³ and blobs as [`crate::json`] has them.
+    pub rows: Vec<Vec<Json>>,
+    /// Whether there are more, which were left out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
+}
+
+/// What went wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// For people.
+    pub error: String,
+}
+
+impl Worker {
+    /// Its place in the order of pages.
+    pub(crate) fn place(&self) -> Option<WorkerId> {
+        parse_id(&self.id)
+    }
+}
+
+/// The id in 32 hexadecimal digits.
+#[must_use]
+pub fn parse_id(text: &str) -> Option<WorkerId> {
+    let is_id = text.len() == 32 && text.bytes().all(|it| it.is_ascii_hexdigit());
+    let number = u128::from_str_radix(text, 16).ok().filter(|_| is_id)?;
+    Some(WorkerId(number.to_be_bytes()))
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // As serde has it.
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
