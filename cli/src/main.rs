@@ -6,6 +6,7 @@ mod class;
 mod console;
 mod dev;
 mod init;
+mod manage;
 mod network;
 mod problems;
 mod push;
@@ -43,6 +44,10 @@ enum Command {
     Push(push::Args),
     /// Report everything that keeps the application in a folder from being bundled
     Check(check::Args),
+    /// Look at the workers of a running application, and manage them
+    Workers(manage::workers::Args),
+    /// Look at what workers have stored, and change it
+    State(manage::state::Args),
     /// Be one of the pods that `portside dev --pods` starts
     #[command(hide = true)]
     DevPod,
@@ -64,6 +69,8 @@ fn main() -> ExitCode {
         Command::Bundle(args) => args.run(),
         Command::Push(args) => args.run(),
         Command::Check(args) => args.run(),
+        Command::Workers(args) => args.run(),
+        Command::State(args) => args.run(),
         Command::Sidecar(args) => args.run(),
     };
     outcome.unwrap_or_else(|error| {

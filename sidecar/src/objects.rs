@@ -1,10 +1,9 @@
 //! Durable Objects: where each lives, and with what it begins.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use portside_core::alarm::Alarm;
-use portside_core::ids::{Fence, SHARDS};
+use portside_core::ids::{Fence, SHARDS, WorkerId};
 use portside_core::keys::KeyRange;
 use portside_core::migrations::{ObjectClass, Origin};
 use portside_core::objects::{self, NAME_KEY, ObjectId};
@@ -20,7 +19,8 @@ use portside_worker::storage::Storage;
 use crate::app::{App, Class};
 use crate::assets;
 use crate::ledger::WorkerLedger;
-use crate::workers::{NotLoaded, Worker};
+use crate::start::NotLoaded;
+use crate::workers::Worker;
 
 /// Entries of an object's database that are read at a time, and bytes: in one reading all of one that is not large.
 pub const LOAD_ENTRIES: usize = 4_096;
@@ -34,23 +34,46 @@ pub struct Loaded {
 
 /// Reads what a first reading has left of an object's database.
 pub async fn load(app: &App, worker: &Worker, first: FirstLoaded) -> Result<Loaded, NotLoaded> {
-    let mut reader = Reader::new(app);
-    let mut rest = match first.complete {
+    let rest = match first.complete {
         true => None,
         false => rest_of(first.entries.last_key_value().map(|(key, _)| key)),
     };
+    let mut reader = Reader::new(app);
     reader.add(first.entries)?;
+    let reader = read_rest(app, worker.id, reader, rest).await?;
+    let (stored, alarm) = (reader.finish()?, first.alarm);
+    Ok(Loaded { stored, alarm })
+}
+
+/// Reads an object's database, whoever may write it meanwhile.
+pub async fn read(app: &App, object: WorkerId) -> Result<Stored, NotLoaded> {
+    let first = KeyRange {
+        limit: Some(LOAD_ENTRIES),
+        max_bytes: Some(LOAD_BYTES),
+        ..KeyRange::default()
+    };
+    read_rest(app, object, Reader::new(app), Some(first))
+        .await?
+        .finish()
+}
+
+async fn read_rest(
+    app: &App,
+    object: WorkerId,
+    mut reader: Reader,
+    mut rest: Option<KeyRange>,
+) -> Result<Reader, NotLoaded> {
     let mut page = vec![];
     while let Some(range) = rest.take() {
         // It writes to a file, while the next ones are on their way.
         let read = std::mem::take(&mut page);
         let adding = tokio::task::spawn_blocking(move || reader.with(read));
-        page = list(app, worker, &range).await.map_err(NotLoaded::Store)?;
+        page = list(app, object, &range).await.map_err(NotLoaded::Store)?;
         let added = adding.await;
         reader = added.map_err(|error| NotLoaded::Failed(error.to_string()))??;
         rest = rest_of(page.last().map(|(key, _)| key));
     }
-    reader.finish(first.alarm)
+    Ok(reader)
 }
 
 /// The entries after one, a page of them. After none there are no others.
@@ -66,11 +89,10 @@ fn rest_of(last: Option<&String>) -> Option<KeyRange> {
 
 async fn list(
     app: &App,
-    worker: &Worker,
+    object: WorkerId,
     range: &KeyRange,
 ) -> Result<Vec<(String, Value)>, StoreError> {
-    let id = worker.id;
-    app.store().list(id.shard(SHARDS), id, range).await
+    app.store().list(object.shard(SHARDS), object, range).await
 }
 
 /// Reads an object's database from its entries.
@@ -102,17 +124,14 @@ impl Reader {
         Ok(self)
     }
 
-    fn finish(self, alarm: Option<Alarm>) -> Result<Loaded, NotLoaded> {
+    fn finish(self) -> Result<Stored, NotLoaded> {
         let (journal, pages) = self.loader.finish().map_err(not_loaded)?;
         let name = self.name.map(|name| String::from_utf8(name.to_vec()));
         let name = name.and_then(Result::ok).map(Into::into);
-        Ok(Loaded {
-            stored: Stored {
-                journal,
-                pages,
-                name,
-            },
-            alarm,
+        Ok(Stored {
+            journal,
+            pages,
+            name,
         })
     }
 }
@@ -151,7 +170,6 @@ pub fn start(
         ledger: Some(Arc::new(WorkerLedger::new(app, worker, fence))),
         log: app.surroundings(),
     };
-    worker.runs.store(true, Ordering::Release);
     let (ended_app, ended_worker) = (app.clone(), worker.clone());
     let ended = move |end| ended_app.workers().ended(&ended_app, &ended_worker, end);
     let arrival = Arrival {

@@ -11,33 +11,24 @@ use futures::future::BoxFuture;
 use portside_core::admission::{Admission, Pressure, Shortage};
 use portside_core::alarm::{Alarm, AlarmChange};
 use portside_core::alarms::{Fate, Receiver};
-use portside_core::ids::{Fence, SHARDS, WorkerId, WorkerKey};
-use portside_core::migrations::Origin;
+use portside_core::ids::{SHARDS, WorkerId, WorkerKey};
 use portside_core::write::WriteBatch;
-use portside_runtime::Start;
-use portside_store::{Commit, Error as StoreError, Loaded, Outcome};
+use portside_store::{Commit, Error as StoreError, Outcome};
 use portside_worker::activation::{End, Failure};
 use portside_worker::event::{Control, Incoming, Stop};
 use portside_worker::host::Identity;
 use portside_worker::inbox::Inbox;
-use portside_worker::instance::{InstanceOptions, Lost};
+use portside_worker::instance::Lost;
 use portside_worker::link::{Failure as LinkFailure, Kind, Opening, Receive, Rejected};
-use portside_worker::storage::Storage;
 use tokio::sync::Notify;
 
 use crate::alarms::{Alarms, Turn};
 use crate::app::App;
-use crate::assets;
+use crate::clock::now_ms;
 use crate::crashes::Crashes;
 use crate::hibernation::Registry;
-use crate::ledger::WorkerLedger;
-use crate::objects;
-use crate::ownership::Role;
 use crate::room::{self, Starting};
-
-/// Keys and bytes read with a wake. A worker with less never asks the store again.
-const LOAD_KEYS: usize = 1_024;
-const LOAD_BYTES: usize = 1 << 20;
+use crate::start::{NOT_OURS, start};
 
 /// The workers that are awake or on their way.
 #[derive(Default)]
@@ -54,6 +45,8 @@ pub struct Worker {
     pub key: WorkerKey,
     /// The same, as the store has it.
     pub id: WorkerId,
+    /// Since when it is awake or on its way, in milliseconds since the Unix epoch.
+    pub(crate) since: i64,
     pub(crate) inbox: Arc<Inbox>,
     /// Tells it from those that had the same address before.
     receiver: Receiver,
@@ -61,8 +54,14 @@ pub struct Worker {
     predecessor: Mutex<Option<Arc<Worker>>>,
     /// Whether it has an instance. What that leaves behind is known once it has none.
     pub(crate) runs: AtomicBool,
+    /// How many instances of it have ended.
+    ended: AtomicU64,
     /// Commits that have no answer yet.
     commits: AtomicUsize,
+    /// Those of them that hold its place, and begin when all others have their answers.
+    holds: AtomicUsize,
+    /// Held by the one of these that goes on.
+    pub(crate) changing: tokio::sync::Mutex<()>,
     /// Wakes those who wait for the last commit's answer, and for the instance's end.
     settles: Notify,
     /// Until its module is evaluated, or cannot be.
@@ -76,15 +75,47 @@ pub struct OpenCommit(Arc<Worker>);
 
 impl OpenCommit {
     /// Whose commit it is.
-    pub fn worker(&self) -> &Worker {
+    pub fn worker(&self) -> &Arc<Worker> {
         &self.0
     }
 }
 
 impl Drop for OpenCommit {
     fn drop(&mut self) {
-        if self.0.commits.fetch_sub(1, Ordering::AcqRel) == 1 {
+        let left = self.0.commits.fetch_sub(1, Ordering::SeqCst) - 1;
+        if left <= self.0.holds.load(Ordering::SeqCst) {
             self.0.settles.notify_waiters();
+        }
+    }
+}
+
+/// A commit that holds a worker's place before it begins: until this is dropped no instance of the worker is loaded.
+pub(crate) struct Hold {
+    open: OpenCommit,
+    /// Whether the worker is a new one, which is nobody's to start.
+    is_new: bool,
+}
+
+impl Hold {
+    fn new(worker: &Arc<Worker>, is_new: bool) -> Self {
+        worker.holds.fetch_add(1, Ordering::SeqCst);
+        let open = worker.commit_begins();
+        Self { open, is_new }
+    }
+
+    /// Whose place it holds.
+    pub fn worker(&self) -> &Arc<Worker> {
+        self.open.worker()
+    }
+
+    /// Lets the worker go on.
+    pub fn end(self, app: &Arc<App>) {
+        let (worker, is_new) = (self.worker().clone(), self.is_new);
+        worker.inbox.withhold(false);
+        worker.holds.fetch_sub(1, Ordering::SeqCst);
+        drop(self.open);
+        if is_new {
+            app.workers().close_or_restart(app, &worker);
         }
     }
 }
@@ -98,20 +129,30 @@ impl Worker {
         Arc::new(Self {
             key: key.clone(),
             id: key.id(),
+            since: now_ms(),
             inbox: Arc::new(Inbox::new(limits.inbox_messages, limits.inbox_bytes)),
             receiver: Receiver(NEXT_RECEIVER.fetch_add(1, Ordering::Relaxed)),
             predecessor: Mutex::new(predecessor),
             runs: AtomicBool::new(false),
+            ended: AtomicU64::new(0),
             commits: AtomicUsize::new(0),
+            holds: AtomicUsize::new(0),
+            changing: tokio::sync::Mutex::default(),
             settles: Notify::new(),
             starting: Mutex::new(Some(app.room().starts())),
             turn: Mutex::default(),
         })
     }
 
+    /// Whether it has an instance, or is about to.
+    pub(crate) fn has_instance(&self) -> bool {
+        let is_starting = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
+        is_starting.is_some() || self.runs.load(Ordering::SeqCst)
+    }
+
     /// Counts a commit until it has its answer.
     pub fn commit_begins(self: &Arc<Self>) -> OpenCommit {
-        self.commits.fetch_add(1, Ordering::AcqRel);
+        self.commits.fetch_add(1, Ordering::SeqCst);
         OpenCommit(self.clone())
     }
 
@@ -132,22 +173,18 @@ impl Worker {
     }
 
     /// Whether a commit has no answer yet, or the one before it may still have one.
-    fn has_open_commits(&self) -> bool {
-        self.commits.load(Ordering::Acquire) > 0 || self.predecessor().is_some()
+    pub(crate) fn has_open_commits(&self) -> bool {
+        self.commits.load(Ordering::SeqCst) > 0 || self.predecessor().is_some()
     }
 
     /// Returns when its instance is gone, and every commit has its answer; those of the one before it first, which is known
     /// until then: whoever gives up waiting leaves that to the next.
-    fn settled(&self) -> BoxFuture<'_, ()> {
+    pub(crate) fn settled(&self) -> BoxFuture<'_, ()> {
         let settled = async {
-            let predecessor = self.predecessor().clone();
-            if let Some(predecessor) = predecessor {
-                predecessor.settled().await;
-                *self.predecessor() = None;
-            }
+            self.vacated().await;
             loop {
                 let settles = self.settles.notified();
-                if !self.runs.load(Ordering::Acquire) && !self.has_open_commits() {
+                if !self.runs.load(Ordering::SeqCst) && !self.has_open_commits() {
                     return;
                 }
                 settles.await;
@@ -156,16 +193,50 @@ impl Worker {
         settled.boxed()
     }
 
+    /// Returns when its instance is gone, and all of its commits have their answers but for those that hold its place; those of the
+    /// one before it first.
+    pub(crate) async fn vacated(&self) {
+        let predecessor = self.predecessor().clone();
+        if let Some(predecessor) = predecessor {
+            predecessor.settled().await;
+            *self.predecessor() = None;
+        }
+        loop {
+            let settles = self.settles.notified();
+            let open = self.commits.load(Ordering::SeqCst);
+            let held = self.holds.load(Ordering::SeqCst);
+            if !self.runs.load(Ordering::SeqCst) && open <= held {
+                return;
+            }
+            settles.await;
+        }
+    }
+
+    /// Returns when the instance that it has has ended, even if it has another one by then.
+    pub(crate) fn instance_ends(&self) -> impl Future<Output = ()> {
+        let before = self.ended.load(Ordering::SeqCst);
+        async move {
+            loop {
+                let settles = self.settles.notified();
+                if self.ended.load(Ordering::SeqCst) != before || !self.has_instance() {
+                    return;
+                }
+                settles.await;
+            }
+        }
+    }
+
     fn predecessor(&self) -> MutexGuard<'_, Option<Arc<Self>>> {
         let predecessor = self.predecessor.lock();
         predecessor.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Its instance is gone, and the commit that this calls for, if any, has begun.
-    fn stops_running(&self) {
+    pub(crate) fn stops_running(&self) {
         self.has_started();
         self.ends_turn();
-        self.runs.store(false, Ordering::Release);
+        self.ended.fetch_add(1, Ordering::SeqCst);
+        self.runs.store(false, Ordering::SeqCst);
         self.settles.notify_waiters();
     }
 
@@ -193,6 +264,26 @@ impl Workers {
     /// All that are awake or on their way.
     pub(crate) fn all(&self) -> Vec<Arc<Worker>> {
         self.lock().values().cloned().collect()
+    }
+
+    /// The one with this address, if it is awake or on its way.
+    pub(crate) fn get(&self, key: &WorkerKey) -> Option<Arc<Worker>> {
+        self.lock().get(key).cloned()
+    }
+
+    /// Starts an instance of a worker that has none.
+    ///
+    /// # Errors
+    /// It cannot, for this reason.
+    pub(crate) fn wake(&self, app: &Arc<App>, key: &WorkerKey) -> Result<(), &'static str> {
+        // One that is on its way out is none.
+        let closed = self.get(key).filter(|worker| worker.inbox.is_closed());
+        let found = self.find_or_wake(app, key, closed, &mut None);
+        let (worker, is_new) = found.map_err(Overload::message)?;
+        if is_new {
+            app.spawn(start(app.clone(), worker));
+        }
+        Ok(())
     }
 
     /// Opens a link to a worker, waking it if need be; returns its inbox. If that cannot be, the opener hears why.
@@ -359,6 +450,40 @@ impl Workers {
         self.removed.notify_waiters();
     }
 
+    /// Closes and forgets a worker without an instance, unless something waits for it. Whether it did; nothing if a commit has no answer
+    /// yet, which begins while the worker is known, or not at all.
+    fn remove_if_idle(&self, worker: &Arc<Worker>) -> Option<bool> {
+        let mut awake = self.lock();
+        if worker.has_open_commits() {
+            return None;
+        }
+        let is_closed = worker.inbox.close_if_empty();
+        if is_closed && is_in(&awake, worker) {
+            awake.remove(&worker.key);
+        }
+        self.removed.notify_waiters();
+        Some(is_closed)
+    }
+
+    /// Holds the place of the worker with this address. Nothing if it is on its way to another process.
+    pub(crate) fn hold(&self, app: &Arc<App>, key: &WorkerKey) -> Option<Hold> {
+        let mut awake = self.lock();
+        if app.is_sharing() && app.ownership().is_leaving(key.id().shard(SHARDS)) {
+            return None;
+        }
+        let known = awake.get(key).cloned();
+        if let Some(worker) = &known
+            && !worker.inbox.is_closed()
+        {
+            return Some(Hold::new(worker, false));
+        }
+        let worker = Worker::new(app, key, known);
+        worker.has_started();
+        let hold = Hold::new(&worker, true);
+        awake.insert(key.clone(), worker);
+        Some(hold)
+    }
+
     /// Asks every awake worker to stop; the next event starts it anew, from the class as it is then.
     pub fn stop_all(&self, stop: Stop) {
         for worker in self.lock().values() {
@@ -469,150 +594,6 @@ fn shutting_down() -> LinkFailure {
     LinkFailure::unavailable("the application is shutting down")
 }
 
-/// Starts an instance of the worker, but for a process that is closing.
-async fn start(app: Arc<App>, worker: Arc<Worker>) {
-    // What an earlier instance wrote must be settled before the state is read.
-    let until_loadable = async {
-        app.ownership().decided().await;
-        worker.settled().await;
-    };
-    let loadable = tokio::select! {
-        loadable = app.ownership().patiently(until_loadable) => loadable,
-        // Nothing is started any more, and a standby may never own the worker.
-        () = app.closes() => return app.workers().close_or_restart(&app, &worker),
-    };
-    if let Err(error) = loadable {
-        return app.workers().store_fails(&app, &worker, &error);
-    }
-    let reason = match load(&app, &worker).await {
-        Ok((fence, loaded)) => return run(app, worker, fence, loaded),
-        Err(reason) => reason,
-    };
-    let source = Identity::Worker(worker.key.clone());
-    match reason {
-        NotLoaded::NotOurs if app.is_sharing() && !app.is_closing() => {
-            app.workers().hand_on(&app, &worker);
-        }
-        NotLoaded::NotOurs => {
-            // That this process has lost everything was said once.
-            if *app.ownership().role().borrow() != Role::Over {
-                app.log_error(&source, NOT_OURS);
-            }
-            app.workers().not_ours(&app, &worker);
-        }
-        NotLoaded::Store(error) => {
-            // What fails for more than this worker the store says, once.
-            if matches!(error, StoreError::Incompatible(_)) {
-                app.log_error(&source, &error.to_string());
-            }
-            app.workers().store_fails(&app, &worker, &error);
-        }
-        NotLoaded::Failed(reason) => {
-            app.log_error(&source, &format!("the worker cannot begin: {reason}"));
-            app.workers().failed(&app, &worker, &reason);
-        }
-    }
-}
-
-const NOT_OURS: &str = "this process does not own the worker";
-
-/// Why a worker's state could not be loaded.
-pub(crate) enum NotLoaded {
-    NotOurs,
-    Store(StoreError),
-    /// The store has answered, and the worker cannot begin with that.
-    Failed(String),
-}
-
-/// What the store has of a worker or an object.
-enum State {
-    Worker(Loaded),
-    Object(Origin, Box<objects::Loaded>),
-}
-
-async fn load(app: &App, worker: &Worker) -> Result<(Fence, State), NotLoaded> {
-    let id = worker.id;
-    let settled = app.ownership().settled_fence(id);
-    let fence = app.ownership().patiently(settled).await;
-    let fence = fence.map_err(NotLoaded::Store)?;
-    let fence = fence.ok_or(NotLoaded::NotOurs)?;
-    let class = objects::class_of(worker);
-    let (keys, bytes) = match class {
-        Some(_) => (objects::LOAD_ENTRIES, objects::LOAD_BYTES),
-        None => (LOAD_KEYS, LOAD_BYTES),
-    };
-    let loaded = app.store().load(fence, id, keys, bytes).await;
-    let Some(loaded) = loaded.map_err(NotLoaded::Store)? else {
-        app.ownership().lost(fence);
-        return Err(NotLoaded::NotOurs);
-    };
-    let Some(class) = class else {
-        return Ok((fence, State::Worker(loaded)));
-    };
-    let loaded = objects::load(app, worker, loaded).await;
-    // It may have been read while another process wrote: only what is ours is known to be whole.
-    if !app.ownership().still_holds(fence) {
-        return Err(NotLoaded::NotOurs);
-    }
-    Ok((fence, State::Object(class, loaded?.into())))
-}
-
-fn run(app: Arc<App>, worker: Arc<Worker>, fence: Fence, state: State) {
-    // Who asked for a stop before this did not mean this instance. It is of the present class, or will be asked again.
-    worker.inbox.forget_instance();
-    if app.is_closing() || worker.inbox.is_leaving() {
-        return app.workers().close_or_restart(&app, &worker);
-    }
-    let loaded = match state {
-        State::Worker(loaded) => loaded,
-        State::Object(class, loaded) => {
-            if let Err(reason) = objects::start(&app, &worker, &class, fence, *loaded) {
-                worker.stops_running();
-                app.workers().failed(&app, &worker, &reason);
-            }
-            return;
-        }
-    };
-    let class = app.class();
-    let options = InstanceOptions {
-        identity: Identity::Worker(worker.key.clone()),
-        bundle: class.bundle.clone(),
-        limits: class.limits.clone(),
-        input_gate: class.input_gate,
-        env: class.env.clone(),
-        assets: assets::bound(&app, &class),
-        compatibility: class.compatibility.clone(),
-        classes: class.objects.clone(),
-        caches: app.caches().clone(),
-        storage: Storage::loaded(loaded.entries, loaded.complete, loaded.alarm),
-        sockets: None,
-        inbox: worker.inbox.clone(),
-        fabric: app.fabric(),
-        ledger: Some(Arc::new(WorkerLedger::new(&app, &worker, fence))),
-        log: app.surroundings(),
-    };
-    let start = Start {
-        options,
-        module: worker.key.script().to_owned(),
-        cell: Arc::default(),
-        is_trial: false,
-    };
-    worker.runs.store(true, Ordering::Release);
-    let (ended_app, ended_worker) = (app.clone(), worker.clone());
-    let begun = {
-        let worker = worker.clone();
-        move || worker.ends_turn()
-    };
-    let started = app.isolates().start(start, begun, move |end| {
-        ended_app.workers().ended(&ended_app, &ended_worker, end);
-    });
-    if let Err(error) = started {
-        let reason = format!("no thread could be started: {error}");
-        worker.stops_running();
-        app.workers().failed(&app, &worker, &reason);
-    }
-}
-
 impl Workers {
     /// An instance ended: what waits in the inbox gets a new one.
     pub(crate) fn ended(&self, app: &Arc<App>, worker: &Arc<Worker>, end: End) {
@@ -639,7 +620,7 @@ impl Workers {
     }
 
     /// A start or a run failed. The first time, what waits gets another try at once; then it is turned away.
-    fn failed(&self, app: &Arc<App>, worker: &Arc<Worker>, reason: &str) {
+    pub(crate) fn failed(&self, app: &Arc<App>, worker: &Arc<Worker>, reason: &str) {
         let wait = self.crashes.record(&worker.key, Instant::now());
         if !wait.is_zero() {
             worker.inbox.refuse_all(&LinkFailure::failed(reason));
@@ -650,14 +631,14 @@ impl Workers {
 
     /// Turns away what waits for a worker that cannot be loaded because the store fails: nothing is wrong with it, and its
     /// alarm is delivered again before long. What comes later waits anew.
-    fn store_fails(&self, app: &Arc<App>, worker: &Arc<Worker>, error: &StoreError) {
+    pub(crate) fn store_fails(&self, app: &Arc<App>, worker: &Arc<Worker>, error: &StoreError) {
         let again = |alarms: &Alarms| alarms.store_failed(&worker.key, worker.receiver);
         self.turn_away(app, worker, error.to_string(), again);
     }
 
     /// Turns away what waits for a worker that this process does not own. Whoever owns it is there for the next call, and
     /// delivers its alarm.
-    fn not_ours(&self, app: &Arc<App>, worker: &Arc<Worker>) {
+    pub(crate) fn not_ours(&self, app: &Arc<App>, worker: &Arc<Worker>) {
         let again = |alarms: &Alarms| alarms.turned_away(&worker.key, worker.receiver);
         self.turn_away(app, worker, NOT_OURS.to_owned(), again);
     }
@@ -679,7 +660,7 @@ impl Workers {
 
     /// Forgets a worker whose instance is gone, unless something waits for it and the process goes on. Not before its
     /// commits have their answers: whoever wakes it next must wait for them.
-    fn close_or_restart(&self, app: &Arc<App>, worker: &Arc<Worker>) {
+    pub(crate) fn close_or_restart(&self, app: &Arc<App>, worker: &Arc<Worker>) {
         worker.inbox.forget_instance();
         // Not before: a request to stop that comes after this is not forgotten.
         if app.is_closing() {
@@ -695,10 +676,13 @@ impl Workers {
             });
         } else if worker.inbox.is_leaving() && !app.is_closing() {
             self.hand_on(app, worker);
-        } else if worker.inbox.close_if_empty() {
-            self.remove(worker);
         } else {
-            app.spawn(start(app.clone(), worker.clone()));
+            match self.remove_if_idle(worker) {
+                Some(true) => {}
+                Some(false) => app.spawn(start(app.clone(), worker.clone())),
+                // Since just now.
+                None => self.close_or_restart(app, worker),
+            }
         }
     }
 

@@ -30,6 +30,8 @@ struct State {
     held_bytes: usize,
     /// Whoever reads here leaves for another place.
     leaving: bool,
+    /// Its state is about to change while nobody reads.
+    withheld: bool,
     closed: bool,
     waker: Option<Waker>,
     rest: Option<Rest>,
@@ -100,7 +102,8 @@ impl State {
 
     /// Whoever leaves hears nothing new: that is for the place to which it goes.
     fn is_for_now(&self, incoming: &Incoming, wanted: fn(&Incoming) -> bool) -> bool {
-        wanted(incoming) && (!self.leaving || incoming.is_of_opened_link())
+        let is_open = !self.leaving && !self.withheld;
+        wanted(incoming) && (is_open || incoming.is_of_opened_link())
     }
 
     fn position(&self, wanted: fn(&Incoming) -> bool) -> Option<usize> {
@@ -172,6 +175,14 @@ impl Inbox {
     pub fn leave(&self) {
         let mut state = self.lock();
         state.leaving = true;
+        Self::wake(state);
+    }
+
+    /// From now on, or no more: the instance gets only what comes on links that it has opened itself, and is to be asked to end. All
+    /// else waits for the one after it.
+    pub fn withhold(&self, is_withheld: bool) {
+        let mut state = self.lock();
+        state.withheld = is_withheld;
         Self::wake(state);
     }
 
@@ -283,6 +294,12 @@ impl Inbox {
         let mut state = self.lock();
         state.closed |= state.queue.is_empty() && state.control.is_empty();
         state.closed
+    }
+
+    /// Whether it is closed.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.lock().closed
     }
 
     /// Turns away whoever waits: links that are being opened get a failure and a close.

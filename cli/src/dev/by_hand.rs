@@ -1,13 +1,15 @@
-//! Handlers that are run by hand, by requests to paths of their own, as in `wrangler dev`: crons and alarms.
+//! What is done by hand, by requests to paths of their own: handlers of crons and alarms that are run, as in `wrangler dev`, and
+//! workers that are looked at and managed, as by `portside workers`.
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode};
 use portside_core::ids::WorkerKey;
 use portside_core::objects::ObjectId;
 use portside_crds::sidecar::{STATE_HEADER, State};
-use portside_exchange::{FetchError, Response};
-use portside_sidecar::{App, Fired, Scheduled};
+use portside_exchange::{FetchError, Request, Response};
+use portside_manage::PATH;
+use portside_sidecar::{App, Fired, Scheduled, manage};
 use serde_json::json;
 use url::Url;
 
@@ -19,16 +21,24 @@ const ALARM: &str = "/cdn-cgi/handler/alarm";
 
 const WHOSE: &str = "whose alarm? Say class=NAME with name=… or id=…, or script=PATH, with name=… unless it is the default worker";
 
-/// The answer to a request for a handler; nothing for any other. Only programs of this machine may run one.
-pub async fn answer(app: &App, url: &Url, headers: &HeaderMap) -> Option<Response> {
-    match url.path() {
-        SCHEDULED | ALARM if !is_of_this_machine(url, headers) => Some(text(
+/// The answer to a request for what is done by hand; nothing for any other. Only programs of this machine may have it done.
+pub async fn answer(app: &App, url: &Url, request: &mut Request) -> Option<Response> {
+    let path = url.path();
+    let is_managed = path
+        .strip_prefix(PATH)
+        .is_some_and(|rest| rest.starts_with('/'));
+    match path {
+        _ if !is_managed && path != SCHEDULED && path != ALARM => None,
+        _ if !is_of_this_machine(url, &request.headers) => Some(text(
             StatusCode::FORBIDDEN,
             "only for requests of this machine, by 127.0.0.1 or localhost, and not for pages of other origins",
         )),
         SCHEDULED => Some(scheduled(app, url).await),
         ALARM => Some(alarm(app, url).await),
-        _ => None,
+        _ => {
+            let asked = (&request.method, url, &mut request.body);
+            manage::answer(app, asked, not_here).await
+        }
     }
 }
 

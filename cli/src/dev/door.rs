@@ -52,13 +52,13 @@ impl Application for OfClients {
 }
 
 impl Application for Door {
-    fn fetch(&self, request: Request) -> BoxFuture<'_, Result<Response, FetchError>> {
+    fn fetch(&self, mut request: Request) -> BoxFuture<'_, Result<Response, FetchError>> {
         async move {
             let url = Url::parse(&request.url).ok();
             let path = url.as_ref().map_or("", Url::path);
             let asked = (self.requests.as_ref()).map(|requests| requests.asked(&request, path));
             let by_hand = match &url {
-                Some(url) => by_hand::answer(&self.app, url, &request.headers).await,
+                Some(url) => by_hand::answer(&self.app, url, &mut request).await,
                 None => None,
             };
             let answer = match by_hand {

@@ -16,6 +16,7 @@ mod assets;
 mod found;
 mod init;
 mod inspect;
+mod manage;
 mod pods;
 mod types;
 

@@ -18,6 +18,7 @@ mod held;
 mod hostile;
 mod lab;
 mod leaving;
+mod manage;
 mod moving_sockets;
 mod objects;
 mod platform;
@@ -85,6 +86,7 @@ fn main() -> ExitCode {
             ("crons", crons::CASES),
             ("durability", durability::CASES),
             ("leaving", leaving::CASES),
+            ("manage", manage::CASES),
             ("moving_sockets", moving_sockets::CASES),
             ("objects::alarms", objects::alarms::CASES),
             ("objects::calls", objects::calls::CASES),

@@ -3,7 +3,8 @@
 //! One task has all of it. New code gets as many pods as the old code has, all at once; when each of them has loaded it, the old
 //! ones hand over and end. If one of them has not, the new ones end and nothing has changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,8 +36,8 @@ pub const END: Duration = Duration::from_secs(12);
 /// The pods, as others reach them.
 pub struct Fleet {
     events: mpsc::UnboundedSender<Event>,
-    /// How many take part.
-    ready: watch::Receiver<usize>,
+    /// Where those are that take part.
+    ready: watch::Receiver<Vec<SocketAddr>>,
 }
 
 enum Event {
@@ -54,7 +55,7 @@ enum Event {
 pub type Common = Start<()>;
 
 impl Fleet {
-    /// Starts `count` pods of this class, which requests to the gateway go to.
+    /// Starts `count` pods of this class, which requests to the gateway go to; `ready` hears where they take them, once they do.
     ///
     /// # Errors
     /// The code is not what it says to be.
@@ -63,9 +64,10 @@ impl Fleet {
         class: Class,
         common: Common,
         gateway: Arc<Gateway>,
+        ready_pods: watch::Sender<Vec<SocketAddr>>,
     ) -> anyhow::Result<Self> {
         let (events, mut heard) = mpsc::unbounded_channel();
-        let (ready_pods, ready) = watch::channel(0);
+        let ready = ready_pods.subscribe();
         let mut pods = Pods {
             count,
             common,
@@ -95,7 +97,7 @@ impl Fleet {
     pub async fn ready(&self, count: usize) {
         let mut ready = self.ready.clone();
         // The other end goes away when all pods end: there is nothing to wait for then.
-        let _ = ready.wait_for(|ready| *ready >= count).await;
+        let _ = ready.wait_for(|ready| ready.len() >= count).await;
     }
 
     /// Ends all pods, after the writes under way; those that take too long, at once.
@@ -144,7 +146,7 @@ struct Pods {
     common: Common,
     gateway: Arc<Gateway>,
     events: mpsc::UnboundedSender<Event>,
-    ready: watch::Sender<usize>,
+    ready: watch::Sender<Vec<SocketAddr>>,
     pods: BTreeMap<u64, Pod>,
     /// What runs.
     revision: Arc<Revision>,
@@ -351,9 +353,10 @@ impl Pods {
     /// Tells the gateway which pods there are.
     fn publish(&self) {
         let endpoints = self.pods.values().filter_map(|pod| pod.endpoint.clone());
+        let endpoints: BTreeSet<Endpoint> = endpoints.collect();
+        let ready = endpoints.iter().map(|endpoint| endpoint.http).collect();
         let timeout = self.revision.class.limits.request;
-        self.gateway.apply(topology(endpoints.collect(), timeout));
-        let ready = self.pods.values().filter(|pod| pod.endpoint.is_some());
-        self.ready.send_replace(ready.count());
+        self.gateway.apply(topology(endpoints, timeout));
+        self.ready.send_replace(ready);
     }
 }

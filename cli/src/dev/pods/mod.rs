@@ -23,6 +23,7 @@ use anyhow::{Context, bail};
 use portside_frontdoor::{FrontDoor, IpNet};
 use portside_gateway::Gateway;
 use portside_store::Error;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -78,7 +79,8 @@ pub async fn serve(begun: Begun, wanted: Wanted) -> anyhow::Result<ExitCode> {
     let lock = lock(&state).await?;
     let config = door_config(wanted.listen, wanted.trusted_proxy.clone());
     let gateway = Arc::new(route::gateway(&config));
-    let application = Answering::new(gateway.clone(), wanted.requests);
+    let pods = watch::Sender::default();
+    let application = Answering::new(gateway.clone(), pods.subscribe(), wanted.requests);
     let door = listen(config, Arc::new(application)).await?;
     let stopping = stopping();
     let mut postgres = match &wanted.store {
@@ -94,6 +96,7 @@ pub async fn serve(begun: Begun, wanted: Wanted) -> anyhow::Result<ExitCode> {
         store: store.or_else(|| wanted.store.clone()).unwrap_or_default(),
         has_own_store: postgres.is_some(),
         gateway,
+        pods,
         stopping,
     };
     let served = tokio::select! {
@@ -113,6 +116,8 @@ struct Running {
     store: String,
     has_own_store: bool,
     gateway: Arc<Gateway>,
+    /// Hears where the pods take requests.
+    pods: watch::Sender<Vec<SocketAddr>>,
     stopping: CancellationToken,
 }
 
@@ -151,7 +156,8 @@ impl Running {
             requests: wanted.requests,
             colour: Console::new().has_colours(),
         };
-        let fleet = Fleet::start(wanted.count, class.clone(), common, self.gateway.clone())?;
+        let gateway = self.gateway.clone();
+        let fleet = Fleet::start(wanted.count, class.clone(), common, gateway, self.pods)?;
         let fleet = Arc::new(fleet);
         tokio::select! {
             () = fleet.ready(wanted.count) => {

@@ -1,20 +1,28 @@
 //! What the gateway of `portside dev` is told, and what it is asked.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join_all};
+use http::{Method, StatusCode};
 use portside_crds::class::Route;
 use portside_crds::routes::{Claim, ClassKey, Routes};
 use portside_exchange::{Application, FetchError, Request, Response};
 use portside_frontdoor::Config as DoorConfig;
 use portside_gateway::{ClassFacts, Endpoint, Gateway, Metrics, REASON, Settings, Topology};
+use portside_manage::{PATH, Problem, State, Workers, merge};
+use portside_sidecar::manage;
 use prometheus_client::registry::Registry;
+use tokio::sync::watch;
 use url::Url;
 
+use crate::dev::answers::response;
+use crate::dev::local::is_of_this_machine;
 use crate::dev::println_flushed;
+use crate::manage::client::Client;
 
 /// How long a request waits for a pod.
 const HOLD: Duration = Duration::from_secs(30);
@@ -22,6 +30,8 @@ const HOLD: Duration = Duration::from_secs(30);
 const GRACE: Duration = Duration::from_secs(10);
 /// Memory for the bodies of requests that may have to be sent again.
 const REPLAYS: usize = 64 << 20;
+
+const JSON: &str = "application/json";
 
 /// A gateway that knows no pods yet.
 pub fn gateway(config: &DoorConfig) -> Gateway {
@@ -63,13 +73,69 @@ pub fn topology(endpoints: BTreeSet<Endpoint>, request: Duration) -> Topology {
 /// The gateway, with a line for each request that it answers itself: of all others pods say one.
 pub struct Answering {
     gateway: Arc<Gateway>,
+    pods: watch::Receiver<Vec<SocketAddr>>,
     is_told: bool,
 }
 
 impl Answering {
-    /// `is_told`: whether lines are wanted.
-    pub fn new(gateway: Arc<Gateway>, is_told: bool) -> Self {
-        Self { gateway, is_told }
+    /// `pods`: where they take requests. `is_told`: whether lines are wanted.
+    pub fn new(
+        gateway: Arc<Gateway>,
+        pods: watch::Receiver<Vec<SocketAddr>>,
+        is_told: bool,
+    ) -> Self {
+        Self {
+            gateway,
+            pods,
+            is_told,
+        }
+    }
+
+    /// The workers of all pods, each of which knows who is awake in it.
+    async fn workers(&self, url: &Url) -> Response {
+        let query: Vec<_> = url.query_pairs().collect();
+        let is_asleep = |(name, value): &(&str, &str)| (*name, *value) == ("state", "asleep");
+        let mut query: Vec<_> = query
+            .iter()
+            .map(|(name, value)| (&**name, &**value))
+            .collect();
+        // That somebody sleeps nobody knows alone.
+        let only_asleep = query.iter().any(is_asleep);
+        query.retain(|pair| !is_asleep(pair));
+        let limit = query.iter().find(|(name, _)| *name == "limit");
+        let limit = limit.and_then(|(_, limit)| limit.parse().ok());
+        let pods = self.pods.borrow().clone();
+        let pages = pods.into_iter().map(async |pod| {
+            let client = Client::new(Url::parse(&format!("http://{pod}/"))?);
+            client.fetch(&Method::GET, &["workers"], &query, None).await
+        });
+        let mut all = Vec::new();
+        for page in join_all(pages).await {
+            match page {
+                Ok((StatusCode::OK, page)) => {
+                    // It is a process of this program.
+                    all.extend(serde_json::from_slice::<Workers>(&page).ok());
+                }
+                Ok((status, problem)) => {
+                    let problem = String::from_utf8_lossy(&problem).into_owned();
+                    return response(status, JSON, problem);
+                }
+                Err(error) => {
+                    let error = format!("a pod does not answer: {error}");
+                    let problem = serde_json::to_string(&Problem { error }).unwrap_or_default();
+                    return response(StatusCode::SERVICE_UNAVAILABLE, JSON, problem);
+                }
+            }
+        }
+        let mut merged = merge(all, limit.unwrap_or(manage::PAGE));
+        if only_asleep {
+            merged.items.retain(|it| it.state == State::Asleep);
+        }
+        response(
+            StatusCode::OK,
+            JSON,
+            serde_json::to_string(&merged).unwrap_or_default(),
+        )
     }
 }
 
@@ -77,13 +143,18 @@ impl Application for Answering {
     fn fetch(&self, request: Request) -> BoxFuture<'_, Result<Response, FetchError>> {
         async move {
             let (begun, method) = (Instant::now(), request.method.clone());
-            let url = self
-                .is_told
-                .then(|| Url::parse(&request.url).ok())
-                .flatten();
+            let url = Url::parse(&request.url).ok();
+            if let Some(url) = &url
+                && method == Method::GET
+                && url.path().strip_prefix(PATH) == Some("/workers")
+                && is_of_this_machine(url, &request.headers)
+            {
+                return Ok(self.workers(url).await);
+            }
             let answer = self.gateway.fetch(request).await;
             if let (Some(url), Ok(response)) = (url, &answer)
                 && let Some(reason) = response.headers.get(REASON)
+                && self.is_told
             {
                 let (path, status) = (url.path(), response.status.as_u16());
                 let (took, reason) = (begun.elapsed().as_millis(), reason.to_str());

@@ -1,0 +1,121 @@
+//! Asks a process that runs an application.
+
+use anyhow::{Context, anyhow, bail};
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy::Client as Http;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use portside_manage::{PATH, Problem};
+use serde::de::DeserializeOwned;
+use url::Url;
+
+/// A client of `portside dev`.
+pub struct Client {
+    url: Url,
+    http: Http<HttpConnector, Full<Bytes>>,
+}
+
+impl Client {
+    /// Of the one at this URL.
+    pub fn new(url: Url) -> Self {
+        Self {
+            url,
+            http: Http::builder(TokioExecutor::new()).build_http(),
+        }
+    }
+
+    /// What is at a path, whose parts may have any characters, with a query.
+    ///
+    /// # Errors
+    /// Nobody answers, or that it cannot be had.
+    pub async fn get<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+    ) -> anyhow::Result<T> {
+        let answer = self.send(&Method::GET, path, query, None).await?;
+        serde_json::from_slice(&answer).context("the answer is of another version of portside")
+    }
+
+    /// The answer to a question in JSON.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn ask<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        question: &impl serde::Serialize,
+    ) -> anyhow::Result<T> {
+        let body = serde_json::to_vec(question)?;
+        let answer = self.send(&Method::POST, path, &[], Some(body)).await?;
+        serde_json::from_slice(&answer).context("the answer is of another version of portside")
+    }
+
+    /// Has something done.
+    ///
+    /// # Errors
+    /// It is not done.
+    pub async fn order(
+        &self,
+        method: &Method,
+        path: &[&str],
+        body: Option<Vec<u8>>,
+    ) -> anyhow::Result<()> {
+        self.send(method, path, &[], body).await.map(drop)
+    }
+
+    async fn send(
+        &self,
+        method: &Method,
+        path: &[&str],
+        query: &[(&str, &str)],
+        body: Option<Vec<u8>>,
+    ) -> anyhow::Result<Bytes> {
+        let unreachable = || {
+            format!(
+                "nobody answers at {}: start the application with portside dev, or say --url where it is",
+                self.url
+            )
+        };
+        let fetched = self.fetch(method, path, query, body).await;
+        let (status, body) = fetched.with_context(unreachable)?;
+        if status.is_success() {
+            return Ok(body);
+        }
+        match serde_json::from_slice::<Problem>(&body) {
+            Ok(problem) => bail!(problem.error),
+            Err(_) if status == StatusCode::NOT_FOUND => Err(anyhow!(
+                "what answers at {} is no portside dev of this version",
+                self.url
+            )),
+            Err(_) => bail!("{status}: {}", String::from_utf8_lossy(&body)),
+        }
+    }
+
+    /// The answer, whatever it is.
+    ///
+    /// # Errors
+    /// There is none.
+    pub async fn fetch(
+        &self,
+        method: &Method,
+        path: &[&str],
+        query: &[(&str, &str)],
+        body: Option<Vec<u8>>,
+    ) -> anyhow::Result<(StatusCode, Bytes)> {
+        let mut url = self.url.clone();
+        let parts = path.iter();
+        let parts = parts.map(|part| utf8_percent_encode(part, NON_ALPHANUMERIC).to_string());
+        url.set_path(&format!("{PATH}/{}", parts.collect::<Vec<_>>().join("/")));
+        url.query_pairs_mut().clear().extend_pairs(query);
+        let request = Request::builder().method(method).uri(url.as_str());
+        let request = request.body(Full::from(body.unwrap_or_default()))?;
+        let response = self.http.request(request).await?;
+        let status = response.status();
+        let body = response.into_body().collect().await?.to_bytes();
+        Ok((status, body))
+    }
+}

@@ -1,0 +1,85 @@
+//! Answers, for people and for programs.
+
+use std::io::Write;
+
+use serde::Serialize;
+
+/// How answers are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Output {
+    /// A table, for people
+    #[default]
+    Table,
+    /// JSON
+    Json,
+    /// YAML
+    Yaml,
+}
+
+impl Output {
+    /// Writes an answer to standard output; a table of these rows, the first of which is the header.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write(
+        self,
+        answer: &impl Serialize,
+        table: impl FnOnce() -> Vec<Vec<String>>,
+    ) -> anyhow::Result<()> {
+        let mut out = std::io::stdout().lock();
+        match self {
+            Self::Table => write!(out, "{}", aligned(&table()))?,
+            Self::Json => writeln!(out, "{}", serde_json::to_string_pretty(answer)?)?,
+            Self::Yaml => write!(out, "{}", serde_saphyr::to_string(answer)?)?,
+        }
+        Ok(())
+    }
+}
+
+/// Columns as wide as what is in them, three spaces apart, as kubectl has them.
+fn aligned(rows: &[Vec<String>]) -> String {
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths);
+        let cells = cells.map(|(cell, width)| format!("{cell:width$}"));
+        let line = cells.collect::<Vec<_>>().join("   ");
+        format!("{}\n", line.trim_end())
+    };
+    rows.iter().map(line).collect()
+}
+
+/// One line of a text, without what would change the terminal.
+pub fn printable(text: &str) -> String {
+    text.chars()
+        .flat_map(|it| match it.is_control() {
+            true => it.escape_default().collect::<Vec<_>>(),
+            false => vec![it],
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned() {
+        let rows = [["NAME", "STATE"], ["é", "awake"], ["longer", ""]];
+        let rows: Vec<_> = rows
+            .iter()
+            .map(|row| row.map(String::from).to_vec())
+            .collect();
+        assert_eq!(aligned(&rows), "NAME     STATE\né        awake\nlonger\n");
+        assert_eq!(aligned(&[]), "");
+    }
+
+    #[test]
+    fn what_a_terminal_would_obey_is_shown() {
+        assert_eq!(printable("a\u{1b}[2Jé\n"), "a\\u{1b}[2Jé\\n");
+    }
+}

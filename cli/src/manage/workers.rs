@@ -1,0 +1,165 @@
+//! `portside workers`
+
+use std::process::ExitCode;
+
+use clap::{Subcommand, ValueEnum};
+use http::Method;
+use portside_manage::{State, Worker, Workers};
+
+use super::output::printable;
+use super::{Common, block_on};
+
+/// How many workers are asked for at a time.
+const CHUNK: &str = "500";
+
+/// Arguments of `portside workers`.
+#[derive(clap::Args)]
+#[command(after_help = "\
+A worker is SCRIPT#NAME, a Durable Object CLASS#NAME or CLASS#ID, and either its ID of 32 hexadecimal digits.
+
+Examples:
+  portside workers list --state awake
+  portside workers get room.js#lobby -o yaml
+  portside workers sleep 'Room#lobby'")]
+pub struct Args {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// List the workers and Durable Objects that are stored or awake
+    ///
+    /// Example: portside workers list --script room.js
+    List {
+        /// Only those in this state
+        #[arg(long, value_enum)]
+        state: Option<Wanted>,
+        /// Only those of this script
+        #[arg(long, value_name = "PATH")]
+        script: Option<String>,
+    },
+    /// Show one
+    ///
+    /// Example: portside workers get 'Room#lobby' -o json
+    Get {
+        /// Which
+        worker: String,
+    },
+    /// Start an instance of one that sleeps
+    ///
+    /// Example: portside workers wake room.js#lobby
+    Wake {
+        /// Which
+        worker: String,
+    },
+    /// End the instance of one that is awake, once what it wrote is durable; its ports and WebSockets are closed
+    ///
+    /// Example: portside workers sleep room.js#lobby
+    Sleep {
+        /// Which
+        worker: String,
+    },
+    /// Delete everything that one has stored, its alarm too; if it is awake its instance ends first
+    ///
+    /// Example: portside workers delete room.js#lobby
+    Delete {
+        /// Which
+        worker: String,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Wanted {
+    /// It has an instance
+    Awake,
+    /// It has none
+    Asleep,
+}
+
+impl Args {
+    /// Does it.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        block_on(async {
+            match &self.verb {
+                Verb::List { state, script } => self.list(*state, script.as_deref()).await,
+                Verb::Get { worker } => {
+                    let worker: Worker =
+                        self.common.client().get(&["workers", worker], &[]).await?;
+                    let rows = || vec![header(), row(&worker)];
+                    self.common.output.write(&worker, rows)
+                }
+                Verb::Wake { worker } => {
+                    self.order(&Method::POST, &["workers", worker, "wake"])
+                        .await
+                }
+                Verb::Sleep { worker } => {
+                    self.order(&Method::POST, &["workers", worker, "sleep"])
+                        .await
+                }
+                Verb::Delete { worker } => self.order(&Method::DELETE, &["workers", worker]).await,
+            }
+        })
+    }
+
+    async fn list(&self, state: Option<Wanted>, script: Option<&str>) -> anyhow::Result<()> {
+        let client = self.common.client();
+        let state = state.map(|state| match state {
+            Wanted::Awake => "awake",
+            Wanted::Asleep => "asleep",
+        });
+        let mut all = Workers::default();
+        loop {
+            let mut query = vec![("limit", CHUNK)];
+            query.extend(state.map(|state| ("state", state)));
+            query.extend(script.map(|script| ("script", script)));
+            let after = all.next.take();
+            query.extend(after.as_deref().map(|after| ("after", after)));
+            let page: Workers = client.get(&["workers"], &query).await?;
+            all.items.extend(page.items);
+            if page.next.is_none() {
+                break;
+            }
+            all.next = page.next;
+        }
+        self.common.output.write(&all, || {
+            let rows = all.items.iter().map(row);
+            [header()].into_iter().chain(rows).collect()
+        })
+    }
+
+    async fn order(&self, method: &Method, path: &[&str]) -> anyhow::Result<()> {
+        self.common.client().order(method, path, None).await
+    }
+}
+
+fn header() -> Vec<String> {
+    ["WORKER", "STATE", "SINCE", "ALARM", "KEYS", "BYTES", "ID"]
+        .map(String::from)
+        .to_vec()
+}
+
+fn row(worker: &Worker) -> Vec<String> {
+    /// More are not counted.
+    const MOST_KEYS: u64 = 1000;
+    let keys = match worker.keys {
+        Some(MOST_KEYS) => format!("{MOST_KEYS}+"),
+        Some(keys) => keys.to_string(),
+        None => "-".to_owned(),
+    };
+    let or_none = |text: Option<&String>| text.map_or("-", String::as_str).to_owned();
+    vec![
+        printable(&worker.address),
+        match worker.state {
+            State::Awake => "awake".to_owned(),
+            State::Asleep => "asleep".to_owned(),
+        },
+        or_none(worker.awake_since.as_ref()),
+        or_none(worker.alarm.as_ref().map(|alarm| &alarm.due)),
+        keys,
+        worker.bytes.to_string(),
+        worker.id.clone(),
+    ]
+}

@@ -1,0 +1,209 @@
+//! `portside workers` and `portside state`, against `portside dev`.
+
+use std::process::Output;
+
+use portside_store::testing::PostgresServer;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use crate::harness::{App, within};
+use crate::{counter, errors, folder, portside};
+
+/// Each path has a counter of its own.
+const SERVER: &str = r#"export default {
+  async fetch(request) {
+    const { port } = new ServerlessWorker("./counter.js", new URL(request.url).pathname.slice(1));
+    const { promise, resolve } = Promise.withResolvers();
+    port.onmessage = ({ data }) => resolve(data);
+    port.postMessage("count");
+    return Response.json(await promise);
+  },
+};
+"#;
+
+fn counters() -> TempDir {
+    folder(&[("server.js", SERVER), ("counter.js", &counter("one"))])
+}
+
+/// What a command says of the application; it must succeed.
+async fn ask(app: &App, arguments: &[&str]) -> String {
+    let output = run(app, arguments).await;
+    assert!(
+        output.status.success(),
+        "{arguments:?}: {}",
+        errors(&output)
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
+
+async fn run(app: &App, arguments: &[&str]) -> Output {
+    let url = format!("http://{}", app.address());
+    let command = [arguments, &["--url", &url]].concat();
+    portside(app.folder(), &command).await
+}
+
+async fn json(app: &App, arguments: &[&str]) -> Value {
+    let said = ask(app, &[arguments, &["-o", "json"]].concat()).await;
+    serde_json::from_str(&said).unwrap()
+}
+
+/// Lists, shows, puts to sleep, changes and deletes workers of an application that has counted `names`, each once.
+async fn are_managed(app: &App, names: &[&str]) {
+    let table = ask(app, &["workers", "list"]).await;
+    let rows: Vec<&str> = table.lines().collect();
+    assert_eq!(rows.len(), names.len() + 1, "{table}");
+    assert!(
+        rows[0].starts_with("WORKER") && rows[0].contains("STATE"),
+        "{table}"
+    );
+    for name in names {
+        let row = rows
+            .iter()
+            .find(|row| row.starts_with(&format!("counter.js#{name} ")));
+        assert!(row.unwrap().contains(" awake "), "{table}");
+    }
+    let worker = format!("counter.js#{}", names[0]);
+    let shown = json(app, &["workers", "get", &worker]).await;
+    assert_eq!(
+        (&shown["state"], &shown["keys"]),
+        (&json!("awake"), &json!(1))
+    );
+    let by_id = json(app, &["workers", "get", shown["id"].as_str().unwrap()]).await;
+    assert_eq!(by_id["address"], json!(worker));
+    assert!(
+        ask(app, &["workers", "get", &worker, "-o", "yaml"])
+            .await
+            .contains("state: awake")
+    );
+
+    ask(app, &["workers", "sleep", &worker]).await;
+    let asleep = json(app, &["workers", "list", "--state", "asleep"]).await;
+    let addresses: Vec<_> = asleep["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| &it["address"])
+        .collect();
+    assert_eq!(addresses, [&json!(worker)]);
+    ask(app, &["workers", "wake", &worker]).await;
+
+    assert_eq!(ask(app, &["state", "get", &worker, "count"]).await, "1\n");
+    ask(app, &["state", "put", &worker, "count", "41"]).await;
+    assert_eq!(app.get(&format!("/{}", names[0])).await.json()["count"], 42);
+    ask(
+        app,
+        &[
+            "state",
+            "put",
+            &worker,
+            "note",
+            r#"{"$date": "2026-01-02T03:04:05Z"}"#,
+        ],
+    )
+    .await;
+    let keys = ask(app, &["state", "list", &worker]).await;
+    let rows: Vec<Vec<&str>> = keys
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    assert_eq!(rows[0], ["KEY", "BYTES", "VALUE"]);
+    assert_eq!((rows[1][0], rows[1][2]), ("count", "42"));
+    assert_eq!(
+        (rows[2][0], rows[2][2]),
+        ("note", r#"{"$date":"2026-01-02T03:04:05Z"}"#)
+    );
+    ask(app, &["state", "delete", &worker, "note"]).await;
+    let failed = run(app, &["state", "get", &worker, "note"]).await;
+    assert!(
+        errors(&failed).contains("there is no key \"note\""),
+        "{}",
+        errors(&failed)
+    );
+
+    ask(app, &["workers", "delete", &worker]).await;
+    assert_eq!(app.get(&format!("/{}", names[0])).await.json()["count"], 1);
+}
+
+#[tokio::test]
+async fn workers_are_managed_from_another_terminal() {
+    let app = App::serve(counters(), &[]).await;
+    assert_eq!(json(&app, &["workers", "list"]).await, json!({"items": []}));
+    for name in ["a", "b"] {
+        app.get(&format!("/{name}")).await;
+    }
+    are_managed(&app, &["a", "b"]).await;
+}
+
+#[tokio::test]
+async fn workers_of_all_pods_are_managed() {
+    let store = PostgresServer::shared().database().await;
+    let app = App::serve(counters(), &["--pods", "3", "--store", &store]).await;
+    let names: Vec<String> = (0..12).map(|number| format!("w{number}")).collect();
+    for name in &names {
+        assert_eq!(app.get(&format!("/{name}")).await.status, 200);
+    }
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    are_managed(&app, &names).await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_is_said_with_the_next_step() {
+    let app = App::serve(counters(), &[]).await;
+    for (arguments, why) in [
+        (
+            &["workers", "get", "counter.js#x"][..],
+            "not stored, and not awake",
+        ),
+        (&["workers", "get", "else.js#x"], "no script and no class"),
+        (
+            &["state", "put", "counter.js#x", "k", "text"],
+            "a text is given in quotes",
+        ),
+        (
+            &["state", "sql", "counter.js#x", "SELECT 1"],
+            "only Durable Objects have SQL",
+        ),
+    ] {
+        let output = run(&app, arguments).await;
+        assert!(!output.status.success(), "{arguments:?}");
+        assert!(
+            errors(&output).contains(why),
+            "{arguments:?}: {}",
+            errors(&output)
+        );
+    }
+    let nobody = portside(
+        app.folder(),
+        &["workers", "list", "--url", "http://127.0.0.1:1"],
+    )
+    .await;
+    assert!(
+        errors(&nobody).contains("start the application with portside dev"),
+        "{}",
+        errors(&nobody)
+    );
+    // Pages of elsewhere that a browser of this machine shows may not ask.
+    let headers = [("origin", "https://elsewhere.example")];
+    for path in [
+        "/cdn-cgi/portside/workers",
+        "/cdn-cgi/portside/workers/counter.js%23x",
+    ] {
+        let reply = app.request(hyper::Method::GET, path, &headers, "").await;
+        assert_eq!(reply.status, 403, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_value_is_read_from_standard_input() {
+    let app = App::serve(counters(), &[]).await;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_portside"));
+    command.args(["state", "put", "counter.js#in", "count", "-"]);
+    command.args(["--url", &format!("http://{}", app.address())]);
+    let file = app.folder().join("value.json");
+    std::fs::write(&file, "6").unwrap();
+    command.stdin(std::fs::File::open(&file).unwrap());
+    let status = within("the end", command.status()).await.unwrap();
+    assert!(status.success());
+    assert_eq!(app.get("/in").await.json()["count"], 7);
+}

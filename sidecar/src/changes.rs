@@ -1,0 +1,161 @@
+//! Changes of workers that people ask for: to wake, to sleep, and to have another state. Nobody else changes a worker's state but
+//! its own code; here that happens while no instance of it runs, and what is sent to it meanwhile waits.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use portside_core::alarms::Fate;
+use portside_core::ids::{Fence, WorkerId, WorkerKey};
+use portside_core::write::WriteBatch;
+use portside_store::{Commit, Error as StoreError, Outcome};
+use portside_worker::event::Stop;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use crate::app::App;
+use crate::start::NotLoaded;
+use crate::workers::Worker;
+
+/// How long a worker's handlers may go on once it is to end. What takes longer is cut off, and its writes so far stay.
+const SETTLE: Duration = Duration::from_secs(5);
+
+/// Why a worker was not changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unchanged {
+    /// It is another process's, or nobody's at the moment.
+    #[error("this process does not have the worker")]
+    Elsewhere,
+    /// What was wanted cannot be, for this reason.
+    #[error("{0}")]
+    Refused(String),
+    /// The database does not answer, or what it answered to the change is lost: it may have happened.
+    #[error("{0}")]
+    Unknown(String),
+}
+
+impl From<NotLoaded> for Unchanged {
+    fn from(reason: NotLoaded) -> Self {
+        match reason {
+            NotLoaded::NotOurs => Self::Elsewhere,
+            NotLoaded::Store(error) => error.into(),
+            NotLoaded::Failed(reason) => Self::Refused(reason),
+        }
+    }
+}
+
+impl From<StoreError> for Unchanged {
+    fn from(error: StoreError) -> Self {
+        Self::Unknown(error.to_string())
+    }
+}
+
+/// What is to be written of a worker: it is asked once no instance runs, so that what is stored is all there is.
+pub type Change =
+    Box<dyn FnOnce(Arc<App>, Fence) -> BoxFuture<'static, Result<WriteBatch, Unchanged>> + Send>;
+
+impl App {
+    /// Starts an instance of the worker, unless it has one. It sleeps again when its time is up.
+    ///
+    /// # Errors
+    /// There is no room, or the worker is another process's.
+    pub fn wake(&self, key: &WorkerKey) -> Result<(), Unchanged> {
+        let app = self.weak().upgrade().filter(|app| !app.is_closing());
+        let app = app.ok_or_else(shutting_down)?;
+        self.must_have(key.id())?;
+        let woken = app.workers().wake(&app, key);
+        woken.map_err(|reason| Unchanged::Refused(reason.to_owned()))
+    }
+
+    /// Ends the worker's instance as if new code had come: its handlers may go on for some seconds, and what it wrote is durable
+    /// when this returns. Its ports and WebSockets are closed. Whatever is sent to it wakes it again.
+    ///
+    /// # Errors
+    /// The worker is another process's.
+    pub async fn put_to_sleep(&self, key: &WorkerKey) -> Result<(), Unchanged> {
+        self.must_have(key.id())?;
+        let Some(worker) = self.workers().get(key) else {
+            return Ok(());
+        };
+        let ends = worker.instance_ends();
+        worker.inbox.stop(Stop::WhenSettled);
+        let mut ends = std::pin::pin!(ends);
+        if timeout(SETTLE, ends.as_mut()).await.is_err() {
+            worker.inbox.stop(Stop::WhenFlushed);
+            ends.await;
+        }
+        Ok(())
+    }
+
+    /// # Errors
+    /// [`Unchanged::Elsewhere`] unless this process owns the worker.
+    pub(crate) fn must_have(&self, worker: WorkerId) -> Result<(), Unchanged> {
+        let fence = self.ownership().fence(worker);
+        fence.map(drop).ok_or(Unchanged::Elsewhere)
+    }
+
+    /// Ends the worker's instance, if it has one, and makes durable what `change` makes of what is stored. The next instance begins with
+    /// that; what is sent to the worker meanwhile waits for it. Goes on if whoever asked for it goes away.
+    ///
+    /// # Errors
+    /// Nothing has changed, but for [`Unchanged::Unknown`].
+    pub async fn change(&self, key: &WorkerKey, change: Change) -> Result<(), Unchanged> {
+        let app = self.weak().upgrade().filter(|app| !app.is_closing());
+        let app = app.ok_or_else(shutting_down)?;
+        self.must_have(key.id())?;
+        let (tell, told) = oneshot::channel();
+        let (spawner, key) = (app.clone(), key.clone());
+        spawner.spawn(async move {
+            let changed = match app.workers().hold(&app, &key) {
+                Some(hold) => {
+                    let changed = changed(&app, hold.worker(), change).await;
+                    hold.end(&app);
+                    changed
+                }
+                None => Err(Unchanged::Elsewhere),
+            };
+            // Who does not wait any more need not know.
+            let _ = tell.send(changed);
+        });
+        told.await.unwrap_or_else(|_| Err(shutting_down()))
+    }
+}
+
+fn shutting_down() -> Unchanged {
+    Unchanged::Refused("the application is shutting down".to_owned())
+}
+
+async fn changed(app: &Arc<App>, worker: &Worker, change: Change) -> Result<(), Unchanged> {
+    let _one_at_a_time = worker.changing.lock().await;
+    worker.inbox.withhold(true);
+    worker.inbox.stop(Stop::WhenSettled);
+    if timeout(SETTLE, worker.vacated()).await.is_err() {
+        worker.inbox.stop(Stop::WhenFlushed);
+        app.ownership().patiently(worker.vacated()).await?;
+    }
+    let fence = app.ownership().settled_fence(worker.id).await;
+    let fence = fence.ok_or(Unchanged::Elsewhere)?;
+    let batch = change(app.clone(), fence).await?;
+    if batch.is_empty() {
+        return Ok(());
+    }
+    let ticket = app.alarms().submitted(&worker.key, batch.alarm);
+    let committed = app.lanes().submit(Commit {
+        fence,
+        worker: worker.key.clone(),
+        batch,
+    });
+    let (fate, changed) = match committed.await {
+        Ok(Outcome::Committed) => (Fate::Committed, Ok(())),
+        Ok(Outcome::Fenced) => {
+            app.ownership().lost(fence);
+            (Fate::Refused, Err(Unchanged::Elsewhere))
+        }
+        Err(error) => {
+            app.ownership().settle(fence).await;
+            (Fate::Unknown, Err(error.into()))
+        }
+    };
+    app.alarms().settled(&worker.key, ticket, fate);
+    changed
+}

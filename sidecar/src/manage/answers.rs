@@ -1,0 +1,273 @@
+//! Questions by HTTP, and answers, as [`portside_manage`] has them.
+
+use std::borrow::Cow;
+
+use futures::StreamExt;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use percent_encoding::percent_decode_str;
+use portside_core::ids::WorkerKey;
+use portside_core::keys::KeyRange;
+use portside_core::stored::WorkerPage;
+use portside_exchange::{Body, Response};
+use portside_manage::{PATH, Problem, Sql, State, parse_id};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use url::Url;
+
+use super::{NoWorker, Wanted};
+use crate::app::App;
+use crate::changes::Unchanged;
+
+/// How many workers or keys a page has that is not asked for so many, and at most.
+pub const PAGE: usize = 100;
+const MOST: usize = 1000;
+/// The largest body that is read: a value in JSON may take some times the bytes that it is stored in.
+const MOST_BYTES: usize = 16 << 20;
+
+/// What is answered other than what was asked for.
+enum Failed {
+    BadRequest(String),
+    NotFound(String),
+    Unchanged(Unchanged),
+}
+
+impl From<Unchanged> for Failed {
+    fn from(unchanged: Unchanged) -> Self {
+        Self::Unchanged(unchanged)
+    }
+}
+
+impl From<portside_store::Error> for Failed {
+    fn from(error: portside_store::Error) -> Self {
+        Self::Unchanged(error.into())
+    }
+}
+
+impl From<NoWorker> for Failed {
+    fn from(reason: NoWorker) -> Self {
+        match reason {
+            NoWorker::Unknown(why) => Self::NotFound(why),
+            NoWorker::Unchanged(unchanged) => Self::Unchanged(unchanged),
+        }
+    }
+}
+
+type Answer = Result<Response, Failed>;
+
+/// The answer to a request for a URL below [`PATH`]; nothing for any other. `elsewhere` is the one where another process has the
+/// worker. Whoever calls this has seen to it that the client may ask.
+pub async fn answer(
+    app: &App,
+    (method, url, body): (&Method, &Url, &mut Body),
+    elsewhere: impl FnOnce() -> Response,
+) -> Option<Response> {
+    let path = url.path().strip_prefix(PATH)?;
+    let mut parts = path.split('/').skip(1);
+    let whole = (
+        parts.next(),
+        parts.next(),
+        parts.next(),
+        parts.next(),
+        parts.next(),
+    );
+    let answered = match whole {
+        (Some("workers"), None, ..) => match *method {
+            Method::GET => list(app, url).await,
+            _ => Err(not_so(method)),
+        },
+        (Some("workers"), Some(worker), what, which, None) => {
+            one(app, (method, url, body), worker, (what, which)).await
+        }
+        _ => Err(nothing_here()),
+    };
+    Some(answered.unwrap_or_else(|failed| match failed {
+        Failed::BadRequest(error) => problem(StatusCode::BAD_REQUEST, error),
+        Failed::NotFound(error) => problem(StatusCode::NOT_FOUND, error),
+        Failed::Unchanged(Unchanged::Elsewhere) => elsewhere(),
+        Failed::Unchanged(Unchanged::Refused(error)) => problem(StatusCode::CONFLICT, error),
+        Failed::Unchanged(Unchanged::Unknown(error)) => {
+            problem(StatusCode::SERVICE_UNAVAILABLE, error)
+        }
+    }))
+}
+
+async fn list(app: &App, url: &Url) -> Answer {
+    let after = match parameter(url, "after") {
+        Some(id) => Some(parse_id(&id).ok_or_else(|| bad("after is a worker's id"))?),
+        None => None,
+    };
+    let state = match parameter(url, "state").as_deref() {
+        None => None,
+        Some("awake") => Some(State::Awake),
+        Some("asleep") => Some(State::Asleep),
+        Some(_) => return Err(bad("state is awake or asleep")),
+    };
+    let wanted = Wanted {
+        page: WorkerPage {
+            after,
+            shards: None,
+            script: parameter(url, "script").map(Cow::into_owned),
+            limit: limit(url)?,
+        },
+        state,
+    };
+    Ok(json(&app.list_workers(&wanted).await?))
+}
+
+/// What is asked of one worker.
+async fn one(
+    app: &App,
+    (method, url, body): (&Method, &Url, &mut Body),
+    worker: &str,
+    (what, which): (Option<&str>, Option<&str>),
+) -> Answer {
+    let worker = decoded(worker)?;
+    let key = app.resolve_worker(&worker).await?;
+    match (method, what, which) {
+        (&Method::GET, None, _) => match app.describe_worker(&key).await? {
+            Some(worker) => Ok(json(&worker)),
+            None => Err(Failed::NotFound(format!(
+                "{worker} is not stored, and not awake"
+            ))),
+        },
+        (&Method::DELETE, None, _) => {
+            app.delete_worker(&key).await?;
+            Ok(done())
+        }
+        (&Method::POST, Some("wake"), None) => {
+            app.wake(&key)?;
+            Ok(done())
+        }
+        (&Method::POST, Some("sleep"), None) => {
+            app.put_to_sleep(&key).await?;
+            Ok(done())
+        }
+        (&Method::GET, Some("keys"), None) => {
+            let range = KeyRange {
+                prefix: parameter(url, "prefix").map(Cow::into_owned),
+                start_after: parameter(url, "after").map(Cow::into_owned),
+                limit: Some(limit(url)?),
+                ..KeyRange::default()
+            };
+            Ok(json(&app.worker_entries(&key, range).await?))
+        }
+        (_, Some("keys"), Some(entry)) => {
+            let entry = decoded(entry)?;
+            one_entry(app, (method, body), &key, entry).await
+        }
+        (&Method::POST, Some("sql"), None) => {
+            let Sql { query } = read(body).await?;
+            Ok(json(&app.worker_rows(&key, query).await?))
+        }
+        (_, None | Some("wake" | "sleep" | "keys" | "sql"), None) => Err(not_so(method)),
+        _ => Err(nothing_here()),
+    }
+}
+
+async fn one_entry(
+    app: &App,
+    (method, body): (&Method, &mut Body),
+    key: &WorkerKey,
+    entry: String,
+) -> Answer {
+    match *method {
+        Method::GET => match app.worker_entry(key, entry.clone()).await? {
+            Some(found) => Ok(json(&found)),
+            None => Err(Failed::NotFound(format!("there is no key {entry:?}"))),
+        },
+        Method::PUT => {
+            let value = read(body).await?;
+            app.put_worker_entry(key, entry, Some(value)).await?;
+            Ok(done())
+        }
+        Method::DELETE => {
+            app.put_worker_entry(key, entry, None).await?;
+            Ok(done())
+        }
+        _ => Err(not_so(method)),
+    }
+}
+
+/// The body, from JSON.
+async fn read<T: DeserializeOwned>(body: &mut Body) -> Result<T, Failed> {
+    let mut bytes = Vec::new();
+    match std::mem::replace(body, Body::Empty) {
+        Body::Empty => {}
+        Body::Full(all) => bytes.extend(all),
+        Body::Stream(mut stream) => {
+            while let Some(some) = stream.next().await {
+                bytes.extend(some.map_err(|error| bad(&error.to_string()))?);
+                if bytes.len() > MOST_BYTES {
+                    return Err(bad("the body is larger than 16 MiB"));
+                }
+            }
+        }
+    }
+    serde_json::from_slice(&bytes)
+        .map_err(|error| bad(&format!("the body is no such JSON: {error}")))
+}
+
+fn limit(url: &Url) -> Result<usize, Failed> {
+    match parameter(url, "limit") {
+        None => Ok(PAGE),
+        Some(text) => match text.parse() {
+            Ok(limit @ 1..=MOST) => Ok(limit),
+            _ => Err(bad("limit is a number from 1 to 1000")),
+        },
+    }
+}
+
+fn parameter<'u>(url: &'u Url, wanted: &str) -> Option<Cow<'u, str>> {
+    let mut parameters = url.query_pairs();
+    parameters.find_map(|(name, value)| (name == wanted).then_some(value))
+}
+
+fn decoded(part: &str) -> Result<String, Failed> {
+    let decoded = percent_decode_str(part).decode_utf8();
+    let decoded = decoded.map_err(|_| bad("what is percent-encoded in the path is no UTF-8"))?;
+    Ok(decoded.into_owned())
+}
+
+fn bad(why: &str) -> Failed {
+    Failed::BadRequest(why.to_owned())
+}
+
+fn not_so(method: &Method) -> Failed {
+    Failed::BadRequest(format!("{method} cannot be done with that"))
+}
+
+fn nothing_here() -> Failed {
+    Failed::NotFound("there is nothing at this path".to_owned())
+}
+
+fn done() -> Response {
+    response(StatusCode::NO_CONTENT, Body::Empty)
+}
+
+fn problem(status: StatusCode, error: String) -> Response {
+    with_body(status, &Problem { error })
+}
+
+fn json(answer: &impl Serialize) -> Response {
+    with_body(StatusCode::OK, answer)
+}
+
+fn with_body(status: StatusCode, answer: &impl Serialize) -> Response {
+    // Texts, numbers and lists: nothing of it cannot be written.
+    let body = serde_json::to_vec(answer).unwrap_or_default();
+    let mut response = response(status, Body::Full(body.into()));
+    let kind = HeaderValue::from_static("application/json");
+    response.headers.insert(CONTENT_TYPE, kind);
+    response
+}
+
+fn response(status: StatusCode, body: Body) -> Response {
+    Response {
+        status,
+        reason: Default::default(),
+        headers: HeaderMap::new(),
+        body,
+        socket: None,
+    }
+}
