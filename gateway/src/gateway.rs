@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::access::Record;
 use crate::class::{Class, Hold};
+use crate::headers;
 use crate::metrics::Metrics;
 use crate::refusal::Refusal;
 use crate::share::Room;
@@ -131,7 +132,8 @@ impl Gateway {
     async fn answer(&self, request: Request) -> Response {
         // The front door makes absolute URLs of what clients send.
         let target = request.url.parse::<Uri>().unwrap_or_default();
-        let (host, path) = (target.host().unwrap_or_default(), target.path());
+        let routed_by = headers::asked_host(&request.headers, target.host().unwrap_or_default());
+        let (host, path) = (routed_by.as_deref().unwrap_or_default(), target.path());
         let id = request.headers.get(REQUEST_ID).cloned();
         let id = id.unwrap_or_else(|| HeaderValue::from_static("-"));
         let mut record = Record::new(
@@ -141,7 +143,11 @@ impl Gateway {
             (host, path),
             id.clone(),
         );
-        let answered = match self.class(host, path) {
+        let class = match routed_by {
+            Some(_) => self.class(host, path),
+            None => Err(Refusal::NoRoute),
+        };
+        let answered = match class {
             Ok(class) => {
                 record.class = Some(class.key.clone());
                 let deadline = Instant::now() + self.settings.hold;

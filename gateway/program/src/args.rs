@@ -52,7 +52,8 @@ pub struct Args {
     )]
     watch_namespace: Vec<String>,
 
-    /// Believe forwarding headers and request ids of peers in this network; may be repeated
+    /// Believe forwarding headers and request ids of peers in this network; may be repeated. Which class gets a request is up
+    /// to its host alone
     #[arg(
         long,
         env = "PORTSIDE_TRUSTED_PROXIES",

@@ -62,6 +62,29 @@ async fn what_a_trusted_proxy_says_is_passed_on() {
     );
 }
 
+/// Whoever is trusted to say what clients asked for does not choose the class by that.
+#[tokio::test]
+async fn only_the_host_header_chooses_the_class() {
+    let (shop, bank) = (mirror().await, Pod::active("bank", 1).await);
+    let cluster = Cluster::empty(PATIENCE, TrustedProxies::All).await;
+    cluster.has_classes(&[(HOST, &[&shop]), ("bank.test", &[&bank])]);
+    let ask = async |host: &str, forwarded: &str| {
+        let mut request = cluster.request(Method::GET, "/").body(full("")).unwrap();
+        let headers = request.headers_mut();
+        headers.insert("host", host.parse().unwrap());
+        headers.insert("x-forwarded-host", forwarded.parse().unwrap());
+        cluster.ask(request).await
+    };
+    let reply = ask(&format!("{}:80", HOST.to_uppercase()), "bank.test").await;
+    let url = reply.text.lines().next();
+    assert_eq!(url, Some("http://bank.test/"), "what the application sees");
+    assert_eq!(ask("bank.test", HOST).await.text, "bank");
+    for host in ["other.test", "1.2.3.400"] {
+        let reply = ask(host, "bank.test").await;
+        assert_eq!((reply.status, reply.reason()), (404, "NoRoute"), "{host}");
+    }
+}
+
 #[tokio::test]
 async fn what_others_say_is_replaced() {
     let mut seen = seen(TrustedProxies::None).await;
