@@ -351,6 +351,13 @@ pub(crate) const PATH: &[Rule<str>] = &[Rule {
     },
 }];
 
+/// `spec.routes[].allowNamespaces`
+pub(crate) const NAMESPACES: &[Rule<Vec<String>>] = &[Rule {
+    cel: "self.all(name, name == '*' || name.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?$'))",
+    message: "must have namespaces: lower-case letters, digits and -, such as team-b, or * for all",
+    holds: |namespaces| namespaces.iter().all(|one| one == "*" || is_label(one)),
+}];
+
 /// `spec.pod.image`
 pub(crate) const IMAGE: &[Rule<str>] = &[Rule {
     cel: "self.matches('^[A-Za-z0-9][A-Za-z0-9._:/@-]*$')",

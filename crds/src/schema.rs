@@ -61,6 +61,15 @@ pub(crate) fn networks(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// Names of namespaces, or `*`.
+pub(crate) fn namespaces(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "maxItems": 16,
+        "items": {"type": "string", "maxLength": 63}
+    })
+}
+
 /// Texts by name, so many of at most such a length.
 pub(crate) fn texts<const COUNT: usize, const LENGTH: usize>(_: &mut SchemaGenerator) -> Schema {
     json_schema!({

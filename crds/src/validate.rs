@@ -130,6 +130,8 @@ fn spec(at: &mut Cursor, spec: &ServerlessWorkerClassSpec) {
     at.items("routes", &spec.routes, |at, route: &Route| {
         at.option("host", Some(&*route.host), rules::HOST);
         at.option("path", Some(&*route.path), rules::PATH);
+        let guests = Some(&route.allow_namespaces);
+        at.option("allowNamespaces", guests, rules::NAMESPACES);
     });
     at.field("ingress", |at| {
         if let Some(class) = &spec.ingress.class_name {

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use futures::FutureExt;
 use libtest_mimic::Trial;
@@ -21,6 +21,8 @@ pub struct Test {
     pub cluster: Arc<Cluster>,
     /// The test's own namespace. It admits restricted pods only, and has a database.
     pub namespace: String,
+    /// The namespaces of its tenants.
+    tenants: Mutex<Vec<String>>,
 }
 
 /// A runtime for one test.
@@ -54,9 +56,22 @@ pub fn trial<F: Future<Output = ()>>(
 }
 
 impl Test {
+    /// Works in a namespace that is there.
+    pub fn of(cluster: Arc<Cluster>, namespace: String) -> Self {
+        Self {
+            cluster,
+            namespace,
+            tenants: Mutex::default(),
+        }
+    }
+
     async fn begin(cluster: Arc<Cluster>, name: &str) -> Self {
         let (_, short) = name.rsplit_once("::").expect("module::function");
-        let namespace = format!("portside-e2e-{}", short.replace('_', "-"));
+        Self::within(cluster, format!("portside-e2e-{}", short.replace('_', "-"))).await
+    }
+
+    /// Works in a new namespace.
+    async fn within(cluster: Arc<Cluster>, namespace: String) -> Self {
         let delete = [
             "delete",
             "namespace",
@@ -66,7 +81,7 @@ impl Test {
         ];
         cluster.kubectl(&delete).await;
         cluster.apply(&namespace_object(&namespace)).await;
-        let test = Self { cluster, namespace };
+        let test = Self::of(cluster, namespace);
         test.apply(
             "v1",
             "Secret",
@@ -79,21 +94,40 @@ impl Test {
         test
     }
 
-    /// Leaves the namespace to end on its own, which takes a while; the last test waits for all of them.
+    /// Another team, with a namespace of its own that is like the test's.
+    pub async fn tenant(&self, name: &str) -> Arc<Self> {
+        let namespace = format!("{}-{name}", self.namespace);
+        let tenant = Self::within(Arc::clone(&self.cluster), namespace).await;
+        self.tenants.lock().unwrap().push(tenant.namespace.clone());
+        Arc::new(tenant)
+    }
+
+    /// Its namespace, and its tenants'.
+    fn namespaces(&self) -> Vec<String> {
+        let tenants = self.tenants.lock().unwrap().clone();
+        [vec![self.namespace.clone()], tenants].concat()
+    }
+
+    /// Leaves the namespaces to end on their own, which takes a while; the last test waits for all of them.
     async fn end(&self) {
-        let delete = [
-            "delete",
-            "namespace",
-            &self.namespace,
-            "--ignore-not-found",
-            "--wait=false",
-        ];
-        self.cluster.kubectl(&delete).await;
+        for namespace in self.namespaces() {
+            let delete = [
+                "delete",
+                "namespace",
+                &namespace,
+                "--ignore-not-found",
+                "--wait=false",
+            ];
+            self.cluster.kubectl(&delete).await;
+        }
     }
 
     async fn explain(&self) {
         let logs = self.cluster.settings.logs.join(&self.namespace);
-        self.cluster.explain(&self.namespace, &logs).await;
+        for namespace in self.namespaces() {
+            let folder = self.cluster.settings.logs.join(&namespace);
+            self.cluster.explain(&namespace, &folder).await;
+        }
         self.cluster.explain(SYSTEM, &logs.join(SYSTEM)).await;
     }
 

@@ -78,6 +78,7 @@ fn topology(pod: Endpoint, gateway: SocketAddr) -> Topology {
     let routes = [Route {
         host: gateway.ip().to_string(),
         path: "/".into(),
+        ..Route::default()
     }];
     let facts = ClassFacts {
         uid: "1".into(),

@@ -133,7 +133,7 @@ pub struct ServerlessWorkerClassSpec {
     /// How a worker's events may interleave.
     #[serde(default, skip_serializing_if = "is_default")]
     pub concurrency: Concurrency,
-    /// Which requests go to this class. Of two classes with the same route, the older one has it.
+    /// Which requests go to this class. A host is its oldest class's namespace's alone; of two classes with the same route, the older one has it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 64),

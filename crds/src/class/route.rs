@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Texts, is_default};
 use crate::rules;
-use crate::schema::texts;
+use crate::schema::{namespaces, texts};
 
 /// Requests to a host under a path.
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq, Eq)]
@@ -19,6 +19,10 @@ pub struct Route {
     #[serde(default = "Route::default_path")]
     #[schemars(length(max = 512), extend("x-kubernetes-validations" = rules::schema(rules::PATH)))]
     pub path: String,
+    /// Namespaces that may have routes of this host, too, and under its wildcard, where this class's has it. * for all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "namespaces", extend("x-kubernetes-validations" = rules::schema(rules::NAMESPACES)))]
+    pub allow_namespaces: Vec<String>,
 }
 
 impl Route {

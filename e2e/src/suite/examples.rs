@@ -246,10 +246,8 @@ pub async fn a_bundle_runs(test: Arc<Test>) {
 
 /// A namespace that the chart knows needs nothing but a class.
 pub async fn the_charts_database_is_found(test: Arc<Test>) {
-    let served = Arc::new(Test {
-        cluster: Arc::clone(&test.cluster),
-        namespace: SERVED.to_owned(),
-    });
+    let served = Test::of(Arc::clone(&test.cluster), SERVED.to_owned());
+    let served = Arc::new(served);
     let class = served.class("served", apps::ledger("1")).await;
     class.ready().await;
     load::add(&class.site(), "/a", "one").await;

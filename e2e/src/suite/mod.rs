@@ -16,6 +16,7 @@ mod many;
 mod objects;
 mod operation;
 mod scaling;
+mod tenants;
 mod uninstall;
 mod updates;
 
@@ -41,6 +42,7 @@ pub fn all(cluster: &Arc<Cluster>) -> Vec<Trial> {
         operation::it_can_be_suspended_and_resumed,
         operation::an_upgrade_restarts_nothing,
         operation::the_older_class_keeps_its_route,
+        tenants::a_host_is_one_namespaces,
         failures::a_killed_pod_loses_nothing,
         failures::a_paused_pod_is_replaced_and_fenced,
         failures::nothing_depends_on_the_operator,

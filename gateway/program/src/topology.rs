@@ -191,6 +191,25 @@ mod tests {
     }
 
     #[test]
+    fn a_host_has_one_namespace() {
+        let own = |namespace: &str, second: u32, path: &str| {
+            let mut class = class(
+                namespace,
+                json!({"routes": [{"host": "a.com", "path": path}]}),
+            );
+            class.metadata.namespace = Some(namespace.to_owned());
+            let time = format!("2026-01-01T00:00:0{second}Z");
+            class.metadata.creation_timestamp = Some(serde_json::from_value(json!(time)).unwrap());
+            class
+        };
+        let classes = [own("bank", 1, "/"), own("evil", 2, "/login")];
+        let topology = topology(&classes, []);
+        let found = topology.routes.find("a.com", "/login").unwrap();
+        assert_eq!(found.namespace, "bank");
+        assert_eq!(topology.classes.len(), 1);
+    }
+
+    #[test]
     fn what_cannot_be_reached_is_left_out() {
         let classes = [class("chat", json!({"routes": [{"host": "a"}]}))];
         let mut nameless = slice("chat", "chat-workers", &["10.0.0.1"]);

@@ -471,6 +471,7 @@ impl Cluster {
             let routes = [Route {
                 host: (*host).into(),
                 path: "/".into(),
+                ..Route::default()
             }];
             let facts = ClassFacts {
                 uid: "1".into(),

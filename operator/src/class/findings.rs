@@ -5,6 +5,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use portside_crds::conditions::{ConditionType, Finding, Holds};
 use portside_crds::names;
+use portside_crds::routes::{Conflict, Taken};
 use portside_crds::{Reason, ServerlessWorkerClass};
 
 use super::rollout::{self, Rollout, Trouble};
@@ -354,22 +355,11 @@ fn routes_ready(routing: &Routing, class: &ServerlessWorkerClass) -> Finding {
         return Finding::yes(RoutesReady, Reason::NoRoutes, message);
     }
     if !routing.conflicts.is_empty() {
-        let taken: Vec<String> = routing
-            .conflicts
-            .iter()
-            .map(|conflict| {
-                let route = &conflict.route;
-                format!(
-                    "{}{} belongs to class {}",
-                    route.host, route.path, conflict.owner
-                )
-            })
-            .collect();
-        let message = format!(
-            "{}, which is older; choose another host or path, or remove the route there",
-            taken.join(", ")
+        return Finding::no(
+            RoutesReady,
+            Reason::RouteConflict,
+            conflicts(routing, class),
         );
-        return Finding::no(RoutesReady, Reason::RouteConflict, message);
     }
     if class.spec.http_route.is_some() && !routing.has_http_routes {
         let message = "the cluster has no HTTPRoutes (gateway.networking.k8s.io/v1); install the Gateway API, \
@@ -386,6 +376,48 @@ fn routes_ready(routing: &Routing, class: &ServerlessWorkerClass) -> Finding {
         Reason::Succeeded,
         "the routes lead to the gateway",
     )
+}
+
+/// Which routes others have, and what to do.
+fn conflicts(routing: &Routing, class: &ServerlessWorkerClass) -> String {
+    let (mut routes, mut hosts) = (vec![], vec![]);
+    for Conflict {
+        route,
+        owner,
+        taken,
+    } in &routing.conflicts
+    {
+        let asked = format!("{}{}", route.host, route.path);
+        match taken {
+            Taken::Route => routes.push(format!("{asked} belongs to class {owner}")),
+            Taken::Host(host) => {
+                let host = match host.as_str() {
+                    "" => "the empty host",
+                    host => host,
+                };
+                let namespace = &owner.namespace;
+                hosts.push(format!(
+                    "{asked}: {host} belongs to namespace {namespace}, whose class {} is older",
+                    owner.name
+                ));
+            }
+        }
+    }
+    let mut told = vec![];
+    if !routes.is_empty() {
+        told.push(format!(
+            "{}, which is older; choose another host or path, or remove the route there",
+            routes.join(", ")
+        ));
+    }
+    if !hosts.is_empty() {
+        told.push(format!(
+            "{}; choose another host, or have {} added to allowNamespaces of that route",
+            hosts.join(", "),
+            class.metadata.namespace.as_deref().unwrap_or_default()
+        ));
+    }
+    told.join("; ")
 }
 
 fn has_gateway(routing: &Routing) -> bool {

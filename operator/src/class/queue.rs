@@ -10,7 +10,7 @@ use kube::runtime::reflector::Store;
 use portside_crds::class::Route;
 use portside_crds::conditions::ConditionType;
 use portside_crds::names::CLASS_LABEL;
-use portside_crds::routes::ClassKey;
+use portside_crds::routes::{ClassKey, overlap};
 use portside_crds::{KIND, Reason, ServerlessWorkerClass};
 
 use crate::caches::Class;
@@ -72,15 +72,22 @@ pub(crate) fn class_of(meta: &ObjectMeta) -> Option<ClassKey> {
     })
 }
 
-/// The class itself, and those whose routes it may have taken or given back.
+/// The class itself, and those whose routes it may have taken or given back. One that waits for a route may get it now, and
+/// with it a host that others have had.
 pub(crate) fn concerned_by_class(class: &Class, classes: &Store<Class>) -> BTreeSet<ClassKey> {
-    let own = key_of(class.meta());
-    let mut concerned = BTreeSet::from([own.clone()]);
-    let routes = class.0.as_ref().map_or(&[][..], |class| &class.spec.routes);
-    for other in classes.state() {
-        if let Ok(other) = &other.0
-            && (waits_for_route(other) || share_host(routes, &other.spec.routes))
-        {
+    let mut concerned = BTreeSet::from([key_of(class.meta())]);
+    let all = classes.state();
+    let all: Vec<&ServerlessWorkerClass> = all
+        .iter()
+        .filter_map(|class| class.0.as_ref().ok())
+        .collect();
+    let mut moved: Vec<&[Route]> = vec![];
+    moved.extend(class.0.as_ref().ok().map(|class| &*class.spec.routes));
+    let waiting = all.iter().filter(|class| waits_for_route(class));
+    moved.extend(waiting.map(|class| &*class.spec.routes));
+    for other in all {
+        let routes = &other.spec.routes;
+        if waits_for_route(other) || moved.iter().any(|moved| share_host(moved, routes)) {
             concerned.insert(key_of(&other.metadata));
         }
     }
@@ -123,11 +130,8 @@ fn waits_for_route(class: &ServerlessWorkerClass) -> bool {
 }
 
 fn share_host(one: &[Route], other: &[Route]) -> bool {
-    one.iter().any(|route| {
-        other
-            .iter()
-            .any(|other| route.host.eq_ignore_ascii_case(&other.host))
-    })
+    one.iter()
+        .any(|route| other.iter().any(|other| overlap(&route.host, &other.host)))
 }
 
 #[cfg(test)]
@@ -170,15 +174,17 @@ mod tests {
         let all = [
             one.clone(),
             class("same", routes("x.com"), "Succeeded"),
+            class("wild", routes("*.com"), "Succeeded"),
             class("other", routes("y.com"), "Succeeded"),
-            class("waits", routes("z.com"), "RouteConflict"),
+            class("waits", routes("*.z.com"), "RouteConflict"),
+            class("under", routes("a.z.com"), "Succeeded"),
         ];
         let store = store(&all);
         assert_eq!(
             names(concerned_by_class(&one, &store)),
-            ["one", "same", "waits"]
+            ["one", "same", "under", "waits", "wild"]
         );
-        assert_eq!(with_routes(&store).len(), 4);
+        assert_eq!(with_routes(&store).len(), 6);
     }
 
     #[test]

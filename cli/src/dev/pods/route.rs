@@ -53,6 +53,7 @@ pub fn topology(endpoints: BTreeSet<Endpoint>, request: Duration) -> Topology {
     let everything = [Route {
         host: String::new(),
         path: "/".to_owned(),
+        ..Route::default()
     }];
     let facts = ClassFacts {
         uid: String::new(),

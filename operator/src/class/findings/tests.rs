@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use portside_crds::conditions;
-use portside_crds::routes::{ClassKey, Conflict};
+use portside_crds::routes::{ClassKey, Conflict, Taken};
 
 use super::*;
 use crate::class::owned::Kind;
@@ -303,18 +303,28 @@ fn routes() {
     let serving = |spec: &str| Case::new(spec).rollout(1, 1, 1, 1).pod("new", READY);
     let routed = "routes: [{ host: chat.example.com }, { host: a.com, path: /b }]";
     let mut taken = serving(routed).gateway();
-    taken.routing.conflicts = vec![Conflict {
-        route: taken.class.spec.routes[1].clone(),
+    let conflict = |route: usize, what: Taken| Conflict {
+        route: taken.class.spec.routes[route].clone(),
         owner: ClassKey {
             namespace: "team-b".to_owned(),
             name: "shop".to_owned(),
         },
-    }];
+        taken: what,
+    };
+    let of_another = vec![conflict(1, Taken::Route)];
+    let of_others = vec![
+        conflict(0, Taken::Host("*.example.com".to_owned())),
+        conflict(1, Taken::Route),
+    ];
+    let mut strange = serving(routed).gateway();
+    strange.routing.conflicts = of_others;
+    taken.routing.conflicts = of_another;
     let api = format!("{routed}\nhttpRoute: {{ parentRefs: [{{ name: public }}] }}");
     let cases = [
         ("lead to the gateway", serving(routed).gateway()),
         ("lead nowhere", serving(routed)),
         ("belong to another", taken),
+        ("are of another namespace's host", strange),
         ("need the Gateway API", serving(&api).gateway()),
         (
             "count only once there are pods",

@@ -96,6 +96,7 @@ fn the_url_is_of_a_route_the_class_has() {
     applied.valid.routing.routes = vec![Route {
         host: String::new(),
         path: "/".to_owned(),
+        ..Route::default()
     }];
     assert_eq!(url(&applied.valid.class, &applied.valid.routing), None);
 }
