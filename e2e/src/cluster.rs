@@ -69,6 +69,16 @@ impl Cluster {
         run(&self.settings.kubectl, &args, manifest).await
     }
 
+    /// Asks whether the server would take a manifest.
+    ///
+    /// # Errors
+    /// Why it would not.
+    pub async fn would_take(&self, manifest: &Value) -> Result<(), String> {
+        let args = ["apply", "--server-side", "--dry-run=server", "-f", "-"];
+        let taken = run(&self.settings.kubectl, &args, &manifest.to_string()).await;
+        taken.map(|_| ())
+    }
+
     /// An object, if it is there: `get("team-a", "deployment/x")`. Lists are objects too: `get("team-a", "pods")`.
     pub async fn get(&self, namespace: &str, what: &str) -> Option<Value> {
         self.select(namespace, what, "").await

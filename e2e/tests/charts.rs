@@ -12,10 +12,15 @@ use std::{env, fs};
 use serde_json::{Value, json};
 
 const NAMESPACED: &[&str] = &["--set", "watchNamespaces={team-a,team-b}"];
+const HOST_POLICY: &[&str] = &[
+    "--set",
+    "hostPolicy.enabled=true",
+    "--show-only=templates/policy.yaml",
+];
 /// Everything that can be turned on.
 const FULL: &[&str] = &[
     "--set",
-    "replicaCount=2,networkPolicy.enabled=true,podMonitor.enabled=true,serviceMonitor.enabled=true",
+    "replicaCount=2,networkPolicy.enabled=true,podMonitor.enabled=true,serviceMonitor.enabled=true,hostPolicy.enabled=true",
     "--set",
     "postgres.enabled=true,postgres.password=correct-horse,postgres.namespaces={team-a,team-b}",
 ];
@@ -191,6 +196,18 @@ fn watched_namespaces_take_no_cluster_roles() {
 }
 
 #[test]
+fn the_host_policy_is_the_one_looked_at() {
+    let (Some(off), Some(text)) = (
+        rendered("portside", &[]),
+        rendered("portside", &[HOST_POLICY, NAMESPACED].concat()),
+    ) else {
+        return;
+    };
+    assert!(!off.contains("AdmissionPolicy"), "it is off by default");
+    golden("policy.yaml", &text);
+}
+
+#[test]
 fn every_pod_fits_the_restricted_standard() {
     let Some(objects) = objects("portside", FULL) else {
         return;
@@ -246,6 +263,7 @@ fn wrong_values_are_refused() {
         ("replicas=3", "replicas"),
         ("gateway.image.pullPolicy=Sometimes", "pullPolicy"),
         ("image.digest=latest", "digest"),
+        ("hostPolicy.annotation=it's", "annotation"),
     ] {
         let Some(output) = template("portside", &["--set", option]) else {
             return;

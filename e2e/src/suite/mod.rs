@@ -43,6 +43,7 @@ pub fn all(cluster: &Arc<Cluster>) -> Vec<Trial> {
         operation::an_upgrade_restarts_nothing,
         operation::the_older_class_keeps_its_route,
         tenants::a_host_is_one_namespaces,
+        tenants::a_namespace_has_the_hosts_it_is_given,
         failures::a_killed_pod_loses_nothing,
         failures::a_paused_pod_is_replaced_and_fenced,
         failures::nothing_depends_on_the_operator,

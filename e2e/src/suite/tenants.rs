@@ -1,13 +1,14 @@
 //! Several teams in one cluster, each with a namespace.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::apps;
 use crate::class::{Class, condition};
-use crate::cluster::until;
+use crate::cluster::{SYSTEM, until};
 use crate::test::Test;
 
 /// Asks for another route, with the namespaces that are allowed there.
@@ -87,4 +88,137 @@ pub async fn a_host_is_one_namespaces(test: Arc<Test>) {
     shop.delete().await;
     other.ready().await;
     answered_by(&shop, "/login", "other").await;
+}
+
+/// Turns the chart's host policy on for the namespaces of the test.
+async fn host_policy(test: &Test, tenant: &Test) {
+    let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/portside");
+    let namespaces = format!(
+        "watchNamespaces={{{},{}}}",
+        test.namespace, tenant.namespace
+    );
+    let args = [
+        "template",
+        "portside",
+        chart.to_str().unwrap(),
+        "--namespace",
+        SYSTEM,
+        "--show-only=templates/policy.yaml",
+        "--set=hostPolicy.enabled=true",
+        "--set",
+        &namespaces,
+    ];
+    let rendered = test.cluster.try_helm(&args).await;
+    let manifest = rendered.unwrap_or_else(|problem| panic!("helm template: {problem}"));
+    let applied = test.cluster.try_apply(&manifest).await;
+    applied.unwrap_or_else(|problem| panic!("{problem}"));
+}
+
+/// A class as somebody may ask for it.
+fn asked(test: &Test, host: &str, annotation: &str) -> Value {
+    let mut spec = apps::ledger("1");
+    spec["routes"] = json!([{ "host": host }]);
+    spec["ingress"] = json!({ "annotations": { annotation: "1" } });
+    json!({
+        "apiVersion": "portside.dev/v1alpha1",
+        "kind": "ServerlessWorkerClass",
+        "metadata": { "name": "asked", "namespace": test.namespace },
+        "spec": spec,
+    })
+}
+
+/// With the chart's host policy a namespace gets the hosts of its annotation, and keeps those that it had.
+pub async fn a_namespace_has_the_hosts_it_is_given(test: Arc<Test>) {
+    const ISSUER: &str = "cert-manager.io/cluster-issuer";
+    let (cluster, tenant) = (&test.cluster, test.tenant("b").await);
+    let given = format!("portside.dev/hosts=*.{}.example, x.test", test.namespace);
+    let annotate = ["annotate", "namespace", &test.namespace, &given];
+    cluster.kubectl(&annotate).await;
+    host_policy(&test, &tenant).await;
+    // The API server needs a moment to know a policy.
+    until(
+        "the policy",
+        Duration::from_secs(60),
+        async || match cluster.would_take(&asked(&tenant, "x.test", ISSUER)).await {
+            Ok(()) => Err("accepted".to_owned()),
+            Err(said) if said.contains("spec.routes has x.test, but namespace") => Ok(()),
+            Err(said) => Err(said),
+        },
+    )
+    .await;
+
+    let own = |host: &str| host.replace("NS", &test.namespace);
+    for (host, annotation, complaint) in [
+        ("x.test", ISSUER, ""),
+        ("a.NS.example", ISSUER, ""),
+        ("*.NS.example", ISSUER, ""),
+        ("a.b.NS.example", ISSUER, "spec.routes has a.b."),
+        ("NS.example", ISSUER, "to the annotation portside.dev/hosts"),
+        ("*.example", ISSUER, "spec.routes has *.example"),
+        ("", ISSUER, "the empty host, which is every host"),
+        (
+            "x.test",
+            "traefik.ingress.kubernetes.io/router.middlewares",
+            "spec.ingress.annotations has traefik",
+        ),
+        (
+            "x.test",
+            "cert-manager.io/alt-names",
+            "allow it in hostPolicy",
+        ),
+    ] {
+        let answer = cluster
+            .would_take(&asked(&test, &own(host), annotation))
+            .await;
+        match answer {
+            Ok(()) => assert_eq!(complaint, "", "{host} {annotation} was accepted"),
+            Err(said) => assert!(
+                !complaint.is_empty() && said.contains(complaint),
+                "{host} {annotation}: {said}"
+            ),
+        }
+    }
+
+    // What is taken away stays with the class that has it, which can be changed otherwise.
+    let class = test.class("kept", apps::ledger("1")).await;
+    class.ready().await;
+    let take = [
+        "annotate",
+        "namespace",
+        &test.namespace,
+        "portside.dev/hosts-",
+    ];
+    cluster.kubectl(&take).await;
+    let route = json!([{ "host": test.host("kept") }, { "host": "x.test" }]);
+    let patch = json!({ "spec": { "routes": route } }).to_string();
+    let args = [
+        "-n",
+        &test.namespace,
+        "patch",
+        "swc",
+        "kept",
+        "--type=merge",
+        "-p",
+        &patch,
+    ];
+    until(
+        "the hosts to be gone",
+        Duration::from_secs(60),
+        async || match cluster
+            .try_kubectl(&[&args[..], &["--dry-run=server"]].concat())
+            .await
+        {
+            Ok(_) => Err("accepted".to_owned()),
+            Err(said) if said.contains("has no hosts") => Ok(()),
+            Err(said) => Err(said),
+        },
+    )
+    .await;
+    class.apply(apps::ledger("2")).await;
+    class.delete().await;
+    let names = [
+        "validatingadmissionpolicybinding/portside-hosts",
+        "validatingadmissionpolicy/portside-hosts",
+    ];
+    cluster.kubectl(&[&["delete"][..], &names].concat()).await;
 }
