@@ -32,6 +32,8 @@ reasons! {
     Progressing,
     /// `spec.suspend` is set.
     Suspended,
+    /// `spec.scaling.replicas` is 0.
+    ScaledToZero,
     /// The newest revision does not work; an older one still serves.
     RevisionFailed,
     /// The API server refused an object that the class asks for, or could not be asked.
@@ -74,8 +76,12 @@ reasons! {
     DatabaseIncompatible,
     /// The class has no routes.
     NoRoutes,
-    /// An older class has the same route.
+    /// An older class has the same route, or its namespace the host.
     RouteConflict,
+    /// A Gateway refuses the HTTPRoute that leads to the class.
+    RouteRefused,
+    /// No Ingress controller, or Gateway, has said that it leads to the class.
+    RoutePending,
     /// The cluster does not have what routing needs: a gateway, or the Gateway API.
     GatewayUnavailable,
     /// The workers' state is being deleted.

@@ -22,6 +22,9 @@ pub struct Settings {
     pub values: Option<PathBuf>,
     /// `PORTSIDE_E2E_PORTSIDE`: the command line tool, by default `target/debug/portside`.
     pub portside: PathBuf,
+    /// `PORTSIDE_E2E_GATEWAY_API`: the sources of sigs.k8s.io/gateway-api, for its definitions. What needs them is left out
+    /// without.
+    pub gateway_api: Option<PathBuf>,
     /// `PORTSIDE_E2E_LOGS`: the folder for what failed tests leave behind.
     pub logs: PathBuf,
     /// `PORTSIDE_E2E_KEEP`: leaves Portside and the namespaces of failed tests, for a look.
@@ -48,6 +51,9 @@ impl Settings {
             pull_policy: text("PORTSIDE_E2E_PULL_POLICY", "Never"),
             values: env::var_os("PORTSIDE_E2E_VALUES").map(Into::into),
             portside: text("PORTSIDE_E2E_PORTSIDE", "target/debug/portside").into(),
+            gateway_api: env::var_os("PORTSIDE_E2E_GATEWAY_API")
+                .filter(|folder| !folder.is_empty())
+                .map(Into::into),
             logs: text("PORTSIDE_E2E_LOGS", "target/e2e-logs").into(),
             keep: !text("PORTSIDE_E2E_KEEP", "").is_empty(),
         })
@@ -64,6 +70,7 @@ impl Settings {
             pull_policy: String::new(),
             values: None,
             portside: PathBuf::new(),
+            gateway_api: None,
             logs: "target/e2e-logs".into(),
             keep: false,
         }

@@ -82,7 +82,7 @@ fn topology(pod: Endpoint, gateway: SocketAddr) -> Topology {
     }];
     let facts = ClassFacts {
         uid: "1".into(),
-        suspended: false,
+        stopped: None,
         request_timeout: Duration::from_secs(60),
         endpoints: BTreeSet::from([pod]),
     };

@@ -19,7 +19,7 @@ use crate::poll;
 use crate::pool::Pool;
 use crate::refusal::Refusal;
 use crate::share::{Share, is_fair};
-use crate::topology::{ClassFacts, Endpoint};
+use crate::topology::{ClassFacts, Endpoint, Stopped};
 
 /// Requests of one class that may wait at once. Fewer when others wait, too, so that classes without a pod cannot take
 /// everybody's places: for each that a class takes, some are left to all others.
@@ -148,11 +148,13 @@ impl Class {
                 state.members.insert(endpoint.clone(), member);
             }
         }
-        if facts.suspended {
-            state.refuse(Refusal::Suspended);
-        } else {
-            state.admission = Ok(());
-            state.release();
+        match facts.stopped {
+            Some(Stopped::Suspended) => state.refuse(Refusal::Suspended),
+            Some(Stopped::ScaledToZero) => state.refuse(Refusal::ScaledToZero),
+            None => {
+                state.admission = Ok(());
+                state.release();
+            }
         }
     }
 
@@ -416,7 +418,7 @@ pub(crate) mod tests {
         };
         let facts = ClassFacts {
             uid: "1".into(),
-            suspended: false,
+            stopped: None,
             request_timeout: Duration::ZERO,
             endpoints: [endpoint.clone()].into(),
         };

@@ -33,4 +33,4 @@ pub use gateway::{Gateway, Settings};
 pub use metrics::{METRICS, Metrics};
 pub use refusal::REASON;
 pub use replay::MAX_KEPT;
-pub use topology::{ClassFacts, Endpoint, Topology};
+pub use topology::{ClassFacts, Endpoint, Stopped, Topology};

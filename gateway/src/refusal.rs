@@ -13,8 +13,10 @@ pub const REASON: HeaderName = HeaderName::from_static("portside-reason");
 pub enum Refusal {
     /// No class has a route for it.
     NoRoute,
-    /// The class is meant to have no pods.
+    /// The class is suspended.
     Suspended,
+    /// The class asks for no pods.
+    ScaledToZero,
     /// No pod became active in time.
     Starting,
     /// Too many requests wait already.
@@ -43,6 +45,12 @@ impl Refusal {
                 "no class has a route for this host and path",
             ),
             Self::Suspended => (UNAVAILABLE, "Suspended", Some(60), "the class is suspended"),
+            Self::ScaledToZero => (
+                UNAVAILABLE,
+                "ScaledToZero",
+                Some(60),
+                "the class has no pods, as it is scaled to zero",
+            ),
             Self::Starting => (
                 UNAVAILABLE,
                 "Starting",

@@ -17,13 +17,22 @@ pub struct Endpoint {
     pub admin: SocketAddr,
 }
 
+/// Why a class is meant to have no pods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stopped {
+    /// It is suspended.
+    Suspended,
+    /// It asks for none.
+    ScaledToZero,
+}
+
 /// What a gateway needs to know of a class that has a route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClassFacts {
     /// `metadata.uid`: a class that is deleted and made again is another one.
     pub uid: String,
-    /// Whether it is meant to have no pods.
-    pub suspended: bool,
+    /// Why it is meant to have no pods, if it is.
+    pub stopped: Option<Stopped>,
     /// How long its pods may take to begin a response: the class's limit and some grace, for the pod is to give up
     /// first.
     pub request_timeout: Duration,

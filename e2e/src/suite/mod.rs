@@ -15,6 +15,7 @@ mod manifests;
 mod many;
 mod objects;
 mod operation;
+mod routes;
 mod scaling;
 mod tenants;
 mod uninstall;
@@ -44,6 +45,9 @@ pub fn all(cluster: &Arc<Cluster>) -> Vec<Trial> {
         operation::the_older_class_keeps_its_route,
         tenants::a_host_is_one_namespaces,
         tenants::a_namespace_has_the_hosts_it_is_given,
+        routes::an_ingress_that_nobody_takes_is_told,
+        routes::a_class_scaled_to_zero_answers_at_once,
+        routes::an_httproute_leads_to_the_class,
         failures::a_killed_pod_loses_nothing,
         failures::a_paused_pod_is_replaced_and_fenced,
         failures::nothing_depends_on_the_operator,

@@ -9,7 +9,7 @@ use kube::ResourceExt;
 use portside_crds::ServerlessWorkerClass;
 use portside_crds::names::{ADMIN_PORT_NAME, CLASS_LABEL, HTTP_PORT_NAME, workers};
 use portside_crds::routes::{Claim, ClassKey, Routes};
-use portside_gateway::{ClassFacts, Endpoint, Topology};
+use portside_gateway::{ClassFacts, Endpoint, Stopped, Topology};
 
 /// The label by which an EndpointSlice names its Service.
 const SERVICE_LABEL: &str = "kubernetes.io/service-name";
@@ -58,9 +58,17 @@ fn key(class: &ServerlessWorkerClass) -> ClassKey {
 fn facts(class: &ServerlessWorkerClass) -> ClassFacts {
     ClassFacts {
         uid: class.uid().unwrap_or_default(),
-        suspended: class.spec.suspend,
+        stopped: stopped(class),
         request_timeout: class.spec.limits.over_defaults().request + GRACE,
         endpoints: BTreeSet::new(),
+    }
+}
+
+fn stopped(class: &ServerlessWorkerClass) -> Option<Stopped> {
+    if class.spec.suspend {
+        Some(Stopped::Suspended)
+    } else {
+        (class.spec.scaling.replicas == 0).then_some(Stopped::ScaledToZero)
     }
 }
 
@@ -159,6 +167,10 @@ mod tests {
                 "off",
                 json!({"routes": [{"host": "off.example.com"}], "suspend": true}),
             ),
+            class(
+                "zero",
+                json!({"routes": [{"host": "zero.example.com"}], "scaling": {"replicas": 0}}),
+            ),
         ];
         let slices = [
             slice("chat", "chat-workers", &["10.0.0.1", "10.0.0.2"]),
@@ -172,11 +184,11 @@ mod tests {
             topology.routes.find("chat.example.com", "/"),
             Some(&shop("chat"))
         );
-        assert_eq!(topology.classes.len(), 2, "only those with routes");
+        assert_eq!(topology.classes.len(), 3, "only those with routes");
         let chat = &topology.classes[&shop("chat")];
         assert_eq!(chat.uid, "uid-chat");
         assert_eq!(chat.request_timeout, GRACE + Duration::from_secs(5));
-        assert!(!chat.suspended);
+        assert_eq!(chat.stopped, None);
         let addresses: Vec<_> = chat.endpoints.iter().map(|e| e.http.to_string()).collect();
         assert_eq!(
             addresses,
@@ -187,7 +199,10 @@ mod tests {
             "10.0.0.1:9090".parse().unwrap()
         );
         let off = &topology.classes[&shop("off")];
-        assert!(off.suspended && off.endpoints.is_empty());
+        assert_eq!(off.stopped, Some(Stopped::Suspended));
+        assert!(off.endpoints.is_empty());
+        let zero = &topology.classes[&shop("zero")];
+        assert_eq!(zero.stopped, Some(Stopped::ScaledToZero));
     }
 
     #[test]

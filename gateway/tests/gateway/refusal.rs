@@ -1,10 +1,9 @@
 //! Answers of the gateway's own.
 
-use std::sync::atomic::Ordering;
-
 use http::Method;
 use portside_crds::sidecar::State;
 use portside_frontdoor::TrustedProxies;
+use portside_gateway::Stopped;
 
 use crate::support::{Cluster, PATIENCE, Pod, full};
 
@@ -32,20 +31,25 @@ async fn a_gateway_that_knows_nothing_yet_says_so() {
 }
 
 #[tokio::test]
-async fn a_suspended_class_answers_at_once() {
-    let pod = Pod::named("a").await;
-    let cluster = Cluster::of(&[&pod]).await;
-    let (waiting, ()) = tokio::join!(cluster.get("/"), async {
-        cluster.held(1).await;
-        cluster.suspended.store(true, Ordering::SeqCst);
+async fn a_class_that_is_to_have_no_pods_answers_at_once() {
+    for (stopped, reason) in [
+        (Stopped::Suspended, "Suspended"),
+        (Stopped::ScaledToZero, "ScaledToZero"),
+    ] {
+        let pod = Pod::named("a").await;
+        let cluster = Cluster::of(&[&pod]).await;
+        let (waiting, ()) = tokio::join!(cluster.get("/"), async {
+            cluster.held(1).await;
+            *cluster.stopped.lock().unwrap() = Some(stopped);
+            cluster.has(&[&pod]);
+        });
+        for reply in [waiting, cluster.get("/").await] {
+            assert_eq!((reply.status, reply.reason()), (503, reason));
+            assert!(reply.headers.contains_key("retry-after"));
+        }
+        *cluster.stopped.lock().unwrap() = None;
+        pod.becomes(State::Active, 1);
         cluster.has(&[&pod]);
-    });
-    for reply in [waiting, cluster.get("/").await] {
-        assert_eq!((reply.status, reply.reason()), (503, "Suspended"));
-        assert!(reply.headers.contains_key("retry-after"));
+        assert_eq!(cluster.get("/").await.status, 200);
     }
-    cluster.suspended.store(false, Ordering::SeqCst);
-    pod.becomes(State::Active, 1);
-    cluster.has(&[&pod]);
-    assert_eq!(cluster.get("/").await.status, 200);
 }

@@ -21,7 +21,7 @@ use portside_crds::routes::{Claim, ClassKey, Routes};
 use portside_crds::sidecar::{Ownership, STATE_HEADER, State, parse_token};
 use portside_exchange::{Application, Body, FetchError, Request, Response};
 use portside_frontdoor::{Config, FrontDoor, TrustedProxies};
-use portside_gateway::{ClassFacts, Endpoint, Gateway, Metrics, Settings, Topology};
+use portside_gateway::{ClassFacts, Endpoint, Gateway, Metrics, Settings, Stopped, Topology};
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -374,7 +374,7 @@ pub struct Cluster {
     pub metrics: Metrics,
     registry: Registry,
     client: Client<HttpConnector, Sent>,
-    pub suspended: AtomicBool,
+    pub stopped: Mutex<Option<Stopped>>,
     request_timeout: Duration,
     stop: CancellationToken,
 }
@@ -426,7 +426,7 @@ impl Cluster {
             metrics,
             registry,
             client: Client::builder(TokioExecutor::new()).build_http(),
-            suspended: AtomicBool::new(false),
+            stopped: Mutex::default(),
             request_timeout: PATIENCE,
             stop,
         }
@@ -475,7 +475,7 @@ impl Cluster {
             }];
             let facts = ClassFacts {
                 uid: "1".into(),
-                suspended: self.suspended.load(Ordering::SeqCst),
+                stopped: *self.stopped.lock().unwrap(),
                 request_timeout: self.request_timeout,
                 endpoints: pods.iter().map(|pod| pod.endpoint.clone()).collect(),
             };

@@ -4,7 +4,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, PartialObjectMeta};
@@ -21,6 +21,7 @@ use std::fmt::Debug;
 use tokio::task::JoinSet;
 
 use crate::class::queue::{self, Queue};
+use crate::class::uptake::IngressSeen;
 use feed::Feed;
 
 mod feed;
@@ -83,7 +84,7 @@ caches! {
     /// NetworkPolicies made for classes.
     network_policies: Meta<NetworkPolicy>,
     /// Ingresses made for classes.
-    ingresses: Meta<Ingress>,
+    ingresses: IngressSeen,
     /// EndpointSlices made for classes.
     endpoint_slices: Meta<EndpointSlice>,
 }

@@ -17,6 +17,7 @@ use super::Context;
 use super::code::Files;
 use super::owned::{self, Owned};
 use super::queue::key_of;
+use super::uptake::{self, Uptake};
 use crate::caches::meta_in;
 
 /// A class and all that is to be known for serving it.
@@ -37,6 +38,8 @@ pub(crate) struct Fetched {
     pub gateway_name: String,
     /// Whether the cluster has HTTPRoutes.
     pub has_http_routes: bool,
+    /// What becomes of the objects that lead to the class.
+    pub uptake: Uptake,
 }
 
 /// Where a class's code comes from, as far as it could be read.
@@ -103,6 +106,7 @@ pub(crate) async fn fetch(
             &context.settings.gateway_service,
         ),
         has_http_routes: context.http_routes.available(),
+        uptake: uptake::find(context, &class, &key),
         class,
         key,
     })

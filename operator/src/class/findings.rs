@@ -9,6 +9,7 @@ use portside_crds::routes::{Conflict, Taken};
 use portside_crds::{Reason, ServerlessWorkerClass};
 
 use super::rollout::{self, Rollout, Trouble};
+use super::uptake::Uptake;
 use super::validate::{Rejection, Routing};
 use crate::api::Refusal;
 
@@ -92,7 +93,7 @@ fn verdict_findings(verdict: Verdict) -> Vec<Finding> {
 
 fn overall(seen: &Seen<'_>) -> Verdict {
     if let Some(Rejection { reason, message }) = seen.rejection
-        && !seen.class.spec.suspend
+        && stopped(seen.class).is_none()
     {
         return Verdict::Stuck {
             reason: *reason,
@@ -108,9 +109,10 @@ fn overall(seen: &Seen<'_>) -> Verdict {
         return judged(refusal.reason, &refusal.message, refusal.is_final);
     }
     let verdict = pods(seen);
-    if let (Verdict::Good { .. }, false) = (&verdict, seen.class.spec.suspend) {
+    if let (Verdict::Good { .. }, None) = (&verdict, stopped(seen.class)) {
         let routes = routes_ready(seen.routing, seen.class);
-        if routes.holds != Holds::Yes {
+        // What is not known keeps no class from being ready: there are Ingress controllers that say nothing.
+        if routes.holds == Holds::No {
             return judged(
                 routes.reason,
                 &routes.message,
@@ -136,8 +138,8 @@ fn judged(reason: Reason, message: &str, is_final: bool) -> Verdict {
 
 fn pods(seen: &Seen<'_>) -> Verdict {
     let rollout = seen.deployment.map(Rollout::of);
-    if seen.class.spec.suspend {
-        return suspended(rollout.as_ref());
+    if let Some(stopped) = stopped(seen.class) {
+        return without_pods(stopped, rollout.as_ref());
     }
     let Some(rollout) = rollout else {
         return Verdict::Underway {
@@ -199,12 +201,40 @@ fn still_good(message: String, going_on: String) -> Verdict {
     }
 }
 
-/// A suspended class is as it should be: to tools that wait for `Ready` there is nothing to wait for.
-fn suspended(rollout: Option<&Rollout>) -> Verdict {
+/// Why a class is meant to have no pods.
+struct Stopped {
+    reason: Reason,
+    /// What says so.
+    why: &'static str,
+    /// What to do about it.
+    next: &'static str,
+}
+
+fn stopped(class: &ServerlessWorkerClass) -> Option<Stopped> {
+    if class.spec.suspend {
+        Some(Stopped {
+            reason: Reason::Suspended,
+            why: "spec.suspend is true",
+            next: "set it to false to resume",
+        })
+    } else if class.spec.scaling.replicas == 0 {
+        Some(Stopped {
+            reason: Reason::ScaledToZero,
+            why: "spec.scaling.replicas is 0",
+            next: "requests are refused until it is 1 or more",
+        })
+    } else {
+        None
+    }
+}
+
+/// A class without pods that is to have none is as it should be: to tools that wait for `Ready` there is nothing to wait for.
+fn without_pods(stopped: Stopped, rollout: Option<&Rollout>) -> Verdict {
+    let Stopped { reason, why, next } = stopped;
     let going = rollout.is_some_and(|rollout| !rollout.observed || rollout.replicas > 0);
     Verdict::Good {
-        reason: Reason::Suspended,
-        message: "no pods run, as spec.suspend is true; set it to false to resume".to_owned(),
+        reason,
+        message: format!("no pods run, as {why}; {next}"),
         going_on: going.then(|| "the pods hand over and end".to_owned()),
     }
 }
@@ -296,14 +326,13 @@ fn storage_ready(seen: &Seen<'_>) -> Finding {
 }
 
 fn not_known_yet(kind: ConditionType, seen: &Seen<'_>) -> Finding {
-    if seen.class.spec.suspend {
-        Finding::unknown(kind, Reason::Suspended, "no pod runs that could tell")
-    } else {
-        Finding::unknown(
+    match stopped(seen.class) {
+        Some(stopped) => Finding::unknown(kind, stopped.reason, "no pod runs that could tell"),
+        None => Finding::unknown(
             kind,
             Reason::Progressing,
             "no pod of the newest revision is ready yet",
-        )
+        ),
     }
 }
 
@@ -316,12 +345,8 @@ fn available(seen: &Seen<'_>) -> Finding {
         .filter(|pod| rollout::is_sidecar(pod));
     let ready = ready.filter(|pod| rollout::is_ready(pod)).count();
     let failed = seen.rejection.is_some() || worst_trouble(seen).is_some_and(|one| one.is_final);
-    if ready == 0 && seen.class.spec.suspend {
-        return Finding::no(
-            Available,
-            Reason::Suspended,
-            "no pods run, as spec.suspend is true",
-        );
+    if let (0, Some(Stopped { reason, why, .. })) = (ready, stopped(seen.class)) {
+        return Finding::no(Available, reason, format!("no pods run, as {why}"));
     }
     if ready == 0 {
         return Finding::no(Available, Reason::NoPodReady, "no pod is ready");
@@ -371,11 +396,17 @@ fn routes_ready(routing: &Routing, class: &ServerlessWorkerClass) -> Finding {
         let message = format!("no pod behind the gateway's Service {name} is ready; see its pods");
         return Finding::no(RoutesReady, Reason::GatewayUnavailable, message);
     }
-    Finding::yes(
-        RoutesReady,
-        Reason::Succeeded,
-        "the routes lead to the gateway",
-    )
+    match &routing.uptake {
+        Uptake::Refused(message) => Finding::no(RoutesReady, Reason::RouteRefused, message.clone()),
+        Uptake::Pending(message) => {
+            Finding::unknown(RoutesReady, Reason::RoutePending, message.clone())
+        }
+        Uptake::Done => Finding::yes(
+            RoutesReady,
+            Reason::Succeeded,
+            "the routes lead to the gateway",
+        ),
+    }
 }
 
 /// Which routes others have, and what to do.

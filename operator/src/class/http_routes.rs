@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResourceList;
-use kube::api::PartialObjectMeta;
 use kube::runtime::reflector::{self, Store, store::Writer};
 use kube::runtime::watcher;
 use kube::{Client, CustomResource, Resource};
@@ -14,6 +13,7 @@ use portside_crds::names::{CLASS_LABEL, MANAGED_BY, MANAGED_BY_LABEL};
 use serde::{Deserialize, Serialize};
 
 use super::queue;
+use super::uptake::HttpRouteSeen;
 use crate::caches::{Caches, Watches, owner};
 
 /// How often a cluster without the Gateway API is asked again, while a class wants it.
@@ -87,19 +87,16 @@ pub(crate) struct Timeouts {
     pub request: String,
 }
 
-/// An HTTPRoute's metadata.
-pub(crate) type HttpRouteMeta = PartialObjectMeta<HTTPRoute>;
-
 /// Whether the cluster has HTTPRoutes, and those made for classes. Cloning gives another handle.
 #[derive(Clone)]
 pub(crate) struct HttpRoutes {
-    store: Store<HttpRouteMeta>,
+    store: Store<HttpRouteSeen>,
     available: Arc<AtomicBool>,
 }
 
 impl HttpRoutes {
     /// None known yet, and what fills the store.
-    pub(crate) fn new() -> (Self, Writer<HttpRouteMeta>) {
+    pub(crate) fn new() -> (Self, Writer<HttpRouteSeen>) {
         let (store, writer) = reflector::store();
         let routes = Self {
             store,
@@ -114,7 +111,7 @@ impl HttpRoutes {
     }
 
     /// Those made for classes.
-    pub(crate) fn store(&self) -> &Store<HttpRouteMeta> {
+    pub(crate) fn store(&self) -> &Store<HttpRouteSeen> {
         &self.store
     }
 
@@ -123,7 +120,7 @@ impl HttpRoutes {
         self,
         watches: Watches,
         caches: Caches,
-        writer: Writer<HttpRouteMeta>,
+        writer: Writer<HttpRouteSeen>,
     ) {
         let mut asked = false;
         loop {

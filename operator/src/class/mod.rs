@@ -35,6 +35,7 @@ pub(crate) mod samples;
 mod status;
 #[cfg(test)]
 mod testkit;
+pub(crate) mod uptake;
 mod validate;
 
 /// How often a class is looked at that nothing happens to, should a watch have missed something. No requests follow

@@ -8,7 +8,7 @@ use kube::runtime::reflector::Store;
 use portside_crds::names::CLASS_LABEL;
 use portside_crds::routes::ClassKey;
 
-use super::http_routes::HttpRouteMeta;
+use super::uptake::HttpRouteSeen;
 use crate::caches::Caches;
 
 /// The kinds that are made for classes.
@@ -88,7 +88,7 @@ pub(crate) fn fingerprint(meta: &ObjectMeta) -> u64 {
 /// Everything that the class owns, as the caches have it.
 pub(crate) fn list(
     caches: &Caches,
-    http_routes: &Store<HttpRouteMeta>,
+    http_routes: &Store<HttpRouteSeen>,
     key: &ClassKey,
     uid: Option<&str>,
 ) -> Vec<Owned> {

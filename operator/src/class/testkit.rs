@@ -11,6 +11,7 @@ use super::Settings;
 use super::code::Files;
 use super::fetch::{Fetched, Live, Source};
 use super::queue::key_of;
+use super::uptake::Uptake;
 use super::validate::{Valid, validate};
 
 /// An operator in namespace `portside-system`.
@@ -77,6 +78,7 @@ pub(crate) fn fetched(class: ServerlessWorkerClass, map: Option<ConfigMap>, live
         gateway: vec![],
         gateway_name: "portside-system/portside-gateway".to_owned(),
         has_http_routes: true,
+        uptake: Uptake::Done,
     }
 }
 

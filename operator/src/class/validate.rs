@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::code::{self, Files};
 use super::fetch::{Fetched, Live, Source};
+use super::uptake::Uptake;
 
 /// The most bytes that the keys and values of a ConfigMap may have
 /// (<https://kubernetes.io/docs/concepts/configuration/configmap/>).
@@ -72,6 +73,8 @@ pub(crate) struct Routing {
     pub gateway_name: String,
     /// Whether the cluster has HTTPRoutes.
     pub has_http_routes: bool,
+    /// What becomes of the objects that lead to the class.
+    pub uptake: Uptake,
 }
 
 /// Why a class cannot work until it, or what it names, is changed.
@@ -94,6 +97,7 @@ pub(crate) fn validate(fetched: Fetched) -> Valid {
         gateway,
         gateway_name,
         has_http_routes,
+        uptake,
     } = fetched;
     let routes = class.spec.routes.iter();
     let routes = routes
@@ -108,6 +112,7 @@ pub(crate) fn validate(fetched: Fetched) -> Valid {
             gateway,
             gateway_name,
             has_http_routes,
+            uptake,
         },
         class,
         key,

@@ -57,7 +57,7 @@ pub fn topology(endpoints: BTreeSet<Endpoint>, request: Duration) -> Topology {
     }];
     let facts = ClassFacts {
         uid: String::new(),
-        suspended: false,
+        stopped: None,
         request_timeout: request + GRACE,
         endpoints,
     };

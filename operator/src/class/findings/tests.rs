@@ -177,6 +177,12 @@ fn work_that_goes_on() {
             "scaled to nothing",
             Case::new("scaling: { replicas: 0 }").rollout(0, 0, 0, 0),
         ),
+        (
+            "being scaled to nothing",
+            Case::new("scaling: { replicas: 0 }")
+                .rollout(0, 1, 1, 1)
+                .pod("new", READY),
+        ),
         ("suspended", Case::new("suspend: true").rollout(0, 0, 0, 0)),
         (
             "being suspended",
@@ -319,6 +325,10 @@ fn routes() {
     let mut strange = serving(routed).gateway();
     strange.routing.conflicts = of_others;
     taken.routing.conflicts = of_another;
+    let mut pending = serving(routed).gateway();
+    pending.routing.uptake = Uptake::Pending("Ingress chat has no address".to_owned());
+    let mut refused = serving(routed).gateway();
+    refused.routing.uptake = Uptake::Refused("Gateway public refuses HTTPRoute chat".to_owned());
     let api = format!("{routed}\nhttpRoute: {{ parentRefs: [{{ name: public }}] }}");
     let cases = [
         ("lead to the gateway", serving(routed).gateway()),
@@ -326,6 +336,8 @@ fn routes() {
         ("belong to another", taken),
         ("are of another namespace's host", strange),
         ("need the Gateway API", serving(&api).gateway()),
+        ("are not taken yet", pending),
+        ("are refused by a Gateway", refused),
         (
             "count only once there are pods",
             Case::new(routed).rollout(1, 1, 1, 0),
