@@ -54,6 +54,33 @@ pub const TEMPLATE_ANNOTATION: &str = "portside.dev/template";
 /// The container that runs the workers.
 pub const SIDECAR_CONTAINER: &str = "sidecar";
 
+/// The pods' volume with the code.
+pub const APP_VOLUME: &str = "app";
+
+/// The pods' volume with the database's URL.
+pub const DATABASE_VOLUME: &str = "database";
+
+/// The pods' volume with the values of `spec.env` that are kept elsewhere.
+pub const ENV_VOLUME: &str = "env";
+
+/// The pods' volume with the credentials for the code's registry.
+pub const PULL_VOLUME: &str = "pull";
+
+/// The pods' volume for what is gone with them.
+pub const TMP_VOLUME: &str = "tmp";
+
+/// All volumes of a pod but the class's own.
+pub const VOLUMES: [&str; 5] = [
+    APP_VOLUME,
+    DATABASE_VOLUME,
+    ENV_VOLUME,
+    PULL_VOLUME,
+    TMP_VOLUME,
+];
+
+/// Those of [`VOLUMES`] that only the sidecar mounts.
+pub const SECRET_VOLUMES: [&str; 3] = [DATABASE_VOLUME, ENV_VOLUME, PULL_VOLUME];
+
 /// The port for requests, by name.
 pub const HTTP_PORT_NAME: &str = "http";
 

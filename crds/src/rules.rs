@@ -389,6 +389,20 @@ pub(crate) const EXTRA_CONTAINERS: &[Rule<Vec<Opaque>>] = &[Rule {
     },
 }];
 
+/// `spec.pod.volumes`
+pub(crate) const VOLUMES: &[Rule<Vec<Opaque>>] = &[Rule {
+    cel: "self.all(volume, !(volume.name in ['app', 'database', 'env', 'pull', 'tmp']) && !volume.name.startsWith('portside-'))",
+    message: "must not have Portside's own names, app, database, env, pull, tmp and portside-…: rename the volume",
+    holds: |volumes| {
+        volumes.iter().all(|volume| {
+            let name = volume.get("name").and_then(Value::as_str);
+            name.is_none_or(|name| {
+                !names::VOLUMES.contains(&name) && !name.starts_with("portside-")
+            })
+        })
+    },
+}];
+
 /// `spec.pod.labels`
 pub(crate) const POD_LABELS: &[Rule<Texts>] = &[Rule {
     cel: "self.all(label, !label.startsWith('portside.dev/') && \

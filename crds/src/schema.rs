@@ -102,8 +102,8 @@ pub(crate) fn opaques(generator: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "array", "maxItems": 8, "items": opaque(generator)})
 }
 
-/// Containers that are passed on as they are, but for their names, which have to differ.
-pub(crate) fn containers(_: &mut SchemaGenerator) -> Schema {
+/// What is passed on, but for its names, which have to differ.
+pub(crate) fn named(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "array",
         "maxItems": 8,
@@ -112,7 +112,7 @@ pub(crate) fn containers(_: &mut SchemaGenerator) -> Schema {
         "items": {
             "type": "object",
             "required": ["name"],
-            "properties": {"name": {"type": "string", "maxLength": 63, "description": "The container's name."}},
+            "properties": {"name": {"type": "string", "maxLength": 63, "description": "Its name."}},
             "x-kubernetes-preserve-unknown-fields": true
         }
     })

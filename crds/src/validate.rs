@@ -226,6 +226,16 @@ fn pod(at: &mut Cursor, pod: &Pod) {
         rules::EXTRA_CONTAINERS,
     );
     at.option(
+        "initContainers",
+        Some(&pod.init_containers),
+        rules::EXTRA_CONTAINERS,
+    );
+    at.option("volumes", Some(&pod.volumes), rules::VOLUMES);
+    let priority = pod.priority_class_name.as_deref();
+    at.option("priorityClassName", priority, rules::OBJECT_NAME);
+    let runtime = pod.runtime_class_name.as_deref();
+    at.option("runtimeClassName", runtime, rules::OBJECT_NAME);
+    at.option(
         "annotations",
         Some(&pod.annotations),
         rules::POD_ANNOTATIONS,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{LocalRef, Texts};
 use crate::quantity::Quantity;
 use crate::rules;
-use crate::schema::{containers, opaque, opaques, quantities, texts};
+use crate::schema::{named, opaque, opaques, quantities, texts};
 
 /// An object that Kubernetes understands and that is passed on as it is.
 pub type Opaque = serde_json::Map<String, serde_json::Value>;
@@ -47,9 +47,29 @@ pub struct Pod {
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
     )]
     pub image_pull_secrets: Vec<LocalRef>,
-    /// Containers beside the sidecar, passed on as they are.
+    /// The pods' PriorityClass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253), extend("x-kubernetes-validations" = rules::schema(rules::OBJECT_NAME)))]
+    pub priority_class_name: Option<String>,
+    /// The pods' RuntimeClass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253), extend("x-kubernetes-validations" = rules::schema(rules::OBJECT_NAME)))]
+    pub runtime_class_name: Option<String>,
+    /// Annotations of the pods' ServiceAccount, by which a cloud gives it an identity.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "texts::<50, 16_384>")]
+    pub service_account_annotations: Texts,
+    /// Volumes for the containers beside the sidecar, passed on as they are. None of the node's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(schema_with = "containers", extend("x-kubernetes-validations" = rules::schema(rules::EXTRA_CONTAINERS)))]
+    #[schemars(schema_with = "named", extend("x-kubernetes-validations" = rules::schema(rules::VOLUMES)))]
+    pub volumes: Vec<Opaque>,
+    /// Containers that run before the sidecar, passed on as those in extraContainers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "named", extend("x-kubernetes-validations" = rules::schema(rules::EXTRA_CONTAINERS)))]
+    pub init_containers: Vec<Opaque>,
+    /// Containers beside the sidecar, passed on. They have no more rights than it, and not its ports and Secrets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "named", extend("x-kubernetes-validations" = rules::schema(rules::EXTRA_CONTAINERS)))]
     pub extra_containers: Vec<Opaque>,
     /// Annotations of the pods.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -45,6 +45,7 @@ pub fn all(cluster: &Arc<Cluster>) -> Vec<Trial> {
         operation::the_older_class_keeps_its_route,
         tenants::a_host_is_one_namespaces,
         tenants::a_namespace_has_the_hosts_it_is_given,
+        tenants::containers_beside_have_no_more_rights,
         routes::an_ingress_that_nobody_takes_is_told,
         routes::a_class_scaled_to_zero_answers_at_once,
         routes::an_httproute_leads_to_the_class,

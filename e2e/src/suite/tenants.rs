@@ -222,3 +222,21 @@ pub async fn a_namespace_has_the_hosts_it_is_given(test: Arc<Test>) {
     ];
     cluster.kubectl(&[&["delete"][..], &names].concat()).await;
 }
+
+/// Who may make a class gets no rights on nodes by it, whatever the namespace enforces.
+pub async fn containers_beside_have_no_more_rights(test: Arc<Test>) {
+    let mut spec = apps::ledger("1");
+    let root =
+        json!({ "name": "root", "image": "root:1", "securityContext": { "privileged": true } });
+    spec["pod"] = json!({ "extraContainers": [root] });
+    let class = test.class("ledger", spec).await;
+    let stalled = class.failed().await;
+    let ready = condition(&stalled, "Ready");
+    assert_eq!(ready["reason"], "PodRejected");
+    let message = ready["message"].as_str().unwrap();
+    assert!(
+        message.starts_with("spec.pod.extraContainers[0].securityContext: privileged"),
+        "{ready}"
+    );
+    assert!(class.pods().await.is_empty());
+}

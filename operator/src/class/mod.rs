@@ -29,6 +29,7 @@ mod fetch;
 mod findings;
 pub(crate) mod http_routes;
 pub(crate) mod owned;
+mod passed_on;
 pub(crate) mod queue;
 mod rollout;
 pub(crate) mod samples;

@@ -2,16 +2,15 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Affinity, Container, TopologySpreadConstraint};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use portside_crds::class::{Opaque, Pod, Route};
+use portside_crds::class::Route;
 use portside_crds::names;
 use portside_crds::routes::{ClassKey, Conflict};
 use portside_crds::{Reason, ServerlessWorkerClass};
-use serde::de::DeserializeOwned;
 
 use super::code::{self, Files};
 use super::fetch::{Fetched, Live, Source};
+use super::passed_on::{PassedOn, passed_on};
 use super::uptake::Uptake;
 
 /// The most bytes that the keys and values of a ConfigMap may have
@@ -47,17 +46,6 @@ pub(crate) struct Workload {
     pub config_map: String,
     /// `spec.pod`'s passed-on parts.
     pub passed_on: PassedOn,
-}
-
-/// What Kubernetes understands of `spec.pod`, read.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct PassedOn {
-    /// `affinity`
-    pub affinity: Option<Affinity>,
-    /// `topologySpreadConstraints`
-    pub spread: Vec<TopologySpreadConstraint>,
-    /// `extraContainers`
-    pub containers: Vec<Container>,
 }
 
 /// How a class is reached.
@@ -202,39 +190,8 @@ fn files(key: &ClassKey, source: Source) -> Result<Arc<Files>, Rejection> {
     Ok(Arc::new(files))
 }
 
-fn passed_on(pod: &Pod) -> Result<PassedOn, Rejection> {
-    Ok(PassedOn {
-        affinity: pod
-            .affinity
-            .as_ref()
-            .map(|one| read(one, "spec.pod.affinity"))
-            .transpose()?,
-        spread: list(
-            &pod.topology_spread_constraints,
-            "spec.pod.topologySpreadConstraints",
-        )?,
-        containers: list(&pod.extra_containers, "spec.pod.extraContainers")?,
-    })
-}
-
-fn list<T: DeserializeOwned>(opaque: &[Opaque], place: &str) -> Result<Vec<T>, Rejection> {
-    let numbered = opaque.iter().enumerate();
-    numbered
-        .map(|(index, one)| read(one, &format!("{place}[{index}]")))
-        .collect()
-}
-
-fn read<T: DeserializeOwned>(opaque: &Opaque, place: &str) -> Result<T, Rejection> {
-    serde_json::from_value(opaque.clone().into()).map_err(|error| Rejection {
-        reason: Reason::PodRejected,
-        message: format!("{place}: {error}; write it as in a Pod"),
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn reject(source: Source) -> Rejection {
@@ -285,24 +242,6 @@ mod tests {
             rejection
                 .message
                 .starts_with("spec.code.inline must have relative paths"),
-            "{}",
-            rejection.message
-        );
-    }
-
-    #[test]
-    fn passed_on_parts_are_read() {
-        let opaque = |value: serde_json::Value| value.as_object().unwrap().clone();
-        let pod = Pod {
-            extra_containers: vec![opaque(json!({"name": "log"})), opaque(json!({"name": 1}))],
-            ..Pod::default()
-        };
-        let rejection = passed_on(&pod).unwrap_err();
-        assert_eq!(rejection.reason, Reason::PodRejected);
-        assert!(
-            rejection
-                .message
-                .starts_with("spec.pod.extraContainers[1]: "),
             "{}",
             rejection.message
         );

@@ -1,5 +1,7 @@
 //! The pods that run a class.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::{
     Capabilities, ConfigMapProjection, ConfigMapVolumeSource, Container, ContainerPort,
     EmptyDirVolumeSource, EnvVar, EnvVarSource, HTTPGetAction, KeyToPath, LocalObjectReference,
@@ -12,11 +14,12 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use portside_crds::class::{EnvEntry, OciCode, Resources};
-use portside_crds::names;
+use portside_crds::{names, quantity};
 
 use super::{DIGEST_ANNOTATION, texts};
 use crate::class::Settings;
-use crate::class::validate::{PassedOn, Valid, Workload};
+use crate::class::passed_on::PassedOn;
+use crate::class::validate::{Valid, Workload};
 
 /// The user and group that containers run as: distroless's `nonroot`.
 const NON_ROOT: i64 = 65532;
@@ -24,13 +27,8 @@ const NON_ROOT: i64 = 65532;
 /// Seconds for a pod to hand over, unless the class says otherwise.
 const GRACE_SECONDS: i64 = 60;
 
-/// Volumes, by what they hold.
-const APP: &str = "app";
-const ENV: &str = "env";
 /// The volume with the database's URL.
-pub(crate) const DATABASE: &str = "database";
-const TMP: &str = "tmp";
-const PULL: &str = "pull";
+pub(crate) const DATABASE: &str = names::DATABASE_VOLUME;
 
 /// What the class's pods are made of.
 pub(super) fn template(valid: &Valid, workload: &Workload, settings: &Settings) -> PodTemplateSpec {
@@ -78,6 +76,8 @@ fn spec(valid: &Valid, workload: &Workload, settings: &Settings) -> PodSpec {
         affinity,
         spread,
         containers: extra,
+        init_containers,
+        volumes: more_volumes,
     } = workload.passed_on.clone();
     let mut sidecar = sidecar(valid, settings, "run");
     sidecar
@@ -93,10 +93,10 @@ fn spec(valid: &Valid, workload: &Workload, settings: &Settings) -> PodSpec {
         port(names::ADMIN_PORT_NAME, names::ADMIN_PORT),
         port(names::PEER_PORT_NAME, names::PEER_PORT),
     ]);
-    sidecar
-        .volume_mounts
-        .get_or_insert_default()
-        .extend([mount(APP, names::APP_DIR), mount(ENV, names::ENV_DIR)]);
+    sidecar.volume_mounts.get_or_insert_default().extend([
+        mount(names::APP_VOLUME, names::APP_DIR),
+        mount(names::ENV_VOLUME, names::ENV_DIR),
+    ]);
     let oci = valid.class.spec.code.oci.as_ref();
     let pull_secret = oci.and_then(|oci| oci.pull_secret.as_ref());
     if let Some(oci) = oci {
@@ -104,7 +104,7 @@ fn spec(valid: &Valid, workload: &Workload, settings: &Settings) -> PodSpec {
     }
     if pull_secret.is_some() {
         let mounts = sidecar.volume_mounts.get_or_insert_default();
-        mounts.push(mount(PULL, parent(names::PULL_SECRET_FILE)));
+        mounts.push(mount(names::PULL_VOLUME, parent(names::PULL_SECRET_FILE)));
     }
     // Fast while starting, as users wait for it; patient, as evaluating the code may take long.
     sidecar.startup_probe = Some(probe("/readyz", 1, 300));
@@ -116,15 +116,17 @@ fn spec(valid: &Valid, workload: &Workload, settings: &Settings) -> PodSpec {
     volumes.extend([code_volume(workload), env_volume(&valid.class.spec.env)]);
     volumes.extend(pull_secret.map(|secret| {
         secret_file(
-            PULL,
+            names::PULL_VOLUME,
             &secret.name,
             names::PULL_SECRET_KEY,
             names::PULL_SECRET_FILE,
         )
     }));
+    volumes.extend(more_volumes);
     let grace = pod.termination_grace_period_seconds;
     PodSpec {
         containers,
+        init_containers: none_if_empty(init_containers),
         volumes: Some(volumes),
         affinity,
         topology_spread_constraints: Some(spread_or_default(valid, spread)),
@@ -170,6 +172,8 @@ pub(super) fn restricted(valid: &Valid) -> PodSpec {
         image_pull_secrets: none_if_empty(secrets.collect()),
         node_selector: (!pod.node_selector.is_empty()).then(|| pod.node_selector.clone()),
         tolerations: none_if_empty(tolerations(valid)),
+        priority_class_name: pod.priority_class_name.clone(),
+        runtime_class_name: pod.runtime_class_name.clone(),
         service_account_name: Some(names::workers(&valid.key.name)),
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
@@ -220,7 +224,7 @@ pub(super) fn sidecar(valid: &Valid, settings: &Settings, command: &str) -> Cont
             mount(DATABASE, parent(names::DATABASE_URL_FILE)),
             VolumeMount {
                 read_only: None,
-                ..mount(TMP, "/tmp")
+                ..mount(names::TMP_VOLUME, "/tmp")
             },
         ]),
         security_context: Some(SecurityContext {
@@ -248,7 +252,7 @@ pub(super) fn shared_volumes(valid: &Valid) -> Vec<Volume> {
             names::DATABASE_URL_FILE,
         ),
         Volume {
-            name: TMP.to_owned(),
+            name: names::TMP_VOLUME.to_owned(),
             empty_dir: Some(EmptyDirVolumeSource::default()),
             ..Volume::default()
         },
@@ -258,7 +262,7 @@ pub(super) fn shared_volumes(valid: &Valid) -> Vec<Volume> {
 /// The code's ConfigMap that a pod mounts.
 pub(super) fn code_config_map(pod: &PodSpec) -> Option<&str> {
     let volumes = pod.volumes.iter().flatten();
-    let app = volumes.filter(|volume| volume.name == APP);
+    let app = volumes.filter(|volume| volume.name == names::APP_VOLUME);
     app.filter_map(|volume| volume.config_map.as_ref())
         .map(|map| map.name.as_str())
         .next()
@@ -269,7 +273,7 @@ fn code_volume(workload: &Workload) -> Volume {
     let mut items: Vec<KeyToPath> = keys.iter().map(|(path, key)| item(key, path)).collect();
     items.push(item(names::MANIFEST_FILE, names::MANIFEST_FILE));
     Volume {
-        name: APP.to_owned(),
+        name: names::APP_VOLUME.to_owned(),
         config_map: Some(ConfigMapVolumeSource {
             name: workload.config_map.clone(),
             items: Some(items),
@@ -311,7 +315,7 @@ fn secret_file(volume: &str, secret: &str, key: &str, file: &str) -> Volume {
 fn env_volume(env: &[EnvEntry]) -> Volume {
     let sources: Vec<VolumeProjection> = env.iter().filter_map(projection).collect();
     let mut volume = Volume {
-        name: ENV.to_owned(),
+        name: names::ENV_VOLUME.to_owned(),
         ..Volume::default()
     };
     if sources.is_empty() {
@@ -349,26 +353,26 @@ fn projection(entry: &EnvEntry) -> Option<VolumeProjection> {
     })
 }
 
-/// What the class gives, or as much as keeps nodes from being filled with pods that ask for nothing.
+/// What keeps nodes from being filled with pods that ask for nothing, and gives autoscalers something to compare with.
+const LEAST: [(&str, &str); 2] = [("cpu", "100m"), ("memory", "256Mi")];
+
+/// What the class gives, and for each resource that it says nothing of a request. Where it gives a limit alone, Kubernetes
+/// requests as much.
 fn resources(wanted: Option<&Resources>) -> ResourceRequirements {
-    let Some(wanted) = wanted else {
-        let least = [("cpu", "100m"), ("memory", "256Mi")];
-        let least = least.map(|(name, value)| (name.to_owned(), Quantity(value.to_owned())));
-        return ResourceRequirements {
-            requests: Some(least.into()),
-            ..ResourceRequirements::default()
-        };
+    let given = wanted.cloned().unwrap_or_default();
+    let quantities = |all: BTreeMap<String, quantity::Quantity>| {
+        all.into_iter()
+            .map(|(name, value)| (name, Quantity(value.0)))
     };
-    let quantities =
-        |of: &std::collections::BTreeMap<String, portside_crds::quantity::Quantity>| {
-            let all = of
-                .iter()
-                .map(|(name, value)| (name.clone(), Quantity(value.0.clone())));
-            (!of.is_empty()).then(|| all.collect())
-        };
+    let least = LEAST
+        .into_iter()
+        .filter(|(name, _)| !given.limits.contains_key(*name));
+    let least = least.map(|(name, value)| (name.to_owned(), Quantity(value.to_owned())));
+    let requests: BTreeMap<_, _> = least.chain(quantities(given.requests)).collect();
+    let limits: BTreeMap<_, _> = quantities(given.limits).collect();
     ResourceRequirements {
-        requests: quantities(&wanted.requests),
-        limits: quantities(&wanted.limits),
+        requests: (!requests.is_empty()).then_some(requests),
+        limits: (!limits.is_empty()).then_some(limits),
         claims: None,
     }
 }
@@ -446,4 +450,36 @@ fn parent(file: &str) -> &str {
 
 fn none_if_empty<T>(list: Vec<T>) -> Option<Vec<T>> {
     (!list.is_empty()).then_some(list)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::class::testkit::yaml;
+
+    #[test]
+    fn each_resource_has_a_request() {
+        for (wanted, requests) in [
+            ("{}", "{ cpu: 100m, memory: 256Mi }"),
+            ("{ requests: { cpu: 2 } }", "{ cpu: 2, memory: 256Mi }"),
+            ("{ limits: { memory: 1Gi } }", "{ cpu: 100m }"),
+            (
+                "{ requests: { memory: 1Gi }, limits: { memory: 2Gi, gpu: 1 } }",
+                "{ cpu: 100m, memory: 1Gi }",
+            ),
+            ("{ limits: { memory: 1Gi, cpu: 1 } }", "{}"),
+        ] {
+            let found = resources(Some(&yaml(wanted)));
+            let expected: Resources = yaml(&format!("requests: {requests}"));
+            let expected = resources_alone(&expected);
+            assert_eq!(found.requests.unwrap_or_default(), expected, "{wanted}");
+        }
+        assert_eq!(resources(None), resources(Some(&Resources::default())));
+    }
+
+    fn resources_alone(of: &Resources) -> BTreeMap<String, Quantity> {
+        let all = of.requests.iter();
+        all.map(|(name, value)| (name.clone(), Quantity(value.0.clone())))
+            .collect()
+    }
 }
