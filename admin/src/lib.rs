@@ -3,10 +3,12 @@
 //! `GET /livez` is 200 while the process runs its tasks. `GET /readyz` is 200 when nothing is being waited for, else 503
 //! with one line for each thing that is. `GET /metrics` is OpenMetrics text. A process adds routes of its own.
 
+mod address;
 mod files;
 mod log;
 mod panics;
 
+pub use address::listen_address;
 pub use files::raise_open_files;
 pub use log::{LogArgs, WrongFilter};
 pub use panics::count_panics;

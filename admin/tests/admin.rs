@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // These are tests.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
 use axum::Router;
 use axum::routing::get;
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
-use portside_admin::{Admin, Readiness, count_panics};
+use portside_admin::{Admin, Readiness, count_panics, listen_address};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 
@@ -20,14 +20,14 @@ async fn started(readiness: &Readiness) -> SocketAddr {
     counter.inc_by(3);
     registry.register("things", "Things", counter);
     count_panics(&mut registry);
-    let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let any_port = listen_address("[::]:0").unwrap();
     let admin = Admin::bind(any_port, readiness.clone(), registry).await;
     let admin = admin
         .unwrap()
         .with(Router::new().route("/own", get(async || "mine")));
     let address = admin.local_addr().unwrap();
     tokio::spawn(admin.run());
-    address
+    SocketAddr::from((Ipv4Addr::LOCALHOST, address.port()))
 }
 
 async fn text(address: SocketAddr, path: &str) -> (u16, String) {
@@ -51,6 +51,17 @@ async fn readiness_names_what_is_missing_and_liveness_does_not_care() {
     assert_eq!(text(address, "/readyz").await, (200, "ok\n".to_owned()));
     readiness.wait_for("the end");
     assert_eq!(text(address, "/readyz").await.0, 503);
+}
+
+#[tokio::test]
+async fn clients_of_both_families_are_answered() {
+    let address = started(&Readiness::default()).await;
+    assert_eq!(text(address, "/livez").await.0, 200);
+    // Not every machine has IPv6.
+    if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok() {
+        let address = SocketAddr::from((Ipv6Addr::LOCALHOST, address.port()));
+        assert_eq!(text(address, "/livez").await.0, 200);
+    }
 }
 
 #[tokio::test]

@@ -83,9 +83,11 @@ impl Connection {
 
 /// Serves one connection to its end. Dropping the future cuts it off.
 pub(crate) async fn serve(door: Arc<Door>, stream: TcpStream, peer: SocketAddr) {
-    let Ok(local) = stream.local_addr() else {
+    let Ok(mut local) = stream.local_addr() else {
         return;
     };
+    // IPv4 clients of a listener for both families have addresses of IPv6.
+    local.set_ip(local.ip().to_canonical());
     // Responses are written whole, so waiting for more only adds latency.
     let _ = stream.set_nodelay(true);
     let sniffed = tokio::time::timeout(door.config.header_timeout, sniff(&stream));

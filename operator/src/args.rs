@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use portside_admin::LogArgs;
+use portside_admin::{LogArgs, listen_address};
 
 use crate::{release, run, schema};
 
@@ -83,7 +83,8 @@ pub(crate) struct RunArgs {
     #[arg(
         long,
         env = "PORTSIDE_ADMIN",
-        default_value = "0.0.0.0:9090",
+        default_value = "[::]:9090",
+        value_parser = listen_address,
         value_name = "ADDRESS"
     )]
     pub admin: SocketAddr,

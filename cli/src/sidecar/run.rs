@@ -1,11 +1,11 @@
 //! `portside sidecar run`
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portside_admin::{Admin, Readiness, count_panics};
+use portside_admin::{Admin, Readiness, count_panics, listen_address};
 use portside_bundle::{Bundled, Manifest};
 use portside_crds::sidecar::TerminationReason as Reason;
 use portside_frontdoor::{Config as DoorConfig, FrontDoor, TrustedProxies};
@@ -55,10 +55,10 @@ pub struct Args {
     #[arg(long, value_name = "DIR", default_value = "/etc/portside/env")]
     env_dir: PathBuf,
     /// The address requests come to, from the gateway alone: its x-forwarded-* headers are believed
-    #[arg(long, default_value_t = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8080)))]
+    #[arg(long, default_value = "[::]:8080", value_parser = listen_address)]
     listen: SocketAddr,
     /// The address of probes, metrics, /ownership and /status
-    #[arg(long, default_value_t = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 9090)))]
+    #[arg(long, default_value = "[::]:9090", value_parser = listen_address)]
     admin: SocketAddr,
     #[command(flatten)]
     sharing: SharingArgs,

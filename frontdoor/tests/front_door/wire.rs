@@ -1,11 +1,13 @@
 //! What the application and the client see of each other.
 
+use std::net::SocketAddr;
+
 use bytes::Bytes;
 use http::header::HeaderValue;
 use portside_exchange::{Body, FetchError, Request};
 use portside_frontdoor::Config;
 
-use crate::support::{config, respond, start, text};
+use crate::support::{Client, config, respond, start, text};
 
 /// Describes a request, one thing per line.
 fn describe(request: &Request) -> String {
@@ -51,6 +53,32 @@ async fn the_application_sees_the_request_without_its_hop_by_hop_headers() {
             .contains(&format!("GET http://{}/old", server.addr)),
         "{reply:?}"
     );
+    server.end().await;
+}
+
+#[tokio::test]
+async fn an_ipv4_client_of_a_listener_for_both_families_is_seen_as_one() {
+    let listen = "[::]:0".parse().unwrap();
+    // Not every machine has IPv6.
+    if std::net::TcpListener::bind::<SocketAddr>(listen).is_err() {
+        return;
+    }
+    let config = Config { listen, ..config() };
+    let server = start(
+        config,
+        |request| async move { Ok(text(describe(&request))) },
+    )
+    .await;
+    let address = SocketAddr::from(([127, 0, 0, 1], server.addr.port()));
+    let mut client = Client::connect(address).await;
+    client.send("GET / HTTP/1.0\r\n\r\n").await;
+    let reply = client.reply().await;
+    for line in [
+        format!("GET http://{address}/\n"),
+        "x-forwarded-for: 127.0.0.1\n".to_owned(),
+    ] {
+        assert!(reply.text().contains(&line), "{reply:?}");
+    }
     server.end().await;
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{ArgAction, Parser};
-use portside_admin::{Admin, LogArgs, Readiness, count_panics};
+use portside_admin::{Admin, LogArgs, Readiness, count_panics, listen_address};
 use portside_crds::quantity;
 use portside_frontdoor::{Config, FrontDoor, IpNet, TrustedProxies, network};
 use portside_gateway::{Gateway, METRICS, Metrics, Settings};
@@ -29,7 +29,8 @@ pub struct Args {
     #[arg(
         long,
         env = "PORTSIDE_LISTEN",
-        default_value = "0.0.0.0:8080",
+        default_value = "[::]:8080",
+        value_parser = listen_address,
         value_name = "ADDRESS"
     )]
     listen: SocketAddr,
@@ -38,7 +39,8 @@ pub struct Args {
     #[arg(
         long,
         env = "PORTSIDE_ADMIN",
-        default_value = "0.0.0.0:9090",
+        default_value = "[::]:9090",
+        value_parser = listen_address,
         value_name = "ADDRESS"
     )]
     admin: SocketAddr,
