@@ -13,7 +13,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::Stream;
-use http::{HeaderMap, HeaderName, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use tokio::sync::mpsc;
 
 use crate::credit::{Credit, Place, Window};
@@ -123,10 +123,28 @@ impl FetchError {
     }
 }
 
+/// A request that a front door answers without asking the application. What is in it may be anything.
+#[derive(Debug, Clone, Copy)]
+pub struct Refused<'r> {
+    /// The method.
+    pub method: &'r Method,
+    /// The host that was asked for; empty if none was.
+    pub host: &'r str,
+    /// The path.
+    pub path: &'r str,
+    /// The request's name in logs.
+    pub id: &'r HeaderValue,
+    /// What it is answered with.
+    pub status: StatusCode,
+}
+
 /// Where a front door sends requests.
 pub trait Application: Send + Sync + 'static {
     /// Runs the application's `fetch`. Dropping the future means that the client went away.
     fn fetch(&self, request: Request) -> BoxFuture<'_, Result<Response, FetchError>>;
+
+    /// Hears of a request that it is not asked to answer, for its log and counts.
+    fn refused(&self, _request: Refused<'_>) {}
 }
 
 /// One WebSocket message, or the end of the connection (RFC 6455).

@@ -9,6 +9,7 @@ use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
 use portside_exchange as exchange;
 use portside_websocket::headers::tokens;
+use tokio::sync::OwnedSemaphorePermit;
 use url::{Position, Url};
 
 use crate::body::{Fault, Outgoing, Upload};
@@ -30,16 +31,23 @@ pub(crate) async fn answer(
     request: Request<Incoming>,
     id: &HeaderValue,
 ) -> Response<Outgoing> {
-    let (parts, incoming) = request.into_parts();
+    let (mut parts, incoming) = request.into_parts();
     let version = parts.version;
     let framing = framing(connection, &parts, &incoming);
-    let answered = if framing == Framing::Contradictory {
+    let prepared = if framing == Framing::Contradictory {
         Err(Refusal::new(
             StatusCode::BAD_REQUEST,
             "content-length and transfer-encoding exclude each other",
         ))
     } else {
-        fetch(connection, parts, incoming, id).await
+        prepare(connection, &mut parts, incoming, id).await
+    };
+    let answered = match prepared {
+        Ok(prepared) => fetch(connection, parts, prepared, id).await,
+        Err(refusal) => {
+            tell(connection, &parts, &refusal, id);
+            Err(refusal)
+        }
     };
     let mut response = answered.unwrap_or_else(|refusal| response::refuse(refusal, id));
     let upgrade = response.status() == StatusCode::UPGRADE_REQUIRED;
@@ -56,20 +64,30 @@ pub(crate) async fn answer(
     response
 }
 
-async fn fetch(
+/// What the application gets beside a request's head, which is as it shall see it.
+struct Prepared {
+    url: String,
+    body: exchange::Body,
+    fault: Fault,
+    handshake: Option<Handshake>,
+    permit: OwnedSemaphorePermit,
+}
+
+/// Looks through a request, and makes its headers those that the application sees.
+async fn prepare(
     connection: &Connection,
-    mut parts: Parts,
+    parts: &mut Parts,
     incoming: Incoming,
     id: &HeaderValue,
-) -> Result<Response<Outgoing>, Refusal> {
+) -> Result<Prepared, Refusal> {
     let door = &*connection.door;
     let permit = Arc::clone(&door.slots)
         .try_acquire_owned()
         .map_err(|_| Refusal::busy())?;
-    check_target(&parts, &door.config)?;
-    check_codings(&parts)?;
-    let host = host(connection, &parts)?;
-    let handshake = websocket::handshake(&parts)?;
+    check_target(parts, &door.config)?;
+    check_codings(parts)?;
+    let host = host(connection, parts)?;
+    let handshake = websocket::handshake(parts)?;
     remove_hop_by_hop(&mut parts.headers);
     // Behind what a client may have named in `connection`.
     parts.headers.insert(exchange::REQUEST_ID, id.clone());
@@ -83,10 +101,33 @@ async fn fetch(
     }
     let origin = forwarded::apply(connection, host, &mut parts.headers)
         .map_err(|detail| Refusal::new(StatusCode::BAD_REQUEST, detail))?;
-    let url = url(&origin, &parts, &door.config)?;
-
+    let url = url(&origin, parts, &door.config)?;
     let fault = Fault::default();
-    let body = read_body(connection, &parts, incoming, &fault).await?;
+    let body = read_body(connection, parts, incoming, &fault).await?;
+    Ok(Prepared {
+        url,
+        body,
+        fault,
+        handshake,
+        permit,
+    })
+}
+
+/// Has the application answer.
+async fn fetch(
+    connection: &Connection,
+    parts: Parts,
+    prepared: Prepared,
+    id: &HeaderValue,
+) -> Result<Response<Outgoing>, Refusal> {
+    let door = &*connection.door;
+    let Prepared {
+        url,
+        body,
+        fault,
+        handshake,
+        permit,
+    } = prepared;
     let head_only = parts.method == Method::HEAD;
     let fetched = door
         .application
@@ -106,6 +147,20 @@ async fn fetch(
     let mut response = finish(connection, answered, handshake, head_only, id)?;
     response.body_mut().hold(permit);
     Ok(response)
+}
+
+/// Tells the application of a request that it is not asked to answer.
+fn tell(connection: &Connection, parts: &Parts, refusal: &Refusal, id: &HeaderValue) {
+    let named = parts.headers.get(header::HOST);
+    let named = named.and_then(|host| host.to_str().ok());
+    let authority = parts.uri.authority().map(Authority::as_str);
+    connection.door.application.refused(exchange::Refused {
+        method: &parts.method,
+        host: authority.or(named).unwrap_or_default(),
+        path: parts.uri.path(),
+        id,
+        status: refusal.status(),
+    });
 }
 
 /// How the length of a body is given, where that can matter.

@@ -65,6 +65,11 @@ impl Refusal {
         }
     }
 
+    /// What it is answered with.
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
     /// The application broke the rules, or itself. Clients see `detail` only if `show`.
     pub(crate) fn application(detail: &str, show: bool, id: &HeaderValue) -> Self {
         let request_id = request_id::shown(id);

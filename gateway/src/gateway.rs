@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use http::{HeaderValue, Uri};
 use portside_crds::routes::{ClassKey, Routes};
-use portside_exchange::{Application, Body, FetchError, REQUEST_ID, Request, Response};
+use portside_exchange::{Application, Body, FetchError, REQUEST_ID, Refused, Request, Response};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -170,5 +170,16 @@ impl Gateway {
 impl Application for Gateway {
     fn fetch(&self, request: Request) -> BoxFuture<'_, Result<Response, FetchError>> {
         Box::pin(async { Ok(self.answer(request).await) })
+    }
+
+    fn refused(&self, request: Refused<'_>) {
+        let mut record = Record::new(
+            &self.metrics,
+            self.settings.access_log,
+            request.method,
+            (request.host, request.path),
+            request.id.clone(),
+        );
+        record.status = Some(request.status.as_u16());
     }
 }

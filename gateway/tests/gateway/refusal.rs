@@ -5,7 +5,7 @@ use portside_crds::sidecar::State;
 use portside_frontdoor::TrustedProxies;
 use portside_gateway::Stopped;
 
-use crate::support::{Cluster, PATIENCE, Pod, full};
+use crate::support::{Cluster, PATIENCE, Pod, full, within};
 
 #[tokio::test]
 async fn what_nobody_has_a_route_for_is_not_found() {
@@ -52,4 +52,28 @@ async fn a_class_that_is_to_have_no_pods_answers_at_once() {
         cluster.has(&[&pod]);
         assert_eq!(cluster.get("/").await.status, 200);
     }
+}
+
+/// What the front door does not let through counts, and once.
+#[tokio::test]
+async fn what_is_no_request_for_a_pod_is_counted() {
+    let pod = Pod::active("a", 1).await;
+    let cluster = Cluster::of(&[&pod]).await;
+    let counted = |status: &str| {
+        let line = format!("portside_gateway_requests_total{{status=\"{status}\"}}");
+        cluster.metric(&line)
+    };
+    let trace = cluster.request(Method::TRACE, "/").body(full("")).unwrap();
+    assert_eq!(cluster.ask(trace).await.status, 405);
+    let long = cluster.get(&format!("/{}", "x".repeat(20 << 10))).await;
+    assert_eq!(long.status, 414);
+    assert_eq!((counted("4xx"), counted("2xx")), (2.0, 0.0));
+    assert_eq!(cluster.get("/").await.status, 200);
+    within(async {
+        while counted("2xx") < 1.0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(counted("4xx"), 2.0);
 }
