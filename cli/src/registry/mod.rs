@@ -4,6 +4,7 @@
 
 mod credentials;
 mod error;
+mod repository;
 #[cfg(test)]
 pub mod testkit;
 #[cfg(test)]
@@ -16,13 +17,15 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::StreamExt;
-use oci_client::client::{Client, ClientConfig, ClientProtocol, SizedStream};
+use oci_client::client::{Client, ClientConfig, ClientProtocol};
 use oci_client::errors::OciDistributionError as Cause;
 use oci_client::manifest::{OCI_IMAGE_MEDIA_TYPE, OciDescriptor, OciImageManifest, OciManifest};
+use oci_client::secrets::RegistryAuth;
 use oci_client::{ParseError, Reference, RegistryOperation};
 use portside_core::backoff::Backoff;
 use sha2::{Digest, Sha256};
+
+use repository::Repository;
 
 pub use credentials::Login;
 pub use error::{Error, Kind};
@@ -55,6 +58,8 @@ const SILENCE: Duration = Duration::from_secs(30);
 const UPLOAD: Duration = Duration::from_secs(10 * 60);
 /// How long pulling may take with all its tries: less than the kubelet waits for a pod to start.
 const PATIENCE: Duration = Duration::from_secs(180);
+
+const USER_AGENT: &str = concat!("portside/", env!("CARGO_PKG_VERSION"));
 
 const TRIES: u32 = 4;
 const PAUSE: Backoff = Backoff {
@@ -103,11 +108,11 @@ impl Artifact {
     /// # Errors
     /// See [`Kind`].
     pub async fn pull(&self) -> Result<Pulled, Error> {
-        let client = self.client(SILENCE)?;
+        let repository = Repository::new(&self.reference)?;
         let pulling = async {
             let mut failures = 0;
             loop {
-                match self.try_to_pull(&client).await {
+                match self.try_to_pull(&repository).await {
                     Err(error) if error.kind == Kind::Unavailable && failures + 1 < TRIES => {
                         tracing::warn!(%error, "pulling again");
                         let pause = Duration::from_millis(PAUSE.delay_ms(failures));
@@ -147,8 +152,7 @@ impl Artifact {
             layers,
             ..OciImageManifest::default()
         };
-        let client = self.client(UPLOAD)?;
-        self.log_in(&client, RegistryOperation::Push).await?;
+        let client = self.client()?;
         let layers = &manifest.layers;
         self.store(&client, Blob::Bytes(bytes), &layers[0]).await?;
         if let (Some(archive), Some(layer)) = (assets, layers.get(1)) {
@@ -159,6 +163,7 @@ impl Artifact {
         let text = serde_json::to_vec(&manifest).map_err(|error| failed(error.into()))?;
         let digest = sha256(&text);
         let media_type = OCI_IMAGE_MEDIA_TYPE.parse().expect("it is plain ASCII");
+        self.log_in(&client).await?;
         let stored = client.push_manifest_raw(&self.reference, text, media_type);
         stored.await.map_err(failed)?;
         Ok(digest)
@@ -174,6 +179,8 @@ impl Artifact {
     }
 
     async fn store(&self, client: &Client, blob: Blob, to: &OciDescriptor) -> Result<(), Error> {
+        // Anew for each: the one before it may have taken longer than a token lasts.
+        self.log_in(client).await?;
         let (reference, digest) = (&self.reference, &*to.digest);
         let stored = match blob {
             Blob::Bytes(bytes) => client.push_blob(reference, bytes, digest).await,
@@ -199,23 +206,22 @@ impl Artifact {
         }
     }
 
-    async fn try_to_pull(&self, client: &Client) -> Result<Pulled, Error> {
-        let failed = |error| self.failed(error);
+    async fn try_to_pull(&self, from: &Repository<'_>) -> Result<Pulled, Error> {
         let other = |what: String| self.error(Kind::NotABundle, &what);
-        self.log_in(client, RegistryOperation::Pull).await?;
-        let auth = self.login.auth();
-        let manifest = client.pull_manifest(&self.reference, &auth).await;
-        let (manifest, digest) = manifest.map_err(failed)?;
+        let auth = from.token(self.login.auth(), RegistryOperation::Pull);
+        let auth = auth.await?;
+        let (manifest, digest) = from.manifest(&auth).await?;
         let (bundle, assets) = layers(manifest).map_err(other)?;
         let mut bytes = vec![];
-        self.read(client, Layer::BUNDLE, &bundle, &mut bytes)
+        self.read(from, &auth, Layer::BUNDLE, &bundle, &mut bytes)
             .await?;
         let assets = match assets {
             None => None,
             Some(layer) => {
                 let no_room = |error| self.no_room(error);
                 let mut file = tempfile::tempfile().map_err(no_room)?;
-                self.read(client, Layer::ASSETS, &layer, &mut file).await?;
+                self.read(from, &auth, Layer::ASSETS, &layer, &mut file)
+                    .await?;
                 file.rewind().map_err(no_room)?;
                 Some(file)
             }
@@ -227,42 +233,48 @@ impl Artifact {
         })
     }
 
-    /// Reads a layer, whose digest the stream verifies, to its stated size and not beyond.
+    /// Reads a layer to its stated size and not beyond, and verifies its digest.
     async fn read(
         &self,
-        client: &Client,
+        from: &Repository<'_>,
+        auth: &RegistryAuth,
         layer: Layer,
         descriptor: &OciDescriptor,
         to: &mut impl Write,
     ) -> Result<(), Error> {
         let other = |what: String| self.error(Kind::NotABundle, &what);
         let digest = descriptor.digest.as_str();
-        pinned(&self.reference, digest)
-            .map_err(|error| other(format!("its layer has the digest {digest:?}: {error}")))?;
+        let is_known = pinned(&self.reference, digest).is_ok() && digest.starts_with("sha256:");
+        if !is_known {
+            return Err(other(format!(
+                "its layer has the digest {digest:?}, not one of SHA-256"
+            )));
+        }
         let size = u64::try_from(descriptor.size).unwrap_or_default();
         if size > layer.most {
             return Err(other(layer.too_large(size)));
         }
         // Without the layer's own addresses: only the registry that the class names is asked.
-        let stream = client.pull_blob_stream(&self.reference, digest).await;
-        let mut stream: SizedStream = stream.map_err(|error| self.failed(error))?;
-        let mut read = 0;
-        while let Some(chunk) = stream.next().await {
-            match chunk {
-                Ok(chunk) => {
-                    read += chunk.len() as u64;
-                    to.write_all(&chunk).map_err(|error| self.no_room(error))?;
-                }
-                Err(error) if read < size => {
-                    let what = format!("the layer broke off after {read} of {size} bytes: {error}");
-                    return Err(self.error(Kind::Unavailable, &what));
-                }
-                Err(error) => return Err(self.error(Kind::Damaged, &error.to_string())),
-            }
+        let mut answer = from.blob(auth, digest).await?;
+        let (mut read, mut hash) = (0, Sha256::new());
+        let broken = |read: u64, error: reqwest::Error| {
+            let error = error.without_url();
+            let what = format!("the layer broke off after {read} of {size} bytes: {error}");
+            self.error(Kind::Unavailable, &what)
+        };
+        while let Some(chunk) = answer.chunk().await.map_err(|error| broken(read, error))? {
+            read += chunk.len() as u64;
             if read > size {
                 let what = format!("the layer is longer than the {size} bytes of the manifest");
                 return Err(self.error(Kind::Damaged, &what));
             }
+            hash.update(&chunk);
+            to.write_all(&chunk).map_err(|error| self.no_room(error))?;
+        }
+        let found = hex(&hash.finalize());
+        if found != digest {
+            let what = format!("the layer has the digest {found}, not {digest}");
+            return Err(self.error(Kind::Damaged, &what));
         }
         Ok(())
     }
@@ -275,13 +287,16 @@ impl Artifact {
     }
 
     /// Asks for a token, where the registry wants one, and says why there is none: what follows would only be refused.
-    async fn log_in(&self, client: &Client, operation: RegistryOperation) -> Result<(), Error> {
-        let auth = self.login.auth();
-        let asked = client.auth(&self.reference, &auth, operation).await;
-        asked.map(drop).map_err(|error| self.failed(error))
+    async fn log_in(&self, client: &Client) -> Result<(), Error> {
+        let repository = Repository::new(&self.reference)?;
+        let operation = RegistryOperation::Push;
+        let auth = repository.token(self.login.auth(), operation).await?;
+        let known = client.auth(&self.reference, &auth, operation).await;
+        known.map(drop).map_err(|error| self.failed(error))
     }
 
-    fn client(&self, read_timeout: Duration) -> Result<Client, Error> {
+    /// What pushes.
+    fn client(&self) -> Result<Client, Error> {
         let config = ClientConfig {
             protocol: if is_loopback(self.reference.registry()) {
                 ClientProtocol::Http
@@ -289,10 +304,10 @@ impl Artifact {
                 ClientProtocol::Https
             },
             connect_timeout: Some(CONNECT),
-            read_timeout: Some(read_timeout),
+            read_timeout: Some(UPLOAD),
             // As other tools do. Some registries do not take parts.
             use_monolithic_push: true,
-            user_agent: concat!("portside/", env!("CARGO_PKG_VERSION")),
+            user_agent: USER_AGENT,
             ..ClientConfig::default()
         };
         Client::try_from(config).map_err(|error| self.failed(error))

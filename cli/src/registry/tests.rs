@@ -72,6 +72,16 @@ async fn private_artifacts_want_credentials() {
 }
 
 #[tokio::test]
+async fn a_token_is_not_waited_for_without_end() {
+    let registry = Registry::start(None).await;
+    registry.put("acme/chat:1.4", BUNDLE);
+    registry.fail(Fault::LongToken, 1);
+    let (kind, message) = fails(&registry, "acme/chat:1.4").await;
+    assert_eq!(kind, Kind::Denied);
+    assert!(message.contains("too long"), "{message}");
+}
+
+#[tokio::test]
 async fn what_passes_is_tried_again() {
     let registry = Registry::start(None).await;
     registry.put("acme/chat:1.4", BUNDLE);
@@ -154,6 +164,8 @@ async fn only_one_bundle_of_some_size_is_taken() {
     });
     assert!(index.await.contains("index"));
     refused(|manifest| manifest["layers"][0]["digest"] = "sha256:../../x".into()).await;
+    let padded = refused(|manifest| manifest["padding"] = " ".repeat(5 << 20).into());
+    assert!(padded.await.contains("over 4 MiB"));
     let pushed = artifact(&registry, "acme/chat:2", Login::Anonymous);
     let pushed = pushed
         .push(vec![0; usize::try_from(MAX_BYTES).unwrap() + 1], None)
