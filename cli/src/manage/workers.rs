@@ -92,14 +92,17 @@ impl Args {
                     self.common.output.write(&worker, rows)
                 }
                 Verb::Wake { worker } => {
-                    self.order(&Method::POST, &["workers", worker, "wake"])
-                        .await
+                    let path = ["workers", worker, "wake"];
+                    self.order(&Method::POST, &path, "woken").await
                 }
                 Verb::Sleep { worker } => {
-                    self.order(&Method::POST, &["workers", worker, "sleep"])
-                        .await
+                    let path = ["workers", worker, "sleep"];
+                    self.order(&Method::POST, &path, "put to sleep").await
                 }
-                Verb::Delete { worker } => self.order(&Method::DELETE, &["workers", worker]).await,
+                Verb::Delete { worker } => {
+                    let path = ["workers", worker];
+                    self.order(&Method::DELETE, &path, "deleted").await
+                }
             }
         })
     }
@@ -124,14 +127,20 @@ impl Args {
             }
             all.next = page.next;
         }
+        if all.items.is_empty() {
+            eprintln!("there are no such workers");
+        }
         self.common.output.write(&all, || {
             let rows = all.items.iter().map(row);
             [header()].into_iter().chain(rows).collect()
         })
     }
 
-    async fn order(&self, method: &Method, path: &[&str]) -> anyhow::Result<()> {
-        self.common.client().order(method, path, None).await
+    /// Has something done with a worker, and says so, as kubectl does.
+    async fn order(&self, method: &Method, path: &[&str], done: &str) -> anyhow::Result<()> {
+        self.common.client().order(method, path, None).await?;
+        println!("{} {done}", printable(path[1]));
+        Ok(())
     }
 }
 
