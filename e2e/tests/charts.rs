@@ -164,8 +164,9 @@ fn permissions_are_the_ones_looked_at() {
         "--show-only=templates/rbac/users.yaml",
         "--show-only=templates/operator/cleanup.yaml",
     ];
+    let all = ["--set", "rbac.aggregate=true"];
     for (file, options) in [("rbac.yaml", &[][..]), ("rbac-namespaced.yaml", NAMESPACED)] {
-        let Some(text) = rendered("portside", &[&roles, options].concat()) else {
+        let Some(text) = rendered("portside", &[&roles[..], &all, options].concat()) else {
             return;
         };
         assert!(!text.contains("secrets"), "nothing here may read Secrets");
@@ -174,10 +175,21 @@ fn permissions_are_the_ones_looked_at() {
     }
 }
 
+/// Whoever may edit a namespace may not thereby run code at the gateway's hosts.
+#[test]
+fn classes_are_granted_only_where_that_is_asked_for() {
+    let aggregates = |options: &[&str]| {
+        let text = rendered("portside", options)?;
+        Some(text.contains("rbac.authorization.k8s.io/aggregate-to-"))
+    };
+    let asked = aggregates(&["--set", "rbac.aggregate=true"]);
+    assert!(matches!(asked, None | Some(true)));
+    assert!(matches!(aggregates(&[]), None | Some(false)));
+}
+
 #[test]
 fn watched_namespaces_take_no_cluster_roles() {
-    let options = [NAMESPACED, &["--set", "rbac.aggregate=false"]].concat();
-    let Some(objects) = objects("portside", &options) else {
+    let Some(objects) = objects("portside", NAMESPACED) else {
         return;
     };
     let kinds: Vec<_> = objects.iter().map(|object| &object["kind"]).collect();

@@ -54,6 +54,12 @@ macro_rules! caches {
             )
         }
 
+        /// API group and plural of each kind that is watched.
+        #[cfg(test)]
+        fn kinds() -> Vec<(String, String)> {
+            vec![$(tests::named::<$kind>(),)*]
+        }
+
         impl Caches {
             /// Returns when every store is ready; `false` if one never will be.
             pub(crate) async fn ready(&self) -> bool {
@@ -191,4 +197,57 @@ where
 {
     let found = store.get(&ObjectRef::new(name).within(namespace))?;
     Some(found.meta().clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::class::http_routes::HTTPRoute;
+
+    pub(super) fn named<K: Resource<DynamicType = ()>>() -> (String, String) {
+        (K::group(&()).into_owned(), K::plural(&()).into_owned())
+    }
+
+    /// The rules of the operator's role in classes' namespaces, in a file that is compared with what the chart renders.
+    fn rules(golden: &str) -> Vec<Value> {
+        let roles = golden
+            .split("\n---\n")
+            .map(|document| serde_saphyr::from_str::<Value>(document).unwrap())
+            .filter(|object| {
+                object["metadata"]["name"] == "portside-operator"
+                    && matches!(object["kind"].as_str(), Some("Role" | "ClusterRole"))
+            });
+        let rules = roles.filter_map(|role| role["rules"].as_array().cloned());
+        rules.into_iter().flatten().collect()
+    }
+
+    #[test]
+    fn whatever_is_watched_the_charts_role_lets_be_watched() {
+        let all = [
+            include_str!("../../../charts/portside/tests/golden/rbac.yaml"),
+            include_str!("../../../charts/portside/tests/golden/rbac-namespaced.yaml"),
+        ];
+        for rules in all.map(rules) {
+            assert!(!rules.is_empty());
+            for (group, plural) in kinds().into_iter().chain([named::<HTTPRoute>()]) {
+                let of_kind = |rule: &&Value| {
+                    let has = |field: &str, what: &str| {
+                        let list = rule[field].as_array();
+                        list.is_some_and(|list| list.iter().any(|one| one == what))
+                    };
+                    has("apiGroups", &group) && has("resources", &plural)
+                };
+                let verbs: Vec<&Value> = (rules.iter().filter(of_kind))
+                    .filter_map(|rule| rule["verbs"].as_array())
+                    .flatten()
+                    .collect();
+                for verb in ["list", "watch"] {
+                    let is_granted = verbs.iter().any(|one| **one == *verb);
+                    assert!(is_granted, "the role has no {verb} for {plural}.{group}");
+                }
+            }
+        }
+    }
 }

@@ -39,7 +39,7 @@
   verbs: {{ $all | toJson }}
 - apiGroups: [gateway.networking.k8s.io]
   resources: [httproutes]
-  verbs: [get, create, patch, delete]
+  verbs: {{ $all | toJson }}
 - apiGroups: [batch]
   resources: [jobs]
   verbs: {{ $all | toJson }}
