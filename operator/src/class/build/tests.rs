@@ -124,6 +124,37 @@ fn ingresses_lead_to_the_gateway_by_name_if_that_is_asked_for() {
 }
 
 #[test]
+fn an_http_route_has_as_many_hosts_as_it_may_and_no_other_class_has_its_name() {
+    let hosts: Vec<String> = (10..43)
+        .map(|number| format!("{{ host: h{number}.com }}"))
+        .collect();
+    let more = "{ host: a.com, path: /a }, { host: '' }";
+    let spec = format!(
+        "{MINIMAL}\nroutes: [{}, {more}]\nhttpRoute: {{ parentRefs: [{{ name: public }}] }}",
+        hosts.join(", ")
+    );
+    let routes = || {
+        let built = build(valid(&spec, Live::default()), &settings());
+        built.objects.entrance.unwrap().http_routes
+    };
+    let sizes: Vec<usize> = routes().iter().map(|it| it.spec.hostnames.len()).collect();
+    assert_eq!(sizes.iter().sum::<usize>(), 34);
+    assert_eq!(sizes.iter().filter(|size| **size == 0).count(), 1);
+    assert!(sizes.iter().all(|size| *size <= 16), "{sizes:?}");
+    let names = || {
+        let name = |route: HTTPRoute| route.metadata.name.unwrap();
+        routes().into_iter().map(name).collect::<Vec<_>>()
+    };
+    let distinct: std::collections::BTreeSet<_> = names().into_iter().collect();
+    assert_eq!(distinct.len(), sizes.len());
+    assert_eq!((&*names()[0], names()), ("chat", names()));
+    for name in &names()[1..] {
+        let (_, hash) = name.rsplit_once('-').unwrap();
+        assert!(name.starts_with("chat-") && hash.len() == 16, "{name}");
+    }
+}
+
+#[test]
 fn the_purge_job() {
     let valid = valid("code: { inline: { server.js: x } }", Live::default());
     let (_, job) = purge(&valid, &settings(), 2);
