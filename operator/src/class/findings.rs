@@ -239,10 +239,12 @@ fn without_pods(stopped: Stopped, rollout: Option<&Rollout>) -> Verdict {
     }
 }
 
-/// Whether this generation of the class was ready before, and lost no more than pods since.
+/// Whether the class was ready, and lost no more than pods since.
+///
+/// Whichever generation that was of: where the pods are of the newest revision, and none is about to be replaced, one that is newer asks
+/// for the same pods.
 fn was_ready(seen: &Seen<'_>) -> bool {
     let status = seen.class.status.as_ref();
-    let status = status.filter(|one| one.observed_generation == seen.class.metadata.generation);
     let ready = status.and_then(|status| status.condition(ConditionType::Ready));
     ready.is_some_and(|ready| {
         ready.status == Holds::Yes.as_str() || ready.reason == Reason::NoPodReady.as_str()

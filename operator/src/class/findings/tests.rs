@@ -346,6 +346,26 @@ fn routes() {
     insta::assert_snapshot!(told(&cases));
 }
 
+/// A class that does without one of its pods stays ready when it changes in what does not concern them.
+#[test]
+fn another_route_leaves_a_class_ready() {
+    let no_node = "conditions: [{ type: PodScheduled, status: 'False', reason: Unschedulable, message: full }]";
+    let mut case = Case::new("routes: [{ host: a.com }]")
+        .gateway()
+        .was_ready()
+        .rollout(2, 2, 2, 1)
+        .pod("new", READY)
+        .pod("new", no_node);
+    let generation = case.class.metadata.generation.map(|number| number + 1);
+    case.class.metadata.generation = generation;
+    let told = case.told();
+    assert!(told.starts_with("Ready=True Succeeded"), "{told}");
+    assert!(told.contains("Reconciling=True Progressing"), "{told}");
+    // Where the pods are another matter it has to become ready first.
+    let told = case.rollout(2, 3, 1, 1).told();
+    assert!(told.starts_with("Ready=False PodUnschedulable"), "{told}");
+}
+
 #[test]
 fn one_pod_of_several_takes_over_first() {
     let alone = || {
