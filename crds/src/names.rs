@@ -11,9 +11,6 @@ pub const FIELD_MANAGER: &str = "portside-operator";
 /// The finalizer of classes whose state is deleted with them.
 pub const FINALIZER: &str = "portside.dev/data";
 
-/// The Lease that says which operator acts.
-pub const OPERATOR_LEASE: &str = "portside-operator";
-
 /// The label that names the class, on all that is made for it.
 pub const CLASS_LABEL: &str = "portside.dev/class";
 

@@ -175,6 +175,16 @@ fn permissions_are_the_ones_looked_at() {
     }
 }
 
+/// Operators of two installations in one namespace, each for namespaces of its own, wait for each other otherwise.
+#[test]
+fn each_release_has_a_lease_of_its_own() {
+    let Some(text) = rendered("portside", &["--set", "fullnameOverride=second"]) else {
+        return;
+    };
+    assert!(text.contains("- --lease-name=second-operator\n"));
+    assert!(text.contains("resourceNames: [second-operator]\n"));
+}
+
 /// Whoever may edit a namespace may not thereby run code at the gateway's hosts.
 #[test]
 fn classes_are_granted_only_where_that_is_asked_for() {

@@ -89,6 +89,15 @@ pub(crate) struct RunArgs {
     )]
     pub admin: SocketAddr,
 
+    /// The Lease in the operator's namespace that says which operator works: another one for each installation there
+    #[arg(
+        long,
+        env = "PORTSIDE_LEASE_NAME",
+        default_value = "portside-operator",
+        value_name = "NAME"
+    )]
+    pub lease_name: String,
+
     /// Work without asking whether another operator does; for development
     #[arg(long)]
     pub no_leader_election: bool,

@@ -5,7 +5,7 @@
 
 use kube::Client;
 use kube_lease_manager::{LeaseManagerBuilder, LeaseManagerError};
-use portside_crds::names::{FIELD_MANAGER, OPERATOR_LEASE};
+use portside_crds::names::FIELD_MANAGER;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -36,10 +36,11 @@ impl Leadership {
     pub(crate) async fn seek(
         client: Client,
         namespace: &str,
+        name: &str,
         identity: &str,
         metrics: Metrics,
     ) -> Result<Self, LeaseManagerError> {
-        let manager = LeaseManagerBuilder::new(client, OPERATOR_LEASE)
+        let manager = LeaseManagerBuilder::new(client, name)
             .with_namespace(namespace)
             .with_identity(identity)
             .with_field_manager(format!("{FIELD_MANAGER}-{identity}"))

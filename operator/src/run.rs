@@ -79,9 +79,15 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
     let mut leadership = if args.no_leader_election {
         Leadership::assumed(metrics)
     } else {
-        Leadership::seek(client.clone(), &args.namespace, &args.pod_name, metrics)
-            .await
-            .context("cannot use the Lease")?
+        Leadership::seek(
+            client.clone(),
+            &args.namespace,
+            &args.lease_name,
+            &args.pod_name,
+            metrics,
+        )
+        .await
+        .context("cannot use the Lease")?
     };
     let watches = Watches {
         client: client.clone(),
