@@ -33,6 +33,16 @@ impl Refusal {
         }
     }
 
+    /// Something could not be done, for a reason that may pass by itself.
+    pub(crate) fn passing(message: String) -> Self {
+        Self {
+            reason: Reason::ApplyFailed,
+            message,
+            is_final: false,
+            is_namespace_going: false,
+        }
+    }
+
     /// What an error of the API server says of an object; `None` if it says nothing and may pass by itself.
     pub(crate) fn of(kind: Kind, name: &str, error: &kube::Error) -> Option<Self> {
         let kube::Error::Api(status) = error else {
@@ -65,6 +75,18 @@ fn next_step(status: &Status) -> &'static str {
     } else {
         "give the operator's ServiceAccount the right, as its chart does"
     }
+}
+
+/// What an error says, without what it went through.
+pub(crate) fn text(error: &kube::Error) -> String {
+    if let kube::Error::Api(status) = error {
+        return status.message.trim_end_matches('.').to_owned();
+    }
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
 }
 
 /// Whether something cannot be made because its namespace is being deleted.

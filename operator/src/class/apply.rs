@@ -35,6 +35,16 @@ pub(crate) struct Applied {
     pub deployment: Option<Arc<Deployment>>,
     /// What could not be made.
     pub refusals: Vec<Refusal>,
+    /// Why not all of it was tried.
+    pub failure: Option<Failure>,
+}
+
+/// The API server could not be asked, or is to be asked again.
+pub(crate) struct Failure {
+    /// For which object.
+    pub what: String,
+    /// Why.
+    pub error: kube::Error,
 }
 
 /// What was written, so that a class that is looked at again costs no request.
@@ -73,17 +83,25 @@ impl ApplyMemory {
 }
 
 /// Writes what differs from what there is.
-///
-/// # Errors
-/// The API server could not be asked, or is to be asked again.
-pub(crate) async fn apply(context: &Context, built: Built) -> Result<Applied, kube::Error> {
-    let mut writer = Writer {
-        context,
-        key: &built.valid.key,
-        uid: built.valid.class.metadata.uid.as_deref(),
-        owned: &built.valid.live.owned,
-        refusals: vec![],
-    };
+pub(crate) async fn apply(context: &Context, built: Built) -> Applied {
+    let mut writer = Writer::new(context, &built.valid);
+    let mut deployment = built.valid.live.deployment.clone();
+    let written = write(&mut writer, &built, &mut deployment).await;
+    let Writer { refusals, at, .. } = writer;
+    Applied {
+        deployment,
+        refusals,
+        failure: written.err().map(|error| Failure { what: at, error }),
+        valid: built.valid,
+    }
+}
+
+/// Puts what the API server makes of the Deployment into `live`.
+async fn write(
+    writer: &mut Writer<'_>,
+    built: &Built,
+    live: &mut Option<Arc<Deployment>>,
+) -> Result<(), kube::Error> {
     // Without `..`, so that a new object cannot be forgotten here.
     let build::Objects {
         service_account,
@@ -100,59 +118,98 @@ pub(crate) async fn apply(context: &Context, built: Built) -> Result<Applied, ku
         .put(Kind::PodDisruptionBudget, disruption_budget)
         .await?;
     writer.put(Kind::Service, service).await?;
-    if let Some(code) = code {
-        writer.put(Kind::ConfigMap, code).await?;
+    let has_code = match code {
+        Some(code) => !writer.put(Kind::ConfigMap, code).await?.is_refused(),
+        None => true,
+    };
+    // Pods whose code is not there could not start: those that there are stay as they are.
+    let kept = (!has_code).then(|| build::kept(&built.valid)).flatten();
+    let deployment = if has_code { deployment } else { &kept };
+    let mut is_current = has_code;
+    if let Some(deployment) = deployment {
+        match writer.put(Kind::Deployment, deployment).await? {
+            Put::Kept => {}
+            Put::Written(written) => *live = Some(Arc::new(written)),
+            Put::Refused => is_current = false,
+        }
     }
-    let mut live = built.valid.live.deployment.clone();
-    if let Some(deployment) = deployment
-        && let Some(written) = writer.put(Kind::Deployment, deployment).await?
-    {
-        live = Some(Arc::new(written));
+    if let Some(entrance) = entrance {
+        put_entrance(writer, entrance).await?;
     }
-    if let Some(Entrance {
+    let rolled_out = is_current
+        && live
+            .as_deref()
+            .is_some_and(|live| Rollout::of(live).is_complete());
+    for unwanted in build::garbage(built, rolled_out) {
+        writer.at(unwanted.kind, &unwanted.name);
+        delete(writer.context, &writer.key.namespace, &unwanted).await?;
+    }
+    Ok(())
+}
+
+async fn put_entrance(writer: &mut Writer<'_>, entrance: &Entrance) -> Result<(), kube::Error> {
+    let Entrance {
         service,
         slices,
         ingress,
         http_routes,
-    }) = entrance
-    {
-        writer.put(Kind::Service, service).await?;
-        for slice in slices {
-            writer.put(Kind::EndpointSlice, slice).await?;
-        }
-        if let Some(ingress) = ingress {
-            writer.put(Kind::Ingress, ingress).await?;
-        }
-        for route in http_routes {
-            writer.put(Kind::HttpRoute, route).await?;
-        }
+    } = entrance;
+    writer.put(Kind::Service, service).await?;
+    for slice in slices {
+        writer.put(Kind::EndpointSlice, slice).await?;
     }
-    let refusals = writer.refusals;
-    let rolled_out = live
-        .as_deref()
-        .is_some_and(|live| Rollout::of(live).is_complete());
-    for unwanted in build::garbage(&built, rolled_out) {
-        delete(context, &built.valid.key.namespace, &unwanted).await?;
+    if let Some(ingress) = ingress {
+        writer.put(Kind::Ingress, ingress).await?;
     }
-    Ok(Applied {
-        valid: built.valid,
-        deployment: live,
-        refusals,
-    })
+    for route in http_routes {
+        writer.put(Kind::HttpRoute, route).await?;
+    }
+    Ok(())
 }
 
-/// Writes one object of a class unless it is as it should be.
+/// Writes the objects of a class unless they are as they should be.
 pub(crate) struct Writer<'a> {
-    pub context: &'a Context,
-    pub key: &'a ClassKey,
-    pub uid: Option<&'a str>,
-    pub owned: &'a [Owned],
+    context: &'a Context,
+    key: &'a ClassKey,
+    uid: Option<&'a str>,
+    owned: &'a [Owned],
+    /// What was refused.
     pub refusals: Vec<Refusal>,
+    /// The object that was last looked at, as it is told.
+    at: String,
 }
 
-impl Writer<'_> {
-    /// Writes one object. `None` if it is as it should be, or was refused.
-    pub(crate) async fn put<K>(&mut self, kind: Kind, object: &K) -> Result<Option<K>, kube::Error>
+/// What came of writing an object.
+pub(crate) enum Put<K> {
+    /// It is as it should be.
+    Kept,
+    /// It was written, and is now this.
+    Written(K),
+    /// It cannot be written, as the refusals tell.
+    Refused,
+}
+
+impl<K> Put<K> {
+    fn is_refused(&self) -> bool {
+        matches!(self, Self::Refused)
+    }
+}
+
+impl<'a> Writer<'a> {
+    /// Has written nothing yet.
+    pub(crate) fn new(context: &'a Context, valid: &'a Valid) -> Self {
+        Self {
+            context,
+            key: &valid.key,
+            uid: valid.class.metadata.uid.as_deref(),
+            owned: &valid.live.owned,
+            refusals: vec![],
+            at: String::new(),
+        }
+    }
+
+    /// Writes one object.
+    pub(crate) async fn put<K>(&mut self, kind: Kind, object: &K) -> Result<Put<K>, kube::Error>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
             + Clone
@@ -161,6 +218,7 @@ impl Writer<'_> {
             + DeserializeOwned,
     {
         let name = object.name_any();
+        self.at(kind, &name);
         let api: Api<K> = Api::namespaced(self.context.client.clone(), &self.key.namespace);
         let wanted = hash(object)?;
         let found = self
@@ -176,13 +234,13 @@ impl Writer<'_> {
             if kind == Kind::ConfigMap
                 || self.context.written.get(self.key, kind, &name) == Some(as_written)
             {
-                return Ok(None);
+                return Ok(Put::Kept);
             }
         } else if let Some(other) = api.get_metadata_opt(&name).await?
             && !owned::is_owned(&other.metadata, self.uid)
         {
             self.refusals.push(Refusal::name_taken(kind, &name));
-            return Ok(None);
+            return Ok(Put::Refused);
         }
         let params = PatchParams::apply(FIELD_MANAGER).force();
         match api.patch(&name, &params, &Patch::Apply(object)).await {
@@ -190,14 +248,18 @@ impl Writer<'_> {
                 let found = owned::fingerprint(written.meta());
                 let memory = Written { wanted, found };
                 self.context.written.set(self.key, kind, &name, memory);
-                Ok(Some(written))
+                Ok(Put::Written(written))
             }
             Err(error) => {
                 let refusal = Refusal::of(kind, &name, &error).ok_or(error)?;
                 self.refusals.push(refusal);
-                Ok(None)
+                Ok(Put::Refused)
             }
         }
+    }
+
+    fn at(&mut self, kind: Kind, name: &str) {
+        self.at = format!("{} {name}", kind.as_str());
     }
 }
 

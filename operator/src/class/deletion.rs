@@ -1,7 +1,7 @@
 //! What happens before a class goes: with `deletionPolicy: Delete` its workers' state is deleted, once no pod can write any.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
@@ -11,7 +11,7 @@ use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::controller::Action;
 use kube::runtime::events::{Event, EventType};
-use kube::runtime::reflector::ObjectRef;
+use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Resource, api::PartialObjectMeta};
 use portside_core::backoff::Backoff;
 use portside_crds::class::DeletionPolicy;
@@ -24,11 +24,11 @@ use serde_json::json;
 
 use super::apply::{self, Writer};
 use super::build::{self, ATTEMPT_ANNOTATION, COMPONENT_PURGE};
-use super::owned::Kind;
+use super::owned::{self, Kind};
 use super::rollout;
 use super::status;
 use super::validate::Valid;
-use super::{Context, Error};
+use super::{Context, Error, REFUSED};
 
 /// What is said until the pods are gone.
 const PODS_END: &str = "the pods hand over and end";
@@ -125,10 +125,7 @@ pub(crate) async fn reconcile(context: &Context, valid: &Valid) -> Result<Action
         set_finalizer(&context.client, &class.metadata, false).await?;
         return Ok(Action::await_change());
     }
-    let job = context
-        .caches
-        .jobs
-        .get(&ObjectRef::new(&names::purge(&valid.key.name)).within(&valid.key.namespace));
+    let job = own_job(&context.caches.jobs, valid);
     let tried = context
         .attempts
         .lock()
@@ -183,6 +180,13 @@ pub(crate) async fn reconcile(context: &Context, valid: &Valid) -> Result<Action
     Ok(Action::await_change())
 }
 
+/// The Job that deletes the class's state. Another class of the same name may have left one, which says nothing of this one's.
+fn own_job(jobs: &Store<Job>, valid: &Valid) -> Option<Arc<Job>> {
+    let name = names::purge(&valid.key.name);
+    let job = jobs.get(&ObjectRef::new(&name).within(&valid.key.namespace))?;
+    owned::is_owned(job.meta(), valid.class.metadata.uid.as_deref()).then_some(job)
+}
+
 /// Starts a try, in place of an earlier one.
 async fn purge(context: &Context, valid: &Valid, attempt: u32) -> Result<(), Error> {
     context.attempts.lock().insert(valid.key.clone(), attempt);
@@ -199,13 +203,7 @@ async fn purge(context: &Context, valid: &Valid, attempt: u32) -> Result<(), Err
         // The watch tells when it is gone; the next try then starts.
         return Ok(());
     }
-    let mut writer = Writer {
-        context,
-        key: &valid.key,
-        uid: valid.class.metadata.uid.as_deref(),
-        owned: &valid.live.owned,
-        refusals: vec![],
-    };
+    let mut writer = Writer::new(context, valid);
     let (account, job) = build::purge(valid, &context.settings, attempt);
     writer.put(Kind::ServiceAccount, &account).await?;
     writer.put(Kind::Job, &job).await?;
@@ -222,7 +220,10 @@ async fn purge(context: &Context, valid: &Valid, attempt: u32) -> Result<(), Err
         Some(refusal) if refusal.is_namespace_going => leave_state(context, &valid.class).await,
         Some(refusal) => {
             say(context, valid, Reason::PurgeFailed, &refusal.message).await?;
-            Err(Error::Refused(refusal.message.clone()))
+            Err(Error::Told {
+                kind: REFUSED,
+                message: refusal.message.clone(),
+            })
         }
     }
 }

@@ -1,8 +1,7 @@
 //! The controller of classes: fetch, validate, build, apply, status, each step taking what the one before it gives.
 
-use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -14,6 +13,7 @@ use portside_core::backoff::Backoff;
 use portside_crds::ServerlessWorkerClass;
 use portside_crds::routes::ClassKey;
 
+use crate::api::Refusal;
 use crate::args::HostPort;
 use crate::caches::{Caches, Class};
 use crate::metrics::Metrics;
@@ -25,9 +25,12 @@ mod build;
 mod code;
 pub(crate) mod deletion;
 mod deletion_cost;
+mod failures;
 mod fetch;
 mod findings;
 pub(crate) mod http_routes;
+#[cfg(test)]
+mod mock;
 pub(crate) mod owned;
 mod passed_on;
 pub(crate) mod queue;
@@ -36,6 +39,8 @@ pub(crate) mod samples;
 mod status;
 #[cfg(test)]
 mod testkit;
+#[cfg(test)]
+mod tests;
 pub(crate) mod uptake;
 mod validate;
 
@@ -92,7 +97,7 @@ pub(crate) struct Memory {
     pub published: status::Published,
     pub samples: samples::Samples,
     pub attempts: deletion::Attempts,
-    pub failures: Mutex<HashMap<ClassKey, u32>>,
+    pub failures: failures::Failures,
 }
 
 impl Memory {
@@ -103,11 +108,7 @@ impl Memory {
         self.published.forget(key);
         self.samples.forget(key);
         self.attempts.forget(key);
-        self.failures().remove(key);
-    }
-
-    fn failures(&self) -> std::sync::MutexGuard<'_, HashMap<ClassKey, u32>> {
-        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+        self.failures.forget(key);
     }
 }
 
@@ -125,35 +126,57 @@ pub(crate) enum Error {
     /// The API server could not be asked, or said no for now.
     #[error("the API server: {0}")]
     Api(#[from] kube::Error),
-    /// It said no, as the class's status tells.
-    #[error("{0}")]
-    Refused(String),
+    /// The same, as the class's status tells.
+    #[error("{message}")]
+    Told {
+        /// A word for metrics.
+        kind: &'static str,
+        /// What the status says.
+        message: String,
+    },
 }
 
 impl Error {
     /// A word for metrics.
-    fn reason(&self) -> &'static str {
+    fn kind(&self) -> &'static str {
         match self {
-            Self::Api(kube::Error::Api(status)) => match status.code {
-                403 => "forbidden",
-                404 => "not_found",
-                409 => "conflict",
-                429 => "throttled",
-                code if code >= 500 => "server",
-                _ => "refused",
-            },
-            Self::Api(_) => "connection",
-            Self::Refused(_) => "refused",
+            Self::Api(error) => error_kind(error),
+            Self::Told { kind, .. } => kind,
         }
     }
 }
+
+/// A word for metrics.
+fn error_kind(error: &kube::Error) -> &'static str {
+    match error {
+        kube::Error::Api(status) => match status.code {
+            403 => "forbidden",
+            404 => "not_found",
+            409 => "conflict",
+            429 => "throttled",
+            code if code >= 500 => "server",
+            _ => REFUSED,
+        },
+        _ => "connection",
+    }
+}
+
+/// What an error is called in metrics that only a change of something helps against.
+const REFUSED: &str = "refused";
 
 /// Looks at one class, and does what is to be done.
 pub(crate) async fn reconcile(class: Arc<Class>, context: Arc<Context>) -> Result<Action, Error> {
     let started = Instant::now();
     let key = queue::key_of(class.meta());
     let result = match &class.0 {
-        Ok(class) => reconcile_valid(&context, Arc::new(class.clone())).await,
+        Ok(class) => {
+            let class = Arc::new(class.clone());
+            let result = reconcile_valid(&context, Arc::clone(&class)).await;
+            if let Err(Error::Api(error)) = &result {
+                tell(&context, &class, &key, error).await;
+            }
+            result
+        }
         Err(invalid) => {
             status::publish_invalid(&context, invalid).await?;
             Ok(Action::await_change())
@@ -161,11 +184,26 @@ pub(crate) async fn reconcile(class: Arc<Class>, context: Arc<Context>) -> Resul
     };
     context
         .metrics
-        .reconciled(started.elapsed(), result.as_ref().err().map(Error::reason));
+        .reconciled(started.elapsed(), result.as_ref().err().map(Error::kind));
     if result.is_ok() {
-        context.failures().remove(&key);
+        context.failures.forget(&key);
     }
     result
+}
+
+/// Says in the status of a class that nothing could be done for it, unless that is over by the next try.
+async fn tell(
+    context: &Context,
+    class: &ServerlessWorkerClass,
+    key: &ClassKey,
+    error: &kube::Error,
+) {
+    let Some(message) = context.failures.to_tell(key, "the API server", error) else {
+        return;
+    };
+    if let Err(error) = status::publish_failure(context, class, &message).await {
+        tracing::warn!(class = %key, %error, "the status does not tell that the class is not looked after");
+    }
 }
 
 async fn reconcile_valid(
@@ -182,10 +220,24 @@ async fn reconcile_valid(
         return deletion::reconcile(context, &valid).await;
     }
     let built = build::build(valid, &context.settings);
-    let applied = apply::apply(context, built).await?;
+    let mut applied = apply::apply(context, built).await;
+    let mut kind = REFUSED;
+    if let Some(apply::Failure { what, error }) = applied.failure.take() {
+        let told = context
+            .failures
+            .to_tell(&applied.valid.key, &what, &error);
+        let Some(message) = told else {
+            return Err(error.into());
+        };
+        kind = error_kind(&error);
+        applied.refusals.insert(0, Refusal::passing(message));
+    }
     status::publish(context, &applied).await?;
     match applied.refusals.first() {
-        Some(refusal) => Err(Error::Refused(refusal.message.clone())),
+        Some(refusal) => Err(Error::Told {
+            kind,
+            message: refusal.message.clone(),
+        }),
         None => {
             let mut pods = applied.valid.live.pods.iter();
             let again = match pods.any(|pod| rollout::is_leaving(pod)) {
@@ -204,10 +256,8 @@ async fn reconcile_valid(
 )]
 pub(crate) fn on_error(class: Arc<Class>, error: &Error, context: Arc<Context>) -> Action {
     let key = queue::key_of(class.meta());
-    let mut failures = context.failures();
-    let count = failures.entry(key.clone()).or_insert(0);
-    let delay = jittered(Duration::from_millis(RETRY.delay_ms(*count)));
-    *count = count.saturating_add(1);
+    let before = context.failures.count(&key);
+    let delay = jittered(Duration::from_millis(RETRY.delay_ms(before)));
     tracing::warn!(class = %key, %error, ?delay, "a class is tried again");
     Action::requeue(delay)
 }

@@ -94,6 +94,21 @@ fn with_findings(
     status
 }
 
+/// Says of a class that nothing could be done for it.
+pub(crate) async fn publish_failure(
+    context: &Context,
+    class: &ServerlessWorkerClass,
+    message: &str,
+) -> Result<(), kube::Error> {
+    let class = current(context, class);
+    let broken = [
+        Finding::no(ConditionType::Ready, Reason::ApplyFailed, message),
+        Finding::yes(ConditionType::Reconciling, Reason::ApplyFailed, message),
+    ];
+    let status = with_findings(&class, &broken);
+    write(context, &class, status).await
+}
+
 /// Says of a class that it cannot be read.
 pub(crate) async fn publish_invalid(
     context: &Context,

@@ -92,7 +92,8 @@ fn last_revision(valid: &Valid) -> u64 {
     revisions.max().unwrap_or(0)
 }
 
-fn kept(valid: &Valid) -> Option<Template> {
+/// The template that is there.
+pub(super) fn kept(valid: &Valid) -> Option<Template> {
     let live = valid.live.deployment.as_ref()?;
     let annotations = live.annotations().iter();
     let annotations = annotations.filter(|(name, _)| OF_TEMPLATE.contains(&name.as_str()));

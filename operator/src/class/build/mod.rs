@@ -96,6 +96,12 @@ pub(crate) fn build(valid: Valid, settings: &Settings) -> Built {
     Built { valid, objects }
 }
 
+/// The Deployment with the pods that there are, for when the code of others could not be written.
+pub(crate) fn kept(valid: &Valid) -> Option<Deployment> {
+    let template = deployment::kept(valid)?;
+    Some(deployment::deployment(valid, template))
+}
+
 fn entrance(valid: &Valid, settings: &Settings) -> Entrance {
     let ingress = ingress::ingress(valid, settings);
     // What implements the Gateway API refuses names.

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::watcher::Event;
+
 use super::*;
 use crate::class::fetch::Live;
 use crate::class::testkit::{deployment, pod, valid, yaml};
@@ -37,6 +40,26 @@ fn pods_go_before_the_state() {
     };
     assert_eq!(next(ending, None, 0), Step::AwaitPods);
     assert_eq!(next(Live::default(), None, 0), Step::Purge(1));
+}
+
+#[test]
+fn what_another_class_of_the_name_has_left_says_nothing() {
+    let job = |uid: &str| -> Job {
+        let mut job = job(1, "Complete", "2026-01-01T00:00:59Z");
+        job.metadata.name = Some("chat-purge".to_owned());
+        job.metadata.namespace = Some("team-a".to_owned());
+        job.metadata.owner_references = Some(yaml(&format!(
+            "[{{ apiVersion: v, kind: k, name: chat, uid: {uid}, controller: true }}]"
+        )));
+        job
+    };
+    let found = |uid: &str| {
+        let mut jobs = Writer::new(());
+        jobs.apply_watcher_event(&Event::Apply(job(uid)));
+        own_job(&jobs.as_reader(), &valid(SPEC, Live::default()))
+    };
+    assert!(found("class-uid").is_some());
+    assert!(found("of-an-earlier-class").is_none());
 }
 
 #[test]

@@ -24,6 +24,7 @@ fn applied(spec: &str) -> Applied {
         ..Live::default()
     };
     Applied {
+        failure: None,
         valid: valid(spec, live),
         deployment: Some(deployment(
             "metadata: { name: chat-workers, generation: 2, annotations: { portside.dev/inputs: new } }\n\

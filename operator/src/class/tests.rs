@@ -1,0 +1,142 @@
+//! Whole looks at a class, with an API server that does not do as asked.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::watcher::Event;
+use kube::{Resource, api::PartialObjectMeta};
+use serde_json::{Value, json};
+
+use super::mock::{as_asked, client, context, failure, nothing};
+use super::testkit::{settings, valid};
+use super::*;
+use crate::class::fetch::Live;
+
+const SPEC: &str = "code: { inline: { server.js: x } }";
+
+fn class(spec: &str) -> Arc<Class> {
+    Arc::new(kube::core::DeserializeGuard(Ok(testkit::class(spec))))
+}
+
+/// A store with one object.
+fn holding<K>(object: K) -> Store<K>
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    let mut writer = Writer::new(());
+    writer.apply_watcher_event(&Event::Apply(object));
+    writer.as_reader()
+}
+
+/// Looks at a class that cannot be looked after, and decides about the next try.
+async fn fail(class: &Arc<Class>, context: &Arc<Context>) -> Error {
+    let result = reconcile(Arc::clone(class), Arc::clone(context)).await;
+    let error = result.expect_err("it worked");
+    on_error(Arc::clone(class), &error, Arc::clone(context));
+    error
+}
+
+fn condition<'a>(status: &'a Value, kind: &str) -> &'a Value {
+    let all = status["status"]["conditions"].as_array().unwrap();
+    all.iter().find(|one| one["type"] == kind).unwrap()
+}
+
+#[tokio::test]
+async fn an_object_that_cannot_be_written_twice_is_told_once() {
+    let tries = std::sync::atomic::AtomicU32::new(0);
+    let (client, log) = client(move |asked| {
+        if !asked.writes("deployments") {
+            return as_asked(asked);
+        }
+        let port = tries.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        failure(500, &format!("failed calling webhook from port {port}"))
+    });
+    let context = context(client, nothing());
+    let class = class(SPEC);
+    assert_eq!(fail(&class, &context).await.kind(), "server");
+    assert!(log.find(mock::Asked::writes_status).is_empty());
+    for _ in 0..3 {
+        assert_eq!(fail(&class, &context).await.kind(), "server");
+    }
+    let statuses = log.find(mock::Asked::writes_status);
+    assert_eq!(statuses.len(), 1);
+    let told = "Deployment chat-workers: failed calling webhook from port 1; it is tried again";
+    for (kind, holds) in [("Ready", "False"), ("Reconciling", "True")] {
+        let condition = condition(&statuses[0].body, kind);
+        assert_eq!(
+            [
+                &condition["status"],
+                &condition["reason"],
+                &condition["message"]
+            ],
+            [holds, "ApplyFailed", told]
+        );
+    }
+}
+
+#[tokio::test]
+async fn code_that_cannot_be_read_is_told() {
+    let (client, log) = client(|asked| match asked.path.contains("/configmaps/") {
+        true => failure(500, "etcdserver: request timed out"),
+        false => as_asked(asked),
+    });
+    let mut caches = nothing();
+    let code = json!({"metadata": {"namespace": "team-a", "name": "chat-code"}});
+    let code: PartialObjectMeta<_> = serde_json::from_value(code).unwrap();
+    caches.config_maps = holding(code);
+    let context = context(client, caches);
+    let class = class("code: { configMap: { name: chat-code } }");
+    fail(&class, &context).await;
+    assert!(log.find(mock::Asked::writes_status).is_empty());
+    fail(&class, &context).await;
+    let statuses = log.find(mock::Asked::writes_status);
+    assert_eq!(statuses.len(), 1);
+    let ready = condition(&statuses[0].body, "Ready");
+    assert_eq!(
+        ready["message"],
+        "the API server: etcdserver: request timed out; it is tried again"
+    );
+    assert_eq!(statuses[0].body["status"]["observedGeneration"], 3);
+}
+
+/// What the code's ConfigMap of pods is.
+fn mounted(deployment: &Value) -> &Value {
+    let spec = &deployment["spec"]["template"]["spec"];
+    let volumes = spec["volumes"].as_array().unwrap();
+    let app = volumes.iter().find(|volume| volume["name"] == "app");
+    &app.unwrap()["configMap"]["name"]
+}
+
+#[tokio::test]
+async fn pods_do_not_get_code_that_was_refused() {
+    let before = build::build(valid(SPEC, Live::default()), &settings());
+    let deployment: Deployment = before.objects.deployment.unwrap();
+    let mounts = mounted(&json!(deployment)).clone();
+    let mut caches = nothing();
+    caches.deployments = holding(deployment);
+    let (operator, log) = with_code_refused(caches);
+    let changed = "code: { inline: { server.js: y } }\nscaling: { replicas: 3 }";
+    let error = fail(&class(changed), &operator).await;
+    assert!(error.to_string().contains("exceeded quota"), "{error}");
+    // What else the class asks for is done all the same.
+    let written = log.find(|asked| asked.writes("deployments"));
+    assert_eq!(written.len(), 1);
+    assert_eq!(mounted(&written[0].body), &mounts);
+    assert_eq!(written[0].body["spec"]["replicas"], 3);
+    let statuses = log.find(mock::Asked::writes_status);
+    assert_eq!(
+        condition(&statuses[0].body, "Ready")["reason"],
+        "ApplyFailed"
+    );
+    // For one that has no pods yet there is nothing to keep.
+    let (operator, log) = with_code_refused(nothing());
+    fail(&class(changed), &operator).await;
+    assert!(log.find(|asked| asked.writes("deployments")).is_empty());
+}
+
+fn with_code_refused(caches: Caches) -> (Arc<Context>, mock::Log) {
+    let (client, log) = client(|asked| match asked.writes("configmaps") {
+        true => failure(403, "configmaps is forbidden: exceeded quota: q"),
+        false => as_asked(asked),
+    });
+    (context(client, caches), log)
+}
