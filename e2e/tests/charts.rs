@@ -175,6 +175,23 @@ fn permissions_are_the_ones_looked_at() {
     }
 }
 
+/// A hook that has no role fails, and with it the uninstall.
+#[test]
+fn without_roles_there_is_no_hook_that_needs_one() {
+    let hooks = |create: bool| {
+        let option = format!("rbac.create={create}");
+        let objects = objects("portside", &["--set", &option])?;
+        let annotation = |object: &Value| {
+            let annotations = &object["metadata"]["annotations"];
+            annotations["helm.sh/hook"].as_str().map(str::to_owned)
+        };
+        Some(objects.iter().filter_map(annotation).count())
+    };
+    let with = hooks(true);
+    assert!(with.is_none_or(|hooks| hooks > 0));
+    assert!(matches!(hooks(false), None | Some(0)));
+}
+
 /// Operators of two installations in one namespace, each for namespaces of its own, wait for each other otherwise.
 #[test]
 fn each_release_has_a_lease_of_its_own() {
