@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::args::RunArgs;
 use crate::caches::{self, Caches, Watches};
-use crate::class::http_routes::HttpRoutes;
+use crate::class::http_routes::{HttpRouteMeta, HttpRoutes};
 use crate::class::queue::{self, Queue};
 use crate::class::{self, Context, Memory, Settings, samples};
 use crate::leader::Leadership;
@@ -58,14 +58,15 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
     let context = Arc::new(Context {
         recorder: recorder(&client, &args),
         settings: settings(&args),
-        caches: caches.clone(),
+        caches,
         queue: Queue::default(),
         gateway,
-        http_routes: http_routes.clone(),
+        http_routes,
         metrics: metrics.clone(),
         memory: Memory::default(),
         client: client.clone(),
     });
+    // What is to go on until the process ends.
     let mut tasks = JoinSet::new();
     tasks.spawn(admin.run());
     let (served, is_served) = oneshot::channel();
@@ -75,7 +76,6 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
         pod_reference(&args),
         served,
     ));
-
     let mut leadership = if args.no_leader_election {
         Leadership::assumed(metrics)
     } else {
@@ -89,48 +89,102 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
         .await
         .context("cannot use the Lease")?
     };
-    let watches = Watches {
-        client: client.clone(),
-        namespaces: args
-            .watch_namespace
-            .iter()
-            .filter(|one| !one.is_empty())
-            .cloned()
-            .collect(),
-        queue: context.queue.clone(),
+    let watching = Watching {
+        watches: watches(&args, &context),
+        gateway: watch_gateway(Arc::clone(&context), &args, gateway_writer),
+        writers,
+        http_route_writer,
     };
-    let served = tokio::select! {
-        served = is_served => served.is_ok(),
-        () = stop.cancelled() => false,
-    };
-    if served {
-        watches.start(&caches, writers, &mut tasks);
-        tasks.spawn(watch_gateway(Arc::clone(&context), &args, gateway_writer));
-        tasks.spawn(http_routes.watch(watches, caches.clone(), http_route_writer));
-    }
-    let result = tokio::select! {
-        result = lead(&context, &caches, &readiness, &mut leadership, &stop), if served => result,
-        () = stop.cancelled() => Ok(()),
-    };
+    let result = serve(
+        &context,
+        watching,
+        is_served,
+        &readiness,
+        &mut leadership,
+        &stop,
+        &mut tasks,
+    )
+    .await;
     leadership.release().await;
     tasks.shutdown().await;
     result
 }
 
+fn watches(args: &RunArgs, context: &Context) -> Watches {
+    let namespaces = args.watch_namespace.iter();
+    Watches {
+        client: context.client.clone(),
+        namespaces: namespaces.filter(|one| !one.is_empty()).cloned().collect(),
+        queue: context.queue.clone(),
+    }
+}
+
+/// What begins once the cluster knows the class.
+struct Watching<G> {
+    watches: Watches,
+    gateway: G,
+    writers: caches::Writers,
+    http_route_writer: Writer<HttpRouteMeta>,
+}
+
+/// Waits for the definition, watches, and leads.
+async fn serve(
+    context: &Arc<Context>,
+    watching: Watching<impl Future<Output = ()> + Send + 'static>,
+    is_served: oneshot::Receiver<()>,
+    readiness: &Readiness,
+    leadership: &mut Leadership,
+    stop: &CancellationToken,
+    tasks: &mut JoinSet<()>,
+) -> anyhow::Result<()> {
+    tokio::select! {
+        served = is_served => served.context("nobody looks for the definition any more")?,
+        error = broken(tasks) => return Err(error),
+        () = stop.cancelled() => return Ok(()),
+    }
+    let Watching {
+        watches,
+        gateway,
+        writers,
+        http_route_writer,
+    } = watching;
+    watches.start(&context.caches, writers, tasks);
+    tasks.spawn(gateway);
+    let http_routes = context.http_routes.clone();
+    tasks.spawn(http_routes.watch(watches, context.caches.clone(), http_route_writer));
+    tokio::select! {
+        result = lead(context, readiness, leadership, stop) => result,
+        error = broken(tasks) => Err(error),
+    }
+}
+
+/// Returns when one of the tasks has ended, as none should: what it kept up to date is so no more, and nobody would see it.
+async fn broken(tasks: &mut JoinSet<()>) -> anyhow::Error {
+    match tasks.join_next().await {
+        Some(Err(error)) => anyhow::Error::new(error).context("a task failed; starting over"),
+        Some(Ok(())) => anyhow::anyhow!("a task ended; starting over"),
+        None => std::future::pending().await,
+    }
+}
+
 /// Waits to lead, then looks at classes until told to stop; what was begun is finished.
 async fn lead(
     context: &Arc<Context>,
-    caches: &Caches,
     readiness: &Readiness,
     leadership: &mut Leadership,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
-    if !caches.ready().await || context.gateway.wait_until_ready().await.is_err() {
-        anyhow::bail!("a watch ended");
-    }
-    readiness.done(CACHES);
+    let caches = &context.caches;
+    let listed = async {
+        if !caches.ready().await || context.gateway.wait_until_ready().await.is_err() {
+            anyhow::bail!("a watch ended");
+        }
+        readiness.done(CACHES);
+        leadership.acquired().await;
+        Ok(())
+    };
     tokio::select! {
-        () = leadership.acquired() => {}
+        listed = listed => listed?,
         () = stop.cancelled() => return Ok(()),
     }
     tracing::info!("leading");
@@ -174,7 +228,7 @@ async fn lead(
 }
 
 /// Tells `served` when the cluster has a definition of the class, old or new; and while it is older than this program,
-/// says so in readiness, an event, a metric and the log.
+/// says so in readiness, an event, a metric and the log. Does not end.
 async fn watch_definition(
     context: Arc<Context>,
     readiness: Readiness,
@@ -195,7 +249,7 @@ async fn watch_definition(
             Ok(Served::Current) => {
                 context.metrics.outdated(false);
                 readiness.done(CURRENT_DEFINITION);
-                return;
+                return std::future::pending().await;
             }
             Ok(Served::Older(field)) => {
                 context.metrics.outdated(true);
@@ -305,4 +359,18 @@ fn stop_on_signal() -> std::io::Result<CancellationToken> {
         stopped.cancel();
     });
     Ok(stop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_panics_ends_the_process() {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(std::future::pending());
+        tasks.spawn(async { panic!("of a watch") });
+        let error = broken(&mut tasks).await;
+        assert!(format!("{error:#}").contains("panicked"), "{error:#}");
+    }
 }

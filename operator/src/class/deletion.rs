@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams};
+use kube::core::error_boundary::InvalidObject;
 use kube::runtime::controller::Action;
 use kube::runtime::events::{Event, EventType};
 use kube::runtime::reflector::{ObjectRef, Store};
@@ -217,7 +218,12 @@ async fn purge(context: &Context, valid: &Valid, attempt: u32) -> Result<(), Err
             )
             .await
         }
-        Some(refusal) if refusal.is_namespace_going => leave_state(context, &valid.class).await,
+        Some(refusal) if refusal.is_namespace_going => {
+            // A namespace that never ends would be worse than state that stays.
+            let why = "the namespace is being deleted and takes no Job: the workers' state stays in the database; \
+                       delete classes before their namespace to have it deleted";
+            leave_state(context, &valid.class, why).await
+        }
         Some(refusal) => {
             say(context, valid, Reason::PurgeFailed, &refusal.message).await?;
             Err(Error::Told {
@@ -228,19 +234,41 @@ async fn purge(context: &Context, valid: &Valid, attempt: u32) -> Result<(), Err
     }
 }
 
-/// Lets a class go whose namespace takes no Job any more: a namespace that never ends would be worse than state that stays.
-async fn leave_state(context: &Context, class: &ServerlessWorkerClass) -> Result<(), Error> {
-    let note = "the namespace is being deleted and takes no Job: the workers' state stays in the database; \
-                delete classes before their namespace to have it deleted";
-    tracing::warn!(class = %class.name_any(), "{note}");
+/// Lets a class go that is being deleted and cannot be read: it says no more where its state is.
+pub(super) async fn let_go_unread(
+    context: &Context,
+    invalid: &InvalidObject,
+) -> Result<(), Error> {
+    let class = ServerlessWorkerClass {
+        metadata: invalid.metadata.clone(),
+        ..ServerlessWorkerClass::default()
+    };
+    if !has_finalizer(&class) {
+        return Ok(());
+    }
+    let why = format!(
+        "the class cannot be read: {}; the workers' state, if there is any, stays in the database",
+        invalid.error
+    );
+    leave_state(context, &class, &why).await
+}
+
+/// Lets a class go without its state, and tells why.
+async fn leave_state(
+    context: &Context,
+    class: &ServerlessWorkerClass,
+    why: &str,
+) -> Result<(), Error> {
+    tracing::warn!(class = %class.name_any(), "{why}");
     let event = Event {
         type_: EventType::Warning,
         reason: Reason::PurgeFailed.to_string(),
-        note: Some(note.to_owned()),
+        // Events take 1 KiB.
+        note: Some(why[..why.floor_char_boundary(1000)].to_owned()),
         action: "Purge".to_owned(),
         secondary: None,
     };
-    // Most likely refused, for the same reason.
+    // Most likely refused where the namespace goes.
     let _ = context
         .recorder
         .publish(&event, &class.object_ref(&()))

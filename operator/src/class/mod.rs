@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::core::error_boundary::InvalidObject;
 use kube::runtime::controller::Action;
 use kube::runtime::events::Recorder;
 use kube::runtime::reflector::Store;
@@ -177,10 +178,7 @@ pub(crate) async fn reconcile(class: Arc<Class>, context: Arc<Context>) -> Resul
             }
             result
         }
-        Err(invalid) => {
-            status::publish_invalid(&context, invalid).await?;
-            Ok(Action::await_change())
-        }
+        Err(invalid) => reconcile_invalid(&context, invalid).await,
     };
     context
         .metrics
@@ -189,6 +187,16 @@ pub(crate) async fn reconcile(class: Arc<Class>, context: Arc<Context>) -> Resul
         context.failures.forget(&key);
     }
     result
+}
+
+/// Of a class that cannot be read nobody knows what is to become of its state, so that stays.
+async fn reconcile_invalid(context: &Context, invalid: &InvalidObject) -> Result<Action, Error> {
+    if invalid.metadata.deletion_timestamp.is_some() {
+        deletion::let_go_unread(context, invalid).await?;
+    } else {
+        status::publish_invalid(context, invalid).await?;
+    }
+    Ok(Action::await_change())
 }
 
 /// Says in the status of a class that nothing could be done for it, unless that is over by the next try.

@@ -140,3 +140,26 @@ fn with_code_refused(caches: Caches) -> (Arc<Context>, mock::Log) {
     });
     (context(client, caches), log)
 }
+
+#[tokio::test]
+async fn a_class_that_cannot_be_read_can_be_deleted() {
+    let (client, log) = client(as_asked);
+    let context = context(client, nothing());
+    let class: Class = serde_json::from_value(json!({
+        "metadata": {
+            "namespace": "team-a", "name": "chat", "resourceVersion": "7",
+            "deletionTimestamp": "2026-01-01T00:00:00Z",
+            "finalizers": ["example.com/other", portside_crds::names::FINALIZER],
+        },
+        "spec": { "code": 1 },
+    }))
+    .unwrap();
+    assert!(class.0.is_err());
+    reconcile(Arc::new(class), Arc::clone(&context)).await.unwrap();
+    let written = log.find(|asked| asked.writes("serverlessworkerclasses"));
+    let finalizers = &written[0].body["metadata"]["finalizers"];
+    assert_eq!(finalizers, &json!(["example.com/other"]));
+    let told = log.find(|asked| asked.path.ends_with("/events"));
+    let note = told[0].body["note"].as_str().unwrap();
+    assert!(note.starts_with("the class cannot be read: "), "{note}");
+}
