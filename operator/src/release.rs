@@ -19,7 +19,7 @@ pub(crate) async fn run(args: ReleaseArgs) -> anyhow::Result<()> {
         log,
     } = args;
     log.init()?;
-    let client = Client::try_default().await?;
+    let client = api::connect().await?;
     let namespaces: Vec<&String> = watch_namespace
         .iter()
         .filter(|one| !one.is_empty())

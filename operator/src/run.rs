@@ -18,8 +18,9 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::api;
 use crate::args::RunArgs;
-use crate::caches::{self, Caches, Watches};
+use crate::caches::{self, Watches};
 use crate::class::http_routes::{HttpRouteMeta, HttpRoutes};
 use crate::class::queue::{self, Queue};
 use crate::class::{self, Context, Memory, Settings, samples};
@@ -42,9 +43,7 @@ const CACHES: &str = "the first lists of classes and what they own";
 /// The API server cannot be reached at the start, or leadership was lost.
 pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
     args.log.init()?;
-    let client = Client::try_default()
-        .await
-        .context("no access to an API server")?;
+    let client = api::connect().await.context("no access to an API server")?;
     let (caches, writers) = caches::new();
     let (http_routes, http_route_writer) = HttpRoutes::new();
     let (gateway, gateway_writer) = reflector::store();
@@ -86,8 +85,6 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
             &args.pod_name,
             metrics,
         )
-        .await
-        .context("cannot use the Lease")?
     };
     let watching = Watching {
         watches: watches(&args, &context),
@@ -219,7 +216,7 @@ async fn lead(
     tokio::select! {
         () = &mut controller => anyhow::bail!("the controller ended"),
         () = sampling => anyhow::bail!("the sampling of workers ended"),
-        () = leadership.lost() => anyhow::bail!("another operator leads; starting over"),
+        () = leadership.lost() => anyhow::bail!("this operator leads no more; starting over"),
         () = stop.cancelled() => {}
     }
     context.queue.close();
@@ -294,7 +291,7 @@ fn watch_gateway(
 ) -> impl Future<Output = ()> + Send + 'static {
     let api: Api<EndpointSlice> = Api::namespaced(context.client.clone(), &args.namespace);
     let service = format!("kubernetes.io/service-name={}", args.gateway_service);
-    let config = watcher::Config::default().labels(&service);
+    let config = api::watching().labels(&service);
     async move {
         let slices = reflect(writer, watcher(api, config)).default_backoff();
         slices

@@ -143,7 +143,7 @@ impl Args {
         let door = FrontDoor::bind(config, gateway.clone())
             .await
             .with_context(|| format!("cannot listen on --listen {}", self.listen))?;
-        let client = kube::Client::try_default()
+        let client = watch::connect()
             .await
             .context("cannot tell where the API server is")?;
         let signals = Signals::new().context("cannot handle signals")?;

@@ -25,11 +25,28 @@ pub const CLASSES: &str = "classes";
 /// What readiness waits for, too.
 pub const ENDPOINTS: &str = "endpoints";
 
+/// How long one watch takes, in seconds, before another one goes on from there: of a connection that died without a word nothing else
+/// is heard. A watch gives up a few seconds after that.
+const WATCH_SECONDS: u32 = 50;
+
+/// For how long nothing may come of an answer. Longer than a watch takes in which nothing happens.
+const SILENCE: Duration = Duration::from_secs(60);
+
 /// Changes that come together are taken together.
 const GATHER: Duration = Duration::from_millis(20);
 
 /// Objects of which some may not be what their schema says.
 type Guarded = DeserializeGuard<ServerlessWorkerClass>;
+
+/// A client that waits for nothing without end.
+///
+/// # Errors
+/// The configuration cannot be found, or read.
+pub async fn connect() -> anyhow::Result<Client> {
+    let mut config = kube::Config::infer().await?;
+    config.read_timeout = Some(SILENCE);
+    Ok(Client::try_from(config)?)
+}
 
 /// Watches all namespaces, or those given, and applies every change, from when everything has been seen once. While
 /// the API server is away, the gateway goes by what is known. Does not end.
@@ -40,11 +57,12 @@ pub async fn run(
     readiness: Readiness,
 ) {
     let changed = Arc::new(Notify::new());
-    let endpoints = watcher::Config::default().labels(CLASS_LABEL);
+    let watching = watcher::Config::default().timeout(WATCH_SECONDS);
+    let endpoints = watching.clone().labels(CLASS_LABEL);
     let (classes, class_watches) = stores::<Guarded>(
         &client,
         namespaces,
-        &watcher::Config::default(),
+        &watching,
         &changed,
         forget_code,
     );

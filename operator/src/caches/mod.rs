@@ -20,6 +20,7 @@ use serde::de::DeserializeOwned;
 use std::fmt::Debug;
 use tokio::task::JoinSet;
 
+use crate::api::watching;
 use crate::class::queue::{self, Queue};
 use crate::class::uptake::IngressSeen;
 use feed::Feed;
@@ -109,13 +110,13 @@ impl Watches {
     /// Fills the stores until the tasks are ended.
     pub(crate) fn start(&self, caches: &Caches, writers: Writers, tasks: &mut JoinSet<()>) {
         let made = || {
-            watcher::Config::default()
+            watching()
                 .labels(&format!("{CLASS_LABEL},{MANAGED_BY_LABEL}={MANAGED_BY}"))
         };
-        let of_classes = || watcher::Config::default().labels(CLASS_LABEL);
+        let of_classes = || watching().labels(CLASS_LABEL);
         let queue = self.queue.clone();
         let classes = caches.classes.clone();
-        tasks.spawn(self.feed(writers.classes, watcher::Config::default(), {
+        tasks.spawn(self.feed(writers.classes, watching(), {
             let queue = queue.clone();
             move |class: &Class| {
                 for key in queue::concerned_by_class(class, &classes) {
@@ -124,7 +125,7 @@ impl Watches {
             }
         }));
         let classes = caches.classes.clone();
-        tasks.spawn(self.feed(writers.config_maps, watcher::Config::default(), {
+        tasks.spawn(self.feed(writers.config_maps, watching(), {
             let queue = queue.clone();
             move |map: &Meta<ConfigMap>| {
                 if !queue.is_open() {
@@ -201,7 +202,12 @@ where
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
+    use bytes::Bytes;
+    use futures::stream::{self, StreamExt as _};
+    use http_body_util::StreamBody;
+    use hyper::body::Frame;
+    use serde_json::{Value, json};
+    use tower::BoxError;
 
     use super::*;
     use crate::class::http_routes::HTTPRoute;
@@ -221,6 +227,38 @@ mod tests {
             });
         let rules = roles.filter_map(|role| role["rules"].as_array().cloned());
         rules.into_iter().flatten().collect()
+    }
+
+    /// As a connection does of which the other end is gone: nothing comes, not even an end.
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_nothing_comes_of_is_begun_anew_within_a_minute() {
+        let (told, mut watched) = tokio::sync::mpsc::unbounded_channel();
+        let service = tower::service_fn(move |request: http::Request<kube::client::Body>| {
+            let query = request.uri().query().unwrap_or_default();
+            let is_watch = query.contains("watch=true");
+            let frames = if is_watch {
+                told.send(tokio::time::Instant::now()).unwrap();
+                stream::pending().boxed()
+            } else {
+                let list = json!({"metadata": {"resourceVersion": "1"}, "items": []});
+                let frame = Frame::data(Bytes::from(list.to_string()));
+                stream::iter([Ok::<_, BoxError>(frame)]).boxed()
+            };
+            std::future::ready(Ok::<_, BoxError>(http::Response::new(StreamBody::new(frames))))
+        });
+        let watches = Watches {
+            client: Client::new(service, "default"),
+            namespaces: vec![],
+            queue: Queue::default(),
+        };
+        let (_store, writer) = reflector::store::<Deployment>();
+        tokio::spawn(watches.feed(writer, watching(), |_| {}));
+        let mut before = watched.recv().await.unwrap();
+        for _ in 0..3 {
+            let now = watched.recv().await.unwrap();
+            assert!(now - before <= std::time::Duration::from_secs(60));
+            before = now;
+        }
     }
 
     #[test]

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResourceList;
 use kube::runtime::reflector::{self, Store, store::Writer};
-use kube::runtime::watcher;
 use kube::{Client, CustomResource, Resource};
 use portside_crds::class::ParentRef;
 use portside_crds::names::{CLASS_LABEL, MANAGED_BY, MANAGED_BY_LABEL};
 use serde::{Deserialize, Serialize};
 
 use super::queue;
+use crate::api::watching;
 use super::uptake::HttpRouteSeen;
 use crate::caches::{Caches, Watches, owner};
 
@@ -132,8 +132,7 @@ impl HttpRoutes {
             }
             tokio::time::sleep(ASK_AGAIN).await;
         }
-        let made = watcher::Config::default()
-            .labels(&format!("{CLASS_LABEL},{MANAGED_BY_LABEL}={MANAGED_BY}"));
+        let made = watching().labels(&format!("{CLASS_LABEL},{MANAGED_BY_LABEL}={MANAGED_BY}"));
         let listed = async {
             if self.store.wait_until_ready().await.is_ok() {
                 self.available.store(true, Ordering::Relaxed);

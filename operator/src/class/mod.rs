@@ -31,7 +31,7 @@ mod fetch;
 mod findings;
 pub(crate) mod http_routes;
 #[cfg(test)]
-mod mock;
+pub(crate) mod mock;
 pub(crate) mod owned;
 mod passed_on;
 pub(crate) mod queue;
