@@ -135,6 +135,17 @@ pub(crate) const INLINE: &[Rule<Texts>] = &[
         holds: |files| files.keys().all(|path| is_plain_path(path)),
     },
     Rule {
+        cel: "self.all(path, !self.exists(other, other.startsWith(path + '/')))",
+        message: "has a file where another one's folder is to be, such as a and a/b: rename one of them",
+        holds: |files| {
+            let has_files = |path: &String| {
+                let folder = format!("{path}/");
+                files.keys().any(|other| other.starts_with(&folder))
+            };
+            !files.keys().any(has_files)
+        },
+    },
+    Rule {
         cel: "self.map(path, size(self[path])).sum() <= 262144",
         message: "must be at most 256 KiB in all: put the code into a ConfigMap and name it in configMap, or into a registry and name it in oci",
         holds: |files| {
