@@ -11,6 +11,8 @@ use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
+use crate::class::owned::LAST_APPLIED_ANNOTATION;
+
 /// Keeps a store as the watches say, and tells which objects changed.
 ///
 /// The store is ready when every watch has listed its objects once. A watch that lists again, having lost its place,
@@ -145,7 +147,12 @@ fn within<K: Resource<DynamicType = ()>>(namespace: &Option<String>, object: &K)
 
 /// What nothing here reads, and often the larger part of an object.
 fn slim<K: Resource>(object: &mut K) {
-    object.managed_fields_mut().clear();
+    let meta = object.meta_mut();
+    meta.managed_fields = None;
+    // All of the object once more. What changes with it changes by itself, too.
+    if let Some(annotations) = &mut meta.annotations {
+        annotations.remove(LAST_APPLIED_ANNOTATION);
+    }
 }
 
 #[cfg(test)]
@@ -214,6 +221,22 @@ mod tests {
         let mut names: Vec<String> = store.state().iter().map(|one| one.name_any()).collect();
         names.sort();
         assert_eq!(names, ["four", "three", "two"]);
+    }
+
+    #[test]
+    fn what_nothing_reads_is_not_kept() {
+        let annotations = [
+            (LAST_APPLIED_ANNOTATION, "all of it"),
+            ("example.com/other", "x"),
+        ];
+        let mut map = map("a", "one");
+        map.metadata.managed_fields = Some(vec![]);
+        map.metadata.annotations =
+            Some(annotations.map(|(name, value)| (name.into(), value.into())).into());
+        slim(&mut map);
+        assert_eq!(map.metadata.managed_fields, None);
+        let kept: Vec<_> = map.metadata.annotations.unwrap().into_keys().collect();
+        assert_eq!(kept, ["example.com/other"]);
     }
 
     /// With a comparison of each with each it takes a quarter of a minute.

@@ -66,6 +66,15 @@ pub(crate) fn is_owned(meta: &ObjectMeta, uid: Option<&str>) -> bool {
             .any(|owner| Some(owner.uid.as_str()) == uid)
 }
 
+/// What `kubectl apply` leaves: the whole object as it was applied. It is not kept in the caches.
+pub(crate) const LAST_APPLIED_ANNOTATION: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// Annotations that say nothing of what an object is to be.
+const NOT_PRINTED: [&str; 2] = [
+    LAST_APPLIED_ANNOTATION,
+    "deployment.kubernetes.io/revision",
+];
+
 /// What changes when somebody changes an object, but not when only its status changes, where Kubernetes tells these apart.
 pub(crate) fn fingerprint(meta: &ObjectMeta) -> u64 {
     let mut hasher = DefaultHasher::new();
@@ -76,7 +85,7 @@ pub(crate) fn fingerprint(meta: &ObjectMeta) -> u64 {
     generation.hash(&mut hasher);
     meta.labels.hash(&mut hasher);
     let annotations = meta.annotations.iter().flatten();
-    for annotation in annotations.filter(|(name, _)| *name != "deployment.kubernetes.io/revision") {
+    for annotation in annotations.filter(|(name, _)| !NOT_PRINTED.contains(&name.as_str())) {
         annotation.hash(&mut hasher);
     }
     for owner in meta.owner_references.iter().flatten() {
@@ -192,6 +201,9 @@ mod tests {
             "annotations": {"deployment.kubernetes.io/revision": "2"}
         });
         assert_eq!(print(rolled), base);
+        // The caches do not have it, the answer to a write does.
+        let applied = json!({"generation": 1, "annotations": {LAST_APPLIED_ANNOTATION: "{}"}});
+        assert_eq!(print(applied), base);
         assert_ne!(
             print(json!({"generation": 2, "resourceVersion": "5"})),
             base
