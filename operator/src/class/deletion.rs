@@ -149,15 +149,16 @@ pub(crate) async fn reconcile(context: &Context, valid: &Valid) -> Result<Action
             say(context, valid, Reason::Purging, PODS_END).await?;
         }
         Step::Purge(attempt) => purge(context, valid, attempt).await?,
-        Step::AwaitPurge => {
-            say(
-                context,
-                valid,
-                Reason::Purging,
-                "the workers' state is being deleted",
-            )
-            .await?;
-        }
+        Step::AwaitPurge => match purge_trouble(valid) {
+            None => {
+                let message = "the workers' state is being deleted";
+                say(context, valid, Reason::Purging, message).await?;
+            }
+            Some(trouble) => {
+                let message = format!("the workers' state cannot be deleted yet: {trouble}");
+                say(context, valid, Reason::PurgeFailed, &message).await?;
+            }
+        },
         Step::Failed {
             attempt,
             message,
@@ -348,11 +349,21 @@ fn annotated_attempt(job: &Job) -> u32 {
         .unwrap_or(1)
 }
 
+fn is_purge(pod: &Pod) -> bool {
+    pod.labels().get(names::COMPONENT_LABEL).map(String::as_str) == Some(COMPONENT_PURGE)
+}
+
+/// What keeps a purge pod from its work: a node that has room, or the image.
+fn purge_trouble(valid: &Valid) -> Option<String> {
+    let pods = valid.live.pods.iter();
+    let mut waiting = pods.filter(|pod| is_purge(pod) && !rollout::has_ended(pod));
+    waiting.find_map(|pod| Some(rollout::trouble(pod)?.message))
+}
+
 /// What a purge pod said when it ended.
 fn last_words(pod: &Pod) -> Option<String> {
-    let component = pod.labels().get(names::COMPONENT_LABEL)?;
     let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
-    if component != COMPONENT_PURGE {
+    if !is_purge(pod) {
         return None;
     }
     let log = statuses

@@ -26,6 +26,33 @@ fn next(live: Live, job: Option<&Job>, tried: u32) -> Step {
     step(&valid(SPEC, live), job, tried, now())
 }
 
+/// A pod of a purge Job with this status.
+fn purge_pod(status: &str) -> Arc<Pod> {
+    let mut pod = (*pod("a", "1", status)).clone();
+    let component = (
+        names::COMPONENT_LABEL.to_owned(),
+        COMPONENT_PURGE.to_owned(),
+    );
+    pod.metadata.labels = Some([component].into());
+    Arc::new(pod)
+}
+
+#[test]
+fn a_purge_pod_that_does_not_start_is_told() {
+    let told = |status: &str| {
+        let live = Live {
+            pods: vec![pod("b", "1", "{}"), purge_pod(status)],
+            ..Live::default()
+        };
+        purge_trouble(&valid(SPEC, live))
+    };
+    let no_node = "conditions: [{ type: PodScheduled, status: 'False', reason: Unschedulable, message: full }]";
+    assert!(told(no_node).unwrap().starts_with("pod a fits no node: full;"));
+    assert_eq!(told("conditions: [{ type: Ready, status: 'True' }]"), None);
+    let ended = format!("phase: Failed\n{no_node}");
+    assert_eq!(told(&ended), None, "the Job tells how it ended");
+}
+
 #[test]
 fn pods_go_before_the_state() {
     let made = Live {
@@ -75,20 +102,12 @@ fn a_try_is_waited_for() {
 
 #[test]
 fn a_failed_try_is_repeated_later_and_later() {
-    let mut ended = (*pod("a", "1", "{}")).clone();
-    ended.metadata.labels = Some(
-        [(
-            names::COMPONENT_LABEL.to_owned(),
-            COMPONENT_PURGE.to_owned(),
-        )]
-        .into(),
-    );
-    ended.status = Some(yaml(
+    let ended = purge_pod(
         "containerStatuses:\n- name: sidecar\n  image: i\n  imageID: ''\n  ready: false\n  restartCount: 0\n  \
          state: { terminated: { exitCode: 1, message: '{\"reason\":\"DatabaseUnavailable\",\"message\":\"no answer\"}' } }",
-    ));
+    );
     let live = Live {
-        pods: vec![Arc::new(ended)],
+        pods: vec![ended],
         ..Live::default()
     };
     let third = job(3, "Failed", "2026-01-01T00:00:30Z");
