@@ -178,6 +178,7 @@ async fn lead(
         }
         readiness.done(CACHES);
         leadership.acquired().await;
+        context.http_routes.asked().await;
         Ok(())
     };
     tokio::select! {

@@ -36,8 +36,8 @@ pub(crate) struct Fetched {
     pub gateway: Vec<Arc<EndpointSlice>>,
     /// The gateway's Service, with its namespace.
     pub gateway_name: String,
-    /// Whether the cluster has HTTPRoutes.
-    pub has_http_routes: bool,
+    /// Whether the cluster has HTTPRoutes, if that is known.
+    pub has_http_routes: Option<bool>,
     /// What becomes of the objects that lead to the class.
     pub uptake: Uptake,
 }

@@ -388,10 +388,20 @@ fn routes_ready(routing: &Routing, class: &ServerlessWorkerClass) -> Finding {
             conflicts(routing, class),
         );
     }
-    if class.spec.http_route.is_some() && !routing.has_http_routes {
-        let message = "the cluster has no HTTPRoutes (gateway.networking.k8s.io/v1); install the Gateway API, \
-                       or remove spec.httpRoute to get an Ingress";
-        return Finding::no(RoutesReady, Reason::GatewayUnavailable, message);
+    if class.spec.http_route.is_some() {
+        match routing.has_http_routes {
+            Some(true) => {}
+            Some(false) => {
+                let message = "the cluster has no HTTPRoutes (gateway.networking.k8s.io/v1); install the Gateway API, \
+                               or remove spec.httpRoute to get an Ingress";
+                return Finding::no(RoutesReady, Reason::GatewayUnavailable, message);
+            }
+            None => {
+                let message = "the API server has not said yet whether it has HTTPRoutes (gateway.networking.k8s.io/v1), or which; \
+                               it is asked again";
+                return Finding::unknown(RoutesReady, Reason::Progressing, message);
+            }
+        }
     }
     if !has_gateway(routing) {
         let name = &routing.gateway_name;

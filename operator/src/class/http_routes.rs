@@ -1,23 +1,34 @@
 //! HTTPRoutes of the Gateway API, in clusters that have them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResourceList;
 use kube::runtime::reflector::{self, Store, store::Writer};
 use kube::{Client, CustomResource, Resource};
+use portside_core::backoff::Backoff;
 use portside_crds::class::ParentRef;
 use portside_crds::names::{CLASS_LABEL, MANAGED_BY, MANAGED_BY_LABEL};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
 
 use super::queue;
-use crate::api::watching;
 use super::uptake::HttpRouteSeen;
+use crate::api::{self, watching};
 use crate::caches::{Caches, Watches, owner};
 
 /// How often a cluster without the Gateway API is asked again, while a class wants it.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
+
+/// Between tries when the API server does not say whether there is such a kind.
+const RETRY: Backoff = Backoff {
+    first_ms: 1_000,
+    max_ms: 60_000,
+};
+
+/// How long classes wait for an answer at the start.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The part of an HTTPRoute that the operator writes.
 ///
@@ -91,7 +102,20 @@ pub(crate) struct Timeouts {
 #[derive(Clone)]
 pub(crate) struct HttpRoutes {
     store: Store<HttpRouteSeen>,
-    available: Arc<AtomicBool>,
+    presence: Arc<watch::Sender<Presence>>,
+}
+
+/// What is known of the kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    /// Nothing yet.
+    Unasked,
+    /// Nothing: the API server did not say.
+    Unknown,
+    /// The cluster does not have it.
+    Absent,
+    /// It has it, and those there are have been listed.
+    Listed,
 }
 
 impl HttpRoutes {
@@ -100,14 +124,26 @@ impl HttpRoutes {
         let (store, writer) = reflector::store();
         let routes = Self {
             store,
-            available: Arc::default(),
+            presence: Arc::new(watch::Sender::new(Presence::Unasked)),
         };
         (routes, writer)
     }
 
-    /// Whether the cluster has them, and those there are have been listed.
-    pub(crate) fn available(&self) -> bool {
-        self.available.load(Ordering::Relaxed)
+    /// Whether the cluster has them, and those there are have been listed. `None` while that is not known.
+    pub(crate) fn available(&self) -> Option<bool> {
+        match *self.presence.borrow() {
+            Presence::Unasked | Presence::Unknown => None,
+            Presence::Absent => Some(false),
+            Presence::Listed => Some(true),
+        }
+    }
+
+    /// Returns when the API server has been asked, or does not answer.
+    pub(crate) async fn asked(&self) {
+        let mut presence = self.presence.subscribe();
+        let asked = presence.wait_for(|presence| *presence != Presence::Unasked);
+        // Without an answer it is not known, which is said.
+        let _ = timeout(PATIENCE, asked).await;
     }
 
     /// Those made for classes.
@@ -115,30 +151,47 @@ impl HttpRoutes {
         &self.store
     }
 
-    /// Looks for the kind once, and then as long as a class wants it; watches it when it is there.
+    /// Looks for the kind until the API server has said whether there is one, and then as long as a class wants it; watches it when
+    /// it is there.
     pub(crate) async fn watch(
         self,
         watches: Watches,
         caches: Caches,
         writer: Writer<HttpRouteSeen>,
     ) {
-        let mut asked = false;
-        loop {
-            if !asked || wanted(&caches) {
-                asked = true;
-                if exists(&watches.client).await {
-                    break;
+        let say = |presence: Presence| {
+            if self.presence.send_replace(presence) != presence {
+                for key in queue::with_routes(&caches.classes) {
+                    watches.queue.push(key);
                 }
             }
-            tokio::time::sleep(ASK_AGAIN).await;
+        };
+        let mut failures = 0;
+        loop {
+            match exists(&watches.client).await {
+                Ok(true) => break,
+                Ok(false) => {
+                    failures = 0;
+                    say(Presence::Absent);
+                    sleep(ASK_AGAIN).await;
+                    while !wanted(&caches) {
+                        sleep(ASK_AGAIN).await;
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "it is not known whether the cluster has HTTPRoutes; asking again");
+                    if self.available().is_none() {
+                        say(Presence::Unknown);
+                    }
+                    sleep(Duration::from_millis(RETRY.delay_ms(failures))).await;
+                    failures = failures.saturating_add(1);
+                }
+            }
         }
         let made = watching().labels(&format!("{CLASS_LABEL},{MANAGED_BY_LABEL}={MANAGED_BY}"));
         let listed = async {
             if self.store.wait_until_ready().await.is_ok() {
-                self.available.store(true, Ordering::Relaxed);
-                for key in queue::with_routes(&caches.classes) {
-                    watches.queue.push(key);
-                }
+                say(Presence::Listed);
             }
         };
         tokio::join!(watches.feed(writer, made, owner(&watches.queue)), listed);
@@ -153,9 +206,52 @@ fn wanted(caches: &Caches) -> bool {
     caches.classes.find(wants).is_some()
 }
 
-async fn exists(client: &Client) -> bool {
+async fn exists(client: &Client) -> Result<bool, kube::Error> {
     let version = HTTPRoute::api_version(&());
     let listed: Result<APIResourceList, _> = client.list_api_group_resources(&version).await;
     let plural = HTTPRoute::plural(&());
-    listed.is_ok_and(|list| list.resources.iter().any(|one| one.name == plural))
+    match listed {
+        Ok(list) => Ok(list.resources.iter().any(|one| one.name == plural)),
+        Err(error) if api::is_not_found(&error) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::class::mock::{client, failure, nothing};
+    use crate::class::queue::Queue;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_api_server_that_does_not_say_is_asked_again_soon() {
+        let asked = Arc::new(AtomicU32::new(0));
+        let count = Arc::clone(&asked);
+        let (client, _) = client(move |_| match count.fetch_add(1, Ordering::Relaxed) {
+            0..3 => failure(503, "starting"),
+            _ => failure(404, "the server could not find the requested resource"),
+        });
+        let (routes, writer) = HttpRoutes::new();
+        let watches = Watches {
+            client,
+            namespaces: vec![],
+            queue: Queue::default(),
+        };
+        let began = Instant::now();
+        tokio::spawn(routes.clone().watch(watches, nothing(), writer));
+        routes.asked().await;
+        assert_eq!(routes.available(), None);
+        let mut presence = routes.presence.subscribe();
+        let known = presence.wait_for(|presence| *presence == Presence::Absent);
+        known.await.unwrap();
+        assert_eq!(routes.available(), Some(false));
+        assert!(began.elapsed() < Duration::from_secs(10));
+        sleep(Duration::from_secs(3600)).await;
+        let asked = asked.load(Ordering::Relaxed);
+        assert_eq!(asked, 4, "no class wants any");
+    }
 }

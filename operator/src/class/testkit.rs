@@ -77,7 +77,7 @@ pub(crate) fn fetched(class: ServerlessWorkerClass, map: Option<ConfigMap>, live
         conflicts: vec![],
         gateway: vec![],
         gateway_name: "portside-system/portside-gateway".to_owned(),
-        has_http_routes: true,
+        has_http_routes: Some(true),
         uptake: Uptake::Done,
     }
 }

@@ -22,7 +22,7 @@ pub(super) fn http_routes(valid: &Valid) -> Vec<HTTPRoute> {
     let Some(wanted) = &valid.class.spec.http_route else {
         return vec![];
     };
-    if !valid.routing.has_http_routes {
+    if valid.routing.has_http_routes != Some(true) {
         return vec![];
     }
     let mut hosts: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();

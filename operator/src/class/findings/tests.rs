@@ -36,6 +36,7 @@ impl Case {
         };
         case.routing.gateway_name = "portside-system/portside-gateway".to_owned();
         case.routing.routes = case.class.spec.routes.clone();
+        case.routing.has_http_routes = Some(false);
         case
     }
 
@@ -330,6 +331,8 @@ fn routes() {
     let mut refused = serving(routed).gateway();
     refused.routing.uptake = Uptake::Refused("Gateway public refuses HTTPRoute chat".to_owned());
     let api = format!("{routed}\nhttpRoute: {{ parentRefs: [{{ name: public }}] }}");
+    let mut unknown = serving(&api).gateway();
+    unknown.routing.has_http_routes = None;
     let cases = [
         ("lead to the gateway", serving(routed).gateway()),
         ("lead nowhere", serving(routed)),
@@ -338,6 +341,7 @@ fn routes() {
         ("need the Gateway API", serving(&api).gateway()),
         ("are not taken yet", pending),
         ("are refused by a Gateway", refused),
+        ("need what nobody knows whether it is there", unknown),
         (
             "count only once there are pods",
             Case::new(routed).rollout(1, 1, 1, 0),
