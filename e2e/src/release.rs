@@ -58,6 +58,11 @@ impl<'a> Release<'a> {
 
     /// Installs, or upgrades to, the images of a tag, and waits until all of it runs.
     pub async fn upgrade(&self, tag: &str) {
+        self.upgrade_with(tag, &[]).await;
+    }
+
+    /// The same with other values as well, as `--set` takes them.
+    pub async fn upgrade_with(&self, tag: &str, more: &[String]) {
         let settings = &self.cluster.settings;
         let mut values = vec![
             "postgres.enabled=true,postgres.persistence.enabled=false".to_owned(),
@@ -77,6 +82,7 @@ impl<'a> Release<'a> {
             values.push(format!("{key}.tag={tag}"));
             values.push(format!("{key}.pullPolicy={}", settings.pull_policy));
         }
+        values.extend_from_slice(more);
         let mut options = vec!["--wait".to_owned(), "--timeout=180s".to_owned()];
         for value in values {
             options.extend(["--set".to_owned(), value]);

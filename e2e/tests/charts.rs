@@ -216,7 +216,8 @@ fn classes_are_granted_only_where_that_is_asked_for() {
 
 #[test]
 fn watched_namespaces_take_no_cluster_roles() {
-    let Some(objects) = objects("portside", NAMESPACED) else {
+    let options = [NAMESPACED, &["--set", "rbac.clusterFinalizers=false"]].concat();
+    let Some(objects) = objects("portside", &options) else {
         return;
     };
     let kinds: Vec<_> = objects.iter().map(|object| &object["kind"]).collect();
@@ -232,6 +233,27 @@ fn watched_namespaces_take_no_cluster_roles() {
     for component in ["operator", "gateway"] {
         assert!(arguments(component).contains("--watch-namespace=team-b"));
     }
+}
+
+/// A namespace that goes takes the Roles in it along.
+#[test]
+fn classes_can_be_let_go_from_outside_of_their_namespace() {
+    let Some(objects) = objects("portside", NAMESPACED) else {
+        return;
+    };
+    let of = |kind: &str| {
+        let mut found = objects.iter().filter(|object| object["kind"] == kind);
+        let one = found.next().unwrap();
+        assert!(found.next().is_none());
+        one
+    };
+    let rules = of("ClusterRole")["rules"].to_string();
+    assert!(rules.contains("serverlessworkerclasses") && rules.contains("patch"));
+    for other in ["create", "delete", "pods", "configmaps", "deployments"] {
+        assert!(!rules.contains(other), "{other}");
+    }
+    let account = &of("ClusterRoleBinding")["subjects"][0]["name"];
+    assert_eq!(account, "portside-operator");
 }
 
 #[test]

@@ -117,7 +117,14 @@ impl Collector for Classes {
         for (labels, count) in counts {
             ConstGauge::new(count).encode(family.encode_family(&labels)?)?;
         }
-        Ok(())
+        let unseen = i64::try_from(self.0.unseen.count()).unwrap_or(i64::MAX);
+        let refused = encoder.encode_descriptor(
+            "watches_refused",
+            "Kinds that may not be watched, each counted in each watched namespace where that is so",
+            None,
+            MetricType::Gauge,
+        )?;
+        ConstGauge::new(unseen).encode(refused)
     }
 }
 
@@ -175,6 +182,7 @@ mod tests {
             "portside_operator_classes{ready=\"False\",reason=\"CodeInvalid\"} 1",
             "portside_operator_reconcile_errors_total{reason=\"conflict\"} 1",
             "portside_operator_leader 1",
+            "portside_operator_watches_refused 0",
         ] {
             assert!(
                 text.lines().any(|one| one == line),

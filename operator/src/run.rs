@@ -113,6 +113,7 @@ fn watches(args: &RunArgs, context: &Context) -> Watches {
         client: context.client.clone(),
         namespaces: namespaces.filter(|one| !one.is_empty()).cloned().collect(),
         queue: context.queue.clone(),
+        unseen: context.caches.unseen.clone(),
     }
 }
 

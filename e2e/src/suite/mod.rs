@@ -43,6 +43,7 @@ pub fn all(cluster: &Arc<Cluster>) -> Vec<Trial> {
         operation::it_can_be_suspended_and_resumed,
         operation::an_upgrade_restarts_nothing,
         operation::the_older_class_keeps_its_route,
+        operation::a_watched_namespace_may_go,
         tenants::a_host_is_one_namespaces,
         tenants::a_namespace_has_the_hosts_it_is_given,
         tenants::containers_beside_have_no_more_rights,

@@ -9,7 +9,7 @@ use crate::apps;
 use crate::class::{condition, uid};
 use crate::cluster::{Cluster, SYSTEM, until};
 use crate::load::{self, Load};
-use crate::release::Release;
+use crate::release::{Release, database_url, namespace_object};
 use crate::test::Test;
 
 /// Suspended, a class has no pods, and everything it knew when it comes back.
@@ -90,6 +90,42 @@ pub async fn an_upgrade_restarts_nothing(test: Arc<Test>) {
     })
     .await;
     release.upgrade(&settings.tag).await;
+}
+
+/// Portside looks after two namespaces only, and one of them is deleted, with a class whose state is to go with it. The rights in it
+/// go first, or last; gone it is, and after a restart nobody waits for it.
+pub async fn a_watched_namespace_may_go(test: Arc<Test>) {
+    let cluster = &test.cluster;
+    let other = Arc::new(Test {
+        cluster: Arc::clone(cluster),
+        namespace: format!("{}-other", test.namespace),
+    });
+    cluster.apply(&namespace_object(&other.namespace)).await;
+    let secret = json!({ "stringData": { "url": database_url() } });
+    other.apply("v1", "Secret", "portside-database", secret).await;
+    let release = Release::new(cluster);
+    let tag = &cluster.settings.tag;
+    let watched = format!("watchNamespaces={{{},{}}}", test.namespace, other.namespace);
+    release.upgrade_with(tag, &[watched]).await;
+    let class = test.class("ledger", apps::ledger("1")).await;
+    class.ready().await;
+    let mut spec = apps::ledger("1");
+    spec["storage"] = json!({ "deletionPolicy": "Delete" });
+    other.class("ledger", spec).await.ready().await;
+
+    let delete = ["delete", "namespace", &other.namespace, "--timeout=180s"];
+    cluster.kubectl(&delete).await;
+    stop_operator(cluster).await;
+    let restart = ["rollout", "restart", "deployment/portside-gateway"];
+    cluster
+        .kubectl(&[&["-n", SYSTEM], &restart[..]].concat())
+        .await;
+    cluster.rolled_out(SYSTEM, "portside-gateway").await;
+    start_operator(cluster).await;
+    class.apply(apps::ledger("2")).await;
+    class.ready().await;
+    load::add(&class.site(), "/a", "one").await;
+    release.upgrade(tag).await;
 }
 
 /// Ends the operator and waits until it is gone.

@@ -11,11 +11,25 @@ use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
+use super::unseen::Unseen;
 use crate::class::owned::LAST_APPLIED_ANNOTATION;
+
+/// How often in a row a watch is refused until it is not waited for any more.
+const REFUSALS: u32 = 3;
+
+/// Whether a watch's first list is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Waits {
+    Yes,
+    /// It has come.
+    Listed,
+    /// It is refused, as in a namespace that is gone with the rights in it. Others are not kept waiting.
+    Refused,
+}
 
 /// Keeps a store as the watches say, and tells which objects changed.
 ///
-/// The store is ready when every watch has listed its objects once. A watch that lists again, having lost its place,
+/// The store is ready when every watch has listed its objects once, but for those in namespaces where it is refused. A watch that lists again, having lost its place,
 /// tells of the objects that went meanwhile as well.
 pub(super) struct Feed<K>
 where
@@ -25,24 +39,34 @@ where
     store: Store<K>,
     /// The objects listed by each watch that is listing.
     listing: Vec<Vec<K>>,
-    /// Watches that have not listed yet; `None` once all have.
-    waiting: Option<Vec<bool>>,
+    /// Which watches are waited for; `None` once none is.
+    waiting: Option<Vec<Waits>>,
     /// Which objects a watch is in charge of: those of one namespace, or all.
     namespaces: Vec<Option<String>>,
     /// What the first lists gave, until all have come.
     first: Vec<K>,
+    /// How often in a row each watch was refused.
+    refused: Vec<u32>,
+    /// Where that is told.
+    unseen: Unseen,
 }
 
 impl<K> Feed<K>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    pub(super) fn new(writer: Writer<K>, namespaces: Vec<Option<String>>) -> Self {
+    pub(super) fn new(
+        writer: Writer<K>,
+        namespaces: Vec<Option<String>>,
+        unseen: Unseen,
+    ) -> Self {
         Self {
+            refused: vec![0; namespaces.len()],
+            unseen,
             store: writer.as_reader(),
             writer,
             listing: vec![vec![]; namespaces.len()],
-            waiting: Some(vec![true; namespaces.len()]),
+            waiting: Some(vec![Waits::Yes; namespaces.len()]),
             namespaces,
             first: vec![],
         }
@@ -67,12 +91,48 @@ where
                 Ok(event) => self.take(index, event.modify(slim), &mut changed),
                 Err(error) => {
                     tracing::warn!(kind = %K::kind(&()), %error, "a watch failed and is tried again");
+                    if is_refusal(&error) {
+                        self.refused(index, &mut changed);
+                    }
                 }
             }
         }
     }
 
+    /// Takes note of a watch that the API server refuses.
+    fn refused(&mut self, index: usize, changed: &mut impl FnMut(&K)) {
+        self.refused[index] = self.refused[index].saturating_add(1);
+        let Some(namespace) = &self.namespaces[index] else {
+            // Nothing would be seen at all.
+            return;
+        };
+        if self.refused[index] != REFUSALS {
+            return;
+        }
+        let kind = K::kind(&());
+        tracing::error!(%kind, namespace, "may not be watched; if the namespace is gone, take it out of --watch-namespace");
+        self.unseen.add(namespace, &kind);
+        if let Some(waiting) = &mut self.waiting
+            && waiting[index] == Waits::Yes
+        {
+            waiting[index] = Waits::Refused;
+            self.fill(changed);
+        }
+    }
+
+    /// Takes note of a watch that works.
+    fn works(&mut self, index: usize) {
+        let refused = std::mem::take(&mut self.refused[index]);
+        if let (Some(namespace), REFUSALS..) = (&self.namespaces[index], refused) {
+            self.unseen.remove(namespace, &K::kind(&()));
+        }
+    }
+
     fn take(&mut self, index: usize, event: Event<K>, changed: &mut impl FnMut(&K)) {
+        // A list begins before it is known whether it is refused.
+        if !matches!(event, Event::Init) {
+            self.works(index);
+        }
         match event {
             Event::Init => self.listing[index].clear(),
             Event::InitApply(object) => self.listing[index].push(object),
@@ -93,16 +153,21 @@ where
         }
     }
 
-    /// Fills the store when the last watch has listed.
+    /// Fills the store if it was the last watch that had to list.
     fn listed_first(&mut self, index: usize, listed: Vec<K>, changed: &mut impl FnMut(&K)) {
         let namespace = &self.namespaces[index];
         self.first.retain(|object| !within(namespace, object));
         self.first.extend(listed);
-        let Some(waiting) = &mut self.waiting else {
-            return;
-        };
-        waiting[index] = false;
-        if waiting.iter().any(|waits| *waits) {
+        if let Some(waiting) = &mut self.waiting {
+            waiting[index] = Waits::Listed;
+            self.fill(changed);
+        }
+    }
+
+    /// Fills the store, unless something is waited for. Where all is refused it is not the namespaces that are gone, but the rights.
+    fn fill(&mut self, changed: &mut impl FnMut(&K)) {
+        let waiting = self.waiting.as_deref().unwrap_or_default();
+        if waiting.contains(&Waits::Yes) || !waiting.contains(&Waits::Listed) {
             return;
         }
         self.waiting = None;
@@ -134,6 +199,17 @@ where
             changed(object);
         }
     }
+}
+
+/// Whether a watch failed because it is not allowed, or there is no such kind.
+fn is_refusal(error: &watcher::Error) -> bool {
+    let code = match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => status.code,
+        _ => return false,
+    };
+    matches!(code, 403 | 404)
 }
 
 fn key<K: Resource<DynamicType = ()>>(object: &K) -> (Option<&str>, Option<&str>) {
@@ -172,7 +248,8 @@ mod tests {
     fn feed(namespaces: &[Option<&str>]) -> (Store<ConfigMap>, Feed<ConfigMap>) {
         let (store, writer) = reflector::store();
         let namespaces = namespaces.iter().map(|one| one.map(ToOwned::to_owned));
-        (store, Feed::new(writer, namespaces.collect()))
+        let feed = Feed::new(writer, namespaces.collect(), Unseen::default());
+        (store, feed)
     }
 
     /// Feeds events and gives the names that were told of, sorted.
@@ -207,6 +284,53 @@ mod tests {
         assert_eq!(told(&mut feed, 1, list("b", &["three"])), ["three", "two"]);
         store.wait_until_ready().await.unwrap();
         assert_eq!(store.len(), 2);
+    }
+
+    /// As where a namespace is gone, and with it the rights in it.
+    #[tokio::test]
+    async fn a_namespace_that_may_not_be_watched_does_not_keep_others_waiting() {
+        let (store, mut feed) = feed(&[Some("a"), Some("b")]);
+        let mut names = vec![];
+        let mut changed = |map: &ConfigMap| names.push(map.name_any());
+        for event in list("a", &["one"]) {
+            feed.take(0, event, &mut changed);
+        }
+        for _ in 0..REFUSALS {
+            assert!(feed.waiting.is_some());
+            feed.take(1, Event::Init, &mut changed);
+            feed.refused(1, &mut changed);
+        }
+        store.wait_until_ready().await.unwrap();
+        assert_eq!(names, ["one"]);
+        assert_eq!(feed.unseen.within("b").as_deref(), Some("ConfigMap"));
+        assert_eq!((feed.unseen.within("a"), feed.unseen.count()), (None, 1));
+        // It may come back.
+        assert_eq!(told(&mut feed, 1, list("b", &["two"])), ["two"]);
+        assert_eq!((store.len(), feed.unseen.count()), (2, 0));
+    }
+
+    #[test]
+    fn rights_that_are_missing_everywhere_are_waited_for() {
+        let (store, mut feed) = feed(&[Some("a"), Some("b")]);
+        for index in [0, 1, 0, 1, 0, 1, 0, 1] {
+            feed.refused(index, &mut |_| {});
+        }
+        assert!(feed.waiting.is_some() && store.is_empty());
+        assert_eq!(told(&mut feed, 1, list("b", &["two"])), ["two"]);
+    }
+
+    #[test]
+    fn only_refusals_count_as_such() {
+        let status = |code: u16| {
+            Box::new(kube::core::Status {
+                code,
+                ..kube::core::Status::default()
+            })
+        };
+        let list = |code| watcher::Error::InitialListFailed(kube::Error::Api(status(code)));
+        assert!(is_refusal(&list(403)) && is_refusal(&list(404)));
+        assert!(is_refusal(&watcher::Error::WatchError(status(403))));
+        assert!(!is_refusal(&list(500)) && !is_refusal(&watcher::Error::WatchError(status(410))));
     }
 
     #[test]

@@ -25,7 +25,10 @@ use crate::class::queue::{self, Queue};
 use crate::class::uptake::IngressSeen;
 use feed::Feed;
 
+pub(crate) use unseen::Unseen;
+
 mod feed;
+mod unseen;
 
 /// A class, or what is left of one that does not fit the schema this program knows.
 pub(crate) type Class = DeserializeGuard<ServerlessWorkerClass>;
@@ -38,6 +41,8 @@ macro_rules! caches {
         /// The stores. Each is ready once all its objects were listed.
         #[derive(Clone)]
         pub(crate) struct Caches {
+            /// What may not be watched.
+            pub unseen: Unseen,
             $($(#[$doc])* pub $field: Store<$kind>,)*
         }
 
@@ -50,7 +55,7 @@ macro_rules! caches {
         pub(crate) fn new() -> (Caches, Writers) {
             $(let ($field, writer) = reflector::store(); let $field = ($field, writer);)*
             (
-                Caches { $($field: $field.0,)* },
+                Caches { unseen: Unseen::default(), $($field: $field.0,)* },
                 Writers { $($field: $field.1,)* },
             )
         }
@@ -104,6 +109,8 @@ pub(crate) struct Watches {
     pub namespaces: Vec<String>,
     /// Who is told of changes.
     pub queue: Queue,
+    /// What may not be watched.
+    pub unseen: Unseen,
 }
 
 impl Watches {
@@ -172,7 +179,7 @@ impl Watches {
                 self.namespaces.iter().map(api).collect(),
             )
         };
-        Feed::new(writer, namespaces).run(apis, config, changed)
+        Feed::new(writer, namespaces, self.unseen.clone()).run(apis, config, changed)
     }
 }
 
@@ -250,6 +257,7 @@ mod tests {
             client: Client::new(service, "default"),
             namespaces: vec![],
             queue: Queue::default(),
+            unseen: Unseen::default(),
         };
         let (_store, writer) = reflector::store::<Deployment>();
         tokio::spawn(watches.feed(writer, watching(), |_| {}));

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams};
@@ -121,6 +121,18 @@ pub(crate) async fn reconcile(context: &Context, valid: &Valid) -> Result<Action
     if !has_finalizer(class) {
         return Ok(Action::await_change());
     }
+    match advance(context, valid).await {
+        // Where rights are given in the namespace they may go before the class.
+        Err(_) if namespace_is_going(context, class).await => {
+            leave_state_there(context, class).await?;
+            Ok(Action::await_change())
+        }
+        result => result,
+    }
+}
+
+async fn advance(context: &Context, valid: &Valid) -> Result<Action, Error> {
+    let class = &*valid.class;
     if class.spec.storage.deletion_policy == DeletionPolicy::Retain {
         tracing::info!(class = %valid.key, "the state is retained");
         set_finalizer(&context.client, &class.metadata, false).await?;
@@ -220,10 +232,7 @@ async fn purge(context: &Context, valid: &Valid, attempt: u32) -> Result<(), Err
             .await
         }
         Some(refusal) if refusal.is_namespace_going => {
-            // A namespace that never ends would be worse than state that stays.
-            let why = "the namespace is being deleted and takes no Job: the workers' state stays in the database; \
-                       delete classes before their namespace to have it deleted";
-            leave_state(context, &valid.class, why).await
+            leave_state_there(context, &valid.class).await
         }
         Some(refusal) => {
             say(context, valid, Reason::PurgeFailed, &refusal.message).await?;
@@ -252,6 +261,24 @@ pub(super) async fn let_go_unread(
         invalid.error
     );
     leave_state(context, &class, &why).await
+}
+
+/// Whether the class's namespace is being deleted, if the operator may know.
+pub(super) async fn namespace_is_going(context: &Context, class: &ServerlessWorkerClass) -> bool {
+    let name = class.metadata.namespace.as_deref().unwrap_or_default();
+    let api: Api<Namespace> = Api::all(context.client.clone());
+    let found = api.get_metadata_opt(name).await;
+    found.is_ok_and(|it| it.is_some_and(|it| it.metadata.deletion_timestamp.is_some()))
+}
+
+/// Lets a class go whose namespace does, and takes no Job any more: one that never ends would be worse than state that stays.
+pub(super) async fn leave_state_there(
+    context: &Context,
+    class: &ServerlessWorkerClass,
+) -> Result<(), Error> {
+    let why = "the namespace is being deleted and takes no Job: the workers' state stays in the database; \
+               delete classes before their namespace to have it deleted";
+    leave_state(context, class, why).await
 }
 
 /// Lets a class go without its state, and tells why.
@@ -292,7 +319,7 @@ async fn say(context: &Context, valid: &Valid, reason: Reason, message: &str) ->
     Ok(())
 }
 
-fn has_finalizer(class: &ServerlessWorkerClass) -> bool {
+pub(super) fn has_finalizer(class: &ServerlessWorkerClass) -> bool {
     class.finalizers().iter().any(|one| one == FINALIZER)
 }
 

@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 use super::queue;
 use super::uptake::HttpRouteSeen;
 use crate::api::{self, watching};
-use crate::caches::{Caches, Watches, owner};
+use crate::caches::{Caches, Unseen, Watches, owner};
 
 /// How often a cluster without the Gateway API is asked again, while a class wants it.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
@@ -159,6 +159,11 @@ impl HttpRoutes {
         caches: Caches,
         writer: Writer<HttpRouteSeen>,
     ) {
+        // Where they may not be watched a class that wants one is told when it is written.
+        let watches = Watches {
+            unseen: Unseen::default(),
+            ..watches
+        };
         let say = |presence: Presence| {
             if self.presence.send_replace(presence) != presence {
                 for key in queue::with_routes(&caches.classes) {
@@ -240,6 +245,7 @@ mod tests {
             client,
             namespaces: vec![],
             queue: Queue::default(),
+            unseen: Unseen::default(),
         };
         let began = Instant::now();
         tokio::spawn(routes.clone().watch(watches, nothing(), writer));

@@ -214,11 +214,41 @@ async fn tell(
     }
 }
 
+/// Of a class in a namespace that is not seen whole nothing is changed: what seems to be missing may be there.
+async fn unseen(
+    context: &Context,
+    class: &ServerlessWorkerClass,
+    kind: &str,
+) -> Result<Action, Error> {
+    if class.metadata.deletion_timestamp.is_some() {
+        if !deletion::has_finalizer(class) {
+            return Ok(Action::await_change());
+        }
+        if deletion::namespace_is_going(context, class).await {
+            deletion::leave_state_there(context, class).await?;
+            return Ok(Action::await_change());
+        }
+    }
+    let message = format!(
+        "the operator may not list and watch objects of kind {kind} in this namespace; give its ServiceAccount the right, as \
+         its chart does"
+    );
+    status::publish_failure(context, class, &message).await?;
+    Err(Error::Told {
+        kind: "forbidden",
+        message,
+    })
+}
+
 async fn reconcile_valid(
     context: &Context,
     class: Arc<ServerlessWorkerClass>,
 ) -> Result<Action, Error> {
     let is_going = class.metadata.deletion_timestamp.is_some();
+    let namespace = class.metadata.namespace.as_deref().unwrap_or_default();
+    if let Some(kind) = context.caches.unseen.within(namespace) {
+        return unseen(context, &class, &kind).await;
+    }
     if !is_going {
         deletion::keep_finalizer(context, &class).await?;
     }

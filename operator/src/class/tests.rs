@@ -163,3 +163,56 @@ async fn a_class_that_cannot_be_read_can_be_deleted() {
     let note = told[0].body["note"].as_str().unwrap();
     assert!(note.starts_with("the class cannot be read: "), "{note}");
 }
+
+fn going() -> Arc<Class> {
+    let mut class = testkit::class(&format!("{SPEC}\nstorage: {{ deletionPolicy: Delete }}"));
+    class.metadata.deletion_timestamp = Some(testkit::yaml("'2026-01-01T00:00:00Z'"));
+    class.metadata.finalizers = Some(vec![portside_crds::names::FINALIZER.to_owned()]);
+    Arc::new(kube::core::DeserializeGuard(Ok(class)))
+}
+
+/// An API server that takes changes of classes only, and has the namespace.
+fn without_rights(namespace: Value) -> (Client, mock::Log) {
+    client(move |asked| match &*asked.path {
+        "/api/v1/namespaces/team-a" => (200, json!({"metadata": namespace})),
+        path if path.contains("/serverlessworkerclasses/") => as_asked(asked),
+        _ => failure(403, "User \"operator\" cannot do that"),
+    })
+}
+
+/// The RoleBinding that gives rights in a namespace goes with it, and perhaps before the classes.
+#[tokio::test]
+async fn a_namespace_that_goes_with_the_rights_in_it_takes_its_classes_along() {
+    let released = |log: &mock::Log| {
+        let written = log.find(|asked| asked.writes("serverlessworkerclasses"));
+        written.last().map(|one| one.body["metadata"]["finalizers"].clone())
+    };
+    for is_seen in [true, false] {
+        let stays = json!({"name": "team-a"});
+        let goes = json!({"name": "team-a", "deletionTimestamp": "2026-01-01T00:00:00Z"});
+        for (namespace, expected) in [(stays, None), (goes, Some(json!([])))] {
+            let (client, log) = without_rights(namespace);
+            let caches = nothing();
+            if !is_seen {
+                caches.unseen.add("team-a", "Pod");
+            }
+            let result = reconcile(going(), context(client, caches)).await;
+            assert_eq!(result.is_ok(), expected.is_some());
+            assert_eq!(released(&log), expected, "{is_seen}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_class_among_what_may_not_be_watched_is_left_alone_and_told() {
+    let (client, log) = client(as_asked);
+    let caches = nothing();
+    caches.unseen.add("team-a", "Deployment");
+    let error = fail(&class(SPEC), &context(client, caches)).await;
+    assert_eq!(error.kind(), "forbidden");
+    let written = log.find(|asked| asked.method != "GET");
+    let is_told = |asked: &mock::Asked| asked.writes_status() || asked.path.ends_with("/events");
+    assert!(written.iter().all(is_told), "{written:?}");
+    let ready = condition(&written[0].body, "Ready");
+    assert_eq!(ready["reason"], "ApplyFailed");
+}

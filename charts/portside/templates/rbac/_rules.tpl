@@ -48,6 +48,22 @@
   verbs: [create, patch]
 {{- end }}
 
+{{- /* What the operator may do with classes wherever they are, where its other rights are given in namespaces: those go with the
+       namespace, perhaps before the classes, and nobody could take their finalizers off. */}}
+{{- define "portside.finalizers.rules" -}}
+- apiGroups: [portside.dev]
+  resources: [serverlessworkerclasses]
+  verbs: [get, list, watch, patch]
+- apiGroups: [portside.dev]
+  resources: [serverlessworkerclasses/status]
+  verbs: [patch]
+- apiGroups: [""]
+  # Whether it is being deleted.
+  resources: [namespaces]
+  resourceNames: {{ .Values.watchNamespaces | toJson }}
+  verbs: [get]
+{{- end }}
+
 {{- /* What the gateway may do there: it finds classes and the pods that run them. */}}
 {{- define "portside.gateway.rules" -}}
 - apiGroups: [portside.dev]
