@@ -146,7 +146,7 @@ async fn serve(
         writers,
         http_route_writer,
     } = watching;
-    watches.start(&context.caches, writers, tasks);
+    watches.start(&context.caches, writers, &context.sources, tasks);
     tasks.spawn(gateway);
     let http_routes = context.http_routes.clone();
     tasks.spawn(http_routes.watch(watches, context.caches.clone(), http_route_writer));

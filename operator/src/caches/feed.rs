@@ -72,11 +72,12 @@ where
         }
     }
 
-    /// Runs until dropped. `changed` is called after the store has the change.
+    /// Runs until dropped. `trim` takes away what is not to be kept, and `changed` is called after the store has the change.
     pub(super) async fn run(
         mut self,
         apis: Vec<Api<K>>,
         config: watcher::Config,
+        mut trim: impl FnMut(&mut K),
         mut changed: impl FnMut(&K),
     ) {
         let watches = apis.into_iter().enumerate().map(|(index, api)| {
@@ -88,7 +89,13 @@ where
         let mut events = stream::select_all(watches);
         while let Some((index, event)) = events.next().await {
             match event {
-                Ok(event) => self.take(index, event.modify(slim), &mut changed),
+                Ok(event) => {
+                    let event = event.modify(|object| {
+                        slim(object);
+                        trim(object);
+                    });
+                    self.take(index, event, &mut changed);
+                }
                 Err(error) => {
                     tracing::warn!(kind = %K::kind(&()), %error, "a watch failed and is tried again");
                     if is_refusal(&error) {

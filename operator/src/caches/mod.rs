@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 
 use crate::api::watching;
 use crate::class::queue::{self, Queue};
+use crate::class::source::{self, SourceMemory};
 use crate::class::uptake::IngressSeen;
 use feed::Feed;
 
@@ -115,7 +116,13 @@ pub(crate) struct Watches {
 
 impl Watches {
     /// Fills the stores until the tasks are ended.
-    pub(crate) fn start(&self, caches: &Caches, writers: Writers, tasks: &mut JoinSet<()>) {
+    pub(crate) fn start(
+        &self,
+        caches: &Caches,
+        writers: Writers,
+        sources: &SourceMemory,
+        tasks: &mut JoinSet<()>,
+    ) {
         let made = || {
             watching()
                 .labels(&format!("{CLASS_LABEL},{MANAGED_BY_LABEL}={MANAGED_BY}"))
@@ -123,7 +130,9 @@ impl Watches {
         let of_classes = || watching().labels(CLASS_LABEL);
         let queue = self.queue.clone();
         let classes = caches.classes.clone();
-        tasks.spawn(self.feed(writers.classes, watching(), {
+        let sources = sources.clone();
+        let without_code = move |class: &mut Class| source::take_inline(class, &sources);
+        tasks.spawn(self.feed_trimmed(writers.classes, watching(), without_code, {
             let queue = queue.clone();
             move |class: &Class| {
                 for key in queue::concerned_by_class(class, &classes) {
@@ -170,6 +179,26 @@ impl Watches {
             + Sync
             + 'static,
     {
+        self.feed_trimmed(writer, config, |_: &mut K| {}, changed)
+    }
+
+    /// The same, with what `trim` leaves of the objects.
+    fn feed_trimmed<K>(
+        &self,
+        writer: Writer<K>,
+        config: watcher::Config,
+        trim: impl FnMut(&mut K) + Send + 'static,
+        changed: impl FnMut(&K) + Send + 'static,
+    ) -> impl Future<Output = ()> + Send + 'static
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + DeserializeOwned
+            + Send
+            + Sync
+            + 'static,
+    {
         let (namespaces, apis) = if self.namespaces.is_empty() {
             (vec![None], vec![Api::all(self.client.clone())])
         } else {
@@ -179,7 +208,7 @@ impl Watches {
                 self.namespaces.iter().map(api).collect(),
             )
         };
-        Feed::new(writer, namespaces, self.unseen.clone()).run(apis, config, changed)
+        Feed::new(writer, namespaces, self.unseen.clone()).run(apis, config, trim, changed)
     }
 }
 

@@ -20,7 +20,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Context;
-use super::build::{self, Built, Entrance};
+use super::build::{self, Built, CodeMap, Entrance};
 use super::http_routes::HTTPRoute;
 use super::owned::{self, Kind, Owned};
 use super::rollout::Rollout;
@@ -119,8 +119,8 @@ async fn write(
         .await?;
     writer.put(Kind::Service, service).await?;
     let has_code = match code {
-        Some(code) => !writer.put(Kind::ConfigMap, code).await?.is_refused(),
-        None => true,
+        Some(CodeMap::Whole(code)) => !writer.put(Kind::ConfigMap, &**code).await?.is_refused(),
+        Some(CodeMap::There(_)) | None => true,
     };
     // Pods whose code is not there could not start: those that there are stay as they are.
     let kept = (!has_code).then(|| build::kept(&built.valid)).flatten();

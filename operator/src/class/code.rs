@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use portside_crds::ServerlessWorkerClass;
 use portside_crds::class::{DurableObjects, Network, OciCode, Triggers};
-use portside_crds::names::{ASSETS_FILE, BUNDLE_FILE, MANIFEST_FILE};
+use portside_crds::names::{self, ASSETS_FILE, BUNDLE_FILE, MANIFEST_FILE};
 use portside_crds::plain::Plain;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -24,15 +24,68 @@ pub(crate) fn effective(mut files: Files) -> Files {
 }
 
 /// What an artifact is known by, in place of files: only the pods see those.
-pub(crate) fn artifact(oci: &OciCode) -> Files {
+fn artifact(oci: &OciCode) -> Files {
     let digest = oci.digest.clone().unwrap_or_default();
     [("reference", oci.reference.clone()), ("digest", digest)]
         .map(|(name, value)| (name.to_owned(), value.into_bytes()))
         .into()
 }
 
+/// What is to be known of code without having it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Summary {
+    /// The digest of its files.
+    pub digest: String,
+    /// The digest of its files and the manifest.
+    pub whole: String,
+    /// Its files' paths.
+    pub paths: Vec<String>,
+    /// How many bytes a ConfigMap needs for it and the manifest.
+    pub bytes: usize,
+}
+
+impl Summary {
+    /// Of files, of which all count.
+    pub(crate) fn of(files: &Files, manifest: &str) -> Self {
+        let keys = names::file_keys(files.keys().map(String::as_str));
+        let keys: usize = keys.values().map(String::len).sum();
+        let contents: usize = files.values().map(Vec::len).sum();
+        Self {
+            digest: digest(files),
+            whole: whole(files, manifest),
+            paths: files.keys().cloned().collect(),
+            bytes: keys + contents + MANIFEST_FILE.len() + manifest.len(),
+        }
+    }
+
+    /// Of an artifact: the pods have its files, and a ConfigMap the manifest.
+    pub(crate) fn of_artifact(oci: &OciCode, manifest: &str) -> Self {
+        let artifact = artifact(oci);
+        Self {
+            digest: digest(&artifact),
+            whole: whole(&artifact, manifest),
+            ..Self::of(&Files::new(), manifest)
+        }
+    }
+}
+
+/// The digest of files with the manifest among them.
+fn whole(files: &Files, manifest: &str) -> String {
+    let manifest = (MANIFEST_FILE, manifest.as_bytes());
+    let others = files
+        .iter()
+        .map(|(path, content)| (&**path, &**content))
+        .filter(|(path, _)| *path != MANIFEST_FILE);
+    let all: BTreeMap<&str, &[u8]> = others.chain([manifest]).collect();
+    digest_of(all.into_iter())
+}
+
 /// SHA-256 over paths and contents, each preceded by its length, as `sha256:` and 64 hexadecimal digits.
 pub(crate) fn digest(files: &Files) -> String {
+    digest_of(files.iter().map(|(path, content)| (&**path, &**content)))
+}
+
+fn digest_of<'f>(files: impl Iterator<Item = (&'f str, &'f [u8])>) -> String {
     let mut hash = Sha256::new();
     let mut part = |bytes: &[u8]| {
         hash.update((bytes.len() as u64).to_be_bytes());

@@ -37,6 +37,7 @@ mod passed_on;
 pub(crate) mod queue;
 mod rollout;
 pub(crate) mod samples;
+pub(crate) mod source;
 mod status;
 #[cfg(test)]
 mod testkit;
@@ -93,7 +94,7 @@ pub(crate) struct Context {
 /// What is remembered of classes while this process leads: all of it can be found out again.
 #[derive(Default)]
 pub(crate) struct Memory {
-    pub sources: fetch::SourceMemory,
+    pub sources: source::SourceMemory,
     pub written: apply::ApplyMemory,
     pub published: status::Published,
     pub samples: samples::Samples,

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use portside_crds::ServerlessWorkerClass;
+use portside_crds::class::Code;
 use serde::de::DeserializeOwned;
 
 use super::Settings;
-use super::code::Files;
-use super::fetch::{Fetched, Live, Source};
+use super::code;
+use super::fetch::{Fetched, Live};
 use super::queue::key_of;
+use super::source::{self, Source};
 use super::uptake::Uptake;
 use super::validate::{Valid, validate};
 
@@ -44,29 +46,22 @@ pub(crate) fn class(spec: &str) -> ServerlessWorkerClass {
 
 /// What fetching would give without a cluster: inline code, or that of `map`.
 pub(crate) fn fetched(class: ServerlessWorkerClass, map: Option<ConfigMap>, live: Live) -> Fetched {
-    let code = &class.spec.code;
-    let source = match (&code.inline, &code.config_map, map) {
-        (Some(inline), _, _) => {
+    let manifest = code::manifest(&class);
+    let source = match (&class.spec.code, map) {
+        (Code { inline: Some(inline), .. }, _) => {
             let files = inline.iter();
             let files = files.map(|(path, text)| (path.clone(), text.clone().into_bytes()));
-            Source::Inline(files.collect())
+            let code = source::Code::read("spec.code.inline", files.collect(), &manifest);
+            Source::Code(code)
         }
-        (_, Some(code), Some(map)) => {
-            let text = map.data.into_iter().flatten();
-            let text = text.map(|(path, text)| (path, text.into_bytes()));
-            let bytes = map.binary_data.into_iter().flatten();
-            let files: Files = text
-                .chain(bytes.map(|(path, bytes)| (path, bytes.0)))
-                .collect();
-            Source::ConfigMap {
-                name: code.name.clone(),
-                files: Arc::new(files),
-            }
+        (Code { config_map: Some(code), .. }, Some(map)) => {
+            let place = format!("ConfigMap {}", code.name);
+            Source::Code(source::Code::read(place, source::files_in(map), &manifest))
         }
-        (_, Some(code), None) => Source::Missing {
+        (Code { config_map: Some(code), .. }, None) => Source::Missing {
             name: code.name.clone(),
         },
-        _ if code.oci.is_some() => Source::Oci,
+        (Code { oci: Some(_), .. }, _) => Source::Oci,
         _ => Source::None,
     };
     Fetched {

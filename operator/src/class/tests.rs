@@ -216,3 +216,45 @@ async fn a_class_among_what_may_not_be_watched_is_left_alone_and_told() {
     let ready = condition(&written[0].body, "Ready");
     assert_eq!(ready["reason"], "ApplyFailed");
 }
+
+/// Code is read to be written, and not kept.
+#[tokio::test]
+async fn code_that_pods_have_is_not_read_again() {
+    let source = json!({
+        "metadata": {"namespace": "team-a", "name": "src", "resourceVersion": "5"},
+        "data": {"server.js": "x"},
+    });
+    let answer = source.clone();
+    let (client, log) = client(move |asked| match &*asked.path {
+        "/api/v1/namespaces/team-a/configmaps/src" => (200, answer.clone()),
+        _ => as_asked(asked),
+    });
+    let spec = "code: { configMap: { name: src } }";
+    let map = serde_json::from_value(source.clone()).unwrap();
+    let class = testkit::class(spec);
+    let fetched = testkit::fetched(class.clone(), Some(map), Live::default());
+    let built = build::build(validate::validate(fetched), &settings());
+    let Some(build::CodeMap::Whole(copy)) = built.objects.code else {
+        panic!("no code");
+    };
+    let mut writer = Writer::new(());
+    for object in [source, json!(copy)] {
+        let meta: PartialObjectMeta<_> = serde_json::from_value(object).unwrap();
+        writer.apply_watcher_event(&Event::Apply(meta));
+    }
+    let mut caches = nothing();
+    caches.config_maps = writer.as_reader();
+    let context = context(client, caches);
+    let look = async |class: &ServerlessWorkerClass| {
+        let class = Arc::new(kube::core::DeserializeGuard(Ok(class.clone())));
+        reconcile(class, Arc::clone(&context)).await.unwrap();
+        log.find(|asked| asked.method == "GET" && asked.path.ends_with("/configmaps/src"))
+            .len()
+    };
+    assert_eq!(look(&class).await, 1);
+    assert_eq!(look(&class).await, 1);
+    let mut other = class.clone();
+    other.spec.concurrency.input_gate = true;
+    assert_eq!(look(&other).await, 2, "its copy has to be written");
+    assert_eq!(log.find(|asked| asked.writes("configmaps")).len(), 1);
+}

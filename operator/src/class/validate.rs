@@ -1,5 +1,6 @@
 //! The second step: whether what was read can work, and the decisions that follow. Pure.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -8,9 +9,10 @@ use portside_crds::names;
 use portside_crds::routes::{ClassKey, Conflict};
 use portside_crds::{Reason, ServerlessWorkerClass};
 
-use super::code::{self, Files};
-use super::fetch::{Fetched, Live, Source};
+use super::code::{self, Files, Summary};
+use super::fetch::{Fetched, Live};
 use super::passed_on::{PassedOn, passed_on};
+use super::source::Source;
 use super::uptake::Uptake;
 
 /// The most bytes that the keys and values of a ConfigMap may have
@@ -34,9 +36,11 @@ pub(crate) struct Valid {
 /// What a class's pods run.
 #[derive(Debug, Clone)]
 pub(crate) struct Workload {
-    /// The code, without a manifest. None of an artifact's.
-    pub files: Arc<Files>,
-    /// The digest of `files`, or of what names the artifact.
+    /// The code, without a manifest, unless its ConfigMap is there. Nothing of an artifact's.
+    pub files: Option<Arc<Files>>,
+    /// The code's files.
+    pub paths: Vec<String>,
+    /// The digest of the code, or of what names the artifact.
     pub digest: String,
     /// The effective manifest.
     pub manifest: String,
@@ -113,7 +117,7 @@ fn workload(
     key: &ClassKey,
     source: Source,
 ) -> Result<Workload, Rejection> {
-    let violations = portside_crds::validate::validate(class);
+    let violations = portside_crds::validate::validate(&with_paths(class, &source));
     if !violations.is_empty() {
         // The API server refuses these, unless its definition of the class is another.
         let all: Vec<String> = violations.iter().map(ToString::to_string).collect();
@@ -122,77 +126,89 @@ fn workload(
             message: all.join("; "),
         });
     }
-    let files = files(key, source)?;
-    let passed_on = passed_on(&class.spec.pod)?;
     let manifest = code::manifest(class);
-    let keys: usize = names::file_keys(files.keys().map(String::as_str))
-        .values()
-        .map(String::len)
-        .sum();
-    let contents: usize = files.values().map(Vec::len).sum();
-    let size = keys + contents + names::MANIFEST_FILE.len() + manifest.len();
-    if size > MAX_CONFIG_MAP_BYTES {
+    let (summary, files) = code(class, key, source, &manifest)?;
+    let passed_on = passed_on(&class.spec.pod)?;
+    if summary.bytes > MAX_CONFIG_MAP_BYTES {
         return Err(Rejection {
             reason: Reason::CodeTooLarge,
             message: format!(
                 "the code and its configuration have {} KiB, a ConfigMap takes 1024 KiB; \
                  make a smaller bundle with `portside bundle`",
-                size.div_ceil(1024)
+                summary.bytes.div_ceil(1024)
             ),
         });
     }
-    let mut all = match &class.spec.code.oci {
-        Some(oci) => code::artifact(oci),
-        None => (*files).clone(),
-    };
-    let digest = code::digest(&all);
-    // The name covers the manifest as well: the ConfigMap cannot change.
-    all.insert(
-        names::MANIFEST_FILE.to_owned(),
-        manifest.clone().into_bytes(),
-    );
     Ok(Workload {
-        config_map: names::code_config_map(&key.name, &code::digest(&all)),
-        inputs: code::inputs(class, &digest),
+        // The name covers the manifest as well: the ConfigMap cannot change.
+        config_map: names::code_config_map(&key.name, &summary.whole),
+        inputs: code::inputs(class, &summary.digest),
         files,
-        digest,
+        paths: summary.paths.clone(),
+        digest: summary.digest.clone(),
         manifest,
         passed_on,
     })
 }
 
-fn files(key: &ClassKey, source: Source) -> Result<Arc<Files>, Rejection> {
-    let rejected = |reason, message| Err(Rejection { reason, message });
-    let (files, place) = match source {
-        Source::Inline(files) => (files, "spec.code.inline".to_owned()),
-        Source::ConfigMap { name, files } => {
-            (Arc::unwrap_or_clone(files), format!("ConfigMap {name}"))
+/// The class with the paths of inline code, for the rules about these: the caches have it without.
+fn with_paths<'c>(
+    class: &'c ServerlessWorkerClass,
+    source: &Source,
+) -> Cow<'c, ServerlessWorkerClass> {
+    let code = &class.spec.code;
+    let Source::Code(read) = source else {
+        return Cow::Borrowed(class);
+    };
+    if code.inline.is_some() || code.config_map.is_some() {
+        return Cow::Borrowed(class);
+    }
+    let mut whole = class.clone();
+    let paths = read.summary.paths.iter();
+    whole.spec.code.inline = Some(paths.map(|path| (path.clone(), String::new())).collect());
+    Cow::Owned(whole)
+}
+
+/// What the code is, and its files if they were read.
+fn code(
+    class: &ServerlessWorkerClass,
+    key: &ClassKey,
+    source: Source,
+    manifest: &str,
+) -> Result<(Arc<Summary>, Option<Arc<Files>>), Rejection> {
+    let rejected = |message| {
+        Err(Rejection {
+            reason: Reason::CodeMissing,
+            message,
+        })
+    };
+    match source {
+        Source::Code(code) if code.summary.paths.is_empty() => {
+            rejected(format!("{} has no files; add server.js", code.place))
         }
+        Source::Code(code) => Ok((code.summary, code.files)),
         Source::Missing { name } => {
             let namespace = &key.namespace;
-            let message = format!(
+            rejected(format!(
                 "ConfigMap {name} does not exist in namespace {namespace}; make it with \
                  `kubectl create configmap {name} --namespace {namespace} --from-file=DIR`"
-            );
-            return rejected(Reason::CodeMissing, message);
+            ))
         }
-        Source::Oci => return Ok(Arc::default()),
+        Source::Oci => {
+            let artifact = class.spec.code.oci.clone().unwrap_or_default();
+            let summary = Summary::of_artifact(&artifact, manifest);
+            Ok((Arc::new(summary), Some(Arc::default())))
+        }
         Source::None => {
-            let message = "spec.code names no code; give one of inline, configMap and oci";
-            return rejected(Reason::CodeMissing, message.to_owned());
+            rejected("spec.code names no code; give one of inline, configMap and oci".to_owned())
         }
-    };
-    let files = code::effective(files);
-    if files.is_empty() {
-        let message = format!("{place} has no files; add server.js");
-        return rejected(Reason::CodeMissing, message);
     }
-    Ok(Arc::new(files))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::class::source::Code;
 
     fn reject(source: Source) -> Rejection {
         let key = ClassKey {
@@ -207,7 +223,12 @@ mod tests {
     }
 
     fn inline(path: &str, content: Vec<u8>) -> Source {
-        Source::Inline([(path.to_owned(), content)].into())
+        inline_of(&class(), path, content)
+    }
+
+    fn inline_of(class: &ServerlessWorkerClass, path: &str, content: Vec<u8>) -> Source {
+        let files = [(path.to_owned(), content)].into();
+        Source::Code(Code::read("spec.code.inline", files, &code::manifest(class)))
     }
 
     #[test]
@@ -215,10 +236,7 @@ mod tests {
         let missing = Source::Missing {
             name: "chat-code".into(),
         };
-        let empty = Source::ConfigMap {
-            name: "chat-code".into(),
-            files: Arc::default(),
-        };
+        let empty = Source::Code(Code::read("ConfigMap chat-code", Files::new(), ""));
         let all: Vec<String> = [
             missing,
             empty,
@@ -234,7 +252,8 @@ mod tests {
 
     #[test]
     fn what_the_definition_would_refuse_is_refused() {
-        let class = crate::class::testkit::class("code: { inline: { ../server.js: x } }");
+        // As the caches have it, without its code.
+        let class = class();
         let key = crate::class::queue::key_of(&class.metadata);
         let rejection = workload(&class, &key, inline("../server.js", vec![])).unwrap_err();
         assert_eq!(rejection.reason, Reason::ClassInvalid);
@@ -254,10 +273,10 @@ mod tests {
             name: "chat".into(),
         };
         let mut class = class();
-        let code = || inline("server.js", b"x".to_vec());
-        let one = workload(&class, &key, code()).unwrap();
+        let code = |class: &_| inline_of(class, "server.js", b"x".to_vec());
+        let one = workload(&class, &key, code(&class)).unwrap();
         class.spec.concurrency.input_gate = true;
-        let two = workload(&class, &key, code()).unwrap();
+        let two = workload(&class, &key, code(&class)).unwrap();
         assert_eq!(one.digest, two.digest);
         assert_ne!(one.config_map, two.config_map);
         assert_ne!(one.inputs, two.inputs);

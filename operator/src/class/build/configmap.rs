@@ -7,9 +7,10 @@ use portside_crds::names;
 use super::meta;
 use crate::class::validate::{Valid, Workload};
 
-/// The immutable copy of the code and the effective manifest, named by what it holds.
-pub(super) fn code(valid: &Valid, workload: &Workload) -> ConfigMap {
-    let keys = names::file_keys(workload.files.keys().map(String::as_str));
+/// The immutable copy of the code and the effective manifest, named by what it holds. `None` if it is there already.
+pub(super) fn code(valid: &Valid, workload: &Workload) -> Option<ConfigMap> {
+    let files = workload.files.as_ref()?;
+    let keys = names::file_keys(files.keys().map(String::as_str));
     let mut map = ConfigMap {
         metadata: meta(valid, workload.config_map.clone()),
         immutable: Some(true),
@@ -17,7 +18,7 @@ pub(super) fn code(valid: &Valid, workload: &Workload) -> ConfigMap {
     };
     let data = map.data.get_or_insert_default();
     data.insert(names::MANIFEST_FILE.to_owned(), workload.manifest.clone());
-    for (path, content) in &*workload.files {
+    for (path, content) in &**files {
         let key = keys[path.as_str()].clone();
         match String::from_utf8(content.clone()) {
             Ok(text) => {
@@ -29,5 +30,5 @@ pub(super) fn code(valid: &Valid, workload: &Workload) -> ConfigMap {
             }
         }
     }
-    map
+    Some(map)
 }

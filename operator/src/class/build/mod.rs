@@ -55,11 +55,19 @@ pub(crate) struct Objects {
     /// Keeps nodes' drains from taking all pods at once.
     pub disruption_budget: PodDisruptionBudget,
     /// The code. `None` if the pods keep what they have.
-    pub code: Option<ConfigMap>,
+    pub code: Option<CodeMap>,
     /// The pods. `None` if they cannot be made and there were none.
     pub deployment: Option<Deployment>,
     /// How requests come in, for classes with routes.
     pub entrance: Option<Entrance>,
+}
+
+/// The ConfigMap with the code.
+pub(crate) enum CodeMap {
+    /// It is to be there.
+    Whole(Box<ConfigMap>),
+    /// It is there, under this name.
+    There(String),
 }
 
 /// How requests come in.
@@ -79,7 +87,10 @@ pub(crate) fn build(valid: Valid, settings: &Settings) -> Built {
     let template = deployment::template(&valid, settings);
     let code = match (&template, &valid.workload) {
         (Some(template), Ok(workload)) if template.is_new => {
-            Some(configmap::code(&valid, workload))
+            let name = || CodeMap::There(workload.config_map.clone());
+            let whole = configmap::code(&valid, workload);
+            let whole = whole.map(|map| CodeMap::Whole(Box::new(map)));
+            Some(whole.unwrap_or_else(name))
         }
         _ => None,
     };
@@ -171,7 +182,10 @@ impl Objects {
             named(Kind::NetworkPolicy, network_policy),
             named(Kind::PodDisruptionBudget, disruption_budget),
         ];
-        names.extend(code.iter().map(|one| named(Kind::ConfigMap, one)));
+        names.extend(code.iter().map(|one| match one {
+            CodeMap::Whole(map) => named(Kind::ConfigMap, &**map),
+            CodeMap::There(name) => (Kind::ConfigMap, name.clone()),
+        }));
         names.extend(deployment.iter().map(|one| named(Kind::Deployment, one)));
         if let Some(Entrance {
             service,

@@ -269,7 +269,7 @@ pub(super) fn code_config_map(pod: &PodSpec) -> Option<&str> {
 }
 
 fn code_volume(workload: &Workload) -> Volume {
-    let keys = names::file_keys(workload.files.keys().map(String::as_str));
+    let keys = names::file_keys(workload.paths.iter().map(String::as_str));
     let mut items: Vec<KeyToPath> = keys.iter().map(|(path, key)| item(key, path)).collect();
     items.push(item(names::MANIFEST_FILE, names::MANIFEST_FILE));
     Volume {

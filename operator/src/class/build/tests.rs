@@ -31,10 +31,9 @@ fn documents(objects: &Objects) -> String {
     add(serde_json::to_value(&objects.network_policy));
     add(serde_json::to_value(&objects.disruption_budget));
     add(serde_json::to_value(&objects.service));
-    objects
-        .code
-        .iter()
-        .for_each(|one| add(serde_json::to_value(one)));
+    if let Some(CodeMap::Whole(code)) = &objects.code {
+        add(serde_json::to_value(code));
+    }
     objects
         .deployment
         .iter()
@@ -169,14 +168,13 @@ pub(super) fn live(spec: &str, version: &str) -> Live {
     settings.version = version.to_owned();
     settings.sidecar_image = format!("portside/sidecar:{version}");
     let built = build(valid(spec, Live::default()), &settings);
-    let code = built.objects.code.map(|map| map.metadata.name.unwrap());
+    let names = built.objects.names().into_iter();
+    let code = names.filter(|(kind, _)| *kind == Kind::ConfigMap);
+    let code = code.map(|(_, name)| name);
     Live {
+        owned: code.map(|name| owned(Kind::ConfigMap, &name)).collect(),
         deployment: built.objects.deployment.map(Arc::new),
         pods: vec![],
-        owned: code
-            .into_iter()
-            .map(|name| owned(Kind::ConfigMap, &name))
-            .collect(),
     }
 }
 
