@@ -170,7 +170,7 @@ mod tests {
             writer.apply_watcher_event(&Event::Apply(class));
         }
         let (mut caches, _writers) = crate::caches::new();
-        caches.classes = writer.as_reader();
+        caches.classes = writer.as_reader().into();
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry, caches);
         metrics.reconciled(Duration::from_millis(3), Some("conflict"));

@@ -122,7 +122,7 @@ struct Watching<G> {
     watches: Watches,
     gateway: G,
     writers: caches::Writers,
-    http_route_writer: Writer<HttpRouteMeta>,
+    http_route_writer: caches::Filler<HttpRouteMeta>,
 }
 
 /// Waits for the definition, watches, and leads.
@@ -198,7 +198,7 @@ async fn lead(
         |class, context| Box::pin(class::reconcile(class, context)),
         class::on_error,
         Arc::clone(context),
-        caches.classes.clone(),
+        (*caches.classes).clone(),
         requests,
         Config::default().concurrency(CONCURRENCY),
     );

@@ -6,11 +6,12 @@ use std::fmt::Debug;
 use futures::stream::{self, StreamExt};
 use kube::api::Api;
 use kube::runtime::WatchStreamExt;
-use kube::runtime::reflector::store::{Store, Writer};
+use kube::runtime::reflector::store::Writer;
 use kube::runtime::watcher::{self, Event, watcher};
-use kube::{Resource, ResourceExt};
+use kube::Resource;
 use serde::de::DeserializeOwned;
 
+use super::index::{Filler, Indexed};
 use super::unseen::Unseen;
 use crate::class::owned::LAST_APPLIED_ANNOTATION;
 
@@ -36,7 +37,7 @@ where
     K: Resource<DynamicType = ()> + Clone + 'static,
 {
     writer: Writer<K>,
-    store: Store<K>,
+    store: Indexed<K>,
     /// The objects listed by each watch that is listing.
     listing: Vec<Vec<K>>,
     /// Which watches are waited for; `None` once none is.
@@ -56,14 +57,15 @@ where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
     pub(super) fn new(
-        writer: Writer<K>,
+        filler: Filler<K>,
         namespaces: Vec<Option<String>>,
         unseen: Unseen,
     ) -> Self {
+        let Filler { writer, store } = filler;
         Self {
             refused: vec![0; namespaces.len()],
             unseen,
-            store: writer.as_reader(),
+            store,
             writer,
             listing: vec![vec![]; namespaces.len()],
             waiting: Some(vec![Waits::Yes; namespaces.len()]),
@@ -180,6 +182,7 @@ where
         self.waiting = None;
         self.writer.apply_watcher_event(&Event::Init);
         for object in self.first.drain(..) {
+            self.store.set(&object);
             self.writer.apply_watcher_event(&Event::InitApply(object));
         }
         self.writer.apply_watcher_event(&Event::InitDone);
@@ -202,6 +205,11 @@ where
 
     fn pass(&mut self, event: Event<K>, changed: &mut impl FnMut(&K)) {
         self.writer.apply_watcher_event(&event);
+        match &event {
+            Event::Apply(object) => self.store.set(object),
+            Event::Delete(object) => self.store.remove(object),
+            Event::Init | Event::InitApply(_) | Event::InitDone => {}
+        }
         if let Event::Apply(object) | Event::Delete(object) = &event {
             changed(object);
         }
@@ -241,9 +249,10 @@ fn slim<K: Resource>(object: &mut K) {
 #[cfg(test)]
 mod tests {
     use k8s_openapi::api::core::v1::ConfigMap;
-    use kube::runtime::reflector;
+    use kube::ResourceExt;
 
     use super::*;
+    use crate::caches::index;
 
     fn map(namespace: &str, name: &str) -> ConfigMap {
         let mut map = ConfigMap::default();
@@ -252,10 +261,10 @@ mod tests {
         map
     }
 
-    fn feed(namespaces: &[Option<&str>]) -> (Store<ConfigMap>, Feed<ConfigMap>) {
-        let (store, writer) = reflector::store();
+    fn feed(namespaces: &[Option<&str>]) -> (Indexed<ConfigMap>, Feed<ConfigMap>) {
+        let (store, filler) = index::new();
         let namespaces = namespaces.iter().map(|one| one.map(ToOwned::to_owned));
-        let feed = Feed::new(writer, namespaces.collect(), Unseen::default());
+        let feed = Feed::new(filler, namespaces.collect(), Unseen::default());
         (store, feed)
     }
 

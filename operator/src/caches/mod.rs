@@ -9,8 +9,8 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, PartialObjectMeta};
 use kube::core::{DeserializeGuard, NamespaceResourceScope};
-use kube::runtime::reflector::store::{Store, Writer};
-use kube::runtime::reflector::{self, ObjectRef};
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::reflector::store::Store;
 use kube::runtime::watcher;
 use kube::{Client, Resource};
 use portside_crds::ServerlessWorkerClass;
@@ -26,9 +26,13 @@ use crate::class::source::{self, SourceMemory};
 use crate::class::uptake::IngressSeen;
 use feed::Feed;
 
+pub(crate) use index::{Filler, Indexed};
+pub(crate) use routes::RouteTable;
 pub(crate) use unseen::Unseen;
 
 mod feed;
+pub(crate) mod index;
+mod routes;
 mod unseen;
 
 /// A class, or what is left of one that does not fit the schema this program knows.
@@ -44,19 +48,25 @@ macro_rules! caches {
         pub(crate) struct Caches {
             /// What may not be watched.
             pub unseen: Unseen,
-            $($(#[$doc])* pub $field: Store<$kind>,)*
+            /// Which class has which route.
+            pub routes: RouteTable,
+            $($(#[$doc])* pub $field: Indexed<$kind>,)*
         }
 
         /// The other ends of [`Caches`].
         pub(crate) struct Writers {
-            $($field: Writer<$kind>,)*
+            $($field: Filler<$kind>,)*
         }
 
         /// Empty stores, and what fills them.
         pub(crate) fn new() -> (Caches, Writers) {
-            $(let ($field, writer) = reflector::store(); let $field = ($field, writer);)*
+            $(let $field = index::new();)*
             (
-                Caches { unseen: Unseen::default(), $($field: $field.0,)* },
+                Caches {
+                    unseen: Unseen::default(),
+                    routes: RouteTable::default(),
+                    $($field: $field.0,)*
+                },
                 Writers { $($field: $field.1,)* },
             )
         }
@@ -133,8 +143,17 @@ impl Watches {
         let sources = sources.clone();
         let without_code = move |class: &mut Class| source::take_inline(class, &sources);
         tasks.spawn(self.feed_trimmed(writers.classes, watching(), without_code, {
-            let queue = queue.clone();
+            let (queue, routes) = (queue.clone(), caches.routes.clone());
             move |class: &Class| {
+                let is_news = routes.changed(class, &classes);
+                if !queue.is_open() {
+                    return;
+                }
+                // Most changes are of a status.
+                if !is_news {
+                    queue.push(queue::key_of(class.meta()));
+                    return;
+                }
                 for key in queue::concerned_by_class(class, &classes) {
                     queue.push(key);
                 }
@@ -166,7 +185,7 @@ impl Watches {
     /// Fills one store until dropped. `changed` is told of every object that came, changed or went.
     pub(crate) fn feed<K>(
         &self,
-        writer: Writer<K>,
+        filler: Filler<K>,
         config: watcher::Config,
         changed: impl FnMut(&K) + Send + 'static,
     ) -> impl Future<Output = ()> + Send + 'static
@@ -179,13 +198,13 @@ impl Watches {
             + Sync
             + 'static,
     {
-        self.feed_trimmed(writer, config, |_: &mut K| {}, changed)
+        self.feed_trimmed(filler, config, |_: &mut K| {}, changed)
     }
 
     /// The same, with what `trim` leaves of the objects.
     fn feed_trimmed<K>(
         &self,
-        writer: Writer<K>,
+        filler: Filler<K>,
         config: watcher::Config,
         trim: impl FnMut(&mut K) + Send + 'static,
         changed: impl FnMut(&K) + Send + 'static,
@@ -208,7 +227,7 @@ impl Watches {
                 self.namespaces.iter().map(api).collect(),
             )
         };
-        Feed::new(writer, namespaces, self.unseen.clone()).run(apis, config, trim, changed)
+        Feed::new(filler, namespaces, self.unseen.clone()).run(apis, config, trim, changed)
     }
 }
 
@@ -288,8 +307,8 @@ mod tests {
             queue: Queue::default(),
             unseen: Unseen::default(),
         };
-        let (_store, writer) = reflector::store::<Deployment>();
-        tokio::spawn(watches.feed(writer, watching(), |_| {}));
+        let (_store, filler) = index::new::<Deployment>();
+        tokio::spawn(watches.feed(filler, watching(), |_| {}));
         let mut before = watched.recv().await.unwrap();
         for _ in 0..3 {
             let now = watched.recv().await.unwrap();

@@ -6,10 +6,10 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::runtime::reflector::ObjectRef;
-use kube::{Resource, ResourceExt};
+use kube::Resource;
 use portside_crds::ServerlessWorkerClass;
 use portside_crds::names;
-use portside_crds::routes::{Claim, ClassKey, Conflict, Routes};
+use portside_crds::routes::{ClassKey, Conflict};
 
 use super::Context;
 use super::owned::{self, Owned};
@@ -85,26 +85,14 @@ fn live(context: &Context, class: &ServerlessWorkerClass, key: &ClassKey) -> Liv
         .deployments
         .get(&ObjectRef::new(&names::workers(&key.name)).within(&key.namespace))
         .filter(|deployment| owned::is_owned(deployment.meta(), uid));
-    let pods = caches.pods.state_filter(|pod| {
-        pod.metadata.namespace.as_ref() == Some(&key.namespace)
-            && pod.labels().get(names::CLASS_LABEL) == Some(&key.name)
-    });
     Live {
         deployment,
-        pods,
+        pods: caches.pods.of(key),
         owned: owned::list(caches, context.http_routes.store(), key, uid),
     }
 }
 
 fn conflicts(context: &Context, key: &ClassKey) -> Vec<Conflict> {
-    let classes = context.caches.classes.state();
-    let claims = classes.iter().filter_map(|class| {
-        let class = class.0.as_ref().ok()?;
-        Some(Claim {
-            class: key_of(&class.metadata),
-            created: class.metadata.creation_timestamp.clone(),
-            routes: &class.spec.routes,
-        })
-    });
-    Routes::new(claims).conflicts(key).to_vec()
+    let caches = &context.caches;
+    caches.routes.get(&caches.classes).conflicts(key).to_vec()
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResourceList;
-use kube::runtime::reflector::{self, Store, store::Writer};
 use kube::{Client, CustomResource, Resource};
 use portside_core::backoff::Backoff;
 use portside_crds::class::ParentRef;
@@ -16,7 +15,7 @@ use tokio::time::{sleep, timeout};
 use super::queue;
 use super::uptake::HttpRouteSeen;
 use crate::api::{self, watching};
-use crate::caches::{Caches, Unseen, Watches, owner};
+use crate::caches::{Caches, Filler, Indexed, Unseen, Watches, index, owner};
 
 /// How often a cluster without the Gateway API is asked again, while a class wants it.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
@@ -101,7 +100,7 @@ pub(crate) struct Timeouts {
 /// Whether the cluster has HTTPRoutes, and those made for classes. Cloning gives another handle.
 #[derive(Clone)]
 pub(crate) struct HttpRoutes {
-    store: Store<HttpRouteSeen>,
+    store: Indexed<HttpRouteSeen>,
     presence: Arc<watch::Sender<Presence>>,
 }
 
@@ -120,13 +119,13 @@ enum Presence {
 
 impl HttpRoutes {
     /// None known yet, and what fills the store.
-    pub(crate) fn new() -> (Self, Writer<HttpRouteSeen>) {
-        let (store, writer) = reflector::store();
+    pub(crate) fn new() -> (Self, Filler<HttpRouteSeen>) {
+        let (store, filler) = index::new();
         let routes = Self {
             store,
             presence: Arc::new(watch::Sender::new(Presence::Unasked)),
         };
-        (routes, writer)
+        (routes, filler)
     }
 
     /// Whether the cluster has them, and those there are have been listed. `None` while that is not known.
@@ -147,7 +146,7 @@ impl HttpRoutes {
     }
 
     /// Those made for classes.
-    pub(crate) fn store(&self) -> &Store<HttpRouteSeen> {
+    pub(crate) fn store(&self) -> &Indexed<HttpRouteSeen> {
         &self.store
     }
 
@@ -157,7 +156,7 @@ impl HttpRoutes {
         self,
         watches: Watches,
         caches: Caches,
-        writer: Writer<HttpRouteSeen>,
+        filler: Filler<HttpRouteSeen>,
     ) {
         // Where they may not be watched a class that wants one is told when it is written.
         let watches = Watches {
@@ -199,7 +198,7 @@ impl HttpRoutes {
                 say(Presence::Listed);
             }
         };
-        tokio::join!(watches.feed(writer, made, owner(&watches.queue)), listed);
+        tokio::join!(watches.feed(filler, made, owner(&watches.queue)), listed);
     }
 }
 
@@ -240,7 +239,7 @@ mod tests {
             0..3 => failure(503, "starting"),
             _ => failure(404, "the server could not find the requested resource"),
         });
-        let (routes, writer) = HttpRoutes::new();
+        let (routes, filler) = HttpRoutes::new();
         let watches = Watches {
             client,
             namespaces: vec![],
@@ -248,7 +247,7 @@ mod tests {
             unseen: Unseen::default(),
         };
         let began = Instant::now();
-        tokio::spawn(routes.clone().watch(watches, nothing(), writer));
+        tokio::spawn(routes.clone().watch(watches, nothing(), filler));
         routes.asked().await;
         assert_eq!(routes.available(), None);
         let mut presence = routes.presence.subscribe();

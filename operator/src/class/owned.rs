@@ -4,12 +4,10 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
-use kube::runtime::reflector::Store;
-use portside_crds::names::CLASS_LABEL;
 use portside_crds::routes::ClassKey;
 
 use super::uptake::HttpRouteSeen;
-use crate::caches::Caches;
+use crate::caches::{Caches, Indexed};
 
 /// The kinds that are made for classes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -97,7 +95,7 @@ pub(crate) fn fingerprint(meta: &ObjectMeta) -> u64 {
 /// Everything that the class owns, as the caches have it.
 pub(crate) fn list(
     caches: &Caches,
-    http_routes: &Store<HttpRouteSeen>,
+    http_routes: &Indexed<HttpRouteSeen>,
     key: &ClassKey,
     uid: Option<&str>,
 ) -> Vec<Owned> {
@@ -140,7 +138,7 @@ pub(crate) fn list(
 }
 
 fn collect<K>(
-    store: &Store<K>,
+    store: &Indexed<K>,
     kind: Kind,
     key: &ClassKey,
     uid: Option<&str>,
@@ -148,17 +146,9 @@ fn collect<K>(
 ) where
     K: Resource<DynamicType = ()> + Clone + 'static,
 {
-    let labelled = |meta: &ObjectMeta| {
-        let label = meta
-            .labels
-            .as_ref()
-            .and_then(|labels| labels.get(CLASS_LABEL));
-        label == Some(&key.name)
-    };
-    for object in store.state() {
+    for object in store.of(key) {
         let meta = object.meta();
-        if meta.namespace.as_ref() == Some(&key.namespace) && labelled(meta) && is_owned(meta, uid)
-        {
+        if is_owned(meta, uid) {
             found.push(Owned {
                 kind,
                 name: meta.name.clone().unwrap_or_default(),

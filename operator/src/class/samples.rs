@@ -26,6 +26,9 @@ const EVERY: Duration = Duration::from_secs(30);
 /// How often those of a class are that has other ready pods than half a minute ago: shards move then.
 const AFTER_CHANGES: Duration = Duration::from_secs(5);
 
+/// After how long small changes of how many workers there are are shown as well.
+const AFTER_ALL: Duration = Duration::from_secs(10 * 60);
+
 /// How long a pod may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -44,14 +47,22 @@ pub(crate) struct Sample {
     pub serving: i32,
 }
 
-/// The numbers that statuses show. Those of workers change only when the true ones have gone far enough from them.
+/// The numbers that statuses show. Those of workers change all the time, and each change of a status is a write: they follow when
+/// the true ones have gone far from them, and otherwise now and then.
 #[derive(Default)]
-pub(crate) struct Samples(Mutex<HashMap<ClassKey, Sample>>);
+pub(crate) struct Samples(Mutex<HashMap<ClassKey, Shown>>);
+
+#[derive(Debug)]
+struct Shown {
+    sample: Sample,
+    /// Since when these numbers of workers are.
+    since: Instant,
+}
 
 impl Samples {
     /// What a class's status is to show.
     pub(crate) fn get(&self, key: &ClassKey) -> Option<Sample> {
-        self.lock().get(key).cloned()
+        self.lock().get(key).map(|shown| shown.sample.clone())
     }
 
     /// Forgets a class.
@@ -60,27 +71,45 @@ impl Samples {
     }
 
     /// Whether this is to be shown, too.
-    fn show(&self, key: &ClassKey, new: Sample) -> bool {
+    fn show(&self, key: &ClassKey, new: Sample, now: Instant) -> bool {
         let mut all = self.lock();
         let shown = all.get(key);
-        let now = next(shown, new);
-        let is_news = shown != Some(&now);
-        all.insert(key.clone(), now);
+        let next = next(shown, new, now);
+        let is_news = shown.map(|shown| &shown.sample) != Some(&next.sample);
+        all.insert(key.clone(), next);
         is_news
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ClassKey, Sample>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ClassKey, Shown>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What follows what is shown.
-fn next(shown: Option<&Sample>, new: Sample) -> Sample {
-    let before = shown.and_then(|shown| shown.workers.as_ref());
-    let workers = new.workers.filter(|workers| differs(before, workers));
-    Sample {
-        workers: workers.or_else(|| before.cloned()),
-        serving: new.serving,
+/// What follows what is shown. Who serves is shown at once.
+fn next(shown: Option<&Shown>, new: Sample, now: Instant) -> Shown {
+    let Some(shown) = shown else {
+        return Shown {
+            sample: new,
+            since: now,
+        };
+    };
+    let before = shown.sample.workers.as_ref();
+    let workers = new
+        .workers
+        .filter(|workers| is_due(before, workers, now.duration_since(shown.since)));
+    Shown {
+        since: workers.as_ref().map_or(shown.since, |_| now),
+        sample: Sample {
+            // What is unknown for a while is shown as it was.
+            workers: match (workers, before) {
+                (Some(workers), before) => Some(WorkerCounts {
+                    stored: workers.stored.or(before.and_then(|before| before.stored)),
+                    ..workers
+                }),
+                (None, before) => before.cloned(),
+            },
+            serving: new.serving,
+        },
     }
 }
 
@@ -111,7 +140,7 @@ pub(crate) async fn run(context: Arc<Context>) {
         while let Some((key, answers)) = answers.next().await {
             deletion_cost::write(&context, &key, &answers).await;
             let said = answers.into_iter().filter_map(|(_, said)| said);
-            if context.samples.show(&key, sample(said)) {
+            if context.samples.show(&key, sample(said), Instant::now()) {
                 context.queue.push(key);
             }
         }
@@ -160,7 +189,8 @@ fn adopt(context: &Context) {
         {
             let workers = status.workers.clone();
             let sample = Sample { workers, serving };
-            context.samples.show(&key_of(&class.metadata), sample);
+            let key = key_of(&class.metadata);
+            context.samples.show(&key, sample, Instant::now());
         }
     }
 }
@@ -219,19 +249,27 @@ fn sample(answers: impl Iterator<Item = SidecarStatus>) -> Sample {
     }
 }
 
-/// Whether numbers are more than 5 % away from those that are shown.
-fn differs(shown: Option<&WorkerCounts>, counts: &WorkerCounts) -> bool {
+/// Whether numbers are to be shown in place of those that are since so long ago.
+fn is_due(shown: Option<&WorkerCounts>, counts: &WorkerCounts, ago: Duration) -> bool {
     let Some(shown) = shown else {
         return true;
     };
-    let far = |old: i64, new: i64| old.abs_diff(new).saturating_mul(20) > old.unsigned_abs();
-    let stored = match (shown.stored, counts.stored) {
-        (Some(old), Some(new)) => far(old, new),
+    let stored = |is_other: fn(i64, i64) -> bool| match (shown.stored, counts.stored) {
+        (Some(old), Some(new)) => is_other(old, new),
         (None, Some(_)) => true,
-        // What is unknown for a while is shown as it was.
         (_, None) => false,
     };
-    stored || far(shown.awake, counts.awake)
+    let differ = |is_other: fn(i64, i64) -> bool| {
+        stored(is_other) || is_other(shown.awake, counts.awake)
+    };
+    let is_new = shown.stored.is_none() && counts.stored.is_some();
+    is_new || ago >= EVERY && differ(is_far) || ago >= AFTER_ALL && differ(|old, new| old != new)
+}
+
+/// Whether a number is more than 5 %, and more than 10, away from another, or there is something where there was nothing.
+fn is_far(old: i64, new: i64) -> bool {
+    let apart = old.abs_diff(new);
+    (old == 0) != (new == 0) || apart > 10 && apart.saturating_mul(20) > old.unsigned_abs()
 }
 
 #[cfg(test)]
@@ -243,16 +281,48 @@ mod tests {
     }
 
     #[test]
-    fn five_percent_make_a_difference() {
-        let old = shown(100, Some(1000));
-        assert!(differs(None, &old));
-        assert!(!differs(Some(&old), &shown(105, Some(950))));
-        assert!(differs(Some(&old), &shown(106, Some(1000))));
-        assert!(differs(Some(&old), &shown(100, Some(949))));
-        assert!(!differs(Some(&old), &shown(100, None)));
-        assert!(differs(Some(&shown(0, None)), &shown(1, None)));
-        assert!(differs(Some(&shown(0, None)), &shown(0, Some(0))));
-        assert!(!differs(Some(&shown(0, Some(0))), &shown(0, Some(0))));
+    fn numbers_follow_when_they_are_far_off_and_otherwise_now_and_then() {
+        let old = shown(1000, Some(1000));
+        let due = |new: WorkerCounts, seconds: u64| {
+            is_due(Some(&old), &new, Duration::from_secs(seconds))
+        };
+        assert!(is_due(None, &old, Duration::ZERO));
+        assert!(due(shown(1051, Some(1000)), 30) && due(shown(1000, Some(949)), 30));
+        assert!(!due(shown(1051, Some(1000)), 29), "one write in half a minute");
+        assert!(!due(shown(1050, Some(950)), 599) && due(shown(1050, Some(950)), 600));
+        assert!(due(shown(0, Some(1000)), 30));
+        assert!(!due(old.clone(), 9999) && !due(shown(1000, None), 9999));
+        let few = |new: WorkerCounts, seconds: u64| {
+            is_due(Some(&shown(3, Some(0))), &new, Duration::from_secs(seconds))
+        };
+        assert!(!few(shown(13, Some(0)), 30) && few(shown(14, Some(0)), 30));
+        assert!(few(shown(3, Some(1)), 30) && few(shown(4, Some(0)), 600));
+        assert!(is_due(Some(&shown(0, None)), &shown(0, Some(0)), Duration::ZERO));
+    }
+
+    /// A status is a write, and each has the class looked at again.
+    #[test]
+    fn restless_workers_cause_few_writes() {
+        let key = ClassKey {
+            namespace: "team-a".to_owned(),
+            name: "chat".to_owned(),
+        };
+        let begin = Instant::now();
+        let writes = |awake: fn(u64) -> i64| {
+            let samples = Samples::default();
+            let news = (0..3600).step_by(5).filter(|second| {
+                let sample = Sample {
+                    workers: Some(shown(awake(*second), Some(100))),
+                    serving: 1,
+                };
+                samples.show(&key, sample, begin + Duration::from_secs(*second))
+            });
+            news.count()
+        };
+        let few = writes(|second| 5 + i64::from(second % 2 == 0));
+        assert!(few <= 7, "{few}");
+        let many = writes(|second| if second % 10 == 0 { 1000 } else { 2000 });
+        assert!((2..=121).contains(&many), "{many}");
     }
 
     fn answer(state: State, term: u64, awake: u64) -> SidecarStatus {
@@ -305,8 +375,11 @@ mod tests {
         let draining = sample([answer(State::Draining, 1, 1)].into_iter());
         assert_eq!(draining, nobody);
         // Who serves is news at once, what is not known any more stays.
-        assert_eq!(next(Some(&alone), nobody).workers, alone.workers);
-        assert_eq!(next(Some(&alone), draining).serving, 0);
+        let since = Instant::now();
+        let before = next(None, alone.clone(), since);
+        let after = |new| next(Some(&before), new, since + EVERY).sample;
+        assert_eq!(after(nobody).workers, alone.workers);
+        assert_eq!(after(draining).serving, 0);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::mock::{as_asked, client, context, failure, nothing};
 use super::testkit::{settings, valid};
 use super::*;
+use crate::caches::Indexed;
 use crate::class::fetch::Live;
 
 const SPEC: &str = "code: { inline: { server.js: x } }";
@@ -18,13 +19,13 @@ fn class(spec: &str) -> Arc<Class> {
 }
 
 /// A store with one object.
-fn holding<K>(object: K) -> Store<K>
+fn holding<K>(object: K) -> Indexed<K>
 where
     K: Resource<DynamicType = ()> + Clone + 'static,
 {
     let mut writer = Writer::new(());
     writer.apply_watcher_event(&Event::Apply(object));
-    writer.as_reader()
+    writer.as_reader().into()
 }
 
 /// Looks at a class that cannot be looked after, and decides about the next try.
@@ -243,7 +244,7 @@ async fn code_that_pods_have_is_not_read_again() {
         writer.apply_watcher_event(&Event::Apply(meta));
     }
     let mut caches = nothing();
-    caches.config_maps = writer.as_reader();
+    caches.config_maps = writer.as_reader().into();
     let context = context(client, caches);
     let look = async |class: &ServerlessWorkerClass| {
         let class = Arc::new(kube::core::DeserializeGuard(Ok(class.clone())));
@@ -257,4 +258,40 @@ async fn code_that_pods_have_is_not_read_again() {
     other.spec.concurrency.input_gate = true;
     assert_eq!(look(&other).await, 2, "its copy has to be written");
     assert_eq!(log.find(|asked| asked.writes("configmaps")).len(), 1);
+}
+
+/// What there is of one class is found without looking at that of two thousand others.
+#[tokio::test]
+async fn one_class_of_many_is_fetched_in_no_time() {
+    let (client, _) = client(as_asked);
+    let mut caches = nothing();
+    let (mut classes, mut pods) = (Writer::new(()), Writer::new(()));
+    for number in 0..2000 {
+        let mut class = testkit::class(&format!("code: {{}}\nroutes: [{{ host: h{number}.com }}]"));
+        let name = format!("chat-{number}");
+        class.metadata.name = Some(name.clone());
+        let class = kube::core::DeserializeGuard(Ok(class));
+        classes.apply_watcher_event(&Event::Apply(class));
+        for pod in ["a", "b"] {
+            let mut pod = (*testkit::pod(&format!("{name}-{pod}"), "new", "{}")).clone();
+            let labels = pod.metadata.labels.get_or_insert_default();
+            labels.insert(portside_crds::names::CLASS_LABEL.to_owned(), name.clone());
+            pods.apply_watcher_event(&Event::Apply(pod));
+        }
+    }
+    caches.classes = classes.as_reader().into();
+    caches.pods = pods.as_reader().into();
+    let context = context(client, caches);
+    let fetch = async |name: &str| {
+        let mut class = testkit::class("code: {}\nroutes: [{ host: h7.com }]");
+        class.metadata.name = Some(name.to_owned());
+        fetch::fetch(&context, Arc::new(class)).await.unwrap()
+    };
+    assert_eq!(fetch("chat-7").await.live.pods.len(), 2);
+    let began = Instant::now();
+    for _ in 0..100 {
+        assert_eq!(fetch("chat-7").await.conflicts, []);
+    }
+    let each = began.elapsed() / 100;
+    assert!(each < Duration::from_millis(2), "{each:?}");
 }
