@@ -41,6 +41,9 @@ pub const INPUTS_ANNOTATION: &str = "portside.dev/inputs";
 /// The Deployment's annotation with the version of the operator that wrote its pod template.
 pub const OPERATOR_VERSION_ANNOTATION: &str = "portside.dev/operator-version";
 
+/// The Deployment's annotation with the operator that wrote it: its namespace and lease.
+pub const OPERATOR_ANNOTATION: &str = "portside.dev/operator";
+
 /// The annotation of the Deployment and its pods with the number of their revision, the greater being the newer. Pods that
 /// have none share the class's workers with nobody.
 pub const REVISION_ANNOTATION: &str = "portside.dev/revision";

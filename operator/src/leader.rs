@@ -249,7 +249,11 @@ fn next(before: Option<LeaseSpec>, holder: Option<&str>, duration: Duration) -> 
     let is_same = before.holder_identity.as_deref() == holder;
     let transitions = before.lease_transitions.unwrap_or(0);
     LeaseSpec {
-        acquire_time: if is_same { before.acquire_time } else { now.clone() },
+        acquire_time: if is_same {
+            before.acquire_time
+        } else {
+            now.clone()
+        },
         holder_identity: holder.map(str::to_owned),
         lease_duration_seconds: i32::try_from(duration.as_secs()).ok(),
         lease_transitions: Some(transitions + i32::from(holder.is_some() && !is_same)),

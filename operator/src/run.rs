@@ -322,6 +322,7 @@ fn settings(args: &RunArgs) -> Settings {
         sidecar_pull_policy: args.sidecar_pull_policy.as_str(),
         ingress_class: args.ingress_class.clone().filter(|name| !name.is_empty()),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        instance: portside_crds::names::qualified(&args.namespace, &args.lease_name),
     }
 }
 

@@ -102,7 +102,9 @@ pub async fn a_watched_namespace_may_go(test: Arc<Test>) {
     });
     cluster.apply(&namespace_object(&other.namespace)).await;
     let secret = json!({ "stringData": { "url": database_url() } });
-    other.apply("v1", "Secret", "portside-database", secret).await;
+    other
+        .apply("v1", "Secret", "portside-database", secret)
+        .await;
     let release = Release::new(cluster);
     let tag = &cluster.settings.tag;
     let watched = format!("watchNamespaces={{{},{}}}", test.namespace, other.namespace);

@@ -4,11 +4,11 @@ use std::collections::HashSet;
 use std::fmt::Debug;
 
 use futures::stream::{self, StreamExt};
+use kube::Resource;
 use kube::api::Api;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::watcher::{self, Event, watcher};
-use kube::Resource;
 use serde::de::DeserializeOwned;
 
 use super::index::{Filler, Indexed};
@@ -56,11 +56,7 @@ impl<K> Feed<K>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    pub(super) fn new(
-        filler: Filler<K>,
-        namespaces: Vec<Option<String>>,
-        unseen: Unseen,
-    ) -> Self {
+    pub(super) fn new(filler: Filler<K>, namespaces: Vec<Option<String>>, unseen: Unseen) -> Self {
         let Filler { writer, store } = filler;
         Self {
             refused: vec![0; namespaces.len()],
@@ -371,8 +367,11 @@ mod tests {
         ];
         let mut map = map("a", "one");
         map.metadata.managed_fields = Some(vec![]);
-        map.metadata.annotations =
-            Some(annotations.map(|(name, value)| (name.into(), value.into())).into());
+        map.metadata.annotations = Some(
+            annotations
+                .map(|(name, value)| (name.into(), value.into()))
+                .into(),
+        );
         slim(&mut map);
         assert_eq!(map.metadata.managed_fields, None);
         let kept: Vec<_> = map.metadata.annotations.unwrap().into_keys().collect();
@@ -389,7 +388,7 @@ mod tests {
         let began = std::time::Instant::now();
         assert_eq!(told(&mut feed, 0, list("a", &names)).len(), names.len());
         let took = began.elapsed();
-        assert!(took < std::time::Duration::from_secs(3), "{took:?}");
+        assert!(took < std::time::Duration::from_secs(5), "{took:?}");
     }
 
     #[test]

@@ -133,32 +133,31 @@ impl Watches {
         sources: &SourceMemory,
         tasks: &mut JoinSet<()>,
     ) {
-        let made = || {
-            watching()
-                .labels(&format!("{CLASS_LABEL},{MANAGED_BY_LABEL}={MANAGED_BY}"))
-        };
+        let made = || watching().labels(&format!("{CLASS_LABEL},{MANAGED_BY_LABEL}={MANAGED_BY}"));
         let of_classes = || watching().labels(CLASS_LABEL);
         let queue = self.queue.clone();
         let classes = caches.classes.clone();
         let sources = sources.clone();
         let without_code = move |class: &mut Class| source::take_inline(class, &sources);
-        tasks.spawn(self.feed_trimmed(writers.classes, watching(), without_code, {
-            let (queue, routes) = (queue.clone(), caches.routes.clone());
-            move |class: &Class| {
-                let is_news = routes.changed(class, &classes);
-                if !queue.is_open() {
-                    return;
+        tasks.spawn(
+            self.feed_trimmed(writers.classes, watching(), without_code, {
+                let (queue, routes) = (queue.clone(), caches.routes.clone());
+                move |class: &Class| {
+                    let is_news = routes.changed(class, &classes);
+                    if !queue.is_open() {
+                        return;
+                    }
+                    // Most changes are of a status.
+                    if !is_news {
+                        queue.push(queue::key_of(class.meta()));
+                        return;
+                    }
+                    for key in queue::concerned_by_class(class, &classes) {
+                        queue.push(key);
+                    }
                 }
-                // Most changes are of a status.
-                if !is_news {
-                    queue.push(queue::key_of(class.meta()));
-                    return;
-                }
-                for key in queue::concerned_by_class(class, &classes) {
-                    queue.push(key);
-                }
-            }
-        }));
+            }),
+        );
         let classes = caches.classes.clone();
         tasks.spawn(self.feed(writers.config_maps, watching(), {
             let queue = queue.clone();
@@ -299,7 +298,9 @@ mod tests {
                 let frame = Frame::data(Bytes::from(list.to_string()));
                 stream::iter([Ok::<_, BoxError>(frame)]).boxed()
             };
-            std::future::ready(Ok::<_, BoxError>(http::Response::new(StreamBody::new(frames))))
+            std::future::ready(Ok::<_, BoxError>(http::Response::new(StreamBody::new(
+                frames,
+            ))))
         });
         let watches = Watches {
             client: Client::new(service, "default"),

@@ -67,6 +67,13 @@ impl ApplyMemory {
         self.lock().remove(key);
     }
 
+    /// Whether a class's Deployment was written.
+    pub(crate) fn has_deployment(&self, key: &ClassKey) -> bool {
+        let all = self.lock();
+        let written = all.get(key);
+        written.is_some_and(|written| written.keys().any(|(kind, _)| *kind == Kind::Deployment))
+    }
+
     fn get(&self, key: &ClassKey, kind: Kind, name: &str) -> Option<Written> {
         self.lock().get(key)?.get(&(kind, name.to_owned())).copied()
     }
@@ -123,7 +130,12 @@ async fn write(
         Some(CodeMap::There(_)) | None => true,
     };
     // Pods whose code is not there could not start: those that there are stay as they are.
-    let kept = (!has_code).then(|| build::kept(&built.valid)).flatten();
+    let settings = &writer.context.settings;
+    let kept = if has_code {
+        None
+    } else {
+        build::kept(&built.valid, settings)
+    };
     let deployment = if has_code { deployment } else { &kept };
     let mut is_current = has_code;
     if let Some(deployment) = deployment {

@@ -245,10 +245,7 @@ async fn purge(context: &Context, valid: &Valid, attempt: u32) -> Result<(), Err
 }
 
 /// Lets a class go that is being deleted and cannot be read: it says no more where its state is.
-pub(super) async fn let_go_unread(
-    context: &Context,
-    invalid: &InvalidObject,
-) -> Result<(), Error> {
+pub(super) async fn let_go_unread(context: &Context, invalid: &InvalidObject) -> Result<(), Error> {
     let class = ServerlessWorkerClass {
         metadata: invalid.metadata.clone(),
         ..ServerlessWorkerClass::default()

@@ -35,6 +35,7 @@ pub(crate) mod mock;
 pub(crate) mod owned;
 mod passed_on;
 pub(crate) mod queue;
+mod rivals;
 mod rollout;
 pub(crate) mod samples;
 pub(crate) mod source;
@@ -75,6 +76,8 @@ pub(crate) struct Settings {
     pub ingress_class: Option<String>,
     /// This operator's version.
     pub version: String,
+    /// Which of several operators this is: its namespace and lease.
+    pub instance: String,
 }
 
 /// What every reconciliation uses.
@@ -100,6 +103,7 @@ pub(crate) struct Memory {
     pub samples: samples::Samples,
     pub attempts: deletion::Attempts,
     pub failures: failures::Failures,
+    pub rivals: rivals::Rivals,
 }
 
 impl Memory {
@@ -111,6 +115,7 @@ impl Memory {
         self.samples.forget(key);
         self.attempts.forget(key);
         self.failures.forget(key);
+        self.rivals.forget(key);
     }
 }
 
@@ -258,13 +263,14 @@ async fn reconcile_valid(
     if is_going {
         return deletion::reconcile(context, &valid).await;
     }
+    if let Some(left) = rivals::leave(context, &valid).await {
+        return Ok(Action::requeue(jittered(left)));
+    }
     let built = build::build(valid, &context.settings);
     let mut applied = apply::apply(context, built).await;
     let mut kind = REFUSED;
     if let Some(apply::Failure { what, error }) = applied.failure.take() {
-        let told = context
-            .failures
-            .to_tell(&applied.valid.key, &what, &error);
+        let told = context.failures.to_tell(&applied.valid.key, &what, &error);
         let Some(message) = told else {
             return Err(error.into());
         };

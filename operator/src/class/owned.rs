@@ -68,10 +68,7 @@ pub(crate) fn is_owned(meta: &ObjectMeta, uid: Option<&str>) -> bool {
 pub(crate) const LAST_APPLIED_ANNOTATION: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// Annotations that say nothing of what an object is to be.
-const NOT_PRINTED: [&str; 2] = [
-    LAST_APPLIED_ANNOTATION,
-    "deployment.kubernetes.io/revision",
-];
+const NOT_PRINTED: [&str; 2] = [LAST_APPLIED_ANNOTATION, "deployment.kubernetes.io/revision"];
 
 /// What changes when somebody changes an object, but not when only its status changes, where Kubernetes tells these apart.
 pub(crate) fn fingerprint(meta: &ObjectMeta) -> u64 {

@@ -259,9 +259,8 @@ fn is_due(shown: Option<&WorkerCounts>, counts: &WorkerCounts, ago: Duration) ->
         (None, Some(_)) => true,
         (_, None) => false,
     };
-    let differ = |is_other: fn(i64, i64) -> bool| {
-        stored(is_other) || is_other(shown.awake, counts.awake)
-    };
+    let differ =
+        |is_other: fn(i64, i64) -> bool| stored(is_other) || is_other(shown.awake, counts.awake);
     let is_new = shown.stored.is_none() && counts.stored.is_some();
     is_new || ago >= EVERY && differ(is_far) || ago >= AFTER_ALL && differ(|old, new| old != new)
 }
@@ -288,7 +287,10 @@ mod tests {
         };
         assert!(is_due(None, &old, Duration::ZERO));
         assert!(due(shown(1051, Some(1000)), 30) && due(shown(1000, Some(949)), 30));
-        assert!(!due(shown(1051, Some(1000)), 29), "one write in half a minute");
+        assert!(
+            !due(shown(1051, Some(1000)), 29),
+            "one write in half a minute"
+        );
         assert!(!due(shown(1050, Some(950)), 599) && due(shown(1050, Some(950)), 600));
         assert!(due(shown(0, Some(1000)), 30));
         assert!(!due(old.clone(), 9999) && !due(shown(1000, None), 9999));
@@ -297,7 +299,11 @@ mod tests {
         };
         assert!(!few(shown(13, Some(0)), 30) && few(shown(14, Some(0)), 30));
         assert!(few(shown(3, Some(1)), 30) && few(shown(4, Some(0)), 600));
-        assert!(is_due(Some(&shown(0, None)), &shown(0, Some(0)), Duration::ZERO));
+        assert!(is_due(
+            Some(&shown(0, None)),
+            &shown(0, Some(0)),
+            Duration::ZERO
+        ));
     }
 
     /// A status is a write, and each has the class looked at again.

@@ -169,7 +169,10 @@ pub(super) async fn source(
                 return Ok(Source::Missing { name });
             };
             let place = format!("ConfigMap {name}");
-            (place, Origin::new(Some(name), meta.resource_version, &manifest))
+            (
+                place,
+                Origin::new(Some(name), meta.resource_version, &manifest),
+            )
         }
         (None, None) => return Ok(Source::None),
     };
@@ -261,7 +264,10 @@ mod tests {
         let digest = class.annotations()[INLINE_ANNOTATION].clone();
         let origin = Origin::new(None, Some(digest.clone()), &manifest);
         let summary = memory.get(&key_of(&class.metadata), &origin).unwrap();
-        assert_eq!((&summary.digest, &*summary.paths), (&digest, &["server.js".to_owned()][..]));
+        assert_eq!(
+            (&summary.digest, &*summary.paths),
+            (&digest, &["server.js".to_owned()][..])
+        );
 
         let mut other = testkit::class("code: { configMap: { name: a } }");
         other.metadata.annotations = Some([(INLINE_ANNOTATION.to_owned(), digest)].into());

@@ -26,6 +26,7 @@ pub(crate) fn settings() -> Settings {
         sidecar_pull_policy: "IfNotPresent",
         ingress_class: None,
         version: "0.1.0".to_owned(),
+        instance: "portside-system/portside-operator".to_owned(),
     }
 }
 
@@ -48,17 +49,35 @@ pub(crate) fn class(spec: &str) -> ServerlessWorkerClass {
 pub(crate) fn fetched(class: ServerlessWorkerClass, map: Option<ConfigMap>, live: Live) -> Fetched {
     let manifest = code::manifest(&class);
     let source = match (&class.spec.code, map) {
-        (Code { inline: Some(inline), .. }, _) => {
+        (
+            Code {
+                inline: Some(inline),
+                ..
+            },
+            _,
+        ) => {
             let files = inline.iter();
             let files = files.map(|(path, text)| (path.clone(), text.clone().into_bytes()));
             let code = source::Code::read("spec.code.inline", files.collect(), &manifest);
             Source::Code(code)
         }
-        (Code { config_map: Some(code), .. }, Some(map)) => {
+        (
+            Code {
+                config_map: Some(code),
+                ..
+            },
+            Some(map),
+        ) => {
             let place = format!("ConfigMap {}", code.name);
             Source::Code(source::Code::read(place, source::files_in(map), &manifest))
         }
-        (Code { config_map: Some(code), .. }, None) => Source::Missing {
+        (
+            Code {
+                config_map: Some(code),
+                ..
+            },
+            None,
+        ) => Source::Missing {
             name: code.name.clone(),
         },
         (Code { oci: Some(_), .. }, _) => Source::Oci,

@@ -228,7 +228,11 @@ mod tests {
 
     fn inline_of(class: &ServerlessWorkerClass, path: &str, content: Vec<u8>) -> Source {
         let files = [(path.to_owned(), content)].into();
-        Source::Code(Code::read("spec.code.inline", files, &code::manifest(class)))
+        Source::Code(Code::read(
+            "spec.code.inline",
+            files,
+            &code::manifest(class),
+        ))
     }
 
     #[test]

@@ -166,10 +166,13 @@ fn replicas(valid: &Valid, template: &Template) -> i32 {
 }
 
 /// The Deployment with that template.
-pub(super) fn deployment(valid: &Valid, template: Template) -> Deployment {
+pub(super) fn deployment(valid: &Valid, template: Template, settings: &Settings) -> Deployment {
     let replicas = replicas(valid, &template);
     let mut metadata = meta(valid, names::workers(&valid.key.name));
-    metadata.annotations = Some(template.annotations);
+    let mut annotations = template.annotations;
+    let operator = settings.instance.clone();
+    annotations.insert(names::OPERATOR_ANNOTATION.to_owned(), operator);
+    metadata.annotations = Some(annotations);
     metadata.resource_version = template.replaces;
     Deployment {
         metadata,

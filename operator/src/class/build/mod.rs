@@ -101,16 +101,16 @@ pub(crate) fn build(valid: Valid, settings: &Settings) -> Built {
         network_policy: network_policy::network_policy(&valid, settings),
         disruption_budget: pdb::pdb(&valid),
         code,
-        deployment: template.map(|template| deployment::deployment(&valid, template)),
+        deployment: template.map(|template| deployment::deployment(&valid, template, settings)),
         entrance,
     };
     Built { valid, objects }
 }
 
 /// The Deployment with the pods that there are, for when the code of others could not be written.
-pub(crate) fn kept(valid: &Valid) -> Option<Deployment> {
+pub(crate) fn kept(valid: &Valid, settings: &Settings) -> Option<Deployment> {
     let template = deployment::kept(valid)?;
-    Some(deployment::deployment(valid, template))
+    Some(deployment::deployment(valid, template, settings))
 }
 
 fn entrance(valid: &Valid, settings: &Settings) -> Entrance {

@@ -47,7 +47,11 @@ fn a_purge_pod_that_does_not_start_is_told() {
         purge_trouble(&valid(SPEC, live))
     };
     let no_node = "conditions: [{ type: PodScheduled, status: 'False', reason: Unschedulable, message: full }]";
-    assert!(told(no_node).unwrap().starts_with("pod a fits no node: full;"));
+    assert!(
+        told(no_node)
+            .unwrap()
+            .starts_with("pod a fits no node: full;")
+    );
     assert_eq!(told("conditions: [{ type: Ready, status: 'True' }]"), None);
     let ended = format!("phase: Failed\n{no_node}");
     assert_eq!(told(&ended), None, "the Job tells how it ended");
