@@ -21,8 +21,9 @@ use tokio_util::sync::CancellationToken;
 use crate::api;
 use crate::args::RunArgs;
 use crate::caches::{self, Watches};
-use crate::class::http_routes::{HttpRouteMeta, HttpRoutes};
+use crate::class::http_routes::HttpRoutes;
 use crate::class::queue::{self, Queue};
+use crate::class::uptake::HttpRouteSeen;
 use crate::class::{self, Context, Memory, Settings, samples};
 use crate::leader::Leadership;
 use crate::metrics::Metrics;
@@ -122,7 +123,7 @@ struct Watching<G> {
     watches: Watches,
     gateway: G,
     writers: caches::Writers,
-    http_route_writer: caches::Filler<HttpRouteMeta>,
+    http_route_writer: caches::Filler<HttpRouteSeen>,
 }
 
 /// Waits for the definition, watches, and leads.

@@ -1,5 +1,6 @@
 //! `portside workers`
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Subcommand, ValueEnum};
@@ -139,7 +140,7 @@ impl Args {
     /// Has something done with a worker, and says so, as kubectl does.
     async fn order(&self, method: &Method, path: &[&str], done: &str) -> anyhow::Result<()> {
         self.common.client().order(method, path, None).await?;
-        println!("{} {done}", printable(path[1]));
+        writeln!(std::io::stdout(), "{} {done}", printable(path[1]))?;
         Ok(())
     }
 }

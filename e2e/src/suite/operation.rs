@@ -9,7 +9,7 @@ use crate::apps;
 use crate::class::{condition, uid};
 use crate::cluster::{Cluster, SYSTEM, until};
 use crate::load::{self, Load};
-use crate::release::{Release, database_url, namespace_object};
+use crate::release::Release;
 use crate::test::Test;
 
 /// Suspended, a class has no pods, and everything it knew when it comes back.
@@ -96,15 +96,7 @@ pub async fn an_upgrade_restarts_nothing(test: Arc<Test>) {
 /// go first, or last; gone it is, and after a restart nobody waits for it.
 pub async fn a_watched_namespace_may_go(test: Arc<Test>) {
     let cluster = &test.cluster;
-    let other = Arc::new(Test {
-        cluster: Arc::clone(cluster),
-        namespace: format!("{}-other", test.namespace),
-    });
-    cluster.apply(&namespace_object(&other.namespace)).await;
-    let secret = json!({ "stringData": { "url": database_url() } });
-    other
-        .apply("v1", "Secret", "portside-database", secret)
-        .await;
+    let other = test.tenant("other").await;
     let release = Release::new(cluster);
     let tag = &cluster.settings.tag;
     let watched = format!("watchNamespaces={{{},{}}}", test.namespace, other.namespace);

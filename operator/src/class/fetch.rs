@@ -16,7 +16,6 @@ use super::owned::{self, Owned};
 use super::queue::key_of;
 use super::source::{self, Source};
 use super::uptake::{self, Uptake};
-use crate::caches::meta_in;
 
 /// A class and all that is to be known for serving it.
 pub(crate) struct Fetched {
