@@ -1,7 +1,7 @@
 //! Workers as the store has them, for those who look from outside.
 
 use crate::alarm::Alarm;
-use crate::ids::{ShardId, WorkerId, WorkerKey};
+use crate::ids::{WorkerId, WorkerKey};
 
 /// A worker that has a key or an alarm.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,8 +38,6 @@ impl Size {
 pub struct WorkerPage {
     /// Only those that come after it, whether or not it is stored itself.
     pub after: Option<WorkerId>,
-    /// Only those in these shards.
-    pub shards: Option<Vec<ShardId>>,
     /// Only those of this script.
     pub script: Option<String>,
     /// At most so many.
@@ -53,10 +51,6 @@ impl WorkerPage {
         let place = |id: WorkerId| (id.shard(shards), id);
         let id = worker.id();
         self.after.is_none_or(|after| place(id) > place(after))
-            && self
-                .shards
-                .as_ref()
-                .is_none_or(|some| some.contains(&id.shard(shards)))
             && self
                 .script
                 .as_ref()

@@ -93,7 +93,7 @@ impl Network {
         // own the bridge would take that of a host, and have another one when that goes: what is sent to the old one is lost.
         ip(&format!(
             "link add {bridge} address {BRIDGE} type bridge\naddr add {lab}/16 dev {bridge}\nlink set {bridge} up\n\
-            route add local {FIRST}.{number}.0.0/22 dev lo\n"
+            route replace local {FIRST}.{number}.0.0/22 dev lo\n"
         ))?;
         Ok(network)
     }

@@ -14,7 +14,8 @@
 //! | `new Uint8Array([0])`, an `ArrayBuffer`, a `DataView` | `{"$bytes": "AA==", "type": "Uint8Array"}` |
 //! | `new TypeError("no")` | `{"$error": "no", "name": "TypeError"}` |
 //! | a hole of an array | `{"$hole": true}` |
-//! | an object that has itself in it, where it comes again | `{"$again": true}` |
+//! | an object that has itself in it, where it comes again | `{"$again": true}`, which cannot be put |
+//! | an array with more than 1 000 holes | `{"$array": {"7": 1}, "length": 5000}`, which cannot be put |
 //! | an object with such a key, `{$map: 1}` | `{"$object": {"$map": 1}}` |
 //!
 //! Boxed primitives are shown as what is in them; what else an array has beside its elements is left out.
@@ -22,7 +23,7 @@
 mod read;
 mod write;
 
-pub use read::to_json;
+pub use read::{number, to_json};
 pub use write::from_json;
 
 /// Why a value cannot be shown.

@@ -7,5 +7,5 @@ mod types;
 
 pub use merge::merge;
 pub use types::{
-    Alarm, Entries, Entry, PATH, Problem, Rows, Sql, State, Worker, Workers, parse_id,
+    Alarm, Entries, Entry, MOST_KEYS, PATH, Problem, Rows, Sql, State, Worker, Workers, parse_id,
 };

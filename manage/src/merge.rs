@@ -56,7 +56,7 @@ pub fn merge(pages: Vec<Workers>, limit: usize) -> Workers {
 mod tests {
     use super::*;
 
-    /// By the last digit of the shard.
+    /// Its id begins with the number, and so its shard is the number's lower part.
     fn worker(number: u32, state: State) -> Worker {
         Worker {
             id: format!("{number:08x}{:024x}", 0),

@@ -7,11 +7,11 @@
 //! | `DELETE` | `/workers/WORKER` | nothing |
 //! | `POST` | `/workers/WORKER/wake`, `/workers/WORKER/sleep` | nothing |
 //! | `GET` | `/workers/WORKER/keys?prefix=&after=&limit=` | [`Entries`] |
-//! | `GET`, `PUT`, `DELETE` | `/workers/WORKER/keys/KEY` | [`Entry`]; a value as [`crate::json`] has it is put |
+//! | `GET`, `PUT`, `DELETE` | `/workers/WORKER/key?name=KEY` | [`Entry`]; a value as [`crate::json`] has it is put |
 //! | `POST` | `/workers/WORKER/sql` | [`Rows`]; [`Sql`] is asked |
 //!
-//! `WORKER` is a worker's id, 32 hexadecimal digits, or its address, `SCRIPT#NAME`; of a Durable Object `CLASS#NAME` or `CLASS#ID`. It and
-//! `KEY` are percent-encoded. What goes wrong is a [`Problem`]: 400 for what cannot be meant, 404 for what is not there, 409 for what
+//! `WORKER` is a worker's id, 32 hexadecimal digits, or its address, `SCRIPT#NAME`; of a Durable Object `CLASS#NAME` or `CLASS#ID`; it is percent-encoded.
+//! What goes wrong is a [`Problem`]: 400 for what cannot be meant, 404 for what is not there, 409 for what
 //! cannot be done now, 503 for what the database does not answer. 421: another process has the worker, so ask that.
 
 use portside_core::ids::WorkerId;
@@ -20,6 +20,9 @@ use serde_json::Value as Json;
 
 /// Where `portside dev` answers, before `/workers`.
 pub const PATH: &str = "/cdn-cgi/portside";
+
+/// More keys of a worker are not counted.
+pub const MOST_KEYS: u64 = portside_core::stored::Size::MOST_KEYS;
 
 /// Whether a worker has an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,7 +75,7 @@ pub struct Worker {
     /// Its alarm, if one is armed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alarm: Option<Alarm>,
-    /// How many keys it has, up to 1 000; nothing for an object, whose database is stored in parts.
+    /// How many keys it has, up to [`MOST_KEYS`]; nothing for an object, whose database is stored in parts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keys: Option<u64>,
     /// The bytes of these keys and their values, or of the parts of its database.

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use portside_core::alarms::Fate;
 use portside_core::ids::{Fence, WorkerId, WorkerKey};
@@ -64,27 +65,17 @@ impl App {
         let app = app.ok_or_else(shutting_down)?;
         self.must_have(key.id())?;
         let woken = app.workers().wake(&app, key);
-        woken.map_err(|reason| Unchanged::Refused(reason.to_owned()))
+        woken.map_err(|failure| Unchanged::Refused(failure.message))
     }
 
     /// Ends the worker's instance as if new code had come: its handlers may go on for some seconds, and what it wrote is durable
     /// when this returns. Its ports and WebSockets are closed. Whatever is sent to it wakes it again.
     ///
     /// # Errors
-    /// The worker is another process's.
+    /// The worker is another process's, or what it wrote may not be durable.
     pub async fn put_to_sleep(&self, key: &WorkerKey) -> Result<(), Unchanged> {
-        self.must_have(key.id())?;
-        let Some(worker) = self.workers().get(key) else {
-            return Ok(());
-        };
-        let ends = worker.instance_ends();
-        worker.inbox.stop(Stop::WhenSettled);
-        let mut ends = std::pin::pin!(ends);
-        if timeout(SETTLE, ends.as_mut()).await.is_err() {
-            worker.inbox.stop(Stop::WhenFlushed);
-            ends.await;
-        }
-        Ok(())
+        let nothing: Change = Box::new(|_, _| async { Ok(WriteBatch::default()) }.boxed());
+        self.change(key, nothing).await
     }
 
     /// # Errors
@@ -107,11 +98,7 @@ impl App {
         let (spawner, key) = (app.clone(), key.clone());
         spawner.spawn(async move {
             let changed = match app.workers().hold(&app, &key) {
-                Some(hold) => {
-                    let changed = changed(&app, hold.worker(), change).await;
-                    hold.end(&app);
-                    changed
-                }
+                Some(hold) => changed(&app, hold.worker(), change).await,
                 None => Err(Unchanged::Elsewhere),
             };
             // Who does not wait any more need not know.

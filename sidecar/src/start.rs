@@ -13,6 +13,7 @@ use portside_worker::storage::Storage;
 
 use crate::app::App;
 use crate::assets;
+use crate::clock::now_ms;
 use crate::ledger::WorkerLedger;
 use crate::objects;
 use crate::ownership::Role;
@@ -24,6 +25,7 @@ const LOAD_BYTES: usize = 1 << 20;
 
 /// Starts an instance of the worker, but for a process that is closing.
 pub async fn start(app: Arc<App>, worker: Arc<Worker>) {
+    let held = worker.held();
     // What an earlier instance wrote must be settled before the state is read.
     let until_loadable = async {
         app.ownership().decided().await;
@@ -38,11 +40,15 @@ pub async fn start(app: Arc<App>, worker: Arc<Worker>) {
         return app.workers().store_fails(&app, &worker, &error);
     }
     let reason = match load(&app, &worker).await {
-        Ok((fence, loaded)) => return run(app, worker, fence, loaded),
+        Ok((fence, loaded)) => return run(app, worker, fence, loaded, held),
         Err(reason) => reason,
     };
     let source = Identity::Worker(worker.key.clone());
     match reason {
+        // Whoever holds its place has not heard yet that it is another's.
+        NotLoaded::NotOurs if worker.has_open_commits() => {
+            app.workers().close_or_restart(&app, &worker);
+        }
         NotLoaded::NotOurs if app.is_sharing() && !app.is_closing() => {
             app.workers().hand_on(&app, &worker);
         }
@@ -110,12 +116,14 @@ async fn load(app: &App, worker: &Worker) -> Result<(Fence, State), NotLoaded> {
     Ok((fence, State::Object(class, loaded?.into())))
 }
 
-fn run(app: Arc<App>, worker: Arc<Worker>, fence: Fence, state: State) {
+/// Unless its state may be another by now: `held` is of before it was read.
+fn run(app: Arc<App>, worker: Arc<Worker>, fence: Fence, state: State, held: u64) {
     // Who asked for a stop before this did not mean this instance. It is of the present class, or will be asked again.
     worker.inbox.forget_instance();
-    // Not after the look at commits: whoever begins one looks at this next, and one of the two sees the other.
+    // Not after the look at holds: whoever begins one looks at this next, and one of the two sees the other.
     worker.runs.store(true, Ordering::SeqCst);
-    if app.is_closing() || worker.inbox.is_leaving() || worker.has_open_commits() {
+    worker.since.store(now_ms(), Ordering::Relaxed);
+    if app.is_closing() || worker.inbox.is_leaving() || worker.held() != held {
         worker.stops_running();
         return app.workers().close_or_restart(&app, &worker);
     }

@@ -1,7 +1,7 @@
 //! The awake workers: woken by what is addressed to them, gone when they fall asleep.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -45,8 +45,8 @@ pub struct Worker {
     pub key: WorkerKey,
     /// The same, as the store has it.
     pub id: WorkerId,
-    /// Since when it is awake or on its way, in milliseconds since the Unix epoch.
-    pub(crate) since: i64,
+    /// Since when it has its instance, or is on its way, in milliseconds since the Unix epoch.
+    pub(crate) since: AtomicI64,
     pub(crate) inbox: Arc<Inbox>,
     /// Tells it from those that had the same address before.
     receiver: Receiver,
@@ -54,12 +54,10 @@ pub struct Worker {
     predecessor: Mutex<Option<Arc<Worker>>>,
     /// Whether it has an instance. What that leaves behind is known once it has none.
     pub(crate) runs: AtomicBool,
-    /// How many instances of it have ended.
-    ended: AtomicU64,
-    /// Commits that have no answer yet.
-    commits: AtomicUsize,
-    /// Those of them that hold its place, and begin when all others have their answers.
-    holds: AtomicUsize,
+    /// Commits that have no answer yet, and which of them are [`Hold`]s: one number, so that both are as of one moment.
+    commits: AtomicU64,
+    /// How many holds there have been.
+    held: AtomicU64,
     /// Held by the one of these that goes on.
     pub(crate) changing: tokio::sync::Mutex<()>,
     /// Wakes those who wait for the last commit's answer, and for the instance's end.
@@ -69,6 +67,10 @@ pub struct Worker {
     /// The turn of the alarm that woke it, until it has an isolate.
     turn: Mutex<Option<Turn>>,
 }
+
+/// In [`Worker::commits`]: a commit, and one that holds the worker's place.
+const COMMIT: u64 = 1;
+const HOLD: u64 = COMMIT + (1 << 32);
 
 /// A commit that has no answer yet. Until this is dropped no other instance of the worker is loaded.
 pub struct OpenCommit(Arc<Worker>);
@@ -82,40 +84,43 @@ impl OpenCommit {
 
 impl Drop for OpenCommit {
     fn drop(&mut self) {
-        let left = self.0.commits.fetch_sub(1, Ordering::SeqCst) - 1;
-        if left <= self.0.holds.load(Ordering::SeqCst) {
-            self.0.settles.notify_waiters();
-        }
+        self.0.commit_ends(COMMIT);
     }
 }
 
-/// A commit that holds a worker's place before it begins: until this is dropped no instance of the worker is loaded.
+/// A commit that holds a worker's place before it begins: until this is dropped no instance of the worker is loaded, nor begins
+/// with what was loaded before. It begins when the instance that there is has ended, and all other commits have their answers.
 pub(crate) struct Hold {
-    open: OpenCommit,
+    app: Arc<App>,
+    worker: Arc<Worker>,
     /// Whether the worker is a new one, which is nobody's to start.
     is_new: bool,
 }
 
 impl Hold {
-    fn new(worker: &Arc<Worker>, is_new: bool) -> Self {
-        worker.holds.fetch_add(1, Ordering::SeqCst);
-        let open = worker.commit_begins();
-        Self { open, is_new }
+    fn new(app: &Arc<App>, worker: &Arc<Worker>, is_new: bool) -> Self {
+        worker.held.fetch_add(1, Ordering::SeqCst);
+        worker.commits.fetch_add(HOLD, Ordering::SeqCst);
+        Self {
+            app: app.clone(),
+            worker: worker.clone(),
+            is_new,
+        }
     }
 
     /// Whose place it holds.
     pub fn worker(&self) -> &Arc<Worker> {
-        self.open.worker()
+        &self.worker
     }
+}
 
+impl Drop for Hold {
     /// Lets the worker go on.
-    pub fn end(self, app: &Arc<App>) {
-        let (worker, is_new) = (self.worker().clone(), self.is_new);
-        worker.inbox.withhold(false);
-        worker.holds.fetch_sub(1, Ordering::SeqCst);
-        drop(self.open);
-        if is_new {
-            app.workers().close_or_restart(app, &worker);
+    fn drop(&mut self) {
+        self.worker.inbox.withhold(false);
+        self.worker.commit_ends(HOLD);
+        if self.is_new {
+            self.app.workers().close_or_restart(&self.app, &self.worker);
         }
     }
 }
@@ -129,14 +134,13 @@ impl Worker {
         Arc::new(Self {
             key: key.clone(),
             id: key.id(),
-            since: now_ms(),
+            since: AtomicI64::new(now_ms()),
             inbox: Arc::new(Inbox::new(limits.inbox_messages, limits.inbox_bytes)),
             receiver: Receiver(NEXT_RECEIVER.fetch_add(1, Ordering::Relaxed)),
             predecessor: Mutex::new(predecessor),
             runs: AtomicBool::new(false),
-            ended: AtomicU64::new(0),
-            commits: AtomicUsize::new(0),
-            holds: AtomicUsize::new(0),
+            commits: AtomicU64::new(0),
+            held: AtomicU64::new(0),
             changing: tokio::sync::Mutex::default(),
             settles: Notify::new(),
             starting: Mutex::new(Some(app.room().starts())),
@@ -150,10 +154,32 @@ impl Worker {
         is_starting.is_some() || self.runs.load(Ordering::SeqCst)
     }
 
+    /// Since when it has its instance, or is on its way, in milliseconds since the Unix epoch.
+    pub(crate) fn since(&self) -> i64 {
+        self.since.load(Ordering::Relaxed)
+    }
+
     /// Counts a commit until it has its answer.
     pub fn commit_begins(self: &Arc<Self>) -> OpenCommit {
-        self.commits.fetch_add(1, Ordering::SeqCst);
+        self.commits.fetch_add(COMMIT, Ordering::SeqCst);
         OpenCommit(self.clone())
+    }
+
+    fn commit_ends(&self, which: u64) {
+        self.commits.fetch_sub(which, Ordering::SeqCst);
+        self.settles.notify_waiters();
+    }
+
+    /// How many commits have no answer yet but for holds; and how many holds there are.
+    fn open_commits(&self) -> (u64, u64) {
+        let open = self.commits.load(Ordering::SeqCst);
+        let holds = open >> 32;
+        ((open & u64::from(u32::MAX)) - holds, holds)
+    }
+
+    /// How many holds there have been: whoever reads its state begins anew if that is another number then.
+    pub(crate) fn held(&self) -> u64 {
+        self.held.load(Ordering::SeqCst)
     }
 
     /// Its instance has taken the memory that it needs to begin, or is gone.
@@ -174,7 +200,7 @@ impl Worker {
 
     /// Whether a commit has no answer yet, or the one before it may still have one.
     pub(crate) fn has_open_commits(&self) -> bool {
-        self.commits.load(Ordering::SeqCst) > 0 || self.predecessor().is_some()
+        self.open_commits() != (0, 0) || self.predecessor().is_some()
     }
 
     /// Returns when its instance is gone, and every commit has its answer; those of the one before it first, which is known
@@ -203,26 +229,11 @@ impl Worker {
         }
         loop {
             let settles = self.settles.notified();
-            let open = self.commits.load(Ordering::SeqCst);
-            let held = self.holds.load(Ordering::SeqCst);
-            if !self.runs.load(Ordering::SeqCst) && open <= held {
+            let (open, _) = self.open_commits();
+            if !self.runs.load(Ordering::SeqCst) && open == 0 {
                 return;
             }
             settles.await;
-        }
-    }
-
-    /// Returns when the instance that it has has ended, even if it has another one by then.
-    pub(crate) fn instance_ends(&self) -> impl Future<Output = ()> {
-        let before = self.ended.load(Ordering::SeqCst);
-        async move {
-            loop {
-                let settles = self.settles.notified();
-                if self.ended.load(Ordering::SeqCst) != before || !self.has_instance() {
-                    return;
-                }
-                settles.await;
-            }
         }
     }
 
@@ -235,7 +246,6 @@ impl Worker {
     pub(crate) fn stops_running(&self) {
         self.has_started();
         self.ends_turn();
-        self.ended.fetch_add(1, Ordering::SeqCst);
         self.runs.store(false, Ordering::SeqCst);
         self.settles.notify_waiters();
     }
@@ -275,11 +285,13 @@ impl Workers {
     ///
     /// # Errors
     /// It cannot, for this reason.
-    pub(crate) fn wake(&self, app: &Arc<App>, key: &WorkerKey) -> Result<(), &'static str> {
+    pub(crate) fn wake(&self, app: &Arc<App>, key: &WorkerKey) -> Result<(), LinkFailure> {
+        self.may_open(app, key)?;
         // One that is on its way out is none.
         let closed = self.get(key).filter(|worker| worker.inbox.is_closed());
         let found = self.find_or_wake(app, key, closed, &mut None);
-        let (worker, is_new) = found.map_err(Overload::message)?;
+        let overloaded = |overload: Overload| LinkFailure::overloaded(overload.message());
+        let (worker, is_new) = found.map_err(overloaded)?;
         if is_new {
             app.spawn(start(app.clone(), worker));
         }
@@ -475,11 +487,11 @@ impl Workers {
         if let Some(worker) = &known
             && !worker.inbox.is_closed()
         {
-            return Some(Hold::new(worker, false));
+            return Some(Hold::new(app, worker, false));
         }
         let worker = Worker::new(app, key, known);
         worker.has_started();
-        let hold = Hold::new(&worker, true);
+        let hold = Hold::new(app, &worker, true);
         awake.insert(key.clone(), worker);
         Some(hold)
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use crate::event::{Control, Incoming, Stop};
-use crate::link::{Failure, Receive, Rejected};
+use crate::link::{Failure, LinkId, Receive, Rejected};
 
 /// The queue through which everything reaches a worker or a server.
 ///
@@ -109,6 +109,25 @@ impl State {
     fn position(&self, wanted: fn(&Incoming) -> bool) -> Option<usize> {
         let mut queue = self.queue.iter();
         queue.position(|incoming| self.is_for_now(incoming, wanted))
+    }
+
+    /// Takes what came on links of which nothing is known here any more, as after the end of whoever knew them: all but those that wait
+    /// to be opened.
+    fn take_gone(&mut self) -> VecDeque<Incoming> {
+        let opening = |it: &Incoming| match it {
+            Incoming::Opened(opening) => Some(opening.end.id),
+            _ => None,
+        };
+        let opened: Vec<LinkId> = self.queue.iter().filter_map(opening).collect();
+        let queue = std::mem::take(&mut self.queue).into_iter();
+        let (kept, gone) = queue.partition(|it| match it {
+            Incoming::Frame { link, .. } | Incoming::Closed { link, .. } => opened.contains(link),
+            _ => true,
+        });
+        self.queue = kept;
+        let gone: VecDeque<Incoming> = gone;
+        self.bytes -= gone.iter().map(Incoming::size).sum::<usize>();
+        gone
     }
 
     fn take_first(&mut self, wanted: fn(&Incoming) -> bool) -> Option<Incoming> {
@@ -280,13 +299,18 @@ impl Inbox {
         false
     }
 
-    /// Forgets what was meant for the instance that ended: news, and the request to stop.
+    /// Forgets what was meant for the instance that ended: news, the request to stop, and what came on its links.
     pub fn forget_instance(&self) {
-        let mut state = self.lock();
-        state.control.clear();
-        state.stop = Stop::No;
-        state.stop_seen = Stop::No;
-        state.rest = None;
+        let gone = {
+            let mut state = self.lock();
+            state.control.clear();
+            state.stop = Stop::No;
+            state.stop_seen = Stop::No;
+            state.rest = None;
+            state.take_gone()
+        };
+        // Not while it is locked: whoever sent it may be told.
+        drop(gone);
     }
 
     /// Closes the inbox unless there is something to read. Returns whether it is closed now.
@@ -546,5 +570,30 @@ mod tests {
         assert_eq!(stop(&inbox), Stop::WhenFlushed);
         inbox.forget_instance();
         assert_eq!(stop(&inbox), Stop::No);
+    }
+
+    /// Such a message keeps nobody awake, nor wakes the next one.
+    #[test]
+    fn what_came_on_links_of_the_instance_that_ended_is_forgotten() {
+        let inbox = Inbox::new(9, 90);
+        let end = LinkEnd::new(LinkId::of_new_link().other(), Arc::new(Nobody));
+        let waits = end.id;
+        let opening = Opening::new(Kind::Port, end);
+        let all = [
+            closed(1),
+            Incoming::Opened(opening),
+            message(4),
+            closed(waits.0),
+        ];
+        for incoming in all {
+            assert!(inbox.receive(incoming).is_ok());
+        }
+        inbox.forget_instance();
+        assert_eq!(inbox.len(), 2);
+        let opened = first(&inbox, |_| true);
+        assert!(matches!(opened, Some(Incoming::Opened(_))));
+        let left = first(&inbox, |_| true);
+        assert!(matches!(left, Some(Incoming::Closed { link, .. }) if link == waits));
+        assert!(inbox.close_if_empty());
     }
 }

@@ -124,7 +124,7 @@ fn failed(error: &FetchError) -> Response {
 fn not_here() -> Response {
     let mut response = text(
         StatusCode::MISDIRECTED_REQUEST,
-        "another pod has the worker",
+        "another process has the worker, or none at the moment",
     );
     let state = HeaderValue::from_static(State::Standby.as_str());
     response.headers.insert(STATE_HEADER, state);

@@ -1,16 +1,34 @@
 //! Requests that only programs of this machine may make: a browser of it may be shown a page of somewhere else.
 
-use http::header::ORIGIN;
+use std::net::IpAddr;
+
+use http::header::{HOST, ORIGIN};
 use http::{HeaderMap, HeaderValue};
 use url::{Host, Url};
 
+/// Who asked, as front doors have seen it.
+const FORWARDED_FOR: &str = "x-forwarded-for";
 /// The origin of Chrome's own debugger.
 const DEVTOOLS: &str = "devtools://";
 
-/// Whether a request for `url` is not one that a page of somewhere else has a browser of this machine make: by a name that was made
-/// to lead here, or from its own origin. Frames in a sandbox have the origin `null`, and images none.
+/// Whether a request for `url` comes from this machine, by the addresses that front doors have seen, and is not one that a page of
+/// somewhere else has a browser of this machine make: by a name that was made to lead here, or from its own origin. Frames in a
+/// sandbox have the origin `null`, and images none.
 pub fn is_of_this_machine(url: &Url, headers: &HeaderMap) -> bool {
     let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();
+    let is_loopback = |address: &str| {
+        let address = address.trim().parse::<IpAddr>();
+        address.is_ok_and(|it| it.to_canonical().is_loopback())
+    };
+    // Ours to say, one for each front door and for each proxy that is trusted.
+    let from = headers.get(FORWARDED_FOR).map(text).unwrap_or_default();
+    // As the client said it, whatever a proxy makes of it.
+    let host = headers.get(HOST).map(text);
+    let is_local_host =
+        |host: String| Url::parse(&format!("http://{host}")).is_ok_and(|it| is_local(&it));
+    if !from.split(',').all(is_loopback) || !host.is_none_or(is_local_host) {
+        return false;
+    }
     let is_known = |origin: String| {
         origin.starts_with(DEVTOOLS) || Url::parse(&origin).is_ok_and(|origin| is_local(&origin))
     };
@@ -40,10 +58,10 @@ mod tests {
                 HeaderValue::from_static(value),
             )
         };
-        is_of_this_machine(
-            &Url::parse(url).unwrap(),
-            &headers.iter().map(value).collect(),
-        )
+        let by = [(FORWARDED_FOR, "127.0.0.1")];
+        let mut all: HeaderMap = by.iter().map(value).collect();
+        all.extend(headers.iter().map(value).collect::<HeaderMap>());
+        is_of_this_machine(&Url::parse(url).unwrap(), &all)
     }
 
     #[test]
@@ -67,5 +85,25 @@ mod tests {
             assert!(!allowed(here, &[("origin", origin)]), "{origin}");
         }
         assert!(!allowed(here, &[("sec-fetch-site", "cross-site")]));
+        // Who says that it is local, and is not.
+        for from in [
+            "192.0.2.1",
+            "192.0.2.1, 127.0.0.1",
+            "127.0.0.1, ::ffff:192.0.2.1",
+            "",
+            "unknown",
+        ] {
+            assert!(!allowed(here, &[("x-forwarded-for", from)]), "{from}");
+        }
+        assert!(allowed(
+            here,
+            &[("x-forwarded-for", "::1, ::ffff:127.0.0.1")]
+        ));
+        assert!(allowed(here, &[("host", "localhost:9229")]));
+        assert!(!allowed(here, &[("host", "rebound.example:9229")]));
+        assert!(!is_of_this_machine(
+            &Url::parse(here).unwrap(),
+            &HeaderMap::new()
+        ));
     }
 }

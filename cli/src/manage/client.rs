@@ -1,5 +1,7 @@
 //! Asks a process that runs an application.
 
+use std::time::Duration;
+
 use anyhow::{Context, anyhow, bail};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
@@ -10,7 +12,13 @@ use hyper_util::rt::TokioExecutor;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use portside_manage::{PATH, Problem};
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 use url::Url;
+
+use super::output::printable;
+
+/// How long an answer may take: a worker that is to end has some seconds.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A client of `portside dev`.
 pub struct Client {
@@ -62,9 +70,10 @@ impl Client {
         &self,
         method: &Method,
         path: &[&str],
+        query: &[(&str, &str)],
         body: Option<Vec<u8>>,
     ) -> anyhow::Result<()> {
-        self.send(method, path, &[], body).await.map(drop)
+        self.send(method, path, query, body).await.map(drop)
     }
 
     async fn send(
@@ -86,12 +95,12 @@ impl Client {
             return Ok(body);
         }
         match serde_json::from_slice::<Problem>(&body) {
-            Ok(problem) => bail!(problem.error),
+            Ok(problem) => bail!(printable(&problem.error)),
             Err(_) if status == StatusCode::NOT_FOUND => Err(anyhow!(
                 "what answers at {} is no portside dev of this version",
                 self.url
             )),
-            Err(_) => bail!("{status}: {}", String::from_utf8_lossy(&body)),
+            Err(_) => bail!("{status}: {}", printable(&String::from_utf8_lossy(&body))),
         }
     }
 
@@ -113,7 +122,8 @@ impl Client {
         url.query_pairs_mut().clear().extend_pairs(query);
         let request = Request::builder().method(method).uri(url.as_str());
         let request = request.body(Full::from(body.unwrap_or_default()))?;
-        let response = self.http.request(request).await?;
+        let answering = timeout(PATIENCE, self.http.request(request)).await;
+        let response = answering.context("no answer in a minute")??;
         let status = response.status();
         let body = response.into_body().collect().await?.to_bytes();
         Ok((status, body))

@@ -2,13 +2,13 @@
 
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Subcommand;
 use http::Method;
 use portside_manage::{Entries, Entry, Rows, Sql};
 use serde_json::Value as Json;
 
-use super::output::printable;
+use super::output::{Output, printable};
 use super::{Common, block_on};
 
 /// How many keys are asked for at a time.
@@ -61,6 +61,7 @@ enum Verb {
         /// Which
         key: String,
         /// What, in JSON; - reads it from standard input
+        #[arg(allow_negative_numbers = true)]
         value: String,
     },
     /// Delete a key; if the worker is awake its instance ends first
@@ -91,8 +92,11 @@ impl Args {
             match &self.verb {
                 Verb::List { worker, prefix } => self.list(worker, prefix.as_deref()).await,
                 Verb::Get { worker, key } => {
-                    let path = ["workers", worker, "keys", key];
-                    let entry: Entry = client.get(&path, &[]).await?;
+                    let path = ["workers", worker, "key"];
+                    let entry: Entry = client.get(&path, &[("name", key)]).await?;
+                    if let (Some(why), Output::Table) = (&entry.unreadable, self.common.output) {
+                        bail!(printable(why));
+                    }
                     // The value alone is what a script can go on with.
                     self.common
                         .output
@@ -106,14 +110,13 @@ impl Args {
                     let json: Json = serde_json::from_str(&text).context(
                         "the value is no JSON: a text is given in quotes, as '\"text\"'",
                     )?;
-                    let path = ["workers", worker, "keys", key];
-                    client
-                        .order(&Method::PUT, &path, Some(serde_json::to_vec(&json)?))
-                        .await
+                    let (path, name) = (["workers", worker, "key"], [("name", &**key)]);
+                    let body = Some(serde_json::to_vec(&json)?);
+                    client.order(&Method::PUT, &path, &name, body).await
                 }
                 Verb::Delete { worker, key } => {
-                    let path = ["workers", worker, "keys", key];
-                    client.order(&Method::DELETE, &path, None).await
+                    let (path, name) = (["workers", worker, "key"], [("name", &**key)]);
+                    client.order(&Method::DELETE, &path, &name, None).await
                 }
                 Verb::Sql { object, query } => self.sql(object, query).await,
             }
@@ -170,8 +173,8 @@ impl Args {
 
 fn value(entry: &Entry) -> String {
     match &entry.unreadable {
-        Some(why) => format!("<{why}>"),
-        None => entry.value.to_string(),
+        Some(why) => format!("<{}>", printable(why)),
+        None => printable(&entry.value.to_string()),
     }
 }
 
@@ -180,6 +183,6 @@ fn cell(field: &Json) -> String {
     match field {
         Json::String(text) => printable(text),
         Json::Null => "NULL".to_owned(),
-        other => other.to_string(),
+        other => printable(&other.to_string()),
     }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Subcommand, ValueEnum};
 use http::Method;
-use portside_manage::{State, Worker, Workers};
+use portside_manage::{MOST_KEYS, State, Worker, Workers};
 
 use super::output::printable;
 use super::{Common, block_on};
@@ -139,7 +139,7 @@ impl Args {
 
     /// Has something done with a worker, and says so, as kubectl does.
     async fn order(&self, method: &Method, path: &[&str], done: &str) -> anyhow::Result<()> {
-        self.common.client().order(method, path, None).await?;
+        self.common.client().order(method, path, &[], None).await?;
         writeln!(std::io::stdout(), "{} {done}", printable(path[1]))?;
         Ok(())
     }
@@ -152,8 +152,6 @@ fn header() -> Vec<String> {
 }
 
 fn row(worker: &Worker) -> Vec<String> {
-    /// More are not counted.
-    const MOST_KEYS: u64 = 1000;
     let keys = match worker.keys {
         Some(MOST_KEYS) => format!("{MOST_KEYS}+"),
         Some(keys) => keys.to_string(),

@@ -22,18 +22,27 @@ pub fn to_json(clone: &[u8]) -> Result<Json, Unreadable> {
     let mut reader = Reader {
         heap: &heap,
         open: HashSet::new(),
+        left: MOST_VALUES,
     };
     reader.value(&value)
 }
+
+/// The most values that are shown of one.
+const MOST_VALUES: usize = 1 << 20;
 
 struct Reader<'h> {
     heap: &'h Heap,
     /// What is being read, from the outermost to the innermost.
     open: HashSet<HeapReference>,
+    /// How many values may still be shown: what is in two places is shown twice, and few bytes can come to many.
+    left: usize,
 }
 
 impl Reader<'_> {
     fn value(&mut self, value: &Value) -> Result<Json, Unreadable> {
+        let left = self.left.checked_sub(1);
+        self.left =
+            left.ok_or_else(|| Unreadable(format!("it has more than {MOST_VALUES} parts")))?;
         Ok(match value {
             Value::Undefined => json!({"$undefined": true}),
             Value::Null => Json::Null,
@@ -173,7 +182,9 @@ fn name(key: &PropertyKey) -> String {
     }
 }
 
-fn number(it: f64) -> Json {
+/// A number.
+#[must_use]
+pub fn number(it: f64) -> Json {
     let special = match it {
         it if it.is_nan() => "NaN",
         f64::INFINITY => "Infinity",

@@ -107,6 +107,23 @@ fn what_cannot_be_read_says_why() {
     }
 }
 
+/// Each of these arrays is the one before it, twice.
+#[test]
+fn few_bytes_that_come_to_many_values_are_refused() {
+    let arrays = 40_u8;
+    let mut clone = b"\xff\x0f".to_vec();
+    for _ in 0..arrays {
+        clone.extend(b"A\x02");
+    }
+    clone.extend(b"A\x00$\x00\x00");
+    for inner in (1..=arrays).rev() {
+        clone.extend([b'^', inner]);
+        clone.extend(b"$\x00\x02");
+    }
+    let error = to_json(&clone).unwrap_err().to_string();
+    assert!(error.contains("more than"), "{error}");
+}
+
 #[test]
 fn what_is_no_value_says_what_is_wrong() {
     for (json, why) in [
@@ -126,6 +143,13 @@ fn what_is_no_value_says_what_is_wrong() {
         (json!({"$bytes": "AA==", "type": "Blob"}), "\"type\""),
         (json!({"$number": "1"}), "NaN"),
         (json!({"$what": 1}), "$object"),
+        (json!([{"$hole": false}]), "$hole"),
+        (json!({"$undefined": false}), "true"),
+        (json!({"$error": "e", "name": 1}), "\"name\""),
+        (
+            json!({"$regexp": "a", "flags": "uv"}),
+            "without u or without v",
+        ),
         (json!({"$set": [], "a": 1}), "has no \"a\""),
     ] {
         let error = from_json(&json).unwrap_err().to_string();

@@ -102,9 +102,9 @@ impl Writer {
         self.tag(b'A');
         self.varint(elements.len() as u64);
         for element in elements {
-            match element.get("$hole") {
-                Some(_) => self.tag(b'-'),
-                None => self.value(element, depth + 1)?,
+            match *element == serde_json::json!({"$hole": true}) {
+                true => self.tag(b'-'),
+                false => self.value(element, depth + 1)?,
             }
         }
         // And no properties beside them.
@@ -139,7 +139,8 @@ impl Writer {
         };
         only(object, key, others)?;
         match key {
-            "$undefined" => self.tag(b'_'),
+            "$undefined" if object[key] == true => self.tag(b'_'),
+            "$undefined" => return Err(expected(key, "true")),
             "$number" => {
                 self.tag(b'N');
                 self.double(special_number(text(object, key)?)?);
@@ -241,7 +242,10 @@ impl Writer {
 
     fn error(&mut self, object: &Map<String, Json>, depth: usize) -> Result<(), Invalid> {
         self.tag(b'r');
-        let name = object.get("name").and_then(Json::as_str).unwrap_or("Error");
+        let name = match object.get("name") {
+            Some(_) => text(object, "name")?,
+            None => "Error",
+        };
         let kind = ERRORS.iter().find(|(it, _)| *it == name);
         self.0.extend(kind.map(|(_, tag)| tag));
         self.tag(b'm');
@@ -314,6 +318,9 @@ fn flags(object: &Map<String, Json>) -> Result<u64, Invalid> {
         Some(_) => text(object, "flags")?,
         None => "",
     };
+    if given.contains('u') && given.contains('v') {
+        return Err(expected("flags", "without u or without v"));
+    }
     given.chars().try_fold(0, |flags, flag| {
         let bit = FLAGS.find(flag).filter(|_| flag != '-');
         let bit = bit.ok_or_else(|| expected("flags", "some of dgimsuvy"))?;

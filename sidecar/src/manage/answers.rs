@@ -64,20 +64,14 @@ pub async fn answer(
 ) -> Option<Response> {
     let path = url.path().strip_prefix(PATH)?;
     let mut parts = path.split('/').skip(1);
-    let whole = (
-        parts.next(),
-        parts.next(),
-        parts.next(),
-        parts.next(),
-        parts.next(),
-    );
+    let whole = (parts.next(), parts.next(), parts.next(), parts.next());
     let answered = match whole {
         (Some("workers"), None, ..) => match *method {
             Method::GET => list(app, url).await,
             _ => Err(not_so(method)),
         },
-        (Some("workers"), Some(worker), what, which, None) => {
-            one(app, (method, url, body), worker, (what, which)).await
+        (Some("workers"), Some(worker), what, None) => {
+            one(app, (method, url, body), worker, what).await
         }
         _ => Err(nothing_here()),
     };
@@ -106,7 +100,6 @@ async fn list(app: &App, url: &Url) -> Answer {
     let wanted = Wanted {
         page: WorkerPage {
             after,
-            shards: None,
             script: parameter(url, "script").map(Cow::into_owned),
             limit: limit(url)?,
         },
@@ -120,30 +113,30 @@ async fn one(
     app: &App,
     (method, url, body): (&Method, &Url, &mut Body),
     worker: &str,
-    (what, which): (Option<&str>, Option<&str>),
+    what: Option<&str>,
 ) -> Answer {
     let worker = decoded(worker)?;
     let key = app.resolve_worker(&worker).await?;
-    match (method, what, which) {
-        (&Method::GET, None, _) => match app.describe_worker(&key).await? {
+    match (method, what) {
+        (&Method::GET, None) => match app.describe_worker(&key).await? {
             Some(worker) => Ok(json(&worker)),
             None => Err(Failed::NotFound(format!(
                 "{worker} is not stored, and not awake"
             ))),
         },
-        (&Method::DELETE, None, _) => {
+        (&Method::DELETE, None) => {
             app.delete_worker(&key).await?;
             Ok(done())
         }
-        (&Method::POST, Some("wake"), None) => {
+        (&Method::POST, Some("wake")) => {
             app.wake(&key)?;
             Ok(done())
         }
-        (&Method::POST, Some("sleep"), None) => {
+        (&Method::POST, Some("sleep")) => {
             app.put_to_sleep(&key).await?;
             Ok(done())
         }
-        (&Method::GET, Some("keys"), None) => {
+        (&Method::GET, Some("keys")) => {
             let range = KeyRange {
                 prefix: parameter(url, "prefix").map(Cow::into_owned),
                 start_after: parameter(url, "after").map(Cow::into_owned),
@@ -152,15 +145,15 @@ async fn one(
             };
             Ok(json(&app.worker_entries(&key, range).await?))
         }
-        (_, Some("keys"), Some(entry)) => {
-            let entry = decoded(entry)?;
-            one_entry(app, (method, body), &key, entry).await
+        (_, Some("key")) => {
+            let name = parameter(url, "name").ok_or_else(|| bad("which key? Say name=…"))?;
+            one_entry(app, (method, body), &key, name.into_owned()).await
         }
-        (&Method::POST, Some("sql"), None) => {
+        (&Method::POST, Some("sql")) => {
             let Sql { query } = read(body).await?;
             Ok(json(&app.worker_rows(&key, query).await?))
         }
-        (_, None | Some("wake" | "sleep" | "keys" | "sql"), None) => Err(not_so(method)),
+        (_, None | Some("wake" | "sleep" | "keys" | "sql")) => Err(not_so(method)),
         _ => Err(nothing_here()),
     }
 }

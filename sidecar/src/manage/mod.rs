@@ -33,7 +33,7 @@ impl App {
         let mut awake: BTreeMap<Place, (WorkerKey, i64)> = BTreeMap::new();
         for worker in self.workers().all() {
             if worker.has_instance() && page.has(&worker.key, SHARDS) {
-                awake.insert(place(&worker.key), (worker.key.clone(), worker.since));
+                awake.insert(place(&worker.key), (worker.key.clone(), worker.since()));
             }
         }
         // Those that are awake are few, and known; of those that are stored, which may be many, a page.
@@ -93,7 +93,7 @@ impl App {
     async fn describe_worker(&self, key: &WorkerKey) -> Result<Option<Worker>, Unchanged> {
         self.must_have(key.id())?;
         let awake = self.workers().get(key).filter(|it| it.has_instance());
-        let since = awake.map(|worker| worker.since);
+        let since = awake.map(|worker| worker.since());
         let stored = self.store().worker(key.id()).await?;
         let stored = stored.or_else(|| since.map(|_| unstored(key.clone())));
         Ok(stored.map(|it| shown(&self.class(), it, since)))

@@ -13,9 +13,9 @@ use portside_core::ids::{SHARDS, WorkerId, WorkerKey};
 use portside_core::keys::{self, KeyRange};
 use portside_core::objects::class_of;
 use portside_core::write::{FORMAT, WriteBatch};
-use portside_manage::json::{from_json, to_json};
+use portside_manage::json::{from_json, number, to_json};
 use portside_manage::{Entries, Entry, Rows};
-use portside_objectdb::{Database, DurableDatabase, Limits, Value as Field};
+use portside_objectdb::{Database, DurableDatabase, Interrupt, Limits, Value as Field};
 use portside_runtime::surface::objects::database::Stored;
 use serde_json::{Value as Json, json};
 use tokio::sync::oneshot;
@@ -174,25 +174,22 @@ impl App {
                 continue;
             }
             let Stored { journal, pages, .. } = loaded?;
-            let (tell, told) = oneshot::channel();
+            let (tell, told) = oneshot::channel::<Interrupt>();
             let reading = tokio::task::spawn_blocking(move || {
                 let database = DurableDatabase::open(journal, pages, Limits::default());
                 let database = database.map_err(|error| error.to_string())?;
-                // Who does not wait for it ends it by the time.
+                // If nobody is there to hear it the process ends.
                 let _ = tell.send(database.database().interrupt_handle());
                 read(database.database())
             });
-            let ended = async {
+            // Also if whoever asked goes away: a statement may have no end.
+            tokio::spawn(async move {
                 if let Ok(interrupt) = told.await {
                     sleep(STATEMENT).await;
                     interrupt.interrupt();
                 }
-                std::future::pending().await
-            };
-            let read = tokio::select! {
-                read = reading => read,
-                () = ended => unreachable!("it waits for ever"),
-            };
+            });
+            let read = reading.await;
             let read = read.map_err(|error| Unchanged::Refused(error.to_string()))?;
             return read.map_err(Unchanged::Refused);
         }
@@ -276,7 +273,7 @@ fn field(field: Field) -> Json {
         Field::Null => Json::Null,
         Field::Integer(it) if SAFE.contains(&it) => it.into(),
         Field::Integer(it) => json!({"$bigint": it.to_string()}),
-        Field::Real(it) => it.into(),
+        Field::Real(it) => number(it),
         Field::Text(it) => it.into(),
         Field::Blob(it) => json!({"$bytes": BASE64_STANDARD.encode(it), "type": "ArrayBuffer"}),
     }

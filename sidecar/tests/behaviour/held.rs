@@ -46,6 +46,10 @@ pub struct HeldStore {
     slow_renewals: watch::Sender<bool>,
     /// Lists wait while this is set.
     slow_lists: watch::Sender<bool>,
+    /// Loads have read, and are not answered, while this is set.
+    slow_loads: watch::Sender<bool>,
+    /// How many loads have read.
+    loads: AtomicUsize,
     /// How many lists were asked for.
     lists: AtomicUsize,
     /// Loads that are still to be refused, as if the shard were another pod's.
@@ -78,6 +82,8 @@ impl HeldStore {
             slow_advances: watch::Sender::new(false),
             slow_renewals: watch::Sender::new(false),
             slow_lists: watch::Sender::new(false),
+            slow_loads: watch::Sender::new(false),
+            loads: AtomicUsize::new(0),
             lists: AtomicUsize::new(0),
             refused_loads: AtomicUsize::new(0),
             failing_loads: AtomicUsize::new(0),
@@ -119,6 +125,16 @@ impl HeldStore {
     /// Whether lists wait before they read.
     pub fn hold_lists(&self, held: bool) {
         self.slow_lists.send_replace(held);
+    }
+
+    /// Whether answers to loads are held back; they have read by then.
+    pub fn hold_loads(&self, held: bool) {
+        self.slow_loads.send_replace(held);
+    }
+
+    /// How many loads have read so far.
+    pub fn count_loads(&self) -> usize {
+        self.loads.load(Ordering::SeqCst)
     }
 
     /// How many lists were asked for so far.
@@ -271,7 +287,12 @@ impl Store for HeldStore {
         if take_one(&self.failing_loads) {
             return Err(Error::Database("the test fails this load".into()));
         }
-        self.inner.load(fence, worker, max_keys, max_bytes).await
+        let loaded = self.inner.load(fence, worker, max_keys, max_bytes).await;
+        self.loads.fetch_add(1, Ordering::SeqCst);
+        let mut slow = self.slow_loads.subscribe();
+        // The sender lives as long as `self`.
+        slow.wait_for(|slow| !slow).await.unwrap();
+        loaded
     }
 
     async fn get(

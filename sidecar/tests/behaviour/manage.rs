@@ -12,6 +12,7 @@ use url::Url;
 
 use crate::app::{Setup, TestApp, eventually, text};
 use crate::cases;
+use crate::held::start_held;
 use crate::lab::lab;
 use crate::objects::with_objects;
 
@@ -22,6 +23,8 @@ pub const CASES: &[crate::Case] = cases![
     what_is_put_from_outside_is_what_javascript_gets,
     a_deleted_worker_begins_anew_and_its_alarm_never_fires,
     requests_wait_while_a_worker_is_changed_and_none_fails,
+    what_was_read_before_a_change_is_not_what_an_instance_begins_with,
+    two_changes_at_once_are_both_made,
     an_objects_keys_and_rows_are_read_and_put,
     what_cannot_be_is_refused_with_a_reason,
 ];
@@ -246,7 +249,7 @@ async fn keys_are_read_as_json_and_put_under_a_worker_that_is_awake() {
     ];
     assert_eq!(values, expected);
     assert_eq!(rest["next"], Json::Null);
-    let one = get(&app, "/workers/worker.js%23a/keys/a%2F%C3%BC").await;
+    let one = get(&app, "/workers/worker.js%23a/key?name=a%2F%C3%BC").await;
     assert_eq!(one["value"], json!({"b": [1, null]}));
     let prefixed = get(&app, "/workers/worker.js%23a/keys?prefix=d").await;
     assert_eq!(prefixed["items"].as_array().unwrap().len(), 1);
@@ -254,13 +257,13 @@ async fn keys_are_read_as_json_and_put_under_a_worker_that_is_awake() {
     // Its instance knows what it has stored: another one has to know better.
     let before = app.text("/a/instance").await;
     app.text("/a/add").await;
-    order(&app, "PUT", "/workers/worker.js%23a/keys/n", "41").await;
+    order(&app, "PUT", "/workers/worker.js%23a/key?name=n", "41").await;
     assert_eq!(app.text("/a/add").await, "42");
     assert_ne!(app.text("/a/instance").await, before);
-    order(&app, "DELETE", "/workers/worker.js%23a/keys/n", "").await;
+    order(&app, "DELETE", "/workers/worker.js%23a/key?name=n", "").await;
     assert_eq!(app.text("/a/n").await, "0");
     // And of one that nobody knows yet.
-    order(&app, "PUT", "/workers/worker.js%23new/keys/n", "7").await;
+    order(&app, "PUT", "/workers/worker.js%23new/key?name=n", "7").await;
     assert_eq!(app.text("/new/n").await, "7");
 }
 
@@ -304,7 +307,7 @@ async fn what_is_put_from_outside_is_what_javascript_gets() {
         order(
             &app,
             "PUT",
-            "/workers/worker.js%23a/keys/v",
+            "/workers/worker.js%23a/key?name=v",
             &value.to_string(),
         )
         .await;
@@ -340,7 +343,7 @@ async fn requests_wait_while_a_worker_is_changed_and_none_fails() {
             order(
                 &app,
                 "PUT",
-                "/workers/worker.js%23a/keys/other",
+                "/workers/worker.js%23a/key?name=other",
                 &round.to_string(),
             )
             .await;
@@ -351,6 +354,47 @@ async fn requests_wait_while_a_worker_is_changed_and_none_fails() {
     // Each has added one to what the one before it has left.
     assert_eq!(app.text("/a/n").await, "100");
     assert_eq!(app.text("/a/show?other").await, "number 9");
+}
+
+async fn what_was_read_before_a_change_is_not_what_an_instance_begins_with() {
+    let (app, store) = start_held(JOBS).await;
+    app.text("/a/add").await;
+    order(&app, "POST", "/workers/worker.js%23a/sleep", "").await;
+    // It wakes, and has read what is stored.
+    store.hold_loads(true);
+    let loads = store.count_loads();
+    let asking = app.text("/a/add");
+    let changing = async {
+        assert!(eventually(async || store.count_loads() > loads).await);
+        order(&app, "PUT", "/workers/worker.js%23a/key?name=n", "10").await;
+        store.hold_loads(false);
+    };
+    let (answer, ()) = futures::join!(asking, changing);
+    assert_eq!(answer, "11");
+    assert_eq!(app.text("/a/n").await, "11");
+}
+
+async fn two_changes_at_once_are_both_made() {
+    let app = with_objects(OBJECT, &[("ROOM", "Room")]).start().await;
+    app.text("/lobby/add").await;
+    for _ in 0..5 {
+        let put = async |key: &str| {
+            let path = format!("/workers/Room%23lobby/key?name={key}");
+            order(&app, "PUT", &path, "7").await;
+        };
+        futures::join!(put("a"), app.text("/lobby/add"), put("b"), put("c"));
+    }
+    let keys = get(&app, "/workers/Room%23lobby/keys").await;
+    let keys: Vec<_> = keys["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| &it["key"])
+        .collect();
+    assert_eq!(keys, ["a", "b", "c", "count"]);
+    // Its journal is whole: what begins with it reads all of it.
+    order(&app, "POST", "/workers/Room%23lobby/sleep", "").await;
+    assert_ne!(app.text("/lobby/count").await, "undefined");
 }
 
 const OBJECT: &str = r#"
@@ -414,10 +458,10 @@ async fn an_objects_keys_and_rows_are_read_and_put() {
     assert_eq!(rows["rows"], json!([[2]]));
 
     app.text("/lobby/count").await;
-    order(&app, "PUT", "/workers/Room%23lobby/keys/count", "10").await;
+    order(&app, "PUT", "/workers/Room%23lobby/key?name=count", "10").await;
     assert_eq!(app.text("/lobby/count").await, "10");
     assert_eq!(
-        get(&app, "/workers/Room%23lobby/keys/count").await["value"],
+        get(&app, "/workers/Room%23lobby/key?name=count").await["value"],
         10
     );
     let (status, why) = refused(
@@ -451,15 +495,15 @@ async fn what_cannot_be_is_refused_with_a_reason() {
         ("GET", "/else", "", 404, "nothing"),
         (
             "GET",
-            "/workers/worker.js%23a/keys/none",
+            "/workers/worker.js%23a/key?name=none",
             "",
             404,
             "no key \"none\"",
         ),
-        ("PUT", "/workers/worker.js%23a/keys/n", "{", 400, "JSON"),
+        ("PUT", "/workers/worker.js%23a/key?name=n", "{", 400, "JSON"),
         (
             "PUT",
-            "/workers/worker.js%23a/keys/n",
+            "/workers/worker.js%23a/key?name=n",
             r#"{"$date":"soon"}"#,
             409,
             "$date",
@@ -477,7 +521,7 @@ async fn what_cannot_be_is_refused_with_a_reason() {
         assert!(said.contains(why), "{method} {path}: {said}");
     }
     // A key may be longer than any may be.
-    let long = format!("/workers/worker.js%23a/keys/{}", "k".repeat(3000));
+    let long = format!("/workers/worker.js%23a/key?name={}", "k".repeat(3000));
     assert_eq!(refused(&app, "PUT", &long, "1").await.0, 409);
     assert_eq!(app.text("/a/n").await, "1", "nothing has changed");
 }

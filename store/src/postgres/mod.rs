@@ -102,8 +102,8 @@ const GET: &str = "SELECT key, value FROM portside.kv \
 const LIST: &str = list_in_order!("");
 const LIST_REVERSE: &str = list_in_order!("DESC");
 const WORKERS: &str = workers_where!(
-    "shard >= $3 AND (shard, worker) > ($3, $4) AND ($5::integer[] IS NULL OR shard = ANY ($5)) \
-     AND ($6::bytea IS NULL OR script = $6) ORDER BY shard, worker LIMIT $7"
+    "shard >= $3 AND (shard, worker) > ($3, $4) AND ($5::bytea IS NULL OR script = $5) \
+     ORDER BY shard, worker LIMIT $6"
 );
 const WORKER: &str = workers_where!("shard = $3 AND worker = $4");
 const COUNT_WORKERS: &str = "SELECT count(*) AS workers FROM portside.worker WHERE pool = $1";
@@ -560,16 +560,11 @@ impl Store for Postgres {
             // Before all of them.
             None => (-1, WorkerId([0; 16])),
         };
-        let shards = page.shards.as_ref().map(|shards| {
-            let shards = shards.iter().map(|shard| shard.0.cast_signed());
-            shards.collect::<Vec<_>>()
-        });
         let query = sqlx::query(WORKERS)
             .bind(self.pool)
             .bind(Size::MOST_KEYS.cast_signed())
             .bind(shard)
             .bind(Uuid::from_bytes(worker.0))
-            .bind(shards)
             .bind(
                 page.script
                     .as_ref()

@@ -120,7 +120,7 @@ async fn a_page_of_workers_reads_no_others() {
     session.execute(AssertSqlSafe(prepare)).await.unwrap();
     for after in [-1, 2000] {
         let explain = format!(
-            "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE page(1, 9, {after}, md5('a')::uuid, NULL, NULL, 100)"
+            "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE page(1, 9, {after}, md5('a')::uuid, NULL, 100)"
         );
         let row = session.fetch_one(AssertSqlSafe(explain)).await.unwrap();
         let plan: String = row.get_unchecked(0);

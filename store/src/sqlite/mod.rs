@@ -68,8 +68,7 @@ macro_rules! workers_where {
 }
 const WORKERS: &str = workers_where!(
     "w.shard >= ?3 AND (w.shard, w.worker) > (?3, ?4) \
-     AND (?5 IS NULL OR w.shard IN (SELECT value FROM json_each(?5))) AND (?6 IS NULL OR w.script = ?6) \
-     ORDER BY w.shard, w.worker LIMIT ?7"
+     AND (?5 IS NULL OR w.script = ?5) ORDER BY w.shard, w.worker LIMIT ?6"
 );
 const WORKER: &str = workers_where!("w.shard = ?3 AND w.worker = ?4");
 
@@ -373,7 +372,8 @@ impl Store for Sqlite {
         limit: usize,
     ) -> Result<Vec<DueAlarm>> {
         let (after_due, after_worker) = after.unwrap_or((i64::MIN, WorkerId([0; 16])));
-        let shards = json(shards);
+        let shards: Vec<String> = shards.iter().map(|shard| shard.0.to_string()).collect();
+        let shards = format!("[{}]", shards.join(","));
         let limit = rows::limit(limit);
         let params = (self.pool, shards, until, limit, after_due, after_worker.0);
         let read = |row: &Row<'_>| row.due_alarm();
@@ -392,7 +392,6 @@ impl Store for Sqlite {
             Size::MOST_KEYS.cast_signed(),
             shard,
             worker,
-            page.shards.as_deref().map(json),
             page.script
                 .as_ref()
                 .map(|script| script.as_bytes().to_vec()),
@@ -443,12 +442,6 @@ impl Store for Sqlite {
         };
         self.write(work).await
     }
-}
-
-/// Shards as `json_each` wants them.
-fn json(shards: &[ShardId]) -> String {
-    let shards: Vec<String> = shards.iter().map(|shard| shard.0.to_string()).collect();
-    format!("[{}]", shards.join(","))
 }
 
 /// A fence as statements want it: pool, shard, owner and epoch.

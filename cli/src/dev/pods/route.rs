@@ -106,6 +106,10 @@ impl Answering {
         let limit = query.iter().find(|(name, _)| *name == "limit");
         let limit = limit.and_then(|(_, limit)| limit.parse().ok());
         let pods = self.pods.borrow().clone();
+        if pods.is_empty() {
+            let error = "no pod takes part yet".to_owned();
+            return problem(StatusCode::SERVICE_UNAVAILABLE, error);
+        }
         let pages = pods.into_iter().map(async |pod| {
             let client = Client::new(Url::parse(&format!("http://{pod}/"))?);
             client.fetch(&Method::GET, &["workers"], &query, None).await
@@ -117,14 +121,13 @@ impl Answering {
                     // It is a process of this program.
                     all.extend(serde_json::from_slice::<Workers>(&page).ok());
                 }
-                Ok((status, problem)) => {
-                    let problem = String::from_utf8_lossy(&problem).into_owned();
-                    return response(status, JSON, problem);
+                Ok((status, why)) => {
+                    let why = String::from_utf8_lossy(&why).into_owned();
+                    return response(status, JSON, why);
                 }
                 Err(error) => {
                     let error = format!("a pod does not answer: {error}");
-                    let problem = serde_json::to_string(&Problem { error }).unwrap_or_default();
-                    return response(StatusCode::SERVICE_UNAVAILABLE, JSON, problem);
+                    return problem(StatusCode::SERVICE_UNAVAILABLE, error);
                 }
             }
         }
@@ -138,6 +141,11 @@ impl Answering {
             serde_json::to_string(&merged).unwrap_or_default(),
         )
     }
+}
+
+fn problem(status: StatusCode, error: String) -> Response {
+    let problem = serde_json::to_string(&Problem { error });
+    response(status, JSON, problem.unwrap_or_default())
 }
 
 impl Application for Answering {
