@@ -42,6 +42,8 @@ pub enum Part {
     Half,
     /// Alarms that do so when they are delivered first.
     Spin,
+    /// Workers that end themselves, with what others have asked of them.
+    Last,
     /// Alarms.
     Later,
     /// Workers that tell others.
@@ -320,7 +322,7 @@ impl Shared {
                 let message = json!({"operation": "half", "value": value, "memory": random.bool()});
                 (Action::Half(value), message)
             }
-            535..540 => {
+            535..540 if has(Part::Last) => {
                 let message = json!({"operation": "last", "value": value});
                 (Action::Append(value), message)
             }

@@ -86,6 +86,17 @@ fn operations(outcome: &Outcome) -> impl Iterator<Item = &Operation> {
     histories.flat_map(|history| &history.operations)
 }
 
+/// What clients were told during faults of a kind.
+#[derive(Debug, Default)]
+struct Told {
+    /// The longest time without an answer to a write.
+    gap: Micros,
+    /// Of each fault the longest time in which some worker was asked in vain.
+    in_vain: Vec<Micros>,
+    /// Requests to the gateway that failed.
+    failed: usize,
+}
+
 /// Figures of a round, some lines.
 #[must_use]
 pub fn figures(outcome: &Outcome) -> String {
@@ -107,29 +118,33 @@ pub fn figures(outcome: &Outcome) -> String {
         .map(|it| it.completed)
         .collect();
     answers.sort_unstable();
-    let mut faults: BTreeMap<String, (usize, Micros, Micros, usize)> = BTreeMap::new();
+    let mut faults: BTreeMap<String, Told> = BTreeMap::new();
     for (index, fault) in outcome.faults.iter().enumerate() {
         let until = outcome
             .faults
             .get(index + 1)
             .map_or(outcome.ended, |next| next.from);
-        let entry = faults.entry(fault.fault.name()).or_default();
-        entry.0 += 1;
-        entry.1 = entry.1.max(longest_gap(&answers, fault.from, until));
+        let told = faults.entry(fault.fault.name()).or_default();
+        told.gap = told.gap.max(longest_gap(&answers, fault.from, until));
         let histories = outcome.histories.iter();
         let in_vain = histories.map(|history| longest_in_vain(history, fault.from, until));
-        entry.2 = entry.2.max(in_vain.max().unwrap_or_default());
+        told.in_vain.push(in_vain.max().unwrap_or_default());
         let during = |it: &&Operation| (fault.from..until).contains(&it.invoked);
-        entry.3 += operations()
+        let failed = operations()
             .filter(during)
-            .filter(|it| it.failed_at_gateway())
-            .count();
+            .filter(|it| it.failed_at_gateway());
+        told.failed += failed.count();
     }
-    for (fault, (count, gap, in_vain, failed)) in faults {
-        let (gap, in_vain) = (seconds(gap), seconds(in_vain));
+    for (fault, mut told) in faults {
+        told.in_vain.sort_unstable();
+        let (count, failed) = (told.in_vain.len(), told.failed);
+        let gap = seconds(told.gap);
+        let median = seconds(told.in_vain[count / 2]);
+        let most = seconds(told.in_vain[count - 1]);
         let _ = writeln!(
             text,
-            "  {count:3} × {fault:18} no write answered for at most {gap}, a worker asked in vain for at most {in_vain}, {failed} requests failed"
+            "  {count:3} × {fault:18} no write answered for at most {gap}; some worker asked in vain for at most {most}, \
+             half of the times {median}; {failed} requests failed"
         );
     }
     if let Some(longest) = outcome.handed_over.last() {

@@ -75,7 +75,7 @@ pub struct Outcome {
     pub counts: Vec<String>,
     /// How many of those came back.
     pub counted: u32,
-    /// Requests to the gateway that failed though all was done in order, and no code was ended by a limit.
+    /// Requests to the gateway that failed though all was done in order, and no code ended itself or was ended by a limit.
     pub failed: Vec<String>,
 }
 
@@ -89,9 +89,8 @@ pub async fn run(system: &mut impl System, plan: &Plan) -> Result<Outcome> {
     let pods = system.pods();
     // Without pods nobody holds clients. And objects that are ended by a limit take those along that share their isolate.
     let in_order = !pods.borrow().is_empty() && plan.faults.iter().all(|fault| fault.is_planned());
-    let no_limits = [Part::Half, Part::Spin]
-        .iter()
-        .all(|part| plan.without.contains(part));
+    let is_without = |parts: &[Part]| parts.iter().all(|part| plan.without.contains(part));
+    let no_limits = is_without(&[Part::Half, Part::Spin]);
     let is_planned = in_order && (system.app() == App::Workers || no_limits);
     let load = Load::start(system.site(), pods, plan.seed, &plan.without, is_planned);
     let shared = load.shared.clone();
@@ -140,7 +139,7 @@ pub async fn run(system: &mut impl System, plan: &Plan) -> Result<Outcome> {
             violations.push((index, violation));
         }
     }
-    let failed = match in_order && no_limits {
+    let failed = match in_order && no_limits && is_without(&[Part::Last]) {
         true => failed(&histories, ended),
         false => Vec::new(),
     };
