@@ -35,10 +35,12 @@ struct Challenge {
     service: Option<String>,
 }
 
+/// What a token server answers: one of these, or both, which are the same then
+/// (<https://distribution.github.io/distribution/spec/auth/token/>).
 #[derive(Deserialize)]
 struct Token {
-    #[serde(alias = "access_token")]
-    token: String,
+    token: Option<String>,
+    access_token: Option<String>,
 }
 
 impl<'r> Repository<'r> {
@@ -91,8 +93,11 @@ impl<'r> Repository<'r> {
         if !is_whole {
             return Err(no_token("the answer is too long"));
         }
-        match serde_json::from_slice(&bytes) {
-            Ok(Token { token }) => Ok(RegistryAuth::Bearer(token)),
+        match serde_json::from_slice::<Token>(&bytes) {
+            Ok(answer) => match answer.token.or(answer.access_token) {
+                Some(token) => Ok(RegistryAuth::Bearer(token)),
+                None => Err(no_token("the answer has none")),
+            },
             Err(error) => Err(no_token(&format!("the answer is none: {error}"))),
         }
     }

@@ -188,7 +188,7 @@ async fn serve(
             if inner.store().fails(Fault::LongToken) {
                 token = token.repeat(10_000);
             }
-            axum::Json(json!({ "token": token })).into_response()
+            axum::Json(json!({ "token": token, "access_token": token })).into_response()
         } else {
             error(StatusCode::UNAUTHORIZED, "UNAUTHORIZED")
         };

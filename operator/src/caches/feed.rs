@@ -2,14 +2,16 @@
 
 use std::collections::HashSet;
 use std::fmt::Debug;
+use std::time::Duration;
 
-use futures::stream::{self, StreamExt};
+use futures::stream::{self, Stream, StreamExt};
 use kube::Resource;
 use kube::api::Api;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::watcher::{self, Event, watcher};
 use serde::de::DeserializeOwned;
+use tokio::time::sleep;
 
 use super::index::{Filler, Indexed};
 use super::unseen::Unseen;
@@ -17,6 +19,8 @@ use crate::class::owned::LAST_APPLIED_ANNOTATION;
 
 /// How often in a row a watch is refused until it is not waited for any more.
 const REFUSALS: u32 = 3;
+/// How long a watch that was refused so often waits until it begins anew.
+const REFUSED: Duration = Duration::from_secs(20);
 
 /// Whether a watch's first list is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,8 +83,7 @@ where
         mut changed: impl FnMut(&K),
     ) {
         let watches = apis.into_iter().enumerate().map(|(index, api)| {
-            watcher(api, config.clone())
-                .default_backoff()
+            begun_anew(api, config.clone())
                 .map(move |event| (index, event))
                 .boxed()
         });
@@ -95,7 +98,12 @@ where
                     self.take(index, event, &mut changed);
                 }
                 Err(error) => {
-                    tracing::warn!(kind = %K::kind(&()), %error, "a watch failed and is tried again");
+                    let kind = K::kind(&());
+                    // What is refused all the time is said once.
+                    match is_refusal(&error) && self.refused[index] >= REFUSALS {
+                        true => tracing::debug!(%kind, %error, "a watch is refused still"),
+                        false => tracing::warn!(%kind, %error, "a watch failed and is tried again"),
+                    }
                     if is_refusal(&error) {
                         self.refused(index, &mut changed);
                     }
@@ -210,6 +218,38 @@ where
             changed(object);
         }
     }
+}
+
+/// A watch that begins with a list again when it was refused so often in a row that it is not waited for: one that goes on where it
+/// was says nothing once it is allowed again, until something changes.
+fn begun_anew<K>(
+    api: Api<K>,
+    config: watcher::Config,
+) -> impl Stream<Item = watcher::Result<Event<K>>> + Send
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    let begin = move || {
+        watcher(api.clone(), config.clone())
+            .default_backoff()
+            .boxed()
+    };
+    stream::unfold((begin(), 0), move |(mut watch, refusals)| {
+        let begin = begin.clone();
+        async move {
+            if refusals == REFUSALS {
+                sleep(REFUSED).await;
+                watch = begin();
+            }
+            let event = watch.next().await?;
+            let refusals = match &event {
+                Err(error) if is_refusal(error) => refusals % REFUSALS + 1,
+                Err(_) => refusals % REFUSALS,
+                Ok(_) => 0,
+            };
+            Some((event, (watch, refusals)))
+        }
+    })
 }
 
 /// Whether a watch failed because it is not allowed, or there is no such kind.

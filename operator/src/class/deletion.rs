@@ -32,6 +32,8 @@ use super::validate::Valid;
 use super::{Context, Error, REFUSED};
 
 /// What is said until the pods are gone.
+/// How often a class that goes is looked at, should nothing be heard of what it waits for.
+const LOOK: Duration = Duration::from_secs(15);
 const PODS_END: &str = "the pods hand over and end";
 
 /// Between tries to delete a class's state.
@@ -191,7 +193,8 @@ async fn advance(context: &Context, valid: &Valid) -> Result<Action, Error> {
             set_finalizer(&context.client, &class.metadata, false).await?;
         }
     }
-    Ok(Action::await_change())
+    // Looked at again by itself, too: where the namespace goes, so may the right to see what changes.
+    Ok(Action::requeue(LOOK))
 }
 
 /// The Job that deletes the class's state. Another class of the same name may have left one, which says nothing of this one's.

@@ -56,7 +56,9 @@ pub(crate) async fn fetch(
     class: Arc<ServerlessWorkerClass>,
 ) -> Result<Fetched, kube::Error> {
     let key = key_of(&class.metadata);
-    let live = live(context, &class, &key);
+    // Before what there is: HTTPRoutes that are there count only where it is known that there can be some.
+    let has_http_routes = context.http_routes.available();
+    let live = live(context, &class, &key, has_http_routes);
     let source = match class.metadata.deletion_timestamp {
         None => source::source(context, &class, &key, &live).await?,
         Some(_) => Source::None,
@@ -70,15 +72,21 @@ pub(crate) async fn fetch(
             &context.settings.namespace,
             &context.settings.gateway_service,
         ),
-        has_http_routes: context.http_routes.available(),
+        has_http_routes,
         uptake: uptake::find(context, &class, &key),
         class,
         key,
     })
 }
 
-fn live(context: &Context, class: &ServerlessWorkerClass, key: &ClassKey) -> Live {
+fn live(
+    context: &Context,
+    class: &ServerlessWorkerClass,
+    key: &ClassKey,
+    has_http_routes: Option<bool>,
+) -> Live {
     let caches = &context.caches;
+    let http_routes = (has_http_routes == Some(true)).then(|| context.http_routes.store());
     let uid = class.metadata.uid.as_deref();
     let deployment = caches
         .deployments
@@ -87,7 +95,7 @@ fn live(context: &Context, class: &ServerlessWorkerClass, key: &ClassKey) -> Liv
     Live {
         deployment,
         pods: caches.pods.of(key),
-        owned: owned::list(caches, context.http_routes.store(), key, uid),
+        owned: owned::list(caches, http_routes, key, uid),
     }
 }
 

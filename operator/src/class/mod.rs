@@ -303,7 +303,11 @@ pub(crate) fn on_error(class: Arc<Class>, error: &Error, context: Arc<Context>) 
     let key = queue::key_of(class.meta());
     let before = context.failures.count(&key);
     let delay = jittered(Duration::from_millis(RETRY.delay_ms(before)));
-    tracing::warn!(class = %key, %error, ?delay, "a class is tried again");
+    // What is well at the next try is no news: somebody else has written the object, or the namespace goes.
+    match before {
+        0 => tracing::debug!(class = %key, %error, ?delay, "a class is tried again"),
+        _ => tracing::warn!(class = %key, %error, ?delay, "a class is tried again"),
+    }
     Action::requeue(delay)
 }
 

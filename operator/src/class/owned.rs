@@ -89,10 +89,10 @@ pub(crate) fn fingerprint(meta: &ObjectMeta) -> u64 {
     hasher.finish()
 }
 
-/// Everything that the class owns, as the caches have it.
+/// Everything that the class owns, as the caches have it; HTTPRoutes if they are known.
 pub(crate) fn list(
     caches: &Caches,
-    http_routes: &Indexed<HttpRouteSeen>,
+    http_routes: Option<&Indexed<HttpRouteSeen>>,
     key: &ClassKey,
     uid: Option<&str>,
 ) -> Vec<Owned> {
@@ -106,7 +106,9 @@ pub(crate) fn list(
         uid,
         &mut found,
     );
-    collect(http_routes, Kind::HttpRoute, key, uid, &mut found);
+    if let Some(http_routes) = http_routes {
+        collect(http_routes, Kind::HttpRoute, key, uid, &mut found);
+    }
     collect(&caches.ingresses, Kind::Ingress, key, uid, &mut found);
     collect(&caches.jobs, Kind::Job, key, uid, &mut found);
     collect(

@@ -51,6 +51,11 @@ const ALLOWED_CAPABILITY: &str = "NET_BIND_SERVICE";
 
 /// Reads what the class has.
 pub(crate) fn passed_on(pod: &Pod) -> Result<PassedOn, Rejection> {
+    let priority = pod.priority_class_name.as_deref();
+    if let Some(name) = priority.filter(|name| name.starts_with("system-")) {
+        let what = format!("{name} is for what the cluster itself needs; choose another");
+        return Err(rejected("spec.pod.priorityClassName", &what));
+    }
     Ok(PassedOn {
         affinity: pod
             .affinity
@@ -105,8 +110,11 @@ fn volume(opaque: &Opaque, place: &str) -> Result<Volume, Rejection> {
 
 fn container(opaque: &Opaque, place: &str) -> Result<Container, Rejection> {
     let mut container: Container = read(opaque, place)?;
-    for port in container.ports.iter().flatten() {
+    for port in container.ports.iter_mut().flatten() {
         check_port(port).map_err(|what| rejected(&format!("{place}.ports"), &what))?;
+        // What is found by these names is the sidecar. A port needs none.
+        port.name
+            .take_if(|name| OWN_PORTS.iter().any(|(_, own)| name == own));
     }
     let mounts = container.volume_mounts.iter().flatten();
     for name in mounts.map(|mount| mount.name.as_str()) {
@@ -117,6 +125,12 @@ fn container(opaque: &Opaque, place: &str) -> Result<Container, Rejection> {
             return Err(rejected(&format!("{place}.volumeMounts"), &what));
         }
     }
+    for handler in HANDLERS {
+        if names_host(opaque.get(handler)) {
+            let what = "host is asked by the node, which reaches what the pod does not; remove it";
+            return Err(rejected(&format!("{place}.{handler}"), what));
+        }
+    }
     let context = container.security_context.get_or_insert_default();
     let place = format!("{place}.securityContext");
     check_context(context).map_err(|what| rejected(&place, &what))?;
@@ -124,20 +138,38 @@ fn container(opaque: &Opaque, place: &str) -> Result<Container, Rejection> {
     Ok(container)
 }
 
+/// Where a container has handlers that the kubelet calls.
+const HANDLERS: [&str; 4] = [
+    "livenessProbe",
+    "readinessProbe",
+    "startupProbe",
+    "lifecycle",
+];
+
+/// Whether a handler, or one of several, is to be called at another host than the pod.
+fn names_host(handler: Option<&serde_json::Value>) -> bool {
+    let Some(serde_json::Value::Object(handler)) = handler else {
+        return false;
+    };
+    handler.contains_key("host") || handler.values().any(|inner| names_host(Some(inner)))
+}
+
+/// What the sidecar listens on.
+const OWN_PORTS: [(u16, &str); 3] = [
+    (HTTP_PORT, HTTP_PORT_NAME),
+    (ADMIN_PORT, ADMIN_PORT_NAME),
+    (PEER_PORT, PEER_PORT_NAME),
+];
+
 /// What a container may not listen on.
 fn check_port(port: &ContainerPort) -> Result<(), String> {
-    const OWN: [(u16, &str); 3] = [
-        (HTTP_PORT, HTTP_PORT_NAME),
-        (ADMIN_PORT, ADMIN_PORT_NAME),
-        (PEER_PORT, PEER_PORT_NAME),
-    ];
     if port.host_port.is_some_and(|port| port != 0) || port.host_ip.is_some() {
         return Err("hostPort and hostIP are the node's; remove them".to_owned());
     }
-    for (number, name) in OWN {
-        if port.container_port == i32::from(number) || port.name.as_deref() == Some(name) {
+    for (number, name) in OWN_PORTS {
+        if port.container_port == i32::from(number) {
             return Err(format!(
-                "{number}, {name}, is the sidecar's; choose another port and name"
+                "{number}, {name}, is the sidecar's; choose another"
             ));
         }
     }
@@ -166,6 +198,8 @@ fn check_context(context: &SecurityContext) -> Result<(), String> {
             "runAsNonRoot: false",
         ),
         (context.run_as_user == Some(0), "runAsUser: 0"),
+        (context.se_linux_options.is_some(), "seLinuxOptions"),
+        (context.windows_options.is_some(), "windowsOptions"),
         (
             context
                 .proc_mount
@@ -192,9 +226,7 @@ fn check_context(context: &SecurityContext) -> Result<(), String> {
 fn restrict(context: &mut SecurityContext) {
     context.allow_privilege_escalation = Some(false);
     let capabilities: &mut Capabilities = context.capabilities.get_or_insert_default();
-    if capabilities.drop.is_none() {
-        capabilities.drop = Some(vec!["ALL".to_owned()]);
-    }
+    capabilities.drop = Some(vec!["ALL".to_owned()]);
 }
 
 #[cfg(test)]
@@ -232,6 +264,57 @@ mod tests {
             message.starts_with("spec.pod.extraContainers[1]: "),
             "{message}"
         );
+    }
+
+    #[test]
+    fn what_the_node_or_the_cluster_would_do_for_it_is_refused() {
+        let probe = |handler: Value| json!({"name": "a", "livenessProbe": handler});
+        for (container, what) in [
+            (
+                probe(json!({"httpGet": {"port": 1, "host": "10.0.0.1"}})),
+                "livenessProbe: host",
+            ),
+            (
+                probe(json!({"tcpSocket": {"port": 1, "host": ""}})),
+                "livenessProbe: host",
+            ),
+            (
+                json!({"name": "a", "lifecycle": {"postStart": {"httpGet": {"port": 1, "host": "node"}}}}),
+                "lifecycle: host",
+            ),
+            (
+                json!({"name": "a", "securityContext": {"seLinuxOptions": {"type": "spc_t"}}}),
+                "seLinuxOptions",
+            ),
+            (
+                json!({"name": "a", "securityContext": {"windowsOptions": {"hostProcess": true}}}),
+                "windowsOptions",
+            ),
+        ] {
+            let message = of("extraContainers", &[container]).unwrap_err();
+            assert!(message.contains(what), "{message}");
+        }
+        let own =
+            probe(json!({"httpGet": {"port": 1, "httpHeaders": [{"name": "Host", "value": "a"}]}}));
+        assert!(of("extraContainers", &[own]).is_ok());
+        let everything = json!({"name": "a", "securityContext": {"capabilities": {"drop": []}}});
+        let found = of("extraContainers", &[everything]).unwrap().containers;
+        let context = json!(found[0].security_context);
+        assert_eq!(context["capabilities"]["drop"], json!(["ALL"]));
+        let port = json!({"name": "a", "ports": [{"containerPort": 4180, "name": "http"}]});
+        let found = of("extraContainers", &[port]).unwrap().containers;
+        let ports = json!(found[0].ports);
+        assert_eq!(
+            ports,
+            json!([{"containerPort": 4180}]),
+            "the name leads to the sidecar"
+        );
+        let pod = Pod {
+            priority_class_name: Some("system-node-critical".to_owned()),
+            ..Pod::default()
+        };
+        let message = passed_on(&pod).unwrap_err().message;
+        assert!(message.contains("spec.pod.priorityClassName"), "{message}");
     }
 
     #[test]
@@ -301,10 +384,6 @@ mod tests {
             ),
             (json!({"ports": [{"containerPort": 9090}]}), "9090"),
             (json!({"ports": [{"containerPort": 7070}]}), "7070"),
-            (
-                json!({"ports": [{"containerPort": 1, "name": "http"}]}),
-                "http, is the sidecar's",
-            ),
             (
                 json!({"volumeMounts": [{"name": "database", "mountPath": "/x"}]}),
                 "database is the sidecar's own",
