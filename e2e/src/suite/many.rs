@@ -69,18 +69,32 @@ pub async fn a_hundred_classes_settle(test: Arc<Test>) {
         },
     )
     .await;
-    let quiet = Duration::from_secs(60);
-    let before = requests(&test.cluster).await;
-    tokio::time::sleep(quiet).await;
-    let after = requests(&test.cluster).await;
+    // Numbers that have changed once more are shown within half a minute: then there is nothing to do.
+    let mut said = vec![];
+    for _ in 0..3 {
+        let (sum, caused) = idle_minute(&test.cluster).await;
+        eprintln!("requests in an idle minute: {sum} {caused:?}");
+        if sum <= 20 {
+            return;
+        }
+        said.push(caused);
+    }
+    panic!("more than 20 requests in each idle minute: {said:?}");
+}
+
+/// How many requests a minute causes, and which.
+async fn idle_minute(cluster: &Cluster) -> (u64, BTreeMap<String, u64>) {
+    let before = requests(cluster).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let after = requests(cluster).await.into_iter();
     let caused: BTreeMap<_, _> = after
-        .iter()
-        .map(|(what, count)| (what, count - before.get(what).unwrap_or(&0)))
+        .map(|(what, count)| {
+            let before = before.get(&what).copied().unwrap_or_default();
+            (what, count - before)
+        })
         .filter(|(_, count)| *count > 0)
         .collect();
-    let sum: u64 = caused.values().sum();
-    eprintln!("requests in an idle minute: {sum} {caused:?}");
-    assert!(sum <= 20, "{sum} requests in an idle minute: {caused:?}");
+    (caused.values().sum(), caused)
 }
 
 fn settled(class: &Value) -> bool {

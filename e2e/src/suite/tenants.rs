@@ -101,6 +101,9 @@ async fn host_policy(test: &Test, tenant: &Test) {
         "template",
         "portside",
         chart.to_str().unwrap(),
+        // Without a cluster to ask it takes some old version.
+        "--kube-version",
+        "1.33",
         "--namespace",
         SYSTEM,
         "--show-only=templates/policy.yaml",
@@ -160,6 +163,11 @@ pub async fn a_namespace_has_the_hosts_it_is_given(test: Arc<Test>) {
             "x.test",
             "traefik.ingress.kubernetes.io/router.middlewares",
             "spec.ingress.annotations has traefik",
+        ),
+        (
+            "x.test",
+            "cert-manager.io/issuer-kind",
+            "spec.ingress.annotations has cert-manager.io/issuer-kind",
         ),
         (
             "x.test",
