@@ -125,10 +125,11 @@ async fn pods_take_over_from_one_that_was_active_alone() {
     // And back, when an older version is installed again.
     drained(&pods[0]).await;
     drained(&pods[1]).await;
+    // Before: the next question may be there at once, and the one after it half a minute later.
+    let asked = old.asked();
     old.becomes(State::Standby, 0);
     let (reply, ()) = tokio::join!(cluster.get("/"), async {
         cluster.held(1).await;
-        let asked = old.asked();
         until(|| old.asked() > asked).await;
         old.becomes(State::Active, 9);
     });
