@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{File, TryLockError};
 use std::path::Path;
+use std::time::Duration;
 
 use portside_core::ids::SHARDS;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
@@ -11,6 +12,10 @@ use super::thread::Threads;
 use super::{PATIENCE, Sqlite, schema};
 use crate::outage::Outage;
 use crate::{Error, Result, rows};
+
+/// How often, and how long after each other, a file that is in use is tried.
+const LOCK_TRIES: u32 = 10;
+const BETWEEN_TRIES: Duration = Duration::from_millis(10);
 
 const READERS: usize = 3;
 /// More than there are different statements.
@@ -119,7 +124,16 @@ fn lock(path: &Path) -> Result<File> {
             "cannot lock {shown}: {error}; this process must be able to write its folder"
         ))
     })?;
-    match file.try_lock() {
+    // A process that starts another one has its locks twice for a moment.
+    let mut tries = LOCK_TRIES;
+    let locked = loop {
+        tries -= 1;
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if tries > 0 => std::thread::sleep(BETWEEN_TRIES),
+            locked => break locked,
+        }
+    };
+    match locked {
         Ok(()) => Ok(file),
         Err(TryLockError::Error(error)) => Err(failed(error)),
         Err(TryLockError::WouldBlock) => Err(Error::Database(format!(
