@@ -7,5 +7,6 @@ mod types;
 
 pub use merge::merge;
 pub use types::{
-    Alarm, Entries, Entry, MOST_KEYS, PATH, Problem, Rows, Sql, State, Worker, Workers, parse_id,
+    Alarm, Entries, Entry, MOST_KEYS, PATH, Page, Problem, Rows, Sql, State, Worker, Workers,
+    parse_id,
 };

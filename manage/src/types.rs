@@ -82,15 +82,30 @@ pub struct Worker {
     pub bytes: u64,
 }
 
-/// A page of workers, in the order of [`WorkerId::shard`] and then of ids.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Workers {
-    /// Some of them.
-    pub items: Vec<Worker>,
+/// A part of a list, which may be long.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Page<T> {
+    /// Some of it.
+    pub items: Vec<T>,
     /// What to ask for `after`, if there may be more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
+
+impl<T> Default for Page<T> {
+    fn default() -> Self {
+        Self {
+            items: Vec::new(),
+            next: None,
+        }
+    }
+}
+
+/// Workers, in the order of [`WorkerId::shard`] and then of ids.
+pub type Workers = Page<Worker>;
+
+/// Keys, in the order of their bytes.
+pub type Entries = Page<Entry>;
 
 /// A key of a worker, with its value.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -105,16 +120,6 @@ pub struct Entry {
     pub unreadable: Option<String>,
     /// The bytes of the value.
     pub bytes: u64,
-}
-
-/// A page of keys, in the order of their bytes.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Entries {
-    /// Some of them.
-    pub items: Vec<Entry>,
-    /// What to ask for `after`, if there may be more.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub next: Option<String>,
 }
 
 /// A question to an object's database. Nothing that it changes stays.

@@ -144,14 +144,7 @@ pub(crate) fn is_conflict(error: &kube::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn error(code: u16, message: &str) -> kube::Error {
-        kube::Error::Api(Box::new(Status {
-            code,
-            message: message.to_owned(),
-            ..Status::default()
-        }))
-    }
+    use crate::class::testkit::refusal as error;
 
     #[test]
     fn refusals_name_the_object_and_the_next_step() {

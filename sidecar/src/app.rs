@@ -478,11 +478,7 @@ impl App {
 
     /// What an event needs that comes from outside: this application, if it goes on, and the servers for it.
     async fn begin(&self) -> Result<(Arc<Self>, Arc<Servers>, One), FetchError> {
-        let app = self
-            .itself
-            .upgrade()
-            .filter(|app| !app.is_closing())
-            .ok_or(FetchError::ShuttingDown)?;
+        let app = self.if_open().ok_or(FetchError::ShuttingDown)?;
         let (servers, unanswered) = self.servers_for_request().await;
         if app.is_closing() {
             return Err(FetchError::ShuttingDown);
@@ -517,6 +513,11 @@ impl App {
         if let Some(reached) = &self.reached {
             reached(request, Reached::Asset(path));
         }
+    }
+
+    /// Itself, unless it is closing.
+    pub(crate) fn if_open(&self) -> Option<Arc<Self>> {
+        self.itself.upgrade().filter(|app| !app.is_closing())
     }
 
     pub(crate) fn weak(&self) -> Weak<Self> {

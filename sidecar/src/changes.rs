@@ -6,17 +6,16 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use portside_core::alarms::Fate;
 use portside_core::ids::{Fence, WorkerId, WorkerKey};
 use portside_core::write::WriteBatch;
-use portside_store::{Commit, Error as StoreError, Outcome};
+use portside_store::{Error as StoreError, Outcome};
 use portside_worker::event::Stop;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::app::App;
 use crate::start::NotLoaded;
-use crate::workers::Worker;
+use crate::workers::{Worker, commit};
 
 /// How long a worker's handlers may go on once it is to end. What takes longer is cut off, and its writes so far stay.
 const SETTLE: Duration = Duration::from_secs(5);
@@ -61,8 +60,7 @@ impl App {
     /// # Errors
     /// There is no room, or the worker is another process's.
     pub fn wake(&self, key: &WorkerKey) -> Result<(), Unchanged> {
-        let app = self.weak().upgrade().filter(|app| !app.is_closing());
-        let app = app.ok_or_else(shutting_down)?;
+        let app = self.if_open().ok_or_else(shutting_down)?;
         self.must_have(key.id())?;
         let woken = app.workers().wake(&app, key);
         woken.map_err(|failure| Unchanged::Refused(failure.message))
@@ -91,8 +89,7 @@ impl App {
     /// # Errors
     /// Nothing has changed, but for [`Unchanged::Unknown`].
     pub async fn change(&self, key: &WorkerKey, change: Change) -> Result<(), Unchanged> {
-        let app = self.weak().upgrade().filter(|app| !app.is_closing());
-        let app = app.ok_or_else(shutting_down)?;
+        let app = self.if_open().ok_or_else(shutting_down)?;
         self.must_have(key.id())?;
         let (tell, told) = oneshot::channel();
         let (spawner, key) = (app.clone(), key.clone());
@@ -126,23 +123,8 @@ async fn changed(app: &Arc<App>, worker: &Worker, change: Change) -> Result<(), 
     if batch.is_empty() {
         return Ok(());
     }
-    let ticket = app.alarms().submitted(&worker.key, batch.alarm);
-    let committed = app.lanes().submit(Commit {
-        fence,
-        worker: worker.key.clone(),
-        batch,
-    });
-    let (fate, changed) = match committed.await {
-        Ok(Outcome::Committed) => (Fate::Committed, Ok(())),
-        Ok(Outcome::Fenced) => {
-            app.ownership().lost(fence);
-            (Fate::Refused, Err(Unchanged::Elsewhere))
-        }
-        Err(error) => {
-            app.ownership().settle(fence).await;
-            (Fate::Unknown, Err(error.into()))
-        }
-    };
-    app.alarms().settled(&worker.key, ticket, fate);
-    changed
+    match commit(app, fence, &worker.key, batch).await? {
+        Outcome::Committed => Ok(()),
+        Outcome::Fenced => Err(Unchanged::Elsewhere),
+    }
 }

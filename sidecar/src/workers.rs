@@ -11,7 +11,7 @@ use futures::future::BoxFuture;
 use portside_core::admission::{Admission, Pressure, Shortage};
 use portside_core::alarm::{Alarm, AlarmChange};
 use portside_core::alarms::{Fate, Receiver};
-use portside_core::ids::{SHARDS, WorkerId, WorkerKey};
+use portside_core::ids::{Fence, SHARDS, WorkerId, WorkerKey};
 use portside_core::write::WriteBatch;
 use portside_store::{Commit, Error as StoreError, Outcome};
 use portside_worker::activation::{End, Failure};
@@ -742,26 +742,43 @@ pub async fn store_alarm(app: &App, key: &WorkerKey, change: AlarmChange) -> Opt
         app.alarms().retry_failed(key);
         return None;
     };
-    let ticket = app.alarms().submitted(key, change);
-    let pending = app.lanes().submit(Commit {
+    let batch = WriteBatch {
+        alarm: change,
+        ..WriteBatch::default()
+    };
+    Some(fate(&commit(app, fence, key, batch).await))
+}
+
+/// Commits what no instance has written. Alarms, and who owns the worker, follow what becomes of it.
+///
+/// # Errors
+/// The store does not say whether it is durable.
+pub(crate) async fn commit(
+    app: &App,
+    fence: Fence,
+    key: &WorkerKey,
+    batch: WriteBatch,
+) -> Result<Outcome, StoreError> {
+    let ticket = app.alarms().submitted(key, batch.alarm);
+    let committing = app.lanes().submit(Commit {
         fence,
         worker: key.clone(),
-        batch: WriteBatch {
-            alarm: change,
-            ..WriteBatch::default()
-        },
+        batch,
     });
-    let fate = match pending.await {
+    let committed = committing.await;
+    match committed {
+        Ok(Outcome::Committed) => {}
+        Ok(Outcome::Fenced) => app.ownership().lost(fence),
+        Err(_) => app.ownership().settle(fence).await,
+    }
+    app.alarms().settled(key, ticket, fate(&committed));
+    committed
+}
+
+fn fate(committed: &Result<Outcome, StoreError>) -> Fate {
+    match committed {
         Ok(Outcome::Committed) => Fate::Committed,
-        Ok(Outcome::Fenced) => {
-            app.ownership().lost(fence);
-            Fate::Refused
-        }
-        Err(_) => {
-            app.ownership().settle(fence).await;
-            Fate::Unknown
-        }
-    };
-    app.alarms().settled(key, ticket, fate);
-    Some(fate)
+        Ok(Outcome::Fenced) => Fate::Refused,
+        Err(_) => Fate::Unknown,
+    }
 }

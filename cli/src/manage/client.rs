@@ -10,13 +10,15 @@ use hyper_util::client::legacy::Client as Http;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use portside_manage::{PATH, Problem};
+use portside_manage::{PATH, Page, Problem};
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 use url::Url;
 
 use super::output::printable;
 
+/// How many items of a list are asked for at a time.
+const CHUNK: &str = "500";
 /// How long an answer may take: a worker that is to end has some seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -46,6 +48,29 @@ impl Client {
     ) -> anyhow::Result<T> {
         let answer = self.send(&Method::GET, path, query, None).await?;
         serde_json::from_slice(&answer).context("the answer is of another version of portside")
+    }
+
+    /// All of a list, page by page.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn list<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+    ) -> anyhow::Result<Page<T>> {
+        let mut all = Page::default();
+        loop {
+            let mut query = [&[("limit", CHUNK)], query].concat();
+            let after = all.next.take();
+            query.extend(after.as_deref().map(|after| ("after", after)));
+            let page: Page<T> = self.get(path, &query).await?;
+            all.items.extend(page.items);
+            if page.next.is_none() {
+                return Ok(all);
+            }
+            all.next = page.next;
+        }
     }
 
     /// The answer to a question in JSON.

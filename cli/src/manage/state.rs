@@ -11,9 +11,6 @@ use serde_json::Value as Json;
 use super::output::{Output, printable};
 use super::{Common, block_on};
 
-/// How many keys are asked for at a time.
-const CHUNK: &str = "500";
-
 /// Arguments of `portside state`.
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -124,20 +121,12 @@ impl Args {
     }
 
     async fn list(&self, worker: &str, prefix: Option<&str>) -> anyhow::Result<()> {
+        let query: Vec<_> = prefix
+            .map(|prefix| ("prefix", prefix))
+            .into_iter()
+            .collect();
         let client = self.common.client();
-        let mut all = Entries::default();
-        loop {
-            let mut query = vec![("limit", CHUNK)];
-            query.extend(prefix.map(|prefix| ("prefix", prefix)));
-            let after = all.next.take();
-            query.extend(after.as_deref().map(|after| ("after", after)));
-            let page: Entries = client.get(&["workers", worker, "keys"], &query).await?;
-            all.items.extend(page.items);
-            if page.next.is_none() {
-                break;
-            }
-            all.next = page.next;
-        }
+        let all: Entries = client.list(&["workers", worker, "keys"], &query).await?;
         self.common.output.write(&all, || {
             let header = ["KEY", "BYTES", "VALUE"].map(String::from).to_vec();
             let rows = all

@@ -10,9 +10,6 @@ use portside_manage::{MOST_KEYS, State, Worker, Workers};
 use super::output::printable;
 use super::{Common, block_on};
 
-/// How many workers are asked for at a time.
-const CHUNK: &str = "500";
-
 /// Arguments of `portside workers`.
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -114,20 +111,10 @@ impl Args {
             Wanted::Awake => "awake",
             Wanted::Asleep => "asleep",
         });
-        let mut all = Workers::default();
-        loop {
-            let mut query = vec![("limit", CHUNK)];
-            query.extend(state.map(|state| ("state", state)));
-            query.extend(script.map(|script| ("script", script)));
-            let after = all.next.take();
-            query.extend(after.as_deref().map(|after| ("after", after)));
-            let page: Workers = client.get(&["workers"], &query).await?;
-            all.items.extend(page.items);
-            if page.next.is_none() {
-                break;
-            }
-            all.next = page.next;
-        }
+        let state = state.map(|state| ("state", state));
+        let script = script.map(|script| ("script", script));
+        let query: Vec<_> = state.into_iter().chain(script).collect();
+        let all: Workers = client.list(&["workers"], &query).await?;
         if all.items.is_empty() {
             eprintln!("there are no such workers");
         }

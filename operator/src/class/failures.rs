@@ -69,17 +69,8 @@ impl Failures {
 
 #[cfg(test)]
 mod tests {
-    use kube::core::Status;
-
     use super::*;
-
-    fn error(code: u16, message: &str) -> kube::Error {
-        kube::Error::Api(Box::new(Status {
-            code,
-            message: message.to_owned(),
-            ..Status::default()
-        }))
-    }
+    use crate::class::testkit::refusal as error;
 
     #[test]
     fn what_fails_twice_is_told_in_the_same_words_until_it_is_another() {

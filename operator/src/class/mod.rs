@@ -41,7 +41,7 @@ pub(crate) mod samples;
 pub(crate) mod source;
 mod status;
 #[cfg(test)]
-mod testkit;
+pub(crate) mod testkit;
 #[cfg(test)]
 mod tests;
 pub(crate) mod uptake;

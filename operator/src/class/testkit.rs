@@ -30,6 +30,15 @@ pub(crate) fn settings() -> Settings {
     }
 }
 
+/// What the API server refuses with.
+pub(crate) fn refusal(code: u16, message: &str) -> kube::Error {
+    kube::Error::Api(Box::new(kube::core::Status {
+        code,
+        message: message.to_owned(),
+        ..kube::core::Status::default()
+    }))
+}
+
 /// Reads YAML.
 pub(crate) fn yaml<T: DeserializeOwned>(text: &str) -> T {
     serde_saphyr::from_str(text).unwrap()

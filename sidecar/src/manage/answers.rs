@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use url::Url;
 
-use super::{NoWorker, Wanted};
+use super::Wanted;
 use crate::app::App;
 use crate::changes::Unchanged;
 
@@ -26,7 +26,7 @@ const MOST: usize = 1000;
 const MOST_BYTES: usize = 16 << 20;
 
 /// What is answered other than what was asked for.
-enum Failed {
+pub(super) enum Failed {
     BadRequest(String),
     NotFound(String),
     Unchanged(Unchanged),
@@ -41,15 +41,6 @@ impl From<Unchanged> for Failed {
 impl From<portside_store::Error> for Failed {
     fn from(error: portside_store::Error) -> Self {
         Self::Unchanged(error.into())
-    }
-}
-
-impl From<NoWorker> for Failed {
-    fn from(reason: NoWorker) -> Self {
-        match reason {
-            NoWorker::Unknown(why) => Self::NotFound(why),
-            NoWorker::Unchanged(unchanged) => Self::Unchanged(unchanged),
-        }
     }
 }
 

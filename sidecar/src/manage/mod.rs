@@ -16,6 +16,7 @@ use portside_store::Error as StoreError;
 use crate::app::{App, Class};
 use crate::changes::Unchanged;
 
+use answers::Failed;
 pub use answers::{PAGE, answer};
 
 /// Which workers are asked for.
@@ -103,33 +104,21 @@ impl App {
     ///
     /// # Errors
     /// There can be none.
-    async fn resolve_worker(&self, text: &str) -> Result<WorkerKey, NoWorker> {
+    async fn resolve_worker(&self, text: &str) -> Result<WorkerKey, Failed> {
         let Some(id) = parse_id(text) else {
-            return addressed(&self.class(), text).map_err(NoWorker::Unknown);
+            return addressed(&self.class(), text).map_err(Failed::NotFound);
         };
         if let Some(worker) = self.workers().all().into_iter().find(|it| it.id == id) {
             return Ok(worker.key.clone());
         }
-        if let Some(stored) = self.store().worker(id).await.map_err(Unchanged::from)? {
+        if let Some(stored) = self.store().worker(id).await? {
             return Ok(stored.worker);
         }
         // One that has stored nothing is known where it is awake.
         self.must_have(id)?;
-        Err(NoWorker::Unknown(format!(
+        Err(Failed::NotFound(format!(
             "there is no worker with the id {text}"
         )))
-    }
-}
-
-/// Why a text means no worker.
-enum NoWorker {
-    Unknown(String),
-    Unchanged(Unchanged),
-}
-
-impl From<Unchanged> for NoWorker {
-    fn from(unchanged: Unchanged) -> Self {
-        Self::Unchanged(unchanged)
     }
 }
 
