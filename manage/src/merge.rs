@@ -34,6 +34,9 @@ pub fn merge(pages: Vec<Workers>, limit: usize) -> Workers {
             if worker.state == State::Awake {
                 known.state = State::Awake;
                 known.awake_since = worker.awake_since;
+                known.last_active = worker.last_active;
+                known.pod = worker.pod;
+                known.revision = worker.revision;
             }
         }
     }
@@ -67,6 +70,9 @@ mod tests {
             object_id: None,
             state,
             awake_since: (state == State::Awake).then(|| "2026-01-01T00:00:00Z".into()),
+            last_active: None,
+            pod: None,
+            revision: None,
             alarm: None,
             keys: Some(0),
             bytes: 0,

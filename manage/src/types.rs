@@ -9,6 +9,11 @@
 //! | `GET` | `/workers/WORKER/keys?prefix=&after=&limit=` | [`Entries`] |
 //! | `GET`, `PUT`, `DELETE` | `/workers/WORKER/key?name=KEY` | [`Entry`]; a value as [`crate::json`] has it is put |
 //! | `POST` | `/workers/WORKER/sql` | [`Rows`]; [`Sql`] is asked |
+//! | `POST` | `/workers/WORKER/exec` | [`Evaluated`]; [`Exec`] is asked |
+//! | `POST` | `/workers/WORKER/move` | nothing; [`Move`] is asked |
+//! | `GET` | `/workers/WORKER/log?follow=&tail=`, `/log?follow=&tail=` | text, a line each |
+//! | `GET` | `/events?start=&after=` | [`Event`]s, a line each, until it ends; 410 if the pod no longer knows what followed |
+//! | `GET` | `/identity` | [`Identity`], in a cluster |
 //!
 //! `WORKER` is a worker's id, 32 hexadecimal digits, or its address, `SCRIPT#NAME`; of a Durable Object `CLASS#NAME` or `CLASS#ID`; it is percent-encoded.
 //! What goes wrong is a [`Problem`]: 400 for what cannot be meant, 404 for what is not there, 409 for what
@@ -21,6 +26,11 @@ use serde_json::Value as Json;
 /// Where `portside dev` answers, before `/workers`.
 pub const PATH: &str = "/cdn-cgi/portside";
 
+/// For whom a pod's token is that proves to the API server of workers who the pod is.
+pub const AUDIENCE: &str = "runtime.portside.dev";
+/// The name in that API server's certificate.
+pub const API_SERVER: &str = "apiserver.runtime.portside.dev";
+
 /// More keys of a worker are not counted.
 pub const MOST_KEYS: u64 = portside_core::stored::Size::MOST_KEYS;
 
@@ -32,6 +42,82 @@ pub enum State {
     Awake,
     /// It is stored, and has none.
     Asleep,
+}
+
+/// What a worker was before it changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Before {
+    /// Neither stored nor awake.
+    Absent,
+    /// See [`State::Awake`].
+    Awake,
+    /// See [`State::Asleep`].
+    Asleep,
+}
+
+/// What a pod tells of its workers, in the order in which it happened: a line of JSON each.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum Event {
+    /// The first line: what comes follows after `seq` of this start of the pod.
+    Begin {
+        /// No two starts of pods have the same.
+        start: String,
+        /// The number of the last event before.
+        seq: u64,
+    },
+    /// A worker woke, went to sleep, came or went.
+    Change {
+        /// Its number, one more than that of the event before.
+        seq: u64,
+        /// What the worker was.
+        before: Before,
+        /// What it is; of one that is gone what it was.
+        worker: Box<Worker>,
+        /// Whether it is neither stored nor awake any more.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        gone: bool,
+    },
+    /// Nothing has happened for a while.
+    Alive {
+        /// The number of the last event.
+        seq: u64,
+    },
+    /// The pod ends. Of all of its workers it has told before that they sleep.
+    End,
+}
+
+/// Who a pod is.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Identity {
+    /// Its service account's token, of the audience [`AUDIENCE`]. A secret.
+    pub token: String,
+}
+
+/// An expression to be evaluated in a worker's instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exec {
+    /// JavaScript. A promise is awaited.
+    pub expression: String,
+}
+
+/// What an expression came to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Evaluated {
+    /// As [`crate::json`] has it; nothing where that cannot be shown.
+    #[serde(default)]
+    pub value: Json,
+    /// As a console shows it.
+    pub text: String,
+}
+
+/// Where a worker is to go.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Move {
+    /// The name of a pod of its class; any other than the present one where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<String>,
 }
 
 /// An alarm that is armed. Times are in RFC 3339.
@@ -72,6 +158,15 @@ pub struct Worker {
     /// Since when, in RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub awake_since: Option<String>,
+    /// When anything last reached it, in RFC 3339; of one that is asleep nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_active: Option<String>,
+    /// The pod in which it is awake, if that has a name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<String>,
+    /// The revision of the code that it runs there, if that has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
     /// Its alarm, if one is armed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alarm: Option<Alarm>,

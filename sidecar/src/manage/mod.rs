@@ -178,6 +178,9 @@ fn shown(class: &Class, stored: StoredWorker, since: Option<i64>) -> Worker {
         name,
         state: since.map_or(State::Asleep, |_| State::Awake),
         awake_since: since.map(time),
+        last_active: None,
+        pod: None,
+        revision: None,
         alarm: stored.alarm.map(|alarm| Alarm {
             scheduled: time(alarm.scheduled),
             due: time(alarm.due),
