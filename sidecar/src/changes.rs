@@ -20,6 +20,9 @@ use crate::workers::{Worker, commit};
 /// How long a worker's handlers may go on once it is to end. What takes longer is cut off, and its writes so far stay.
 const SETTLE: Duration = Duration::from_secs(5);
 
+/// How long whoever wakes a worker waits for it: until its state is loaded.
+const BEGIN: Duration = Duration::from_secs(10);
+
 /// Why a worker was not changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unchanged {
@@ -55,15 +58,25 @@ pub type Change =
     Box<dyn FnOnce(Arc<App>, Fence) -> BoxFuture<'static, Result<WriteBatch, Unchanged>> + Send>;
 
 impl App {
-    /// Starts an instance of the worker, unless it has one. It sleeps again when its time is up.
+    /// Starts an instance of the worker, unless it has one, and returns when that has begun. It sleeps again when its time is up.
     ///
     /// # Errors
-    /// There is no room, or the worker is another process's.
-    pub fn wake(&self, key: &WorkerKey) -> Result<(), Unchanged> {
+    /// There is no room, the worker is another process's, or it does not begin.
+    pub async fn wake(&self, key: &WorkerKey) -> Result<(), Unchanged> {
         let app = self.if_open().ok_or_else(shutting_down)?;
         self.must_have(key.id())?;
         let woken = app.workers().wake(&app, key);
-        woken.map_err(|failure| Unchanged::Refused(failure.message))
+        let worker = woken.map_err(|failure| Unchanged::Refused(failure.message))?;
+        let begun = timeout(BEGIN, worker.woken()).await;
+        match begun {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Unchanged::Refused(
+                "the worker did not begin: its log says why".to_owned(),
+            )),
+            Err(_) => Err(Unchanged::Unknown(
+                "the worker has not begun yet".to_owned(),
+            )),
+        }
     }
 
     /// Ends the worker's instance as if new code had come: its handlers may go on for some seconds, and what it wrote is durable

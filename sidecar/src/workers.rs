@@ -54,6 +54,8 @@ pub struct Worker {
     predecessor: Mutex<Option<Arc<Worker>>>,
     /// Whether it has an instance. What that leaves behind is known once it has none.
     pub(crate) runs: AtomicBool,
+    /// Whether that has been told to those who look from outside.
+    is_awake: AtomicBool,
     /// Commits that have no answer yet, and which of them are [`Hold`]s: one number, so that both are as of one moment.
     commits: AtomicU64,
     /// How many holds there have been.
@@ -139,6 +141,7 @@ impl Worker {
             receiver: Receiver(NEXT_RECEIVER.fetch_add(1, Ordering::Relaxed)),
             predecessor: Mutex::new(predecessor),
             runs: AtomicBool::new(false),
+            is_awake: AtomicBool::new(false),
             commits: AtomicU64::new(0),
             held: AtomicU64::new(0),
             changing: tokio::sync::Mutex::default(),
@@ -148,10 +151,28 @@ impl Worker {
         })
     }
 
-    /// Whether it has an instance, or is about to.
-    pub(crate) fn has_instance(&self) -> bool {
-        let is_starting = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
-        is_starting.is_some() || self.runs.load(Ordering::SeqCst)
+    /// Its instance begins; whether anything was stored of it.
+    pub(crate) fn wakes(&self, app: &App, stored: bool) {
+        self.since.store(now_ms(), Ordering::Relaxed);
+        self.is_awake.store(true, Ordering::SeqCst);
+        app.events().woke(&self.key, stored);
+        self.settles.notify_waiters();
+    }
+
+    /// Whether it has an instance.
+    pub(crate) fn is_awake(&self) -> bool {
+        self.is_awake.load(Ordering::SeqCst)
+    }
+
+    /// Returns when its instance has begun, or when it is given up; whether it has begun.
+    pub(crate) async fn woken(&self) -> bool {
+        loop {
+            let settles = self.settles.notified();
+            if self.is_awake() || self.inbox.is_closed() {
+                return self.is_awake();
+            }
+            settles.await;
+        }
     }
 
     /// Since when it has its instance, or is on its way, in milliseconds since the Unix epoch.
@@ -243,9 +264,13 @@ impl Worker {
     }
 
     /// Its instance is gone, and the commit that this calls for, if any, has begun.
-    pub(crate) fn stops_running(&self) {
+    pub(crate) fn stops_running(&self, app: &App) {
         self.has_started();
         self.ends_turn();
+        // Not later: its next instance may begin as soon as it does not run.
+        if self.is_awake.swap(false, Ordering::SeqCst) {
+            app.events().slept(&self.key);
+        }
         self.runs.store(false, Ordering::SeqCst);
         self.settles.notify_waiters();
     }
@@ -285,7 +310,7 @@ impl Workers {
     ///
     /// # Errors
     /// It cannot, for this reason.
-    pub(crate) fn wake(&self, app: &Arc<App>, key: &WorkerKey) -> Result<(), LinkFailure> {
+    pub(crate) fn wake(&self, app: &Arc<App>, key: &WorkerKey) -> Result<Arc<Worker>, LinkFailure> {
         self.may_open(app, key)?;
         // One that is on its way out is none.
         let closed = self.get(key).filter(|worker| worker.inbox.is_closed());
@@ -293,9 +318,9 @@ impl Workers {
         let overloaded = |overload: Overload| LinkFailure::overloaded(overload.message());
         let (worker, is_new) = found.map_err(overloaded)?;
         if is_new {
-            app.spawn(start(app.clone(), worker));
+            app.spawn(start(app.clone(), worker.clone()));
         }
-        Ok(())
+        Ok(worker)
     }
 
     /// Opens a link to a worker, waking it if need be; returns its inbox. If that cannot be, the opener hears why.
@@ -474,6 +499,7 @@ impl Workers {
             awake.remove(&worker.key);
         }
         self.removed.notify_waiters();
+        worker.settles.notify_waiters();
         Some(is_closed)
     }
 
@@ -614,7 +640,7 @@ impl Workers {
             End::Failed(Failure::Lost(Lost::Reset(reset))) if !reset.retries_alarm
         );
         self.settle_alarm(app, worker, handled);
-        worker.stops_running();
+        worker.stops_running(app);
         let source = Identity::Worker(worker.key.clone());
         match end {
             End::Slept | End::Terminated | End::Stopped => self.close_or_restart(app, worker),

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
+use std::time::{Duration, Instant};
 
 use crate::event::{Control, Incoming, Stop};
 use crate::link::{Failure, LinkId, Receive, Rejected};
@@ -41,6 +42,8 @@ struct State {
 struct Rest {
     /// Grows from one rest to the next in the process.
     since: u64,
+    /// When it began.
+    began: Instant,
     /// Not while it takes a turn, even if that turns out to have been for nothing.
     now: bool,
 }
@@ -238,6 +241,7 @@ impl Inbox {
         let mut state = self.lock();
         let rest = state.rest.get_or_insert_with(|| Rest {
             since: NEXT_REST.fetch_add(1, Ordering::Relaxed),
+            began: Instant::now(),
             now: true,
         });
         rest.now = true;
@@ -247,6 +251,14 @@ impl Inbox {
     #[must_use]
     pub fn resting_since(&self) -> Option<u64> {
         self.lock().resting_since()
+    }
+
+    /// For how long its instance has rested. Nothing while it does not.
+    #[must_use]
+    pub fn rests_for(&self) -> Option<Duration> {
+        let state = self.lock();
+        state.resting_since()?;
+        state.rest.as_ref().map(|rest| rest.began.elapsed())
     }
 
     /// Closes the inbox if its instance rests, which thereupon ends. Returns whether it did.

@@ -7,11 +7,14 @@ use std::time::Duration;
 
 use portside_admin::{Admin, Readiness, count_panics, listen_address};
 use portside_bundle::{Bundled, Manifest};
+use portside_crds::names::RUNTIME_DIR;
 use portside_crds::sidecar::TerminationReason as Reason;
 use portside_frontdoor::{Config as DoorConfig, FrontDoor, TrustedProxies};
 use portside_runtime::IsolatePool;
 use portside_sidecar::metrics::{Metrics, PodGauges};
-use portside_sidecar::{App, Class, Config, Ownership, Pod, Role, Sharing, Spill, admin};
+use portside_sidecar::{
+    App, Called, Class, Config, Ownership, Pod, Role, Sharing, Spill, admin, manage,
+};
 use portside_store::Store;
 use prometheus_client::registry::Registry;
 use tokio::signal::unix::{SignalKind, signal};
@@ -60,6 +63,12 @@ pub struct Args {
     /// The address of probes, metrics, /ownership and /status
     #[arg(long, default_value = "[::]:9090", value_parser = listen_address)]
     admin: SocketAddr,
+    /// The address at which the API server of workers asks this pod
+    #[arg(long, default_value = "[::]:9091", value_parser = listen_address)]
+    manage: SocketAddr,
+    /// The folder with what that takes: who signs that server's certificates, and this pod's token for it
+    #[arg(long, value_name = "DIR", default_value = RUNTIME_DIR)]
+    runtime_dir: PathBuf,
     #[command(flatten)]
     sharing: SharingArgs,
     #[command(flatten)]
@@ -142,6 +151,7 @@ impl Args {
                 memory: portside_sidecar::memory::of_process(),
                 spill: Spill::default(),
                 sharing,
+                called: self.called(),
             },
         );
         let mut registry = Registry::with_prefix("portside_sidecar");
@@ -152,6 +162,7 @@ impl Args {
         registry.register_collector(Box::new(PodGauges(pod.clone())));
         let admin = self.admin(&readiness, registry).await?;
         tokio::spawn(admin.with(admin::routes(pod.clone(), digest, store)).run());
+        tokio::spawn(self.manage().await?.run(app.clone()));
 
         let tried = app.try_out().await;
         if let Err(why) = tried {
@@ -223,6 +234,19 @@ impl Args {
     async fn admin(&self, readiness: &Readiness, registry: Registry) -> Result<Admin, Failure> {
         let bound = Admin::bind(self.admin, readiness.clone(), registry).await;
         bound.map_err(|error| Failure::Lost(format!("cannot listen on {}: {error}", self.admin)))
+    }
+
+    async fn manage(&self) -> Result<manage::Port, Failure> {
+        let bound = manage::Port::bind(self.manage, self.runtime_dir.clone()).await;
+        bound.map_err(|error| Failure::Lost(format!("cannot listen on {}: {error}", self.manage)))
+    }
+
+    /// What this pod is called among those of its class.
+    fn called(&self) -> Called {
+        Called {
+            pod: Some(self.common.pod_name.clone()),
+            revision: Some(self.sharing.revision().to_string()),
+        }
     }
 
     async fn door(&self, pod: Arc<Pod>) -> Result<FrontDoor, Failure> {

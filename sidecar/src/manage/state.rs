@@ -127,7 +127,9 @@ impl App {
         let value = value.map(|value| [&[FORMAT], value.as_slice()].concat().into());
         batch.write(name, value);
         self.change(key, Box::new(|_, _| async { Ok(batch) }.boxed()))
-            .await
+            .await?;
+        self.events().gone(key);
+        Ok(())
     }
 
     /// Deletes everything of a worker, its alarm too.

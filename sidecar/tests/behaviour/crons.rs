@@ -9,7 +9,7 @@ use portside_core::variable::Value;
 use portside_core::write::WriteBatch;
 use portside_exchange::FetchError;
 use portside_sidecar::metrics::Metrics;
-use portside_sidecar::{App, Config, Fired, Ownership, Pod, Ran, Scheduled, Spill};
+use portside_sidecar::{App, Called, Config, Fired, Ownership, Pod, Ran, Scheduled, Spill};
 use portside_store::{Commit, Outcome, Store};
 use prometheus_client::registry::Registry;
 
@@ -405,6 +405,7 @@ async fn what_comes_due_in_a_process_that_drains_is_its_successors() {
         memory: portside_sidecar::memory::unlimited(),
         spill: Spill::default(),
         sharing: None,
+        called: Called::default(),
     };
     let app = App::start(isolates(), config);
     app.drain(Duration::ZERO).await;
