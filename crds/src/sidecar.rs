@@ -201,9 +201,11 @@ pub enum TerminationReason {
     EnvMissing,
     /// The database's URL was not mounted.
     DatabaseMissing,
+    /// The certificates of the authority that has signed the database's were not mounted.
+    DatabaseCaMissing,
     /// The database does not answer.
     DatabaseUnavailable,
-    /// The database's schema is of a newer version, or the URL names no PostgreSQL.
+    /// The database's schema is of a newer version, the URL names no PostgreSQL, or it does not go with the authority.
     DatabaseIncompatible,
     /// The manifest cannot be read.
     ClassInvalid,
@@ -219,7 +221,7 @@ impl TerminationReason {
             Self::CodeInvalid => Reason::CodeInvalid,
             Self::CodeFailed => Reason::CodeFailed,
             Self::EnvMissing => Reason::EnvMissing,
-            Self::DatabaseMissing => Reason::DatabaseMissing,
+            Self::DatabaseMissing | Self::DatabaseCaMissing => Reason::DatabaseMissing,
             Self::DatabaseUnavailable => Reason::DatabaseUnavailable,
             Self::DatabaseIncompatible => Reason::DatabaseIncompatible,
             Self::ClassInvalid => Reason::ClassInvalid,
@@ -238,6 +240,7 @@ impl TerminationReason {
             Self::CodePullFailed
             | Self::EnvMissing
             | Self::DatabaseMissing
+            | Self::DatabaseCaMissing
             | Self::DatabaseUnavailable => false,
         }
     }

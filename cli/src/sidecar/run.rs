@@ -12,13 +12,13 @@ use portside_frontdoor::{Config as DoorConfig, FrontDoor, TrustedProxies};
 use portside_runtime::IsolatePool;
 use portside_sidecar::metrics::{Metrics, PodGauges};
 use portside_sidecar::{App, Class, Config, Ownership, Pod, Role, Sharing, Spill, admin};
-use portside_store::Store;
 use prometheus_client::registry::Registry;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::artifact::{ArtifactArgs, Code};
+use super::database::Database;
 use super::failure::Failure;
 use super::patience::patiently;
 use super::sharing::SharingArgs;
@@ -86,7 +86,7 @@ pub struct Args {
 struct Prepared {
     class: Class,
     manifest: Option<Manifest>,
-    store: Arc<dyn Store>,
+    database: Database,
     ownership: Arc<Ownership>,
     sharing: Option<Sharing>,
 }
@@ -123,10 +123,11 @@ impl Args {
         let Prepared {
             class,
             manifest,
-            store,
+            database,
             ownership,
             sharing,
         } = prepared;
+        let store = database.store();
         self.network.choose(manifest.as_ref());
         let digest = class.bundle.digest().to_string();
         let console = Console::with_requests();
@@ -169,6 +170,8 @@ impl Args {
             class,
             app.clone(),
         ));
+        // To the end: what drains writes, too.
+        tokio::spawn(database.follow());
         let outcome = active(&ownership, ended).await;
         readiness.wait_for("nothing: it ends");
         ready.abort();
@@ -190,12 +193,13 @@ impl Args {
 
     async fn prepare(&self, pulled: Option<&Code>) -> Result<Prepared, Failure> {
         let (class, manifest) = self.class(pulled).await?;
-        let store = self.common.open().await?;
+        let database = self.common.database.open(&self.common.class).await?;
+        let store = database.store();
         let (ownership, sharing) = self.sharing.register(&store, &self.common.pod_name).await?;
         Ok(Prepared {
             class,
             manifest,
-            store,
+            database,
             ownership,
             sharing,
         })

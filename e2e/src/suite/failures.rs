@@ -27,7 +27,7 @@ async fn ledger(test: &Arc<Test>, replicas: u32) -> Class {
 
 /// How long it takes until an entry is confirmed again. What was on its way to a pod that is gone may fail: nobody
 /// knows whether it was run, so it is for the client to ask again.
-async fn answers_again(class: &Class, entry: &str) -> Duration {
+pub(super) async fn answers_again(class: &Class, entry: &str) -> Duration {
     let start = Instant::now();
     let path = format!("/probe?entry={entry}");
     let site = class.site();

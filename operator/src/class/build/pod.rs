@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use portside_crds::class::{EnvEntry, OciCode, Resources};
+use portside_crds::class::{Database, EnvEntry, OciCode, Resources};
 use portside_crds::{names, quantity};
 
 use super::{DIGEST_ANNOTATION, texts};
@@ -204,17 +204,7 @@ pub(super) fn sidecar(valid: &Valid, settings: &Settings, command: &str) -> Cont
                 .unwrap_or_else(|| settings.sidecar_image.clone()),
         ),
         image_pull_policy: Some(settings.sidecar_pull_policy.to_owned()),
-        args: Some(
-            [
-                command,
-                "--class",
-                &class,
-                "--store-file",
-                names::DATABASE_URL_FILE,
-            ]
-            .map(ToOwned::to_owned)
-            .into(),
-        ),
+        args: Some(store_args(valid, [command, "--class", &class])),
         env: Some(vec![
             downward("POD_NAME", "metadata.name"),
             downward("POD_IP", "status.podIP"),
@@ -241,22 +231,55 @@ pub(super) fn sidecar(valid: &Valid, settings: &Settings, command: &str) -> Cont
     }
 }
 
+/// Arguments, and those that say where the database is.
+fn store_args(valid: &Valid, first: [&str; 3]) -> Vec<String> {
+    let mut args = [&first[..], &["--store-file", names::DATABASE_URL_FILE]].concat();
+    if valid.class.spec.storage.database.ca.is_some() {
+        args.extend(["--store-ca-file", names::DATABASE_CA_FILE]);
+    }
+    args.into_iter().map(ToOwned::to_owned).collect()
+}
+
 /// The volumes that [`sidecar`] mounts.
 pub(super) fn shared_volumes(valid: &Valid) -> Vec<Volume> {
-    let database = &valid.class.spec.storage.database.secret_key_ref;
     vec![
-        secret_file(
-            DATABASE,
-            &database.name,
-            &database.key,
-            names::DATABASE_URL_FILE,
-        ),
+        database_volume(&valid.class.spec.storage.database),
         Volume {
             name: names::TMP_VOLUME.to_owned(),
             empty_dir: Some(EmptyDirVolumeSource::default()),
             ..Volume::default()
         },
     ]
+}
+
+/// The database's URL, and beside it the authority's certificates if there are some. The kubelet renews both.
+fn database_volume(database: &Database) -> Volume {
+    let url = &database.secret_key_ref;
+    let Some(ca) = &database.ca else {
+        return secret_file(DATABASE, &url.name, &url.key, names::DATABASE_URL_FILE);
+    };
+    let url = VolumeProjection {
+        secret: Some(secret_item(
+            &url.name,
+            item(&url.key, base(names::DATABASE_URL_FILE)),
+        )),
+        ..VolumeProjection::default()
+    };
+    let file = base(names::DATABASE_CA_FILE);
+    let ca = VolumeProjection {
+        secret: (ca.secret_key_ref.as_ref()).map(|ca| secret_item(&ca.name, item(&ca.key, file))),
+        config_map: (ca.config_map_key_ref.as_ref())
+            .map(|ca| config_map_item(&ca.name, item(&ca.key, file))),
+        ..VolumeProjection::default()
+    };
+    Volume {
+        name: DATABASE.to_owned(),
+        projected: Some(ProjectedVolumeSource {
+            sources: Some(vec![url, ca]),
+            default_mode: None,
+        }),
+        ..Volume::default()
+    }
 }
 
 /// The code's ConfigMap that a pod mounts.
@@ -297,14 +320,12 @@ fn artifact(oci: &OciCode) -> Vec<String> {
 
 /// A key of a Secret, to be mounted where `file` is.
 fn secret_file(volume: &str, secret: &str, key: &str, file: &str) -> Volume {
-    let name = file.rsplit_once('/').map_or(file, |(_, name)| name);
     Volume {
         name: volume.to_owned(),
         secret: Some(SecretVolumeSource {
             secret_name: Some(secret.to_owned()),
-            items: Some(vec![item(key, name)]),
-            // The sidecar says what is missing, clearer than a pod that does not start.
-            optional: Some(true),
+            items: Some(vec![item(key, base(file))]),
+            optional: OPTIONAL,
             ..SecretVolumeSource::default()
         }),
         ..Volume::default()
@@ -331,26 +352,32 @@ fn env_volume(env: &[EnvEntry]) -> Volume {
 
 fn projection(entry: &EnvEntry) -> Option<VolumeProjection> {
     let source = entry.value_from.as_ref()?;
-    // Optional to the kubelet in any case: the sidecar says what is missing.
-    let optional = Some(true);
-    let secret = source.secret_key_ref.as_ref().map(|key| SecretProjection {
-        name: key.name.clone(),
-        items: Some(vec![item(&key.key, &entry.name)]),
-        optional,
-    });
-    let config_map = source
-        .config_map_key_ref
-        .as_ref()
-        .map(|key| ConfigMapProjection {
-            name: key.name.clone(),
-            items: Some(vec![item(&key.key, &entry.name)]),
-            optional,
-        });
+    let item = |key: &str| item(key, &entry.name);
     Some(VolumeProjection {
-        secret,
-        config_map,
+        secret: (source.secret_key_ref.as_ref()).map(|key| secret_item(&key.name, item(&key.key))),
+        config_map: (source.config_map_key_ref.as_ref())
+            .map(|key| config_map_item(&key.name, item(&key.key))),
         ..VolumeProjection::default()
     })
+}
+
+/// To the kubelet everything that is mounted is: the sidecar says what is missing, clearer than a pod that does not start.
+const OPTIONAL: Option<bool> = Some(true);
+
+fn secret_item(name: &str, item: KeyToPath) -> SecretProjection {
+    SecretProjection {
+        name: name.to_owned(),
+        items: Some(vec![item]),
+        optional: OPTIONAL,
+    }
+}
+
+fn config_map_item(name: &str, item: KeyToPath) -> ConfigMapProjection {
+    ConfigMapProjection {
+        name: name.to_owned(),
+        items: Some(vec![item]),
+        optional: OPTIONAL,
+    }
 }
 
 /// What keeps nodes from being filled with pods that ask for nothing, and gives autoscalers something to compare with.
@@ -446,6 +473,10 @@ fn item(key: &str, path: &str) -> KeyToPath {
 
 fn parent(file: &str) -> &str {
     file.rsplit_once('/').map_or("/", |(folder, _)| folder)
+}
+
+fn base(file: &str) -> &str {
+    file.rsplit_once('/').map_or(file, |(_, name)| name)
 }
 
 fn none_if_empty<T>(list: Vec<T>) -> Option<Vec<T>> {
