@@ -12,7 +12,7 @@ use portside_core::ownership::LEASE_RENEWAL_INTERVAL_MS;
 use portside_store::postgres::{Address, Postgres};
 use portside_store::testing::{Owner, PostgresServer, Tls, put, worker};
 use portside_store::{Outcome, Store};
-use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
+use sqlx::{Connection, PgConnection, Row};
 use tokio::time::{sleep, timeout};
 
 const POD: PodId = PodId(1);
@@ -33,24 +33,22 @@ impl Site {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let (server, tls) = PostgresServer::start_with_tls();
         let admin = PgConnection::connect(&server.database().await).await;
-        let mut site = Self {
+        let site = Self {
             server,
             tls,
             admin: admin.unwrap(),
         };
-        site.run(&format!("CREATE ROLE app LOGIN PASSWORD '{OLD}'"))
+        site.server
+            .run(&format!("CREATE ROLE app LOGIN PASSWORD '{OLD}'"))
             .await;
-        site.run("CREATE DATABASE app OWNER app").await;
+        site.server.run("CREATE DATABASE app OWNER app").await;
         site
     }
 
-    async fn run(&mut self, sql: &str) {
-        let query = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
-        query.execute(&mut self.admin).await.unwrap();
-    }
-
-    async fn change_password(&mut self) {
-        self.run(&format!("ALTER ROLE app PASSWORD '{NEW}'")).await;
+    async fn change_password(&self) {
+        self.server
+            .run(&format!("ALTER ROLE app PASSWORD '{NEW}'"))
+            .await;
     }
 
     fn url(&self, host: &str, role: &str, password: &str, parameters: &str) -> String {
@@ -204,13 +202,13 @@ async fn a_password_changes_and_no_commit_fails() {
 /// While it is changed every connection may be gone: what is asked waits, and is answered.
 #[tokio::test]
 async fn who_is_not_let_in_waits_for_the_new_password() {
-    let mut site = Site::new().await;
+    let site = Site::new().await;
     let postgres = Postgres::open(&site.address("app", OLD), "app")
         .await
         .unwrap();
     assert_eq!(postgres.count_workers().await.unwrap(), 0);
     site.change_password().await;
-    site.run(
+    site.server.run(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'portside'",
     )
     .await;
@@ -229,11 +227,12 @@ async fn who_is_not_let_in_waits_for_the_new_password() {
 
 #[tokio::test]
 async fn an_address_that_does_not_work_changes_nothing() {
-    let mut site = Site::new().await;
+    let site = Site::new().await;
     let good = site.address("app", OLD);
     let postgres = Postgres::open(&good, "app").await.unwrap();
-    site.run("CREATE DATABASE other OWNER app").await;
-    site.run(&format!("CREATE ROLE stranger LOGIN PASSWORD '{OLD}'"))
+    site.server.run("CREATE DATABASE other OWNER app").await;
+    site.server
+        .run(&format!("CREATE ROLE stranger LOGIN PASSWORD '{OLD}'"))
         .await;
     let elsewhere = site.url("127.0.0.1", "app", OLD, "?sslmode=verify-ca");
     let other = good.url.replace("/app", "/other");
@@ -263,7 +262,7 @@ async fn an_address_that_does_not_work_changes_nothing() {
     assert!(join_all(counts).await.iter().all(Result::is_ok));
 
     // A role that may do what is needed will do.
-    site.run("GRANT app TO stranger").await;
+    site.server.run("GRANT app TO stranger").await;
     postgres
         .follow(&site.address("stranger", OLD))
         .await

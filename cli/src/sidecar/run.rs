@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portside_admin::{Admin, Readiness, count_panics, listen_address};
+use portside_admin::{Admin, Later, Readiness, count_panics, listen_address};
 use portside_bundle::{Bundled, Manifest};
 use portside_crds::sidecar::TerminationReason as Reason;
 use portside_frontdoor::{Config as DoorConfig, FrontDoor, TrustedProxies};
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::artifact::{ArtifactArgs, Code};
 use super::database::Database;
 use super::failure::Failure;
-use super::patience::patiently;
+use super::patience::Patience;
 use super::sharing::SharingArgs;
 use super::{Common, env, start_log};
 use crate::class::{self, class};
@@ -116,9 +116,12 @@ impl Args {
     async fn serve(self, isolates: Arc<IsolatePool>, cores: usize) -> Result<(), Failure> {
         let mut ended = std::pin::pin!(ended()?);
         let readiness = Readiness::waiting_for([CODE]);
+        // First of all, so that a pod that waits for something is alive, and says for what.
+        let (admin, later) = self.admin(&readiness).await?;
+        tokio::spawn(admin.run());
         let prepared = tokio::select! {
             () = &mut ended => return Ok(()),
-            prepared = self.prepared() => prepared?,
+            prepared = self.prepared(&readiness) => prepared?,
         };
         let Prepared {
             class,
@@ -151,8 +154,7 @@ impl Args {
         let name = self.common.pod_name.clone();
         let pod = Pod::new(name, app.clone(), ownership.clone(), metrics);
         registry.register_collector(Box::new(PodGauges(pod.clone())));
-        let admin = self.admin(&readiness, registry).await?;
-        tokio::spawn(admin.with(admin::routes(pod.clone(), digest, store)).run());
+        later.is(registry, admin::routes(pod.clone(), digest, store));
 
         let tried = app.try_out().await;
         if let Err(why) = tried {
@@ -184,11 +186,16 @@ impl Args {
     }
 
     /// All that comes from elsewhere, once it is there. An artifact is pulled only once.
-    async fn prepared(&self) -> Result<Prepared, Failure> {
+    async fn prepared(&self, readiness: &Readiness) -> Result<Prepared, Failure> {
+        let patience = |pause| Patience {
+            told: &self.told,
+            pause,
+            readiness,
+        };
         let pull = async || self.artifact.pull(&self.assets).await;
-        let pulled = patiently(&self.told, PULL_AGAIN, pull).await?;
+        let pulled = patience(PULL_AGAIN).until(pull).await?;
         let prepare = async || self.prepare(pulled.as_ref()).await;
-        patiently(&self.told, AGAIN, prepare).await
+        patience(AGAIN).until(prepare).await
     }
 
     async fn prepare(&self, pulled: Option<&Code>) -> Result<Prepared, Failure> {
@@ -224,8 +231,8 @@ impl Args {
         Ok((class, manifest))
     }
 
-    async fn admin(&self, readiness: &Readiness, registry: Registry) -> Result<Admin, Failure> {
-        let bound = Admin::bind(self.admin, readiness.clone(), registry).await;
+    async fn admin(&self, readiness: &Readiness) -> Result<(Admin, Later), Failure> {
+        let bound = Admin::bind_early(self.admin, readiness.clone()).await;
         bound.map_err(|error| Failure::Lost(format!("cannot listen on {}: {error}", self.admin)))
     }
 

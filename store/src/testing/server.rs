@@ -161,6 +161,19 @@ impl PostgresServer {
         format!("{server}/{name}?{parameters}")
     }
 
+    /// Runs a statement as a superuser.
+    ///
+    /// # Panics
+    /// If it fails.
+    pub async fn run(&self, statement: &str) {
+        let mut connection = PgConnection::connect(&self.url)
+            .await
+            .expect("the test server is reachable");
+        let query = sqlx::raw_sql(AssertSqlSafe(statement.to_owned()));
+        let ran = query.execute(&mut connection).await;
+        ran.expect("the statement is right");
+    }
+
     /// Whether this is a server of our own, which may be crashed.
     #[must_use]
     pub fn is_own(&self) -> bool {

@@ -106,9 +106,11 @@ fn spec(valid: &Valid, workload: &Workload, settings: &Settings) -> PodSpec {
         let mounts = sidecar.volume_mounts.get_or_insert_default();
         mounts.push(mount(names::PULL_VOLUME, parent(names::PULL_SECRET_FILE)));
     }
-    // Fast while starting, as users wait for it; patient, as evaluating the code may take long.
-    sidecar.startup_probe = Some(probe("/readyz", 1, 300));
-    sidecar.readiness_probe = Some(probe("/readyz", 5, 2));
+    // Alive long before it is ready: a pod that waits for something that is missing is not ended for it, and tells it all the time.
+    // For pods of older versions, which listen later, patient.
+    sidecar.startup_probe = Some(probe("/livez", 1, 300));
+    // Often, as somebody waits for a pod that starts.
+    sidecar.readiness_probe = Some(probe("/readyz", 2, 3));
     sidecar.liveness_probe = Some(probe("/livez", 10, 3));
     let mut containers = vec![sidecar];
     containers.extend(extra);
