@@ -70,6 +70,10 @@ pub const SERVING_TERM: u64 = (1 << 53) - 1;
 /// The longest that [`OWNERSHIP_PATH`] waits for a change, in seconds.
 pub const MAX_WAIT_SECONDS: u64 = 60;
 
+/// How many seconds a pod needs at most to end, once its requests are answered: for responses to end, workers to stop, and gateways to
+/// hear of it. It is ended that much later than its last request may be answered.
+pub const SECONDS_AFTER_REQUESTS: u32 = 30;
+
 /// The most bytes the kubelet reads of a termination message
 /// (<https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/>).
 pub const MAX_TERMINATION_BYTES: usize = 4096;

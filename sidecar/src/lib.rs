@@ -35,7 +35,7 @@ pub use app::{App, Class, Config, Fired, LogSink, Reached, ReachedSink, Sharing}
 pub use clock::now_ms;
 pub use ownership::{Error, Ownership, Role};
 pub use peers::Peers;
-pub use pod::Pod;
+pub use pod::{DrainLimits, Pod};
 pub use portside_objectdb::Spill;
 pub use portside_worker::host::{Identity, Level, LogLine, RequestName, name_of};
 pub use portside_worker::link::{Ran, Scheduled};

@@ -11,7 +11,9 @@ use portside_crds::sidecar::TerminationReason as Reason;
 use portside_frontdoor::{Config as DoorConfig, FrontDoor, TrustedProxies};
 use portside_runtime::IsolatePool;
 use portside_sidecar::metrics::{Metrics, PodGauges};
-use portside_sidecar::{App, Class, Config, Ownership, Pod, Role, Sharing, Spill, admin};
+use portside_sidecar::{
+    App, Class, Config, DrainLimits, Ownership, Pod, Role, Sharing, Spill, admin,
+};
 use prometheus_client::registry::Registry;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
@@ -64,6 +66,15 @@ pub struct Args {
     sharing: SharingArgs,
     #[command(flatten)]
     network: NetworkArgs,
+    /// How long the pod may take to end, in seconds, before it is killed
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "POD_GRACE_SECONDS",
+        default_value_t = 60,
+        hide = true
+    )]
+    grace: u64,
     /// Where assets are unpacked that come in an archive
     #[arg(
         long,
@@ -132,6 +143,8 @@ impl Args {
         } = prepared;
         let store = database.store();
         self.network.choose(manifest.as_ref());
+        let grace = Duration::from_secs(self.grace);
+        let limits = DrainLimits::within(grace, class.limits.request);
         let digest = class.bundle.digest().to_string();
         let console = Console::with_requests();
         let app = App::start(
@@ -180,7 +193,7 @@ impl Args {
         reload.abort();
         if outcome.is_ok() {
             sockets.cancel();
-            leave(&pod, door, &drained).await;
+            leave(&pod, door, &drained, limits).await;
         }
         outcome
     }
@@ -307,9 +320,14 @@ pub async fn active(
 
 /// Ends without having dropped anything: what was taken is answered, what was written is durable, and only then
 /// is the successor let in.
-pub async fn leave(pod: &Pod, door: JoinHandle<()>, drained: &CancellationToken) {
+pub async fn leave(
+    pod: &Pod,
+    door: JoinHandle<()>,
+    drained: &CancellationToken,
+    limits: DrainLimits,
+) {
     tracing::info!("draining");
-    pod.drain().await;
+    pod.drain(limits).await;
     pod.app().shut_down().await;
     tracing::info!("released");
     tokio::time::sleep(NOTICE).await;

@@ -14,7 +14,8 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use portside_crds::class::{Database, EnvEntry, OciCode, Resources};
-use portside_crds::{names, quantity};
+use portside_crds::sidecar::SECONDS_AFTER_REQUESTS;
+use portside_crds::{ServerlessWorkerClassSpec, names, quantity};
 
 use super::{DIGEST_ANNOTATION, texts};
 use crate::class::Settings;
@@ -24,8 +25,8 @@ use crate::class::validate::{Valid, Workload};
 /// The user and group that containers run as: distroless's `nonroot`.
 const NON_ROOT: i64 = 65532;
 
-/// Seconds for a pod to hand over, unless the class says otherwise.
-const GRACE_SECONDS: i64 = 60;
+/// Seconds for a pod to hand over, at least, unless the class says otherwise.
+const LEAST_GRACE_SECONDS: u64 = 60;
 
 /// The volume with the database's URL.
 pub(crate) const DATABASE: &str = names::DATABASE_VOLUME;
@@ -71,7 +72,6 @@ pub(super) fn set_revision(template: &mut PodTemplateSpec, revision: u64) {
 }
 
 fn spec(valid: &Valid, workload: &Workload, settings: &Settings) -> PodSpec {
-    let pod = &valid.class.spec.pod;
     let PassedOn {
         affinity,
         spread,
@@ -79,7 +79,15 @@ fn spec(valid: &Valid, workload: &Workload, settings: &Settings) -> PodSpec {
         init_containers,
         volumes: more_volumes,
     } = workload.passed_on.clone();
+    let grace = grace_seconds(&valid.class.spec);
     let mut sidecar = sidecar(valid, settings, "run");
+    // Not an argument: older versions know nothing of it.
+    let env = sidecar.env.get_or_insert_default();
+    env.push(EnvVar {
+        name: "POD_GRACE_SECONDS".to_owned(),
+        value: Some(grace.to_string()),
+        value_from: None,
+    });
     sidecar
         .args
         .get_or_insert_default()
@@ -125,16 +133,26 @@ fn spec(valid: &Valid, workload: &Workload, settings: &Settings) -> PodSpec {
         )
     }));
     volumes.extend(more_volumes);
-    let grace = pod.termination_grace_period_seconds;
     PodSpec {
         containers,
         init_containers: none_if_empty(init_containers),
         volumes: Some(volumes),
         affinity,
         topology_spread_constraints: Some(spread_or_default(valid, spread)),
-        termination_grace_period_seconds: Some(grace.unwrap_or(GRACE_SECONDS)),
+        termination_grace_period_seconds: Some(grace),
         ..restricted(valid)
     }
+}
+
+/// What the class gives, or long enough for a request that may take as long as the class lets it.
+fn grace_seconds(spec: &ServerlessWorkerClassSpec) -> i64 {
+    let given = spec.pod.termination_grace_period_seconds;
+    given.unwrap_or_else(|| {
+        let request = spec.limits.over_defaults().request;
+        let request = request.as_secs() + u64::from(request.subsec_nanos() > 0);
+        let needed = request + u64::from(SECONDS_AFTER_REQUESTS);
+        needed.max(LEAST_GRACE_SECONDS).cast_signed()
+    })
 }
 
 /// What the class gives, or the pods of a revision on as many nodes, and in as many zones, as there are.
@@ -508,6 +526,21 @@ mod tests {
             assert_eq!(found.requests.unwrap_or_default(), expected, "{wanted}");
         }
         assert_eq!(resources(None), resources(Some(&Resources::default())));
+    }
+
+    #[test]
+    fn a_pod_has_time_for_its_requests() {
+        for (spec, seconds) in [
+            ("code: {}", 90),
+            ("code: {}\nlimits: { requestTimeout: 10s }", 60),
+            ("code: {}\nlimits: { requestTimeout: 5m500ms }", 331),
+            (
+                "code: {}\nlimits: { requestTimeout: 5m }\npod: { terminationGracePeriodSeconds: 45 }",
+                45,
+            ),
+        ] {
+            assert_eq!(grace_seconds(&yaml(spec)), seconds, "{spec}");
+        }
     }
 
     fn resources_alone(of: &Resources) -> BTreeMap<String, Quantity> {
