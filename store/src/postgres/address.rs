@@ -18,6 +18,8 @@ pub struct Address {
     pub url: String,
     /// The certificates of the authority that has signed the server's, in PEM. With it the server's is verified: as the URL says, else
     /// as `sslmode=verify-full` does, or as `verify-ca` where the URL says `require`. Public authorities are believed as well.
+    ///
+    /// For `verify-ca` the process must have installed rustls' default provider of cryptography.
     pub ca: Option<Vec<u8>>,
 }
 

@@ -130,8 +130,8 @@ const DELETE_ALL: [&str; 5] = [
 
 /// Statements in flight for commits. Measured: two lanes and more keep the log's flush busy, more than four gain little.
 ///
-/// They are planned as their session says for the reason that all are: `commit.sql` joins its rows to the tables by their keys, one by
-/// one.
+/// The session rules out what is only good for small tables, as that of all connections does: `commit.sql` joins its rows to the tables
+/// by their keys, one by one.
 const LANES: Purpose = Purpose {
     most: 4,
     session: "SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_material = off",
