@@ -57,7 +57,7 @@ pub const SIDECAR_CONTAINER: &str = "sidecar";
 /// The pods' volume with the code.
 pub const APP_VOLUME: &str = "app";
 
-/// The pods' volume with the database's URL.
+/// The pods' volume with the database's URL, and its certificate authority's certificates.
 pub const DATABASE_VOLUME: &str = "database";
 
 /// The pods' volume with the values of `spec.env` that are kept elsewhere.
@@ -131,6 +131,9 @@ pub const ENV_DIR: &str = "/etc/portside/env";
 
 /// Where the sidecar finds the database's URL.
 pub const DATABASE_URL_FILE: &str = "/etc/portside/database/url";
+
+/// Where the sidecar finds the certificates of the authority that has signed the database's, if the class names one.
+pub const DATABASE_CA_FILE: &str = "/etc/portside/database/ca.crt";
 
 /// The key of a Secret of type kubernetes.io/dockerconfigjson.
 pub const PULL_SECRET_KEY: &str = ".dockerconfigjson";

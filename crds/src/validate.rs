@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::class::{
-    DurableObjects, EnvEntry, KeyRef, LocalRef, Pod, Route, ServerlessWorkerClass,
+    Database, DurableObjects, EnvEntry, KeyRef, LocalRef, Pod, Route, ServerlessWorkerClass,
     ServerlessWorkerClassSpec,
 };
 use crate::quantity::Quantity;
@@ -106,13 +106,7 @@ fn spec(at: &mut Cursor, spec: &ServerlessWorkerClassSpec) {
         at.option("crons", Some(&spec.triggers.crons), rules::CRONS);
     });
     at.field("storage", |at| {
-        at.field("database", |at| {
-            let secret = &spec.storage.database.secret_key_ref;
-            at.field("secretKeyRef", |at| {
-                at.name("name", &secret.name);
-                at.option("key", Some(&*secret.key), rules::KEY);
-            });
-        });
+        at.field("database", |at| database(at, &spec.storage.database));
     });
     at.field("limits", |at| {
         at.option("heap", spec.limits.heap.as_ref(), rules::HEAP);
@@ -154,6 +148,32 @@ fn spec(at: &mut Cursor, spec: &ServerlessWorkerClassSpec) {
         });
     });
     at.field("pod", |at| pod(at, &spec.pod));
+}
+
+fn database(at: &mut Cursor, database: &Database) {
+    let secret = &database.secret_key_ref;
+    at.field("secretKeyRef", |at| {
+        at.name("name", &secret.name);
+        at.option("key", Some(&*secret.key), rules::KEY);
+    });
+    let Some(ca) = &database.ca else {
+        return;
+    };
+    at.field("ca", |at| {
+        at.apply(rules::CA_SOURCE, ca);
+        let refs = [
+            ("secretKeyRef", &ca.secret_key_ref),
+            ("configMapKeyRef", &ca.config_map_key_ref),
+        ];
+        for (name, source) in refs {
+            if let Some(source) = source {
+                at.field(name, |at| {
+                    at.name("name", &source.name);
+                    at.option("key", Some(&*source.key), rules::KEY);
+                });
+            }
+        }
+    });
 }
 
 fn env_entry(at: &mut Cursor, entry: &EnvEntry) {

@@ -15,7 +15,24 @@ pub const SERVED: &str = "portside-e2e-served";
 
 /// The URL of the release's Postgres.
 pub fn database_url() -> String {
-    format!("postgres://portside:{PASSWORD}@portside-postgres.{SYSTEM}.svc:5432/portside")
+    database_url_with(PASSWORD)
+}
+
+/// The same with another password.
+pub fn database_url_with(password: &str) -> String {
+    format!("postgres://portside:{password}@portside-postgres.{SYSTEM}.svc:5432/portside")
+}
+
+/// Runs a statement in the release's Postgres, as its superuser, and gives what it says.
+pub async fn sql(cluster: &Cluster, statement: &str) -> String {
+    let program = ["exec", "deployment/portside-postgres", "--", "sh", "-c"];
+    let psql = format!(
+        "PGPASSWORD=$(cat /etc/portside/password) psql -h 127.0.0.1 -U portside -d portside -At -c \"{statement}\""
+    );
+    let said = cluster
+        .kubectl(&[&["-n", SYSTEM], &program[..], &[&psql]].concat())
+        .await;
+    said.trim().to_owned()
 }
 
 /// Both charts, installed by helm.

@@ -37,7 +37,7 @@ pub use app::{App, Called, Class, Config, Fired, LogSink, Reached, ReachedSink, 
 pub use clock::now_ms;
 pub use ownership::{Error, Ownership, Role};
 pub use peers::Peers;
-pub use pod::Pod;
+pub use pod::{DrainLimits, Pod};
 pub use portside_objectdb::Spill;
 pub use portside_worker::host::{Identity, Level, LogLine, RequestName, name_of};
 pub use portside_worker::link::{Ran, Scheduled};

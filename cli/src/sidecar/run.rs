@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portside_admin::{Admin, Readiness, count_panics, listen_address};
+use portside_admin::{Admin, Later, Readiness, count_panics, listen_address};
 use portside_bundle::{Bundled, Manifest};
 use portside_crds::names::RUNTIME_DIR;
 use portside_crds::sidecar::TerminationReason as Reason;
@@ -13,17 +13,17 @@ use portside_frontdoor::{Config as DoorConfig, FrontDoor, TrustedProxies};
 use portside_runtime::IsolatePool;
 use portside_sidecar::metrics::{Metrics, PodGauges};
 use portside_sidecar::{
-    App, Called, Class, Config, Ownership, Pod, Role, Sharing, Spill, admin, manage,
+    App, Called, Class, Config, DrainLimits, Ownership, Pod, Role, Sharing, Spill, admin, manage,
 };
-use portside_store::Store;
 use prometheus_client::registry::Registry;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::artifact::{ArtifactArgs, Code};
+use super::database::Database;
 use super::failure::Failure;
-use super::patience::patiently;
+use super::patience::Patience;
 use super::sharing::SharingArgs;
 use super::{Common, env, start_log};
 use crate::class::{self, class};
@@ -73,6 +73,15 @@ pub struct Args {
     sharing: SharingArgs,
     #[command(flatten)]
     network: NetworkArgs,
+    /// How long the pod may take to end, in seconds, before it is killed
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "POD_GRACE_SECONDS",
+        default_value_t = 60,
+        hide = true
+    )]
+    grace: u64,
     /// Where assets are unpacked that come in an archive
     #[arg(
         long,
@@ -95,7 +104,7 @@ pub struct Args {
 struct Prepared {
     class: Class,
     manifest: Option<Manifest>,
-    store: Arc<dyn Store>,
+    database: Database,
     ownership: Arc<Ownership>,
     sharing: Option<Sharing>,
 }
@@ -125,18 +134,24 @@ impl Args {
     async fn serve(self, isolates: Arc<IsolatePool>, cores: usize) -> Result<(), Failure> {
         let mut ended = std::pin::pin!(ended()?);
         let readiness = Readiness::waiting_for([CODE]);
+        // First of all, so that a pod that waits for something is alive, and says for what.
+        let (admin, later) = self.admin(&readiness).await?;
+        tokio::spawn(admin.run());
         let prepared = tokio::select! {
             () = &mut ended => return Ok(()),
-            prepared = self.prepared() => prepared?,
+            prepared = self.prepared(&readiness) => prepared?,
         };
         let Prepared {
             class,
             manifest,
-            store,
+            database,
             ownership,
             sharing,
         } = prepared;
+        let store = database.store();
         self.network.choose(manifest.as_ref());
+        let grace = Duration::from_secs(self.grace);
+        let limits = DrainLimits::within(grace, class.limits.request);
         let digest = class.bundle.digest().to_string();
         let console = Console::with_requests();
         let app = App::start(
@@ -160,8 +175,7 @@ impl Args {
         let name = self.common.pod_name.clone();
         let pod = Pod::new(name, app.clone(), ownership.clone(), metrics);
         registry.register_collector(Box::new(PodGauges(pod.clone())));
-        let admin = self.admin(&readiness, registry).await?;
-        tokio::spawn(admin.with(admin::routes(pod.clone(), digest, store)).run());
+        later.is(registry, admin::routes(pod.clone(), digest, store));
         tokio::spawn(self.manage().await?.run(app.clone()));
 
         let tried = app.try_out().await;
@@ -180,33 +194,41 @@ impl Args {
             class,
             app.clone(),
         ));
+        // To the end: what drains writes, too.
+        tokio::spawn(database.follow());
         let outcome = active(&ownership, ended).await;
         readiness.wait_for("nothing: it ends");
         ready.abort();
         reload.abort();
         if outcome.is_ok() {
             sockets.cancel();
-            leave(&pod, door, &drained).await;
+            leave(&pod, door, &drained, limits).await;
         }
         outcome
     }
 
     /// All that comes from elsewhere, once it is there. An artifact is pulled only once.
-    async fn prepared(&self) -> Result<Prepared, Failure> {
+    async fn prepared(&self, readiness: &Readiness) -> Result<Prepared, Failure> {
+        let patience = |pause| Patience {
+            told: &self.told,
+            pause,
+            readiness,
+        };
         let pull = async || self.artifact.pull(&self.assets).await;
-        let pulled = patiently(&self.told, PULL_AGAIN, pull).await?;
+        let pulled = patience(PULL_AGAIN).until(pull).await?;
         let prepare = async || self.prepare(pulled.as_ref()).await;
-        patiently(&self.told, AGAIN, prepare).await
+        patience(AGAIN).until(prepare).await
     }
 
     async fn prepare(&self, pulled: Option<&Code>) -> Result<Prepared, Failure> {
         let (class, manifest) = self.class(pulled).await?;
-        let store = self.common.open().await?;
+        let database = self.common.database.open(&self.common.class).await?;
+        let store = database.store();
         let (ownership, sharing) = self.sharing.register(&store, &self.common.pod_name).await?;
         Ok(Prepared {
             class,
             manifest,
-            store,
+            database,
             ownership,
             sharing,
         })
@@ -231,8 +253,8 @@ impl Args {
         Ok((class, manifest))
     }
 
-    async fn admin(&self, readiness: &Readiness, registry: Registry) -> Result<Admin, Failure> {
-        let bound = Admin::bind(self.admin, readiness.clone(), registry).await;
+    async fn admin(&self, readiness: &Readiness) -> Result<(Admin, Later), Failure> {
+        let bound = Admin::bind_early(self.admin, readiness.clone()).await;
         bound.map_err(|error| Failure::Lost(format!("cannot listen on {}: {error}", self.admin)))
     }
 
@@ -320,9 +342,14 @@ pub async fn active(
 
 /// Ends without having dropped anything: what was taken is answered, what was written is durable, and only then
 /// is the successor let in.
-pub async fn leave(pod: &Pod, door: JoinHandle<()>, drained: &CancellationToken) {
+pub async fn leave(
+    pod: &Pod,
+    door: JoinHandle<()>,
+    drained: &CancellationToken,
+    limits: DrainLimits,
+) {
     tracing::info!("draining");
-    pod.drain().await;
+    pod.drain(limits).await;
     pod.app().shut_down().await;
     tracing::info!("released");
     tokio::time::sleep(NOTICE).await;

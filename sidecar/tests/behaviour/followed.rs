@@ -218,7 +218,10 @@ async fn a_workers_log_is_followed() {
     let log = "/workers/worker.js%23a/log";
     let all = ask(&app, "GET", log).await;
     let all = text(all.body).await;
-    let lines: Vec<&str> = all.lines().map(|line| line.rsplit(' ').next().unwrap()).collect();
+    let lines: Vec<&str> = all
+        .lines()
+        .map(|line| line.rsplit(' ').next().unwrap())
+        .collect();
     assert_eq!(lines, ["one", "two"], "{all}");
     assert!(all.starts_with("[worker.js#a"), "{all}");
     let mut followed = Lines::of(&app, &format!("{log}?tail=1&follow=true")).await;
@@ -230,7 +233,10 @@ async fn a_workers_log_is_followed() {
     }
     let everything = text(ask(&app, "GET", "/log?tail=2").await.body).await;
     let expected = ["other", "three"];
-    let is_so = everything.lines().zip(expected).all(|(line, it)| line.ends_with(it));
+    let is_so = everything
+        .lines()
+        .zip(expected)
+        .all(|(line, it)| line.ends_with(it));
     assert!(is_so && everything.lines().count() == 2, "{everything}");
 }
 
@@ -318,7 +324,9 @@ async fn get(
     };
     let stream = TcpStream::connect(address).await?;
     let name = ServerName::try_from("pod").unwrap();
-    let mut stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
+    let mut stream = TlsConnector::from(Arc::new(config))
+        .connect(name, stream)
+        .await?;
     let request = format!("GET {PATH}{path} HTTP/1.1\r\nhost: pod\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut answer = String::new();
@@ -346,11 +354,18 @@ async fn only_the_api_server_is_let_in_and_hears_who_the_pod_is() {
     let authorities = format!("{}{}", server.authority, other_name.authority);
     std::fs::write(directory.path().join("ca.crt"), authorities).unwrap();
     assert!(get(address, None, "/workers").await.is_err());
-    assert!(get(address, Some(&signed(API_SERVER)), "/workers").await.is_err());
+    assert!(
+        get(address, Some(&signed(API_SERVER)), "/workers")
+            .await
+            .is_err()
+    );
     assert!(get(address, Some(&other_name), "/workers").await.is_err());
 
     let list = get(address, Some(&server), "/workers").await.unwrap();
-    assert!(list.starts_with("HTTP/1.1 200") && list.contains("worker.js#a"), "{list}");
+    assert!(
+        list.starts_with("HTTP/1.1 200") && list.contains("worker.js#a"),
+        "{list}"
+    );
     let identity = get(address, Some(&server), "/identity").await.unwrap();
     assert!(identity.starts_with("HTTP/1.1 503"), "{identity}");
     std::fs::write(directory.path().join("token"), "secret\n").unwrap();
