@@ -11,7 +11,7 @@ use portside_core::write::WriteBatch;
 use portside_store::{Error as StoreError, Outcome};
 use portside_worker::event::Stop;
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::app::App;
 use crate::start::NotLoaded;
@@ -22,6 +22,8 @@ const SETTLE: Duration = Duration::from_secs(5);
 
 /// How long whoever wakes a worker waits for it: until its state is loaded.
 const BEGIN: Duration = Duration::from_secs(10);
+/// And how long it waits before it tries again.
+const AGAIN: Duration = Duration::from_millis(20);
 
 /// Why a worker was not changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -65,18 +67,19 @@ impl App {
     pub async fn wake(&self, key: &WorkerKey) -> Result<(), Unchanged> {
         let app = self.if_open().ok_or_else(shutting_down)?;
         self.must_have(key.id())?;
-        let woken = app.workers().wake(&app, key);
-        let worker = woken.map_err(|failure| Unchanged::Refused(failure.message))?;
-        let begun = timeout(BEGIN, worker.woken()).await;
-        match begun {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(Unchanged::Refused(
-                "the worker did not begin: its log says why".to_owned(),
-            )),
-            Err(_) => Err(Unchanged::Unknown(
-                "the worker has not begun yet".to_owned(),
-            )),
-        }
+        let begun = async {
+            loop {
+                let woken = app.workers().wake(&app, key);
+                let worker = woken.map_err(|failure| Unchanged::Refused(failure.message))?;
+                if worker.woken().await {
+                    return Ok(());
+                }
+                // It was on its way out, or failed, after which it cannot be woken for a while.
+                sleep(AGAIN).await;
+            }
+        };
+        let too_long = || Unchanged::Unknown("the worker has not begun yet".to_owned());
+        timeout(BEGIN, begun).await.map_err(|_| too_long())?
     }
 
     /// Ends the worker's instance as if new code had come: its handlers may go on for some seconds, and what it wrote is durable

@@ -167,9 +167,9 @@ impl Peers {
             state.peers.insert(pod, before.unwrap_or_else(new));
         }
         drop(state);
-        // Declared dead: what it still sends is not heard.
+        // It has left, or was declared dead: what it still sends is not heard.
         for gone in known.into_values().flat_map(|gone| gone.all) {
-            gone.links().end();
+            gone.leave();
         }
     }
 
