@@ -36,6 +36,7 @@ use tokio::time::timeout;
 
 use crate::alarms::Alarms;
 use crate::assets;
+use crate::commits::stored_alarm;
 use crate::count::One;
 use crate::crons::{self, Runs};
 use crate::events::Events;
@@ -48,7 +49,7 @@ use crate::peers::Peers;
 use crate::room::{self, Room};
 use crate::servers::{self, Servers};
 use crate::uses::{Look, Noting, Uses};
-use crate::workers::{Workers, stored_alarm};
+use crate::workers::Workers;
 
 /// How long runs of `scheduled`, and then workers, may take to finish what they are doing on shutdown.
 const GRACE: Duration = Duration::from_secs(10);

@@ -14,8 +14,9 @@ use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
 use crate::app::App;
+use crate::commits::commit;
 use crate::start::NotLoaded;
-use crate::workers::{Worker, commit};
+use crate::workers::Worker;
 
 /// How long a worker's handlers may go on once it is to end. What takes longer is cut off, and its writes so far stay.
 const SETTLE: Duration = Duration::from_secs(5);

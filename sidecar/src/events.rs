@@ -40,8 +40,8 @@ enum Happened {
     Woke { worker: WorkerKey, stored: bool },
     /// It went to sleep.
     Slept(WorkerKey),
-    /// What was stored of it is gone, while it slept.
-    Gone(WorkerKey),
+    /// What is stored of it has changed, while it slept.
+    Stored(WorkerKey),
     /// Whoever asked wants to know when all before this has been told.
     Asked(oneshot::Sender<()>),
 }
@@ -122,9 +122,9 @@ impl Events {
         self.happens(|| Happened::Slept(worker.clone()));
     }
 
-    /// What was stored of a worker without an instance is gone.
-    pub(crate) fn gone(&self, worker: &WorkerKey) {
-        self.happens(|| Happened::Gone(worker.clone()));
+    /// What is stored of a worker without an instance has changed.
+    pub(crate) fn stored(&self, worker: &WorkerKey) {
+        self.happens(|| Happened::Stored(worker.clone()));
     }
 
     fn happens(&self, what: impl FnOnce() -> Happened) {
@@ -329,14 +329,18 @@ async fn tell(events: Weak<Events>, mut happened: mpsc::Receiver<Happened>, app:
                 (worker, before, true)
             }
             Happened::Slept(worker) => (worker, Before::Awake, false),
-            Happened::Gone(worker) if events.has_told_gone(worker.id()) => continue,
-            Happened::Gone(worker) => (worker, Before::Asleep, false),
+            Happened::Stored(worker) if events.has_told_gone(worker.id()) => {
+                (worker, Before::Absent, false)
+            }
+            Happened::Stored(worker) => (worker, Before::Asleep, false),
             Happened::Asked(asked) => {
                 let _ = asked.send(());
                 continue;
             }
         };
         match app.worker_as_of_event(&key, is_awake).await {
+            // It has been told.
+            Ok((_, true)) if before == Before::Absent => {}
             Ok((worker, gone)) => events.tell(before, worker, &key, gone),
             // What is not known cannot be told.
             Err(_) => events.forget(),

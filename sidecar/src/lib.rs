@@ -10,6 +10,7 @@ mod app;
 mod assets;
 mod changes;
 mod clock;
+mod commits;
 mod count;
 mod crashes;
 mod crons;

@@ -9,11 +9,10 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use portside_core::admission::{Admission, Pressure, Shortage};
-use portside_core::alarm::{Alarm, AlarmChange};
-use portside_core::alarms::{Fate, Receiver};
-use portside_core::ids::{Fence, SHARDS, WorkerId, WorkerKey};
-use portside_core::write::WriteBatch;
-use portside_store::{Commit, Error as StoreError, Outcome};
+use portside_core::alarm::Alarm;
+use portside_core::alarms::Receiver;
+use portside_core::ids::{SHARDS, WorkerId, WorkerKey};
+use portside_store::Error as StoreError;
 use portside_worker::activation::{End, Failure};
 use portside_worker::event::{Control, Incoming, Stop};
 use portside_worker::host::Identity;
@@ -25,6 +24,7 @@ use tokio::sync::Notify;
 use crate::alarms::{Alarms, Turn};
 use crate::app::App;
 use crate::clock::now_ms;
+use crate::commits::store_alarm;
 use crate::crashes::Crashes;
 use crate::hibernation::Registry;
 use crate::room::{self, Starting};
@@ -743,68 +743,5 @@ impl Workers {
             store_alarm(&app, &open.worker().key, change).await;
             drop(open);
         });
-    }
-}
-
-/// The alarm that is stored of a worker, if it has one; nothing if this process cannot read that.
-pub async fn stored_alarm(app: &App, key: &WorkerKey) -> Option<Option<Alarm>> {
-    let id = key.id();
-    let fence = app.ownership().settled_fence(id).await?;
-    match app.store().load(fence, id, 1, 1).await {
-        Ok(Some(loaded)) => Some(loaded.alarm),
-        Ok(None) => {
-            app.ownership().lost(fence);
-            None
-        }
-        // The store says it, once.
-        Err(_) => None,
-    }
-}
-
-/// Stores a change of a worker's alarm that no instance has made. Says what became of it, unless this process does not own the
-/// worker.
-pub async fn store_alarm(app: &App, key: &WorkerKey, change: AlarmChange) -> Option<Fate> {
-    let Some(fence) = app.ownership().settled_fence(key.id()).await else {
-        app.alarms().retry_failed(key);
-        return None;
-    };
-    let batch = WriteBatch {
-        alarm: change,
-        ..WriteBatch::default()
-    };
-    Some(fate(&commit(app, fence, key, batch).await))
-}
-
-/// Commits what no instance has written. Alarms, and who owns the worker, follow what becomes of it.
-///
-/// # Errors
-/// The store does not say whether it is durable.
-pub(crate) async fn commit(
-    app: &App,
-    fence: Fence,
-    key: &WorkerKey,
-    batch: WriteBatch,
-) -> Result<Outcome, StoreError> {
-    let ticket = app.alarms().submitted(key, batch.alarm);
-    let committing = app.lanes().submit(Commit {
-        fence,
-        worker: key.clone(),
-        batch,
-    });
-    let committed = committing.await;
-    match committed {
-        Ok(Outcome::Committed) => {}
-        Ok(Outcome::Fenced) => app.ownership().lost(fence),
-        Err(_) => app.ownership().settle(fence).await,
-    }
-    app.alarms().settled(key, ticket, fate(&committed));
-    committed
-}
-
-fn fate(committed: &Result<Outcome, StoreError>) -> Fate {
-    match committed {
-        Ok(Outcome::Committed) => Fate::Committed,
-        Ok(Outcome::Fenced) => Fate::Refused,
-        Err(_) => Fate::Unknown,
     }
 }

@@ -98,20 +98,16 @@ impl Lines {
         }
     }
 
-    /// The next one that is an event of a worker: what it was, what it is, and whether it is gone.
+    /// The next one, an event of a worker: what it was, what it is, and whether it is gone.
     async fn change(&mut self) -> (String, Before, State, bool) {
-        loop {
-            let line = self.next().await.unwrap();
-            match serde_json::from_str(&line).unwrap() {
-                Event::Change {
-                    before,
-                    worker,
-                    gone,
-                    ..
-                } => return (worker.address, before, worker.state, gone),
-                Event::Alive { .. } => {}
-                other => panic!("{other:?}"),
-            }
+        match serde_json::from_str(&self.next().await.unwrap()).unwrap() {
+            Event::Change {
+                before,
+                worker,
+                gone,
+                ..
+            } => (worker.address, before, worker.state, gone),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -152,7 +148,8 @@ async fn waking_sleeping_coming_and_going_is_told_in_order() {
     order(&app, "sleep", "old").await;
     let asleep = change("old", Was::Awake, State::Asleep, false);
     assert_eq!(events.change().await, asleep);
-    ask(&app, "DELETE", "/workers/worker.js%23old").await;
+    let deleted = ask(&app, "DELETE", "/workers/worker.js%23old").await;
+    assert_eq!(deleted.status, StatusCode::NO_CONTENT);
     let gone = change("old", Was::Asleep, State::Asleep, true);
     assert_eq!(events.change().await, gone);
 }
