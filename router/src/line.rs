@@ -21,6 +21,8 @@ const REFUSALS: Duration = Duration::from_millis(500);
 pub struct Line {
     links: Links,
     listening: Mutex<Listening>,
+    /// Held while a listener hears something: after the last nothing follows.
+    hearing: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -64,7 +66,11 @@ impl Line {
     #[must_use]
     pub fn new(links: Links) -> Arc<Self> {
         let listening = Mutex::default();
-        Arc::new(Self { links, listening })
+        Arc::new(Self {
+            links,
+            listening,
+            hearing: Mutex::default(),
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Listening> {
@@ -86,9 +92,10 @@ impl Line {
         driver.run(|arrival| self.hear(arrival, &router)).await
     }
 
-    /// The other pod has left in order, or is dead. What it has taken is lost: nothing more of it is heard, for it may be old. What it has
+    /// The other pod has left in order. What it has taken is lost: nothing more of it is heard, for it may be old. What it has
     /// not taken it may refuse for a while yet, so that it goes elsewhere; then the connection ends. Needs a tokio runtime.
     pub fn leave(self: &Arc<Self>) {
+        let hearing = self.hearing.lock().unwrap_or_else(PoisonError::into_inner);
         let lost: Vec<_> = {
             let mut listening = self.lock();
             let Listening {
@@ -104,6 +111,7 @@ impl Line {
         for (link, listener) in lost {
             self.lose(link, &listener);
         }
+        drop(hearing);
         let line = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(REFUSALS).await;
@@ -136,6 +144,7 @@ impl Line {
             Event::Room { link } => (link, Heard::Room),
             Event::Closed { link, reason } => (link, Heard::Closed(reason)),
         };
+        let _hearing = self.hearing.lock().unwrap_or_else(PoisonError::into_inner);
         let (listener, is_old) = {
             let mut listening = self.lock();
             // That there is room again says nothing of what was opened.
@@ -166,6 +175,9 @@ impl Line {
     ) -> Result<(), OpenError> {
         // What comes on it waits until its listener is known.
         let mut listening = self.lock();
+        if listening.has_left {
+            return Err(OpenError::Gone);
+        }
         let link = self.links.open(opening)?;
         listening.listeners.insert(link, listen(link));
         listening.unanswered.insert(link);

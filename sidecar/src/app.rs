@@ -445,8 +445,9 @@ impl App {
         }
         self.workers.leave_sockets(|_| true);
         self.lanes.flush().await;
-        self.events.end().await;
         self.ownership.release().await;
+        // Not before: who follows must not keep others from the shards.
+        self.events.end().await;
     }
 
     /// Runs the server's `scheduled` handler now, and returns when it and what it gave to `waitUntil` have settled. The cron need

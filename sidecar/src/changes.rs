@@ -67,9 +67,9 @@ impl App {
     /// There is no room, the worker is another process's, or it does not begin.
     pub async fn wake(&self, key: &WorkerKey) -> Result<(), Unchanged> {
         let app = self.if_open().ok_or_else(shutting_down)?;
-        self.must_have(key.id())?;
         let begun = async {
             loop {
+                self.must_have(key.id())?;
                 let woken = app.workers().wake(&app, key);
                 let worker = woken.map_err(|failure| Unchanged::Refused(failure.message))?;
                 if worker.woken().await {

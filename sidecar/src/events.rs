@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use portside_core::ids::{PodId, WorkerId, WorkerKey};
-use portside_manage::{Before, Event, Worker};
+use portside_manage::{Before, Event, State, Worker};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::app::App;
 
@@ -20,6 +20,8 @@ use crate::app::App;
 const KEPT: usize = 10_000;
 /// How many may wait to be told; it takes a question to the store to tell one.
 const UNTOLD: usize = 10_000;
+/// How long a process that ends waits for those to be told that happened last.
+const LAST: Duration = Duration::from_secs(1);
 /// For how long events are kept that nobody follows any more.
 const LINGER: Duration = Duration::from_secs(60);
 
@@ -59,7 +61,8 @@ struct Kept {
 
 struct Told {
     worker: WorkerId,
-    gone: bool,
+    /// What it was after it.
+    after: Before,
     line: Bytes,
 }
 
@@ -139,8 +142,13 @@ impl Events {
 
     /// There will be no more events: all workers sleep, and that has been told.
     pub(crate) async fn end(&self) {
-        self.all_told().await;
-        self.lock().is_over = true;
+        let is_told = timeout(LAST, self.all_told()).await.is_ok();
+        let mut kept = self.lock();
+        if !is_told {
+            kept.forget();
+        }
+        kept.is_over = true;
+        drop(kept);
         self.last.send_modify(|_| ());
     }
 
@@ -195,6 +203,11 @@ impl Events {
     }
 
     fn tell(&self, before: Before, worker: Worker, key: &WorkerKey, gone: bool) {
+        let after = match worker.state {
+            _ if gone => Before::Absent,
+            State::Awake => Before::Awake,
+            State::Asleep => Before::Asleep,
+        };
         let mut kept = self.lock();
         let seq = kept.seq + 1;
         let event = Event::Change {
@@ -206,7 +219,7 @@ impl Events {
         kept.seq = seq;
         kept.events.push_back(Told {
             worker: key.id(),
-            gone,
+            after,
             line: line(&event),
         });
         if kept.events.len() > KEPT {
@@ -216,12 +229,11 @@ impl Events {
         self.last.send_replace(seq);
     }
 
-    /// Whether the last that was told of a worker is that it is gone.
-    fn has_told_gone(&self, worker: WorkerId) -> bool {
+    /// What was told last of a worker, of late.
+    fn last_told(&self, worker: WorkerId) -> Option<Before> {
         let kept = self.lock();
         let mut events = kept.events.iter().rev();
-        let last = events.find(|told| told.worker == worker);
-        last.is_some_and(|told| told.gone)
+        Some(events.find(|told| told.worker == worker)?.after)
     }
 
     /// Keeps nothing that nobody has followed for a while.
@@ -329,15 +341,14 @@ async fn tell(events: Weak<Events>, mut happened: mpsc::Receiver<Happened>, app:
                 (worker, before, true)
             }
             Happened::Slept(worker) => (worker, Before::Awake, false),
-            Happened::Stored(worker) if events.has_told_gone(worker.id()) => {
-                (worker, Before::Absent, false)
-            }
             Happened::Stored(worker) => (worker, Before::Asleep, false),
             Happened::Asked(asked) => {
                 let _ = asked.send(());
                 continue;
             }
         };
+        // What happened is told a little later, and what is stored may be of after that: who is told is told one story.
+        let before = events.last_told(key.id()).unwrap_or(before);
         match app.worker_as_of_event(&key, is_awake).await {
             // It has been told.
             Ok((_, true)) if before == Before::Absent => {}

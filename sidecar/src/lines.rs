@@ -11,6 +11,8 @@ use tokio::sync::broadcast::{self, Receiver, Sender};
 /// So many lines are kept, and so many bytes of them.
 const KEPT: usize = 1_000;
 const KEPT_BYTES: usize = 1 << 20;
+/// Of a longer message the rest is left out.
+const MOST_BYTES: usize = 16 << 10;
 /// Who is so many lines behind misses some.
 const BEHIND: usize = 1_000;
 
@@ -49,7 +51,8 @@ impl Lines {
     }
 
     /// Takes a line.
-    pub(crate) fn write(&self, line: LogLine<'_>) {
+    pub(crate) fn write(&self, mut line: LogLine<'_>) {
+        line.text = &line.text[..line.text.floor_char_boundary(MOST_BYTES)];
         let worker = match line.source {
             Identity::Server => None,
             Identity::Worker(key) => Some(key.id()),
@@ -76,11 +79,13 @@ impl Lines {
     pub(crate) fn read(&self, worker: Option<WorkerId>, tail: usize) -> Reader {
         let kept = self.lock();
         let ours = kept.lines.iter().rev().filter(|line| is_of(line, worker));
-        let last: Vec<&Line> = ours.take(tail).collect();
+        let last: Vec<Arc<str>> = ours.take(tail).map(|line| line.text.clone()).collect();
+        let news = self.news.subscribe();
+        drop(kept); // whoever logs waits for it
         Reader {
             worker,
-            last: last.iter().rev().map(|line| &*line.text).collect(),
-            news: self.news.subscribe(),
+            last: last.iter().rev().map(|text| &**text).collect(),
+            news,
         }
     }
 }
@@ -215,9 +220,10 @@ mod tests {
             lines.write(line(&Identity::Server, "short"));
         }
         assert_eq!(lines.lock().lines.len(), KEPT);
-        lines.write(line(&Identity::Server, &long));
-        lines.write(line(&Identity::Server, &long));
-        assert_eq!(lines.lock().lines.len(), 1);
+        for _ in 0..KEPT {
+            lines.write(line(&Identity::Server, &long));
+        }
+        assert!(lines.lock().lines.len() < KEPT_BYTES / MOST_BYTES);
         assert!(lines.lock().bytes <= KEPT_BYTES);
     }
 }

@@ -66,10 +66,11 @@ impl Lease {
                 Ok(is_alive) => {
                     self.renewals += u64::from(is_alive);
                     self.confirmed = self.confirmed.max(sent);
-                    self.next = now.max(sent + self.interval_ms);
                 }
-                Err(FateUnknown) => self.next = now + self.interval_ms,
+                Err(FateUnknown) => {}
             }
+            // After one that was long in vain at once: the lease leaves time for one more.
+            self.next = now.max(sent + self.interval_ms);
         }
         reply != Ok(false)
     }

@@ -113,6 +113,10 @@ impl App {
         key: &WorkerKey,
         is_awake: bool,
     ) -> Result<(Worker, bool), StoreError> {
+        if !is_awake {
+            // The last it wrote may be on its way yet.
+            self.lanes().flush().await;
+        }
         let stored = self.store().worker(key.id()).await?;
         let gone = stored.is_none() && !is_awake;
         let stored = stored.unwrap_or_else(|| unstored(key.clone()));

@@ -126,6 +126,23 @@ fn a_lease_ends_by_the_pods_own_clock_and_resumes_in_the_same_term() {
     );
 }
 
+/// The connection was gone, which was noticed after a second: there is time for another try before the lease ends.
+#[test]
+fn a_renewal_that_was_long_in_vain_is_tried_again_at_once() {
+    let mut pod = active();
+    let renewal = call(&pod.step(Event::Woken, 500), renew);
+    let mut effects = pod.step(Event::Renewed(renewal, Err(FateUnknown)), 1_500);
+    effects.extend(pod.step(Event::Woken, 1_500));
+    let renewal = call(&effects, renew);
+    // What fails at once waits.
+    let effects = pod.step(Event::Renewed(renewal, Err(FateUnknown)), 1_501);
+    assert!(
+        effects.iter().all(|effect| renew(effect).is_none()),
+        "{effects:?}"
+    );
+    call(&pod.step(Event::Woken, 2_000), renew);
+}
+
 /// Whether those who found the lease expired are told, in whatever role and whether or not the pod noticed that it had.
 #[test]
 fn what_waits_for_the_lease_hears_of_its_renewal() {
