@@ -138,7 +138,7 @@ pub async fn its_secret_stays_and_a_missing_authority_is_named(test: Arc<Test>) 
 
 /// The documented command makes another password each time: it changes nothing. With the Secret gone there is a new one, which
 /// Postgres sets, and which running classes follow.
-pub async fn the_charts_password_stays_until_its_secret_is_deleted(test: Arc<Test>) {
+pub async fn the_charts_password_stays(test: Arc<Test>) {
     let cluster = &test.cluster;
     let release = Release::new(cluster);
     let tag = &cluster.settings.tag;
