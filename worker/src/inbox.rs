@@ -224,7 +224,9 @@ impl Inbox {
 
     /// What others have sent, and is not taken along yet, goes back into its closed inbox.
     pub(crate) fn keep(&self, waiting: VecDeque<Incoming>) {
-        self.lock().queue = waiting;
+        let mut state = self.lock();
+        state.bytes = waiting.iter().map(Incoming::size).sum();
+        state.queue = waiting;
     }
 
     /// The instance that reads takes a turn. Returns whether it was put to sleep, and must run nothing any more.
@@ -512,6 +514,17 @@ mod tests {
         assert!(first(&inbox, |_| true).is_some());
         assert!(first(&inbox, |_| true).is_some());
         assert!(inbox.receive(message(10)).is_ok());
+    }
+
+    #[test]
+    fn what_goes_back_counts_as_before() {
+        let inbox = Inbox::new(3, 10);
+        assert!(inbox.receive(message(4)).is_ok());
+        let waiting = inbox.left();
+        inbox.keep(waiting);
+        // Nobody knows its link any more.
+        inbox.forget_instance();
+        assert!(inbox.is_empty());
     }
 
     #[test]
