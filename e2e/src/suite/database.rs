@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::failures::{answers_again, answers_within, component};
+use super::failures::answers_again;
 use crate::apps;
 use crate::class::{Class, name, uid};
-use crate::cluster::{Cluster, SYSTEM, until};
+use crate::cluster::{SYSTEM, until};
 use crate::load::Load;
-use crate::release::{Release, database_url, database_url_with, sql};
+use crate::release::sql;
 use crate::test::Test;
 
 /// For a kubelet to bring a Secret to a pod, which then looks at it.
@@ -134,46 +134,4 @@ pub async fn its_secret_stays_and_a_missing_authority_is_named(test: Arc<Test>) 
         .patch(&json!({ "spec": { "storage": { "database": { "ca": null } } } }))
         .await;
     class.ready().await;
-}
-
-/// The documented command makes another password each time: it changes nothing. With the Secret gone there is a new one, which
-/// Postgres sets, and which running classes follow.
-pub async fn the_charts_password_stays(test: Arc<Test>) {
-    let cluster = &test.cluster;
-    let release = Release::new(cluster);
-    let tag = &cluster.settings.tag;
-    let class = test.class("ledger", apps::ledger("1")).await;
-    class.ready().await;
-    let server = async || uid(&component(cluster, "postgres").await[0]);
-    let (password, postgres) = (password(cluster).await, server().await);
-    let other = ["postgres.password=another-password".to_owned()];
-    release.upgrade_with(tag, &other).await;
-    assert_eq!(self::password(cluster).await, password);
-    assert_eq!(server().await, postgres);
-    answers_again(&class, "kept").await;
-
-    let write = async |url: &str| {
-        let data = json!({ "stringData": { "url": url } });
-        test.apply("v1", "Secret", "portside-database", data).await;
-    };
-    let delete = ["-n", SYSTEM, "delete", "secret", "portside-postgres"];
-    cluster.kubectl(&delete).await;
-    release.upgrade_with(tag, &other).await;
-    assert_ne!(self::password(cluster).await, password);
-    assert_ne!(server().await, postgres);
-    write(&database_url_with("another-password")).await;
-    answers_within(&class, "changed", FOLLOWED).await;
-
-    // As all other tests know it.
-    cluster.kubectl(&delete).await;
-    release.upgrade(tag).await;
-    write(&database_url()).await;
-    assert_eq!(self::password(cluster).await, password);
-    answers_within(&class, "back", FOLLOWED).await;
-    class.current().await;
-}
-
-async fn password(cluster: &Cluster) -> Value {
-    let secret = cluster.get(SYSTEM, "secret/portside-postgres").await;
-    secret.unwrap()["data"]["password"].clone()
 }

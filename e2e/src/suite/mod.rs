@@ -67,7 +67,6 @@ pub fn all(cluster: &Arc<Cluster>) -> Vec<Trial> {
         deletion::retained_state_is_found_again,
         deletion::deleted_state_is_gone,
         many::a_hundred_classes_settle,
-        database::the_charts_password_stays,
         uninstall::nothing_gets_stuck,
     ]
 }
