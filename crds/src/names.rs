@@ -99,13 +99,7 @@ pub const PEER_PORT_NAME: &str = "peer";
 /// The port at which the pods of a class reach each other's workers.
 pub const PEER_PORT: u16 = 7070;
 
-/// The port at which the API server of workers asks pods, by name.
-pub const MANAGE_PORT_NAME: &str = "manage";
-
-/// The port at which the API server of workers asks pods.
-pub const MANAGE_PORT: u16 = 9091;
-
-/// Where the sidecar finds what it needs for [`MANAGE_PORT`].
+/// Where the sidecar finds what it needs for the API server of workers.
 pub const RUNTIME_DIR: &str = "/etc/portside/runtime";
 
 /// The file in [`RUNTIME_DIR`], and the key in a ConfigMap, with the certificates of whoever signs those of the API server of workers.

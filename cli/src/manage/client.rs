@@ -98,14 +98,8 @@ impl Client {
         path: &[&str],
         query: &[(&str, &str)],
     ) -> anyhow::Result<impl Stream<Item = anyhow::Result<Bytes>> + Send + use<>> {
-        let response = self.request(&Method::GET, path, query, None).await;
-        let response = response.with_context(|| self.unreachable())?;
-        let status = response.status();
-        if !status.is_success() {
-            let body = response.into_body().collect().await?.to_bytes();
-            return Err(self.problem(status, &body));
-        }
-        let body = (response.into_body(), BytesMut::new());
+        let body = self.answered(&Method::GET, path, query, None).await?;
+        let body = (body, BytesMut::new());
         Ok(stream::try_unfold(body, async |(mut body, mut rest)| {
             loop {
                 if let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
@@ -141,12 +135,27 @@ impl Client {
         query: &[(&str, &str)],
         body: Option<Vec<u8>>,
     ) -> anyhow::Result<Bytes> {
-        let fetched = self.fetch(method, path, query, body).await;
-        let (status, body) = fetched.with_context(|| self.unreachable())?;
-        match status.is_success() {
-            true => Ok(body),
-            false => Err(self.problem(status, &body)),
+        let body = self.answered(method, path, query, body).await?;
+        let body = body.collect().await.with_context(|| self.unreachable())?;
+        Ok(body.to_bytes())
+    }
+
+    /// The body of an answer that is what was asked for.
+    async fn answered(
+        &self,
+        method: &Method,
+        path: &[&str],
+        query: &[(&str, &str)],
+        body: Option<Vec<u8>>,
+    ) -> anyhow::Result<Incoming> {
+        let response = self.request(method, path, query, body).await;
+        let response = response.with_context(|| self.unreachable())?;
+        let (status, body) = (response.status(), response.into_body());
+        if status.is_success() {
+            return Ok(body);
         }
+        let body = body.collect().await.with_context(|| self.unreachable())?;
+        Err(self.problem(status, &body.to_bytes()))
     }
 
     fn unreachable(&self) -> String {

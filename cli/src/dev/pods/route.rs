@@ -142,9 +142,7 @@ impl Answering {
             serde_json::to_string(&merged).unwrap_or_default(),
         )
     }
-}
 
-impl Answering {
     /// What all pods log: each line once, but not in the order of time what there was before.
     fn log(&self, url: &Url) -> Response {
         let query: Vec<_> = url.query_pairs().into_owned().collect();
