@@ -223,6 +223,12 @@ async fn workers_of_all_pods_are_managed() {
     for name in &names {
         assert_eq!(app.get(&format!("/{name}")).await.status, 200);
     }
+    // Which has to come from each pod.
+    let log = ask(&app, &["logs"]).await;
+    for name in &names {
+        let line = format!("[counter.js#{name}] counted");
+        assert_eq!(log.matches(&line).count(), 1, "{name}: {log}");
+    }
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     are_managed(&app, &names).await;
 }

@@ -53,7 +53,7 @@ impl Following {
             let pods = self.pods.borrow_and_update().clone();
             self.followed.retain(|pod| pods.contains(pod));
             for pod in pods {
-                if (self.goes_on || self.said.is_empty()) && self.followed.insert(pod) {
+                if self.followed.insert(pod) {
                     self.said.push(said(pod, self.path, self.query.clone()));
                 }
             }
