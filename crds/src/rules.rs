@@ -203,10 +203,14 @@ pub(crate) const ENV_NAME: &[Rule<str>] = &[Rule {
     },
 }];
 
+const ONE_SOURCE: &str = "has(self.secretKeyRef) != has(self.configMapKeyRef)";
+const ONE_SOURCE_MESSAGE: &str =
+    "needs exactly one of secretKeyRef and configMapKeyRef: add one or remove the other";
+
 /// `spec.env[].valueFrom`
 pub(crate) const ENV_SOURCE: &[Rule<EnvSource>] = &[Rule {
-    cel: "has(self.secretKeyRef) != has(self.configMapKeyRef)",
-    message: "needs exactly one of secretKeyRef and configMapKeyRef: add one or remove the other",
+    cel: ONE_SOURCE,
+    message: ONE_SOURCE_MESSAGE,
     holds: |source| source.secret_key_ref.is_some() != source.config_map_key_ref.is_some(),
 }];
 
@@ -272,8 +276,8 @@ pub(crate) const DATABASE: &[Rule<Database>] = &[Rule {
 
 /// `spec.storage.database.ca`
 pub(crate) const CA_SOURCE: &[Rule<CaSource>] = &[Rule {
-    cel: "has(self.secretKeyRef) != has(self.configMapKeyRef)",
-    message: "needs exactly one of secretKeyRef and configMapKeyRef: add one or remove the other",
+    cel: ONE_SOURCE,
+    message: ONE_SOURCE_MESSAGE,
     holds: |ca| ca.secret_key_ref.is_some() != ca.config_map_key_ref.is_some(),
 }];
 

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::NamedKey;
 use crate::rules;
 
 /// A database, named by the Secret that has its URL.
@@ -33,6 +34,12 @@ pub struct DatabaseSecret {
 }
 
 impl DatabaseSecret {
+    /// Which it is.
+    #[must_use]
+    pub fn named(&self) -> NamedKey<'_> {
+        (&self.name, &self.key)
+    }
+
     fn default_name() -> String {
         "portside-database".to_owned()
     }
@@ -78,6 +85,12 @@ pub struct CaKey {
 }
 
 impl CaKey {
+    /// Which it is.
+    #[must_use]
+    pub fn named(&self) -> NamedKey<'_> {
+        (&self.name, &self.key)
+    }
+
     fn default_key() -> String {
         "ca.crt".to_owned()
     }

@@ -31,7 +31,7 @@ mod triggers;
 pub use assets::{Assets, HtmlHandling, NotFoundHandling};
 pub use code::{Code, ConfigMapCode, LocalRef, OciCode};
 pub use database::{CaKey, CaSource, Database, DatabaseSecret};
-pub use env::{EnvEntry, EnvSource, KeyRef};
+pub use env::{EnvEntry, EnvSource, KeyRef, NamedKey};
 pub use limits::ClassLimits;
 pub use objects::{
     DurableObjectBinding, DurableObjectClass, DurableObjectOrigin, DurableObjectStorage,

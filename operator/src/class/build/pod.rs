@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use portside_crds::class::{Database, EnvEntry, OciCode, Resources};
+use portside_crds::class::{CaKey, Database, EnvEntry, KeyRef, NamedKey, OciCode, Resources};
 use portside_crds::sidecar::SECONDS_AFTER_REQUESTS;
 use portside_crds::{ServerlessWorkerClassSpec, names, quantity};
 
@@ -278,20 +278,10 @@ fn database_volume(database: &Database) -> Volume {
     let Some(ca) = &database.ca else {
         return secret_file(DATABASE, &url.name, &url.key, names::DATABASE_URL_FILE);
     };
-    let url = VolumeProjection {
-        secret: Some(secret_item(
-            &url.name,
-            item(&url.key, base(names::DATABASE_URL_FILE)),
-        )),
-        ..VolumeProjection::default()
-    };
-    let file = base(names::DATABASE_CA_FILE);
-    let ca = VolumeProjection {
-        secret: (ca.secret_key_ref.as_ref()).map(|ca| secret_item(&ca.name, item(&ca.key, file))),
-        config_map: (ca.config_map_key_ref.as_ref())
-            .map(|ca| config_map_item(&ca.name, item(&ca.key, file))),
-        ..VolumeProjection::default()
-    };
+    let url = projected(Some(url.named()), None, base(names::DATABASE_URL_FILE));
+    let secret = ca.secret_key_ref.as_ref().map(CaKey::named);
+    let config_map = ca.config_map_key_ref.as_ref().map(CaKey::named);
+    let ca = projected(secret, config_map, base(names::DATABASE_CA_FILE));
     Volume {
         name: DATABASE.to_owned(),
         projected: Some(ProjectedVolumeSource {
@@ -372,33 +362,34 @@ fn env_volume(env: &[EnvEntry]) -> Volume {
 
 fn projection(entry: &EnvEntry) -> Option<VolumeProjection> {
     let source = entry.value_from.as_ref()?;
-    let item = |key: &str| item(key, &entry.name);
-    Some(VolumeProjection {
-        secret: (source.secret_key_ref.as_ref()).map(|key| secret_item(&key.name, item(&key.key))),
-        config_map: (source.config_map_key_ref.as_ref())
-            .map(|key| config_map_item(&key.name, item(&key.key))),
+    let secret = source.secret_key_ref.as_ref().map(KeyRef::named);
+    let config_map = source.config_map_key_ref.as_ref().map(KeyRef::named);
+    Some(projected(secret, config_map, &entry.name))
+}
+
+/// A key of a Secret, or of a ConfigMap, as this file.
+fn projected(
+    secret: Option<NamedKey<'_>>,
+    config_map: Option<NamedKey<'_>>,
+    file: &str,
+) -> VolumeProjection {
+    VolumeProjection {
+        secret: secret.map(|(name, key)| SecretProjection {
+            name: name.to_owned(),
+            items: Some(vec![item(key, file)]),
+            optional: OPTIONAL,
+        }),
+        config_map: config_map.map(|(name, key)| ConfigMapProjection {
+            name: name.to_owned(),
+            items: Some(vec![item(key, file)]),
+            optional: OPTIONAL,
+        }),
         ..VolumeProjection::default()
-    })
+    }
 }
 
 /// To the kubelet everything that is mounted is: the sidecar says what is missing, clearer than a pod that does not start.
 const OPTIONAL: Option<bool> = Some(true);
-
-fn secret_item(name: &str, item: KeyToPath) -> SecretProjection {
-    SecretProjection {
-        name: name.to_owned(),
-        items: Some(vec![item]),
-        optional: OPTIONAL,
-    }
-}
-
-fn config_map_item(name: &str, item: KeyToPath) -> ConfigMapProjection {
-    ConfigMapProjection {
-        name: name.to_owned(),
-        items: Some(vec![item]),
-        optional: OPTIONAL,
-    }
-}
 
 /// What keeps nodes from being filled with pods that ask for nothing, and gives autoscalers something to compare with.
 const LEAST: [(&str, &str); 2] = [("cpu", "100m"), ("memory", "256Mi")];
