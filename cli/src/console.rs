@@ -2,7 +2,8 @@
 
 use std::io::{IsTerminal, Write};
 
-use portside_sidecar::{Level, LogLine, lines};
+use portside_sidecar::lines::{Colours, written};
+use portside_sidecar::{Level, LogLine};
 
 /// Writes the application's log.
 pub struct Console {
@@ -53,20 +54,19 @@ impl Console {
     }
 
     fn format(&self, line: LogLine<'_>) -> String {
-        let LogLine { level, text, .. } = line;
-        let source = lines::source(&line, self.requests);
-        let (prefix, start, end) = match (self.colour, level) {
-            (false, _) => (format!("[{source}]"), "", ""),
-            (true, Level::Debug | Level::Info) => (format!("\x1b[36m[{source}]\x1b[0m"), "", ""),
-            (true, Level::Warn) => (format!("\x1b[36m[{source}]\x1b[0m"), "\x1b[33m", "\x1b[0m"),
-            (true, Level::Error) => (format!("\x1b[36m[{source}]\x1b[0m"), "\x1b[31m", "\x1b[0m"),
+        const END: &str = "\x1b[0m";
+        let colours = match self.colour {
+            false => Colours::default(),
+            true => Colours {
+                source: ("\x1b[36m", END),
+                text: match line.level {
+                    Level::Debug | Level::Info => ("", ""),
+                    Level::Warn => ("\x1b[33m", END),
+                    Level::Error => ("\x1b[31m", END),
+                },
+            },
         };
-        let mut written = String::new();
-        for line in text.split('\n') {
-            let line = lines::visible(line);
-            written.push_str(&format!("{prefix} {start}{line}{end}\n"));
-        }
-        written
+        written(line, self.requests, colours)
     }
 }
 

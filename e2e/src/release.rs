@@ -15,12 +15,7 @@ pub const SERVED: &str = "portside-e2e-served";
 
 /// The URL of the release's Postgres.
 pub fn database_url() -> String {
-    database_url_with(PASSWORD)
-}
-
-/// The same with another password.
-pub fn database_url_with(password: &str) -> String {
-    format!("postgres://portside:{password}@portside-postgres.{SYSTEM}.svc:5432/portside")
+    format!("postgres://portside:{PASSWORD}@portside-postgres.{SYSTEM}.svc:5432/portside")
 }
 
 /// Runs a statement in the release's Postgres, as its superuser, and gives what it says.

@@ -60,7 +60,7 @@ impl Lines {
         };
         let line = Line {
             worker,
-            text: written(line, true).into(),
+            text: written(line, true, Colours::default()).into(),
         };
         let mut kept = self.lock();
         kept.bytes += line.text.len();
@@ -124,9 +124,17 @@ impl Reader {
     }
 }
 
+/// How a line is coloured: what is put before and after who wrote it, and before and after what it says.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Colours {
+    /// Of who wrote it.
+    pub source: (&'static str, &'static str),
+    /// Of what it says.
+    pub text: (&'static str, &'static str),
+}
+
 /// Who wrote a line, and, if `requests`, in the course of which request, as the gateway's log calls it.
-#[must_use]
-pub fn source(line: &LogLine<'_>, requests: bool) -> String {
+fn source(line: &LogLine<'_>, requests: bool) -> String {
     let mut source = match line.source {
         Identity::Server => "server".to_owned(),
         Identity::Worker(key) if key.name().is_empty() => key.script().to_owned(),
@@ -141,20 +149,21 @@ pub fn source(line: &LogLine<'_>, requests: bool) -> String {
 }
 
 /// A line without control characters, which could rewrite a terminal; colours of `console.log("%c")` stay.
-#[must_use]
-pub fn visible(line: &str) -> String {
+fn visible(line: &str) -> String {
     line.chars()
         .filter(|c| !c.is_control() || matches!(c, '\t' | '\x1b'))
         .collect()
 }
 
-/// Each line with who wrote it before it.
+/// Each line with who wrote it before it, and, if `requests`, in the course of which request.
 #[must_use]
-pub fn written(line: LogLine<'_>, requests: bool) -> String {
-    let source = source(&line, requests);
+pub fn written(line: LogLine<'_>, requests: bool, colours: Colours) -> String {
+    let (before, after) = colours.source;
+    let source = format!("{before}[{}]{after}", source(&line, requests));
+    let (start, end) = colours.text;
     let lines = line.text.split('\n');
     lines
-        .map(|line| format!("[{source}] {}\n", visible(line)))
+        .map(|line| format!("{source} {start}{}{end}\n", visible(line)))
         .collect()
 }
 
@@ -177,10 +186,11 @@ mod tests {
     #[test]
     fn every_line_says_who_wrote_it() {
         let worker = Identity::Worker(WorkerKey::new("room.js", "lobby").unwrap());
-        let text = written(line(&worker, "a\nb\r"), false);
+        let plain = Colours::default();
+        let text = written(line(&worker, "a\nb\r"), false, plain);
         assert_eq!(text, "[room.js#lobby] a\n[room.js#lobby] b\n");
         assert_eq!(
-            written(line(&Identity::Server, "x"), true),
+            written(line(&Identity::Server, "x"), true, plain),
             "[server request=r-1] x\n"
         );
     }

@@ -24,12 +24,13 @@ use super::Wanted;
 use crate::app::App;
 use crate::changes::Unchanged;
 use crate::events;
+use crate::lines::Reader;
 
 /// How many workers or keys a page has that is not asked for so many, and at most.
 pub const PAGE: usize = 100;
 const MOST: usize = 1000;
 /// The largest body that is read: a value in JSON may take some times the bytes that it is stored in.
-const MOST_BYTES: usize = 16 << 20;
+pub(super) const MOST_BYTES: usize = 16 << 20;
 
 /// Who follows hears at least this often that the process is there.
 const ALIVE: Duration = Duration::from_secs(10);
@@ -212,25 +213,30 @@ fn log(app: &App, url: &Url, worker: Option<WorkerId>) -> Answer {
         None | Some("false") => last.boxed(),
         Some("true") => {
             let app = app.weak();
-            let news = stream::unfold((reader, app), move |(mut reader, app)| async move {
-                let line = loop {
-                    match timeout(LOOK, reader.next()).await {
-                        Ok(line) => break line?,
-                        Err(_) => {
-                            let app = app.upgrade()?;
-                            if worker.is_some_and(|worker| app.must_have(worker).is_err()) {
-                                return None;
-                            }
-                        }
-                    }
-                };
-                Some((Ok(line.into()), (reader, app)))
+            let is_here = move || {
+                let app = app.upgrade();
+                app.is_some_and(|app| worker.is_none_or(|worker| app.must_have(worker).is_ok()))
+            };
+            let news = stream::unfold((reader, is_here), async |(mut reader, is_here)| {
+                let line = next_line(&mut reader, &is_here).await?;
+                Some((Ok(line.into()), (reader, is_here)))
             });
             last.chain(news).boxed()
         }
         Some(_) => return Err(bad("follow is true or false")),
     };
     Ok(with_type("text/plain; charset=utf-8", Body::Stream(body)))
+}
+
+/// What is logged next; nothing once what is followed is not here any more.
+async fn next_line(reader: &mut Reader, is_here: impl Fn() -> bool) -> Option<String> {
+    loop {
+        match timeout(LOOK, reader.next()).await {
+            Ok(line) => return line,
+            Err(_) if is_here() => {}
+            Err(_) => return None,
+        }
+    }
 }
 
 async fn one_entry(

@@ -208,7 +208,6 @@ fn addressed(class: &Class, text: &str) -> Result<WorkerKey, String> {
     WorkerKey::new(place, name).map_err(|error| error.to_string())
 }
 
-/// `since` when it is awake, if it is.
 /// A worker that is asleep.
 fn described(class: &Class, stored: StoredWorker) -> Worker {
     let key = &stored.worker;

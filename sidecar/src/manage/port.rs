@@ -34,6 +34,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use url::Url;
 
+use super::answers::{MOST_BYTES, elsewhere};
 use crate::app::App;
 
 /// How long a handshake may take, and how many may be under way.
@@ -41,8 +42,6 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 const HANDSHAKES: usize = 64;
 /// After an error of accepting, as when there are too many open files.
 const AGAIN: Duration = Duration::from_millis(100);
-/// The largest body that is taken.
-const MOST_BYTES: usize = 16 << 20;
 
 /// The port, listening but not yet answering.
 pub struct Port {
@@ -224,7 +223,7 @@ async fn answer(State(app): State<Arc<App>>, request: Request) -> Response {
     };
     let mut body = Body::Full(body);
     let asked = (&head.method, &url, &mut body);
-    match super::answer(&app, asked, super::answers::elsewhere).await {
+    match super::answer(&app, asked, elsewhere).await {
         Some(answered) => response(answered),
         None => StatusCode::NOT_FOUND.into_response(),
     }

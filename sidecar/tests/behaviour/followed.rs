@@ -8,7 +8,7 @@ use futures::StreamExt;
 use http::StatusCode;
 use portside_exchange::{Body, Response};
 use portside_manage::{API_SERVER, Before, Event, PATH, State};
-use portside_sidecar::manage::{self, Port};
+use portside_sidecar::manage::Port;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
 };
@@ -18,11 +18,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
-use url::Url;
 
-use crate::app::{Setup, TestApp, text};
+use crate::app::{TestApp, text};
 use crate::cases;
-use crate::lab::lab;
+use crate::manage::{self, answer, awake};
 
 pub const CASES: &[crate::Case] = cases![
     waking_sleeping_coming_and_going_is_told_in_order,
@@ -41,24 +40,13 @@ export const jobs = {
 };
 "#;
 
-fn setup() -> Setup {
-    let mut setup = lab(JOBS);
-    // Nothing falls asleep by itself.
-    setup.limits.idle = Duration::from_secs(600);
-    setup
-}
-
 async fn ask(app: &TestApp, method: &str, path: &str) -> Response {
-    let url = Url::parse(&format!("http://app.test{PATH}{path}")).unwrap();
-    let asked = (&method.parse().unwrap(), &url, &mut Body::Empty);
-    let elsewhere = || panic!("it is this process's");
-    manage::answer(app.owner(), asked, elsewhere).await.unwrap()
+    answer(app, method, path, "").await
 }
 
 async fn order(app: &TestApp, what: &str, worker: &str) {
     let path = format!("/workers/worker.js%23{worker}/{what}");
-    let answer = ask(app, "POST", &path).await;
-    assert_eq!(answer.status, StatusCode::NO_CONTENT, "{what} {worker}");
+    manage::order(app, "POST", &path, "").await;
 }
 
 /// An answer that goes on, line by line.
@@ -126,7 +114,7 @@ fn change(worker: &str, before: Before, state: State, gone: bool) -> (String, Be
 
 async fn waking_sleeping_coming_and_going_is_told_in_order() {
     use Before as Was;
-    let app = setup().start().await;
+    let app = awake(JOBS).start().await;
     app.text("/old/put").await;
     let mut events = Lines::of(&app, "/events").await;
     events.begin().await;
@@ -148,14 +136,13 @@ async fn waking_sleeping_coming_and_going_is_told_in_order() {
     order(&app, "sleep", "old").await;
     let asleep = change("old", Was::Awake, State::Asleep, false);
     assert_eq!(events.change().await, asleep);
-    let deleted = ask(&app, "DELETE", "/workers/worker.js%23old").await;
-    assert_eq!(deleted.status, StatusCode::NO_CONTENT);
+    manage::order(&app, "DELETE", "/workers/worker.js%23old", "").await;
     let gone = change("old", Was::Asleep, State::Asleep, true);
     assert_eq!(events.change().await, gone);
 }
 
 async fn who_comes_back_goes_on_where_it_was() {
-    let app = setup().start().await;
+    let app = awake(JOBS).start().await;
     let mut events = Lines::of(&app, "/events").await;
     let (start, seq) = events.begin().await;
     app.text("/a/put").await;
@@ -180,7 +167,7 @@ async fn who_comes_back_goes_on_where_it_was() {
 }
 
 async fn what_was_before_is_no_news() {
-    let app = setup().start().await;
+    let app = awake(JOBS).start().await;
     app.text("/a/put").await;
     let mut events = Lines::of(&app, "/events").await;
     events.begin().await;
@@ -189,7 +176,7 @@ async fn what_was_before_is_no_news() {
 }
 
 async fn the_end_is_told_after_all_have_gone_to_sleep() {
-    let app = setup().start().await;
+    let app = awake(JOBS).start().await;
     app.text("/a/put").await;
     let mut events = Lines::of(&app, "/events").await;
     events.begin().await;
@@ -208,7 +195,7 @@ async fn the_end_is_told_after_all_have_gone_to_sleep() {
 }
 
 async fn a_workers_log_is_followed() {
-    let app = setup().start().await;
+    let app = awake(JOBS).start().await;
     app.text("/a/say?one").await;
     app.text("/b/say?other").await;
     app.text("/a/say?two").await;
@@ -336,7 +323,7 @@ async fn get(
 }
 
 async fn only_the_api_server_is_let_in_and_hears_who_the_pod_is() {
-    let app = setup().start().await;
+    let app = awake(JOBS).start().await;
     app.text("/a/put").await;
     let directory = tempfile::tempdir().unwrap();
     let port = Port::bind(([127, 0, 0, 1], 0).into(), directory.path().into());
