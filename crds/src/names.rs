@@ -99,13 +99,10 @@ pub const PEER_PORT_NAME: &str = "peer";
 /// The port at which the pods of a class reach each other's workers.
 pub const PEER_PORT: u16 = 7070;
 
-/// Where the sidecar finds what it needs for the API server of workers.
-pub const RUNTIME_DIR: &str = "/etc/portside/runtime";
-
-/// The file in [`RUNTIME_DIR`], and the key in a ConfigMap, with the certificates of whoever signs those of the API server of workers.
+/// The file, in the folder for the API server of workers, with the certificates of whoever signs that server's.
 pub const RUNTIME_CA_FILE: &str = "ca.crt";
 
-/// The file in [`RUNTIME_DIR`] with the token by which a pod proves to the API server of workers who it is.
+/// The file there with the token by which a pod proves to the API server of workers who it is.
 pub const RUNTIME_TOKEN_FILE: &str = "token";
 
 /// Where the sidecar finds the code and its manifest.

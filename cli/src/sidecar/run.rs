@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use portside_admin::{Admin, Later, Readiness, count_panics, listen_address};
 use portside_bundle::{Bundled, Manifest};
-use portside_crds::names::RUNTIME_DIR;
 use portside_crds::sidecar::TerminationReason as Reason;
 use portside_frontdoor::{Config as DoorConfig, FrontDoor, TrustedProxies};
 use portside_runtime::IsolatePool;
@@ -66,9 +65,9 @@ pub struct Args {
     /// The address at which the API server of workers asks this pod
     #[arg(long, default_value = "[::]:9091", value_parser = listen_address)]
     manage: SocketAddr,
-    /// The folder with what that takes: who signs that server's certificates, and this pod's token for it
-    #[arg(long, value_name = "DIR", default_value = RUNTIME_DIR)]
-    runtime_dir: PathBuf,
+    /// The folder with what that takes: who signs that server's certificates, and this pod's token for it. Without it nobody asks
+    #[arg(long, value_name = "DIR")]
+    runtime_dir: Option<PathBuf>,
     #[command(flatten)]
     sharing: SharingArgs,
     #[command(flatten)]
@@ -176,7 +175,9 @@ impl Args {
         let pod = Pod::new(name, app.clone(), ownership.clone(), metrics);
         registry.register_collector(Box::new(PodGauges(pod.clone())));
         later.is(registry, admin::routes(pod.clone(), digest, store));
-        tokio::spawn(self.manage().await?.run(app.clone()));
+        if let Some(manage) = self.manage().await? {
+            tokio::spawn(manage.run(app.clone()));
+        }
 
         let tried = app.try_out().await;
         if let Err(why) = tried {
@@ -258,9 +259,17 @@ impl Args {
         bound.map_err(|error| Failure::Lost(format!("cannot listen on {}: {error}", self.admin)))
     }
 
-    async fn manage(&self) -> Result<manage::Port, Failure> {
-        let bound = manage::Port::bind(self.manage, self.runtime_dir.clone()).await;
-        bound.map_err(|error| Failure::Lost(format!("cannot listen on {}: {error}", self.manage)))
+    async fn manage(&self) -> Result<Option<manage::Port>, Failure> {
+        let Some(directory) = self.runtime_dir.clone() else {
+            return Ok(None);
+        };
+        match manage::Port::bind(self.manage, directory).await {
+            Ok(port) => Ok(Some(port)),
+            Err(error) => {
+                let message = format!("cannot listen on {}: {error}", self.manage);
+                Err(Failure::Lost(message))
+            }
+        }
     }
 
     /// What this pod is called among those of its class.
