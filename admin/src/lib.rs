@@ -5,11 +5,13 @@
 
 mod address;
 mod files;
+mod later;
 mod log;
 mod panics;
 
 pub use address::listen_address;
 pub use files::raise_open_files;
+pub use later::Later;
 pub use log::{LogArgs, WrongFilter};
 pub use panics::count_panics;
 
@@ -73,14 +75,27 @@ impl Admin {
         readiness: Readiness,
         metrics: Registry,
     ) -> std::io::Result<Self> {
-        let router = Router::new()
-            .route("/livez", get(async || "ok\n"))
-            .route("/readyz", get(ready).with_state(readiness))
-            .route("/metrics", get(encode).with_state(Arc::new(metrics)));
         Ok(Self {
             listener: TcpListener::bind(address).await?,
-            router,
+            router: probes(readiness).merge(self::metrics(metrics)),
         })
+    }
+
+    /// Starts to listen when there is nothing to tell but probes. The rest is answered from when [`Later::is`] has it, and until then
+    /// with 503.
+    ///
+    /// # Errors
+    /// As [`Admin::bind`].
+    pub async fn bind_early(
+        address: SocketAddr,
+        readiness: Readiness,
+    ) -> std::io::Result<(Self, Later)> {
+        let later = Later::default();
+        let admin = Self {
+            listener: TcpListener::bind(address).await?,
+            router: probes(readiness).merge(later.routes()),
+        };
+        Ok((admin, later))
     }
 
     /// Adds routes of the process's own.
@@ -104,6 +119,16 @@ impl Admin {
             tracing::error!(%error, "the admin port is closed");
         }
     }
+}
+
+fn probes(readiness: Readiness) -> Router {
+    Router::new()
+        .route("/livez", get(async || "ok\n"))
+        .route("/readyz", get(ready).with_state(readiness))
+}
+
+fn metrics(registry: Registry) -> Router {
+    Router::new().route("/metrics", get(encode).with_state(Arc::new(registry)))
 }
 
 async fn ready(State(readiness): State<Readiness>) -> Response {

@@ -54,6 +54,32 @@ async fn readiness_names_what_is_missing_and_liveness_does_not_care() {
 }
 
 #[tokio::test]
+async fn a_port_that_is_opened_early_answers_probes_first_and_the_rest_later() {
+    let readiness = Readiness::waiting_for(["the database"]);
+    let any_port = listen_address("[::]:0").unwrap();
+    let early = Admin::bind_early(any_port, readiness.clone()).await;
+    let (admin, later) = early.unwrap();
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, admin.local_addr().unwrap().port()));
+    tokio::spawn(admin.run());
+    assert_eq!(text(address, "/livez").await.0, 200);
+    let waiting = "waiting for the database\n".to_owned();
+    assert_eq!(text(address, "/readyz").await, (503, waiting));
+    for path in ["/metrics", "/own"] {
+        let (status, said) = text(address, path).await;
+        assert_eq!(status, 503);
+        assert!(said.contains("/readyz"), "{said}");
+    }
+    let mut registry = Registry::default();
+    registry.register("things", "Things", Counter::<u64>::default());
+    later.is(registry, Router::new().route("/own", get(async || "mine")));
+    readiness.done("the database");
+    assert_eq!(text(address, "/readyz").await.0, 200);
+    assert_eq!(text(address, "/own").await, (200, "mine".to_owned()));
+    assert!(text(address, "/metrics").await.1.contains("things_total 0"));
+    assert_eq!(text(address, "/other").await.0, 404);
+}
+
+#[tokio::test]
 async fn clients_of_both_families_are_answered() {
     let address = started(&Readiness::default()).await;
     assert_eq!(text(address, "/livez").await.0, 200);

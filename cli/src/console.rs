@@ -2,7 +2,8 @@
 
 use std::io::{IsTerminal, Write};
 
-use portside_sidecar::{Identity, Level, LogLine};
+use portside_sidecar::lines::{Colours, written};
+use portside_sidecar::{Level, LogLine};
 
 /// Writes the application's log.
 pub struct Console {
@@ -53,42 +54,26 @@ impl Console {
     }
 
     fn format(&self, line: LogLine<'_>) -> String {
-        let LogLine { level, text, .. } = line;
-        let mut source = match line.source {
-            Identity::Server => "server".to_owned(),
-            Identity::Worker(key) if key.name().is_empty() => key.script().to_owned(),
-            Identity::Worker(key) => key.to_string(),
-            Identity::Object(object) => object.to_string(),
+        const END: &str = "\x1b[0m";
+        let colours = match self.colour {
+            false => Colours::default(),
+            true => Colours {
+                source: ("\x1b[36m", END),
+                text: match line.level {
+                    Level::Debug | Level::Info => ("", ""),
+                    Level::Warn => ("\x1b[33m", END),
+                    Level::Error => ("\x1b[31m", END),
+                },
+            },
         };
-        if let Some(request) = line.request.filter(|_| self.requests) {
-            source.push_str(" request=");
-            source.push_str(request);
-        }
-        let (prefix, start, end) = match (self.colour, level) {
-            (false, _) => (format!("[{source}]"), "", ""),
-            (true, Level::Debug | Level::Info) => (format!("\x1b[36m[{source}]\x1b[0m"), "", ""),
-            (true, Level::Warn) => (format!("\x1b[36m[{source}]\x1b[0m"), "\x1b[33m", "\x1b[0m"),
-            (true, Level::Error) => (format!("\x1b[36m[{source}]\x1b[0m"), "\x1b[31m", "\x1b[0m"),
-        };
-        let mut lines = String::new();
-        for line in text.split('\n') {
-            let line = visible(line);
-            lines.push_str(&format!("{prefix} {start}{line}{end}\n"));
-        }
-        lines
+        written(line, self.requests, colours)
     }
-}
-
-/// The line without control characters, which could rewrite the terminal; colours of `console.log("%c")` stay.
-fn visible(line: &str) -> String {
-    line.chars()
-        .filter(|c| !c.is_control() || matches!(c, '\t' | '\x1b'))
-        .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use portside_core::ids::WorkerKey;
+    use portside_sidecar::Identity;
 
     use super::*;
 

@@ -48,6 +48,8 @@ enum Command {
     Workers(manage::workers::Args),
     /// Look at what workers have stored, and change it
     State(manage::state::Args),
+    /// Show what the workers and the server of a running application log
+    Logs(manage::logs::Args),
     /// Be one of the pods that `portside dev --pods` starts
     #[command(hide = true)]
     DevPod,
@@ -71,6 +73,7 @@ fn main() -> ExitCode {
         Command::Check(args) => args.run(),
         Command::Workers(args) => args.run(),
         Command::State(args) => args.run(),
+        Command::Logs(args) => args.run(),
         Command::Sidecar(args) => args.run(),
     };
     outcome.unwrap_or_else(|error| {

@@ -57,7 +57,7 @@ pub const SIDECAR_CONTAINER: &str = "sidecar";
 /// The pods' volume with the code.
 pub const APP_VOLUME: &str = "app";
 
-/// The pods' volume with the database's URL.
+/// The pods' volume with the database's URL, and its certificate authority's certificates.
 pub const DATABASE_VOLUME: &str = "database";
 
 /// The pods' volume with the values of `spec.env` that are kept elsewhere.
@@ -99,19 +99,10 @@ pub const PEER_PORT_NAME: &str = "peer";
 /// The port at which the pods of a class reach each other's workers.
 pub const PEER_PORT: u16 = 7070;
 
-/// The port at which the API server of workers asks pods, by name.
-pub const MANAGE_PORT_NAME: &str = "manage";
-
-/// The port at which the API server of workers asks pods.
-pub const MANAGE_PORT: u16 = 9091;
-
-/// Where the sidecar finds what it needs for [`MANAGE_PORT`].
-pub const RUNTIME_DIR: &str = "/etc/portside/runtime";
-
-/// The file in [`RUNTIME_DIR`], and the key in a ConfigMap, with the certificates of whoever signs those of the API server of workers.
+/// The file, in the folder for the API server of workers, with the certificates of whoever signs that server's.
 pub const RUNTIME_CA_FILE: &str = "ca.crt";
 
-/// The file in [`RUNTIME_DIR`] with the token by which a pod proves to the API server of workers who it is.
+/// The file there with the token by which a pod proves to the API server of workers who it is.
 pub const RUNTIME_TOKEN_FILE: &str = "token";
 
 /// Where the sidecar finds the code and its manifest.
@@ -131,6 +122,9 @@ pub const ENV_DIR: &str = "/etc/portside/env";
 
 /// Where the sidecar finds the database's URL.
 pub const DATABASE_URL_FILE: &str = "/etc/portside/database/url";
+
+/// Where the sidecar finds the certificates of the authority that has signed the database's, if the class names one.
+pub const DATABASE_CA_FILE: &str = "/etc/portside/database/ca.crt";
 
 /// The key of a Secret of type kubernetes.io/dockerconfigjson.
 pub const PULL_SECRET_KEY: &str = ".dockerconfigjson";

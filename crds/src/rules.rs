@@ -9,7 +9,7 @@ use portside_core::cron::Cron;
 use serde_json::{Value, json};
 
 use crate::class::{
-    Code, Database, DurableObjects, EnvEntry, EnvSource, Opaque, ServerlessWorkerClass,
+    CaSource, Code, Database, DurableObjects, EnvEntry, EnvSource, Opaque, ServerlessWorkerClass,
     ServerlessWorkerClassSpec, Texts,
 };
 use crate::names;
@@ -203,10 +203,14 @@ pub(crate) const ENV_NAME: &[Rule<str>] = &[Rule {
     },
 }];
 
+const ONE_SOURCE: &str = "has(self.secretKeyRef) != has(self.configMapKeyRef)";
+const ONE_SOURCE_MESSAGE: &str =
+    "needs exactly one of secretKeyRef and configMapKeyRef: add one or remove the other";
+
 /// `spec.env[].valueFrom`
 pub(crate) const ENV_SOURCE: &[Rule<EnvSource>] = &[Rule {
-    cel: "has(self.secretKeyRef) != has(self.configMapKeyRef)",
-    message: "needs exactly one of secretKeyRef and configMapKeyRef: add one or remove the other",
+    cel: ONE_SOURCE,
+    message: ONE_SOURCE_MESSAGE,
     holds: |source| source.secret_key_ref.is_some() != source.config_map_key_ref.is_some(),
 }];
 
@@ -265,9 +269,16 @@ pub(crate) const CRONS: &[Rule<Vec<String>>] = &[Rule {
 
 /// `spec.storage.database`
 pub(crate) const DATABASE: &[Rule<Database>] = &[Rule {
-    cel: "self == oldSelf",
-    message: "cannot be changed, or the workers' state would stay behind: restore it, or make a class of another name",
+    cel: "self.secretKeyRef == oldSelf.secretKeyRef",
+    message: "cannot have another secretKeyRef, or the workers' state would stay behind: restore it, or make a class of another name",
     holds: |_| true,
+}];
+
+/// `spec.storage.database.ca`
+pub(crate) const CA_SOURCE: &[Rule<CaSource>] = &[Rule {
+    cel: ONE_SOURCE,
+    message: ONE_SOURCE_MESSAGE,
+    holds: |ca| ca.secret_key_ref.is_some() != ca.config_map_key_ref.is_some(),
 }];
 
 /// `spec.limits.heap`

@@ -70,6 +70,10 @@ pub const SERVING_TERM: u64 = (1 << 53) - 1;
 /// The longest that [`OWNERSHIP_PATH`] waits for a change, in seconds.
 pub const MAX_WAIT_SECONDS: u64 = 60;
 
+/// How many seconds a pod needs at most to end, once its requests are answered: for responses to end, workers to stop, and gateways to
+/// hear of it. It is ended that much later than its last request may be answered.
+pub const SECONDS_AFTER_REQUESTS: u32 = 30;
+
 /// The most bytes the kubelet reads of a termination message
 /// (<https://kubernetes.io/docs/tasks/debug/debug-application/determine-reason-pod-failure/>).
 pub const MAX_TERMINATION_BYTES: usize = 4096;
@@ -201,9 +205,11 @@ pub enum TerminationReason {
     EnvMissing,
     /// The database's URL was not mounted.
     DatabaseMissing,
+    /// The certificates of the authority that has signed the database's were not mounted.
+    DatabaseCaMissing,
     /// The database does not answer.
     DatabaseUnavailable,
-    /// The database's schema is of a newer version, or the URL names no PostgreSQL.
+    /// The database's schema is of a newer version, the URL names no PostgreSQL, or it does not go with the authority.
     DatabaseIncompatible,
     /// The manifest cannot be read.
     ClassInvalid,
@@ -219,7 +225,7 @@ impl TerminationReason {
             Self::CodeInvalid => Reason::CodeInvalid,
             Self::CodeFailed => Reason::CodeFailed,
             Self::EnvMissing => Reason::EnvMissing,
-            Self::DatabaseMissing => Reason::DatabaseMissing,
+            Self::DatabaseMissing | Self::DatabaseCaMissing => Reason::DatabaseMissing,
             Self::DatabaseUnavailable => Reason::DatabaseUnavailable,
             Self::DatabaseIncompatible => Reason::DatabaseIncompatible,
             Self::ClassInvalid => Reason::ClassInvalid,
@@ -238,6 +244,7 @@ impl TerminationReason {
             Self::CodePullFailed
             | Self::EnvMissing
             | Self::DatabaseMissing
+            | Self::DatabaseCaMissing
             | Self::DatabaseUnavailable => false,
         }
     }

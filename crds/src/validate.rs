@@ -3,8 +3,8 @@
 use std::fmt;
 
 use crate::class::{
-    DurableObjects, EnvEntry, KeyRef, LocalRef, Pod, Route, ServerlessWorkerClass,
-    ServerlessWorkerClassSpec,
+    CaKey, Database, DurableObjects, EnvEntry, KeyRef, LocalRef, NamedKey, Pod, Route,
+    ServerlessWorkerClass, ServerlessWorkerClassSpec,
 };
 use crate::quantity::Quantity;
 use crate::rules::{self, Rule};
@@ -106,13 +106,7 @@ fn spec(at: &mut Cursor, spec: &ServerlessWorkerClassSpec) {
         at.option("crons", Some(&spec.triggers.crons), rules::CRONS);
     });
     at.field("storage", |at| {
-        at.field("database", |at| {
-            let secret = &spec.storage.database.secret_key_ref;
-            at.field("secretKeyRef", |at| {
-                at.name("name", &secret.name);
-                at.option("key", Some(&*secret.key), rules::KEY);
-            });
-        });
+        at.field("database", |at| database(at, &spec.storage.database));
     });
     at.field("limits", |at| {
         at.option("heap", spec.limits.heap.as_ref(), rules::HEAP);
@@ -156,21 +150,28 @@ fn spec(at: &mut Cursor, spec: &ServerlessWorkerClassSpec) {
     at.field("pod", |at| pod(at, &spec.pod));
 }
 
+fn database(at: &mut Cursor, database: &Database) {
+    let secret = &database.secret_key_ref;
+    at.field("secretKeyRef", |at| key(at, secret.named()));
+    if let Some(ca) = &database.ca {
+        at.field("ca", |at| {
+            at.apply(rules::CA_SOURCE, ca);
+            let secret = ca.secret_key_ref.as_ref().map(CaKey::named);
+            let config_map = ca.config_map_key_ref.as_ref().map(CaKey::named);
+            sources(at, secret, config_map);
+        });
+    }
+}
+
 fn env_entry(at: &mut Cursor, entry: &EnvEntry) {
     at.apply(rules::ENV_ENTRY, entry);
     at.option("name", Some(&*entry.name), rules::ENV_NAME);
     if let Some(source) = &entry.value_from {
         at.field("valueFrom", |at| {
             at.apply(rules::ENV_SOURCE, source);
-            let refs = [
-                ("secretKeyRef", &source.secret_key_ref),
-                ("configMapKeyRef", &source.config_map_key_ref),
-            ];
-            for (name, key) in refs {
-                if let Some(key) = key {
-                    at.field(name, |at| key_ref(at, key));
-                }
-            }
+            let secret = source.secret_key_ref.as_ref().map(KeyRef::named);
+            let config_map = source.config_map_key_ref.as_ref().map(KeyRef::named);
+            sources(at, secret, config_map);
         });
     }
 }
@@ -192,9 +193,18 @@ fn objects(at: &mut Cursor, objects: &DurableObjects) {
     });
 }
 
-fn key_ref(at: &mut Cursor, key: &KeyRef) {
-    at.name("name", &key.name);
-    at.option("key", Some(&*key.key), rules::KEY);
+/// Keys of a Secret and of a ConfigMap, those that are named.
+fn sources(at: &mut Cursor, secret: Option<NamedKey<'_>>, config_map: Option<NamedKey<'_>>) {
+    for (field, named) in [("secretKeyRef", secret), ("configMapKeyRef", config_map)] {
+        if let Some(named) = named {
+            at.field(field, |at| key(at, named));
+        }
+    }
+}
+
+fn key(at: &mut Cursor, (name, key): NamedKey<'_>) {
+    at.name("name", name);
+    at.option("key", Some(key), rules::KEY);
 }
 
 fn pod(at: &mut Cursor, pod: &Pod) {

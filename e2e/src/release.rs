@@ -18,6 +18,18 @@ pub fn database_url() -> String {
     format!("postgres://portside:{PASSWORD}@portside-postgres.{SYSTEM}.svc:5432/portside")
 }
 
+/// Runs a statement in the release's Postgres, as its superuser, and gives what it says.
+pub async fn sql(cluster: &Cluster, statement: &str) -> String {
+    let program = ["exec", "deployment/portside-postgres", "--", "sh", "-c"];
+    let psql = format!(
+        "PGPASSWORD=$(cat /etc/portside/password) psql -h 127.0.0.1 -U portside -d portside -At -c \"{statement}\""
+    );
+    let said = cluster
+        .kubectl(&[&["-n", SYSTEM], &program[..], &[&psql]].concat())
+        .await;
+    said.trim().to_owned()
+}
+
 /// Both charts, installed by helm.
 #[derive(Debug, Clone, Copy)]
 pub struct Release<'a> {

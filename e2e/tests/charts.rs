@@ -299,6 +299,33 @@ fn rendering_twice_is_the_same() {
 }
 
 #[test]
+fn another_password_restarts_postgres_which_sets_it() {
+    let render = |password: &str| {
+        let values = format!("postgres.enabled=true,postgres.password={password}");
+        objects("portside", &["--set", &values])
+    };
+    let mark = |objects: Vec<Value>| {
+        let postgres = objects.into_iter().find(|object| {
+            object["kind"] == "Deployment" && object["metadata"]["name"] == "portside-postgres"
+        });
+        let template = &postgres.unwrap()["spec"]["template"];
+        let mark = template["metadata"]["annotations"]["checksum/password"].clone();
+        assert!(mark.is_string(), "{template}");
+        mark
+    };
+    let (Some(one), Some(same), Some(other)) = (
+        render("correct-horse"),
+        render("correct-horse"),
+        render("battery-staple"),
+    ) else {
+        return;
+    };
+    let one = mark(one);
+    assert_eq!(mark(same), one);
+    assert_ne!(mark(other), one);
+}
+
+#[test]
 fn each_namespace_gets_the_database() {
     let Some(objects) = objects("portside", FULL) else {
         return;

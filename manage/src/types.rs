@@ -9,8 +9,6 @@
 //! | `GET` | `/workers/WORKER/keys?prefix=&after=&limit=` | [`Entries`] |
 //! | `GET`, `PUT`, `DELETE` | `/workers/WORKER/key?name=KEY` | [`Entry`]; a value as [`crate::json`] has it is put |
 //! | `POST` | `/workers/WORKER/sql` | [`Rows`]; [`Sql`] is asked |
-//! | `POST` | `/workers/WORKER/exec` | [`Evaluated`]; [`Exec`] is asked |
-//! | `POST` | `/workers/WORKER/move` | nothing; [`Move`] is asked |
 //! | `GET` | `/workers/WORKER/log?follow=&tail=`, `/log?follow=&tail=` | text, a line each |
 //! | `GET` | `/events?start=&after=` | [`Event`]s, a line each, until it ends; 410 if the pod no longer knows what followed |
 //! | `GET` | `/identity` | [`Identity`], in a cluster |
@@ -26,9 +24,7 @@ use serde_json::Value as Json;
 /// Where `portside dev` answers, before `/workers`.
 pub const PATH: &str = "/cdn-cgi/portside";
 
-/// For whom a pod's token is that proves to the API server of workers who the pod is.
-pub const AUDIENCE: &str = "runtime.portside.dev";
-/// The name in that API server's certificate.
+/// The name in the certificate of the API server of workers.
 pub const API_SERVER: &str = "apiserver.runtime.portside.dev";
 
 /// More keys of a worker are not counted.
@@ -91,33 +87,8 @@ pub enum Event {
 /// Who a pod is.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Identity {
-    /// Its service account's token, of the audience [`AUDIENCE`]. A secret.
+    /// Its service account's token, for that API server alone. A secret.
     pub token: String,
-}
-
-/// An expression to be evaluated in a worker's instance.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Exec {
-    /// JavaScript. A promise is awaited.
-    pub expression: String,
-}
-
-/// What an expression came to.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Evaluated {
-    /// As [`crate::json`] has it; nothing where that cannot be shown.
-    #[serde(default)]
-    pub value: Json,
-    /// As a console shows it.
-    pub text: String,
-}
-
-/// Where a worker is to go.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Move {
-    /// The name of a pod of its class; any other than the present one where there is none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pod: Option<String>,
 }
 
 /// An alarm that is armed. Times are in RFC 3339.

@@ -1,7 +1,8 @@
 //! A connection to another pod, and who hears what comes on its links.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use portside_exchange::credit::{self, Credit};
 use portside_wire::connection::{Ending, Event, LinkNumber, OpenError, SendError};
@@ -13,10 +14,24 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::offers::{Offer, not_here};
 use crate::router::Router;
 
+/// How long a pod that has left is heard when it refuses: one that ended in order answers for a second more.
+const REFUSALS: Duration = Duration::from_millis(500);
+
 /// A connection to another pod.
 pub struct Line {
     links: Links,
-    listeners: Mutex<HashMap<LinkNumber, Arc<dyn Listener>>>,
+    listening: Mutex<Listening>,
+    /// Held while a listener hears something: after the last nothing follows.
+    hearing: Mutex<()>,
+}
+
+#[derive(Default)]
+struct Listening {
+    listeners: HashMap<LinkNumber, Arc<dyn Listener>>,
+    /// Links that were opened here and that the other pod has neither taken nor refused.
+    unanswered: HashSet<LinkNumber>,
+    /// The other pod has left: of what it says only refusals are heard.
+    has_left: bool,
 }
 
 /// What comes on a link.
@@ -50,13 +65,17 @@ impl Line {
     /// The links of a connection, for whoever serves it to [run](Line::run).
     #[must_use]
     pub fn new(links: Links) -> Arc<Self> {
-        let listeners = Mutex::default();
-        Arc::new(Self { links, listeners })
+        let listening = Mutex::default();
+        Arc::new(Self {
+            links,
+            listening,
+            hearing: Mutex::default(),
+        })
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<LinkNumber, Arc<dyn Listener>>> {
-        let listeners = self.listeners.lock();
-        listeners.unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Listening> {
+        let listening = self.listening.lock();
+        listening.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The links of the connection.
@@ -73,6 +92,38 @@ impl Line {
         driver.run(|arrival| self.hear(arrival, &router)).await
     }
 
+    /// The other pod has left in order. What it has taken is lost: nothing more of it is heard, for it may be old. What it has
+    /// not taken it may refuse for a while yet, so that it goes elsewhere; then the connection ends. Needs a tokio runtime.
+    pub fn leave(self: &Arc<Self>) {
+        let hearing = self.hearing.lock().unwrap_or_else(PoisonError::into_inner);
+        let lost: Vec<_> = {
+            let mut listening = self.lock();
+            let Listening {
+                listeners,
+                unanswered,
+                has_left,
+            } = &mut *listening;
+            *has_left = true;
+            listeners
+                .extract_if(|link, _| !unanswered.contains(link))
+                .collect()
+        };
+        for (link, listener) in lost {
+            self.lose(link, &listener);
+        }
+        drop(hearing);
+        let line = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(REFUSALS).await;
+            line.links.end();
+        });
+    }
+
+    fn lose(&self, link: LinkNumber, listener: &Arc<dyn Listener>) {
+        self.links.close(link, CloseReason::Lost);
+        listener.hear(Heard::Closed(CloseReason::Lost));
+    }
+
     fn hear(self: &Arc<Self>, arrival: Event<Place>, router: &Weak<Router>) {
         let (link, heard) = match arrival {
             Event::Opened {
@@ -80,9 +131,9 @@ impl Line {
                 opening,
                 held,
             } => {
-                match router.upgrade() {
+                match router.upgrade().filter(|_| !self.lock().has_left) {
                     Some(router) => router.offered(Offer::new(self, link, *opening, held)),
-                    // The process ends: nothing of it has run.
+                    // One of the two ends: nothing of it has run.
                     None => self.links.refuse(link, not_here(opening.epoch)),
                 }
                 return;
@@ -93,15 +144,25 @@ impl Line {
             Event::Room { link } => (link, Heard::Room),
             Event::Closed { link, reason } => (link, Heard::Closed(reason)),
         };
-        let listener = {
-            let mut listeners = self.lock();
-            match heard.is_last() {
-                true => listeners.remove(&link),
-                false => listeners.get(&link).cloned(),
+        let _hearing = self.hearing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (listener, is_old) = {
+            let mut listening = self.lock();
+            // That there is room again says nothing of what was opened.
+            let is_answer = !matches!(heard, Heard::Room);
+            if is_answer {
+                listening.unanswered.remove(&link);
             }
+            let is_old = listening.has_left && is_answer && !heard.is_last();
+            let listener = match is_old || heard.is_last() {
+                true => listening.listeners.remove(&link),
+                false => listening.listeners.get(&link).cloned(),
+            };
+            (listener, is_old)
         };
-        if let Some(listener) = listener {
-            listener.hear(heard);
+        match listener {
+            Some(listener) if is_old => self.lose(link, &listener),
+            Some(listener) => listener.hear(heard),
+            None => {}
         }
     }
 
@@ -113,15 +174,19 @@ impl Line {
         listen: impl FnOnce(LinkNumber) -> Arc<dyn Listener>,
     ) -> Result<(), OpenError> {
         // What comes on it waits until its listener is known.
-        let mut listeners = self.lock();
+        let mut listening = self.lock();
+        if listening.has_left {
+            return Err(OpenError::Gone);
+        }
         let link = self.links.open(opening)?;
-        listeners.insert(link, listen(link));
+        listening.listeners.insert(link, listen(link));
+        listening.unanswered.insert(link);
         Ok(())
     }
 
     /// What comes on a link that the other pod has opened is heard by the listener from now on.
     pub(crate) fn listen(&self, link: LinkNumber, listener: Arc<dyn Listener>) {
-        self.lock().insert(link, listener);
+        self.lock().listeners.insert(link, listener);
     }
 
     /// Takes a link that the other pod has opened.
@@ -131,9 +196,15 @@ impl Line {
 
     /// Refuses a link that the other pod has opened, of which no code has run. Nothing more is heard of it.
     pub(crate) fn refuse(&self, link: LinkNumber, refusal: Refusal) {
-        let listener = self.lock().remove(&link);
+        let listener = self.forget(link);
         self.links.refuse(link, refusal);
         drop(listener); // not under the lock: what it holds may close other links
+    }
+
+    fn forget(&self, link: LinkNumber) -> Option<Arc<dyn Listener>> {
+        let mut listening = self.lock();
+        listening.unanswered.remove(&link);
+        listening.listeners.remove(&link)
     }
 
     /// Sends a frame. Of room after [`SendError::Full`] the listener hears.
@@ -143,7 +214,7 @@ impl Line {
 
     /// Closes a link behind what was sent on it. Nothing more is heard of it.
     pub(crate) fn close(&self, link: LinkNumber, reason: CloseReason) {
-        let listener = self.lock().remove(&link);
+        let listener = self.forget(link);
         self.links.close(link, reason);
         drop(listener); // not under the lock: what it holds may close other links
     }

@@ -36,17 +36,20 @@ use tokio::time::timeout;
 
 use crate::alarms::Alarms;
 use crate::assets;
+use crate::commits::stored_alarm;
 use crate::count::One;
 use crate::crons::{self, Runs};
+use crate::events::Events;
 use crate::held::{self, Ways};
 use crate::hibernation;
+use crate::lines::Lines;
 use crate::memory::Meter;
 use crate::ownership::Ownership;
 use crate::peers::Peers;
 use crate::room::{self, Room};
 use crate::servers::{self, Servers};
 use crate::uses::{Look, Noting, Uses};
-use crate::workers::{Workers, stored_alarm};
+use crate::workers::Workers;
 
 /// How long runs of `scheduled`, and then workers, may take to finish what they are doing on shutdown.
 const GRACE: Duration = Duration::from_secs(10);
@@ -114,6 +117,17 @@ pub struct Config {
     pub spill: Spill,
     /// The other pods that share the shards, and where they reach this one; none if this process has all shards.
     pub sharing: Option<Sharing>,
+    /// What the process is called among those that run the application.
+    pub called: Called,
+}
+
+/// What a process is called.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Called {
+    /// The pod's name, if it is a pod.
+    pub pod: Option<String>,
+    /// The revision of the application, if that has one.
+    pub revision: Option<String>,
 }
 
 /// How a process shares the shards of its application with others.
@@ -170,6 +184,9 @@ pub struct App {
     caches: Arc<Caches>,
     /// Hibernatable WebSockets that are held, wherever their objects are.
     kept: Ways,
+    called: Called,
+    events: Arc<Events>,
+    lines: Lines,
 }
 
 /// What a process has that shares the shards with others.
@@ -266,7 +283,7 @@ impl Fabric for Surroundings {
 impl Log for Surroundings {
     fn log(&self, line: LogLine<'_>) {
         if let Some(app) = self.0.upgrade() {
-            (app.log)(line);
+            app.write(line);
         }
     }
 }
@@ -285,6 +302,7 @@ impl App {
             memory,
             spill,
             sharing,
+            called,
         } = config;
         let class = Arc::new(class);
         let quiesces = ownership.clone();
@@ -293,6 +311,9 @@ impl App {
             isolates,
             lanes: Lanes::new(&store),
             store,
+            events: Events::start(ownership.pod(), itself.clone()),
+            called,
+            lines: Lines::default(),
             ownership,
             alarms: Arc::default(),
             workers: Workers::default(),
@@ -425,6 +446,8 @@ impl App {
         self.workers.leave_sockets(|_| true);
         self.lanes.flush().await;
         self.ownership.release().await;
+        // Not before: who follows must not keep others from the shards.
+        self.events.end().await;
     }
 
     /// Runs the server's `scheduled` handler now, and returns when it and what it gave to `waitUntil` have settled. The cron need
@@ -631,6 +654,21 @@ impl App {
         Some(&self.shared.as_ref()?.router)
     }
 
+    /// What this process is called.
+    pub(crate) fn called(&self) -> &Called {
+        &self.called
+    }
+
+    /// What happens to its workers.
+    pub(crate) fn events(&self) -> &Arc<Events> {
+        &self.events
+    }
+
+    /// What it has logged of late.
+    pub(crate) fn lines(&self) -> &Lines {
+        &self.lines
+    }
+
     pub(crate) fn kept_ways(&self) -> &Ways {
         &self.kept
     }
@@ -684,12 +722,17 @@ impl App {
 
     /// A line of the application's log that this process writes about one of its parts.
     pub(crate) fn log_error(&self, source: &Identity, text: &str) {
-        (self.log)(LogLine {
+        self.write(LogLine {
             source,
             level: Level::Error,
             text,
             request: None,
         });
+    }
+
+    fn write(&self, line: LogLine<'_>) {
+        self.lines.write(line);
+        (self.log)(line);
     }
 
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {

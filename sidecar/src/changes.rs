@@ -11,14 +11,20 @@ use portside_core::write::WriteBatch;
 use portside_store::{Error as StoreError, Outcome};
 use portside_worker::event::Stop;
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::app::App;
+use crate::commits::commit;
 use crate::start::NotLoaded;
-use crate::workers::{Worker, commit};
+use crate::workers::Worker;
 
 /// How long a worker's handlers may go on once it is to end. What takes longer is cut off, and its writes so far stay.
 const SETTLE: Duration = Duration::from_secs(5);
+
+/// How long whoever wakes a worker waits for it: until its state is loaded.
+const BEGIN: Duration = Duration::from_secs(10);
+/// And how long it waits before it tries again.
+const AGAIN: Duration = Duration::from_millis(20);
 
 /// Why a worker was not changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -55,15 +61,26 @@ pub type Change =
     Box<dyn FnOnce(Arc<App>, Fence) -> BoxFuture<'static, Result<WriteBatch, Unchanged>> + Send>;
 
 impl App {
-    /// Starts an instance of the worker, unless it has one. It sleeps again when its time is up.
+    /// Starts an instance of the worker, unless it has one, and returns when that has begun. It sleeps again when its time is up.
     ///
     /// # Errors
-    /// There is no room, or the worker is another process's.
-    pub fn wake(&self, key: &WorkerKey) -> Result<(), Unchanged> {
+    /// There is no room, the worker is another process's, or it does not begin.
+    pub async fn wake(&self, key: &WorkerKey) -> Result<(), Unchanged> {
         let app = self.if_open().ok_or_else(shutting_down)?;
-        self.must_have(key.id())?;
-        let woken = app.workers().wake(&app, key);
-        woken.map_err(|failure| Unchanged::Refused(failure.message))
+        let begun = async {
+            loop {
+                self.must_have(key.id())?;
+                let woken = app.workers().wake(&app, key);
+                let worker = woken.map_err(|failure| Unchanged::Refused(failure.message))?;
+                if worker.woken().await {
+                    return Ok(());
+                }
+                // It was on its way out, or failed, after which it cannot be woken for a while.
+                sleep(AGAIN).await;
+            }
+        };
+        let too_long = || Unchanged::Unknown("the worker has not begun yet".to_owned());
+        timeout(BEGIN, begun).await.map_err(|_| too_long())?
     }
 
     /// Ends the worker's instance as if new code had come: its handlers may go on for some seconds, and what it wrote is durable

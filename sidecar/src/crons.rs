@@ -24,9 +24,9 @@ use tokio_util::sync::CancellationToken;
 use crate::alarms::Turn;
 use crate::app::App;
 use crate::clock::now_ms;
+use crate::commits::{store_alarm, stored_alarm};
 use crate::count::{Count, One};
 use crate::ownership::Role;
-use crate::workers::{store_alarm, stored_alarm};
 
 /// The script of the workers that have crons' alarms. The path of a script in a bundle never begins with a slash.
 const SCRIPT: &str = "/crons";

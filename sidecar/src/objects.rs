@@ -30,6 +30,14 @@ pub const LOAD_BYTES: usize = 4 << 20;
 pub struct Loaded {
     stored: Stored,
     alarm: Option<Alarm>,
+    is_stored: bool,
+}
+
+impl Loaded {
+    /// Whether anything was stored of the object.
+    pub fn is_stored(&self) -> bool {
+        self.is_stored
+    }
 }
 
 /// Reads what a first reading has left of an object's database.
@@ -39,10 +47,14 @@ pub async fn load(app: &App, worker: &Worker, first: FirstLoaded) -> Result<Load
         false => rest_of(first.entries.last_key_value().map(|(key, _)| key)),
     };
     let mut reader = Reader::new(app);
+    let is_stored = first.alarm.is_some() || !first.entries.is_empty();
     reader.add(first.entries)?;
     let reader = read_rest(app, worker.id, reader, rest).await?;
-    let (stored, alarm) = (reader.finish()?, first.alarm);
-    Ok(Loaded { stored, alarm })
+    Ok(Loaded {
+        stored: reader.finish()?,
+        alarm: first.alarm,
+        is_stored,
+    })
 }
 
 /// Reads an object's database, whoever may write it meanwhile.

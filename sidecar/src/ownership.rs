@@ -319,21 +319,7 @@ impl Ownership {
                 self.quiesce(call, count).await;
                 Event::QuiescenceOver(call)
             }
-            Effect::HandOver(call, fences, to) => {
-                let moved = self.known(store.hand_over(&fences, to).await);
-                if let Ok(moved) = &moved {
-                    for (shard, _) in moved {
-                        self.departures.end(*shard, true);
-                    }
-                    if let Some(moves) = self.moves.get() {
-                        moves(moved, to);
-                    }
-                }
-                self.tell(Event::HandedOver(call, moved));
-                return self
-                    .stay(fences.iter().map(|fence| fence.shard).collect())
-                    .await;
-            }
+            Effect::HandOver(call, fences, to) => return self.hand_over(call, fences, to).await,
             Effect::Release => Event::Released(self.known(store.release(pod).await)),
             Effect::LeaseExtended { .. } | Effect::WakeAt(_) | Effect::Settled(_) => return,
         };
@@ -491,17 +477,45 @@ impl Ownership {
         let mut at_rest = quiesce(count);
         while let Some(shards) = at_rest.next().await {
             let effects = self.step(Event::Quiesced(call, shards.clone()));
+            let (mut hand_overs, mut others) = (vec![], vec![]);
             let mut moving = HashSet::new();
-            for effect in &effects {
-                if let Effect::HandOver(_, fences, _) = effect {
-                    moving.extend(fences.iter().map(|fence| fence.shard));
+            for effect in effects {
+                match effect {
+                    Effect::HandOver(call, fences, to) => {
+                        moving.extend(fences.iter().map(|fence| fence.shard));
+                        hand_overs.push((call, fences, to));
+                    }
+                    other => others.push(other),
                 }
             }
-            self.carry_out_all(effects);
-            let stay = shards.into_iter().filter(|shard| !moving.contains(shard));
-            let (ownership, stay) = (self.clone(), stay.collect());
-            tokio::spawn(async move { ownership.stay(stay).await });
+            self.carry_out_all(others);
+            self.stays(shards.into_iter().filter(|shard| !moving.contains(shard)));
+            // One at a time, and what comes to rest meanwhile is the next: each makes a version of the map, which the store makes
+            // durable one after the other.
+            for (call, fences, to) in hand_overs {
+                self.hand_over(call, fences, to).await;
+            }
         }
+    }
+
+    async fn hand_over(self: &Arc<Self>, call: Call, fences: Vec<Fence>, to: PodId) {
+        let moved = self.known(self.store.hand_over(&fences, to).await);
+        if let Ok(moved) = &moved {
+            for (shard, _) in moved {
+                self.departures.end(*shard, true);
+            }
+            if let Some(moves) = self.moves.get() {
+                moves(moved, to);
+            }
+        }
+        self.tell(Event::HandedOver(call, moved));
+        self.stays(fences.iter().map(|fence| fence.shard));
+    }
+
+    /// See [`Ownership::stay`]; does not wait for that.
+    fn stays(self: &Arc<Self>, shards: impl Iterator<Item = ShardId>) {
+        let (ownership, shards) = (self.clone(), shards.collect());
+        tokio::spawn(async move { ownership.stay(shards).await });
     }
 
     /// Whether nobody is to be woken in this shard, for it is on its way to another process. Takes no lock.

@@ -91,6 +91,8 @@ struct Known {
     all: Vec<Arc<Line>>,
     /// Since when somebody tries to reach it, or has tried in vain.
     dialed: Option<Instant>,
+    /// Whether it wants shards. One that drains does not.
+    wants: bool,
 }
 
 impl Peers {
@@ -154,22 +156,31 @@ impl Peers {
         state.met = version;
         // Those that say how they are reached.
         let members = membership.participants.into_iter();
-        let members = members.filter_map(|it| Some((it.member.pod, it.peer?)));
+        let members = members.filter_map(|it| Some((it.member.pod, it.peer?, it.member.wants)));
         let mut known = std::mem::take(&mut state.peers);
-        for (pod, peer) in members.filter(|(pod, _)| *pod != self.ownership.pod()) {
+        for (pod, peer, wants) in members.filter(|(pod, ..)| *pod != self.ownership.pod()) {
             let before = known.remove(&pod).filter(|before| before.peer == peer);
             let new = || Known {
                 peer,
                 line: None,
                 all: vec![],
                 dialed: None,
+                wants,
             };
-            state.peers.insert(pod, before.unwrap_or_else(new));
+            let known = before.unwrap_or_else(new);
+            state.peers.insert(pod, Known { wants, ..known });
         }
         drop(state);
-        // Declared dead: what it still sends is not heard.
-        for gone in known.into_values().flat_map(|gone| gone.all) {
-            gone.links().end();
+        // What it still sends is not heard.
+        for gone in known.into_values() {
+            for line in gone.all {
+                match gone.wants {
+                    // It was declared dead.
+                    true => line.links().end(),
+                    // It has said before that it would leave.
+                    false => line.leave(),
+                }
+            }
         }
     }
 

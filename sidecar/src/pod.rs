@@ -19,14 +19,46 @@ use crate::count::Count;
 use crate::metrics::Metrics;
 use crate::ownership::{Ownership, Role};
 
-/// How long requests, and crons' runs, may take to be answered once the pod drains, and responses to end after that. What takes longer
-/// finds its instance gone. Clients' other requests wait meanwhile.
-const ANSWER: Duration = Duration::from_secs(10);
+/// How long responses may take to end once requests are answered and shards handed over.
 const STREAM: Duration = Duration::from_secs(3);
 
-/// How long it may take to hand the shards over to other pods once the pod drains: seconds, unless many workers have handlers that take
-/// long. Without another pod there is nobody to have them. With all that follows it fits into the minute that a pod has in a cluster.
-const HAND_OVER: Duration = Duration::from_secs(30);
+/// How long requests may take while a pod drains that has all workers: clients' other requests wait meanwhile.
+const ALONE: Duration = Duration::from_secs(10);
+
+/// How long a pod may take to drain. What follows takes [`sidecar::SECONDS_AFTER_REQUESTS`] at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DrainLimits {
+    /// For requests, and crons' runs, to be answered. What takes longer finds its instance gone.
+    pub answer: Duration,
+    /// For the shards to be handed over to other pods: seconds, unless many workers have handlers that take long. Without another pod
+    /// there is nobody to have them.
+    pub hand_over: Duration,
+}
+
+impl Default for DrainLimits {
+    fn default() -> Self {
+        Self {
+            answer: Duration::from_secs(10),
+            hand_over: Duration::from_secs(30),
+        }
+    }
+}
+
+impl DrainLimits {
+    /// Of a pod that is killed so long after it was asked to end, and whose requests may take that long: they get the whole time, as far
+    /// as that goes.
+    #[must_use]
+    pub fn within(grace: Duration, request: Duration) -> Self {
+        let afterwards = Duration::from_secs(sidecar::SECONDS_AFTER_REQUESTS.into());
+        // What follows rarely takes as long as it may: with little time in all, most of it need not be set aside.
+        let left = grace.saturating_sub(afterwards).max(grace / 3);
+        let Self { answer, hand_over } = Self::default();
+        Self {
+            answer: request.max(answer).min(left),
+            hand_over: hand_over.min(left),
+        }
+    }
+}
 
 /// An application that answers only while this pod is the active one.
 ///
@@ -101,11 +133,15 @@ impl Pod {
         &self.app
     }
 
-    /// Takes no more requests, nor what crons are due, and returns when those it has taken are answered to their end, or some
-    /// seconds later.
-    pub async fn drain(&self) {
+    /// Takes no more requests, nor what crons are due, and returns when those it has taken are answered to their end and its shards are
+    /// others', or after these times.
+    pub async fn drain(&self, limits: DrainLimits) {
         self.ownership.drain();
-        let answered = timeout(ANSWER, self.unanswered.none());
+        let answer = match self.ownership.is_sharing() {
+            true => limits.answer,
+            false => limits.answer.min(ALONE),
+        };
+        let answered = timeout(answer, self.unanswered.none());
         let handed_over = async {
             let Some(router) = self.app.router() else {
                 return;
@@ -114,11 +150,11 @@ impl Pod {
                 self.ownership.handed_over().await;
                 router.nobody_waits().await;
             };
-            if timeout(HAND_OVER, all).await.is_err() {
+            if timeout(limits.hand_over, all).await.is_err() {
                 tracing::warn!("some shards were not handed over in time: they are given up");
             }
         };
-        let drained = async { tokio::join!(self.app.drain(ANSWER), self.app.depart()) };
+        let drained = async { tokio::join!(self.app.drain(answer), self.app.depart()) };
         let (answered, _, ()) = tokio::join!(answered, drained, handed_over);
         if self.ownership.is_sharing() {
             self.app.depart_kept().await;
@@ -195,5 +231,28 @@ fn incarnation(pod: PodId) -> String {
 impl Application for Pod {
     fn fetch(&self, request: Request) -> BoxFuture<'_, Result<Response, FetchError>> {
         self.answer(request).boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_get_their_time_as_far_as_the_pod_has_it() {
+        let limits = |grace, request| {
+            let seconds = Duration::from_secs;
+            let limits = DrainLimits::within(seconds(grace), seconds(request));
+            (limits.answer.as_secs(), limits.hand_over.as_secs())
+        };
+        // As it is by default.
+        assert_eq!(limits(90, 60), (60, 30));
+        // Long requests, in a pod that has the time, and in one that has not.
+        assert_eq!(limits(330, 300), (300, 30));
+        assert_eq!(limits(60, 300), (30, 30));
+        // Crons' runs may take longer than requests.
+        assert_eq!(limits(60, 1), (10, 30));
+        assert_eq!(limits(45, 60), (15, 15));
+        assert_eq!(limits(15, 60), (5, 5));
     }
 }

@@ -13,7 +13,6 @@ use portside_worker::storage::Storage;
 
 use crate::app::App;
 use crate::assets;
-use crate::clock::now_ms;
 use crate::ledger::WorkerLedger;
 use crate::objects;
 use crate::ownership::Role;
@@ -89,6 +88,18 @@ enum State {
     Object(Origin, Box<objects::Loaded>),
 }
 
+impl State {
+    /// Whether anything was stored of it.
+    fn is_stored(&self) -> bool {
+        match self {
+            Self::Worker(loaded) => {
+                !loaded.complete || !loaded.entries.is_empty() || loaded.alarm.is_some()
+            }
+            Self::Object(_, loaded) => loaded.is_stored(),
+        }
+    }
+}
+
 async fn load(app: &App, worker: &Worker) -> Result<(Fence, State), NotLoaded> {
     let id = worker.id;
     let settled = app.ownership().settled_fence(id);
@@ -122,16 +133,16 @@ fn run(app: Arc<App>, worker: Arc<Worker>, fence: Fence, state: State, held: u64
     worker.inbox.forget_instance();
     // Not after the look at holds: whoever begins one looks at this next, and one of the two sees the other.
     worker.runs.store(true, Ordering::SeqCst);
-    worker.since.store(now_ms(), Ordering::Relaxed);
     if app.is_closing() || worker.inbox.is_leaving() || worker.held() != held {
-        worker.stops_running();
+        worker.stops_running(&app);
         return app.workers().close_or_restart(&app, &worker);
     }
+    worker.wakes(&app, state.is_stored());
     let loaded = match state {
         State::Worker(loaded) => loaded,
         State::Object(class, loaded) => {
             if let Err(reason) = objects::start(&app, &worker, &class, fence, *loaded) {
-                worker.stops_running();
+                worker.stops_running(&app);
                 app.workers().failed(&app, &worker, &reason);
             }
             return;
@@ -171,7 +182,7 @@ fn run(app: Arc<App>, worker: Arc<Worker>, fence: Fence, state: State, held: u64
     });
     if let Err(error) = started {
         let reason = format!("no thread could be started: {error}");
-        worker.stops_running();
+        worker.stops_running(&app);
         app.workers().failed(&app, &worker, &reason);
     }
 }

@@ -9,11 +9,10 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use portside_core::admission::{Admission, Pressure, Shortage};
-use portside_core::alarm::{Alarm, AlarmChange};
-use portside_core::alarms::{Fate, Receiver};
-use portside_core::ids::{Fence, SHARDS, WorkerId, WorkerKey};
-use portside_core::write::WriteBatch;
-use portside_store::{Commit, Error as StoreError, Outcome};
+use portside_core::alarm::Alarm;
+use portside_core::alarms::Receiver;
+use portside_core::ids::{SHARDS, WorkerId, WorkerKey};
+use portside_store::Error as StoreError;
 use portside_worker::activation::{End, Failure};
 use portside_worker::event::{Control, Incoming, Stop};
 use portside_worker::host::Identity;
@@ -25,6 +24,7 @@ use tokio::sync::Notify;
 use crate::alarms::{Alarms, Turn};
 use crate::app::App;
 use crate::clock::now_ms;
+use crate::commits::store_alarm;
 use crate::crashes::Crashes;
 use crate::hibernation::Registry;
 use crate::room::{self, Starting};
@@ -54,6 +54,8 @@ pub struct Worker {
     predecessor: Mutex<Option<Arc<Worker>>>,
     /// Whether it has an instance. What that leaves behind is known once it has none.
     pub(crate) runs: AtomicBool,
+    /// Whether that has been told to those who look from outside.
+    is_awake: AtomicBool,
     /// Commits that have no answer yet, and which of them are [`Hold`]s: one number, so that both are as of one moment.
     commits: AtomicU64,
     /// How many holds there have been.
@@ -139,6 +141,7 @@ impl Worker {
             receiver: Receiver(NEXT_RECEIVER.fetch_add(1, Ordering::Relaxed)),
             predecessor: Mutex::new(predecessor),
             runs: AtomicBool::new(false),
+            is_awake: AtomicBool::new(false),
             commits: AtomicU64::new(0),
             held: AtomicU64::new(0),
             changing: tokio::sync::Mutex::default(),
@@ -148,10 +151,28 @@ impl Worker {
         })
     }
 
-    /// Whether it has an instance, or is about to.
-    pub(crate) fn has_instance(&self) -> bool {
-        let is_starting = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
-        is_starting.is_some() || self.runs.load(Ordering::SeqCst)
+    /// Its instance begins; whether anything was stored of it.
+    pub(crate) fn wakes(&self, app: &App, stored: bool) {
+        self.since.store(now_ms(), Ordering::Relaxed);
+        self.is_awake.store(true, Ordering::SeqCst);
+        app.events().woke(&self.key, stored);
+        self.settles.notify_waiters();
+    }
+
+    /// Whether it has an instance.
+    pub(crate) fn is_awake(&self) -> bool {
+        self.is_awake.load(Ordering::SeqCst)
+    }
+
+    /// Returns when its instance has begun, or when it is given up; whether it has begun.
+    pub(crate) async fn woken(&self) -> bool {
+        loop {
+            let settles = self.settles.notified();
+            if self.is_awake() || self.inbox.is_closed() {
+                return self.is_awake();
+            }
+            settles.await;
+        }
     }
 
     /// Since when it has its instance, or is on its way, in milliseconds since the Unix epoch.
@@ -243,9 +264,13 @@ impl Worker {
     }
 
     /// Its instance is gone, and the commit that this calls for, if any, has begun.
-    pub(crate) fn stops_running(&self) {
+    pub(crate) fn stops_running(&self, app: &App) {
         self.has_started();
         self.ends_turn();
+        // Not later: its next instance may begin as soon as it does not run.
+        if self.is_awake.swap(false, Ordering::SeqCst) {
+            app.events().slept(&self.key);
+        }
         self.runs.store(false, Ordering::SeqCst);
         self.settles.notify_waiters();
     }
@@ -285,7 +310,7 @@ impl Workers {
     ///
     /// # Errors
     /// It cannot, for this reason.
-    pub(crate) fn wake(&self, app: &Arc<App>, key: &WorkerKey) -> Result<(), LinkFailure> {
+    pub(crate) fn wake(&self, app: &Arc<App>, key: &WorkerKey) -> Result<Arc<Worker>, LinkFailure> {
         self.may_open(app, key)?;
         // One that is on its way out is none.
         let closed = self.get(key).filter(|worker| worker.inbox.is_closed());
@@ -293,9 +318,9 @@ impl Workers {
         let overloaded = |overload: Overload| LinkFailure::overloaded(overload.message());
         let (worker, is_new) = found.map_err(overloaded)?;
         if is_new {
-            app.spawn(start(app.clone(), worker));
+            app.spawn(start(app.clone(), worker.clone()));
         }
-        Ok(())
+        Ok(worker)
     }
 
     /// Opens a link to a worker, waking it if need be; returns its inbox. If that cannot be, the opener hears why.
@@ -474,6 +499,7 @@ impl Workers {
             awake.remove(&worker.key);
         }
         self.removed.notify_waiters();
+        worker.settles.notify_waiters();
         Some(is_closed)
     }
 
@@ -614,7 +640,7 @@ impl Workers {
             End::Failed(Failure::Lost(Lost::Reset(reset))) if !reset.retries_alarm
         );
         self.settle_alarm(app, worker, handled);
-        worker.stops_running();
+        worker.stops_running(app);
         let source = Identity::Worker(worker.key.clone());
         match end {
             End::Slept | End::Terminated | End::Stopped => self.close_or_restart(app, worker),
@@ -717,68 +743,5 @@ impl Workers {
             store_alarm(&app, &open.worker().key, change).await;
             drop(open);
         });
-    }
-}
-
-/// The alarm that is stored of a worker, if it has one; nothing if this process cannot read that.
-pub async fn stored_alarm(app: &App, key: &WorkerKey) -> Option<Option<Alarm>> {
-    let id = key.id();
-    let fence = app.ownership().settled_fence(id).await?;
-    match app.store().load(fence, id, 1, 1).await {
-        Ok(Some(loaded)) => Some(loaded.alarm),
-        Ok(None) => {
-            app.ownership().lost(fence);
-            None
-        }
-        // The store says it, once.
-        Err(_) => None,
-    }
-}
-
-/// Stores a change of a worker's alarm that no instance has made. Says what became of it, unless this process does not own the
-/// worker.
-pub async fn store_alarm(app: &App, key: &WorkerKey, change: AlarmChange) -> Option<Fate> {
-    let Some(fence) = app.ownership().settled_fence(key.id()).await else {
-        app.alarms().retry_failed(key);
-        return None;
-    };
-    let batch = WriteBatch {
-        alarm: change,
-        ..WriteBatch::default()
-    };
-    Some(fate(&commit(app, fence, key, batch).await))
-}
-
-/// Commits what no instance has written. Alarms, and who owns the worker, follow what becomes of it.
-///
-/// # Errors
-/// The store does not say whether it is durable.
-pub(crate) async fn commit(
-    app: &App,
-    fence: Fence,
-    key: &WorkerKey,
-    batch: WriteBatch,
-) -> Result<Outcome, StoreError> {
-    let ticket = app.alarms().submitted(key, batch.alarm);
-    let committing = app.lanes().submit(Commit {
-        fence,
-        worker: key.clone(),
-        batch,
-    });
-    let committed = committing.await;
-    match committed {
-        Ok(Outcome::Committed) => {}
-        Ok(Outcome::Fenced) => app.ownership().lost(fence),
-        Err(_) => app.ownership().settle(fence).await,
-    }
-    app.alarms().settled(key, ticket, fate(&committed));
-    committed
-}
-
-fn fate(committed: &Result<Outcome, StoreError>) -> Fate {
-    match committed {
-        Ok(Outcome::Committed) => Fate::Committed,
-        Ok(Outcome::Fenced) => Fate::Refused,
-        Err(_) => Fate::Unknown,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::postgres::Postgres;
+use crate::postgres::{Address, Postgres};
 use crate::sqlite::Sqlite;
 use crate::{Error, Result, Store};
 
@@ -19,7 +19,7 @@ pub async fn open(url: &str, app: &str) -> Result<Arc<dyn Store>> {
         return Ok(Arc::new(Sqlite::open(path.as_ref(), app).await?));
     }
     if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-        return Ok(Arc::new(Postgres::open(url, app).await?));
+        return Ok(Arc::new(Postgres::open(&Address::new(url), app).await?));
     }
     Err(Error::Database(
         "the store's URL must begin with sqlite: (then a path), postgres:// or postgresql://"

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
+use std::time::{Duration, Instant};
 
 use crate::event::{Control, Incoming, Stop};
 use crate::link::{Failure, LinkId, Receive, Rejected};
@@ -41,6 +42,8 @@ struct State {
 struct Rest {
     /// Grows from one rest to the next in the process.
     since: u64,
+    /// When it began.
+    began: Instant,
     /// Not while it takes a turn, even if that turns out to have been for nothing.
     now: bool,
 }
@@ -221,7 +224,9 @@ impl Inbox {
 
     /// What others have sent, and is not taken along yet, goes back into its closed inbox.
     pub(crate) fn keep(&self, waiting: VecDeque<Incoming>) {
-        self.lock().queue = waiting;
+        let mut state = self.lock();
+        state.bytes = waiting.iter().map(Incoming::size).sum();
+        state.queue = waiting;
     }
 
     /// The instance that reads takes a turn. Returns whether it was put to sleep, and must run nothing any more.
@@ -238,6 +243,7 @@ impl Inbox {
         let mut state = self.lock();
         let rest = state.rest.get_or_insert_with(|| Rest {
             since: NEXT_REST.fetch_add(1, Ordering::Relaxed),
+            began: Instant::now(),
             now: true,
         });
         rest.now = true;
@@ -247,6 +253,14 @@ impl Inbox {
     #[must_use]
     pub fn resting_since(&self) -> Option<u64> {
         self.lock().resting_since()
+    }
+
+    /// For how long its instance has rested. Nothing while it does not.
+    #[must_use]
+    pub fn rests_for(&self) -> Option<Duration> {
+        let state = self.lock();
+        state.resting_since()?;
+        state.rest.as_ref().map(|rest| rest.began.elapsed())
     }
 
     /// Closes the inbox if its instance rests, which thereupon ends. Returns whether it did.
@@ -503,6 +517,17 @@ mod tests {
     }
 
     #[test]
+    fn what_goes_back_counts_as_before() {
+        let inbox = Inbox::new(3, 10);
+        assert!(inbox.receive(message(4)).is_ok());
+        let waiting = inbox.left();
+        inbox.keep(waiting);
+        // Nobody knows its link any more.
+        inbox.forget_instance();
+        assert!(inbox.is_empty());
+    }
+
+    #[test]
     fn what_is_not_wanted_keeps_its_place() {
         let inbox = Inbox::new(3, 10);
         for incoming in [closed(1), message(4), closed(3)] {
@@ -576,7 +601,7 @@ mod tests {
     #[test]
     fn what_came_on_links_of_the_instance_that_ended_is_forgotten() {
         let inbox = Inbox::new(9, 90);
-        let end = LinkEnd::new(LinkId::of_new_link().other(), Arc::new(Nobody));
+        let end = LinkEnd::new(LinkId(1_000), Arc::new(Nobody));
         let waits = end.id;
         let opening = Opening::new(Kind::Port, end);
         let all = [

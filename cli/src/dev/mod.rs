@@ -22,7 +22,7 @@ use anyhow::{Context, anyhow, bail};
 use portside_exchange::Application;
 use portside_frontdoor::{Config as DoorConfig, FrontDoor, IpNet, TrustedProxies, network};
 use portside_runtime::{Inspector, IsolatePool};
-use portside_sidecar::{App, Class, Config, Ownership, Spill};
+use portside_sidecar::{App, Called, Class, Config, Ownership, Spill};
 use portside_store::Store;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -309,6 +309,7 @@ async fn start(
         memory: portside_sidecar::memory::of_process(),
         spill,
         sharing: None,
+        called: Called::default(),
     };
     Ok(App::start(isolates, config))
 }

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
-use bytes::Bytes;
-use http::{Method, Request, StatusCode};
+use anyhow::{Context, anyhow};
+use bytes::{Bytes, BytesMut};
+use futures::{Stream, stream};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper_util::client::legacy::Client as Http;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -87,6 +89,31 @@ impl Client {
         serde_json::from_slice(&answer).context("the answer is of another version of portside")
     }
 
+    /// An answer that goes on, line by line, each with its end.
+    ///
+    /// # Errors
+    /// As [`Client::get`]; later, that the other side is gone.
+    pub async fn lines(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+    ) -> anyhow::Result<impl Stream<Item = anyhow::Result<Bytes>> + Send + use<>> {
+        let body = self.answered(&Method::GET, path, query, None).await?;
+        let body = (body, BytesMut::new());
+        Ok(stream::try_unfold(body, async |(mut body, mut rest)| {
+            loop {
+                if let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+                    let line = rest.split_to(end + 1).freeze();
+                    return Ok(Some((line, (body, rest))));
+                }
+                match body.frame().await {
+                    Some(frame) => rest.extend(frame?.into_data().ok()),
+                    None => return Ok(None),
+                }
+            }
+        }))
+    }
+
     /// Has something done.
     ///
     /// # Errors
@@ -108,24 +135,45 @@ impl Client {
         query: &[(&str, &str)],
         body: Option<Vec<u8>>,
     ) -> anyhow::Result<Bytes> {
-        let unreachable = || {
-            format!(
-                "nobody answers at {}: start the application with portside dev, or say --url where it is",
-                self.url
-            )
-        };
-        let fetched = self.fetch(method, path, query, body).await;
-        let (status, body) = fetched.with_context(unreachable)?;
+        let body = self.answered(method, path, query, body).await?;
+        let body = body.collect().await.with_context(|| self.unreachable())?;
+        Ok(body.to_bytes())
+    }
+
+    /// The body of an answer that is what was asked for.
+    async fn answered(
+        &self,
+        method: &Method,
+        path: &[&str],
+        query: &[(&str, &str)],
+        body: Option<Vec<u8>>,
+    ) -> anyhow::Result<Incoming> {
+        let response = self.request(method, path, query, body).await;
+        let response = response.with_context(|| self.unreachable())?;
+        let (status, body) = (response.status(), response.into_body());
         if status.is_success() {
             return Ok(body);
         }
-        match serde_json::from_slice::<Problem>(&body) {
-            Ok(problem) => bail!(printable(&problem.error)),
-            Err(_) if status == StatusCode::NOT_FOUND => Err(anyhow!(
+        let body = body.collect().await.with_context(|| self.unreachable())?;
+        Err(self.problem(status, &body.to_bytes()))
+    }
+
+    fn unreachable(&self) -> String {
+        format!(
+            "nobody answers at {}: start the application with portside dev, or say --url where it is",
+            self.url
+        )
+    }
+
+    /// Why it was not answered.
+    fn problem(&self, status: StatusCode, body: &[u8]) -> anyhow::Error {
+        match serde_json::from_slice::<Problem>(body) {
+            Ok(problem) => anyhow!(printable(&problem.error)),
+            Err(_) if status == StatusCode::NOT_FOUND => anyhow!(
                 "what answers at {} is no portside dev of this version",
                 self.url
-            )),
-            Err(_) => bail!("{status}: {}", printable(&String::from_utf8_lossy(&body))),
+            ),
+            Err(_) => anyhow!("{status}: {}", printable(&String::from_utf8_lossy(body))),
         }
     }
 
@@ -140,6 +188,19 @@ impl Client {
         query: &[(&str, &str)],
         body: Option<Vec<u8>>,
     ) -> anyhow::Result<(StatusCode, Bytes)> {
+        let response = self.request(method, path, query, body).await?;
+        let status = response.status();
+        let body = response.into_body().collect().await?.to_bytes();
+        Ok((status, body))
+    }
+
+    async fn request(
+        &self,
+        method: &Method,
+        path: &[&str],
+        query: &[(&str, &str)],
+        body: Option<Vec<u8>>,
+    ) -> anyhow::Result<Response<Incoming>> {
         let mut url = self.url.clone();
         let parts = path.iter();
         let parts = parts.map(|part| utf8_percent_encode(part, NON_ALPHANUMERIC).to_string());
@@ -148,9 +209,6 @@ impl Client {
         let request = Request::builder().method(method).uri(url.as_str());
         let request = request.body(Full::from(body.unwrap_or_default()))?;
         let answering = timeout(PATIENCE, self.http.request(request)).await;
-        let response = answering.context("no answer in a minute")??;
-        let status = response.status();
-        let body = response.into_body().collect().await?.to_bytes();
-        Ok((status, body))
+        Ok(answering.context("no answer in a minute")??)
     }
 }

@@ -36,6 +36,27 @@ impl Output {
     }
 }
 
+impl Output {
+    /// Writes one more answer of many: a line, but in YAML, where it is a document.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write_next(
+        self,
+        answer: &impl Serialize,
+        row: impl FnOnce() -> Vec<String>,
+    ) -> anyhow::Result<()> {
+        let mut out = std::io::stdout().lock();
+        match self {
+            Self::Table => write!(out, "{}", aligned(&[row()]))?,
+            Self::Json => writeln!(out, "{}", serde_json::to_string(answer)?)?,
+            Self::Yaml => write!(out, "---\n{}", serde_saphyr::to_string(answer)?)?,
+        }
+        out.flush()?;
+        Ok(())
+    }
+}
+
 /// Columns as wide as what is in them, three spaces apart, as kubectl has them.
 fn aligned(rows: &[Vec<String>]) -> String {
     let width = |column: usize| {

@@ -1,11 +1,13 @@
 //! `portside workers`
 
 use std::io::Write;
+use std::pin::pin;
 use std::process::ExitCode;
 
 use clap::{Subcommand, ValueEnum};
+use futures::TryStreamExt;
 use http::Method;
-use portside_manage::{MOST_KEYS, State, Worker, Workers};
+use portside_manage::{Event, MOST_KEYS, State, Worker, Workers};
 
 use super::output::printable;
 use super::{Common, block_on};
@@ -17,6 +19,7 @@ A worker is SCRIPT#NAME, a Durable Object CLASS#NAME or CLASS#ID, and either its
 
 Examples:
   portside workers list --state awake
+  portside workers list --watch
   portside workers get room.js#lobby -o yaml
   portside workers sleep 'Room#lobby'")]
 pub struct Args {
@@ -38,6 +41,9 @@ enum Verb {
         /// Only those of this script
         #[arg(long, value_name = "PATH")]
         script: Option<String>,
+        /// Go on with each that wakes, goes to sleep, comes or goes
+        #[arg(short, long)]
+        watch: bool,
     },
     /// Show one
     ///
@@ -82,7 +88,17 @@ impl Args {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         block_on(async {
             match &self.verb {
-                Verb::List { state, script } => self.list(*state, script.as_deref()).await,
+                Verb::List {
+                    state,
+                    script,
+                    watch,
+                } => {
+                    let wanted = (*state, script.as_deref());
+                    match watch {
+                        true => self.watch(wanted).await,
+                        false => self.list(wanted).await,
+                    }
+                }
                 Verb::Get { worker } => {
                     let worker: Worker =
                         self.common.client().get(&["workers", worker], &[]).await?;
@@ -105,7 +121,31 @@ impl Args {
         })
     }
 
-    async fn list(&self, state: Option<Wanted>, script: Option<&str>) -> anyhow::Result<()> {
+    /// Lists them, and goes on until the application ends.
+    async fn watch(&self, wanted: (Option<Wanted>, Option<&str>)) -> anyhow::Result<()> {
+        // Before the list: nothing happens unseen between the two.
+        let events = self.common.client().lines(&["events"], &[]).await?;
+        let mut events = pin!(events);
+        self.list(wanted).await?;
+        while let Some(line) = events.try_next().await? {
+            // What it does not know a later version says.
+            let Ok(Event::Change { worker, gone, .. }) = serde_json::from_slice(&line) else {
+                continue;
+            };
+            if is_wanted(&worker, wanted) {
+                self.common.output.write_next(&worker, || {
+                    let mut row = row(&worker);
+                    if gone {
+                        "gone".clone_into(&mut row[1]);
+                    }
+                    row
+                })?;
+            }
+        }
+        anyhow::bail!("the application has ended")
+    }
+
+    async fn list(&self, (state, script): (Option<Wanted>, Option<&str>)) -> anyhow::Result<()> {
         let client = self.common.client();
         let state = state.map(|state| match state {
             Wanted::Awake => "awake",
@@ -130,6 +170,15 @@ impl Args {
         writeln!(std::io::stdout(), "{} {done}", printable(path[1]))?;
         Ok(())
     }
+}
+
+fn is_wanted(worker: &Worker, (state, script): (Option<Wanted>, Option<&str>)) -> bool {
+    let is_in_state = match state {
+        None => true,
+        Some(Wanted::Awake) => worker.state == State::Awake,
+        Some(Wanted::Asleep) => worker.state == State::Asleep,
+    };
+    is_in_state && script.is_none_or(|script| worker.script.as_deref() == Some(script))
 }
 
 fn header() -> Vec<String> {

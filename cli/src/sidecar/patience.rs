@@ -7,33 +7,79 @@
 use std::path::Path;
 use std::time::Duration;
 
+use portside_admin::Readiness;
+use portside_crds::sidecar::TerminationReason as Reason;
+
 use super::failure::Failure;
 
-/// Tries until `attempt` succeeds, or fails otherwise than the container before this one did, as `told` remembers: a
-/// file that outlives containers, but not the pod. Between two tries `pause` passes.
-pub async fn patiently<T>(
-    told: &Path,
-    pause: Duration,
-    attempt: impl AsyncFn() -> Result<T, Failure>,
-) -> Result<T, Failure> {
-    loop {
-        let failure = match attempt().await {
-            Ok(done) => return Ok(done),
-            Err(failure) => failure,
+/// How a container waits.
+#[derive(Clone, Copy)]
+pub struct Patience<'p> {
+    /// What the container before this one has said to be missing: a file that outlives containers, but not the pod.
+    pub told: &'p Path,
+    /// Between two tries.
+    pub pause: Duration,
+    /// Says what is waited for.
+    pub readiness: &'p Readiness,
+}
+
+impl Patience<'_> {
+    /// Tries until `attempt` succeeds, or fails otherwise than the container before this one did.
+    pub async fn until<T>(
+        self,
+        attempt: impl AsyncFn() -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let mut waits_for = None;
+        let outcome = loop {
+            let failure = match attempt().await {
+                Err(failure) if !self.is_new(&failure) => failure,
+                outcome => break outcome,
+            };
+            if let Failure::Start(termination) = &failure {
+                tracing::info!(reason = termination.message, "waiting");
+                let what = missing(termination.reason);
+                self.readiness.wait_for(what);
+                waits_for = Some(what);
+            }
+            tokio::time::sleep(self.pause).await;
         };
-        let Failure::Start(termination) = &failure else {
-            return Err(failure);
+        if let Some(what) = waits_for {
+            self.readiness.done(what);
+        }
+        outcome
+    }
+
+    /// Whether somebody has to be told: by the end of this container, which the next one knows then.
+    fn is_new(self, failure: &Failure) -> bool {
+        let Failure::Start(termination) = failure else {
+            return true;
         };
         let now = termination.to_log();
-        let is_known = std::fs::read_to_string(told).is_ok_and(|before| before == now);
-        if termination.reason.is_final() || !is_known {
-            if let Err(error) = std::fs::write(told, now) {
-                tracing::warn!(%error, file = %told.display(), "cannot be written: the next container ends, too");
-            }
-            return Err(failure);
+        let is_known = std::fs::read_to_string(self.told).is_ok_and(|before| before == now);
+        if is_known && !termination.reason.is_final() {
+            return false;
         }
-        tracing::info!(reason = termination.message, "waiting");
-        tokio::time::sleep(pause).await;
+        if let Err(error) = std::fs::write(self.told, now) {
+            tracing::warn!(%error, file = %self.told.display(), "cannot be written: the next container ends, too");
+        }
+        true
+    }
+}
+
+/// What is missing, as probes tell it.
+const fn missing(reason: Reason) -> &'static str {
+    match reason {
+        Reason::CodePullFailed => "the code's artifact (CodePullFailed)",
+        Reason::EnvMissing => "a value of the env (EnvMissing)",
+        Reason::DatabaseMissing => "the database's URL (DatabaseMissing)",
+        Reason::DatabaseCaMissing => "the database's certificate authority (DatabaseMissing)",
+        Reason::DatabaseUnavailable => "the database (DatabaseUnavailable)",
+        // Nobody waits for these.
+        Reason::CodeDigestMismatch
+        | Reason::CodeInvalid
+        | Reason::CodeFailed
+        | Reason::DatabaseIncompatible
+        | Reason::ClassInvalid => "another class",
     }
 }
 
@@ -41,34 +87,41 @@ pub async fn patiently<T>(
 mod tests {
     use std::cell::Cell;
 
-    use portside_crds::sidecar::TerminationReason as Reason;
-
     use super::*;
 
     #[tokio::test]
     async fn what_was_told_is_waited_for_and_what_is_new_is_told() {
         let dir = tempfile::tempdir().unwrap();
         let told = dir.path().join("told");
-        let tries = Cell::new(0);
+        let readiness = Readiness::default();
+        let patience = Patience {
+            told: &told,
+            pause: Duration::from_millis(1),
+            readiness: &readiness,
+        };
+        let (tries, waits) = (Cell::new(0), Cell::new(0));
         let missing_until = async |enough: u32, reason: Reason, what: &str| {
             tries.set(0);
+            waits.set(0);
             let attempt = async || {
                 tries.set(tries.get() + 1);
+                if readiness.missing() == ["a value of the env (EnvMissing)"] {
+                    waits.set(waits.get() + 1);
+                }
                 if tries.get() < enough {
                     Err(Failure::new(reason, what))
                 } else {
                     Ok(())
                 }
             };
-            patiently(&told, Duration::from_millis(1), attempt)
-                .await
-                .is_ok()
+            patience.until(attempt).await.is_ok()
         };
         // Told once, then waited for.
         assert!(!missing_until(9, Reason::EnvMissing, "A").await);
         assert_eq!(tries.get(), 1);
         assert!(missing_until(9, Reason::EnvMissing, "A").await);
-        assert_eq!(tries.get(), 9);
+        assert_eq!((tries.get(), waits.get()), (9, 8));
+        assert!(readiness.missing().is_empty());
         // Something else is told first.
         assert!(!missing_until(9, Reason::EnvMissing, "B").await);
         assert_eq!(tries.get(), 1);

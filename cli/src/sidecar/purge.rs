@@ -35,7 +35,8 @@ impl Args {
         let unavailable = |error: &dyn std::fmt::Display| {
             Failure::new(Reason::DatabaseUnavailable, error.to_string())
         };
-        let store = self.common.open().await?;
+        let database = self.common.database.open(&self.common.class).await?;
+        let store = database.store();
         let ownership = Ownership::register(store.clone(), &self.common.pod_name)
             .await
             .map_err(|error| unavailable(&error))?;

@@ -5,22 +5,24 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portside_admin::{Admin, Readiness, count_panics, listen_address};
+use portside_admin::{Admin, Later, Readiness, count_panics, listen_address};
 use portside_bundle::{Bundled, Manifest};
 use portside_crds::sidecar::TerminationReason as Reason;
 use portside_frontdoor::{Config as DoorConfig, FrontDoor, TrustedProxies};
 use portside_runtime::IsolatePool;
 use portside_sidecar::metrics::{Metrics, PodGauges};
-use portside_sidecar::{App, Class, Config, Ownership, Pod, Role, Sharing, Spill, admin};
-use portside_store::Store;
+use portside_sidecar::{
+    App, Called, Class, Config, DrainLimits, Ownership, Pod, Role, Sharing, Spill, admin, manage,
+};
 use prometheus_client::registry::Registry;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::artifact::{ArtifactArgs, Code};
+use super::database::Database;
 use super::failure::Failure;
-use super::patience::patiently;
+use super::patience::Patience;
 use super::sharing::SharingArgs;
 use super::{Common, env, start_log};
 use crate::class::{self, class};
@@ -60,10 +62,25 @@ pub struct Args {
     /// The address of probes, metrics, /ownership and /status
     #[arg(long, default_value = "[::]:9090", value_parser = listen_address)]
     admin: SocketAddr,
+    /// The address at which the API server of workers asks this pod
+    #[arg(long, default_value = "[::]:9091", value_parser = listen_address)]
+    manage: SocketAddr,
+    /// The folder with what that takes: who signs that server's certificates, and this pod's token for it. Without it nobody asks
+    #[arg(long, value_name = "DIR")]
+    runtime_dir: Option<PathBuf>,
     #[command(flatten)]
     sharing: SharingArgs,
     #[command(flatten)]
     network: NetworkArgs,
+    /// How long the pod may take to end, in seconds, before it is killed
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "POD_GRACE_SECONDS",
+        default_value_t = 60,
+        hide = true
+    )]
+    grace: u64,
     /// Where assets are unpacked that come in an archive
     #[arg(
         long,
@@ -86,7 +103,7 @@ pub struct Args {
 struct Prepared {
     class: Class,
     manifest: Option<Manifest>,
-    store: Arc<dyn Store>,
+    database: Database,
     ownership: Arc<Ownership>,
     sharing: Option<Sharing>,
 }
@@ -116,18 +133,24 @@ impl Args {
     async fn serve(self, isolates: Arc<IsolatePool>, cores: usize) -> Result<(), Failure> {
         let mut ended = std::pin::pin!(ended()?);
         let readiness = Readiness::waiting_for([CODE]);
+        // First of all, so that a pod that waits for something is alive, and says for what.
+        let (admin, later) = self.admin(&readiness).await?;
+        tokio::spawn(admin.run());
         let prepared = tokio::select! {
             () = &mut ended => return Ok(()),
-            prepared = self.prepared() => prepared?,
+            prepared = self.prepared(&readiness) => prepared?,
         };
         let Prepared {
             class,
             manifest,
-            store,
+            database,
             ownership,
             sharing,
         } = prepared;
+        let store = database.store();
         self.network.choose(manifest.as_ref());
+        let grace = Duration::from_secs(self.grace);
+        let limits = DrainLimits::within(grace, class.limits.request);
         let digest = class.bundle.digest().to_string();
         let console = Console::with_requests();
         let app = App::start(
@@ -142,6 +165,7 @@ impl Args {
                 memory: portside_sidecar::memory::of_process(),
                 spill: Spill::default(),
                 sharing,
+                called: self.called(),
             },
         );
         let mut registry = Registry::with_prefix("portside_sidecar");
@@ -150,8 +174,10 @@ impl Args {
         let name = self.common.pod_name.clone();
         let pod = Pod::new(name, app.clone(), ownership.clone(), metrics);
         registry.register_collector(Box::new(PodGauges(pod.clone())));
-        let admin = self.admin(&readiness, registry).await?;
-        tokio::spawn(admin.with(admin::routes(pod.clone(), digest, store)).run());
+        later.is(registry, admin::routes(pod.clone(), digest, store));
+        if let Some(manage) = self.manage().await? {
+            tokio::spawn(manage.run(app.clone()));
+        }
 
         let tried = app.try_out().await;
         if let Err(why) = tried {
@@ -169,33 +195,41 @@ impl Args {
             class,
             app.clone(),
         ));
+        // To the end: what drains writes, too.
+        tokio::spawn(database.follow());
         let outcome = active(&ownership, ended).await;
         readiness.wait_for("nothing: it ends");
         ready.abort();
         reload.abort();
         if outcome.is_ok() {
             sockets.cancel();
-            leave(&pod, door, &drained).await;
+            leave(&pod, door, &drained, limits).await;
         }
         outcome
     }
 
     /// All that comes from elsewhere, once it is there. An artifact is pulled only once.
-    async fn prepared(&self) -> Result<Prepared, Failure> {
+    async fn prepared(&self, readiness: &Readiness) -> Result<Prepared, Failure> {
+        let patience = |pause| Patience {
+            told: &self.told,
+            pause,
+            readiness,
+        };
         let pull = async || self.artifact.pull(&self.assets).await;
-        let pulled = patiently(&self.told, PULL_AGAIN, pull).await?;
+        let pulled = patience(PULL_AGAIN).until(pull).await?;
         let prepare = async || self.prepare(pulled.as_ref()).await;
-        patiently(&self.told, AGAIN, prepare).await
+        patience(AGAIN).until(prepare).await
     }
 
     async fn prepare(&self, pulled: Option<&Code>) -> Result<Prepared, Failure> {
         let (class, manifest) = self.class(pulled).await?;
-        let store = self.common.open().await?;
+        let database = self.common.database.open(&self.common.class).await?;
+        let store = database.store();
         let (ownership, sharing) = self.sharing.register(&store, &self.common.pod_name).await?;
         Ok(Prepared {
             class,
             manifest,
-            store,
+            database,
             ownership,
             sharing,
         })
@@ -220,9 +254,30 @@ impl Args {
         Ok((class, manifest))
     }
 
-    async fn admin(&self, readiness: &Readiness, registry: Registry) -> Result<Admin, Failure> {
-        let bound = Admin::bind(self.admin, readiness.clone(), registry).await;
+    async fn admin(&self, readiness: &Readiness) -> Result<(Admin, Later), Failure> {
+        let bound = Admin::bind_early(self.admin, readiness.clone()).await;
         bound.map_err(|error| Failure::Lost(format!("cannot listen on {}: {error}", self.admin)))
+    }
+
+    async fn manage(&self) -> Result<Option<manage::Port>, Failure> {
+        let Some(directory) = self.runtime_dir.clone() else {
+            return Ok(None);
+        };
+        match manage::Port::bind(self.manage, directory).await {
+            Ok(port) => Ok(Some(port)),
+            Err(error) => {
+                let message = format!("cannot listen on {}: {error}", self.manage);
+                Err(Failure::Lost(message))
+            }
+        }
+    }
+
+    /// What this pod is called among those of its class.
+    fn called(&self) -> Called {
+        Called {
+            pod: Some(self.common.pod_name.clone()),
+            revision: Some(self.sharing.revision().to_string()),
+        }
     }
 
     async fn door(&self, pod: Arc<Pod>) -> Result<FrontDoor, Failure> {
@@ -296,9 +351,14 @@ pub async fn active(
 
 /// Ends without having dropped anything: what was taken is answered, what was written is durable, and only then
 /// is the successor let in.
-pub async fn leave(pod: &Pod, door: JoinHandle<()>, drained: &CancellationToken) {
+pub async fn leave(
+    pod: &Pod,
+    door: JoinHandle<()>,
+    drained: &CancellationToken,
+    limits: DrainLimits,
+) {
     tracing::info!("draining");
-    pod.drain().await;
+    pod.drain(limits).await;
     pod.app().shut_down().await;
     tracing::info!("released");
     tokio::time::sleep(NOTICE).await;

@@ -37,6 +37,11 @@ impl SharingArgs {
         }
     }
 
+    /// Which revision of the class this is.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
     /// Registers the pod, and listens to the others if there may be some.
     pub async fn register(
         &self,

@@ -1,11 +1,12 @@
-//! `portside workers` and `portside state`, against `portside dev`.
+//! `portside workers`, `portside state` and `portside logs`, against `portside dev`.
 
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 use portside_store::testing::PostgresServer;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::process::Command;
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
 
 use crate::harness::{App, within};
 use crate::{counter, errors, folder, portside};
@@ -125,6 +126,85 @@ async fn are_managed(app: &App, names: &[&str]) {
     assert_eq!(app.get(&format!("/{}", names[0])).await.json()["count"], 1);
 }
 
+/// A command that goes on, and what it says, line by line.
+struct Following {
+    lines: Lines<BufReader<ChildStdout>>,
+    _child: Child,
+}
+
+impl Following {
+    fn start(app: &App, arguments: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_portside"))
+            .args(arguments)
+            .args(["--url", &format!("http://{}", app.address())])
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self {
+            lines,
+            _child: child,
+        }
+    }
+
+    /// The next line that has this in it; the ones before are not looked at.
+    async fn find(&mut self, text: &str) -> String {
+        let found = async {
+            loop {
+                let line = self.lines.next_line().await.unwrap();
+                let line = line.expect("it goes on until it is ended");
+                if line.contains(text) {
+                    return line;
+                }
+            }
+        };
+        within(text, found).await
+    }
+}
+
+/// Follows workers that wake and sleep, and what they log, of an application that has counted `name`.
+async fn are_followed(app: &App, name: &str) {
+    let first = format!("counter.js#{name}");
+    let mut watch = Following::start(app, &["workers", "list", "--watch"]);
+    watch.find("WORKER").await;
+    assert!(watch.find(&first).await.contains("awake"));
+    let mut log = Following::start(app, &["logs", "--follow", "--tail", "1"]);
+    log.find("counted").await;
+
+    for worker in ["new-1", "new-2", "new-3"] {
+        app.get(&format!("/{worker}")).await;
+        let address = format!("counter.js#{worker}");
+        assert!(watch.find(&address).await.contains("awake"));
+        log.find(&format!("[{address}] counted")).await;
+        ask(app, &["workers", "sleep", &address]).await;
+        assert!(watch.find(&address).await.contains("asleep"));
+        ask(app, &["workers", "wake", &address]).await;
+        assert!(watch.find(&address).await.contains("awake"));
+        ask(app, &["workers", "delete", &address]).await;
+        watch.find(&address).await;
+        let log = ask(app, &["logs", &address]).await;
+        assert_eq!(log, format!("[{address}] counted\n"));
+    }
+    let output = run(app, &["logs", "nobody"]).await;
+    assert!(errors(&output).contains("SCRIPT#NAME"), "{output:?}");
+}
+
+#[tokio::test]
+async fn workers_and_their_log_are_followed() {
+    let app = App::serve(counters(), &[]).await;
+    app.get("/a").await;
+    are_followed(&app, "a").await;
+}
+
+#[tokio::test]
+async fn workers_of_all_pods_and_their_log_are_followed() {
+    let store = PostgresServer::shared().database().await;
+    let app = App::serve(counters(), &["--pods", "3", "--store", &store]).await;
+    app.get("/a").await;
+    are_followed(&app, "a").await;
+}
+
 #[tokio::test]
 async fn workers_are_managed_from_another_terminal() {
     let app = App::serve(counters(), &[]).await;
@@ -142,6 +222,12 @@ async fn workers_of_all_pods_are_managed() {
     let names: Vec<String> = (0..12).map(|number| format!("w{number}")).collect();
     for name in &names {
         assert_eq!(app.get(&format!("/{name}")).await.status, 200);
+    }
+    // Which has to come from each pod.
+    let log = ask(&app, &["logs"]).await;
+    for name in &names {
+        let line = format!("[counter.js#{name}] counted");
+        assert_eq!(log.matches(&line).count(), 1, "{name}: {log}");
     }
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     are_managed(&app, &names).await;

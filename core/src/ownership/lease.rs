@@ -1,6 +1,6 @@
 //! A pod's own lease, judged by its own clock.
 
-use super::{Call, FateUnknown, Millis, Reply, Settings};
+use super::{Call, Millis, Reply, Settings};
 
 /// When the lease was last confirmed, and the renewal under way.
 #[derive(Debug, Clone)]
@@ -62,14 +62,12 @@ impl Lease {
         let sent = self.in_flight.filter(|(in_flight, _)| *in_flight == call);
         if let Some((_, sent)) = sent {
             self.in_flight = None;
-            match reply {
-                Ok(is_alive) => {
-                    self.renewals += u64::from(is_alive);
-                    self.confirmed = self.confirmed.max(sent);
-                    self.next = now.max(sent + self.interval_ms);
-                }
-                Err(FateUnknown) => self.next = now + self.interval_ms,
+            if let Ok(is_alive) = reply {
+                self.renewals += u64::from(is_alive);
+                self.confirmed = self.confirmed.max(sent);
             }
+            // After one that was long in vain at once: the lease leaves time for one more.
+            self.next = now.max(sent + self.interval_ms);
         }
         reply != Ok(false)
     }

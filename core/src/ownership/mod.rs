@@ -38,7 +38,7 @@ pub type Call = u64;
 /// A lease is renewed this often.
 pub const LEASE_RENEWAL_INTERVAL_MS: Millis = 500;
 /// A pod stops answering when its lease was not renewed for this long by its own clock.
-pub const LEASE_MS: Millis = 3_000;
+pub const LEASE_MS: Millis = 2_500;
 /// A pod whose lease was not renewed for this long by an observer's clock is declared dead. A quarter more than the lease:
 /// no two machines' clocks go equally fast. One whose time is being corrected may go 10 % too fast (NTP's daemons slew by
 /// 0.05 to 10 %) while another goes as much too slow, 1.1 / 0.9 = 1.22 times as fast, and both count whole milliseconds.
@@ -69,7 +69,7 @@ pub const GIVEN_INTERVAL_MS: Millis = 10;
 
 /// Free shards are left for so long to the pods whose share they are. Then whoever sees them takes them: those pods may be dead,
 /// too, and nobody sure of it yet.
-pub const SHARED_CLAIM_INTERVAL_MS: Millis = 1_000;
+pub const SHARED_CLAIM_INTERVAL_MS: Millis = 500;
 
 /// To how many pods an application's shards go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

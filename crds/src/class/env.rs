@@ -35,6 +35,9 @@ pub struct EnvSource {
     pub config_map_key_ref: Option<KeyRef>,
 }
 
+/// The name of a Secret or ConfigMap, and a key in it.
+pub type NamedKey<'k> = (&'k str, &'k str);
+
 /// A key of a Secret or ConfigMap of the class's namespace.
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
@@ -48,4 +51,12 @@ pub struct KeyRef {
     /// Leaves the entry out, instead of failing, where the object or the key is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub optional: Option<bool>,
+}
+
+impl KeyRef {
+    /// Which it is.
+    #[must_use]
+    pub fn named(&self) -> NamedKey<'_> {
+        (&self.name, &self.key)
+    }
 }

@@ -20,6 +20,7 @@ use crate::status::ServerlessWorkerClassStatus;
 
 mod assets;
 mod code;
+mod database;
 mod env;
 mod limits;
 mod objects;
@@ -29,7 +30,8 @@ mod triggers;
 
 pub use assets::{Assets, HtmlHandling, NotFoundHandling};
 pub use code::{Code, ConfigMapCode, LocalRef, OciCode};
-pub use env::{EnvEntry, EnvSource, KeyRef};
+pub use database::{CaKey, CaSource, Database, DatabaseSecret};
+pub use env::{EnvEntry, EnvSource, KeyRef, NamedKey};
 pub use limits::ClassLimits;
 pub use objects::{
     DurableObjectBinding, DurableObjectClass, DurableObjectOrigin, DurableObjectStorage,
@@ -161,55 +163,12 @@ pub struct ServerlessWorkerClassSpec {
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct Storage {
-    /// The PostgreSQL database. Cannot be changed later: state would stay behind.
+    /// The PostgreSQL database. Its Secret cannot be another one later: state would stay behind.
     #[serde(default)]
     pub database: Database,
     /// What becomes of the workers' state when the class is deleted.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
-}
-
-/// A database, named by the Secret that has its URL.
-#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, Default, PartialEq, Eq)]
-#[serde(rename_all = "camelCase")]
-#[schemars(extend("x-kubernetes-validations" = rules::schema(rules::DATABASE)))]
-pub struct Database {
-    /// The Secret's key whose value is a postgres:// URL.
-    #[serde(default)]
-    pub secret_key_ref: DatabaseSecret,
-}
-
-/// Where a database's URL is.
-#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
-#[serde(rename_all = "camelCase")]
-pub struct DatabaseSecret {
-    /// The Secret, in the class's namespace.
-    #[serde(default = "DatabaseSecret::default_name")]
-    #[schemars(length(max = 253), extend("x-kubernetes-validations" = rules::schema(rules::OBJECT_NAME)))]
-    pub name: String,
-    /// The key in it.
-    #[serde(default = "DatabaseSecret::default_key")]
-    #[schemars(length(max = 253), extend("x-kubernetes-validations" = rules::schema(rules::KEY)))]
-    pub key: String,
-}
-
-impl DatabaseSecret {
-    fn default_name() -> String {
-        "portside-database".to_owned()
-    }
-
-    fn default_key() -> String {
-        "url".to_owned()
-    }
-}
-
-impl Default for DatabaseSecret {
-    fn default() -> Self {
-        Self {
-            name: Self::default_name(),
-            key: Self::default_key(),
-        }
-    }
 }
 
 /// What becomes of the workers' state when the class is deleted.

@@ -79,7 +79,7 @@ pub struct Pod {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "texts::<50, 63>", extend("x-kubernetes-validations" = rules::schema(rules::POD_LABELS)))]
     pub labels: Texts,
-    /// How long a pod has to finish its requests and hand over, in seconds. Default 60.
+    /// How long a pod has to finish its requests and hand over, in seconds. Default limits.requestTimeout and 30 more, at least 60.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 3600))]
     pub termination_grace_period_seconds: Option<i64>,

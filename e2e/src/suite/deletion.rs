@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::apps;
-use crate::cluster::SYSTEM;
 use crate::load;
+use crate::release::sql;
 use crate::test::Test;
 
 fn spec(policy: &str) -> Value {
@@ -21,15 +21,7 @@ async fn rows(test: &Test, class: &str) -> u32 {
     let query = format!(
         "SELECT count(*) FROM portside.kv JOIN portside.pool USING (pool) WHERE name = '{name}'"
     );
-    let program = ["exec", "deployment/portside-postgres", "--", "sh", "-c"];
-    let psql = format!(
-        "PGPASSWORD=$(cat /etc/portside/password) psql -h 127.0.0.1 -U portside -d portside -At -c \"{query}\""
-    );
-    let said = test
-        .cluster
-        .kubectl(&[&["-n", SYSTEM], &program[..], &[&psql]].concat())
-        .await;
-    said.trim().parse().unwrap()
+    sql(&test.cluster, &query).await.parse().unwrap()
 }
 
 /// Retain, the default: a class of the same name finds everything again.

@@ -27,11 +27,16 @@ async fn ledger(test: &Arc<Test>, replicas: u32) -> Class {
 
 /// How long it takes until an entry is confirmed again. What was on its way to a pod that is gone may fail: nobody
 /// knows whether it was run, so it is for the client to ask again.
-async fn answers_again(class: &Class, entry: &str) -> Duration {
+pub(super) async fn answers_again(class: &Class, entry: &str) -> Duration {
+    answers_within(class, entry, Duration::from_secs(60)).await
+}
+
+/// The same, of something that takes long.
+pub(super) async fn answers_within(class: &Class, entry: &str, patience: Duration) -> Duration {
     let start = Instant::now();
     let path = format!("/probe?entry={entry}");
     let site = class.site();
-    until("an answer", Duration::from_secs(60), async || {
+    until("an answer", patience, async || {
         match site.try_request(Method::POST, &path, &[], "").await {
             Ok(reply) if reply.status == 200 => Ok(()),
             Ok(reply) => Err(format!("{} {}", reply.status, reply.text())),

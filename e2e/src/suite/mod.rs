@@ -8,6 +8,7 @@ use crate::cluster::Cluster;
 use crate::test::trial;
 
 mod autoscaling;
+mod database;
 mod deletion;
 mod examples;
 mod failures;
@@ -40,6 +41,8 @@ pub fn all(cluster: &Arc<Cluster>) -> Vec<Trial> {
         updates::new_code_under_load,
         updates::broken_code_leaves_the_old_one,
         updates::what_is_missing_is_named_and_waited_for,
+        database::a_new_password_is_followed_under_load,
+        database::its_secret_stays_and_a_missing_authority_is_named,
         operation::it_can_be_suspended_and_resumed,
         operation::an_upgrade_restarts_nothing,
         operation::the_older_class_keeps_its_route,

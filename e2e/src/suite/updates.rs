@@ -221,6 +221,20 @@ pub async fn what_is_missing_is_named_and_waited_for(test: Arc<Test>) {
             .contains("early-database"),
         "{missing}"
     );
+    // However long it waits, no probe ends it, and the reason stays.
+    until(
+        "a pod that is started",
+        Duration::from_secs(60),
+        async || {
+            let status = class.pods().await[0]["status"]["containerStatuses"][0].clone();
+            match status["started"] == true && status["ready"] == false {
+                true => Ok(()),
+                false => Err(status.to_string()),
+            }
+        },
+    )
+    .await;
+    class.condition("Ready", "False", "DatabaseMissing").await;
     secret(
         "early-database",
         json!({ "url": crate::release::database_url() }),

@@ -254,6 +254,7 @@ mod tests {
             json!({"triggers": {"crons": ["0 8 * * MON-FRI"]}}),
             json!({"code": {"inline": {"server.js": "x"}, "include": ["*.js"]}}),
             json!({"storage": {"database": {"secretKeyRef": {"name": "x"}}}}),
+            json!({"storage": {"database": {"ca": {"configMapKeyRef": {"name": "x"}}}}}),
             json!({"code": {"oci": {"reference": "a.b/c", "pullSecret": {"name": "x"}}}}),
         ] {
             assert_ne!(of(other.clone()), plain, "{other}");

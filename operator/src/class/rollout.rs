@@ -1,7 +1,9 @@
 //! How far a Deployment is, and what keeps its pods from becoming ready. Pure.
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition};
-use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{
+    ContainerState, ContainerStateTerminated, ContainerStatus, KeyToPath, Pod,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
@@ -128,15 +130,13 @@ pub(crate) fn trouble(pod: &Pod) -> Option<Trouble> {
 fn said(name: &str, pod: &Pod, container: &ContainerStatus) -> Option<Trouble> {
     let ended = last_end(container)?;
     let mut said = Termination::from_log(ended.message.as_deref()?)?;
-    if said.reason == TerminationReason::DatabaseMissing
-        && let Some((secret, key)) = database(pod)
-    {
-        // The pod knows only where it would have been mounted.
-        said.message = format!(
-            "there is no Secret {secret} with the key {key}; make it with `kubectl create secret generic {secret} \
-             --from-literal={key}=postgres://user:password@host/database`"
-        );
+    // The pod knows only where it would have been mounted.
+    said.message = match said.reason {
+        TerminationReason::DatabaseMissing => database_missing(pod),
+        TerminationReason::DatabaseCaMissing => ca_missing(pod),
+        _ => None,
     }
+    .unwrap_or(said.message);
     Some(Trouble {
         reason: said.reason.reason(),
         message: if said.reason.is_final() {
@@ -148,13 +148,56 @@ fn said(name: &str, pod: &Pod, container: &ContainerStatus) -> Option<Trouble> {
     })
 }
 
-/// The Secret that has the database's URL, and its key.
-fn database(pod: &Pod) -> Option<(&str, &str)> {
+/// That the database's URL is missing, with the step that makes it.
+fn database_missing(pod: &Pod) -> Option<String> {
+    let Mounted { name, key, .. } = mounted(pod, names::DATABASE_URL_FILE)?;
+    Some(format!(
+        "there is no Secret {name} with the key {key}; make it with `kubectl create secret generic {name} \
+         --from-literal={key}=postgres://user:password@host/database`"
+    ))
+}
+
+/// The same for the certificates of the database's authority.
+fn ca_missing(pod: &Pod) -> Option<String> {
+    let Mounted { kind, name, key } = mounted(pod, names::DATABASE_CA_FILE)?;
+    let create = match kind {
+        "Secret" => "secret generic",
+        _ => "configmap",
+    };
+    Some(format!(
+        "there is no {kind} {name} with the key {key}, as spec.storage.database.ca says; make it with \
+         `kubectl create {create} {name} --from-file={key}=FILE`, of certificates in PEM"
+    ))
+}
+
+/// What a file of a pod is mounted from.
+struct Mounted<'p> {
+    kind: &'static str,
+    name: &'p str,
+    key: &'p str,
+}
+
+/// What this file of the volume with the database is made of.
+fn mounted<'p>(pod: &'p Pod, file: &str) -> Option<Mounted<'p>> {
     let volumes = pod.spec.as_ref()?.volumes.as_deref()?;
     let volume = volumes.iter().find(|volume| volume.name == DATABASE)?;
-    let secret = volume.secret.as_ref()?;
-    let item = secret.items.as_deref()?.first()?;
-    Some((secret.secret_name.as_deref()?, &item.key))
+    let (_, path) = file.rsplit_once('/')?;
+    let of = |kind, name: &'p str, items: &'p Option<Vec<KeyToPath>>| {
+        let item = items.iter().flatten().find(|item| item.path == path)?;
+        let key = &*item.key;
+        Some(Mounted { kind, name, key })
+    };
+    if let Some(secret) = &volume.secret {
+        return of("Secret", secret.secret_name.as_deref()?, &secret.items);
+    }
+    let sources = volume.projected.as_ref()?.sources.as_deref()?;
+    sources.iter().find_map(|one| {
+        let secret = one.secret.as_ref();
+        let map = one.config_map.as_ref();
+        secret
+            .and_then(|it| of("Secret", &it.name, &it.items))
+            .or_else(|| map.and_then(|it| of("ConfigMap", &it.name, &it.items)))
+    })
 }
 
 fn waiting(pod: &str, container: &ContainerStatus) -> Option<Trouble> {
@@ -298,4 +341,68 @@ pub(crate) fn deployment_trouble(deployment: &Deployment) -> Option<Trouble> {
 fn short(text: &str) -> &str {
     let text = text.trim().trim_end_matches('.');
     &text[..text.floor_char_boundary(MAX_FOREIGN_BYTES)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::class::testkit::{pod, yaml};
+
+    #[test]
+    fn what_the_database_lacks_is_named_as_the_class_names_it() {
+        let ended = |reason: &str| {
+            let log = format!(r#"{{"reason":"{reason}","message":"nothing in a file"}}"#);
+            format!(
+                "containerStatuses: [{{ name: sidecar, image: '', imageID: '', ready: false, restartCount: 1, \
+                 lastState: {{ terminated: {{ exitCode: 1, message: '{log}' }} }} }}]"
+            )
+        };
+        let said = |pod: &Pod| {
+            let trouble = trouble(pod).unwrap();
+            assert_eq!(trouble.reason, Reason::DatabaseMissing);
+            trouble.message
+        };
+        let of = |reason: &str, sources: &str| {
+            let mut pod = Pod::clone(&pod("chat-1", "new", &ended(reason)));
+            let url = "secret: { name: pg, items: [{ key: uri, path: url }] }";
+            let volume = format!(
+                "[{{ name: database, projected: {{ sources: [{{ {url} }}, {{ {sources} }}] }} }}]"
+            );
+            pod.spec.as_mut().unwrap().volumes = Some(yaml(&volume));
+            said(&pod)
+        };
+        let secret = "secret: { name: authorities, items: [{ key: a, path: ca.crt }] }";
+        let map = "configMap: { name: authorities, items: [{ key: a, path: ca.crt }] }";
+        for (reason, sources, expected) in [
+            (
+                "DatabaseMissing",
+                secret,
+                "there is no Secret pg with the key uri; make it with",
+            ),
+            (
+                "DatabaseCaMissing",
+                secret,
+                "there is no Secret authorities with the key a, as spec.storage.database.ca says",
+            ),
+            (
+                "DatabaseCaMissing",
+                map,
+                "there is no ConfigMap authorities with the key a, as spec.storage.database.ca says",
+            ),
+        ] {
+            let message = of(reason, sources);
+            assert!(
+                message.starts_with(&format!("pod chat-1: {expected}")),
+                "{message}"
+            );
+        }
+        let plain = said(&pod("chat-1", "new", &ended("DatabaseMissing")));
+        assert!(
+            plain.contains("Secret portside-database with the key url"),
+            "{plain}"
+        );
+        // Of a pod that mounts none.
+        let unknown = said(&pod("chat-1", "new", &ended("DatabaseCaMissing")));
+        assert_eq!(unknown, "pod chat-1: nothing in a file");
+    }
 }

@@ -348,6 +348,54 @@ async fn who_waits_for_an_answer_hears_that_the_pod_is_lost() {
     .await;
 }
 
+/// What that pod has taken may have run, and what comes of it may be old; what it refuses has not run.
+#[tokio::test(start_paused = true)]
+async fn of_a_pod_that_has_left_only_refusals_are_heard() {
+    locally(async {
+        let (world, to, log) = two_pods().await;
+        let taken = fetch(&world.pods[0], &to, "/hold", Body::Empty);
+        turns(100).await;
+        let places = &world.pods[1].places;
+        places.is_on_its_way(shard(&to), true);
+        let waits = push(&world.pods[0], &to, "waits");
+        turns(100).await;
+        world.has_left(0, 1);
+        assert!(taken.answer.await.is_err());
+        // It knows of that a little later.
+        world.stop_serving(&to, 1);
+        world.give(&to, 0, 2, &[0]);
+        places.is_on_its_way(shard(&to), false);
+        assert!(waits.answer.await.unwrap().is_ok());
+        assert_eq!(*log.borrow(), ["aborted", "waits"]);
+    })
+    .await;
+}
+
+/// It is dead, or has forgotten it.
+#[tokio::test(start_paused = true)]
+async fn what_a_pod_that_has_left_does_not_refuse_is_lost() {
+    locally(async {
+        let (world, to, log) = two_pods().await;
+        let places = &world.pods[1].places;
+        places.is_on_its_way(shard(&to), true);
+        let waits = push(&world.pods[0], &to, "waits");
+        turns(100).await;
+        world.has_left(0, 1);
+        assert!(waits.answer.await.is_err());
+        assert_eq!(*log.borrow(), [""; 0]);
+        // It takes it too late: nobody hears of what comes of it.
+        let (world, to, _) = two_pods().await;
+        let places = &world.pods[1].places;
+        places.is_on_its_way(shard(&to), true);
+        let taken = push(&world.pods[0], &to, "taken");
+        turns(100).await;
+        world.has_left(0, 1);
+        places.is_on_its_way(shard(&to), false);
+        assert!(taken.answer.await.is_err());
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn methods_are_called_and_fail() {
     locally(async {

@@ -108,6 +108,12 @@ impl World {
         handles.iter().for_each(JoinHandle::abort);
     }
 
+    /// A pod hears that another is not among those that are there any more.
+    pub fn has_left(&self, at: usize, other: usize) {
+        let line = self.pods[at].places.lines.lock().unwrap().remove(&other);
+        line.unwrap().leave();
+    }
+
     /// The pod gets the shard of this worker, which nobody has; who knows of it at once.
     pub fn give(&self, key: &WorkerKey, pod: usize, epoch: u64, who_knows: &[usize]) {
         self.pods[pod].places.own(shard(key), Some(epoch));

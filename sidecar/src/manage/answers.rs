@@ -1,34 +1,49 @@
 //! Questions by HTTP, and answers, as [`portside_manage`] has them.
 
 use std::borrow::Cow;
+use std::future::ready;
+use std::time::Duration;
 
+use bytes::Bytes;
 use futures::StreamExt;
+use futures::stream::{self, BoxStream};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use percent_encoding::percent_decode_str;
-use portside_core::ids::WorkerKey;
+use portside_core::ids::{WorkerId, WorkerKey};
 use portside_core::keys::KeyRange;
 use portside_core::stored::WorkerPage;
-use portside_exchange::{Body, Response};
-use portside_manage::{PATH, Problem, Sql, State, parse_id};
+use portside_exchange::{Body, BodyError, Response};
+use portside_manage::{Event, PATH, Problem, Sql, State, parse_id};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 use url::Url;
 
 use super::Wanted;
 use crate::app::App;
 use crate::changes::Unchanged;
+use crate::events;
+use crate::lines::Reader;
 
 /// How many workers or keys a page has that is not asked for so many, and at most.
 pub const PAGE: usize = 100;
 const MOST: usize = 1000;
 /// The largest body that is read: a value in JSON may take some times the bytes that it is stored in.
-const MOST_BYTES: usize = 16 << 20;
+pub(super) const MOST_BYTES: usize = 16 << 20;
+
+/// Who follows hears at least this often that the process is there.
+const ALIVE: Duration = Duration::from_secs(10);
+/// How often it is looked whether a worker whose log is followed is still here.
+const LOOK: Duration = Duration::from_secs(1);
+
+type Lines = BoxStream<'static, Result<Bytes, BodyError>>;
 
 /// What is answered other than what was asked for.
 pub(super) enum Failed {
     BadRequest(String),
     NotFound(String),
+    Gone(String),
     Unchanged(Unchanged),
 }
 
@@ -64,11 +79,15 @@ pub async fn answer(
         (Some("workers"), Some(worker), what, None) => {
             one(app, (method, url, body), worker, what).await
         }
+        (Some("events"), None, ..) if *method == Method::GET => follow(app, url).await,
+        (Some("log"), None, ..) if *method == Method::GET => log(app, url, None),
+        (Some("events" | "log"), None, ..) => Err(not_so(method)),
         _ => Err(nothing_here()),
     };
     Some(answered.unwrap_or_else(|failed| match failed {
         Failed::BadRequest(error) => problem(StatusCode::BAD_REQUEST, error),
         Failed::NotFound(error) => problem(StatusCode::NOT_FOUND, error),
+        Failed::Gone(error) => problem(StatusCode::GONE, error),
         Failed::Unchanged(Unchanged::Elsewhere) => elsewhere(),
         Failed::Unchanged(Unchanged::Refused(error)) => problem(StatusCode::CONFLICT, error),
         Failed::Unchanged(Unchanged::Unknown(error)) => {
@@ -120,12 +139,16 @@ async fn one(
             Ok(done())
         }
         (&Method::POST, Some("wake")) => {
-            app.wake(&key)?;
+            app.wake(&key).await?;
             Ok(done())
         }
         (&Method::POST, Some("sleep")) => {
             app.put_to_sleep(&key).await?;
             Ok(done())
+        }
+        (&Method::GET, Some("log")) => {
+            app.must_have(key.id())?;
+            log(app, url, Some(key.id()))
         }
         (&Method::GET, Some("keys")) => {
             let range = KeyRange {
@@ -144,8 +167,75 @@ async fn one(
             let Sql { query } = read(body).await?;
             Ok(json(&app.worker_rows(&key, query).await?))
         }
-        (_, None | Some("wake" | "sleep" | "keys" | "sql")) => Err(not_so(method)),
+        (_, None | Some("wake" | "sleep" | "keys" | "log" | "sql")) => Err(not_so(method)),
         _ => Err(nothing_here()),
+    }
+}
+
+/// What happens to workers, from now on or from after what the asker knows.
+async fn follow(app: &App, url: &Url) -> Answer {
+    let (start, after) = (parameter(url, "start"), parameter(url, "after"));
+    let after = match (&start, &after) {
+        (None, None) => None,
+        (Some(start), Some(after)) => {
+            let after = after.parse().map_err(|_| bad("after is a number"))?;
+            Some((&**start, after))
+        }
+        _ => return Err(bad("start and after go together")),
+    };
+    let follower = app.events().follow(after).await;
+    let follower = follower.map_err(|events::Unknown| {
+        Failed::Gone("what followed is not known any more: begin anew".to_owned())
+    })?;
+    let begin = stream::once(ready(Ok(follower.begin())));
+    let news = stream::unfold(Some(follower), async |follower| {
+        let mut follower = follower?;
+        match follower.next(ALIVE).await {
+            Some(lines) => Some((Ok(lines), Some(follower))),
+            None if follower.is_over() => Some((Ok(events::line(&Event::End)), None)),
+            None => None,
+        }
+    });
+    let body = Body::Stream(Box::pin(begin.chain(news)));
+    Ok(with_type("application/x-ndjson", body))
+}
+
+/// The last lines of the log, and, if they are wanted, those that come: of one worker, as long as this process has it, or of all and the
+/// server.
+fn log(app: &App, url: &Url, worker: Option<WorkerId>) -> Answer {
+    let tail = match parameter(url, "tail") {
+        None => usize::MAX,
+        Some(tail) => tail.parse().map_err(|_| bad("tail is a number"))?,
+    };
+    let mut reader = app.lines().read(worker, tail);
+    let last = stream::once(ready(Ok(Bytes::from(reader.last()))));
+    let body: Lines = match parameter(url, "follow").as_deref() {
+        None | Some("false") => last.boxed(),
+        Some("true") => {
+            let app = app.weak();
+            let is_here = move || {
+                let app = app.upgrade();
+                app.is_some_and(|app| worker.is_none_or(|worker| app.must_have(worker).is_ok()))
+            };
+            let news = stream::unfold((reader, is_here), async |(mut reader, is_here)| {
+                let line = next_line(&mut reader, &is_here).await?;
+                Some((Ok(line.into()), (reader, is_here)))
+            });
+            last.chain(news).boxed()
+        }
+        Some(_) => return Err(bad("follow is true or false")),
+    };
+    Ok(with_type("text/plain; charset=utf-8", Body::Stream(body)))
+}
+
+/// What is logged next; nothing once what is followed is not here any more.
+async fn next_line(reader: &mut Reader, is_here: impl Fn() -> bool) -> Option<String> {
+    loop {
+        match timeout(LOOK, reader.next()).await {
+            Ok(line) => return line,
+            Err(_) if is_here() => {}
+            Err(_) => return None,
+        }
     }
 }
 
@@ -229,6 +319,12 @@ fn done() -> Response {
     response(StatusCode::NO_CONTENT, Body::Empty)
 }
 
+/// What is answered of a worker that another process has (RFC 9110 section 15.5.20).
+pub(super) fn elsewhere() -> Response {
+    let error = "another pod has this worker".to_owned();
+    problem(StatusCode::MISDIRECTED_REQUEST, error)
+}
+
 fn problem(status: StatusCode, error: String) -> Response {
     with_body(status, &Problem { error })
 }
@@ -240,8 +336,14 @@ fn json(answer: &impl Serialize) -> Response {
 fn with_body(status: StatusCode, answer: &impl Serialize) -> Response {
     // Texts, numbers and lists: nothing of it cannot be written.
     let body = serde_json::to_vec(answer).unwrap_or_default();
-    let mut response = response(status, Body::Full(body.into()));
-    let kind = HeaderValue::from_static("application/json");
+    let mut response = with_type("application/json", Body::Full(body.into()));
+    response.status = status;
+    response
+}
+
+fn with_type(kind: &'static str, body: Body) -> Response {
+    let mut response = response(StatusCode::OK, body);
+    let kind = HeaderValue::from_static(kind);
     response.headers.insert(CONTENT_TYPE, kind);
     response
 }

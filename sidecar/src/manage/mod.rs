@@ -1,9 +1,11 @@
 //! What people ask of the application's workers, and are answered: [`portside_manage`]. Nothing of it is for the application itself.
 
 mod answers;
+mod port;
 mod state;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use portside_core::ids::{SHARDS, ShardId, WorkerId, WorkerKey};
@@ -15,9 +17,12 @@ use portside_store::Error as StoreError;
 
 use crate::app::{App, Class};
 use crate::changes::Unchanged;
+use crate::clock::now_ms;
+use crate::workers::Worker as Awake;
 
 use answers::Failed;
 pub use answers::{PAGE, answer};
+pub use port::Port;
 
 /// Which workers are asked for.
 #[derive(Debug, Clone)]
@@ -31,10 +36,10 @@ impl App {
     /// The workers that are stored, and those that are awake here, in the order of pages.
     async fn list_workers(&self, wanted: &Wanted) -> Result<Workers, StoreError> {
         let page = &wanted.page;
-        let mut awake: BTreeMap<Place, (WorkerKey, i64)> = BTreeMap::new();
+        let mut awake: BTreeMap<Place, Arc<Awake>> = BTreeMap::new();
         for worker in self.workers().all() {
-            if worker.has_instance() && page.has(&worker.key, SHARDS) {
-                awake.insert(place(&worker.key), (worker.key.clone(), worker.since()));
+            if worker.is_awake() && page.has(&worker.key, SHARDS) {
+                awake.insert(place(&worker.key), worker);
             }
         }
         // Those that are awake are few, and known; of those that are stored, which may be many, a page.
@@ -53,16 +58,16 @@ impl App {
             .last()
             .filter(|_| !is_all)
             .map(|it| place(&it.worker));
-        let class = self.class();
         let mut all: BTreeMap<Place, Worker> = BTreeMap::new();
         for it in stored {
             let place = place(&it.worker);
-            let since = awake.remove(&place).map(|(_, since)| since);
-            all.insert(place, shown(&class, it, since));
+            let awake = awake.remove(&place);
+            all.insert(place, self.shown(it, awake.as_deref()));
         }
-        for (place, (key, since)) in awake {
+        for (place, worker) in awake {
             if horizon.is_none_or(|horizon| place <= horizon) {
-                all.insert(place, shown(&class, unstored(key), Some(since)));
+                let unstored = unstored(worker.key.clone());
+                all.insert(place, self.shown(unstored, Some(&worker)));
             }
         }
         let found = all.len();
@@ -93,11 +98,55 @@ impl App {
     /// It is another process's, which knows whether it is awake; or the store does not answer.
     async fn describe_worker(&self, key: &WorkerKey) -> Result<Option<Worker>, Unchanged> {
         self.must_have(key.id())?;
-        let awake = self.workers().get(key).filter(|it| it.has_instance());
-        let since = awake.map(|worker| worker.since());
+        let awake = self.workers().get(key).filter(|it| it.is_awake());
         let stored = self.store().worker(key.id()).await?;
-        let stored = stored.or_else(|| since.map(|_| unstored(key.clone())));
-        Ok(stored.map(|it| shown(&self.class(), it, since)))
+        let stored = stored.or_else(|| awake.as_ref().map(|_| unstored(key.clone())));
+        Ok(stored.map(|it| self.shown(it, awake.as_deref())))
+    }
+
+    /// What a worker is once it has woken, or is asleep, and whether it is gone: asleep, and nothing of it is stored.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub(crate) async fn worker_as_of_event(
+        &self,
+        key: &WorkerKey,
+        is_awake: bool,
+    ) -> Result<(Worker, bool), StoreError> {
+        if !is_awake {
+            // The last it wrote may be on its way yet.
+            self.lanes().flush().await;
+        }
+        let stored = self.store().worker(key.id()).await?;
+        let gone = stored.is_none() && !is_awake;
+        let stored = stored.unwrap_or_else(|| unstored(key.clone()));
+        let awake = self.workers().get(key).filter(|_| is_awake);
+        let mut worker = self.shown(stored, awake.as_deref());
+        if is_awake {
+            // Also if it sleeps again by now, which is told next.
+            worker.state = State::Awake;
+            worker.pod.clone_from(&self.called().pod);
+        }
+        Ok((worker, gone))
+    }
+
+    /// What is stored of a worker, and, of one that is awake here, what is known of that.
+    fn shown(&self, stored: StoredWorker, awake: Option<&Awake>) -> Worker {
+        let worker = described(&self.class(), stored);
+        let Some(awake) = awake else {
+            return worker;
+        };
+        let called = self.called();
+        let rested = awake.inbox.rests_for().unwrap_or_default();
+        let rested = i64::try_from(rested.as_millis()).unwrap_or(i64::MAX);
+        Worker {
+            state: State::Awake,
+            awake_since: Some(time(awake.since())),
+            last_active: Some(time(now_ms() - rested)),
+            pod: called.pod.clone(),
+            revision: called.revision.clone(),
+            ..worker
+        }
     }
 
     /// The worker that an id or an address means.
@@ -159,8 +208,8 @@ fn addressed(class: &Class, text: &str) -> Result<WorkerKey, String> {
     WorkerKey::new(place, name).map_err(|error| error.to_string())
 }
 
-/// `since` when it is awake, if it is.
-fn shown(class: &Class, stored: StoredWorker, since: Option<i64>) -> Worker {
+/// A worker that is asleep.
+fn described(class: &Class, stored: StoredWorker) -> Worker {
     let key = &stored.worker;
     let origin = objects::class_of(key);
     let object_class = origin.as_ref().map(|origin| name_of(class, origin));
@@ -176,8 +225,8 @@ fn shown(class: &Class, stored: StoredWorker, since: Option<i64>) -> Worker {
         script: origin.is_none().then(|| key.script().to_owned()),
         object_id: origin.as_ref().map(|_| key.name().to_owned()),
         name,
-        state: since.map_or(State::Asleep, |_| State::Awake),
-        awake_since: since.map(time),
+        state: State::Asleep,
+        awake_since: None,
         last_active: None,
         pod: None,
         revision: None,

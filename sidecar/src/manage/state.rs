@@ -121,13 +121,13 @@ impl App {
                 Some(value) => it.put(&name, value),
                 None => it.delete(&name).map(drop),
             };
-            return self.change(key, of_database(key.id(), write)).await;
+            return self.put(key, of_database(key.id(), write)).await;
         }
         let mut batch = WriteBatch::default();
         let value = value.map(|value| [&[FORMAT], value.as_slice()].concat().into());
         batch.write(name, value);
-        self.change(key, Box::new(|_, _| async { Ok(batch) }.boxed()))
-            .await
+        let change = |_, _| async { Ok(batch) }.boxed();
+        self.put(key, Box::new(change)).await
     }
 
     /// Deletes everything of a worker, its alarm too.
@@ -140,8 +140,14 @@ impl App {
             alarm: AlarmChange::Clear,
             ..WriteBatch::default()
         };
-        self.change(key, Box::new(|_, _| async { Ok(batch) }.boxed()))
-            .await
+        let change = |_, _| async { Ok(batch) }.boxed();
+        self.put(key, Box::new(change)).await
+    }
+
+    async fn put(&self, key: &WorkerKey, change: Change) -> Result<(), Unchanged> {
+        self.change(key, change).await?;
+        self.events().stored(key);
+        Ok(())
     }
 
     /// Rows of an object's database.

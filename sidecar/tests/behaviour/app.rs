@@ -15,7 +15,7 @@ use portside_frontdoor::{Config as DoorConfig, FrontDoor};
 use portside_runtime::IsolatePool;
 use portside_sidecar::memory::{Meter, unlimited};
 use portside_sidecar::{
-    App, Class, Config, Identity, Level, Ownership, Peers, Sharing, Spill, peers,
+    App, Called, Class, Config, Identity, Level, Ownership, Peers, Sharing, Spill, peers,
 };
 use portside_store::Store;
 use tokio::net::TcpListener;
@@ -175,6 +175,7 @@ impl Setup {
                 memory: Box::new(move || memory()),
                 spill: self.spill.clone(),
                 sharing,
+                called: Called::default(),
             };
             App::start(isolates.clone(), config)
         };

@@ -9,7 +9,9 @@ use portside_core::variable::Value;
 use portside_core::write::WriteBatch;
 use portside_exchange::FetchError;
 use portside_sidecar::metrics::Metrics;
-use portside_sidecar::{App, Config, Fired, Ownership, Pod, Ran, Scheduled, Spill};
+use portside_sidecar::{
+    App, Called, Config, DrainLimits, Fired, Ownership, Pod, Ran, Scheduled, Spill,
+};
 use portside_store::{Commit, Outcome, Store};
 use prometheus_client::registry::Registry;
 
@@ -352,7 +354,7 @@ async fn a_run_that_is_under_way_is_waited_for_when_the_pod_drains() {
     let running = app.clone();
     let by_hand = tokio::spawn(async move { running.app.scheduled(by_hand("x")).await });
     app.expect_log("it has begun").await;
-    pod.drain().await;
+    pod.drain(DrainLimits::default()).await;
     assert!(app.logged("it is at its end"), "{:?}", app.log.lock());
     assert!(by_hand.await.unwrap().unwrap().succeeded);
     assert_eq!(
@@ -405,6 +407,7 @@ async fn what_comes_due_in_a_process_that_drains_is_its_successors() {
         memory: portside_sidecar::memory::unlimited(),
         spill: Spill::default(),
         sharing: None,
+        called: Called::default(),
     };
     let app = App::start(isolates(), config);
     app.drain(Duration::ZERO).await;

@@ -14,6 +14,7 @@ mod compiled;
 mod conformance;
 mod crons;
 mod durability;
+mod followed;
 mod held;
 mod hostile;
 mod lab;
@@ -86,6 +87,7 @@ fn main() -> ExitCode {
             ("crons", crons::CASES),
             ("durability", durability::CASES),
             ("leaving", leaving::CASES),
+            ("followed", followed::CASES),
             ("manage", manage::CASES),
             ("moving_sockets", moving_sockets::CASES),
             ("objects::alarms", objects::alarms::CASES),

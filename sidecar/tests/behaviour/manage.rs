@@ -62,14 +62,29 @@ export async function alarm() { await storage.put("fired", true); }
 "#;
 
 fn setup() -> Setup {
-    let mut setup = lab(JOBS);
-    // Nothing falls asleep by itself.
+    awake(JOBS)
+}
+
+/// Workers that can do these jobs, and never fall asleep by themselves.
+pub fn awake(jobs: &str) -> Setup {
+    let mut setup = lab(jobs);
     setup.limits.idle = Duration::from_secs(600);
     setup
 }
 
-/// What is asked of the pod that has the workers, below the path of questions.
 async fn ask(app: &TestApp, method: &str, path: &str, body: &str) -> (StatusCode, Json) {
+    let answer = answer(app, method, path, body).await;
+    let status = answer.status;
+    let body = text(answer.body).await;
+    let json = match &*body {
+        "" => Json::Null,
+        body => serde_json::from_str(body).unwrap(),
+    };
+    (status, json)
+}
+
+/// What is asked of the pod that has the workers, below the path of questions.
+pub async fn answer(app: &TestApp, method: &str, path: &str, body: &str) -> Response {
     let url = Url::parse(&format!("http://app.test{PATH}{path}")).unwrap();
     let mut body = match body {
         "" => Body::Empty,
@@ -83,14 +98,7 @@ async fn ask(app: &TestApp, method: &str, path: &str, body: &str) -> (StatusCode
         socket: None,
     };
     let asked = (&method.parse().unwrap(), &url, &mut body);
-    let answer = manage::answer(app.owner(), asked, elsewhere).await.unwrap();
-    let status = answer.status;
-    let body = text(answer.body).await;
-    let json = match &*body {
-        "" => Json::Null,
-        body => serde_json::from_str(body).unwrap(),
-    };
-    (status, json)
+    manage::answer(app.owner(), asked, elsewhere).await.unwrap()
 }
 
 async fn get(app: &TestApp, path: &str) -> Json {
@@ -99,7 +107,7 @@ async fn get(app: &TestApp, path: &str) -> Json {
     answer
 }
 
-async fn order(app: &TestApp, method: &str, path: &str, body: &str) {
+pub async fn order(app: &TestApp, method: &str, path: &str, body: &str) {
     let (status, answer) = ask(app, method, path, body).await;
     assert_eq!(status, StatusCode::NO_CONTENT, "{method} {path}: {answer}");
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use portside_crds::sidecar::State;
 use portside_exchange::{Application, Body, FetchError, Request, Response};
 use portside_sidecar::metrics::Metrics;
-use portside_sidecar::{App, Config, Ownership, Pod, Spill};
+use portside_sidecar::{App, Called, Config, DrainLimits, Ownership, Pod, Spill};
 use portside_store::Store;
 use prometheus_client::registry::Registry;
 
@@ -84,6 +84,7 @@ async fn pod(store: &Arc<dyn Store>, server: &str) -> Running {
         memory: portside_sidecar::memory::unlimited(),
         spill: Spill::default(),
         sharing: None,
+        called: Called::default(),
     };
     let app = App::start(isolates(), config);
     let metrics = Metrics::register(&mut Registry::default());
@@ -128,7 +129,7 @@ impl Running {
     }
 
     async fn leave(&self) {
-        self.pod.drain().await;
+        self.pod.drain(DrainLimits::default()).await;
         self.pod.app().shut_down().await;
     }
 }

@@ -7,7 +7,7 @@ use portside_crds::sidecar::{OWNER_HEADER, State};
 use portside_exchange::{Application, Body, FetchError, Request, Response};
 use portside_sidecar::metrics::Metrics;
 use portside_sidecar::peers::{self, Key};
-use portside_sidecar::{App, Config, Ownership, Pod, Spill};
+use portside_sidecar::{App, Called, Config, DrainLimits, Ownership, Pod, Spill};
 use portside_store::Store;
 use portside_wire::driver;
 use portside_wire::limits::Limits;
@@ -52,6 +52,10 @@ pub async fn pod(store: &Arc<dyn Store>, setup: &Setup, revision: u64) -> Runnin
         memory: portside_sidecar::memory::unlimited(),
         spill: Spill::default(),
         sharing: Some(sharing),
+        called: Called {
+            pod: Some(format!("pod-{:?}", ownership.pod())),
+            revision: Some(revision.to_string()),
+        },
     };
     let app = App::start(isolates(), config);
     let metrics = Metrics::register(&mut Registry::default());
@@ -107,7 +111,7 @@ impl Running {
 
     /// Ends it in order.
     pub async fn leave(self) {
-        self.pod.drain().await;
+        self.pod.drain(DrainLimits::default()).await;
         self.app.shut_down().await;
         // As the process does, for those who have not heard that it is gone.
         tokio::time::sleep(Duration::from_secs(1)).await;

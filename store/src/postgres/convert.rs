@@ -4,6 +4,7 @@ use sqlx::Row;
 use sqlx::migrate::MigrateError;
 use sqlx::postgres::PgRow;
 
+use super::connections::is_distrusted;
 use crate::rows::{self, Columns};
 use crate::{Error, Result};
 
@@ -15,6 +16,13 @@ impl From<sqlx::Error> for Error {
             }
             // Not as sqlx shows it: with the line of the server's source where the error was raised.
             sqlx::Error::Database(error) => Self::Database(error.message().to_owned()),
+            error if is_distrusted(&error) => Self::Database(format!(
+                "{}; the server needs a certificate of the URL's host, signed by a public authority or by the one that is given",
+                match &error {
+                    sqlx::Error::Io(inner) => inner.to_string(),
+                    other => other.to_string(),
+                }
+            )),
             other => Self::Database(other.to_string()),
         }
     }

@@ -4,8 +4,10 @@
 //! lock of its shards' fence rows in the statement that writes (`commit.sql`), so a takeover waits for it and whatever
 //! comes after the takeover is refused. No clock is compared.
 
+mod address;
 mod arrays;
 mod bouncer;
+mod connections;
 mod convert;
 mod members;
 #[cfg(test)]
@@ -13,7 +15,6 @@ mod plans;
 mod schema;
 
 use std::collections::BTreeMap;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,11 +25,15 @@ use portside_core::ownership::Member;
 use portside_core::ownership::members::{MapChanges, MapVersion, Membership, Peer};
 use portside_core::write::Value;
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgArguments, PgConnectOptions, PgPool, PgPoolOptions, PgRow};
+use sqlx::postgres::{PgArguments, PgPool, PgRow};
 use sqlx::{Connection, PgConnection, Row};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use uuid::Uuid;
+
+pub use address::Address;
+use address::Target;
+use connections::{ACQUIRE, Changes, Purpose, SIGN_OF_LIFE};
 
 use crate::outage::Outage;
 use crate::range::ByteRange;
@@ -107,6 +112,12 @@ const WORKERS: &str = workers_where!(
 );
 const WORKER: &str = workers_where!("shard = $3 AND worker = $4");
 const COUNT_WORKERS: &str = "SELECT count(*) AS workers FROM portside.worker WHERE pool = $1";
+/// Whether the application is there, and the role may use its tables.
+const MAY_BE_USED: &str = "SELECT bool_and(has_table_privilege(name, 'SELECT') \
+    AND has_table_privilege(name, 'INSERT') AND has_table_privilege(name, 'UPDATE') \
+    AND has_table_privilege(name, 'DELETE')) AS may, \
+    EXISTS (SELECT FROM portside.pool WHERE pool = $1) AS there FROM unnest(ARRAY['portside.pool', \
+    'portside.pod', 'portside.shard', 'portside.worker', 'portside.kv']) AS name";
 /// Takes the lock of every fence, so that no commit is under way.
 const HOLD_ALL: &str = "UPDATE portside.shard SET seq = seq + 1 WHERE pool = $1 AND owner = $2";
 const DELETE_ALL: [&str; 5] = [
@@ -118,16 +129,34 @@ const DELETE_ALL: [&str; 5] = [
 ];
 
 /// Statements in flight for commits. Measured: two lanes and more keep the log's flush busy, more than four gain little.
-const LANES: u32 = 4;
-/// For renewals alone: whatever else is asked may wait for locks that commits hold.
-const RENEWALS: u32 = 1;
-/// For the rest of ownership, beside the lanes.
-const CONTROL: u32 = 2;
-const READERS: u32 = 8;
-/// The most connections of one [`Postgres`], once it is open; one more while it is being opened.
-pub const CONNECTIONS: usize = (LANES + RENEWALS + CONTROL + READERS) as usize;
-/// How long a caller waits for a connection.
-const ACQUIRE: Duration = Duration::from_secs(5);
+///
+/// The session rules out what is only good for small tables, as that of all connections does: `commit.sql` joins its rows to the tables
+/// by their keys, one by one.
+const LANES: Purpose = Purpose {
+    most: 4,
+    session: "SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_material = off",
+    stay: false,
+};
+/// For renewals alone: whatever else is asked may wait for locks that commits hold. Nobody waits longer than [`RENEWAL`], so the server
+/// need not either.
+const RENEWALS: Purpose = Purpose {
+    most: 1,
+    session: "SET statement_timeout = '1s'",
+    stay: true,
+};
+/// For the rest of ownership, beside the lanes; likewise with [`OWNERSHIP`].
+const CONTROL: Purpose = Purpose {
+    most: 2,
+    session: "SET statement_timeout = '5s'",
+    stay: true,
+};
+const READERS: Purpose = Purpose {
+    most: 8,
+    session: "",
+    stay: false,
+};
+/// The most connections of one [`Postgres`], once it is open; one more while it is being opened, or follows another address.
+pub const CONNECTIONS: usize = (LANES.most + RENEWALS.most + CONTROL.most + READERS.most) as usize;
 /// How long a statement may take before its connection is given up as dead, unless [`GRACE`] ends earlier.
 const STATEMENT: Duration = Duration::from_secs(30);
 /// The same for a renewal, with the making of a connection. One whose other end is gone may be silent for ever; then a
@@ -138,13 +167,15 @@ const OWNERSHIP: Duration = Duration::from_secs(5);
 /// When a connection was silent and the next renewal is answered, on another one, whatever is under way for longer has this
 /// long until its connection is given up, too. A database that merely stood still answers all of them at once.
 const GRACE: Duration = Duration::from_secs(1);
-/// How long a connection that nobody uses may take to say that it is alive.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
 
 /// One application's data in a Postgres database. Cloning is cheap.
 #[derive(Debug, Clone)]
 pub struct Postgres {
     pool: i32,
+    /// Where the database was when it was opened, and is.
+    target: Target,
+    /// Of the address.
+    changes: Changes,
     writers: PgPool,
     renewals: PgPool,
     /// Whether a connection was found silent, and no renewal answered since.
@@ -161,35 +192,67 @@ impl Postgres {
     ///
     /// # Errors
     /// As [`crate::open`].
-    pub async fn open(url: &str, app: &str) -> Result<Self> {
-        let (url, is_bounced) = bouncer::of(url);
-        let options = PgConnectOptions::from_str(&url)?
-            .application_name("portside")
-            // No number here is a fraction, and poolers do not know it.
-            .extra_float_digits(None);
-        // Not through a pool: it would retry a wrong address until its time is up, and hide why.
-        let mut connection = timeout(ACQUIRE, PgConnection::connect_with(&options))
-            .await
-            .map_err(|_| Error::Database("the database did not answer within 5 s".into()))??;
-        if is_bounced {
-            bouncer::check(&mut connection).await?;
-        }
+    pub async fn open(address: &Address, app: &str) -> Result<Self> {
+        let target = address.target()?;
+        let mut connection = connect(&target).await?;
         let pool = prepare(&mut connection, app).await?;
         connection.close().await?;
-        let connections = |most, session| connections(&options, most, session, is_bounced);
+        let changes = Changes::default();
+        let connections = |purpose| connections::pool(&target, purpose, &changes);
         Ok(Self {
             pool,
-            writers: connections(LANES, WRITER_SESSION),
+            writers: connections(LANES),
             is_silent: watch::Sender::new(false),
-            renewals: connections(RENEWALS, RENEWAL_SESSION),
-            control: connections(CONTROL, CONTROL_SESSION),
-            readers: connections(READERS, ""),
+            renewals: connections(RENEWALS),
+            control: connections(CONTROL),
+            readers: connections(READERS),
             outage: Arc::default(),
+            target,
+            changes,
         })
     }
 
+    /// Goes on with another address of the same database: another password, another role, another authority. Connections are made with
+    /// it from now on, and those that there are end when they are next needed.
+    ///
+    /// # Errors
+    /// Nothing has changed, and what there is goes on: [`Error::Incompatible`] if it is another database, where the state of this one
+    /// would be missed, or if its role may not do what is needed; else [`Error::Database`], if no connection can be made with it.
+    pub async fn follow(&self, address: &Address) -> Result<()> {
+        let target = address.target()?;
+        if let Some(what) = self.target.differs(&target) {
+            return Err(Error::Incompatible(format!(
+                "the new URL names {what}: what is stored would stay behind"
+            )));
+        }
+        let mut connection = connect(&target).await?;
+        self.may_be_used(&mut connection).await?;
+        connection.close().await?;
+        for pool in [&self.writers, &self.renewals, &self.control, &self.readers] {
+            pool.set_connect_options(target.options.clone());
+        }
+        self.changes.changed();
+        Ok(())
+    }
+
+    /// Whether the application is there, and a connection's role may read and write it.
+    async fn may_be_used(&self, connection: &mut PgConnection) -> Result<()> {
+        let query = sqlx::query(MAY_BE_USED).bind(self.pool);
+        let row = timeout(ACQUIRE, query.fetch_one(connection)).await;
+        let row = row.map_err(|_| silent())??;
+        let (may, there): (bool, bool) = (row.try_get("may")?, row.try_get("there")?);
+        let wrong = if !may {
+            "the new URL's role may not read and write all tables of the schema portside"
+        } else if !there {
+            "the new URL leads to a database without what is stored here"
+        } else {
+            return Ok(());
+        };
+        Err(Error::Incompatible(wrong.to_owned()))
+    }
+
     async fn rows(&self, pool: &PgPool, query: Query) -> Result<Vec<PgRow>> {
-        let connection = self.outage.saw(pool.acquire().await.map_err(Into::into))?;
+        let connection = self.outage.saw(self.acquire(pool).await)?;
         let given_up = async {
             tokio::select! {
                 () = sleep(STATEMENT) => {}
@@ -198,6 +261,10 @@ impl Postgres {
         };
         self.outage
             .saw(self.fetch(connection, given_up, query).await)
+    }
+
+    async fn acquire(&self, pool: &PgPool) -> Result<PoolConnection<sqlx::Postgres>> {
+        connections::acquire(pool, &self.changes, &self.outage).await
     }
 
     async fn renewal(&self, query: Query) -> Result<Vec<PgRow>> {
@@ -223,7 +290,7 @@ impl Postgres {
     /// With a connection that is there or must be made, all in this time.
     async fn within(&self, limit: Duration, pool: &PgPool, query: Query) -> Result<Vec<PgRow>> {
         let until = Instant::now() + limit;
-        match timeout_at(until, pool.acquire()).await {
+        match timeout_at(until, self.acquire(pool)).await {
             Ok(connection) => self.fetch(connection?, sleep_until(until), query).await,
             Err(_) => Err(silent()),
         }
@@ -255,6 +322,18 @@ impl Postgres {
         });
         Ok(rows?)
     }
+}
+
+/// One connection, of no pool: that would retry a wrong address until its time is up, and hide why.
+async fn connect(target: &Target) -> Result<PgConnection> {
+    let connected = timeout(ACQUIRE, PgConnection::connect_with(&target.options));
+    let mut connection = connected
+        .await
+        .map_err(|_| Error::Database("the database did not answer within 5 s".into()))??;
+    if target.is_bounced {
+        bouncer::check(&mut connection).await?;
+    }
+    Ok(connection)
 }
 
 fn silent() -> Error {
@@ -298,56 +377,6 @@ async fn prepare(connection: &mut PgConnection, app: &str) -> Result<i32> {
     Ok(pool)
 }
 
-/// What each connection is set to.
-///
-/// Every statement is planned once, for any arguments. Its tables may have been empty then, so the plans that are only good
-/// for small tables are ruled out; without that, a young database reads whole tables until its first `ANALYZE`. A server
-/// that is set to lose acknowledged commits is overruled.
-const SESSION: &str = "SET plan_cache_mode = force_generic_plan; SET jit = off; \
-    SET enable_seqscan = off; SELECT set_config('synchronous_commit', 'on', false) \
-    WHERE current_setting('synchronous_commit') = 'off'";
-/// And those for commits, for the same reason: `commit.sql` joins its rows to the tables by their keys, one by one.
-const WRITER_SESSION: &str =
-    "SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_material = off";
-/// For [`RENEWAL`] and [`OWNERSHIP`]: nobody waits any longer, so the server need not either.
-const RENEWAL_SESSION: &str = "SET statement_timeout = '1s'";
-const CONTROL_SESSION: &str = "SET statement_timeout = '5s'";
-
-fn connections(
-    options: &PgConnectOptions,
-    most: u32,
-    session: &'static str,
-    is_bounced: bool,
-) -> PgPool {
-    /// A connection that was used this recently is taken to be alive.
-    const FRESH: Duration = Duration::from_secs(1);
-    PgPoolOptions::new()
-        .max_connections(most)
-        .acquire_timeout(ACQUIRE)
-        .test_before_acquire(false)
-        .before_acquire(|connection, meta| {
-            Box::pin(async move {
-                if meta.idle_for > FRESH {
-                    let ping = timeout(SIGN_OF_LIFE, connection.ping());
-                    ping.await.map_err(|_| sqlx::Error::PoolTimedOut)??;
-                }
-                Ok(true)
-            })
-        })
-        .after_connect(move |connection, _| {
-            Box::pin(async move {
-                if is_bounced {
-                    // What one connection sets, others of the pooler would have.
-                    return Ok(());
-                }
-                sqlx::raw_sql(SESSION).execute(&mut *connection).await?;
-                sqlx::raw_sql(session).execute(connection).await?;
-                Ok(())
-            })
-        })
-        .connect_lazy_with(options.clone())
-}
-
 fn uuid(pod: PodId) -> Uuid {
     Uuid::from_u128(pod.0)
 }
@@ -355,7 +384,7 @@ fn uuid(pod: PodId) -> Uuid {
 #[async_trait]
 impl Store for Postgres {
     fn lanes(&self) -> usize {
-        LANES as usize
+        LANES.most as usize
     }
 
     async fn register(&self, pod: PodId, name: &str) -> Result<()> {

@@ -4,8 +4,8 @@
 use sqlx::{AssertSqlSafe, Executor, PgConnection, Row};
 
 use super::{
-    ALARMS, CLAIM, COMMIT, GET, LIST, LIST_REVERSE, LOAD, MEMBERS, MOVE, Postgres, RELEASE,
-    SHARD_MAP, WORKER, WORKERS,
+    ALARMS, Address, CLAIM, COMMIT, GET, LIST, LIST_REVERSE, LOAD, MEMBERS, MOVE, Postgres,
+    RELEASE, SHARD_MAP, WORKER, WORKERS,
 };
 use crate::testing::PostgresServer;
 
@@ -80,7 +80,7 @@ async fn assert_indexed(store: &Postgres, when: &str) {
 #[tokio::test]
 async fn hot_statements_use_indexes_before_and_after_there_is_data() {
     let server = PostgresServer::start();
-    let store = Postgres::open(&server.database().await, "plans")
+    let store = Postgres::open(&Address::new(server.database().await), "plans")
         .await
         .unwrap();
     assert_indexed(&store, "empty").await;
@@ -105,7 +105,7 @@ async fn hot_statements_use_indexes_before_and_after_there_is_data() {
 #[tokio::test]
 async fn a_page_of_workers_reads_no_others() {
     let server = PostgresServer::start();
-    let store = Postgres::open(&server.database().await, "pages")
+    let store = Postgres::open(&Address::new(server.database().await), "pages")
         .await
         .unwrap();
     let fill = "INSERT INTO portside.worker
@@ -138,7 +138,7 @@ async fn a_page_of_workers_reads_no_others() {
 #[tokio::test]
 async fn a_load_reads_no_values_beyond_its_limit() {
     let server = PostgresServer::start();
-    let store = Postgres::open(&server.database().await, "sizes")
+    let store = Postgres::open(&Address::new(server.database().await), "sizes")
         .await
         .unwrap();
     // Not compressible, and so in more than a hundred blocks each.

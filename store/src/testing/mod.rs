@@ -6,8 +6,10 @@ mod model;
 mod modelled;
 mod owner;
 mod server;
+mod tls;
 
 pub use model::{Model, alarm_change, batches};
 pub use modelled::Modelled;
 pub use owner::{Owner, put, worker};
 pub use server::PostgresServer;
+pub use tls::Tls;

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use super::bouncer;
+use super::tls::{self, Tls};
 
 /// The environment variable that names a running server, to be used instead of an own one.
 const EXISTING: &str = "PORTSIDE_TEST_POSTGRES";
@@ -36,7 +37,12 @@ struct Own {
     programs: PathBuf,
     user: Option<User>,
     guard: Child,
+    /// Its port, for the socket as well: the usual one unless it listens for TLS.
+    port: u16,
 }
+
+/// Where a server listens that listens on a socket only.
+const PORT: u16 = 5432;
 
 /// Whom the server runs as, for it refuses to run as root.
 #[derive(Debug, Clone, Copy)]
@@ -66,8 +72,19 @@ impl PostgresServer {
                 own: None,
                 is_bounced: false,
             }),
-            Err(_) => Self::start_own(),
+            Err(_) => Self::start_own(None),
         }
+    }
+
+    /// Starts a server of its own that lets clients in over TLS as well, at `localhost` and with passwords.
+    ///
+    /// # Panics
+    /// If there are no programs, saying what to install.
+    #[must_use]
+    pub fn start_with_tls() -> (Self, Tls) {
+        let tls = Tls::new().unwrap_or_else(|error| panic!("{error}"));
+        let started = Self::start_own(Some(&tls));
+        (started.unwrap_or_else(|error| panic!("{error}")), tls)
     }
 
     /// The one server of this test program, started when first asked for.
@@ -79,7 +96,7 @@ impl PostgresServer {
         &SHARED
     }
 
-    fn start_own() -> io::Result<Self> {
+    fn start_own(tls: Option<&Tls>) -> io::Result<Self> {
         let programs = find_programs()?;
         let folder = tempfile::Builder::new().prefix("portside-pg-").tempdir()?;
         let user = match std::fs::metadata(folder.path())?.uid() {
@@ -94,20 +111,27 @@ impl PostgresServer {
             .args(["--auth=trust", "--username=postgres", "--encoding=UTF8"])
             .args(["--locale=C", "--no-sync", "--no-instructions", "-D"])
             .arg(&data))?;
+        if let Some(tls) = tls {
+            tls::set_up(tls, &data, user)?;
+        }
         let own = Own {
             guard: guard(&programs, user, folder.path())?,
             folder,
             programs,
             user,
+            port: tls.map_or(PORT, |tls| tls.port),
         };
         own.start()?;
-        let is_bounced = match std::env::var_os(BOUNCER) {
+        let is_bounced = match std::env::var_os(BOUNCER).filter(|_| tls.is_none()) {
             Some(program) => bouncer::start(&program, own.folder.path(), own.user)?,
             None => false,
         };
         let socket = own.folder.path().display();
         Ok(Self {
-            url: format!("postgres://postgres@localhost/postgres?host={socket}"),
+            url: match own.port {
+                PORT => format!("postgres://postgres@localhost/postgres?host={socket}"),
+                port => format!("postgres://postgres@localhost:{port}/postgres?host={socket}"),
+            },
             own: Some(own),
             is_bounced,
         })
@@ -135,6 +159,19 @@ impl PostgresServer {
             return format!("{server}/{name}?{parameters}{}", bouncer::PARAMETERS);
         }
         format!("{server}/{name}?{parameters}")
+    }
+
+    /// Runs a statement as a superuser.
+    ///
+    /// # Panics
+    /// If it fails.
+    pub async fn run(&self, statement: &str) {
+        let mut connection = PgConnection::connect(&self.url)
+            .await
+            .expect("the test server is reachable");
+        let query = sqlx::raw_sql(AssertSqlSafe(statement.to_owned()));
+        let ran = query.execute(&mut connection).await;
+        ran.expect("the statement is right");
     }
 
     /// Whether this is a server of our own, which may be crashed.
@@ -179,9 +216,14 @@ impl Own {
 
     fn start(&self) -> io::Result<()> {
         let folder = self.folder.path().display();
+        let port = self.port;
+        let listen = match port {
+            PORT => "",
+            _ => "127.0.0.1",
+        };
         let options = format!(
-            "-c listen_addresses='' -c unix_socket_directories='{folder}' -c max_connections=300 \
-             -c shared_buffers=64MB -c fsync=on"
+            "-c listen_addresses='{listen}' -c port={port} -c unix_socket_directories='{folder}' \
+             -c max_connections=300 -c shared_buffers=64MB -c fsync=on"
         );
         run(self
             .pg_ctl()

@@ -5,6 +5,7 @@
 
 mod code;
 mod fleet;
+mod follow;
 mod message;
 pub mod pod;
 mod postgres;

@@ -14,7 +14,7 @@ use portside_frontdoor::{Config as DoorConfig, FrontDoor};
 use portside_runtime::IsolatePool;
 use portside_runtime::surface::network::NetworkRules;
 use portside_sidecar::metrics::{Metrics, PodGauges};
-use portside_sidecar::{App, Config, Ownership, Pod, Spill, admin};
+use portside_sidecar::{App, Called, Config, DrainLimits, Ownership, Pod, Spill, admin};
 use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 
@@ -128,7 +128,7 @@ async fn serve(
         pod.app().drain(DRAIN).await;
         pod.app().shut_down().await;
     } else {
-        leave(pod, door, &drained).await;
+        leave(pod, door, &drained, DrainLimits::default()).await;
     }
     Ok(())
 }
@@ -171,6 +171,10 @@ async fn begin(start: Start, isolates: Arc<IsolatePool>, cores: usize) -> anyhow
                 ..Spill::default()
             },
             sharing,
+            called: Called {
+                pod: Some(start.pod.clone()),
+                revision: Some(start.revision.to_string()),
+            },
         },
     );
     let mut registry = Registry::with_prefix("portside_sidecar");

@@ -19,6 +19,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 use url::Url;
 
+use super::follow;
 use crate::dev::answers::response;
 use crate::dev::local::is_of_this_machine;
 use crate::dev::println_flushed;
@@ -141,6 +142,26 @@ impl Answering {
             serde_json::to_string(&merged).unwrap_or_default(),
         )
     }
+
+    /// What all pods log: each line once, but not in the order of time what there was before.
+    fn log(&self, url: &Url) -> Response {
+        let query: Vec<_> = url.query_pairs().into_owned().collect();
+        let goes_on = query.iter().any(|it| it.0 == "follow" && it.1 == "true");
+        let mut answer = response(StatusCode::OK, "text/plain; charset=utf-8", String::new());
+        answer.body = follow::all(self.pods.clone(), "log", query, goes_on);
+        answer
+    }
+
+    /// What happens to the workers of all pods from now on, with a beginning for each pod.
+    fn events(&self, url: &Url) -> Response {
+        if url.query_pairs().next().is_some() {
+            let error = "of all pods together events can only be followed from now on".to_owned();
+            return problem(StatusCode::BAD_REQUEST, error);
+        }
+        let mut answer = response(StatusCode::OK, "application/x-ndjson", String::new());
+        answer.body = follow::all(self.pods.clone(), "events", vec![], true);
+        answer
+    }
 }
 
 fn problem(status: StatusCode, error: String) -> Response {
@@ -155,10 +176,15 @@ impl Application for Answering {
             let url = Url::parse(&request.url).ok();
             if let Some(url) = &url
                 && method == Method::GET
-                && url.path().strip_prefix(PATH) == Some("/workers")
+                && let Some(path) = url.path().strip_prefix(PATH)
                 && is_of_this_machine(url, &request.headers)
             {
-                return Ok(self.workers(url).await);
+                match path {
+                    "/workers" => return Ok(self.workers(url).await),
+                    "/log" => return Ok(self.log(url)),
+                    "/events" => return Ok(self.events(url)),
+                    _ => {}
+                }
             }
             let answer = self.gateway.fetch(request).await;
             if let (Some(url), Ok(response)) = (url, &answer)

@@ -3,7 +3,8 @@
 use crate::ids::{Epoch, Fence, PodId, ShardId};
 use crate::ownership::invariants::{Violation, settled_is_past};
 use crate::ownership::{
-    Call, Effect, Ended, Event, FateUnknown, Mechanisms, Member, Millis, Role, Settings, State,
+    Call, Effect, Ended, Event, FateUnknown, LEASE_MS, Mechanisms, Member, Millis, Role, Settings,
+    State,
 };
 
 const ME: PodId = PodId(5);
@@ -107,17 +108,39 @@ fn a_lease_ends_by_the_pods_own_clock_and_resumes_in_the_same_term() {
     let mut pod = active();
     let effects = pod.step(Event::Woken, 500);
     let renewal = call(&effects, renew);
-    assert_eq!(pod.lease_valid_until(), 3_000);
-    pod.step(Event::Woken, 2_999);
+    assert_eq!(pod.lease_valid_until(), LEASE_MS);
+    pod.step(Event::Woken, LEASE_MS - 1);
     assert_eq!(pod.role(), Role::Active { term: 9 });
-    pod.step(Event::Woken, 3_000);
+    pod.step(Event::Woken, LEASE_MS);
     assert_eq!(pod.role(), Role::Standby);
     // It counts from when it was sent.
-    pod.step(Event::Renewed(renewal, Ok(true)), 3_400);
+    let renewed_until = 500 + LEASE_MS;
+    pod.step(Event::Renewed(renewal, Ok(true)), LEASE_MS + 400);
     assert_eq!(pod.role(), Role::Active { term: 9 });
-    assert_eq!(pod.lease_valid_until(), 3_500);
-    pod.step(Event::Renewed(renewal, Ok(true)), 3_450);
-    assert_eq!(pod.lease_valid_until(), 3_500, "the same answer once more");
+    assert_eq!(pod.lease_valid_until(), renewed_until);
+    pod.step(Event::Renewed(renewal, Ok(true)), LEASE_MS + 450);
+    assert_eq!(
+        pod.lease_valid_until(),
+        renewed_until,
+        "the same answer once more"
+    );
+}
+
+/// The connection was gone, which was noticed after a second: there is time for another try before the lease ends.
+#[test]
+fn a_renewal_that_was_long_in_vain_is_tried_again_at_once() {
+    let mut pod = active();
+    let renewal = call(&pod.step(Event::Woken, 500), renew);
+    let mut effects = pod.step(Event::Renewed(renewal, Err(FateUnknown)), 1_500);
+    effects.extend(pod.step(Event::Woken, 1_500));
+    let renewal = call(&effects, renew);
+    // What fails at once waits.
+    let effects = pod.step(Event::Renewed(renewal, Err(FateUnknown)), 1_501);
+    assert!(
+        effects.iter().all(|effect| renew(effect).is_none()),
+        "{effects:?}"
+    );
+    call(&pod.step(Event::Woken, 2_000), renew);
 }
 
 /// Whether those who found the lease expired are told, in whatever role and whether or not the pod noticed that it had.
@@ -130,12 +153,12 @@ fn what_waits_for_the_lease_hears_of_its_renewal() {
             pod.step(Event::Drain, 600);
         }
         if notices {
-            pod.step(Event::Woken, 3_100);
+            pod.step(Event::Woken, LEASE_MS + 100);
         }
-        let effects = pod.step(Event::Renewed(renewal, Ok(true)), 3_200);
-        let extended = Effect::LeaseExtended { expired: 3_000 };
+        let effects = pod.step(Event::Renewed(renewal, Ok(true)), LEASE_MS + 200);
+        let extended = Effect::LeaseExtended { expired: LEASE_MS };
         assert!(effects.contains(&extended), "{effects:?}");
-        let effects = pod.step(Event::Renewed(renewal, Ok(true)), 3_201);
+        let effects = pod.step(Event::Renewed(renewal, Ok(true)), LEASE_MS + 201);
         let told = |effect: &Effect| matches!(effect, Effect::LeaseExtended { .. });
         assert!(!effects.iter().any(told), "the same answer once more");
     }

@@ -13,8 +13,9 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use portside_crds::class::{EnvEntry, OciCode, Resources};
-use portside_crds::{names, quantity};
+use portside_crds::class::{CaKey, Database, EnvEntry, KeyRef, NamedKey, OciCode, Resources};
+use portside_crds::sidecar::SECONDS_AFTER_REQUESTS;
+use portside_crds::{ServerlessWorkerClassSpec, names, quantity};
 
 use super::{DIGEST_ANNOTATION, texts};
 use crate::class::Settings;
@@ -24,8 +25,8 @@ use crate::class::validate::{Valid, Workload};
 /// The user and group that containers run as: distroless's `nonroot`.
 const NON_ROOT: i64 = 65532;
 
-/// Seconds for a pod to hand over, unless the class says otherwise.
-const GRACE_SECONDS: i64 = 60;
+/// Seconds for a pod to hand over, at least, unless the class says otherwise.
+const LEAST_GRACE_SECONDS: u64 = 60;
 
 /// The volume with the database's URL.
 pub(crate) const DATABASE: &str = names::DATABASE_VOLUME;
@@ -71,7 +72,6 @@ pub(super) fn set_revision(template: &mut PodTemplateSpec, revision: u64) {
 }
 
 fn spec(valid: &Valid, workload: &Workload, settings: &Settings) -> PodSpec {
-    let pod = &valid.class.spec.pod;
     let PassedOn {
         affinity,
         spread,
@@ -79,7 +79,15 @@ fn spec(valid: &Valid, workload: &Workload, settings: &Settings) -> PodSpec {
         init_containers,
         volumes: more_volumes,
     } = workload.passed_on.clone();
+    let grace = grace_seconds(&valid.class.spec);
     let mut sidecar = sidecar(valid, settings, "run");
+    // Not an argument: older versions know nothing of it.
+    let env = sidecar.env.get_or_insert_default();
+    env.push(EnvVar {
+        name: "POD_GRACE_SECONDS".to_owned(),
+        value: Some(grace.to_string()),
+        value_from: None,
+    });
     sidecar
         .args
         .get_or_insert_default()
@@ -106,9 +114,11 @@ fn spec(valid: &Valid, workload: &Workload, settings: &Settings) -> PodSpec {
         let mounts = sidecar.volume_mounts.get_or_insert_default();
         mounts.push(mount(names::PULL_VOLUME, parent(names::PULL_SECRET_FILE)));
     }
-    // Fast while starting, as users wait for it; patient, as evaluating the code may take long.
-    sidecar.startup_probe = Some(probe("/readyz", 1, 300));
-    sidecar.readiness_probe = Some(probe("/readyz", 5, 2));
+    // Alive long before it is ready: a pod that waits for something that is missing is not ended for it, and tells it all the time.
+    // For pods of older versions, which listen later, patient.
+    sidecar.startup_probe = Some(probe("/livez", 1, 300));
+    // Often, as somebody waits for a pod that starts.
+    sidecar.readiness_probe = Some(probe("/readyz", 2, 3));
     sidecar.liveness_probe = Some(probe("/livez", 10, 3));
     let mut containers = vec![sidecar];
     containers.extend(extra);
@@ -123,16 +133,26 @@ fn spec(valid: &Valid, workload: &Workload, settings: &Settings) -> PodSpec {
         )
     }));
     volumes.extend(more_volumes);
-    let grace = pod.termination_grace_period_seconds;
     PodSpec {
         containers,
         init_containers: none_if_empty(init_containers),
         volumes: Some(volumes),
         affinity,
         topology_spread_constraints: Some(spread_or_default(valid, spread)),
-        termination_grace_period_seconds: Some(grace.unwrap_or(GRACE_SECONDS)),
+        termination_grace_period_seconds: Some(grace),
         ..restricted(valid)
     }
+}
+
+/// What the class gives, or long enough for a request that may take as long as the class lets it.
+fn grace_seconds(spec: &ServerlessWorkerClassSpec) -> i64 {
+    let given = spec.pod.termination_grace_period_seconds;
+    given.unwrap_or_else(|| {
+        let request = spec.limits.over_defaults().request;
+        let request = request.as_secs() + u64::from(request.subsec_nanos() > 0);
+        let needed = request + u64::from(SECONDS_AFTER_REQUESTS);
+        needed.max(LEAST_GRACE_SECONDS).cast_signed()
+    })
 }
 
 /// What the class gives, or the pods of a revision on as many nodes, and in as many zones, as there are.
@@ -204,17 +224,7 @@ pub(super) fn sidecar(valid: &Valid, settings: &Settings, command: &str) -> Cont
                 .unwrap_or_else(|| settings.sidecar_image.clone()),
         ),
         image_pull_policy: Some(settings.sidecar_pull_policy.to_owned()),
-        args: Some(
-            [
-                command,
-                "--class",
-                &class,
-                "--store-file",
-                names::DATABASE_URL_FILE,
-            ]
-            .map(ToOwned::to_owned)
-            .into(),
-        ),
+        args: Some(store_args(valid, [command, "--class", &class])),
         env: Some(vec![
             downward("POD_NAME", "metadata.name"),
             downward("POD_IP", "status.podIP"),
@@ -241,22 +251,45 @@ pub(super) fn sidecar(valid: &Valid, settings: &Settings, command: &str) -> Cont
     }
 }
 
+/// Arguments, and those that say where the database is.
+fn store_args(valid: &Valid, first: [&str; 3]) -> Vec<String> {
+    let mut args = [&first[..], &["--store-file", names::DATABASE_URL_FILE]].concat();
+    if valid.class.spec.storage.database.ca.is_some() {
+        args.extend(["--store-ca-file", names::DATABASE_CA_FILE]);
+    }
+    args.into_iter().map(ToOwned::to_owned).collect()
+}
+
 /// The volumes that [`sidecar`] mounts.
 pub(super) fn shared_volumes(valid: &Valid) -> Vec<Volume> {
-    let database = &valid.class.spec.storage.database.secret_key_ref;
     vec![
-        secret_file(
-            DATABASE,
-            &database.name,
-            &database.key,
-            names::DATABASE_URL_FILE,
-        ),
+        database_volume(&valid.class.spec.storage.database),
         Volume {
             name: names::TMP_VOLUME.to_owned(),
             empty_dir: Some(EmptyDirVolumeSource::default()),
             ..Volume::default()
         },
     ]
+}
+
+/// The database's URL, and beside it the authority's certificates if there are some. The kubelet renews both.
+fn database_volume(database: &Database) -> Volume {
+    let url = &database.secret_key_ref;
+    let Some(ca) = &database.ca else {
+        return secret_file(DATABASE, &url.name, &url.key, names::DATABASE_URL_FILE);
+    };
+    let url = projected(Some(url.named()), None, base(names::DATABASE_URL_FILE));
+    let secret = ca.secret_key_ref.as_ref().map(CaKey::named);
+    let config_map = ca.config_map_key_ref.as_ref().map(CaKey::named);
+    let ca = projected(secret, config_map, base(names::DATABASE_CA_FILE));
+    Volume {
+        name: DATABASE.to_owned(),
+        projected: Some(ProjectedVolumeSource {
+            sources: Some(vec![url, ca]),
+            default_mode: None,
+        }),
+        ..Volume::default()
+    }
 }
 
 /// The code's ConfigMap that a pod mounts.
@@ -297,14 +330,12 @@ fn artifact(oci: &OciCode) -> Vec<String> {
 
 /// A key of a Secret, to be mounted where `file` is.
 fn secret_file(volume: &str, secret: &str, key: &str, file: &str) -> Volume {
-    let name = file.rsplit_once('/').map_or(file, |(_, name)| name);
     Volume {
         name: volume.to_owned(),
         secret: Some(SecretVolumeSource {
             secret_name: Some(secret.to_owned()),
-            items: Some(vec![item(key, name)]),
-            // The sidecar says what is missing, clearer than a pod that does not start.
-            optional: Some(true),
+            items: Some(vec![item(key, base(file))]),
+            optional: OPTIONAL,
             ..SecretVolumeSource::default()
         }),
         ..Volume::default()
@@ -331,27 +362,34 @@ fn env_volume(env: &[EnvEntry]) -> Volume {
 
 fn projection(entry: &EnvEntry) -> Option<VolumeProjection> {
     let source = entry.value_from.as_ref()?;
-    // Optional to the kubelet in any case: the sidecar says what is missing.
-    let optional = Some(true);
-    let secret = source.secret_key_ref.as_ref().map(|key| SecretProjection {
-        name: key.name.clone(),
-        items: Some(vec![item(&key.key, &entry.name)]),
-        optional,
-    });
-    let config_map = source
-        .config_map_key_ref
-        .as_ref()
-        .map(|key| ConfigMapProjection {
-            name: key.name.clone(),
-            items: Some(vec![item(&key.key, &entry.name)]),
-            optional,
-        });
-    Some(VolumeProjection {
-        secret,
-        config_map,
-        ..VolumeProjection::default()
-    })
+    let secret = source.secret_key_ref.as_ref().map(KeyRef::named);
+    let config_map = source.config_map_key_ref.as_ref().map(KeyRef::named);
+    Some(projected(secret, config_map, &entry.name))
 }
+
+/// A key of a Secret, or of a ConfigMap, as this file.
+fn projected(
+    secret: Option<NamedKey<'_>>,
+    config_map: Option<NamedKey<'_>>,
+    file: &str,
+) -> VolumeProjection {
+    VolumeProjection {
+        secret: secret.map(|(name, key)| SecretProjection {
+            name: name.to_owned(),
+            items: Some(vec![item(key, file)]),
+            optional: OPTIONAL,
+        }),
+        config_map: config_map.map(|(name, key)| ConfigMapProjection {
+            name: name.to_owned(),
+            items: Some(vec![item(key, file)]),
+            optional: OPTIONAL,
+        }),
+        ..VolumeProjection::default()
+    }
+}
+
+/// To the kubelet everything that is mounted is: the sidecar says what is missing, clearer than a pod that does not start.
+const OPTIONAL: Option<bool> = Some(true);
 
 /// What keeps nodes from being filled with pods that ask for nothing, and gives autoscalers something to compare with.
 const LEAST: [(&str, &str); 2] = [("cpu", "100m"), ("memory", "256Mi")];
@@ -448,6 +486,10 @@ fn parent(file: &str) -> &str {
     file.rsplit_once('/').map_or("/", |(folder, _)| folder)
 }
 
+fn base(file: &str) -> &str {
+    file.rsplit_once('/').map_or(file, |(_, name)| name)
+}
+
 fn none_if_empty<T>(list: Vec<T>) -> Option<Vec<T>> {
     (!list.is_empty()).then_some(list)
 }
@@ -475,6 +517,21 @@ mod tests {
             assert_eq!(found.requests.unwrap_or_default(), expected, "{wanted}");
         }
         assert_eq!(resources(None), resources(Some(&Resources::default())));
+    }
+
+    #[test]
+    fn a_pod_has_time_for_its_requests() {
+        for (spec, seconds) in [
+            ("code: {}", 90),
+            ("code: {}\nlimits: { requestTimeout: 10s }", 60),
+            ("code: {}\nlimits: { requestTimeout: 5m500ms }", 331),
+            (
+                "code: {}\nlimits: { requestTimeout: 5m }\npod: { terminationGracePeriodSeconds: 45 }",
+                45,
+            ),
+        ] {
+            assert_eq!(grace_seconds(&yaml(spec)), seconds, "{spec}");
+        }
     }
 
     fn resources_alone(of: &Resources) -> BTreeMap<String, Quantity> {

@@ -160,6 +160,32 @@ fn the_purge_job() {
     insta::assert_snapshot!(serde_saphyr::to_string(&job).unwrap());
 }
 
+#[test]
+fn a_databases_authority_is_mounted_beside_its_url_for_the_purge_as_well() {
+    let of = |spec: &str| {
+        let (_, job) = purge(&valid(spec, Live::default()), &settings(), 1);
+        let pod = job.spec.unwrap().template.spec.unwrap();
+        let args = pod.containers[0].args.clone().unwrap().join(" ");
+        let volume = pod.volumes.unwrap().remove(0);
+        (args, volume)
+    };
+    let with = "storage: { database: { ca: { configMapKeyRef: { name: authorities, key: pg } } } }";
+    let (args, volume) = of(&format!("{MINIMAL}\n{with}"));
+    assert!(
+        args.ends_with(
+            "--store-file /etc/portside/database/url --store-ca-file /etc/portside/database/ca.crt"
+        ),
+        "{args}"
+    );
+    let expected = "{ name: database, projected: { sources: [\
+        { secret: { name: portside-database, items: [{ key: url, path: url }], optional: true } }, \
+        { configMap: { name: authorities, items: [{ key: pg, path: ca.crt }], optional: true } }] } }";
+    assert_eq!(volume, yaml(expected));
+    let (args, volume) = of(MINIMAL);
+    assert!(!args.contains("--store-ca-file"), "{args}");
+    assert!(volume.projected.is_none());
+}
+
 pub(super) const MINIMAL: &str = "code: { inline: { server.js: x } }";
 
 /// What the cluster has once `spec` was applied by an operator of that version.

@@ -1,0 +1,54 @@
+//! `portside logs`
+
+use std::io::Write;
+use std::pin::pin;
+use std::process::ExitCode;
+
+use futures::TryStreamExt;
+
+use super::{Common, block_on};
+
+/// Arguments of `portside logs`.
+#[derive(clap::Args)]
+#[command(after_help = "\
+A worker is SCRIPT#NAME, a Durable Object CLASS#NAME or CLASS#ID, and either its ID of 32 hexadecimal digits.
+
+Examples:
+  portside logs --follow
+  portside logs room.js#lobby --tail 20")]
+pub struct Args {
+    #[command(flatten)]
+    common: Common,
+    /// Only what this worker has logged; else all workers and the server
+    worker: Option<String>,
+    /// Go on with what comes
+    #[arg(short, long)]
+    follow: bool,
+    /// So many lines of what there is: of each process the last 1000 are known
+    #[arg(long, value_name = "LINES")]
+    tail: Option<usize>,
+}
+
+impl Args {
+    /// Does it.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        block_on(async {
+            let tail = self.tail.map(|tail| tail.to_string());
+            let follow = self.follow.then_some(("follow", "true"));
+            let tail = tail.as_deref().map(|tail| ("tail", tail));
+            let query: Vec<_> = follow.into_iter().chain(tail).collect();
+            let path = match &self.worker {
+                Some(worker) => vec!["workers", worker, "log"],
+                None => vec!["log"],
+            };
+            let lines = self.common.client().lines(&path, &query).await?;
+            let mut lines = pin!(lines);
+            while let Some(line) = lines.try_next().await? {
+                let mut out = std::io::stdout().lock();
+                out.write_all(&line)?;
+                out.flush()?;
+            }
+            Ok(())
+        })
+    }
+}
