@@ -7,6 +7,10 @@ use serde_json::{Value, json};
 
 use crate::{API_VERSION, GROUP, KIND, RESOURCE, VERSION};
 
+/// The media type of [`aggregated`].
+pub const AGGREGATED_TYPE: &str =
+    "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+
 const SINGULAR: &str = "serverlessworker";
 const SHORT_NAMES: [&str; 2] = ["sw", "swk"];
 const VERBS: [&str; 3] = ["get", "list", "watch"];

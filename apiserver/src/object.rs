@@ -51,12 +51,18 @@ pub fn metadata(class: &Class, worker: &Worker, version: &str) -> Value {
     json!({
         "name": name(&class.name, &worker.id),
         "namespace": class.namespace,
-        "uid": Uuid::new_v5(&class.uid, worker.id.as_bytes()).to_string(),
+        "uid": uid(class, &worker.id).to_string(),
         "resourceVersion": version,
         // Nobody knows when a worker came, and clients expect the field.
         "creationTimestamp": null,
         "labels": { CLASS_LABEL: class.name, MANAGED_BY_LABEL: MANAGED_BY },
     })
+}
+
+/// The uid of a worker's object: it stays as long as the class does.
+#[must_use]
+pub fn uid(class: &Class, id: &str) -> Uuid {
+    Uuid::new_v5(&class.uid, id.as_bytes())
 }
 
 /// How a worker's state is called.

@@ -6,6 +6,7 @@ use portside_crds::names::CLASS_LABEL;
 use portside_manage::Worker;
 
 use crate::object::{self, Class};
+use crate::pods::workers::Wanted;
 use crate::status::Refusal;
 
 /// A field by which workers are selected.
@@ -66,6 +67,40 @@ impl Selector {
                 Field::Class => *value == class.name,
                 _ => true,
             })
+    }
+
+    /// The one name that is selected, if there is one.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.value(Field::Name)
+    }
+
+    /// The one class of which workers are selected, if there is one.
+    #[must_use]
+    pub fn class(&self) -> Option<&str> {
+        let of_name = || self.name().and_then(object::parse_name).map(|it| it.0);
+        let mut only = self.classes.iter().filter(|it| it.len() == 1);
+        let of_label = || only.next().and_then(|it| it.first()).map(String::as_str);
+        self.value(Field::Class).or_else(of_name).or_else(of_label)
+    }
+
+    /// What to ask pods for, so that they leave out most of what isn't selected.
+    #[must_use]
+    pub fn wanted(&self) -> Wanted {
+        let awake = self.value(Field::State) == Some("Awake");
+        let in_pod = self.value(Field::Pod).is_some_and(|it| !it.is_empty());
+        let script = self.value(Field::Script).filter(|it| !it.is_empty());
+        Wanted {
+            after: None,
+            awake: awake || in_pod,
+            script: script.map(str::to_owned),
+        }
+    }
+
+    fn value(&self, wanted: Field) -> Option<&str> {
+        let mut fields = self.fields.iter();
+        let (_, value) = fields.find(|(field, _)| *field == wanted)?;
+        Some(value)
     }
 
     /// Whether that worker is selected.
@@ -208,6 +243,20 @@ mod tests {
         assert!(!selects("", "status.state=Asleep"));
         assert!(!selects("", "metadata.namespace=other"));
         assert!(selects("", "spec.address=cart#ada"));
+    }
+
+    #[test]
+    fn pods_are_asked_for_no_more_than_is_needed() {
+        let parse = |labels, fields| Selector::parse(labels, fields).unwrap();
+        let name = "metadata.name=shop.0123456789abcdef0123456789abcdef";
+        assert_eq!(parse("", name).class(), Some("shop"));
+        assert_eq!(parse("portside.dev/class=a", "").class(), Some("a"));
+        assert_eq!(parse("portside.dev/class in (a,b)", "").class(), None);
+        assert!(parse("", "status.pod=x").wanted().awake);
+        assert!(!parse("", "status.pod=").wanted().awake);
+        assert!(!parse("", "status.state=Asleep").wanted().awake);
+        let script = parse("", "spec.script=cart").wanted().script;
+        assert_eq!(script.as_deref(), Some("cart"));
     }
 
     #[test]

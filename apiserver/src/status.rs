@@ -33,6 +33,66 @@ impl Refusal {
         Self::new(400, "BadRequest", message)
     }
 
+    /// Nobody knows who asks.
+    #[must_use]
+    pub fn unauthorized(message: impl Into<String>) -> Self {
+        Self::new(401, "Unauthorized", message)
+    }
+
+    /// Nothing is there.
+    #[must_use]
+    pub fn no_path(path: &str) -> Self {
+        Self::new(404, "NotFound", format!("there is nothing at {path}"))
+    }
+
+    /// It cannot be done with that.
+    #[must_use]
+    pub fn not_allowed(method: &str, path: &str) -> Self {
+        let message = format!("{method} cannot be done with {path}");
+        Self::new(405, "MethodNotAllowed", message)
+    }
+
+    /// The client understands nothing that could be answered.
+    #[must_use]
+    pub fn not_acceptable() -> Self {
+        let message = "the header Accept leaves out application/json: nothing else is answered";
+        Self::new(406, "NotAcceptable", message)
+    }
+
+    /// A body that is too large.
+    #[must_use]
+    pub fn too_large(message: impl Into<String>) -> Self {
+        Self::new(413, "RequestEntityTooLarge", message)
+    }
+
+    /// There are too many of that.
+    #[must_use]
+    pub fn too_many(message: impl Into<String>) -> Self {
+        Self::new(429, "TooManyRequests", message)
+    }
+
+    /// Something that this server needs does not answer.
+    #[must_use]
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(503, "ServiceUnavailable", message)
+    }
+
+    /// What a pod says that goes wrong, by the status of its answer.
+    #[must_use]
+    pub fn of_pod(code: u16, message: impl Into<String>) -> Self {
+        let (code, reason) = match code {
+            400 => (400, "BadRequest"),
+            404 => (404, "NotFound"),
+            409 => (409, "Conflict"),
+            413 => (413, "RequestEntityTooLarge"),
+            429 => (429, "TooManyRequests"),
+            503 => (503, "ServiceUnavailable"),
+            504 => (504, "Timeout"),
+            _ => (500, "InternalError"),
+        };
+        Self::new(code, reason, message)
+    }
+
     /// Who asks may not.
     #[must_use]
     pub fn forbidden(message: impl Into<String>) -> Self {
@@ -73,7 +133,7 @@ impl Refusal {
     /// No pod of the class answers, so that nobody knows whether there is such a worker.
     #[must_use]
     pub fn no_pod(namespace: &str, class: &str) -> Self {
-        Self::new(503, "ServiceUnavailable", no_pod(namespace, class))
+        Self::unavailable(no_pod(namespace, class))
     }
 
     /// As it is answered.

@@ -37,21 +37,6 @@ impl Include {
     }
 }
 
-/// Whether the header `Accept` asks for a table first.
-#[must_use]
-pub fn is_asked(accept: &str) -> bool {
-    let first = accept.split(',').map(str::trim).find(|it| is_json(it));
-    first.is_some_and(|it| {
-        let has = |wanted: &str| it.split(';').any(|part| part.trim() == wanted);
-        has("as=Table") && has("v=v1") && has("g=meta.k8s.io")
-    })
-}
-
-fn is_json(range: &str) -> bool {
-    let media = range.split(';').next().unwrap_or_default().trim();
-    matches!(media, "application/json" | "application/*" | "*/*")
-}
-
 /// Name, type, priority and description of each column.
 const COLUMNS: [(&str, &str, u8, &str); 12] = [
     ("Name", "string", 0, "The class and the worker's id."),
@@ -88,19 +73,9 @@ const COLUMNS: [(&str, &str, u8, &str); 12] = [
     ("Script", "string", 1, "The path of its script."),
 ];
 
-/// A table without rows. `metadata` is the list's.
+/// What each column of a row is.
 #[must_use]
-pub fn table(metadata: &Value, rows: &[Value]) -> Value {
-    json!({
-        "kind": "Table",
-        "apiVersion": "meta.k8s.io/v1",
-        "metadata": metadata,
-        "columnDefinitions": columns(),
-        "rows": rows,
-    })
-}
-
-fn columns() -> Vec<Value> {
+pub fn columns() -> Vec<Value> {
     let column = |(name, kind, priority, description): (&str, &str, u8, &str)| {
         json!({
             "name": name,
@@ -241,20 +216,6 @@ mod tests {
         assert_eq!(row(Include::Object)["object"]["kind"], "ServerlessWorker");
         assert_eq!(Include::parse("Object"), Ok(Include::Object));
         assert_eq!(Include::parse("All").unwrap_err().code, 400);
-    }
-
-    #[test]
-    fn tables_are_for_those_who_ask() {
-        let kubectl = "application/json;as=Table;v=v1;g=meta.k8s.io,\
-            application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
-        assert!(is_asked(kubectl));
-        assert!(!is_asked("application/json"));
-        assert!(!is_asked(
-            "application/json, application/json;as=Table;v=v1;g=meta.k8s.io"
-        ));
-        assert!(is_asked(
-            "application/vnd.kubernetes.protobuf, application/json;as=Table;g=meta.k8s.io;v=v1"
-        ));
     }
 
     #[test]
