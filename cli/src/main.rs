@@ -50,6 +50,8 @@ enum Command {
     State(manage::state::Args),
     /// Show what the workers and the server of a running application log
     Logs(manage::logs::Args),
+    /// Evaluate an expression in the instance of a worker
+    Exec(manage::exec::Args),
     /// Be one of the pods that `portside dev --pods` starts
     #[command(hide = true)]
     DevPod,
@@ -74,6 +76,7 @@ fn main() -> ExitCode {
         Command::Workers(args) => args.run(),
         Command::State(args) => args.run(),
         Command::Logs(args) => args.run(),
+        Command::Exec(args) => args.run(),
         Command::Sidecar(args) => args.run(),
     };
     outcome.unwrap_or_else(|error| {

@@ -1,6 +1,7 @@
-//! `portside workers`, `portside state` and `portside logs`: looks at the workers of a running application, and manages them.
+//! `portside workers`, `portside state`, `portside logs` and `portside exec`: looks at the workers of a running application, and manages them.
 
 pub mod client;
+pub mod exec;
 pub mod logs;
 mod output;
 pub mod state;
