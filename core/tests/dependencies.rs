@@ -48,6 +48,7 @@ const HTTP: &[&str] = &["hyper", "hyper-util", "reqwest", "tokio-tungstenite"];
 /// Members that must build and test without V8.
 const WITHOUT_ENGINE: &[&str] = &[
     "portside-admin",
+    "portside-apiserver",
     "portside-assets",
     "portside-bench",
     "portside-bundle",
