@@ -66,20 +66,24 @@ pub const ENV_VOLUME: &str = "env";
 /// The pods' volume with the credentials for the code's registry.
 pub const PULL_VOLUME: &str = "pull";
 
+/// The pods' volume with what they need for the API server of workers: whom to let in, and a token that says who they are.
+pub const RUNTIME_VOLUME: &str = "runtime";
+
 /// The pods' volume for what is gone with them.
 pub const TMP_VOLUME: &str = "tmp";
 
 /// All volumes of a pod but the class's own.
-pub const VOLUMES: [&str; 5] = [
+pub const VOLUMES: [&str; 6] = [
     APP_VOLUME,
     DATABASE_VOLUME,
     ENV_VOLUME,
     PULL_VOLUME,
+    RUNTIME_VOLUME,
     TMP_VOLUME,
 ];
 
 /// Those of [`VOLUMES`] that only the sidecar mounts.
-pub const SECRET_VOLUMES: [&str; 3] = [DATABASE_VOLUME, ENV_VOLUME, PULL_VOLUME];
+pub const SECRET_VOLUMES: [&str; 4] = [DATABASE_VOLUME, ENV_VOLUME, PULL_VOLUME, RUNTIME_VOLUME];
 
 /// The port for requests, by name.
 pub const HTTP_PORT_NAME: &str = "http";
@@ -99,11 +103,23 @@ pub const PEER_PORT_NAME: &str = "peer";
 /// The port at which the pods of a class reach each other's workers.
 pub const PEER_PORT: u16 = 7070;
 
-/// The file, in the folder for the API server of workers, with the certificates of whoever signs that server's.
+/// The port at which pods answer the API server of workers, by name.
+pub const MANAGE_PORT_NAME: &str = "manage";
+
+/// The port at which pods answer the API server of workers.
+pub const MANAGE_PORT: u16 = 9091;
+
+/// Where the sidecar finds what it needs for the API server of workers.
+pub const RUNTIME_DIR: &str = "/etc/portside/runtime";
+
+/// The file in [`RUNTIME_DIR`], and the key in a ConfigMap, with the certificates of whoever signs that server's.
 pub const RUNTIME_CA_FILE: &str = "ca.crt";
 
-/// The file there with the token by which a pod proves to the API server of workers who it is.
+/// The file in [`RUNTIME_DIR`] with the token by which a pod proves to the API server of workers who it is.
 pub const RUNTIME_TOKEN_FILE: &str = "token";
+
+/// The APIService by which the cluster finds the API server of workers.
+pub const API_SERVICE: &str = "v1alpha1.runtime.portside.dev";
 
 /// Where the sidecar finds the code and its manifest.
 pub const APP_DIR: &str = "/app";
@@ -144,6 +160,12 @@ pub fn code_config_map(class: &str, digest: &str) -> String {
     let hex = digest.strip_prefix("sha256:").unwrap_or(digest);
     let short = hex.get(..10).unwrap_or(hex);
     format!("{class}-code-{short}")
+}
+
+/// The ConfigMap with the certificates of those who sign for the API server of workers, if there is one.
+#[must_use]
+pub fn runtime(class: &str) -> String {
+    format!("{class}-runtime")
 }
 
 /// The Deployment, and the ServiceAccount, headless Service, PodDisruptionBudget and NetworkPolicy that go with it.
@@ -252,6 +274,7 @@ mod tests {
             workers(&class),
             gateway(&class),
             purge(&class),
+            runtime(&class),
         ] {
             assert!(name.len() <= 63, "{name}");
         }

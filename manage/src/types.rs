@@ -25,7 +25,10 @@ use serde_json::Value as Json;
 /// Where `portside dev` answers, before `/workers`.
 pub const PATH: &str = "/cdn-cgi/portside";
 
-/// The name in the certificate of the API server of workers.
+/// For whom a pod's token is by which it proves to the API server of workers who it is.
+pub const AUDIENCE: &str = "runtime.portside.dev";
+
+/// The name in that API server's certificate.
 pub const API_SERVER: &str = "apiserver.runtime.portside.dev";
 
 /// More keys of a worker are not counted.
