@@ -7,6 +7,7 @@ use libtest_mimic::Trial;
 use crate::cluster::Cluster;
 use crate::test::trial;
 
+mod apiserver;
 mod autoscaling;
 mod database;
 mod deletion;
@@ -21,6 +22,7 @@ mod scaling;
 mod tenants;
 mod uninstall;
 mod updates;
+mod workers;
 
 /// Every test.
 pub fn all(cluster: &Arc<Cluster>) -> Vec<Trial> {
@@ -50,6 +52,14 @@ pub fn all(cluster: &Arc<Cluster>) -> Vec<Trial> {
         tenants::a_host_is_one_namespaces,
         tenants::a_namespace_has_the_hosts_it_is_given,
         tenants::containers_beside_have_no_more_rights,
+        apiserver::everybody_knows_whom_to_believe,
+        apiserver::rights_are_kubernetes_own,
+        apiserver::certificates_are_replaced_and_nobody_is_refused,
+        apiserver::namespaces_go_without_it,
+        apiserver::it_can_be_turned_off,
+        workers::kubectl_shows_those_of_all_namespaces,
+        workers::a_watch_sees_one_wake_and_go_to_sleep,
+        workers::one_is_managed_like_any_object,
         routes::an_ingress_that_nobody_takes_is_told,
         routes::a_class_scaled_to_zero_answers_at_once,
         routes::an_httproute_leads_to_the_class,
