@@ -51,7 +51,7 @@ async fn assert_indexed(store: &Postgres, when: &str) {
         } else {
             &store.readers
         };
-        let mut session = pool.acquire().await.unwrap();
+        let mut session = pool.acquire(&store.outage).await.unwrap();
         let lines = plan(&mut session, name, sql, arguments).await;
         let plan = lines.join("\n");
         assert!(!plan.contains("Seq Scan"), "{name} {when}:\n{plan}");
@@ -66,7 +66,7 @@ async fn assert_indexed(store: &Postgres, when: &str) {
         );
     }
     for (name, sql, arguments) in OWNERSHIP {
-        let mut session = store.control.acquire().await.unwrap();
+        let mut session = store.control.acquire(&store.outage).await.unwrap();
         let plan = plan(&mut session, name, sql, arguments).await.join("\n");
         assert!(!plan.contains("Seq Scan"), "{name} {when}:\n{plan}");
         assert!(plan.contains("shard_pkey"), "{name} {when}:\n{plan}");
@@ -115,7 +115,7 @@ async fn a_page_of_workers_reads_no_others() {
             FROM generate_series(1, 50000) i, generate_series(1, 3) j;
         ANALYZE";
     store.writers.execute(fill).await.unwrap();
-    let mut session = store.readers.acquire().await.unwrap();
+    let mut session = store.readers.acquire(&store.outage).await.unwrap();
     let prepare = format!("PREPARE page AS {WORKERS}");
     session.execute(AssertSqlSafe(prepare)).await.unwrap();
     for after in [-1, 2000] {
@@ -149,7 +149,7 @@ async fn a_load_reads_no_values_beyond_its_limit() {
                 (SELECT string_agg(decode(md5((i * 1000000 + j)::text), 'hex'), '') FROM generate_series(1, 65536) j)
             FROM generate_series(10, 39) i";
     store.writers.execute(fill).await.unwrap();
-    let mut session = store.readers.acquire().await.unwrap();
+    let mut session = store.readers.acquire(&store.outage).await.unwrap();
     let prepare = format!("PREPARE sized AS {LOAD}");
     session.execute(AssertSqlSafe(prepare)).await.unwrap();
     // What is returned is read later: of the values themselves this counts those that it looked into.
