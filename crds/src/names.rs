@@ -99,11 +99,23 @@ pub const PEER_PORT_NAME: &str = "peer";
 /// The port at which the pods of a class reach each other's workers.
 pub const PEER_PORT: u16 = 7070;
 
-/// The file, in the folder for the API server of workers, with the certificates of whoever signs that server's.
+/// The port at which pods answer the API server of workers, by name.
+pub const MANAGE_PORT_NAME: &str = "manage";
+
+/// The port at which pods answer the API server of workers.
+pub const MANAGE_PORT: u16 = 9091;
+
+/// Where the sidecar finds what it needs for the API server of workers.
+pub const RUNTIME_DIR: &str = "/etc/portside/runtime";
+
+/// The file in [`RUNTIME_DIR`], and the key in a ConfigMap, with the certificates of whoever signs that server's.
 pub const RUNTIME_CA_FILE: &str = "ca.crt";
 
-/// The file there with the token by which a pod proves to the API server of workers who it is.
+/// The file in [`RUNTIME_DIR`] with the token by which a pod proves to the API server of workers who it is.
 pub const RUNTIME_TOKEN_FILE: &str = "token";
+
+/// The APIService by which the cluster finds the API server of workers.
+pub const API_SERVICE: &str = "v1alpha1.runtime.portside.dev";
 
 /// Where the sidecar finds the code and its manifest.
 pub const APP_DIR: &str = "/app";

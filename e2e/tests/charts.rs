@@ -299,19 +299,18 @@ fn rendering_twice_is_the_same() {
 }
 
 #[test]
-fn another_password_restarts_postgres_which_sets_it() {
-    let render = |password: &str| {
-        let values = format!("postgres.enabled=true,postgres.password={password}");
+fn another_password_restarts_postgres_which_sets_it_unless_the_data_went_with_the_pod() {
+    let render_with = |password: &str, more: &str| {
+        let values = format!("postgres.enabled=true,postgres.password={password}{more}");
         objects("portside", &["--set", &values])
     };
+    let render = |password| render_with(password, "");
     let mark = |objects: Vec<Value>| {
         let postgres = objects.into_iter().find(|object| {
             object["kind"] == "Deployment" && object["metadata"]["name"] == "portside-postgres"
         });
         let template = &postgres.unwrap()["spec"]["template"];
-        let mark = template["metadata"]["annotations"]["checksum/password"].clone();
-        assert!(mark.is_string(), "{template}");
-        mark
+        template["metadata"]["annotations"]["checksum/password"].clone()
     };
     let (Some(one), Some(same), Some(other)) = (
         render("correct-horse"),
@@ -321,8 +320,11 @@ fn another_password_restarts_postgres_which_sets_it() {
         return;
     };
     let one = mark(one);
+    assert!(one.is_string());
     assert_eq!(mark(same), one);
     assert_ne!(mark(other), one);
+    let in_memory = render_with("correct-horse", ",postgres.persistence.enabled=false");
+    assert!(mark(in_memory.unwrap()).is_null());
 }
 
 #[test]

@@ -7,6 +7,6 @@ mod types;
 
 pub use merge::merge;
 pub use types::{
-    API_SERVER, Alarm, Before, Entries, Entry, Event, Identity, MOST_KEYS, PATH, Page, Problem,
-    Rows, Sql, State, Worker, Workers, parse_id,
+    API_SERVER, AUDIENCE, Alarm, Before, Entries, Entry, Evaluated, Event, Exec, Identity,
+    MOST_KEYS, PATH, Page, Problem, Rows, Sql, State, Worker, Workers, parse_id,
 };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use portside_core::ids::{SHARDS, ShardId, WorkerId};
 
-use crate::types::{State, Worker, Workers};
+use crate::types::{State, Worker, Workers, parse_id};
 
 type Place = (ShardId, WorkerId);
 
@@ -12,6 +12,27 @@ fn place(worker: &Worker) -> Place {
     // What is no id comes first, where it is seen.
     let id = worker.place().unwrap_or(WorkerId([0; 16]));
     (id.shard(SHARDS), id)
+}
+
+impl Workers {
+    /// Whether that can be the answer to a question for `limit` workers after one: in order, and going on after its last, if at all.
+    #[must_use]
+    pub fn is_answer(&self, after: Option<&str>, limit: usize) -> bool {
+        let mut before = after.and_then(parse_id).map(|id| (id.shard(SHARDS), id));
+        for worker in &self.items {
+            let is_written = !worker.id.bytes().any(|it| it.is_ascii_uppercase());
+            let Some(id) = worker.place().filter(|_| is_written) else {
+                return false;
+            };
+            let place = (id.shard(SHARDS), id);
+            if before.is_some_and(|before| place <= before) {
+                return false;
+            }
+            before = Some(place);
+        }
+        let last = self.items.last().map(|it| &it.id);
+        self.items.len() <= limit && (self.next.is_none() || self.next.as_ref() == last)
+    }
 }
 
 /// The first `limit` workers of what several processes said to the same question. Each of them knows which workers are awake in
@@ -120,6 +141,28 @@ mod tests {
         let merged = merge(vec![page(&[(1, Asleep), (2, Asleep)], true)], 1);
         assert_eq!(merged.next, Some(worker(1, Asleep).id));
         assert_eq!(merge(vec![], 10), Workers::default());
+    }
+
+    #[test]
+    fn what_cannot_be_a_page_is_told_from_one() {
+        let good = page(&[(0x1001, Asleep), (2, Asleep)], false);
+        let after = worker(1, Asleep).id;
+        assert!(good.is_answer(None, 2));
+        assert!(good.is_answer(Some(&after), 2));
+        assert!(Workers::default().is_answer(None, 1));
+        assert!(!good.is_answer(None, 1), "too many");
+        assert!(!good.is_answer(Some(&good.items[0].id), 2), "again");
+        let mut other = good.clone();
+        other.items.swap(0, 1);
+        assert!(!other.is_answer(None, 2), "the order");
+        other = good.clone();
+        other.next = Some(after);
+        assert!(!other.is_answer(None, 2), "going on elsewhere");
+        other.items.clear();
+        assert!(!other.is_answer(None, 2), "going on after nothing");
+        other = good;
+        other.items[1].id = "x".into();
+        assert!(!other.is_answer(None, 2), "no id");
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! | `POST` | `/workers/WORKER/wake`, `/workers/WORKER/sleep` | nothing |
 //! | `GET` | `/workers/WORKER/keys?prefix=&after=&limit=` | [`Entries`] |
 //! | `GET`, `PUT`, `DELETE` | `/workers/WORKER/key?name=KEY` | [`Entry`]; a value as [`crate::json`] has it is put |
+//! | `POST` | `/workers/WORKER/exec` | [`Evaluated`]; [`Exec`] is asked. 409 for what it throws |
 //! | `POST` | `/workers/WORKER/sql` | [`Rows`]; [`Sql`] is asked |
 //! | `GET` | `/workers/WORKER/log?follow=&tail=`, `/log?follow=&tail=` | text, a line each |
 //! | `GET` | `/events?start=&after=` | [`Event`]s, a line each, until it ends; 410 if the pod no longer knows what followed |
@@ -24,7 +25,10 @@ use serde_json::Value as Json;
 /// Where `portside dev` answers, before `/workers`.
 pub const PATH: &str = "/cdn-cgi/portside";
 
-/// The name in the certificate of the API server of workers.
+/// For whom a pod's token is by which it proves to the API server of workers who it is.
+pub const AUDIENCE: &str = "runtime.portside.dev";
+
+/// The name in that API server's certificate.
 pub const API_SERVER: &str = "apiserver.runtime.portside.dev";
 
 /// More keys of a worker are not counted.
@@ -193,6 +197,24 @@ pub struct Entry {
 pub struct Sql {
     /// One or more statements; the rows of the last are the answer.
     pub query: String,
+}
+
+/// An expression to be evaluated in a worker's instance, which is woken for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exec {
+    /// In JavaScript; `await` may be in it. `this` is the object, or what a worker's script exports by default; `module` is all that it
+    /// exports. If it is no expression it is statements, of which `return` gives the value.
+    pub expression: String,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Evaluated {
+    /// As the console shows it.
+    pub text: String,
+    /// As [`crate::json`] has it; nothing if it cannot be cloned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<Json>,
 }
 
 /// The rows of a statement.

@@ -70,6 +70,7 @@ impl Call {
             Kind::Rpc(push) => (frame::Kind::Rpc(push), None),
             Kind::Scheduled(scheduled) => (frame::Kind::Scheduled(*scheduled), None),
             Kind::Adopt(kept) => (frame::Kind::Adopt(*kept), None),
+            Kind::Evaluate(_) => unreachable!("the router refuses it"),
         };
         let reached = bond.as_ref().and_then(Bond::elsewhere);
         let reached = reached.filter(|it| it.process == process(&at.line));

@@ -208,6 +208,12 @@ impl Router {
             Place::Unknown => return Err(opening),
             Place::At(at) => at,
         };
+        if matches!(opening.kind, Kind::Evaluate(_)) {
+            // It was asked for where its target was. Other processes may know nothing of its kind.
+            let failure = "the worker has moved to another pod: ask again";
+            opening.end.refuse(Failure::unavailable(failure));
+            return Ok(None);
+        }
         let opened: Result<Arc<dyn Receive>, _> = if matches!(opening.kind, Kind::Port) {
             FarPort::open(&at, &self.places, to, turn.shard, opening).map(|port| port as _)
         } else if let Some(router) = self.itself.upgrade() {

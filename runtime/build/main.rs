@@ -26,7 +26,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
     std::fs::write(out.join("surface.snapshot"), &snapshot.output)?;
     write_parts(&out, &snapshot.consumed_lazy_specifiers)?;
-    for changed in ["build", "src/dispatch.rs", "surface/js"] {
+    for changed in [
+        "build",
+        "src/dispatch.rs",
+        "src/expression.rs",
+        "surface/js",
+    ] {
         tell_cargo(&format!("rerun-if-changed={changed}"));
     }
     Ok(())

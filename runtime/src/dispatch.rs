@@ -1,5 +1,9 @@
 //! Calling into JavaScript: one function per kind of event, got once from the surface.
 
+// Where this file is, also in the build script, of which it is a part, too.
+#[path = "expression.rs"]
+mod expression;
+
 use deno_core::{JsRuntime, v8};
 use portside_core::migrations::ObjectStorage;
 use portside_exchange::{Body, Message};
@@ -32,6 +36,7 @@ functions! {
     PortFailed = "portFailed",
     Alarm = "alarm",
     Scheduled = "scheduled",
+    Evaluate = "evaluate",
     ObjectBegins = "objectBegins",
     ObjectEnds = "objectEnds",
     ObjectFetch = "objectFetch",
@@ -212,6 +217,20 @@ impl Dispatch {
                     string(scope, &scheduled.cron),
                 ];
                 self.call(scope, Function::Scheduled, &args);
+            }
+            Delivered::Evaluate { link, expression } => {
+                let undefined = v8::undefined(scope).into();
+                let (compiled, wrong) = match expression::compile(scope, &expression.0) {
+                    Ok(compiled) => (compiled, undefined),
+                    Err(wrong) => (undefined, wrong),
+                };
+                let args = [
+                    number(scope, actor.0.into()),
+                    number(scope, link.0),
+                    compiled,
+                    wrong,
+                ];
+                self.call(scope, Function::Evaluate, &args);
             }
             Delivered::FetchAborted { link } => {
                 let args = [number(scope, link.0)];

@@ -19,7 +19,8 @@ use crate::count::Count;
 use crate::metrics::Metrics;
 use crate::ownership::{Ownership, Role};
 
-/// How long responses may take to end once requests are answered and shards handed over.
+/// How long responses may take to end once requests are answered and shards handed over. What is left of
+/// [`sidecar::SECONDS_AFTER_REQUESTS`] then is for the last words to gateways and to the database.
 const STREAM: Duration = Duration::from_secs(3);
 
 /// How long requests may take while a pod drains that has all workers: clients' other requests wait meanwhile.
@@ -39,7 +40,7 @@ impl Default for DrainLimits {
     fn default() -> Self {
         Self {
             answer: Duration::from_secs(10),
-            hand_over: Duration::from_secs(30),
+            hand_over: Duration::from_secs(25),
         }
     }
 }
@@ -251,12 +252,12 @@ mod tests {
             (limits.answer.as_secs(), limits.hand_over.as_secs())
         };
         // As it is by default.
-        assert_eq!(limits(90, 60), (60, 30));
+        assert_eq!(limits(90, 60), (60, 25));
         // Long requests, in a pod that has the time, and in one that has not.
-        assert_eq!(limits(330, 300), (300, 30));
-        assert_eq!(limits(60, 300), (30, 30));
+        assert_eq!(limits(330, 300), (300, 25));
+        assert_eq!(limits(60, 300), (30, 25));
         // Crons' runs may take longer than requests.
-        assert_eq!(limits(60, 1), (10, 30));
+        assert_eq!(limits(60, 1), (10, 25));
         assert_eq!(limits(45, 60), (15, 15));
         assert_eq!(limits(15, 60), (5, 5));
     }

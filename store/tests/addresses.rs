@@ -261,6 +261,19 @@ async fn an_address_that_does_not_work_changes_nothing() {
     let counts = (0..8).map(|_| postgres.count_workers());
     assert!(join_all(counts).await.iter().all(Result::is_ok));
 
+    // It may use what is there; the next pod could not start with it.
+    let mut owner = PgConnection::connect(&site.url("localhost", "app", OLD, "?sslmode=require"))
+        .await
+        .unwrap();
+    let granted = sqlx::raw_sql(
+        "GRANT USAGE ON SCHEMA portside TO stranger; GRANT SELECT, INSERT, UPDATE, DELETE \
+         ON ALL TABLES IN SCHEMA portside TO stranger",
+    );
+    granted.execute(&mut owner).await.unwrap();
+    let refused = postgres.follow(&site.address("stranger", OLD)).await;
+    let message = refused.unwrap_err().to_string();
+    assert!(message.contains("may not create"), "{message}");
+
     // A role that may do what is needed will do.
     site.server.run("GRANT app TO stranger").await;
     postgres

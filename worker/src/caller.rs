@@ -16,8 +16,8 @@ use tokio::sync::{mpsc, oneshot};
 use crate::event::Incoming;
 use crate::inbox::Inbox;
 use crate::link::{
-    CloseReason, Content, Failure, FailureCode, Frame, Head, Kind, LinkEnd, LinkId, Opening, Push,
-    Ran, Receive, Rejected, Scheduled,
+    CloseReason, Content, Expression, Failure, FailureCode, Frame, Head, Kind, LinkEnd, LinkId,
+    Opening, Push, Ran, Receive, Rejected, Scheduled,
 };
 
 /// Messages of one client on their way to the application before the client has to wait.
@@ -68,6 +68,13 @@ impl Call<Vec<u8>> {
     #[must_use]
     pub fn push(push: Push) -> (Self, Opening) {
         Self::new(Kind::Rpc(Box::new(push)), State::Calling)
+    }
+
+    /// An expression that is to be evaluated, and how to open its link.
+    #[must_use]
+    pub fn evaluate(expression: String) -> (Self, Opening) {
+        let expression = Box::new(Expression(expression));
+        Self::new(Kind::Evaluate(expression), State::Calling)
     }
 }
 

@@ -5,7 +5,7 @@ use portside_exchange::{Delivery, Request};
 
 use crate::hibernation::{SocketEvent, SocketId};
 use crate::host::Error;
-use crate::link::{CloseReason, Failure, Frame, LinkId, Opening, Push, Scheduled};
+use crate::link::{CloseReason, Expression, Failure, Frame, LinkId, Opening, Push, Scheduled};
 
 /// What others send to a worker or a server. It waits in the inbox until an instance takes it.
 pub enum Incoming {
@@ -119,6 +119,13 @@ pub enum Delivered {
         /// For when, and why.
         scheduled: Scheduled,
     },
+    /// Evaluate an expression.
+    Evaluate {
+        /// The link of the call.
+        link: LinkId,
+        /// What it is.
+        expression: Expression,
+    },
     /// The client of a request went away.
     FetchAborted {
         /// The link of the request.
@@ -193,6 +200,7 @@ impl Delivered {
             Self::Fetch { .. } => "fetch",
             Self::Rpc { .. } => "call",
             Self::Scheduled { .. } => "scheduled",
+            Self::Evaluate { .. } => "evaluation",
             Self::FetchAborted { .. } => "client gone",
             Self::Connected { .. } => "connect",
             Self::Message { .. } => "message",

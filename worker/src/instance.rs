@@ -417,6 +417,13 @@ impl Instance {
                     scheduled: *scheduled,
                 }
             }
+            Kind::Evaluate(expression) => {
+                self.requests.insert(link, Exchange::of_call(end));
+                Delivered::Evaluate {
+                    link,
+                    expression: *expression,
+                }
+            }
             Kind::Adopt(_) => return None,
         })
     }

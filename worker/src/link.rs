@@ -55,6 +55,9 @@ pub enum Kind {
     Rpc(Box<Push>),
     /// The server's `scheduled` handler is to run: what became of that comes back.
     Scheduled(Box<Scheduled>),
+    /// An expression in JavaScript is to be evaluated in the instance, for people: a structured clone of what comes of it comes back, with
+    /// the keys `text` and perhaps `value`, or `thrown`. It goes to no other process.
+    Evaluate(Box<Expression>),
     /// A hibernatable WebSocket is brought back, as its [`Kept`](crate::hibernation::Kept) has it: the answer is as to a request.
     /// The object sleeps on.
     Adopt(Box<Bytes>),
@@ -77,6 +80,10 @@ pub struct Ran {
     /// It asked not to be tried again.
     pub no_retry: bool,
 }
+
+/// What is to be evaluated, in JavaScript.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expression(pub String);
 
 /// A call of a method, or the reading of a property. Named after Cap'n Web's message of that kind.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use super::failure::Failure;
 /// How a container waits.
 #[derive(Clone, Copy)]
 pub struct Patience<'p> {
-    /// What the container before this one has said to be missing: a file that outlives containers, but not the pod.
+    /// What the container before this one has said to be missing when it ended: a file that outlives containers, but not the pod.
     pub told: &'p Path,
     /// Between two tries.
     pub pause: Duration,
@@ -29,18 +29,26 @@ impl Patience<'_> {
         self,
         attempt: impl AsyncFn() -> Result<T, Failure>,
     ) -> Result<T, Failure> {
+        let told = std::fs::read_to_string(self.told).ok();
         let mut waits_for = None;
         let outcome = loop {
-            let failure = match attempt().await {
-                Err(failure) if !self.is_new(&failure) => failure,
+            let termination = match attempt().await {
+                Err(Failure::Start(termination)) => termination,
                 outcome => break outcome,
             };
-            if let Failure::Start(termination) = &failure {
-                tracing::info!(reason = termination.message, "waiting");
-                let what = missing(termination.reason);
-                self.readiness.wait_for(what);
-                waits_for = Some(what);
+            let now = termination.to_log();
+            if told.as_deref() != Some(&*now) || termination.reason.is_final() {
+                self.tell(&now);
+                break Err(Failure::Start(termination));
             }
+            if waits_for.is_none() {
+                // The kubelet knows the last end alone. If this container ends in another way, the next one has to tell it again.
+                let _ = std::fs::remove_file(self.told);
+            }
+            tracing::info!(reason = termination.message, "waiting");
+            let what = missing(termination.reason);
+            self.readiness.wait_for(what);
+            waits_for = Some(what);
             tokio::time::sleep(self.pause).await;
         };
         if let Some(what) = waits_for {
@@ -49,20 +57,11 @@ impl Patience<'_> {
         outcome
     }
 
-    /// Whether somebody has to be told: by the end of this container, which the next one knows then.
-    fn is_new(self, failure: &Failure) -> bool {
-        let Failure::Start(termination) = failure else {
-            return true;
-        };
-        let now = termination.to_log();
-        let is_known = std::fs::read_to_string(self.told).is_ok_and(|before| before == now);
-        if is_known && !termination.reason.is_final() {
-            return false;
-        }
-        if let Err(error) = std::fs::write(self.told, now) {
+    /// Lets the next container know what this one's end tells.
+    fn tell(self, what: &str) {
+        if let Err(error) = std::fs::write(self.told, what) {
             tracing::warn!(%error, file = %self.told.display(), "cannot be written: the next container ends, too");
         }
-        true
     }
 }
 
@@ -122,6 +121,13 @@ mod tests {
         assert!(missing_until(9, Reason::EnvMissing, "A").await);
         assert_eq!((tries.get(), waits.get()), (9, 8));
         assert!(readiness.missing().is_empty());
+        // A container that waited, and ended in another way: what it waited for is told again, once.
+        assert!(!missing_until(9, Reason::EnvMissing, "A").await);
+        let waiting = missing_until(u32::MAX, Reason::EnvMissing, "A");
+        let ended = tokio::time::timeout(Duration::from_millis(20), waiting).await;
+        assert!(ended.is_err() && tries.get() > 1);
+        assert!(!missing_until(9, Reason::EnvMissing, "A").await);
+        assert_eq!(tries.get(), 1);
         // Something else is told first.
         assert!(!missing_until(9, Reason::EnvMissing, "B").await);
         assert_eq!(tries.get(), 1);

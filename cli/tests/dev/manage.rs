@@ -1,4 +1,4 @@
-//! `portside workers`, `portside state` and `portside logs`, against `portside dev`.
+//! `portside workers`, `portside state`, `portside logs` and `portside exec`, against `portside dev`.
 
 use std::process::{Output, Stdio};
 
@@ -69,6 +69,19 @@ async fn are_managed(app: &App, names: &[&str]) {
     assert_eq!(
         (&shown["state"], &shown["keys"]),
         (&json!("awake"), &json!(1))
+    );
+    let said = ask(
+        app,
+        &["exec", &worker, "[name, await storage.get('count')]"],
+    )
+    .await;
+    assert_eq!(said, format!("[ \"{}\", 1 ]\n", names[0]));
+    let thrown = run(app, &["exec", &worker, "missing"]).await;
+    assert!(!thrown.status.success());
+    assert!(
+        errors(&thrown).contains("missing is not defined"),
+        "{}",
+        errors(&thrown)
     );
     let by_id = json(app, &["workers", "get", shown["id"].as_str().unwrap()]).await;
     assert_eq!(by_id["address"], json!(worker));

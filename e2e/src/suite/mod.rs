@@ -21,6 +21,7 @@ mod scaling;
 mod tenants;
 mod uninstall;
 mod updates;
+mod workers_api;
 
 /// Every test.
 pub fn all(cluster: &Arc<Cluster>) -> Vec<Trial> {
@@ -66,6 +67,8 @@ pub fn all(cluster: &Arc<Cluster>) -> Vec<Trial> {
         autoscaling::an_autoscaler_follows_the_load,
         deletion::retained_state_is_found_again,
         deletion::deleted_state_is_gone,
+        workers_api::an_expression_is_evaluated_in_a_worker,
+        workers_api::informers_miss_and_repeat_nothing,
         many::a_hundred_classes_settle,
         uninstall::nothing_gets_stuck,
     ]

@@ -92,6 +92,10 @@ globalThis.portsideStart = () => {
     scheduled: (number, time, cron) => {
       parts.load("ext:portside/parts/scheduled.js").onScheduled(exported, number, time, cron);
     },
+    evaluate: (actor, number, compiled, wrong) => {
+      const self = actor === 0 ? exported : living().instanceOf(actor);
+      parts.load("ext:portside/parts/expressions.js").onEvaluate(actor, number, self, module, compiled, wrong);
+    },
     alarm: (scheduled, retries) => onAlarm(exported, scheduled, retries),
     objectBegins: (...object) => living().begin(module, ...object),
     objectEnds: (actor) => living().end(actor),

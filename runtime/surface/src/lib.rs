@@ -202,6 +202,7 @@ deno_core::extension!(
         "parts/entrypoints.js",
         "parts/eventsource.js",
         "parts/execution.js",
+        "parts/expressions.js",
         "parts/fetch.js",
         "parts/fetcher.js",
         "parts/formdata.js",

@@ -14,7 +14,7 @@ use portside_core::ids::{WorkerId, WorkerKey};
 use portside_core::keys::KeyRange;
 use portside_core::stored::WorkerPage;
 use portside_exchange::{Body, BodyError, Response};
-use portside_manage::{Event, PATH, Problem, Sql, State, parse_id};
+use portside_manage::{Event, Exec, PATH, Problem, Sql, State, parse_id};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
@@ -163,11 +163,15 @@ async fn one(
             let name = parameter(url, "name").ok_or_else(|| bad("which key? Say name=…"))?;
             one_entry(app, (method, body), &key, name.into_owned()).await
         }
+        (&Method::POST, Some("exec")) => {
+            let Exec { expression } = read(body).await?;
+            Ok(json(&app.evaluate(&key, expression).await?))
+        }
         (&Method::POST, Some("sql")) => {
             let Sql { query } = read(body).await?;
             Ok(json(&app.worker_rows(&key, query).await?))
         }
-        (_, None | Some("wake" | "sleep" | "keys" | "log" | "sql")) => Err(not_so(method)),
+        (_, None | Some("wake" | "sleep" | "keys" | "log" | "sql" | "exec")) => Err(not_so(method)),
         _ => Err(nothing_here()),
     }
 }

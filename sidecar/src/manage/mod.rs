@@ -1,6 +1,7 @@
 //! What people ask of the application's workers, and are answered: [`portside_manage`]. Nothing of it is for the application itself.
 
 mod answers;
+mod exec;
 mod port;
 mod state;
 

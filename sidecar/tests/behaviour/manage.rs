@@ -26,6 +26,8 @@ pub const CASES: &[crate::Case] = cases![
     what_was_read_before_a_change_is_not_what_an_instance_begins_with,
     two_changes_at_once_are_both_made,
     an_objects_keys_and_rows_are_read_and_put,
+    an_expression_is_evaluated_in_the_live_instance,
+    an_expression_sees_the_object_and_wakes_it,
     what_cannot_be_is_refused_with_a_reason,
 ];
 
@@ -424,6 +426,93 @@ export default {
     return new Response(String(await env.ROOM.getByName(name)[method]()));
   },
 };"#;
+
+/// What an expression comes to in a worker; 200, unless it throws.
+async fn evaluated(app: &TestApp, worker: &str, expression: &str) -> (u16, Json) {
+    let body = json!({"expression": expression}).to_string();
+    let path = format!("/workers/{worker}/exec");
+    let (status, answer) = ask(app, "POST", &path, &body).await;
+    (status.as_u16(), answer)
+}
+
+async fn an_expression_is_evaluated_in_the_live_instance() {
+    let app = setup().start().await;
+    let instance = app.text("/a/instance").await;
+    let evaluate = async |expression: &str| evaluated(&app, "worker.js%23a", expression).await;
+    for (expression, text, value) in [
+        ("instance + 1", None, None),
+        ("6 * 7 // the answer", Some("42"), Some(json!(42))),
+        ("{ a: 1 }", Some("{ a: 1 }"), Some(json!({"a": 1}))),
+        (
+            "await storage.put('x', 2n)",
+            Some("undefined"),
+            Some(json!({"$undefined": true})),
+        ),
+        (
+            "storage.get('x')",
+            Some("2n"),
+            Some(json!({"$bigint": "2"})),
+        ),
+        ("name", Some("\"a\""), Some(json!("a"))),
+        ("const a = 2; return a * 3;", Some("6"), Some(json!(6))),
+        ("() => 1", Some("[Function (anonymous)]"), None),
+        ("this === module.default", Some("true"), Some(json!(true))),
+    ] {
+        let (status, answer) = evaluate(expression).await;
+        if expression.starts_with("instance") {
+            // Of the module's own variables it knows nothing.
+            assert_eq!(status, 409, "{answer}");
+            let why = answer["error"].as_str().unwrap();
+            assert!(why.starts_with("ReferenceError: instance"), "{why}");
+            continue;
+        }
+        assert_eq!(status, 200, "{expression}: {answer}");
+        if let Some(text) = text {
+            assert_eq!(answer["text"], text, "{expression}");
+        }
+        assert_eq!(answer.get("value"), value.as_ref(), "{expression}");
+    }
+    // What it wrote is stored.
+    assert_eq!(
+        get(&app, "/workers/worker.js%23a/key?name=x").await["value"],
+        json!({"$bigint": "2"})
+    );
+    for (expression, why) in [
+        ("(", "SyntaxError"),
+        (
+            "(async () => { throw new RangeError('no') })()",
+            "RangeError: no",
+        ),
+        ("Promise.reject(7)", "7"),
+        ("missing", "ReferenceError: missing is not defined"),
+    ] {
+        let (status, answer) = evaluate(expression).await;
+        assert_eq!(status, 409, "{expression}: {answer}");
+        assert!(
+            answer["error"].as_str().unwrap().starts_with(why),
+            "{answer}"
+        );
+    }
+    let wrong = refused(&app, "POST", "/workers/worker.js%23a/exec", "{}").await;
+    assert_eq!(wrong.0, 400, "{wrong:?}");
+    // All that was the same instance.
+    assert_eq!(app.text("/a/instance").await, instance);
+}
+
+async fn an_expression_sees_the_object_and_wakes_it() {
+    let app = with_objects(OBJECT, &[("ROOM", "Room")]).start().await;
+    app.text("/lobby/add").await;
+    let id = get(&app, "/workers/Room%23lobby").await["objectId"].clone();
+    order(&app, "POST", "/workers/Room%23lobby/sleep", "").await;
+    assert!(eventually(async || app.awake() == 0).await);
+    let evaluate = async |expression: &str| evaluated(&app, "Room%23lobby", expression).await;
+    let (status, answer) = evaluate("this.ctx.id.toString()").await;
+    assert_eq!((status, &answer["value"]), (200, &id), "{answer}");
+    assert_eq!(app.awake(), 1);
+    let (_, answer) =
+        evaluate("this.ctx.storage.sql.exec('SELECT count(*) AS n FROM messages').one()").await;
+    assert_eq!(answer["value"], json!({"n": 1}), "{answer}");
+}
 
 async fn an_objects_keys_and_rows_are_read_and_put() {
     let app = with_objects(OBJECT, &[("ROOM", "Room")]).start().await;

@@ -1,5 +1,6 @@
 //! Where a database is, and what of that may change while a store is open.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -10,6 +11,28 @@ use crate::{Error, Result};
 
 /// What certificates in PEM begin with.
 const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----";
+
+/// The parameters of a URL that mean something to the driver, beside `options[NAME]`.
+const PARAMETERS: [&str; 18] = [
+    "application_name",
+    "dbname",
+    "host",
+    "hostaddr",
+    "options",
+    "password",
+    "port",
+    "ssl-ca",
+    "ssl-cert",
+    "ssl-key",
+    "ssl-mode",
+    "ssl-root-cert",
+    "sslcert",
+    "sslkey",
+    "sslmode",
+    "sslrootcert",
+    "statement-cache-capacity",
+    "user",
+];
 
 /// Where a database is, and whom its server's certificate is believed.
 #[derive(Clone, PartialEq, Eq)]
@@ -35,7 +58,7 @@ impl Address {
     /// the URL that could be a credential.
     pub(super) fn target(&self) -> Result<Target> {
         let (url, is_bounced) = bouncer::of(&self.url);
-        let mut options = PgConnectOptions::from_str(&url)?
+        let mut options = PgConnectOptions::from_str(&known(&url))?
             .application_name("portside")
             // No number here is a fraction, and poolers do not know it.
             .extra_float_digits(None);
@@ -47,6 +70,26 @@ impl Address {
             is_bounced,
         })
     }
+}
+
+/// The URL without the parameters that the driver does not know. It would log their values, which may be secrets.
+fn known(url: &str) -> String {
+    let Some((server, parameters)) = url.split_once('?') else {
+        return url.to_owned();
+    };
+    let is_known = |parameter: &&str| {
+        let name = parameter.split_once('=').map_or(*parameter, |it| it.0);
+        let is_known = PARAMETERS.contains(&name) || name.starts_with("options[");
+        if !is_known && !name.is_empty() {
+            tracing::warn!(
+                parameter = name,
+                "the database's URL has a parameter that is not known: it is left out"
+            );
+        }
+        is_known
+    };
+    let parameters: Vec<&str> = parameters.split('&').filter(is_known).collect();
+    format!("{server}?{}", parameters.join("&"))
 }
 
 fn verifying(options: PgConnectOptions, ca: &[u8]) -> Result<PgConnectOptions> {
@@ -75,12 +118,22 @@ fn verifying(options: PgConnectOptions, ca: &[u8]) -> Result<PgConnectOptions> {
 }
 
 /// An address that was read.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Target {
     /// How to connect.
     pub options: PgConnectOptions,
     /// Whether a PgBouncer is in between.
     pub is_bounced: bool,
+}
+
+/// Without the password.
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Target")
+            .field("host", &self.options.get_host())
+            .field("is_bounced", &self.is_bounced)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Target {
@@ -144,6 +197,26 @@ mod tests {
         // Without a name the database is the role's.
         let unnamed = target("postgres://db:b@host");
         assert_eq!(unnamed.differs(&is), None);
+    }
+
+    #[test]
+    fn what_the_driver_would_log_is_left_out() {
+        assert_eq!(known("postgres://a:b@host/db"), "postgres://a:b@host/db");
+        assert_eq!(
+            known(
+                "postgres://a/c?sslmode=require&passwort=s3cret&options[geqo]=off&channel_binding=require&x"
+            ),
+            "postgres://a/c?sslmode=require&options[geqo]=off"
+        );
+    }
+
+    #[test]
+    fn an_address_is_shown_without_its_password() {
+        let shown = format!("{:?}", target("postgres://a:s3cret@host/db"));
+        assert!(
+            shown.contains("host") && !shown.contains("s3cret"),
+            "{shown}"
+        );
     }
 
     #[test]

@@ -181,14 +181,14 @@ async fn free(pool: &PgPool) -> PoolConnection<sqlx::Postgres> {
 fn is_refused(error: &sqlx::Error) -> bool {
     const INVALID_PASSWORD: &str = "28P01";
     const INVALID_AUTHORIZATION: &str = "28000";
+    /// PgBouncer's for whatever it says itself.
+    const PROTOCOL_VIOLATION: &str = "08P01";
     match error {
-        sqlx::Error::Database(error) => {
-            let code = error.code();
-            matches!(
-                code.as_deref(),
-                Some(INVALID_PASSWORD | INVALID_AUTHORIZATION)
-            )
-        }
+        sqlx::Error::Database(error) => match error.code().as_deref() {
+            Some(INVALID_PASSWORD | INVALID_AUTHORIZATION) => true,
+            Some(PROTOCOL_VIOLATION) => error.message().contains("authentication failed"),
+            _ => false,
+        },
         other => is_distrusted(other),
     }
 }

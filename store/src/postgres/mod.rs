@@ -113,10 +113,11 @@ const WORKERS: &str = workers_where!(
 );
 const WORKER: &str = workers_where!("shard = $3 AND worker = $4");
 const COUNT_WORKERS: &str = "SELECT count(*) AS workers FROM portside.worker WHERE pool = $1";
-/// Whether the application is there, and the role may use its tables.
+/// Whether the application is there, and the role may use its tables, and open it anew.
 const MAY_BE_USED: &str = "SELECT bool_and(has_table_privilege(name, 'SELECT') \
     AND has_table_privilege(name, 'INSERT') AND has_table_privilege(name, 'UPDATE') \
     AND has_table_privilege(name, 'DELETE')) AS may, \
+    has_database_privilege(current_database(), 'CREATE') AND has_schema_privilege('portside', 'CREATE') AS may_create, \
     EXISTS (SELECT FROM portside.pool WHERE pool = $1) AS there FROM unnest(ARRAY['portside.pool', \
     'portside.pod', 'portside.shard', 'portside.worker', 'portside.kv']) AS name";
 /// Takes the lock of every fence, so that no commit is under way.
@@ -164,6 +165,9 @@ const READERS: Purpose = Purpose {
 pub const CONNECTIONS: usize = (LANES.most + RENEWALS.most + CONTROL.most + READERS.most) as usize;
 /// What connections are for, as [`crate::ConnectionMeasures::purpose`] has it.
 pub const PURPOSES: [&str; 4] = [LANES.name, READERS.name, CONTROL.name, RENEWALS.name];
+/// How long it may take to be let in as an application, which may take steps of the schema, or wait for another process to take them. A
+/// database that says nothing any more is given up after it, so that whoever opens it tries again.
+const PREPARATION: Duration = Duration::from_secs(300);
 /// How long a statement may take before its connection is given up as dead, unless [`GRACE`] ends earlier.
 const STATEMENT: Duration = Duration::from_secs(30);
 /// The same for a renewal, with the making of a connection. One whose other end is gone may be silent for ever; then a
@@ -202,8 +206,9 @@ impl Postgres {
     pub async fn open(address: &Address, app: &str) -> Result<Self> {
         let target = address.target()?;
         let mut connection = connect(&target).await?;
-        let pool = prepare(&mut connection, app).await?;
-        connection.close().await?;
+        let prepared = timeout(PREPARATION, prepare(&mut connection, app));
+        let pool = prepared.await.map_err(|_| silent())??;
+        end(connection).await;
         let changes = Changes::default();
         let connections = |purpose| Connections::new(&target, purpose, &changes);
         Ok(Self {
@@ -234,11 +239,17 @@ impl Postgres {
         }
         let mut connection = connect(&target).await?;
         self.may_be_used(&mut connection).await?;
-        connection.close().await?;
+        end(connection).await;
         for connections in self.connections() {
             connections.follow(&target);
         }
         self.changes.changed();
+        // Connections that were being made just now were made with the old one. By then they are there.
+        let changes = self.changes.clone();
+        tokio::spawn(async move {
+            sleep(ACQUIRE).await;
+            changes.changed();
+        });
         Ok(())
     }
 
@@ -252,6 +263,8 @@ impl Postgres {
             "the new URL's role may not read and write all tables of the schema portside"
         } else if !there {
             "the new URL leads to a database without what is stored here"
+        } else if !row.try_get::<bool, _>("may_create")? {
+            "the new URL's role may not create in the database and in the schema portside, which the next pod to start needs"
         } else {
             return Ok(());
         };
@@ -338,14 +351,21 @@ impl Postgres {
 
 /// One connection, of no pool: that would retry a wrong address until its time is up, and hide why.
 async fn connect(target: &Target) -> Result<PgConnection> {
-    let connected = timeout(ACQUIRE, PgConnection::connect_with(&target.options));
-    let mut connection = connected
+    let connected = timeout(ACQUIRE, async {
+        let mut connection = PgConnection::connect_with(&target.options).await?;
+        if target.is_bounced {
+            bouncer::check(&mut connection).await?;
+        }
+        Ok(connection)
+    });
+    connected
         .await
-        .map_err(|_| Error::Database("the database did not answer within 5 s".into()))??;
-    if target.is_bounced {
-        bouncer::check(&mut connection).await?;
-    }
-    Ok(connection)
+        .map_err(|_| Error::Database("the database did not answer within 5 s".into()))?
+}
+
+/// Says goodbye, and waits for no answer to it.
+async fn end(connection: PgConnection) {
+    let _ = timeout(SIGN_OF_LIFE, connection.close()).await;
 }
 
 fn silent() -> Error {

@@ -248,6 +248,8 @@ const _: fn(&link::Kind) -> fn(&Kind) -> bool = |kind| match kind {
     link::Kind::Rpc(_) => |kind| matches!(kind, Kind::Rpc(_)),
     link::Kind::Scheduled(_) => |kind| matches!(kind, Kind::Scheduled(_)),
     link::Kind::Adopt(_) => |kind| matches!(kind, Kind::Adopt(_)),
+    // It goes to no other process.
+    link::Kind::Evaluate(_) => |_| false,
 };
 const _: fn(&link::Frame) -> fn(&Frame) -> bool = |frame| match frame {
     link::Frame::Message { .. } => |frame| matches!(frame, Frame::Message { .. }),

@@ -201,10 +201,15 @@ async function onAlarm(actor, scheduledTime, retryCount) {
   alarmEnded(actor, succeeded);
 }
 
+/** The object itself. */
+function instanceOf(actor) {
+  return living.get(actor)?.instance;
+}
+
 /** Whether the object's class has this handler. */
 function handles(actor, name) {
   return typeof living.get(actor)?.instance?.[name] === "function";
 }
 
-return { begin, end, handles, onAlarm, onCall, onFetch, onSocketClose, onSocketMessage };
+return { begin, end, handles, instanceOf, onAlarm, onCall, onFetch, onSocketClose, onSocketMessage };
 })();

@@ -37,6 +37,21 @@ impl Output {
 }
 
 impl Output {
+    /// Writes an answer to standard output that people have as this text.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn write_text(self, answer: &impl Serialize, text: &str) -> anyhow::Result<()> {
+        if self != Self::Table {
+            return self.write(answer, Vec::new);
+        }
+        let lines: Vec<String> = text.lines().map(printable).collect();
+        writeln!(std::io::stdout().lock(), "{}", lines.join("\n"))?;
+        Ok(())
+    }
+}
+
+impl Output {
     /// Writes one more answer of many: a line, but in YAML, where it is a document.
     ///
     /// # Errors

@@ -1,0 +1,221 @@
+//! Asks pods.
+
+mod connection;
+mod identity;
+mod tls;
+pub mod workers;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use kube::Client;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use portside_manage::PATH;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, timeout};
+use url::form_urlencoded;
+
+use crate::certificate::Certificate;
+use crate::known::{Classes, Pod};
+use crate::metrics::Metrics;
+use connection::Connection;
+
+/// How long an answer may take to begin: a worker that is to end has some seconds.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// A pod that did not answer is not tried again for so long.
+const REST: Duration = Duration::from_secs(1);
+
+/// How many connections are opened at once.
+const OPENING: usize = 64;
+
+/// A question to a pod.
+#[derive(Debug, Clone)]
+pub struct Question {
+    method: Method,
+    /// Below [`PATH`], with its query.
+    path: String,
+    body: Bytes,
+}
+
+impl Question {
+    /// Of a path, whose parts may have any characters.
+    #[must_use]
+    pub fn new(method: Method, parts: &[&str], query: &[(&str, &str)]) -> Self {
+        let mut path = String::new();
+        for part in parts {
+            path.push('/');
+            path.extend(utf8_percent_encode(part, NON_ALPHANUMERIC));
+        }
+        if !query.is_empty() {
+            path.push('?');
+            let begin = path.len();
+            let mut pairs = form_urlencoded::Serializer::for_suffix(path, begin);
+            pairs.extend_pairs(query);
+            path = pairs.finish();
+        }
+        Self {
+            method,
+            path,
+            body: Bytes::new(),
+        }
+    }
+
+    /// The same with a body of JSON.
+    #[must_use]
+    pub fn with(mut self, body: Bytes) -> Self {
+        self.body = body;
+        self
+    }
+
+    fn request(self) -> http::Result<Request<Full<Bytes>>> {
+        Request::builder()
+            .method(self.method)
+            .uri(format!("https://pod{PATH}{}", self.path))
+            .body(Full::new(self.body))
+    }
+}
+
+/// A pod did not answer: why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("pod {pod} does not answer: {why}")]
+pub struct NoAnswer {
+    /// Its namespace and name.
+    pub pod: String,
+    /// The cause.
+    pub why: String,
+}
+
+impl NoAnswer {
+    fn of(pod: &Pod, why: impl Into<String>) -> Self {
+        Self {
+            pod: format!("{}/{}", pod.namespace, pod.name),
+            why: why.into(),
+        }
+    }
+}
+
+/// Connections to pods, one to each that is asked.
+pub struct Pods {
+    client: Client,
+    own: watch::Receiver<Option<Certificate>>,
+    metrics: Metrics,
+    /// By the pods' uids.
+    slots: Mutex<HashMap<String, Arc<Slot>>>,
+    /// Connections that may be opened at once.
+    opening: Semaphore,
+}
+
+/// Who comes while a connection is opened waits for that one.
+type Slot = tokio::sync::Mutex<Opened>;
+
+#[derive(Default)]
+enum Opened {
+    #[default]
+    NotYet,
+    Connected(Connection),
+    Failed(Instant, String),
+}
+
+impl Pods {
+    /// Asks with the certificate that there is then. `client` is asked who a pod is.
+    #[must_use]
+    pub fn new(
+        client: Client,
+        own: watch::Receiver<Option<Certificate>>,
+        metrics: Metrics,
+    ) -> Self {
+        Self {
+            client,
+            own,
+            metrics,
+            slots: Mutex::default(),
+            opening: Semaphore::new(OPENING),
+        }
+    }
+
+    /// Asks a pod.
+    ///
+    /// # Errors
+    ///
+    /// It does not answer, or is not who it should be.
+    pub async fn ask(&self, pod: &Pod, question: Question) -> Result<Response<Incoming>, NoAnswer> {
+        let no_answer = |why: String| NoAnswer::of(pod, why);
+        let mut connection = self.connection(pod).await.map_err(no_answer)?;
+        let request = question.request();
+        let request = request.map_err(|error| no_answer(error.to_string()))?;
+        match timeout(PATIENCE, connection.send(request)).await {
+            Ok(answer) => answer.map_err(|error| no_answer(error.to_string())),
+            Err(_) => Err(no_answer("it takes too long".to_owned())),
+        }
+    }
+
+    async fn connection(&self, pod: &Pod) -> Result<Connection, String> {
+        let slot = Arc::clone(self.lock().entry(pod.uid.clone()).or_default());
+        let mut opened = slot.lock().await;
+        match &*opened {
+            Opened::Connected(connection) if !connection.is_over() => return Ok(connection.clone()),
+            Opened::Failed(at, why) if at.elapsed() < REST => return Err(why.clone()),
+            _ => {}
+        }
+        // It is never closed.
+        let _one_of_few = self.opening.acquire().await;
+        let own = self.own.borrow().clone();
+        let made = match own {
+            Some(own) => Connection::open(&self.client, &own, pod).await,
+            None => Err("this server has no certificate yet".to_owned()),
+        };
+        self.metrics.connected(made.is_ok());
+        *opened = match &made {
+            Ok(connection) => Opened::Connected(connection.clone()),
+            Err(why) => {
+                tracing::debug!(
+                    namespace = pod.namespace,
+                    pod = pod.name,
+                    why,
+                    "a pod does not answer"
+                );
+                Opened::Failed(Instant::now(), why.clone())
+            }
+        };
+        made
+    }
+
+    /// Ends the connections to pods that are gone.
+    pub fn keep(&self, classes: &Classes) {
+        let there: std::collections::HashSet<&str> = classes
+            .of(None)
+            .flat_map(|it| it.pods.iter().map(|pod| &*pod.uid))
+            .collect();
+        self.lock().retain(|uid, _| there.contains(&**uid));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Slot>>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether another pod has the worker (RFC 9110 section 15.5.20).
+fn is_elsewhere(answer: &Response<Incoming>) -> bool {
+    answer.status() == StatusCode::MISDIRECTED_REQUEST
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_is_encoded() {
+        let query = [("prefix", "a b"), ("limit", "5")];
+        let question = Question::new(Method::GET, &["workers", "a/b#c", "keys"], &query);
+        let request = question.request().unwrap();
+        assert_eq!(
+            request.uri().to_string(),
+            "https://pod/cdn-cgi/portside/workers/a%2Fb%23c/keys?prefix=a+b&limit=5"
+        );
+    }
+}

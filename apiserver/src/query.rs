@@ -1,0 +1,128 @@
+//! What a list or a watch asks for: the parameters of its URL.
+
+use std::time::Duration;
+
+use url::form_urlencoded;
+
+use crate::selector::Selector;
+use crate::status::Refusal;
+use crate::table::Include;
+
+/// A watch ends by itself after so long, if the client asks for nothing else.
+const WATCH: Duration = Duration::from_secs(30 * 60);
+/// And at the latest then.
+const LONGEST_WATCH: Duration = Duration::from_secs(2 * 3600);
+
+/// What a list or a watch asks for.
+#[derive(Debug, Clone)]
+pub struct Query {
+    /// Of which workers.
+    pub selector: Selector,
+    /// How many of a list, at most.
+    pub limit: Option<usize>,
+    /// Where a list goes on.
+    pub proceed: Option<String>,
+    /// After what a watch begins; nothing: with what there is.
+    pub version: Option<String>,
+    /// Whether it is a watch.
+    pub watches: bool,
+    /// Whether a watch tells now and then how far it is.
+    pub bookmarks: bool,
+    /// When a watch ends.
+    pub timeout: Duration,
+    /// What comes with each row of a table.
+    pub include: Include,
+}
+
+/// The first value of a parameter that is not empty.
+#[must_use]
+pub fn parameter(query: &str, wanted: &str) -> Option<String> {
+    let mut pairs = form_urlencoded::parse(query.as_bytes());
+    let value = pairs.find_map(|(name, value)| (name == wanted).then(|| value.into_owned()));
+    value.filter(|it| !it.is_empty())
+}
+
+impl Query {
+    /// Reads the query of a URL.
+    ///
+    /// # Errors
+    ///
+    /// A parameter cannot be understood, or asks for what there is not.
+    pub fn parse(query: &str) -> Result<Self, Refusal> {
+        let text = |name| parameter(query, name).unwrap_or_default();
+        if flag(query, "sendInitialEvents")? {
+            return Err(Refusal::invalid(
+                "sendInitialEvents is not served: list first, and watch from the list's resourceVersion",
+            ));
+        }
+        let timeout = number(query, "timeoutSeconds")?.filter(|it| *it > 0);
+        let limit = number(query, "limit")?.filter(|it| *it > 0);
+        Ok(Self {
+            selector: Selector::parse(&text("labelSelector"), &text("fieldSelector"))?,
+            limit: limit.map(|it| usize::try_from(it).unwrap_or(usize::MAX)),
+            proceed: parameter(query, "continue"),
+            version: parameter(query, "resourceVersion").filter(|it| it != "0"),
+            watches: flag(query, "watch")?,
+            bookmarks: flag(query, "allowWatchBookmarks")?,
+            timeout: timeout
+                .map_or(WATCH, Duration::from_secs)
+                .min(LONGEST_WATCH),
+            include: Include::parse(&text("includeObject"))?,
+        })
+    }
+}
+
+fn flag(query: &str, name: &str) -> Result<bool, Refusal> {
+    match parameter(query, name).as_deref() {
+        None | Some("false" | "0") => Ok(false),
+        Some("true" | "1") => Ok(true),
+        Some(other) => Err(Refusal::bad_request(format!(
+            "{name} is {other:?}: it may be true or false"
+        ))),
+    }
+}
+
+fn number(query: &str, name: &str) -> Result<Option<u64>, Refusal> {
+    let text = parameter(query, name);
+    let parsed = text.as_deref().map(str::parse).transpose();
+    parsed.map_err(|_| Refusal::bad_request(format!("{name} is a number")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_said_is_left_open() {
+        let query = Query::parse("limit=0&resourceVersion=0&continue=").unwrap();
+        assert_eq!(query.limit, None);
+        assert_eq!(query.version, None);
+        assert_eq!(query.proceed, None);
+        assert!(!query.watches && !query.bookmarks);
+    }
+
+    #[test]
+    fn what_is_said_is_read() {
+        let query = "watch=1&allowWatchBookmarks=true&timeoutSeconds=7&resourceVersion=42&limit=500\
+            &fieldSelector=spec.address%3Da%23b";
+        let query = Query::parse(query).unwrap();
+        assert!(query.watches && query.bookmarks);
+        assert_eq!(query.timeout, Duration::from_secs(7));
+        assert_eq!(query.version.as_deref(), Some("42"));
+        assert_eq!(query.limit, Some(500));
+        assert_ne!(query.selector, Selector::default());
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
+        for (query, code) in [
+            ("limit=many", 400),
+            ("watch=maybe", 400),
+            ("labelSelector=a%3Db", 400),
+            ("includeObject=All", 400),
+            ("watch=1&sendInitialEvents=true", 422),
+        ] {
+            assert_eq!(Query::parse(query).unwrap_err().code, code, "{query}");
+        }
+    }
+}

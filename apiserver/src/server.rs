@@ -1,0 +1,180 @@
+//! Listens with TLS.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use rustls::ServerConfig;
+use rustls::crypto::ring::default_provider;
+use rustls::pki_types::CertificateDer;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::sign::SingleCertAndKey;
+use rustls::version::TLS13;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+
+use crate::access::Authority;
+use crate::certificate::Certificate;
+use crate::service::Service;
+
+/// How long a handshake may take, and how many connections there may be.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+const CONNECTIONS: usize = 2_000;
+/// How long a request's head may take.
+const HEAD: Duration = Duration::from_secs(10);
+/// A client that is gone without a word is found out so.
+const PING: Duration = Duration::from_secs(20);
+/// After an error of accepting, as when there are too many open files.
+const AGAIN: Duration = Duration::from_millis(100);
+/// How long what runs has to end.
+const DRAIN: Duration = Duration::from_secs(15);
+
+/// A listening server.
+pub struct Server {
+    listener: TcpListener,
+    own: watch::Receiver<Option<Certificate>>,
+    authority: watch::Receiver<Option<Authority>>,
+}
+
+impl Server {
+    /// Starts to listen. Each connection is served with the certificate that there is then.
+    ///
+    /// # Errors
+    ///
+    /// The address is taken, not ours, or not allowed to us.
+    pub async fn bind(
+        address: SocketAddr,
+        own: watch::Receiver<Option<Certificate>>,
+        authority: watch::Receiver<Option<Authority>>,
+    ) -> std::io::Result<Self> {
+        Ok(Self {
+            listener: TcpListener::bind(address).await?,
+            own,
+            authority,
+        })
+    }
+
+    /// The address, with the port that was really taken.
+    ///
+    /// # Errors
+    ///
+    /// The system does not know it.
+    pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until `stop`, and then lets what runs end.
+    pub async fn run(self, service: Arc<Service>, stop: CancellationToken) {
+        let room = Arc::new(Semaphore::new(CONNECTIONS));
+        let graceful = GracefulShutdown::new();
+        loop {
+            // It is never closed.
+            let permit = tokio::select! {
+                permit = Arc::clone(&room).acquire_owned() => permit,
+                () = stop.cancelled() => break,
+            };
+            let accepted = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                () = stop.cancelled() => break,
+            };
+            let Ok((stream, peer)) = accepted else {
+                sleep(AGAIN).await;
+                continue;
+            };
+            let acceptor = self.acceptor();
+            let (service, watcher) = (Arc::clone(&service), graceful.watcher());
+            tokio::spawn(async move {
+                let _permit = permit;
+                let shaken = async { hands_shaken(acceptor?, stream).await };
+                match timeout(HANDSHAKE, shaken).await {
+                    Ok(Ok(stream)) => serve(stream, service, watcher).await,
+                    Ok(Err(why)) => tracing::debug!(%peer, %why, "a connection was refused"),
+                    Err(_) => {}
+                }
+            });
+        }
+        drop(self.listener);
+        if timeout(DRAIN, graceful.shutdown()).await.is_err() {
+            tracing::warn!("cutting off connections");
+        }
+    }
+
+    /// Lets those in whom the cluster's authority has signed, and those who show no certificate: they may ask how it is.
+    fn acceptor(&self) -> Result<TlsAcceptor, String> {
+        let own = self.own.borrow().clone();
+        let own = own.ok_or_else(|| "there is no certificate yet".to_owned())?;
+        let provider = Arc::new(default_provider());
+        let roots = self
+            .authority
+            .borrow()
+            .as_ref()
+            .map(|it| Arc::clone(&it.roots));
+        let verifier = match roots {
+            Some(roots) => WebPkiClientVerifier::builder_with_provider(roots, provider.clone())
+                .allow_unauthenticated()
+                .build()
+                .map_err(|error| error.to_string())?,
+            None => WebPkiClientVerifier::no_client_auth(),
+        };
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&TLS13])
+            .map_err(|error| error.to_string())?
+            .with_client_cert_verifier(verifier)
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from(own)));
+        // Each handshake is a whole one, for what was true of the one before need not be.
+        config.send_tls13_tickets = 0;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(Arc::new(config).into())
+    }
+}
+
+async fn hands_shaken(
+    acceptor: TlsAcceptor,
+    stream: TcpStream,
+) -> Result<TlsStream<TcpStream>, String> {
+    let _ = stream.set_nodelay(true);
+    let stream = acceptor.accept(stream).await;
+    stream.map_err(|error| error.to_string())
+}
+
+async fn serve(
+    stream: TlsStream<TcpStream>,
+    service: Arc<Service>,
+    watcher: hyper_util::server::graceful::Watcher,
+) {
+    let certificates = stream.get_ref().1.peer_certificates();
+    let certificate: Option<CertificateDer<'static>> = certificates
+        .and_then(|it| it.first())
+        .map(|it| it.clone().into_owned());
+    let certificate = Arc::new(certificate);
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PING)
+        .max_concurrent_streams(1_000);
+    let answering = service_fn(move |request| {
+        let (service, certificate) = (Arc::clone(&service), Arc::clone(&certificate));
+        async move {
+            let answer = service.answer((*certificate).as_ref(), request).await;
+            Ok::<_, std::convert::Infallible>(answer)
+        }
+    });
+    let connection = builder.serve_connection(TokioIo::new(stream), answering);
+    // Its client has gone away.
+    let _ = watcher.watch(connection.into_owned()).await;
+}

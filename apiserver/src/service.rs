@@ -1,0 +1,164 @@
+//! From a request to its answer: who asks, whether they may, and what.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::header::ACCEPT;
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use portside_admin::Readiness;
+use rustls::pki_types::CertificateDer;
+use tokio::sync::watch;
+
+use crate::access::{Asked, Authority, Reviews};
+use crate::answer::{self, Answer};
+use crate::metrics::Metrics;
+use crate::route::{Document, Route, Target, verb};
+use crate::status::Refusal;
+use crate::workers::{self, Workers};
+use crate::{discovery, openapi, query};
+
+/// The largest body that is read: a value of a key, in JSON.
+const MOST_BYTES: usize = 16 << 20;
+
+/// What answers requests.
+pub struct Service {
+    /// By what the cluster's API server is known.
+    pub authority: watch::Receiver<Option<Authority>>,
+    /// Who may do what.
+    pub reviews: Reviews,
+    /// The workers.
+    pub workers: Arc<Workers>,
+    /// What is waited for.
+    pub readiness: Readiness,
+    /// What is counted.
+    pub metrics: Metrics,
+}
+
+impl Service {
+    /// Answers a request. `certificate` is that of the connection's other end, if it has shown one that the authority has signed.
+    pub async fn answer(
+        &self,
+        certificate: Option<&CertificateDer<'static>>,
+        request: Request<Incoming>,
+    ) -> Answer {
+        let path = request.uri().path().to_owned();
+        let answered = match Route::parse(&path) {
+            Some(Route::Live) => Ok(answer::text(StatusCode::OK, "ok".to_owned())),
+            Some(Route::Ready) => Ok(self.ready()),
+            Some(Route::Document(document)) => self.document(document, certificate, &request),
+            Some(Route::Workers(target)) => {
+                let begun = Instant::now();
+                let query = request.uri().query().unwrap_or_default();
+                let watches = matches!(
+                    query::parameter(query, "watch").as_deref(),
+                    Some("true" | "1")
+                );
+                let verb = verb(request.method(), &target, watches);
+                let answered = self.about(&target, verb, certificate, request).await;
+                let answered = answered.unwrap_or_else(Answer::from);
+                let code = answered.status().as_u16();
+                self.metrics
+                    .answered(verb.unwrap_or("other"), code, begun.elapsed());
+                return answered;
+            }
+            // Who is not known learns nothing.
+            None => self
+                .user(certificate, &request)
+                .and_then(|_| Err(Refusal::no_path(&path))),
+        };
+        answered.unwrap_or_else(Answer::from)
+    }
+
+    fn ready(&self) -> Answer {
+        let missing = self.readiness.missing();
+        if missing.is_empty() {
+            return answer::text(StatusCode::OK, "ok".to_owned());
+        }
+        let text: String = missing
+            .iter()
+            .map(|it| format!("waiting for {it}\n"))
+            .collect();
+        answer::text(StatusCode::SERVICE_UNAVAILABLE, text)
+    }
+
+    fn user(
+        &self,
+        certificate: Option<&CertificateDer<'static>>,
+        request: &Request<Incoming>,
+    ) -> Result<crate::access::User, Refusal> {
+        let authority = self.authority.borrow();
+        let authority = authority.as_ref().ok_or_else(|| {
+            Refusal::unauthorized("it is not known yet by what the cluster's API server is known")
+        })?;
+        authority.user(certificate, request.headers())
+    }
+
+    /// Documents tell nothing of workers, so whoever is known may read them. They are asked for all the time, and in a cluster that is in trouble, too.
+    fn document(
+        &self,
+        document: Document,
+        certificate: Option<&CertificateDer<'static>>,
+        request: &Request<Incoming>,
+    ) -> Result<Answer, Refusal> {
+        self.user(certificate, request)?;
+        if request.method() != Method::GET {
+            let method = request.method().as_str();
+            return Err(Refusal::not_allowed(method, request.uri().path()));
+        }
+        let aggregated = discovery::is_aggregated_asked(accept(request));
+        Ok(match document {
+            Document::Groups if aggregated => {
+                let body = answer::full(discovery::aggregated().to_string());
+                answer::with_type(discovery::AGGREGATED_TYPE, body)
+            }
+            Document::Groups => answer::json(&discovery::groups()),
+            Document::Group => answer::json(&discovery::group()),
+            Document::Resources => answer::json(&discovery::resources()),
+            Document::OpenApi3Index => answer::json(&openapi::v3_index()),
+            Document::OpenApi3 => answer::json(&openapi::v3()),
+            Document::OpenApi2 => answer::json(&openapi::v2()),
+        })
+    }
+
+    async fn about(
+        &self,
+        target: &Target,
+        verb: Option<&'static str>,
+        certificate: Option<&CertificateDer<'static>>,
+        request: Request<Incoming>,
+    ) -> Result<Answer, Refusal> {
+        let user = self.user(certificate, &request)?;
+        let method = request.method().clone();
+        let uri = request.uri().clone();
+        let verb = verb.ok_or_else(|| Refusal::not_allowed(method.as_str(), uri.path()))?;
+        self.reviews.check(Asked::new(user, verb, target)).await?;
+        let accept = accept(&request).to_owned();
+        let body = body(request.into_body()).await?;
+        let request = workers::Request {
+            method: &method,
+            target,
+            query: uri.query().unwrap_or_default(),
+            accept: &accept,
+            body,
+        };
+        self.workers.answer(request).await
+    }
+}
+
+fn accept(request: &Request<Incoming>) -> &str {
+    let accept = request.headers().get(ACCEPT);
+    accept.and_then(|it| it.to_str().ok()).unwrap_or_default()
+}
+
+async fn body(body: Incoming) -> Result<Bytes, Refusal> {
+    let collected = Limited::new(body, MOST_BYTES).collect().await;
+    let collected = collected.map_err(|error| {
+        Refusal::too_large(format!(
+            "the body did not arrive, or is larger than 16 MiB: {error}"
+        ))
+    })?;
+    Ok(collected.to_bytes())
+}
