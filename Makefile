@@ -8,7 +8,7 @@ ARGS ?=
 CARGO := scripts/need cargo cc && scripts/with-v8 cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help run build release test apart proof lint bench images e2e wire faults parity types wpt
+.PHONY: help run build release test apart proof lint bench images e2e wire faults parity types wpt alerts
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ parity: ## run the same programs on workerd and on Portside, and compare: make p
 
 types: ## have TypeScript check the declarations in types/, the examples and the starters
 	@scripts/types
+
+alerts: ## check the chart's alerts and run their tests, with Prometheus' promtool
+	@scripts/alerts
 
 wpt: ## run the web platform's own tests: make wpt WPT=path/of/web-platform-tests ARGS="url streams"
 	@scripts/need python3

@@ -8,6 +8,8 @@ mod files;
 mod later;
 mod log;
 mod panics;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use address::listen_address;
 pub use files::raise_open_files;

@@ -378,6 +378,21 @@ impl Alarms {
         self.again = true;
     }
 
+    /// How many alarms are late at `now`, for want of a turn, of room or of a store that answers, and for how long the earliest of
+    /// them has been due, in milliseconds. Those that are not in memory, of more than a page, are not counted.
+    #[must_use]
+    pub fn overdue(&self, now: i64) -> (usize, i64) {
+        // One that waits longer than it was due is among these: nobody waits for longer than that.
+        let horizon = now.saturating_add(STORE_FAILS.max_ms.cast_signed());
+        let waiting = self.by_time.iter().take_while(|(time, _)| *time <= horizon);
+        let due = waiting.filter_map(|(_, worker)| Some(self.known.get(worker)?.0.due));
+        let late = due.filter(|due| *due < now);
+        let (count, earliest) = late.fold((0, now), |(count, earliest), due| {
+            (count + 1, earliest.min(due))
+        });
+        (count, now.saturating_sub(earliest))
+    }
+
     /// When something is to be done: an alarm is due, or a page is to be read.
     #[must_use]
     pub fn next(&self, now: i64) -> i64 {

@@ -11,9 +11,12 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Registry, Unit};
 
 use crate::caches::{Caches, Class};
+use crate::class::Error;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use portside_crds::Reason;
 use portside_crds::conditions::ConditionType;
 
 const PREFIX: &str = "portside_operator";
@@ -34,9 +37,18 @@ struct ErrorLabels {
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, EncodeLabelSet)]
 struct ClassLabels {
-    ready: String,
-    reason: String,
+    ready: &'static str,
+    reason: &'static str,
 }
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, EncodeLabelSet)]
+struct StalledLabels {
+    reason: &'static str,
+}
+
+/// What the label `reason` says of a class that the operator has not looked at yet, or of whose status somebody else has written
+/// something of his own.
+const NO_REASON: &str = "none";
 
 impl Metrics {
     /// The metrics, listed in `registry`.
@@ -49,9 +61,13 @@ impl Metrics {
             leading: Gauge::default(),
             outdated: Gauge::default(),
         };
-        registry.register(
-            "reconcile_duration_seconds",
+        for kind in Error::KINDS {
+            drop(metrics.errors.get_or_create(&ErrorLabels { reason: kind }));
+        }
+        registry.register_with_unit(
+            "reconcile_duration",
             "Time for looking at one class and doing what is to be done",
+            Unit::Seconds,
             metrics.durations.clone(),
         );
         registry.register(
@@ -105,8 +121,12 @@ impl fmt::Debug for Classes {
 impl Collector for Classes {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let mut counts: BTreeMap<ClassLabels, i64> = BTreeMap::new();
+        let mut stalled: BTreeMap<StalledLabels, i64> = BTreeMap::new();
         for class in self.0.classes.state() {
             *counts.entry(labels(&class)).or_default() += 1;
+            if let Some(labels) = stalled_labels(&class) {
+                *stalled.entry(labels).or_default() += 1;
+            }
         }
         let mut family = encoder.encode_descriptor(
             "classes",
@@ -115,6 +135,15 @@ impl Collector for Classes {
             MetricType::Gauge,
         )?;
         for (labels, count) in counts {
+            ConstGauge::new(count).encode(family.encode_family(&labels)?)?;
+        }
+        let mut family = encoder.encode_descriptor(
+            "classes_stalled",
+            "Classes that only a change of them, or of what they name, can help, by the reason of their condition Stalled",
+            None,
+            MetricType::Gauge,
+        )?;
+        for (labels, count) in stalled {
             ConstGauge::new(count).encode(family.encode_family(&labels)?)?;
         }
         let unseen = i64::try_from(self.0.unseen.count()).unwrap_or(i64::MAX);
@@ -128,17 +157,39 @@ impl Collector for Classes {
     }
 }
 
+/// Whoever may write a status must not be able to make as many series as he likes.
+fn known_reason(condition: &Condition) -> &'static str {
+    let mut reasons = Reason::ALL.iter().map(|reason| reason.as_str());
+    let known = reasons.find(|known| *known == condition.reason);
+    known.unwrap_or(NO_REASON)
+}
+
+/// A class that cannot be read has the status that the operator gives such, whatever it says.
 fn labels(class: &Class) -> ClassLabels {
-    let status = class
-        .0
-        .as_ref()
-        .ok()
-        .and_then(|class| class.status.as_ref());
+    let Ok(class) = &class.0 else {
+        let (ready, reason) = ("False", Reason::ClassInvalid.as_str());
+        return ClassLabels { ready, reason };
+    };
+    let status = class.status.as_ref();
     let ready = status.and_then(|status| status.condition(ConditionType::Ready));
+    let is = |wanted: &str| ready.is_some_and(|ready| ready.status == wanted);
+    let known = ["True", "False"].into_iter().find(|wanted| is(wanted));
     ClassLabels {
-        ready: ready.map_or("Unknown", |ready| &ready.status).to_owned(),
-        reason: ready.map_or("", |ready| &ready.reason).to_owned(),
+        ready: known.unwrap_or("Unknown"),
+        reason: ready.map_or(NO_REASON, known_reason),
     }
+}
+
+/// Nothing if it is not.
+fn stalled_labels(class: &Class) -> Option<StalledLabels> {
+    let reason = match &class.0 {
+        Ok(class) => {
+            let stalled = class.status.as_ref()?.condition(ConditionType::Stalled)?;
+            (stalled.status == "True").then(|| known_reason(stalled))?
+        }
+        Err(_) => Reason::ClassInvalid.as_str(),
+    };
+    Some(StalledLabels { reason })
 }
 
 #[cfg(test)]
@@ -149,30 +200,66 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn classes_are_counted_without_their_names() {
+    /// A class whose condition Ready, and Stalled if that is so, has this reason.
+    fn class(name: &str, ready: &str, reason: &str, stalled: bool) -> Class {
+        let condition = |kind: &str, status: &str| {
+            json!({
+                "type": kind, "status": status, "reason": reason, "message": "",
+                "lastTransitionTime": "2026-01-01T00:00:00Z"
+            })
+        };
+        let mut conditions = vec![condition("Ready", ready)];
+        conditions.extend(stalled.then(|| condition("Stalled", "True")));
+        serde_json::from_value(json!({
+            "metadata": {"namespace": "secret-project", "name": name},
+            "spec": {"code": {}},
+            "status": {"conditions": conditions}
+        }))
+        .unwrap()
+    }
+
+    /// What is scraped of an operator that sees these.
+    fn registry(classes: impl IntoIterator<Item = Class>) -> (Registry, Metrics) {
         let mut writer = Writer::new(());
-        let classes = [
-            ("one", "True", "Succeeded"),
-            ("two", "True", "Succeeded"),
-            ("three", "False", "CodeInvalid"),
-        ];
-        for (name, status, reason) in classes {
-            let class: Class = serde_json::from_value(json!({
-                "metadata": {"namespace": "secret-project", "name": name},
-                "spec": {"code": {}},
-                "status": {"conditions": [{
-                    "type": "Ready", "status": status, "reason": reason, "message": "",
-                    "lastTransitionTime": "2026-01-01T00:00:00Z"
-                }]}
-            }))
-            .unwrap();
+        for class in classes {
             writer.apply_watcher_event(&Event::Apply(class));
         }
         let (mut caches, _writers) = crate::caches::new();
         caches.classes = writer.as_reader().into();
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry, caches);
+        (registry, metrics)
+    }
+
+    #[test]
+    fn metrics_are_those_of_the_page() {
+        let known = Reason::ALL.iter().map(|reason| reason.as_str());
+        let reasons = known.chain(["SomebodysOwn"]);
+        let classes = reasons.flat_map(|reason| {
+            ["True", "False", "Maybe"].map(|ready| {
+                let name = format!("{ready}-{reason}");
+                class(&name, ready, reason, true)
+            })
+        });
+        let (registry, _metrics) = registry(classes);
+        portside_admin::testing::check_page("operator", &registry);
+    }
+
+    #[test]
+    fn classes_are_counted_without_their_names() {
+        let classes = [
+            class("one", "True", "Succeeded", false),
+            class("two", "True", "Succeeded", false),
+            class("three", "False", "CodeInvalid", true),
+            class("four", "False", "PodCrashing", false),
+            class("five", "False", "SomebodysOwn", true),
+            // It has no spec.
+            serde_json::from_value(
+                json!({"metadata": {"namespace": "secret-project", "name": "six"}}),
+            )
+            .unwrap(),
+        ];
+        let (registry, metrics) = registry(classes);
         metrics.reconciled(Duration::from_millis(3), Some("conflict"));
         metrics.leading(true);
         let mut text = String::new();
@@ -180,7 +267,13 @@ mod tests {
         for line in [
             "portside_operator_classes{ready=\"True\",reason=\"Succeeded\"} 2",
             "portside_operator_classes{ready=\"False\",reason=\"CodeInvalid\"} 1",
+            "portside_operator_classes{ready=\"False\",reason=\"ClassInvalid\"} 1",
+            "portside_operator_classes{ready=\"False\",reason=\"none\"} 1",
+            "portside_operator_classes_stalled{reason=\"CodeInvalid\"} 1",
+            "portside_operator_classes_stalled{reason=\"ClassInvalid\"} 1",
+            "portside_operator_classes_stalled{reason=\"none\"} 1",
             "portside_operator_reconcile_errors_total{reason=\"conflict\"} 1",
+            "portside_operator_reconcile_errors_total{reason=\"forbidden\"} 0",
             "portside_operator_leader 1",
             "portside_operator_watches_refused 0",
         ] {
@@ -189,9 +282,13 @@ mod tests {
                 "{line} is not in\n{text}"
             );
         }
-        assert!(
-            !text.contains("secret-project") && !text.contains("three"),
-            "{text}"
-        );
+        for other in [
+            "secret-project",
+            "three",
+            "SomebodysOwn",
+            "stalled{reason=\"PodCrashing",
+        ] {
+            assert!(!text.contains(other), "{text}");
+        }
     }
 }

@@ -3,12 +3,12 @@
 use std::ffi::c_void;
 use std::mem::ManuallyDrop;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use deno_core::{CompiledWasmModuleStore, JsRuntime, RuntimeOptions, SharedArrayBufferStore, v8};
 use portside_core::limits::Limits;
-use portside_surface::memory::external_memory;
+use portside_surface::memory::{Budget, external_memory};
 use portside_surface::parts::{CompiledParts, Parts, Sources};
 
 use crate::loader::BundleLoader;
@@ -43,10 +43,13 @@ pub struct Isolate {
     external: ExternalMemory,
 }
 
-/// What an isolate has met of its memory limits. V8's callbacks refer to it until the isolate is dropped.
+/// How much memory an isolate has, and what it has met of its limits. V8's callbacks refer to it until the isolate is dropped.
 pub struct Usage {
     handle: v8::IsolateHandle,
-    external_limit: usize,
+    budget: Arc<Budget>,
+    /// As V8 counted when it last collected garbage.
+    heap_bytes: AtomicUsize,
+    external_bytes: AtomicUsize,
     heap: AtomicBool,
     external: AtomicBool,
     will_look: AtomicBool,
@@ -61,10 +64,12 @@ fn is_over(isolate: &mut v8::Isolate, limit: usize) -> bool {
 }
 
 impl Usage {
-    fn new(handle: v8::IsolateHandle, external_limit: usize) -> Self {
+    fn new(handle: v8::IsolateHandle, budget: Arc<Budget>) -> Self {
         Self {
             handle,
-            external_limit,
+            budget,
+            heap_bytes: AtomicUsize::new(0),
+            external_bytes: AtomicUsize::new(0),
             heap: AtomicBool::new(false),
             external: AtomicBool::new(false),
             will_look: AtomicBool::new(false),
@@ -80,6 +85,26 @@ impl Usage {
         self.heap.load(Ordering::Relaxed) || self.external.load(Ordering::Relaxed)
     }
 
+    /// Bytes in its heap, as of its last collection of garbage, or of its beginning.
+    pub fn heap_bytes(&self) -> usize {
+        self.heap_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that it holds outside: what it has of its budget, or what V8 counted last if that is more, for WebAssembly grows
+    /// its memories without asking.
+    pub fn external_bytes(&self) -> usize {
+        let counted = self.external_bytes.load(Ordering::Relaxed);
+        counted.max(self.budget.used())
+    }
+
+    /// Has V8 count what it has: some microseconds.
+    fn measure(&self, isolate: &mut v8::Isolate) {
+        let heap = isolate.get_heap_statistics().used_heap_size();
+        self.heap_bytes.store(heap, Ordering::Relaxed);
+        let external = external_memory(isolate);
+        self.external_bytes.store(external, Ordering::Relaxed);
+    }
+
     /// Ends what it runs.
     pub fn terminate(&self) {
         self.handle.terminate_execution();
@@ -92,7 +117,7 @@ impl Usage {
         unsafe extern "C" fn interrupted(isolate: v8::UnsafeRawIsolatePtr, usage: *mut c_void) {
             // SAFETY: as in `collected`.
             let (mut isolate, usage) = unsafe { of_callback(isolate, usage) };
-            if !usage.is_exhausted() && is_over(&mut isolate, usage.external_limit + FLEETING) {
+            if !usage.is_exhausted() && is_over(&mut isolate, usage.budget.limit() + FLEETING) {
                 usage.exhaust(&usage.external);
             }
             usage.will_look.store(false, Ordering::Relaxed);
@@ -115,9 +140,11 @@ impl Usage {
         ) {
             // SAFETY: V8 passes its isolate, and what `as_data` gave it; `Isolate` keeps that longer than the isolate.
             let (mut isolate, usage) = unsafe { of_callback(isolate, usage) };
+            usage.measure(&mut isolate);
             if usage.is_exhausted() {
                 usage.terminate();
-            } else if external_memory(&mut isolate) > usage.external_limit + FLEETING {
+            } else if usage.external_bytes.load(Ordering::Relaxed) > usage.budget.limit() + FLEETING
+            {
                 usage.look(); // garbage that was found is not freed yet
             }
         }
@@ -208,13 +235,14 @@ impl Isolate {
         let isolate = runtime.v8_isolate();
         let handle = isolate.thread_safe_handle();
         isolate.set_allow_atomics_wait(false); // it would block the thread
-        let usage = Arc::new(Usage::new(handle, external.limit()));
+        let usage = Arc::new(Usage::new(handle, external.budget()));
         let heap = usage.clone();
         runtime.add_near_heap_limit_callback(move |_, initial| {
             heap.exhaust(&heap.heap);
             initial + HEAP_HEADROOM
         });
         usage.watch(runtime.v8_isolate());
+        usage.measure(runtime.v8_isolate());
         // SAFETY: `JsRuntime::new` entered the isolate on this thread; from here on only `Entered` enters it.
         let raw = unsafe {
             let raw = runtime.v8_isolate().as_raw_isolate_ptr();
@@ -308,9 +336,14 @@ mod tests {
         let script = Scripts::default().of(&bundle, "server.js");
         let loader = Rc::new(BundleLoader::new(bundle, script, false));
         let mut isolate = Isolate::new(loader, &Limits::default(), Arc::default());
+        let usage = isolate.usage();
+        assert!(usage.heap_bytes() > 500_000, "measured when it was made");
         let (bytes, objects) = isolate.with(|runtime| {
             runtime.v8_isolate().low_memory_notification();
             let bytes = runtime.v8_isolate().get_heap_statistics().used_heap_size();
+            let measured = usage.heap_bytes();
+            // Measured while V8 ends the collection.
+            assert!(measured.abs_diff(bytes) < bytes / 4, "{measured}");
             (bytes, count(runtime, "\"node_count\":"))
         });
         // Some per cent above what it is. Each worker pays for more, awake and when it wakes.

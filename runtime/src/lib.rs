@@ -12,6 +12,7 @@ mod inspector;
 mod isolate;
 mod javascript;
 mod loader;
+mod measures;
 mod memory;
 mod pool;
 mod ready;
@@ -21,6 +22,7 @@ mod trim;
 mod watchdog;
 
 pub use inspector::{Debugger, Inspector, Target, V8_VERSION};
+pub use measures::Measures;
 pub use pool::{IsolatePool, Place, Start};
 pub use portside_surface as surface;
 pub use trim::trim_memory;

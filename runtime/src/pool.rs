@@ -11,6 +11,7 @@ use portside_worker::instance::InstanceOptions;
 
 use crate::inspector::Inspector;
 use crate::javascript;
+use crate::measures::Measures;
 use crate::ready::Reserve;
 use crate::script::Scripts;
 use crate::thread::IsolateThread;
@@ -150,6 +151,17 @@ impl IsolatePool {
     pub fn threads(&self) -> usize {
         let groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
         groups.brief.threads.len() + groups.other.threads.len()
+    }
+
+    /// What its isolates have and use, all together.
+    #[must_use]
+    pub fn measure(&self) -> Measures {
+        let groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        let threads = groups.brief.threads.iter().chain(&groups.other.threads);
+        threads.fold(Measures::default(), |mut sum, thread| {
+            sum += thread.measure();
+            sum
+        })
     }
 
     /// Bytes of compiled code that it keeps for instances that come.

@@ -88,6 +88,7 @@ impl Ready {
         let bundle = recipe.bundle.clone();
         let loader = Rc::new(BundleLoader::new(bundle, script.clone(), is_inspected));
         let mut isolate = Isolate::new(loader.clone(), limits, script.parts.clone());
+        slot.isolates.add(&isolate.usage());
         let who = recipe.who.clone();
         let watched = Watched::new(who, isolate.usage(), limits.cpu, script.clone());
         let watched = Arc::new(watched);

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use portside_worker::host::Identity;
 use tokio::sync::{Notify, mpsc};
 
+use crate::measures::Measures;
 use crate::ready::{Ready, Recipe, Reserve, Stock};
 use crate::trim::Trimmer;
 use crate::watchdog::{Slot, Watchdog};
@@ -110,6 +111,11 @@ impl IsolateThread {
     /// How many instances run here.
     pub fn instances(&self) -> usize {
         self.instances.load(Ordering::Relaxed)
+    }
+
+    /// What the isolates here have, and the thread has used.
+    pub fn measure(&self) -> Measures {
+        self.slot.measure()
     }
 
     /// Whether one instance has kept the thread for so long that others here wait noticeably.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use portside_worker::host::Identity;
 
 use crate::isolate::Usage;
+use crate::measures::{Isolates, Measures};
 use crate::script::Script;
 
 /// How often running slices are looked at; a limit is met this late at most.
@@ -50,9 +51,11 @@ impl fmt::Display for Unstoppable {
 /// Hears, once and on the watchdog's thread, of JavaScript that cannot be ended.
 pub type GiveUp = Box<dyn Fn(&Unstoppable) + Send + Sync>;
 
-/// What one thread is running, for the watchdog to see.
+/// What one thread is running, for the watchdog to see, and the isolates that it has.
 pub struct Slot {
     state: Mutex<State>,
+    /// Those that there are, whether they run or not.
+    pub isolates: Isolates,
     clock: libc::clockid_t,
 }
 
@@ -136,6 +139,7 @@ impl Slot {
         assert_eq!(failed, 0, "this thread has a CPU clock");
         Arc::new(Self {
             state: Mutex::default(),
+            isolates: Isolates::default(),
             clock,
         })
     }
@@ -205,6 +209,14 @@ impl Slot {
             who: running.who.clone(),
             limit: running.limit,
         })
+    }
+
+    /// What its isolates have, and the thread has used.
+    pub fn measure(&self) -> Measures {
+        Measures {
+            cpu: self.cpu_time(),
+            ..self.isolates.measure()
+        }
     }
 
     #[expect(unsafe_code, reason = "clock_gettime")]

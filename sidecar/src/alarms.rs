@@ -8,6 +8,7 @@ use portside_core::alarm::{Alarm, AlarmChange};
 use portside_core::alarms::{Alarms as State, Delivery, Fate, Query, Receiver, Ticket};
 use portside_core::ids::{SHARDS, WorkerKey};
 use portside_store::{Error as StoreError, Store};
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::clock::now_ms;
@@ -24,6 +25,8 @@ pub struct Alarms {
     /// Wakes those who wait for what becomes of a delivery.
     outcomes: Notify,
     wakes: Arc<Semaphore>,
+    /// From when alarms were due until their workers had them, in seconds.
+    delays: Histogram,
 }
 
 /// An alarm's turn to wake its worker. Others wait for its end.
@@ -37,6 +40,8 @@ impl Default for Alarms {
             changed: Notify::default(),
             outcomes: Notify::default(),
             wakes: Arc::new(Semaphore::new(WAKES_PER_CORE * cores)),
+            // 4 ms to more than an hour: after an outage much is late.
+            delays: Histogram::new(exponential_buckets(0.004, 4.0, 11)),
         }
     }
 }
@@ -44,6 +49,17 @@ impl Default for Alarms {
 impl Alarms {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many are late now, and for how long the earliest of them.
+    pub fn overdue(&self) -> (usize, Duration) {
+        let (count, longest_ms) = self.lock().overdue(now_ms());
+        (count, Duration::from_millis(longest_ms.unsigned_abs()))
+    }
+
+    /// From when alarms were due until their workers had them, in seconds.
+    pub fn delays(&self) -> &Histogram {
+        &self.delays
     }
 
     /// What is to be delivered may be another.
@@ -177,7 +193,10 @@ impl Alarms {
                 if ownership.serves(worker.id().shard(SHARDS)).is_none() {
                     // Whoever has the shard then delivers it.
                     self.lock().left(&worker);
-                } else if !deliver(&worker, alarm, turn) {
+                } else if deliver(&worker, alarm, turn) {
+                    let late_ms = now_ms().saturating_sub(alarm.due).max(0);
+                    self.delays.observe(late_ms as f64 / 1_000.0);
+                } else {
                     self.lock().postponed(&worker, now_ms());
                 }
             }

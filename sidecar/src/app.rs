@@ -49,6 +49,7 @@ use crate::peers::Peers;
 use crate::room::{self, Room};
 use crate::servers::{self, Servers};
 use crate::uses::{Look, Noting, Uses};
+use crate::wakes::Wakes;
 use crate::workers::Workers;
 
 /// How long runs of `scheduled`, and then workers, may take to finish what they are doing on shutdown.
@@ -162,6 +163,7 @@ pub struct App {
     lanes: Lanes,
     alarms: Arc<Alarms>,
     workers: Workers,
+    wakes: Arc<Wakes>,
     room: Room,
     current: watch::Sender<Current>,
     /// Held by the one that changes the revision.
@@ -317,6 +319,7 @@ impl App {
             ownership,
             alarms: Arc::default(),
             workers: Workers::default(),
+            wakes: Arc::default(),
             room: Room::new(memory),
             current: watch::Sender::new(Current {
                 servers: Arc::new(Servers::new(class.clone(), servers)),
@@ -607,6 +610,11 @@ impl App {
 
     pub(crate) fn workers(&self) -> &Workers {
         &self.workers
+    }
+
+    /// How long workers took to wake.
+    pub(crate) fn wakes(&self) -> &Arc<Wakes> {
+        &self.wakes
     }
 
     pub(crate) fn surroundings(&self) -> Arc<Surroundings> {

@@ -25,6 +25,11 @@ impl Count {
         One(self.0.clone())
     }
 
+    /// How many there are.
+    pub fn now(&self) -> usize {
+        self.0.count.load(Ordering::Relaxed)
+    }
+
     /// Returns when there is none.
     pub async fn none(&self) {
         loop {

@@ -121,6 +121,7 @@ impl Ledger for WorkerLedger {
     }
 
     fn loaded(&self) {
+        self.worker.wake.end();
         self.worker.has_started();
     }
 

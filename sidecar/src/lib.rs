@@ -32,6 +32,7 @@ mod room;
 mod servers;
 mod start;
 mod uses;
+mod wakes;
 mod workers;
 
 pub use app::{App, Called, Class, Config, Fired, LogSink, Reached, ReachedSink, Sharing};

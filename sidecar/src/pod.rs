@@ -128,6 +128,11 @@ impl Pod {
         }
     }
 
+    /// Requests that have no answer yet.
+    pub(crate) fn unanswered(&self) -> usize {
+        self.unanswered.now()
+    }
+
     /// The application.
     #[must_use]
     pub fn app(&self) -> &Arc<App> {

@@ -393,6 +393,12 @@ impl Servers {
         futures::future::join_all(each).await;
     }
 
+    /// What waits in the inbox of each.
+    pub fn waiting(&self) -> Vec<usize> {
+        let servers = self.lock();
+        servers.iter().map(|server| server.inbox.len()).collect()
+    }
+
     /// Asks every server to end.
     pub fn stop(&self, stop: Stop) {
         for server in self.lock().iter() {

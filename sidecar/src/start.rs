@@ -16,6 +16,7 @@ use crate::assets;
 use crate::ledger::WorkerLedger;
 use crate::objects;
 use crate::ownership::Role;
+use crate::wakes::Phase;
 use crate::workers::Worker;
 
 /// Keys and bytes read with a wake. A worker with less never asks the store again.
@@ -24,6 +25,7 @@ const LOAD_BYTES: usize = 1 << 20;
 
 /// Starts an instance of the worker, but for a process that is closing.
 pub async fn start(app: Arc<App>, worker: Arc<Worker>) {
+    worker.wake.begin();
     let held = worker.held();
     // What an earlier instance wrote must be settled before the state is read.
     let until_loadable = async {
@@ -38,8 +40,12 @@ pub async fn start(app: Arc<App>, worker: Arc<Worker>) {
     if let Err(error) = loadable {
         return app.workers().store_fails(&app, &worker, &error);
     }
+    worker.wake.passed(Phase::Wait);
     let reason = match load(&app, &worker).await {
-        Ok((fence, loaded)) => return run(app, worker, fence, loaded, held),
+        Ok((fence, loaded)) => {
+            worker.wake.passed(Phase::Load);
+            return run(app, worker, fence, loaded, held);
+        }
         Err(reason) => reason,
     };
     let source = Identity::Worker(worker.key.clone());
@@ -175,7 +181,10 @@ fn run(app: Arc<App>, worker: Arc<Worker>, fence: Fence, state: State, held: u64
     let (ended_app, ended_worker) = (app.clone(), worker.clone());
     let begun = {
         let worker = worker.clone();
-        move || worker.ends_turn()
+        move || {
+            worker.wake.passed(Phase::Isolate);
+            worker.ends_turn();
+        }
     };
     let started = app.isolates().start(start, begun, move |end| {
         ended_app.workers().ended(&ended_app, &ended_worker, end);

@@ -29,6 +29,7 @@ use crate::crashes::Crashes;
 use crate::hibernation::Registry;
 use crate::room::{self, Starting};
 use crate::start::{NOT_OURS, start};
+use crate::wakes::Stopwatch;
 
 /// The workers that are awake or on their way.
 #[derive(Default)]
@@ -68,6 +69,8 @@ pub struct Worker {
     starting: Mutex<Option<Starting>>,
     /// The turn of the alarm that woke it, until it has an isolate.
     turn: Mutex<Option<Turn>>,
+    /// Measures how long it takes to start.
+    pub(crate) wake: Stopwatch,
 }
 
 /// In [`Worker::commits`]: a commit, and one that holds the worker's place.
@@ -148,6 +151,7 @@ impl Worker {
             settles: Notify::new(),
             starting: Mutex::new(Some(app.room().starts())),
             turn: Mutex::default(),
+            wake: Stopwatch::new(app.wakes()),
         })
     }
 

@@ -11,9 +11,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use portside_core::lane::Lane;
 use portside_core::ownership::Mechanisms;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{Commit, Error, Outcome, Result, Store};
@@ -22,7 +24,47 @@ use crate::{Commit, Error, Outcome, Result, Store};
 #[derive(Debug)]
 pub struct Lanes {
     lanes: Vec<mpsc::UnboundedSender<Item>>,
-    waiting_bytes: Arc<AtomicUsize>,
+    unanswered: Arc<Unanswered>,
+    statements: Statements,
+}
+
+/// Commits that have no answer yet.
+#[derive(Debug, Default)]
+struct Unanswered {
+    commits: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl Unanswered {
+    fn add(&self, bytes: usize) {
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn remove(&self, bytes: usize) {
+        self.commits.fetch_sub(1, Ordering::Relaxed);
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// What the lanes have sent to the store. Cloning gives another handle of the same.
+#[derive(Debug, Clone)]
+pub struct Statements {
+    /// How long each took until it was answered, or failed, in seconds.
+    pub took: Histogram,
+    /// How many commits each had.
+    pub commits: Histogram,
+}
+
+impl Default for Statements {
+    fn default() -> Self {
+        Self {
+            // From half a millisecond to 33 s: a statement that is not answered is given up after 30.
+            took: Histogram::new(exponential_buckets(0.000_5, 2.0, 17)),
+            // From one to 1 024: there are a thousand at most.
+            commits: Histogram::new(exponential_buckets(1.0, 2.0, 11)),
+        }
+    }
 }
 
 enum Item {
@@ -83,13 +125,15 @@ impl Lanes {
     /// Outside a Tokio runtime.
     #[must_use]
     pub fn new(store: &Arc<dyn Store>) -> Self {
-        let waiting_bytes = Arc::new(AtomicUsize::new(0));
+        let unanswered = Arc::<Unanswered>::default();
+        let statements = Statements::default();
         let start = |_| {
             let (queue, items) = mpsc::unbounded_channel();
             let driver = Driver {
                 store: store.clone(),
                 items,
-                waiting_bytes: waiting_bytes.clone(),
+                unanswered: unanswered.clone(),
+                statements: statements.clone(),
                 lane: Lane::new(Mechanisms::default()),
             };
             tokio::spawn(driver.run());
@@ -97,7 +141,8 @@ impl Lanes {
         };
         Self {
             lanes: (0..store.lanes().max(1)).map(start).collect(),
-            waiting_bytes,
+            unanswered,
+            statements,
         }
     }
 
@@ -127,12 +172,12 @@ impl Lanes {
     ) {
         let lane = commit.fence.shard.0 as usize % self.lanes.len();
         let bytes = commit.batch.bytes();
-        self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.unanswered.add(bytes);
         let answer = Answer(Some(Box::new(answer)));
         let item = Item::Commit(commit, Waiting { bytes, answer });
         if self.lanes[lane].send(item).is_err() {
             // The refused item is dropped, and so answered.
-            self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            self.unanswered.remove(bytes);
         }
     }
 
@@ -140,7 +185,19 @@ impl Lanes {
     /// who submits more while this is large must be slowed down by whoever takes the work in.
     #[must_use]
     pub fn waiting_bytes(&self) -> usize {
-        self.waiting_bytes.load(Ordering::Relaxed)
+        self.unanswered.bytes.load(Ordering::Relaxed)
+    }
+
+    /// How many commits have not been answered.
+    #[must_use]
+    pub fn waiting_commits(&self) -> usize {
+        self.unanswered.commits.load(Ordering::Relaxed)
+    }
+
+    /// What was sent to the store.
+    #[must_use]
+    pub fn statements(&self) -> &Statements {
+        &self.statements
     }
 
     /// Returns when everything submitted before has been answered.
@@ -162,7 +219,8 @@ impl Lanes {
 struct Driver {
     store: Arc<dyn Store>,
     items: mpsc::UnboundedReceiver<Item>,
-    waiting_bytes: Arc<AtomicUsize>,
+    unanswered: Arc<Unanswered>,
+    statements: Statements,
     lane: Lane<Waiting, Error>,
 }
 
@@ -199,7 +257,10 @@ impl Driver {
         if commits.is_empty() {
             return;
         }
+        let began = Instant::now();
         let result = self.store.commit(commits).await;
+        self.statements.took.observe(began.elapsed().as_secs_f64());
+        self.statements.commits.observe(commits.len() as f64);
         if let Err(error) = &result {
             tracing::debug!(%error, commits = commits.len(), "commit failed");
         }
@@ -209,8 +270,7 @@ impl Driver {
     }
 
     fn tell(&self, mut waiting: Waiting, result: Result<Outcome>) {
-        self.waiting_bytes
-            .fetch_sub(waiting.bytes, Ordering::Relaxed);
+        self.unanswered.remove(waiting.bytes);
         waiting.answer.call(result);
     }
 }

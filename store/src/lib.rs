@@ -6,6 +6,7 @@
 #[cfg(test)]
 mod fold;
 pub mod lanes;
+mod measures;
 mod open;
 mod outage;
 pub mod postgres;
@@ -15,6 +16,7 @@ pub mod sqlite;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
+pub use measures::{ConnectionMeasures, Measures};
 pub use open::open;
 
 use std::collections::BTreeMap;
@@ -184,6 +186,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// How many workers have a key or an alarm. Reads as many index entries as there are: not for every request.
     async fn count_workers(&self) -> Result<u64>;
+
+    /// What it has counted of itself.
+    fn measures(&self) -> Measures {
+        Measures::default()
+    }
 
     /// Deletes the application: every key, worker, shard and pod of it, at once or not at all. `false`, and nothing is
     /// deleted, unless `pod` owns every shard. Of no use to anybody afterwards, this store included.

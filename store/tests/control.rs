@@ -188,3 +188,25 @@ async fn a_renewal_waits_for_nobody_who_waits_for_a_shard() {
         assert!(advance.await.unwrap().unwrap().is_some());
     }
 }
+
+#[tokio::test]
+async fn what_fails_and_how_often_connections_are_asked_for_is_measured() {
+    let Some((proxy, store)) = behind_proxy().await else {
+        return;
+    };
+    let of = |purpose: &str| {
+        let all = store.measures().connections;
+        all.into_iter().find(|it| it.purpose == purpose).unwrap()
+    };
+    store.register(POD, "a pod").await.unwrap();
+    assert!(store.renew(POD, 1, true).await.unwrap());
+    assert_eq!(store.measures().failed, 0);
+    assert_eq!((of("renewals").asked, of("renewals").limit), (1, 1));
+    assert_eq!((of("ownership").asked, of("ownership").open), (1, 1));
+    assert_eq!((of("commits").asked, of("commits").open), (0, 0));
+    assert!(of("renewals").waited > Duration::ZERO, "it was made first");
+    proxy.silence();
+    assert!(store.renew(POD, 2, true).await.is_err());
+    assert_eq!(store.measures().failed, 1);
+    assert_eq!(of("renewals").asked, 2);
+}

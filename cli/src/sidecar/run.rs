@@ -5,16 +5,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portside_admin::{Admin, Later, Readiness, count_panics, listen_address};
+use portside_admin::{Admin, Later, Readiness, listen_address};
 use portside_bundle::{Bundled, Manifest};
 use portside_crds::sidecar::TerminationReason as Reason;
 use portside_frontdoor::{Config as DoorConfig, FrontDoor, TrustedProxies};
 use portside_runtime::IsolatePool;
-use portside_sidecar::metrics::{Metrics, PodGauges};
+use portside_sidecar::metrics::{self, PodGauges};
 use portside_sidecar::{
     App, Called, Class, Config, DrainLimits, Ownership, Pod, Role, Sharing, Spill, admin, manage,
 };
-use prometheus_client::registry::Registry;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -168,9 +167,7 @@ impl Args {
                 called: self.called(),
             },
         );
-        let mut registry = Registry::with_prefix("portside_sidecar");
-        let metrics = Metrics::register(&mut registry);
-        count_panics(&mut registry);
+        let (mut registry, metrics) = metrics::registry();
         let name = self.common.pod_name.clone();
         let pod = Pod::new(name, app.clone(), ownership.clone(), metrics);
         registry.register_collector(Box::new(PodGauges(pod.clone())));

@@ -47,6 +47,22 @@ fn due_alarms_are_taken_once_in_order() {
 }
 
 #[test]
+fn what_is_late_waits_and_is_not_with_its_worker() {
+    let mut alarms = Alarms::default();
+    let named = ["late", "later", "postponed", "due"].map(worker);
+    for (worker, due) in named.iter().zip([10, 20, 5, 9_000]) {
+        commit(&mut alarms, worker, AlarmChange::Set(Alarm::at(due)), 0);
+    }
+    assert_eq!(alarms.overdue(5), (0, 0), "due now is not late");
+    assert_eq!(alarms.overdue(15), (2, 10));
+    assert_eq!(alarms.take_due(15), Some((named[2].clone(), Alarm::at(5))));
+    assert_eq!(alarms.overdue(15), (1, 5), "with its worker");
+    // Without room for it: it is late since it was due, not since then.
+    alarms.postponed(&named[2], 15);
+    assert_eq!(alarms.overdue(100), (3, 95));
+}
+
+#[test]
 fn an_alarm_without_room_for_its_worker_is_due_again_soon() {
     let mut alarms = Alarms::default();
     let (a, b) = (worker("a"), worker("b"));

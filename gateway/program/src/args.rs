@@ -116,6 +116,14 @@ fn bytes(text: &str) -> Result<usize, &'static str> {
     quantity::bytes(text).ok_or("not a number of bytes such as 64Mi")
 }
 
+/// What is counted, and where that is shown.
+fn registry() -> (Registry, Metrics) {
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    count_panics(registry.sub_registry_with_prefix(METRICS));
+    (registry, metrics)
+}
+
 impl Args {
     /// Serves until SIGTERM or SIGINT, then drains.
     ///
@@ -123,9 +131,7 @@ impl Args {
     /// An address cannot be listened on, or nothing says where the API server is.
     pub async fn run(self) -> anyhow::Result<()> {
         self.log.init()?;
-        let mut registry = Registry::default();
-        let metrics = Metrics::register(&mut registry);
-        count_panics(registry.sub_registry_with_prefix(METRICS));
+        let (registry, metrics) = registry();
         let readiness = Readiness::waiting_for([watch::CLASSES, watch::ENDPOINTS]);
         let admin = Admin::bind(self.admin, readiness.clone(), registry)
             .await
@@ -223,6 +229,12 @@ mod tests {
 
     fn parse(args: &[&str]) -> Result<Args, clap::Error> {
         Args::try_parse_from(std::iter::once(&"portside-gateway").chain(args))
+    }
+
+    #[test]
+    fn metrics_are_those_of_the_page() {
+        let (registry, _metrics) = registry();
+        portside_admin::testing::check_page("gateway", &registry);
     }
 
     #[test]

@@ -149,6 +149,17 @@ pub(crate) enum Error {
 }
 
 impl Error {
+    /// All that [`Error::kind`] says.
+    pub(crate) const KINDS: [&str; 7] = [
+        "forbidden",
+        "not_found",
+        "conflict",
+        "throttled",
+        "server",
+        REFUSED,
+        "connection",
+    ];
+
     /// A word for metrics.
     fn kind(&self) -> &'static str {
         match self {

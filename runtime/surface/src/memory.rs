@@ -32,6 +32,12 @@ impl Budget {
         self.limit
     }
 
+    /// How much of it is taken, in bytes.
+    #[must_use]
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
     /// Takes `bytes` of it, if they are left.
     #[must_use]
     pub fn take(&self, bytes: usize) -> bool {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use portside_core::ids::{Epoch, Fence, PodId, ShardId, WorkerId};
@@ -10,8 +11,10 @@ use portside_core::keys::KeyRange;
 use portside_core::ownership::Member;
 use portside_core::ownership::members::{MapChanges, MapVersion, Membership, Peer};
 use portside_core::write::Value;
+use portside_store::postgres::PURPOSES;
 use portside_store::{
-    Commit, DueAlarm, Error, Loaded, Outcome, Result, Store, StoredWorker, WorkerPage,
+    Commit, ConnectionMeasures, DueAlarm, Error, Loaded, Measures, Outcome, Result, Store,
+    StoredWorker, WorkerPage,
 };
 use tokio::sync::watch;
 
@@ -208,6 +211,22 @@ fn answer_or_lose<T>(left: &AtomicUsize, answer: Result<T>) -> Result<T> {
 impl Store for HeldStore {
     fn lanes(&self) -> usize {
         self.inner.lanes()
+    }
+
+    /// As if it had connections, as Postgres has.
+    fn measures(&self) -> Measures {
+        let connections = PURPOSES.map(|purpose| ConnectionMeasures {
+            purpose,
+            open: 1,
+            idle: 1,
+            limit: 2,
+            asked: 3,
+            waited: Duration::from_millis(4),
+        });
+        Measures {
+            connections: connections.into(),
+            ..self.inner.measures()
+        }
     }
 
     async fn register(&self, pod: PodId, name: &str) -> Result<()> {

@@ -20,6 +20,7 @@ mod hostile;
 mod lab;
 mod leaving;
 mod manage;
+mod metrics;
 mod moving_sockets;
 mod objects;
 mod platform;
@@ -89,6 +90,7 @@ fn main() -> ExitCode {
             ("leaving", leaving::CASES),
             ("followed", followed::CASES),
             ("manage", manage::CASES),
+            ("metrics", metrics::CASES),
             ("moving_sockets", moving_sockets::CASES),
             ("objects::alarms", objects::alarms::CASES),
             ("objects::calls", objects::calls::CASES),

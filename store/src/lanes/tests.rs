@@ -8,6 +8,8 @@ use portside_core::lane::{MAX_BYTES, MAX_COMMITS};
 use portside_core::ownership::Member;
 use portside_core::ownership::members::{MapChanges, MapVersion, Membership, Peer};
 use portside_core::write::{Value, WriteBatch};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
 use tokio::sync::Semaphore;
 
 use super::*;
@@ -291,21 +293,44 @@ async fn a_panicking_answer_harms_no_other() {
 }
 
 #[tokio::test]
-async fn waiting_bytes_are_those_not_yet_answered() {
+async fn what_waits_is_what_was_not_answered_yet() {
     let (store, lanes, answer) = scripted();
     let first = lanes.submit(commit(0, 1, 100));
     store.begun().await;
     let queued = lanes.submit(commit(0, 1, 20));
     let other_lane = lanes.submit(commit(1, 1, 3));
     store.begun().await;
-    assert_eq!(lanes.waiting_bytes(), 123);
+    assert_eq!((lanes.waiting_commits(), lanes.waiting_bytes()), (3, 123));
     for _ in 0..3 {
         answer.send(Ok(Outcome::Committed)).unwrap();
     }
     for pending in [first, queued, other_lane] {
         pending.await.unwrap();
     }
-    assert_eq!(lanes.waiting_bytes(), 0);
+    assert_eq!((lanes.waiting_commits(), lanes.waiting_bytes()), (0, 0));
+}
+
+#[tokio::test]
+async fn statements_are_measured_whatever_becomes_of_them() {
+    let (store, lanes, answer) = scripted();
+    let first = lanes.submit(commit(0, 1, 1));
+    store.begun().await;
+    let queued: Vec<_> = (0..4).map(|_| lanes.submit(commit(4, 1, 1))).collect();
+    answer.send(Err(Error::Database("cut off".into()))).unwrap();
+    answer.send(Ok(Outcome::Committed)).unwrap();
+    assert!(first.await.is_err());
+    for pending in queued {
+        pending.await.unwrap();
+    }
+    let mut registry = Registry::default();
+    let statements = lanes.statements().clone();
+    registry.register("commits", "Commits", statements.commits);
+    registry.register("took", "Time", statements.took);
+    let mut text = String::new();
+    encode(&mut text, &registry).unwrap();
+    for line in ["commits_sum 5.0", "commits_count 2", "took_count 2"] {
+        assert!(text.lines().any(|it| it == line), "{line}:\n{text}");
+    }
 }
 
 #[test]

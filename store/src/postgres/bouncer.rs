@@ -11,7 +11,7 @@ use crate::{Error, Result};
 const PARAMETER: &str = "pgbouncer=true";
 
 /// What the role must have, for what is acknowledged to be durable, and should have, for plans that are good however large the
-/// tables are (see `SESSION`). Those of writers alone would have claims planned badly, so nobody has them here.
+/// tables are (see `SESSION` of `connections`). Those of writers alone would have claims planned badly, so nobody has them here.
 const SETTINGS: [(&str, &str); 3] = [
     ("plan_cache_mode", "force_generic_plan"),
     ("jit", "off"),

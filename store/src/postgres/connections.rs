@@ -1,5 +1,6 @@
-//! Connections to the server: what they are set to, and when they are replaced.
+//! Connections to the server: what they are set to, when they are replaced, and how long is waited for one.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::Connection;
@@ -9,8 +10,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::address::Target;
-use crate::Result;
+use crate::measures::Waits;
 use crate::outage::Outage;
+use crate::{ConnectionMeasures, Result};
 
 /// How long a caller waits for a connection.
 pub(super) const ACQUIRE: Duration = Duration::from_secs(5);
@@ -36,6 +38,8 @@ const SESSION: &str = "SET plan_cache_mode = force_generic_plan; SET jit = off; 
 /// What some connections are for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Purpose {
+    /// It, in a word.
+    pub name: &'static str,
     /// The most of them.
     pub most: u32,
     /// What they are set to besides.
@@ -100,30 +104,65 @@ pub(super) fn pool(target: &Target, purpose: Purpose, changes: &Changes) -> PgPo
         .connect_lazy_with(target.options.clone())
 }
 
-/// A connection of the pool. Where the login is refused, one that is there and becomes free, or one that is made after the address has
-/// changed.
-pub(super) async fn acquire(
-    pool: &PgPool,
-    changes: &Changes,
-    outage: &Outage,
-) -> Result<PoolConnection<sqlx::Postgres>> {
-    let until = Instant::now() + LOGIN;
-    loop {
-        let mut change = changes.0.subscribe();
-        let refusal = match pool.acquire().await {
-            Err(error) if is_refused(&error) => error.into(),
-            other => return Ok(other?),
-        };
-        // Whoever waits says so at once.
-        let refusal = outage.saw::<()>(Err(refusal));
-        if let (Err(refusal), true) = (refusal, Instant::now() >= until) {
-            return Err(refusal);
+/// The connections for one purpose. Cloning gives another handle of the same.
+#[derive(Debug, Clone)]
+pub(super) struct Connections {
+    purpose: Purpose,
+    pool: PgPool,
+    changes: Changes,
+    waits: Arc<Waits>,
+}
+
+impl Connections {
+    /// None is made before it is needed.
+    pub fn new(target: &Target, purpose: Purpose, changes: &Changes) -> Self {
+        Self {
+            purpose,
+            pool: pool(target, purpose, changes),
+            changes: changes.clone(),
+            waits: Arc::default(),
         }
-        tokio::select! {
-            connection = free(pool) => return Ok(connection),
-            // The sender is ours: it does not go away.
-            _ = change.changed() => {}
-            () = sleep(LOGIN_AGAIN) => {}
+    }
+
+    /// New ones are made with another address from now on.
+    pub fn follow(&self, target: &Target) {
+        self.pool.set_connect_options(target.options.clone());
+    }
+
+    /// One of them. Where the login is refused, one that is there and becomes free, or one that is made after the address has changed.
+    pub async fn acquire(&self, outage: &Outage) -> Result<PoolConnection<sqlx::Postgres>> {
+        let _waiting = self.waits.begin();
+        let until = Instant::now() + LOGIN;
+        loop {
+            let mut change = self.changes.0.subscribe();
+            let refusal = match self.pool.acquire().await {
+                Err(error) if is_refused(&error) => error.into(),
+                other => return Ok(other?),
+            };
+            // Whoever waits says so at once.
+            let refusal = outage.saw::<()>(Err(refusal));
+            if let (Err(refusal), true) = (refusal, Instant::now() >= until) {
+                return Err(refusal);
+            }
+            tokio::select! {
+                connection = free(&self.pool) => return Ok(connection),
+                // The sender is ours: it does not go away.
+                _ = change.changed() => {}
+                () = sleep(LOGIN_AGAIN) => {}
+            }
+        }
+    }
+
+    /// What there is of them, and how long was waited.
+    pub fn measures(&self) -> ConnectionMeasures {
+        let (asked, waited) = self.waits.so_far();
+        ConnectionMeasures {
+            purpose: self.purpose.name,
+            open: self.pool.size(),
+            idle: u32::try_from(self.pool.num_idle()).unwrap_or(u32::MAX),
+            limit: self.purpose.most,
+            asked,
+            waited,
         }
     }
 }

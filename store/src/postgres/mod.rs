@@ -25,7 +25,7 @@ use portside_core::ownership::Member;
 use portside_core::ownership::members::{MapChanges, MapVersion, Membership, Peer};
 use portside_core::write::Value;
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgArguments, PgPool, PgRow};
+use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::{Connection, PgConnection, Row};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
@@ -33,12 +33,13 @@ use uuid::Uuid;
 
 pub use address::Address;
 use address::Target;
-use connections::{ACQUIRE, Changes, Purpose, SIGN_OF_LIFE};
+use connections::{ACQUIRE, Changes, Connections, Purpose, SIGN_OF_LIFE};
 
 use crate::outage::Outage;
 use crate::range::ByteRange;
 use crate::{
-    Commit, DueAlarm, Error, Loaded, Outcome, Result, Size, Store, StoredWorker, WorkerPage, rows,
+    Commit, DueAlarm, Error, Loaded, Measures, Outcome, Result, Size, Store, StoredWorker,
+    WorkerPage, rows,
 };
 use portside_core::fold::{Rounds, Written, fold};
 
@@ -134,6 +135,7 @@ const DELETE_ALL: [&str; 5] = [
 /// The session rules out what is only good for small tables, as that of all connections does: `commit.sql` joins its rows to the tables
 /// by their keys, one by one.
 const LANES: Purpose = Purpose {
+    name: "commits",
     most: 4,
     session: "SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_material = off",
     stay: false,
@@ -141,23 +143,28 @@ const LANES: Purpose = Purpose {
 /// For renewals alone: whatever else is asked may wait for locks that commits hold. Nobody waits longer than [`RENEWAL`], so the server
 /// need not either.
 const RENEWALS: Purpose = Purpose {
+    name: "renewals",
     most: 1,
     session: "SET statement_timeout = '1s'",
     stay: true,
 };
 /// For the rest of ownership, beside the lanes; likewise with [`OWNERSHIP`].
 const CONTROL: Purpose = Purpose {
+    name: "ownership",
     most: 2,
     session: "SET statement_timeout = '5s'",
     stay: true,
 };
 const READERS: Purpose = Purpose {
+    name: "reads",
     most: 8,
     session: "",
     stay: false,
 };
 /// The most connections of one [`Postgres`], once it is open; one more while it is being opened, or follows another address.
 pub const CONNECTIONS: usize = (LANES.most + RENEWALS.most + CONTROL.most + READERS.most) as usize;
+/// What connections are for, as [`crate::ConnectionMeasures::purpose`] has it.
+pub const PURPOSES: [&str; 4] = [LANES.name, READERS.name, CONTROL.name, RENEWALS.name];
 /// How long it may take to be let in as an application, which may take steps of the schema, or wait for another process to take them. A
 /// database that says nothing any more is given up after it, so that whoever opens it tries again.
 const PREPARATION: Duration = Duration::from_secs(300);
@@ -180,12 +187,12 @@ pub struct Postgres {
     target: Target,
     /// Of the address.
     changes: Changes,
-    writers: PgPool,
-    renewals: PgPool,
+    writers: Connections,
+    renewals: Connections,
     /// Whether a connection was found silent, and no renewal answered since.
     is_silent: watch::Sender<bool>,
-    control: PgPool,
-    readers: PgPool,
+    control: Connections,
+    readers: Connections,
     outage: Arc<Outage>,
 }
 
@@ -203,7 +210,7 @@ impl Postgres {
         let pool = prepared.await.map_err(|_| silent())??;
         end(connection).await;
         let changes = Changes::default();
-        let connections = |purpose| connections::pool(&target, purpose, &changes);
+        let connections = |purpose| Connections::new(&target, purpose, &changes);
         Ok(Self {
             pool,
             writers: connections(LANES),
@@ -233,8 +240,8 @@ impl Postgres {
         let mut connection = connect(&target).await?;
         self.may_be_used(&mut connection).await?;
         end(connection).await;
-        for pool in [&self.writers, &self.renewals, &self.control, &self.readers] {
-            pool.set_connect_options(target.options.clone());
+        for connections in self.connections() {
+            connections.follow(&target);
         }
         self.changes.changed();
         // Connections that were being made just now were made with the old one. By then they are there.
@@ -264,8 +271,8 @@ impl Postgres {
         Err(Error::Incompatible(wrong.to_owned()))
     }
 
-    async fn rows(&self, pool: &PgPool, query: Query) -> Result<Vec<PgRow>> {
-        let connection = self.outage.saw(self.acquire(pool).await)?;
+    async fn rows(&self, pool: &Connections, query: Query) -> Result<Vec<PgRow>> {
+        let connection = self.outage.saw(pool.acquire(&self.outage).await)?;
         let given_up = async {
             tokio::select! {
                 () = sleep(STATEMENT) => {}
@@ -276,8 +283,8 @@ impl Postgres {
             .saw(self.fetch(connection, given_up, query).await)
     }
 
-    async fn acquire(&self, pool: &PgPool) -> Result<PoolConnection<sqlx::Postgres>> {
-        connections::acquire(pool, &self.changes, &self.outage).await
+    fn connections(&self) -> [&Connections; 4] {
+        [&self.writers, &self.readers, &self.control, &self.renewals]
     }
 
     async fn renewal(&self, query: Query) -> Result<Vec<PgRow>> {
@@ -301,9 +308,14 @@ impl Postgres {
     }
 
     /// With a connection that is there or must be made, all in this time.
-    async fn within(&self, limit: Duration, pool: &PgPool, query: Query) -> Result<Vec<PgRow>> {
+    async fn within(
+        &self,
+        limit: Duration,
+        pool: &Connections,
+        query: Query,
+    ) -> Result<Vec<PgRow>> {
         let until = Instant::now() + limit;
-        match timeout_at(until, self.acquire(pool)).await {
+        match timeout_at(until, pool.acquire(&self.outage)).await {
             Ok(connection) => self.fetch(connection?, sleep_until(until), query).await,
             Err(_) => Err(silent()),
         }
@@ -405,6 +417,13 @@ fn uuid(pod: PodId) -> Uuid {
 impl Store for Postgres {
     fn lanes(&self) -> usize {
         LANES.most as usize
+    }
+
+    fn measures(&self) -> Measures {
+        Measures {
+            connections: self.connections().map(Connections::measures).into(),
+            ..self.outage.measures()
+        }
     }
 
     async fn register(&self, pod: PodId, name: &str) -> Result<()> {
@@ -643,7 +662,8 @@ impl Store for Postgres {
     }
 
     async fn delete_all(&self, pod: PodId) -> Result<bool> {
-        let mut transaction = self.writers.begin().await?;
+        let mut connection = self.writers.acquire(&self.outage).await?;
+        let mut transaction = connection.begin().await?;
         let held = sqlx::query(HOLD_ALL).bind(self.pool).bind(uuid(pod));
         let held = held.execute(&mut *transaction).await?.rows_affected();
         if held != u64::from(SHARDS) {

@@ -43,6 +43,11 @@ async fn plan(session: &mut PgConnection, name: &str, sql: &str, arguments: &str
     lines.iter().map(|line| line.get(0)).collect()
 }
 
+async fn write(store: &Postgres, sql: &'static str) {
+    let mut session = store.writers.acquire(&store.outage).await.unwrap();
+    session.execute(sql).await.unwrap();
+}
+
 async fn assert_indexed(store: &Postgres, when: &str) {
     for (name, sql, arguments) in HOT {
         let writes = name == "commit_batch";
@@ -51,7 +56,7 @@ async fn assert_indexed(store: &Postgres, when: &str) {
         } else {
             &store.readers
         };
-        let mut session = pool.acquire().await.unwrap();
+        let mut session = pool.acquire(&store.outage).await.unwrap();
         let lines = plan(&mut session, name, sql, arguments).await;
         let plan = lines.join("\n");
         assert!(!plan.contains("Seq Scan"), "{name} {when}:\n{plan}");
@@ -66,7 +71,7 @@ async fn assert_indexed(store: &Postgres, when: &str) {
         );
     }
     for (name, sql, arguments) in OWNERSHIP {
-        let mut session = store.control.acquire().await.unwrap();
+        let mut session = store.control.acquire(&store.outage).await.unwrap();
         let plan = plan(&mut session, name, sql, arguments).await.join("\n");
         assert!(!plan.contains("Seq Scan"), "{name} {when}:\n{plan}");
         assert!(plan.contains("shard_pkey"), "{name} {when}:\n{plan}");
@@ -85,19 +90,14 @@ async fn hot_statements_use_indexes_before_and_after_there_is_data() {
         .unwrap();
     assert_indexed(&store, "empty").await;
 
-    store
-        .writers
-        .execute(
-            "INSERT INTO portside.worker
+    let fill = "INSERT INTO portside.worker
                  SELECT 1, i % 4096, md5(i::text)::uuid, 'w.js', 'n', i, 0, i FROM generate_series(1, 20000) i;
              INSERT INTO portside.kv
                  SELECT 1, i % 4096, md5(i::text)::uuid, convert_to('key' || j, 'UTF8'), 'value'
-                 FROM generate_series(1, 20000) i, generate_series(1, 3) j",
-        )
-        .await
-        .unwrap();
+                 FROM generate_series(1, 20000) i, generate_series(1, 3) j";
+    write(&store, fill).await;
     assert_indexed(&store, "filled").await;
-    store.writers.execute("ANALYZE").await.unwrap();
+    write(&store, "ANALYZE").await;
     assert_indexed(&store, "analyzed").await;
 }
 
@@ -114,8 +114,8 @@ async fn a_page_of_workers_reads_no_others() {
             SELECT 1, i % 4096, md5(i::text)::uuid, convert_to('key' || j, 'UTF8'), 'value'
             FROM generate_series(1, 50000) i, generate_series(1, 3) j;
         ANALYZE";
-    store.writers.execute(fill).await.unwrap();
-    let mut session = store.readers.acquire().await.unwrap();
+    write(&store, fill).await;
+    let mut session = store.readers.acquire(&store.outage).await.unwrap();
     let prepare = format!("PREPARE page AS {WORKERS}");
     session.execute(AssertSqlSafe(prepare)).await.unwrap();
     for after in [-1, 2000] {
@@ -148,8 +148,8 @@ async fn a_load_reads_no_values_beyond_its_limit() {
             SELECT 1, 7, md5('a')::uuid, convert_to('key' || i, 'UTF8'),
                 (SELECT string_agg(decode(md5((i * 1000000 + j)::text), 'hex'), '') FROM generate_series(1, 65536) j)
             FROM generate_series(10, 39) i";
-    store.writers.execute(fill).await.unwrap();
-    let mut session = store.readers.acquire().await.unwrap();
+    write(&store, fill).await;
+    let mut session = store.readers.acquire(&store.outage).await.unwrap();
     let prepare = format!("PREPARE sized AS {LOAD}");
     session.execute(AssertSqlSafe(prepare)).await.unwrap();
     // What is returned is read later: of the values themselves this counts those that it looked into.

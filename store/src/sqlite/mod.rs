@@ -30,7 +30,9 @@ use self::thread::Threads;
 use crate::outage::Outage;
 use crate::range::ByteRange;
 use crate::rows::{self, Columns};
-use crate::{Commit, DueAlarm, Loaded, Outcome, Result, Size, Store, StoredWorker, WorkerPage};
+use crate::{
+    Commit, DueAlarm, Loaded, Measures, Outcome, Result, Size, Store, StoredWorker, WorkerPage,
+};
 
 const CLAIM: &str = "UPDATE shard SET owner = ?2, epoch = epoch + 1 WHERE pool = ?1 \
     AND EXISTS (SELECT 1 FROM pod WHERE pod = ?2) AND shard IN ( \
@@ -159,6 +161,10 @@ impl Store for Sqlite {
     /// There is one writer.
     fn lanes(&self) -> usize {
         1
+    }
+
+    fn measures(&self) -> Measures {
+        self.outage.measures().and(self.read_outage.measures())
     }
 
     async fn register(&self, pod: PodId, name: &str) -> Result<()> {

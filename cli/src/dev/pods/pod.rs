@@ -13,9 +13,8 @@ use portside_admin::{Admin, Readiness};
 use portside_frontdoor::{Config as DoorConfig, FrontDoor};
 use portside_runtime::IsolatePool;
 use portside_runtime::surface::network::NetworkRules;
-use portside_sidecar::metrics::{Metrics, PodGauges};
+use portside_sidecar::metrics::{self, PodGauges};
 use portside_sidecar::{App, Called, Config, DrainLimits, Ownership, Pod, Spill, admin};
-use prometheus_client::registry::Registry;
 use tokio_util::sync::CancellationToken;
 
 use super::message::{Order, Said, Start};
@@ -177,8 +176,7 @@ async fn begin(start: Start, isolates: Arc<IsolatePool>, cores: usize) -> anyhow
             },
         },
     );
-    let mut registry = Registry::with_prefix("portside_sidecar");
-    let metrics = Metrics::register(&mut registry);
+    let (mut registry, metrics) = metrics::registry();
     let pod = Pod::new(start.pod, app, ownership.clone(), metrics);
     registry.register_collector(Box::new(PodGauges(pod.clone())));
     let admin = Admin::bind(LOOPBACK, Readiness::waiting_for([]), registry).await?;
