@@ -27,8 +27,10 @@ use connection::Connection;
 
 /// How long an answer may take to begin: a worker that is to end has some seconds.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// A pod that did not answer is not tried again for so long.
+/// A pod that did not answer is not tried again for so long, and for so many times as long as it took: a list must not wait for one
+/// that is gone at each page.
 const REST: Duration = Duration::from_secs(1);
+const PARTS: u32 = 5;
 
 /// How many connections are opened at once.
 const OPENING: usize = 64;
@@ -118,6 +120,7 @@ enum Opened {
     #[default]
     NotYet,
     Connected(Connection),
+    /// Until when it is left alone, and why.
     Failed(Instant, String),
 }
 
@@ -159,12 +162,13 @@ impl Pods {
         let mut opened = slot.lock().await;
         match &*opened {
             Opened::Connected(connection) if !connection.is_over() => return Ok(connection.clone()),
-            Opened::Failed(at, why) if at.elapsed() < REST => return Err(why.clone()),
+            Opened::Failed(until, why) if Instant::now() < *until => return Err(why.clone()),
             _ => {}
         }
         // It is never closed.
         let _one_of_few = self.opening.acquire().await;
         let own = self.own.borrow().clone();
+        let begun = Instant::now();
         let made = match own {
             Some(own) => Connection::open(&self.client, &own, pod).await,
             None => Err("this server has no certificate yet".to_owned()),
@@ -179,7 +183,8 @@ impl Pods {
                     why,
                     "a pod does not answer"
                 );
-                Opened::Failed(Instant::now(), why.clone())
+                let rest = REST.max(begun.elapsed() * PARTS);
+                Opened::Failed(Instant::now() + rest, why.clone())
             }
         };
         made
