@@ -20,8 +20,8 @@ run: ## run an example: make run EXAMPLE=chat-room ARGS="--port 8080"
 build: ## build everything, unoptimised
 	@$(CARGO) build --workspace
 
-release: ## build the portside program, optimised, as target/release/portside
-	@$(CARGO) build --release -p portside-cli
+release: ## build the programs portside and kubectl-portside, optimised, in target/release
+	@$(CARGO) build --release -p portside-cli -p portside-kubectl
 
 test: ## run all tests
 	@scripts/need cargo cc

@@ -13,8 +13,8 @@ use portside_bundle::file;
 
 use portside_crds::names::ASSETS_FILE;
 
-use crate::problems;
-use crate::source::SourceArgs;
+use portside_verbs::problems;
+use portside_verbs::source::SourceArgs;
 
 /// Arguments of `portside bundle`.
 #[derive(clap::Args)]

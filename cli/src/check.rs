@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use portside_bundle::Checked;
 
-use crate::problems;
-use crate::source::SourceArgs;
+use portside_verbs::problems;
+use portside_verbs::source::SourceArgs;
 
 /// Arguments of `portside check`.
 #[derive(clap::Args)]

@@ -8,11 +8,9 @@ mod dev;
 mod init;
 mod manage;
 mod network;
-mod problems;
 mod push;
 mod registry;
 mod sidecar;
-mod source;
 mod types;
 mod unstoppable;
 mod variables;
@@ -21,6 +19,9 @@ mod watch;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use portside_verbs::{exec, logs, state, workers};
+
+use manage::Dev;
 
 /// Stateful serverless workers.
 #[derive(Parser)]
@@ -45,13 +46,13 @@ enum Command {
     /// Report everything that keeps the application in a folder from being bundled
     Check(check::Args),
     /// Look at the workers of a running application, and manage them
-    Workers(manage::workers::Args),
+    Workers(workers::Args<Dev>),
     /// Look at what workers have stored, and change it
-    State(manage::state::Args),
+    State(state::Args<Dev>),
     /// Show what the workers and the server of a running application log
-    Logs(manage::logs::Args),
+    Logs(logs::Args<Dev>),
     /// Evaluate an expression in the instance of a worker
-    Exec(manage::exec::Args),
+    Exec(exec::Args<Dev>),
     /// Be one of the pods that `portside dev --pods` starts
     #[command(hide = true)]
     DevPod,

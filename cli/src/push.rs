@@ -11,9 +11,9 @@ use portside_assets::{Assets, archive};
 use portside_bundle::file;
 
 use crate::bundle::shown;
-use crate::problems;
 use crate::registry::{Artifact, Kind, Login};
-use crate::source::SourceArgs;
+use portside_verbs::problems;
+use portside_verbs::source::SourceArgs;
 
 /// Arguments of `portside push`.
 #[derive(clap::Args)]

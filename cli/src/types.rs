@@ -9,8 +9,8 @@ use clap::ArgAction;
 use portside_bundle::Options;
 use portside_bundle::types::{Declarations, Style, declarations};
 
-use crate::problems;
-use crate::source::SourceArgs;
+use portside_verbs::problems;
+use portside_verbs::source::SourceArgs;
 
 /// Arguments of `portside types`.
 #[derive(clap::Args)]

@@ -60,6 +60,7 @@ const WITHOUT_ENGINE: &[&str] = &[
     "portside-frontdoor",
     "portside-gateway",
     "portside-gateway-program",
+    "portside-kubectl",
     "portside-manage",
     "portside-objectdb",
     "portside-operator",
@@ -67,6 +68,7 @@ const WITHOUT_ENGINE: &[&str] = &[
     "portside-store",
     "portside-worker",
     "portside-store-model",
+    "portside-verbs",
     "portside-websocket",
     "portside-wire",
 ];
@@ -201,7 +203,7 @@ impl Graph {
             "portside-operator",
             "portside-gateway-program",
             "portside-apiserver",
-            "portside-cli",
+            "portside-kubectl",
             "portside-e2e",
         ];
         self.only_in(&clients, KUBERNETES, "a Kubernetes client", &mut found);
@@ -342,7 +344,7 @@ fn a_sound_workspace_has_no_violations() {
 
 #[test]
 fn each_broken_rule_is_found_with_the_way_to_it() {
-    let kube = "a Kubernetes client only in portside-operator, portside-gateway-program, portside-apiserver, portside-cli, portside-e2e";
+    let kube = "a Kubernetes client only in portside-operator, portside-gateway-program, portside-apiserver, portside-kubectl, portside-e2e";
     for (from, to, violation) in [
         (
             "sha2",

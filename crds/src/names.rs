@@ -66,20 +66,24 @@ pub const ENV_VOLUME: &str = "env";
 /// The pods' volume with the credentials for the code's registry.
 pub const PULL_VOLUME: &str = "pull";
 
+/// The pods' volume with what they need for the API server of workers: whom to let in, and a token that says who they are.
+pub const RUNTIME_VOLUME: &str = "runtime";
+
 /// The pods' volume for what is gone with them.
 pub const TMP_VOLUME: &str = "tmp";
 
 /// All volumes of a pod but the class's own.
-pub const VOLUMES: [&str; 5] = [
+pub const VOLUMES: [&str; 6] = [
     APP_VOLUME,
     DATABASE_VOLUME,
     ENV_VOLUME,
     PULL_VOLUME,
+    RUNTIME_VOLUME,
     TMP_VOLUME,
 ];
 
 /// Those of [`VOLUMES`] that only the sidecar mounts.
-pub const SECRET_VOLUMES: [&str; 3] = [DATABASE_VOLUME, ENV_VOLUME, PULL_VOLUME];
+pub const SECRET_VOLUMES: [&str; 4] = [DATABASE_VOLUME, ENV_VOLUME, PULL_VOLUME, RUNTIME_VOLUME];
 
 /// The port for requests, by name.
 pub const HTTP_PORT_NAME: &str = "http";
@@ -156,6 +160,12 @@ pub fn code_config_map(class: &str, digest: &str) -> String {
     let hex = digest.strip_prefix("sha256:").unwrap_or(digest);
     let short = hex.get(..10).unwrap_or(hex);
     format!("{class}-code-{short}")
+}
+
+/// The ConfigMap with the certificates of those who sign for the API server of workers, if there is one.
+#[must_use]
+pub fn runtime(class: &str) -> String {
+    format!("{class}-runtime")
 }
 
 /// The Deployment, and the ServiceAccount, headless Service, PodDisruptionBudget and NetworkPolicy that go with it.
@@ -264,6 +274,7 @@ mod tests {
             workers(&class),
             gateway(&class),
             purge(&class),
+            runtime(&class),
         ] {
             assert!(name.len() <= 63, "{name}");
         }

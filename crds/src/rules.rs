@@ -413,8 +413,8 @@ pub(crate) const EXTRA_CONTAINERS: &[Rule<Vec<Opaque>>] = &[Rule {
 
 /// `spec.pod.volumes`
 pub(crate) const VOLUMES: &[Rule<Vec<Opaque>>] = &[Rule {
-    cel: "self.all(volume, !(volume.name in ['app', 'database', 'env', 'pull', 'tmp']) && !volume.name.startsWith('portside-'))",
-    message: "must not have Portside's own names, app, database, env, pull, tmp and portside-…: rename the volume",
+    cel: "self.all(volume, !(volume.name in ['app', 'database', 'env', 'pull', 'runtime', 'tmp']) && !volume.name.startsWith('portside-'))",
+    message: "must not have Portside's own names, app, database, env, pull, runtime, tmp and portside-…: rename the volume",
     holds: |volumes| {
         volumes.iter().all(|volume| {
             let name = volume.get("name").and_then(Value::as_str);

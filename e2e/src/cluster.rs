@@ -5,8 +5,8 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tokio::io::AsyncWriteExt;
-use tokio::process::Command;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
 
 use crate::settings::Settings;
 
@@ -140,19 +140,42 @@ impl Cluster {
     /// When it never does.
     pub async fn evict(&self, namespace: &str, pod: &str) {
         let url = format!("/api/v1/namespaces/{namespace}/pods/{pod}/eviction");
-        let args = ["create", "--raw", &url, "-f", "-"];
         let eviction = serde_json::json!({
             "apiVersion": "policy/v1",
             "kind": "Eviction",
             "metadata": { "name": pod, "namespace": namespace },
         });
-        let body = eviction.to_string();
         until(
             &format!("the eviction of {pod}"),
             Duration::from_secs(120),
-            async || run(&self.settings.kubectl, &args, &body).await,
+            async || self.post(&url, &eviction).await,
         )
         .await;
+    }
+
+    /// Posts something to a path of the API server, and returns what it answers.
+    ///
+    /// # Errors
+    /// What it said, when it refuses that.
+    pub async fn post(&self, path: &str, body: &Value) -> Result<String, String> {
+        let args = ["create", "--raw", path, "-f", "-"];
+        run(&self.settings.kubectl, &args, &body.to_string()).await
+    }
+
+    /// Starts a kubectl that does not end by itself.
+    pub fn follow(&self, args: &[&str]) -> Followed {
+        let mut process = Command::new(&self.settings.kubectl)
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        Followed {
+            _process: process,
+            lines,
+        }
     }
 
     /// Puts something to a path of the API server.
@@ -228,6 +251,34 @@ impl Cluster {
     async fn said(&self, namespace: &str, args: &[&str]) -> String {
         let outcome = self.try_kubectl(&[&["-n", namespace], args].concat()).await;
         outcome.unwrap_or_else(|problem| problem)
+    }
+}
+
+/// A kubectl that goes on, until this is dropped.
+pub struct Followed {
+    _process: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Followed {
+    /// The next line that has all of these in it.
+    ///
+    /// # Panics
+    /// When none comes within a minute.
+    pub async fn line(&mut self, wanted: &[&str]) -> String {
+        let mut others = vec![];
+        let found = async {
+            loop {
+                let line = self.lines.next_line().await.unwrap();
+                let line = line.unwrap_or_else(|| panic!("it ended, without {wanted:?}"));
+                if wanted.iter().all(|part| line.contains(part)) {
+                    return line;
+                }
+                others.push(line);
+            }
+        };
+        let found = tokio::time::timeout(Duration::from_secs(60), found).await;
+        found.unwrap_or_else(|_| panic!("no line with {wanted:?} in a minute: {others:?}"))
     }
 }
 

@@ -16,6 +16,7 @@ mod release;
 mod settings;
 mod suite;
 mod test;
+mod workers;
 
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -83,12 +83,13 @@ impl<'a> Release<'a> {
             // Postgres stays as it is when the rest is upgraded.
             format!("postgres.image.tag={}", settings.tag),
             format!("postgres.image.pullPolicy={}", settings.pull_policy),
-            "networkPolicy.enabled=true,logLevel=info".to_owned(),
+            "networkPolicy.enabled=true,apiserver.enabled=true,logLevel=info".to_owned(),
         ];
         for (key, name) in [
             ("image", "operator"),
             ("gateway.image", "gateway"),
             ("sidecar.image", "sidecar"),
+            ("apiserver.image", "apiserver"),
         ] {
             values.push(format!("{key}.repository={}/{name}", settings.repository));
             values.push(format!("{key}.tag={tag}"));

@@ -29,6 +29,8 @@ pub struct Settings {
     pub logs: PathBuf,
     /// `PORTSIDE_E2E_KEEP`: leaves Portside and the namespaces of failed tests, for a look.
     pub keep: bool,
+    /// `PORTSIDE_E2E_SHORT`: what takes long is tried with less, and looked at for less time.
+    pub short: bool,
 }
 
 impl Settings {
@@ -56,6 +58,7 @@ impl Settings {
                 .map(Into::into),
             logs: text("PORTSIDE_E2E_LOGS", "target/e2e-logs").into(),
             keep: !text("PORTSIDE_E2E_KEEP", "").is_empty(),
+            short: !text("PORTSIDE_E2E_SHORT", "").is_empty(),
         })
     }
 
@@ -73,6 +76,7 @@ impl Settings {
             gateway_api: None,
             logs: "target/e2e-logs".into(),
             keep: false,
+            short: false,
         }
     }
 }

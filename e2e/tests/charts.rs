@@ -12,6 +12,7 @@ use std::{env, fs};
 use serde_json::{Value, json};
 
 const NAMESPACED: &[&str] = &["--set", "watchNamespaces={team-a,team-b}"];
+const API_SERVER: &[&str] = &["--set", "apiserver.enabled=true"];
 const HOST_POLICY: &[&str] = &[
     "--set",
     "hostPolicy.enabled=true",
@@ -21,6 +22,8 @@ const HOST_POLICY: &[&str] = &[
 const FULL: &[&str] = &[
     "--set",
     "replicaCount=2,networkPolicy.enabled=true,podMonitor.enabled=true,serviceMonitor.enabled=true,hostPolicy.enabled=true",
+    "--set",
+    "apiserver.enabled=true",
     "--set",
     "postgres.enabled=true,postgres.password=correct-horse,postgres.namespaces={team-a,team-b}",
 ];
@@ -175,6 +178,169 @@ fn permissions_are_the_ones_looked_at() {
     }
 }
 
+/// With the API server of workers, beside all that is there without.
+#[test]
+fn permissions_for_workers_are_the_ones_looked_at() {
+    let roles = [
+        "--show-only=templates/rbac/apiserver.yaml",
+        "--show-only=templates/rbac/workers.yaml",
+        "--show-only=templates/operator/cleanup.yaml",
+    ];
+    let all = ["--set", "rbac.aggregate=true"];
+    let options = [&roles[..], &all, API_SERVER].concat();
+    for (file, more) in [
+        ("rbac-apiserver.yaml", &[][..]),
+        ("rbac-apiserver-namespaced.yaml", NAMESPACED),
+    ] {
+        let Some(text) = rendered("portside", &[&options[..], more].concat()) else {
+            return;
+        };
+        assert!(!text.contains('*'), "nothing here may do everything");
+        golden(file, &text);
+        let objects = documents(text.trim_start_matches("---\n"));
+        let rules = objects.iter().filter_map(|one| one["rules"].as_array());
+        for rule in rules.flatten() {
+            if rule["resources"] == json!(["secrets"]) && rule["verbs"] != json!(["create"]) {
+                let own = json!(["portside-apiserver-ca", "portside-apiserver-tls"]);
+                assert_eq!(rule["resourceNames"], own, "no other Secrets");
+            }
+            if rule["resources"] == json!(["apiservices"]) {
+                assert_eq!(rule["resourceNames"], json!([API_SERVICE]), "no others");
+            }
+        }
+    }
+}
+
+const API_SERVICE: &str = "v1alpha1.runtime.portside.dev";
+
+/// The object of that kind and name.
+fn named<'o>(objects: &'o [Value], kind: &str, name: &str) -> &'o Value {
+    let found = objects
+        .iter()
+        .find(|one| one["kind"] == kind && one["metadata"]["name"] == name);
+    found.unwrap_or_else(|| panic!("no {kind} {name}"))
+}
+
+/// What a role lets its subjects do: each resource with its verbs.
+fn grants(role: &Value) -> Vec<(String, Vec<String>)> {
+    let texts = |value: &Value| -> Vec<String> {
+        let all = value.as_array().unwrap().iter();
+        all.map(|one| one.as_str().unwrap().to_owned()).collect()
+    };
+    let rules = role["rules"].as_array().unwrap().iter();
+    let each = rules.flat_map(|rule| {
+        let verbs = texts(&rule["verbs"]);
+        let resources = texts(&rule["resources"]).into_iter();
+        resources.map(move |resource| (resource, verbs.clone()))
+    });
+    each.collect()
+}
+
+#[test]
+fn nothing_is_there_of_an_api_server_of_workers_unless_it_is_asked_for() {
+    let all = ["--set", "networkPolicy.enabled=true,rbac.aggregate=true"];
+    let Some(text) = rendered("portside", &all) else {
+        return;
+    };
+    for trace in ["apiserver", "runtime.portside.dev", "secrets"] {
+        assert!(!text.contains(trace), "{trace}");
+    }
+}
+
+#[test]
+fn the_api_server_of_workers_is_found_by_all_who_need_it() {
+    let Some(objects) = objects("portside", FULL) else {
+        return;
+    };
+    const NAME: &str = "portside-apiserver";
+    let registration = named(&objects, "APIService", API_SERVICE);
+    let service = json!({ "name": NAME, "namespace": "portside-system", "port": 443 });
+    assert_eq!(registration["spec"]["service"], service);
+    // Helm would take away again what the operator puts there.
+    assert!(registration["spec"].get("caBundle").is_none());
+    let service = named(&objects, "Service", NAME);
+    assert_eq!(service["spec"]["ports"][0]["port"], 443);
+    let operator = named(&objects, "Deployment", "portside-operator");
+    let args = &pod_template(operator).unwrap()["containers"][0]["args"];
+    assert!(
+        args.to_string()
+            .contains("\"--apiserver=portside-apiserver\"")
+    );
+    let cleanup = named(&objects, "Job", "portside-cleanup");
+    let args = &pod_template(cleanup).unwrap()["containers"][0]["args"];
+    assert!(
+        args.to_string()
+            .contains("\"--apiserver=portside-apiserver\"")
+    );
+
+    let pods = pod_template(named(&objects, "Deployment", NAME)).unwrap();
+    let tls = json!({ "secretName": "portside-apiserver-tls" });
+    assert_eq!(pods["volumes"][0]["secret"], tls);
+    for kind in [
+        "NetworkPolicy",
+        "ServiceMonitor",
+        "PodMonitor",
+        "PodDisruptionBudget",
+    ] {
+        named(&objects, kind, NAME);
+    }
+    // By these the operator lets it through the network policies of classes.
+    let labels = &named(&objects, "Deployment", NAME)["spec"]["template"]["metadata"]["labels"];
+    assert_eq!(labels["app.kubernetes.io/name"], "portside");
+    assert_eq!(labels["app.kubernetes.io/component"], "apiserver");
+}
+
+#[test]
+fn the_api_server_of_workers_may_watch_what_it_watches() {
+    for (kind, more) in [("ClusterRole", &[][..]), ("Role", NAMESPACED)] {
+        let Some(objects) = objects("portside", &[API_SERVER, more].concat()) else {
+            return;
+        };
+        let grants = grants(named(&objects, kind, "portside-apiserver"));
+        for resource in ["serverlessworkerclasses", "pods"] {
+            let granted = grants.iter().find(|(name, _)| name == resource);
+            assert_eq!(granted.unwrap().1, ["get", "list", "watch"], "{resource}");
+        }
+    }
+}
+
+/// As with Secrets: what is stored may be anybody's.
+#[test]
+fn whoever_may_only_view_workers_does_not_see_what_they_store() {
+    let Some(objects) = objects("portside", API_SERVER) else {
+        return;
+    };
+    let view = grants(named(&objects, "ClusterRole", "portside-workers-view"));
+    let expected = [
+        ("serverlessworkers", &["get", "list", "watch"][..]),
+        ("serverlessworkers/log", &["get"]),
+    ];
+    let expected = expected.map(|(name, verbs)| {
+        let verbs = verbs.iter().map(|&verb| verb.to_owned()).collect();
+        (name.to_owned(), verbs)
+    });
+    assert_eq!(view, expected);
+    let edit = grants(named(&objects, "ClusterRole", "portside-workers-edit"));
+    for one in view {
+        assert!(edit.contains(&one), "{one:?}");
+    }
+    for (resource, verb) in [
+        ("serverlessworkers", "delete"),
+        ("serverlessworkers/state", "get"),
+        ("serverlessworkers/state", "update"),
+        ("serverlessworkers/state", "delete"),
+        ("serverlessworkers/sql", "create"),
+        ("serverlessworkers/exec", "create"),
+        ("serverlessworkers/wake", "create"),
+        ("serverlessworkers/sleep", "create"),
+    ] {
+        let has = |(name, verbs): &(String, Vec<String>)| {
+            name == resource && verbs.iter().any(|one| one == verb)
+        };
+        assert!(edit.iter().any(has), "{verb} {resource}");
+    }
+}
+
 /// A hook that has no role fails, and with it the uninstall.
 #[test]
 fn without_roles_there_is_no_hook_that_needs_one() {
@@ -212,6 +378,7 @@ fn classes_are_granted_only_where_that_is_asked_for() {
     let asked = aggregates(&["--set", "rbac.aggregate=true"]);
     assert!(matches!(asked, None | Some(true)));
     assert!(matches!(aggregates(&[]), None | Some(false)));
+    assert!(matches!(aggregates(API_SERVER), None | Some(false)));
 }
 
 #[test]
@@ -274,7 +441,8 @@ fn every_pod_fits_the_restricted_standard() {
         return;
     };
     let pods: Vec<_> = objects.iter().filter_map(pod_template).collect();
-    assert_eq!(pods.len(), 4, "operator, gateway, Postgres, clean-up");
+    let all = "operator, gateway, API server, Postgres, clean-up";
+    assert_eq!(pods.len(), 5, "{all}");
     for pod in pods {
         assert_eq!(pod["securityContext"]["runAsNonRoot"], true, "{pod}");
         let seccomp = &pod["securityContext"]["seccompProfile"]["type"];
@@ -354,6 +522,7 @@ fn wrong_values_are_refused() {
         ("gateway.image.pullPolicy=Sometimes", "pullPolicy"),
         ("image.digest=latest", "digest"),
         ("hostPolicy.annotation=it's", "annotation"),
+        ("apiserver.service.type=NodePort", "service"),
     ] {
         let Some(output) = template("portside", &["--set", option]) else {
             return;

@@ -23,7 +23,7 @@ enum Command {
     Run(Box<RunArgs>),
     /// Print the CustomResourceDefinition as YAML.
     Crds,
-    /// Remove the finalizers of all classes, so that they can be deleted without an operator; their data stays.
+    /// Remove what would be in the way without an operator: the finalizers of all classes, so that they can be deleted; their data stays.
     ReleaseFinalizers(ReleaseArgs),
 }
 
@@ -75,6 +75,11 @@ pub(crate) struct RunArgs {
     #[arg(long, env = "PORTSIDE_GATEWAY_DNS_NAME", value_name = "HOST:PORT")]
     pub gateway_dns_name: Option<HostPort>,
 
+    /// The Service of the API server of workers in the operator's namespace, if there is one. Its certificates are made, and looked after,
+    /// in the Secrets NAME-ca and NAME-tls
+    #[arg(long, env = "PORTSIDE_APISERVER", value_name = "NAME")]
+    pub apiserver: Option<String>,
+
     /// The IngressClass of classes that name none; the cluster's default if absent
     #[arg(long, env = "PORTSIDE_INGRESS_CLASS", value_name = "NAME")]
     pub ingress_class: Option<String>,
@@ -117,6 +122,19 @@ pub(crate) struct ReleaseArgs {
         value_name = "NAME"
     )]
     pub watch_namespace: Vec<String>,
+
+    /// Also remove the registration of this API server of workers, and its Secrets from the namespace
+    #[arg(
+        long,
+        env = "PORTSIDE_APISERVER",
+        value_name = "NAME",
+        requires = "namespace"
+    )]
+    pub apiserver: Option<String>,
+
+    /// The namespace in which the API server of workers has run
+    #[arg(long, env = "POD_NAMESPACE", value_name = "NAME")]
+    pub namespace: Option<String>,
 
     #[command(flatten)]
     pub log: LogArgs,
@@ -173,6 +191,13 @@ impl PullPolicy {
             Self::IfNotPresent => "IfNotPresent",
             Self::Never => "Never",
         }
+    }
+}
+
+impl RunArgs {
+    /// The Service of the API server of workers, if there is one.
+    pub(crate) fn apiserver(&self) -> Option<String> {
+        self.apiserver.clone().filter(|name| !name.is_empty())
     }
 }
 

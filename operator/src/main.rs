@@ -3,9 +3,11 @@
 mod api;
 mod args;
 mod caches;
+mod certificates;
 mod class;
 mod leader;
 mod metrics;
+mod registration;
 mod release;
 mod run;
 mod schema;

@@ -1,4 +1,4 @@
-//! `release-finalizers`: lets classes go without an operator.
+//! `release-finalizers`: lets classes, and namespaces, go without an operator.
 
 use kube::api::{Api, ListParams, PartialObjectMeta};
 use kube::{Client, ResourceExt};
@@ -8,18 +8,25 @@ use portside_crds::names::FINALIZER;
 use crate::api;
 use crate::args::ReleaseArgs;
 use crate::class::deletion::set_finalizer;
+use crate::registration;
 
-/// Removes the finalizer of every class. Their workers' state stays in the database.
+/// Removes the finalizer of every class, and before that what is left of the API server of workers. The workers' state stays in the database.
 ///
 /// # Errors
-/// The classes cannot be listed or changed. Those that are gone, or there is no definition of, are no error.
+/// The classes cannot be listed or changed, or the rest cannot be deleted. Those that are gone, or there is no definition of, are no error.
 pub(crate) async fn run(args: ReleaseArgs) -> anyhow::Result<()> {
     let ReleaseArgs {
         watch_namespace,
+        apiserver,
+        namespace,
         log,
     } = args;
     log.init()?;
     let client = api::connect().await?;
+    let apiserver = apiserver.filter(|name| !name.is_empty());
+    if let (Some(apiserver), Some(namespace)) = (apiserver, namespace) {
+        registration::remove(&client, &namespace, &apiserver).await?;
+    }
     let namespaces: Vec<&String> = watch_namespace
         .iter()
         .filter(|one| !one.is_empty())

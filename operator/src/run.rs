@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api;
 use crate::args::RunArgs;
 use crate::caches::{self, Watches};
+use crate::certificates::{self, Trusted};
 use crate::class::http_routes::HttpRoutes;
 use crate::class::queue::{self, Queue};
 use crate::class::uptake::HttpRouteSeen;
@@ -62,6 +63,7 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
         queue: Queue::default(),
         gateway,
         http_routes,
+        trusted: Trusted::new(args.apiserver().is_some()),
         metrics: metrics.clone(),
         memory: Memory::default(),
         client: client.clone(),
@@ -215,10 +217,12 @@ async fn lead(
         std::future::ready(())
     });
     let sampling = samples::run(Arc::clone(context));
+    let certificates = certificates::run(Arc::clone(context));
     tokio::pin!(controller);
     tokio::select! {
         () = &mut controller => anyhow::bail!("the controller ended"),
         () = sampling => anyhow::bail!("the sampling of workers ended"),
+        () = certificates => anyhow::bail!("the renewal of certificates ended"),
         () = leadership.lost() => anyhow::bail!("this operator leads no more; starting over"),
         () = stop.cancelled() => {}
     }
@@ -319,6 +323,7 @@ fn settings(args: &RunArgs) -> Settings {
         namespace: args.namespace.clone(),
         gateway_service: args.gateway_service.clone(),
         gateway_dns_name: args.gateway_dns_name.clone(),
+        apiserver: args.apiserver(),
         sidecar_image: args.sidecar_image.clone(),
         sidecar_pull_policy: args.sidecar_pull_policy.as_str(),
         ingress_class: args.ingress_class.clone().filter(|name| !name.is_empty()),

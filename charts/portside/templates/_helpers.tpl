@@ -55,6 +55,34 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- end -}}
 {{- end }}
 
+{{- /* The API server of workers: its Deployment and Service, and what the names of its Secrets begin with. */}}
+{{- define "portside.apiserver.name" -}}
+{{ include "portside.fullname" . }}-apiserver
+{{- end }}
+
+{{- /* Its Secrets, which the operator makes. */}}
+{{- define "portside.apiserver.secrets" -}}
+{{- $name := include "portside.apiserver.name" . -}}
+[{{ $name }}-ca, {{ $name }}-tls]
+{{- end }}
+
+{{- define "portside.apiserver.serviceAccountName" -}}
+{{- if .Values.apiserver.serviceAccount.create -}}
+{{ default (include "portside.apiserver.name" .) .Values.apiserver.serviceAccount.name }}
+{{- else -}}
+{{ default "default" .Values.apiserver.serviceAccount.name }}
+{{- end -}}
+{{- end }}
+
+{{- /* The components that are watched over, as a list in JSON. */}}
+{{- define "portside.components" -}}
+{{- $all := list "operator" "gateway" }}
+{{- if .Values.apiserver.enabled }}
+{{- $all = append $all "apiserver" }}
+{{- end }}
+{{- $all | toJson }}
+{{- end }}
+
 {{- /* Where a pod may run. Call with (dict "values" .Values.gateway "selector" (dict …)). */}}
 {{- define "portside.placement" -}}
 {{- with .values.priorityClassName }}

@@ -34,10 +34,10 @@ use self::source::{Loaded, Source};
 use self::summary::summary;
 use crate::console::Console;
 use crate::network::NetworkArgs;
-use crate::problems;
-use crate::source::SourceArgs;
 use crate::variables::{Provided, Variable};
 use crate::watch::Watch;
+use portside_verbs::problems;
+use portside_verbs::source::SourceArgs;
 
 pub use self::pods::pod::run as run_pod;
 

@@ -11,8 +11,8 @@ use portside_sidecar::{App, Class};
 use super::source::{Loaded, Source};
 use super::summary::summary;
 use super::{print_flushed, println_flushed};
-use crate::problems;
 use crate::watch::Watch;
+use portside_verbs::problems;
 
 /// What runs, and what was said about it.
 pub struct Running {

@@ -7,11 +7,14 @@ use libtest_mimic::Trial;
 use crate::cluster::Cluster;
 use crate::test::trial;
 
+mod apiserver;
 mod autoscaling;
 mod database;
 mod deletion;
 mod examples;
 mod failures;
+mod informers;
+mod kubectl;
 mod manifests;
 mod many;
 mod objects;
@@ -21,7 +24,7 @@ mod scaling;
 mod tenants;
 mod uninstall;
 mod updates;
-mod workers_api;
+mod workers;
 
 /// Every test.
 pub fn all(cluster: &Arc<Cluster>) -> Vec<Trial> {
@@ -51,6 +54,17 @@ pub fn all(cluster: &Arc<Cluster>) -> Vec<Trial> {
         tenants::a_host_is_one_namespaces,
         tenants::a_namespace_has_the_hosts_it_is_given,
         tenants::containers_beside_have_no_more_rights,
+        apiserver::everybody_knows_whom_to_believe,
+        apiserver::rights_are_kubernetes_own,
+        apiserver::certificates_are_replaced_and_nobody_is_refused,
+        apiserver::namespaces_go_without_it,
+        apiserver::it_can_be_turned_off,
+        workers::kubectl_shows_those_of_all_namespaces,
+        workers::a_watch_sees_one_wake_and_go_to_sleep,
+        workers::one_is_managed_like_any_object,
+        kubectl::a_folder_is_deployed,
+        kubectl::workers_are_managed,
+        informers::they_miss_and_repeat_nothing,
         routes::an_ingress_that_nobody_takes_is_told,
         routes::a_class_scaled_to_zero_answers_at_once,
         routes::an_httproute_leads_to_the_class,
@@ -67,8 +81,6 @@ pub fn all(cluster: &Arc<Cluster>) -> Vec<Trial> {
         autoscaling::an_autoscaler_follows_the_load,
         deletion::retained_state_is_found_again,
         deletion::deleted_state_is_gone,
-        workers_api::an_expression_is_evaluated_in_a_worker,
-        workers_api::informers_miss_and_repeat_nothing,
         many::a_hundred_classes_settle,
         uninstall::nothing_gets_stuck,
     ]

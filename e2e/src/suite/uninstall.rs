@@ -29,7 +29,7 @@ pub async fn nothing_gets_stuck(test: Arc<Test>) {
             "-n",
             SYSTEM,
             "get",
-            "deployments,services,jobs,secrets,serviceaccounts,roles,rolebindings,clusterroles,clusterrolebindings",
+            "deployments,services,jobs,secrets,serviceaccounts,roles,rolebindings,clusterroles,clusterrolebindings,apiservices",
             "-o",
             "name",
             "-l",

@@ -20,7 +20,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Context;
-use super::build::{self, Built, CodeMap, Entrance};
+use super::build::{self, Built, CodeMap, Entrance, RuntimeMap};
 use super::http_routes::HTTPRoute;
 use super::owned::{self, Kind, Owned};
 use super::rollout::Rollout;
@@ -118,6 +118,7 @@ async fn write(
         code,
         deployment,
         entrance,
+        runtime,
     } = &built.objects;
     writer.put(Kind::ServiceAccount, service_account).await?;
     writer.put(Kind::NetworkPolicy, network_policy).await?;
@@ -125,8 +126,11 @@ async fn write(
         .put(Kind::PodDisruptionBudget, disruption_budget)
         .await?;
     writer.put(Kind::Service, service).await?;
+    if let Some(RuntimeMap::Whole(map)) = runtime {
+        writer.put(Kind::ConfigMap, &**map).await?;
+    }
     let has_code = match code {
-        Some(CodeMap::Whole(code)) => !writer.put(Kind::ConfigMap, &**code).await?.is_refused(),
+        Some(CodeMap::Whole(code)) => !writer.put_code(code).await?.is_refused(),
         Some(CodeMap::There(_)) | None => true,
     };
     // Pods whose code is not there could not start: those that there are stay as they are.
@@ -220,6 +224,16 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// Writes the class's code, unless it is there: it cannot change, and its name says what it is.
+    async fn put_code(&mut self, code: &ConfigMap) -> Result<Put<ConfigMap>, kube::Error> {
+        let name = code.name_any();
+        let mut owned = self.owned.iter();
+        if owned.any(|one| one.kind == Kind::ConfigMap && one.name == name) {
+            return Ok(Put::Kept);
+        }
+        self.put(Kind::ConfigMap, code).await
+    }
+
     /// Writes one object.
     pub(crate) async fn put<K>(&mut self, kind: Kind, object: &K) -> Result<Put<K>, kube::Error>
     where
@@ -242,10 +256,7 @@ impl<'a> Writer<'a> {
                 wanted,
                 found: found.fingerprint,
             };
-            // Code cannot change, and its name says what it is.
-            if kind == Kind::ConfigMap
-                || self.context.written.get(self.key, kind, &name) == Some(as_written)
-            {
+            if self.context.written.get(self.key, kind, &name) == Some(as_written) {
                 return Ok(Put::Kept);
             }
         } else if let Some(other) = api.get_metadata_opt(&name).await?

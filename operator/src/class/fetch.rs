@@ -16,6 +16,7 @@ use super::owned::{self, Owned};
 use super::queue::key_of;
 use super::source::{self, Source};
 use super::uptake::{self, Uptake};
+use crate::certificates::Trust;
 
 /// A class and all that is to be known for serving it.
 pub(crate) struct Fetched {
@@ -37,6 +38,8 @@ pub(crate) struct Fetched {
     pub has_http_routes: Option<bool>,
     /// What becomes of the objects that lead to the class.
     pub uptake: Uptake,
+    /// Whom its pods are to believe.
+    pub trust: Trust,
 }
 
 /// What there is of a class in the cluster.
@@ -74,6 +77,7 @@ pub(crate) async fn fetch(
         ),
         has_http_routes,
         uptake: uptake::find(context, &class, &key),
+        trust: context.trusted.get(),
         class,
         key,
     })

@@ -18,7 +18,10 @@ use super::queue::Queue;
 use super::testkit::settings;
 use super::{Context, Memory};
 use crate::caches::{self, Caches};
+use crate::certificates::Trusted;
 use crate::metrics::Metrics;
+
+pub(crate) mod store;
 
 /// One request to the API server.
 #[derive(Debug, Clone)]
@@ -115,6 +118,7 @@ pub(crate) fn context(client: Client, caches: Caches) -> Arc<Context> {
         queue: Queue::default(),
         gateway: reflector::store().0,
         http_routes: HttpRoutes::new().0,
+        trusted: Trusted::default(),
         memory: Memory::default(),
         client,
     })

@@ -17,6 +17,7 @@ use portside_crds::routes::ClassKey;
 use crate::api::Refusal;
 use crate::args::HostPort;
 use crate::caches::{Caches, Class};
+use crate::certificates::Trusted;
 use crate::metrics::Metrics;
 use http_routes::HttpRoutes;
 use queue::Queue;
@@ -68,6 +69,8 @@ pub(crate) struct Settings {
     pub gateway_service: String,
     /// Where Ingress controllers find it by name, if they are to.
     pub gateway_dns_name: Option<HostPort>,
+    /// The Service of the API server of workers, if there is one.
+    pub apiserver: Option<String>,
     /// The image for classes that name none.
     pub sidecar_image: String,
     /// When it is pulled.
@@ -89,6 +92,8 @@ pub(crate) struct Context {
     /// The slices of the gateway's Service.
     pub gateway: Store<EndpointSlice>,
     pub http_routes: HttpRoutes,
+    /// Whom pods are to believe that it is the API server of workers.
+    pub trusted: Trusted,
     pub recorder: Recorder,
     pub metrics: Metrics,
     pub memory: Memory,

@@ -10,8 +10,8 @@ use k8s_openapi::api::core::v1::{
 use portside_crds::Reason;
 use portside_crds::class::{Opaque, Pod};
 use portside_crds::names::{
-    ADMIN_PORT, ADMIN_PORT_NAME, HTTP_PORT, HTTP_PORT_NAME, PEER_PORT, PEER_PORT_NAME,
-    SECRET_VOLUMES,
+    ADMIN_PORT, ADMIN_PORT_NAME, HTTP_PORT, HTTP_PORT_NAME, MANAGE_PORT, MANAGE_PORT_NAME,
+    PEER_PORT, PEER_PORT_NAME, RUNTIME_VOLUME, SECRET_VOLUMES,
 };
 use serde::de::DeserializeOwned;
 
@@ -119,9 +119,11 @@ fn container(opaque: &Opaque, place: &str) -> Result<Container, Rejection> {
     let mounts = container.volume_mounts.iter().flatten();
     for name in mounts.map(|mount| mount.name.as_str()) {
         if SECRET_VOLUMES.contains(&name) {
-            let what = format!(
-                "{name} is the sidecar's own; add a volume of the Secret to spec.pod.volumes and mount that"
-            );
+            let next = match name {
+                RUNTIME_VOLUME => "do not mount it",
+                _ => "add a volume of the Secret to spec.pod.volumes and mount that",
+            };
+            let what = format!("{name} is the sidecar's own; {next}");
             return Err(rejected(&format!("{place}.volumeMounts"), &what));
         }
     }
@@ -155,10 +157,11 @@ fn names_host(handler: Option<&serde_json::Value>) -> bool {
 }
 
 /// What the sidecar listens on.
-const OWN_PORTS: [(u16, &str); 3] = [
+const OWN_PORTS: [(u16, &str); 4] = [
     (HTTP_PORT, HTTP_PORT_NAME),
     (ADMIN_PORT, ADMIN_PORT_NAME),
     (PEER_PORT, PEER_PORT_NAME),
+    (MANAGE_PORT, MANAGE_PORT_NAME),
 ];
 
 /// What a container may not listen on.
@@ -384,6 +387,14 @@ mod tests {
             ),
             (json!({"ports": [{"containerPort": 9090}]}), "9090"),
             (json!({"ports": [{"containerPort": 7070}]}), "7070"),
+            (
+                json!({"ports": [{"containerPort": 9091}]}),
+                "9091, manage, is the sidecar's",
+            ),
+            (
+                json!({"volumeMounts": [{"name": "runtime", "mountPath": "/x"}]}),
+                "runtime is the sidecar's own; do not mount it",
+            ),
             (
                 json!({"volumeMounts": [{"name": "database", "mountPath": "/x"}]}),
                 "database is the sidecar's own",

@@ -15,6 +15,7 @@ use super::queue::key_of;
 use super::source::{self, Source};
 use super::uptake::Uptake;
 use super::validate::{Valid, validate};
+use crate::certificates::Trust;
 
 /// An operator in namespace `portside-system`.
 pub(crate) fn settings() -> Settings {
@@ -22,6 +23,7 @@ pub(crate) fn settings() -> Settings {
         namespace: "portside-system".to_owned(),
         gateway_service: "portside-gateway".to_owned(),
         gateway_dns_name: None,
+        apiserver: Some("portside-apiserver".to_owned()),
         sidecar_image: "portside/sidecar:0.1.0".to_owned(),
         sidecar_pull_policy: "IfNotPresent",
         ingress_class: None,
@@ -102,6 +104,7 @@ pub(crate) fn fetched(class: ServerlessWorkerClass, map: Option<ConfigMap>, live
         gateway_name: "portside-system/portside-gateway".to_owned(),
         has_http_routes: Some(true),
         uptake: Uptake::Done,
+        trust: Trust::In("authorities\n".into()),
     }
 }
 

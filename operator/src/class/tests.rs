@@ -10,6 +10,7 @@ use super::mock::{as_asked, client, context, failure, nothing};
 use super::testkit::{settings, valid};
 use super::*;
 use crate::caches::Indexed;
+use crate::certificates::Trust;
 use crate::class::fetch::Live;
 
 const SPEC: &str = "code: { inline: { server.js: x } }";
@@ -326,4 +327,31 @@ async fn a_class_that_another_operator_looks_after_is_left_to_it_for_a_while() {
     let (again, told) = look().await;
     assert!(again > written, "the other one may be gone");
     assert_eq!(look().await, (again, told + 1));
+}
+
+/// Whom pods believe changes, unlike code.
+#[tokio::test]
+async fn pods_are_told_of_another_authority() {
+    let (client, log) = client(as_asked);
+    let mut operator = context(client, nothing());
+    let trusted = crate::certificates::Trusted::default();
+    Arc::get_mut(&mut operator).unwrap().trusted = trusted.clone();
+    let told = || -> Vec<Value> {
+        let writes = log.find(|asked| asked.path.ends_with("/configmaps/chat-runtime"));
+        let writes = writes.iter().filter(|one| one.method == "PATCH");
+        writes
+            .map(|one| one.body["data"]["ca.crt"].clone())
+            .collect()
+    };
+    for (authorities, expected) in [
+        (None, &[][..]),
+        (Some("one"), &["one"]),
+        (Some("two"), &["one", "two"]),
+    ] {
+        if let Some(authorities) = authorities {
+            trusted.set(Trust::In(authorities.into()));
+        }
+        reconcile(class(SPEC), Arc::clone(&operator)).await.unwrap();
+        assert_eq!(told(), expected);
+    }
 }

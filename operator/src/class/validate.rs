@@ -14,6 +14,7 @@ use super::fetch::{Fetched, Live};
 use super::passed_on::{PassedOn, passed_on};
 use super::source::Source;
 use super::uptake::Uptake;
+use crate::certificates::Trust;
 
 /// The most bytes that the keys and values of a ConfigMap may have
 /// (<https://kubernetes.io/docs/concepts/configuration/configmap/>).
@@ -31,6 +32,8 @@ pub(crate) struct Valid {
     pub workload: Result<Workload, Rejection>,
     /// How it is reached.
     pub routing: Routing,
+    /// Whom its pods are to believe.
+    pub trust: Trust,
 }
 
 /// What a class's pods run.
@@ -90,6 +93,7 @@ pub(crate) fn validate(fetched: Fetched) -> Valid {
         gateway_name,
         has_http_routes,
         uptake,
+        trust,
     } = fetched;
     let routes = class.spec.routes.iter();
     let routes = routes
@@ -109,6 +113,7 @@ pub(crate) fn validate(fetched: Fetched) -> Valid {
         class,
         key,
         live,
+        trust,
     }
 }
 

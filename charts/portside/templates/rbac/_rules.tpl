@@ -74,6 +74,26 @@
   verbs: [get, list, watch]
 {{- end }}
 
+{{- /* What the API server of workers may do there: it finds classes and the pods that it asks. */}}
+{{- define "portside.apiserver.rules" -}}
+- apiGroups: [portside.dev]
+  resources: [serverlessworkerclasses]
+  verbs: [get, list, watch]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch]
+{{- end }}
+
+{{- /* What whoever may view workers may do. */}}
+{{- define "portside.workers.view" -}}
+- apiGroups: [runtime.portside.dev]
+  resources: [serverlessworkers]
+  verbs: [get, list, watch]
+- apiGroups: [runtime.portside.dev]
+  resources: [serverlessworkers/log]
+  verbs: [get]
+{{- end }}
+
 {{- /* What the clean-up after the operator may do. */}}
 {{- define "portside.cleanup.rules" -}}
 - apiGroups: [portside.dev]

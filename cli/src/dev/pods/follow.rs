@@ -11,7 +11,7 @@ use portside_exchange::{Body, BodyError};
 use tokio::sync::watch;
 use url::Url;
 
-use crate::manage::client::Client;
+use portside_verbs::Client;
 
 type Said = BoxStream<'static, Bytes>;
 

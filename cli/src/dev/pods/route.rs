@@ -23,7 +23,7 @@ use super::follow;
 use crate::dev::answers::response;
 use crate::dev::local::is_of_this_machine;
 use crate::dev::println_flushed;
-use crate::manage::client::Client;
+use portside_verbs::Client;
 
 /// How long a request waits for a pod.
 const HOLD: Duration = Duration::from_secs(30);

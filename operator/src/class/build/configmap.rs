@@ -1,10 +1,11 @@
-//! The class's code as the pods mount it.
+//! The class's code as the pods mount it, and whom they believe.
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::ConfigMap;
 use portside_crds::names;
 
-use super::meta;
+use super::{RuntimeMap, meta, texts};
+use crate::certificates::Trust;
 use crate::class::validate::{Valid, Workload};
 
 /// The immutable copy of the code and the effective manifest, named by what it holds. `None` if it is there already.
@@ -31,4 +32,18 @@ pub(super) fn code(valid: &Valid, workload: &Workload) -> Option<ConfigMap> {
         }
     }
     Some(map)
+}
+
+/// The certificates of those who sign for the API server of workers.
+pub(super) fn runtime(valid: &Valid) -> Option<RuntimeMap> {
+    let name = names::runtime(&valid.key.name);
+    match &valid.trust {
+        Trust::Nobody => None,
+        Trust::Unread => Some(RuntimeMap::Left(name)),
+        Trust::In(authorities) => Some(RuntimeMap::Whole(Box::new(ConfigMap {
+            metadata: meta(valid, name),
+            data: Some(texts([(names::RUNTIME_CA_FILE, authorities)])),
+            ..ConfigMap::default()
+        }))),
+    }
 }

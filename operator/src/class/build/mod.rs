@@ -60,6 +60,16 @@ pub(crate) struct Objects {
     pub deployment: Option<Deployment>,
     /// How requests come in, for classes with routes.
     pub entrance: Option<Entrance>,
+    /// Whom the pods believe, where there is an API server of workers.
+    pub runtime: Option<RuntimeMap>,
+}
+
+/// The ConfigMap with the certificates of those whom pods believe.
+pub(crate) enum RuntimeMap {
+    /// It is to be there.
+    Whole(Box<ConfigMap>),
+    /// It stays as it is, if it is there, under this name.
+    Left(String),
 }
 
 /// The ConfigMap with the code.
@@ -103,6 +113,7 @@ pub(crate) fn build(valid: Valid, settings: &Settings) -> Built {
         code,
         deployment: template.map(|template| deployment::deployment(&valid, template, settings)),
         entrance,
+        runtime: configmap::runtime(&valid),
     };
     Built { valid, objects }
 }
@@ -175,6 +186,7 @@ impl Objects {
             code,
             deployment,
             entrance,
+            runtime,
         } = self;
         let mut names = vec![
             named(Kind::ServiceAccount, service_account),
@@ -187,6 +199,10 @@ impl Objects {
             CodeMap::There(name) => (Kind::ConfigMap, name.clone()),
         }));
         names.extend(deployment.iter().map(|one| named(Kind::Deployment, one)));
+        names.extend(runtime.iter().map(|one| match one {
+            RuntimeMap::Whole(map) => named(Kind::ConfigMap, &**map),
+            RuntimeMap::Left(name) => (Kind::ConfigMap, name.clone()),
+        }));
         if let Some(Entrance {
             service,
             slices,

@@ -7,8 +7,8 @@ use k8s_openapi::api::core::v1::{
     EmptyDirVolumeSource, EnvVar, EnvVarSource, HTTPGetAction, KeyToPath, LocalObjectReference,
     ObjectFieldSelector, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
     ProjectedVolumeSource, ResourceRequirements, SeccompProfile, SecretProjection,
-    SecretVolumeSource, SecurityContext, Toleration, TopologySpreadConstraint, Volume, VolumeMount,
-    VolumeProjection,
+    SecretVolumeSource, SecurityContext, ServiceAccountTokenProjection, Toleration,
+    TopologySpreadConstraint, Volume, VolumeMount, VolumeProjection,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
@@ -16,6 +16,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use portside_crds::class::{CaKey, Database, EnvEntry, KeyRef, NamedKey, OciCode, Resources};
 use portside_crds::sidecar::SECONDS_AFTER_REQUESTS;
 use portside_crds::{ServerlessWorkerClassSpec, names, quantity};
+use portside_manage::AUDIENCE;
 
 use super::{DIGEST_ANNOTATION, texts};
 use crate::class::Settings;
@@ -96,14 +97,20 @@ fn spec(valid: &Valid, workload: &Workload, settings: &Settings) -> PodSpec {
         // The kubelet puts the IP there.
         ["--peer-listen", "$(POD_IP)"].map(ToOwned::to_owned),
     );
+    sidecar
+        .args
+        .get_or_insert_default()
+        .extend(["--runtime-dir", names::RUNTIME_DIR].map(ToOwned::to_owned));
     sidecar.ports = Some(vec![
         port(names::HTTP_PORT_NAME, names::HTTP_PORT),
         port(names::ADMIN_PORT_NAME, names::ADMIN_PORT),
         port(names::PEER_PORT_NAME, names::PEER_PORT),
+        port(names::MANAGE_PORT_NAME, names::MANAGE_PORT),
     ]);
     sidecar.volume_mounts.get_or_insert_default().extend([
         mount(names::APP_VOLUME, names::APP_DIR),
         mount(names::ENV_VOLUME, names::ENV_DIR),
+        mount(names::RUNTIME_VOLUME, names::RUNTIME_DIR),
     ]);
     let oci = valid.class.spec.code.oci.as_ref();
     let pull_secret = oci.and_then(|oci| oci.pull_secret.as_ref());
@@ -123,7 +130,11 @@ fn spec(valid: &Valid, workload: &Workload, settings: &Settings) -> PodSpec {
     let mut containers = vec![sidecar];
     containers.extend(extra);
     let mut volumes = shared_volumes(valid);
-    volumes.extend([code_volume(workload), env_volume(&valid.class.spec.env)]);
+    volumes.extend([
+        code_volume(workload),
+        env_volume(&valid.class.spec.env),
+        runtime_volume(&valid.key.name),
+    ]);
     volumes.extend(pull_secret.map(|secret| {
         secret_file(
             names::PULL_VOLUME,
@@ -358,6 +369,33 @@ fn env_volume(env: &[EnvEntry]) -> Volume {
         });
     }
     volume
+}
+
+/// For how long a pod's token is good, in seconds. The kubelet renews it well before.
+const TOKEN_SECONDS: i64 = 3600;
+
+/// Whom to let in at the port of the API server of workers, and who the pod is. Always there, so that no pod is replaced when such a server
+/// comes or goes: without its certificates nobody is let in.
+fn runtime_volume(class: &str) -> Volume {
+    let token = VolumeProjection {
+        service_account_token: Some(ServiceAccountTokenProjection {
+            audience: Some(AUDIENCE.to_owned()),
+            expiration_seconds: Some(TOKEN_SECONDS),
+            path: names::RUNTIME_TOKEN_FILE.to_owned(),
+        }),
+        ..VolumeProjection::default()
+    };
+    let map = names::runtime(class);
+    let authorities = (&*map, names::RUNTIME_CA_FILE);
+    let authorities = projected(None, Some(authorities), names::RUNTIME_CA_FILE);
+    Volume {
+        name: names::RUNTIME_VOLUME.to_owned(),
+        projected: Some(ProjectedVolumeSource {
+            sources: Some(vec![token, authorities]),
+            default_mode: None,
+        }),
+        ..Volume::default()
+    }
 }
 
 fn projection(entry: &EnvEntry) -> Option<VolumeProjection> {

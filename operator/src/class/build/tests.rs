@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::*;
+use crate::certificates::Trust;
 use crate::class::fetch::Live;
 use crate::class::testkit::{class, deployment, fetched, settings, valid, yaml};
 use crate::class::validate::validate;
@@ -31,6 +32,9 @@ fn documents(objects: &Objects) -> String {
     add(serde_json::to_value(&objects.network_policy));
     add(serde_json::to_value(&objects.disruption_budget));
     add(serde_json::to_value(&objects.service));
+    if let Some(RuntimeMap::Whole(map)) = &objects.runtime {
+        add(serde_json::to_value(map));
+    }
     if let Some(CodeMap::Whole(code)) = &objects.code {
         add(serde_json::to_value(code));
     }
@@ -275,6 +279,30 @@ fn another_operator_keeps_the_pods() {
     assert!(remade.objects.code.is_some());
 }
 
+/// What the pods of this version have beside those of earlier ones comes with the next change of a class.
+#[test]
+fn pods_without_a_port_for_the_api_server_of_workers_stay() {
+    let mut before = live(MINIMAL, "0.0.9");
+    let mut older = (*before.deployment.unwrap()).clone();
+    let template = &mut older.spec.as_mut().unwrap().template;
+    let spec = template.spec.as_mut().unwrap();
+    let volumes = spec.volumes.as_mut().unwrap();
+    volumes.retain(|volume| volume.name != names::RUNTIME_VOLUME);
+    let sidecar = &mut spec.containers[0];
+    let mounts = sidecar.volume_mounts.as_mut().unwrap();
+    mounts.retain(|mount| mount.name != names::RUNTIME_VOLUME);
+    let ports = sidecar.ports.as_mut().unwrap();
+    ports.retain(|port| port.container_port != i32::from(names::MANAGE_PORT));
+    let older_pods = template.clone();
+    before.deployment = Some(Arc::new(older));
+    let kept = build(valid(MINIMAL, before), &settings());
+    let spec = kept.objects.deployment.unwrap().spec.unwrap();
+    assert_eq!(spec.template, older_pods);
+    let fresh = build(valid(MINIMAL, Live::default()), &settings());
+    let spec = fresh.objects.deployment.unwrap().spec.unwrap();
+    assert_ne!(spec.template, older_pods);
+}
+
 #[test]
 fn the_same_operator_mends_its_template() {
     let mut before = live(MINIMAL, "0.1.0");
@@ -350,6 +378,38 @@ fn garbage_is_what_is_owned_and_not_wanted() {
     let routed = build(valid(&routed, before), &settings());
     let garbage = garbage(&routed, false);
     assert_eq!(garbage, [owned(Kind::Job, "chat-purge")]);
+}
+
+#[test]
+fn whom_pods_believe_is_beside_them_where_there_is_an_api_server_of_workers() {
+    let map = || owned(Kind::ConfigMap, "chat-runtime");
+    let with = |trust: Trust, apiserver: bool| {
+        let mut valid = valid(MINIMAL, live(MINIMAL, "0.1.0"));
+        valid.trust = trust;
+        let mut settings = settings();
+        settings.apiserver.take_if(|_| !apiserver);
+        let built = build(valid, &settings);
+        let garbage = garbage(&built, true);
+        (built.objects, garbage)
+    };
+    let (objects, unused) = with(Trust::In("authorities".into()), true);
+    let Some(RuntimeMap::Whole(written)) = &objects.runtime else {
+        panic!("not written");
+    };
+    assert_eq!(written.data.as_ref().unwrap()["ca.crt"], "authorities");
+    assert_eq!((written.immutable, unused), (None, vec![]));
+    let ports = |objects: &Objects| serde_json::to_string(&objects.network_policy).unwrap();
+    assert!(ports(&objects).contains("\"manage\""));
+
+    // An operator that has just begun leaves it.
+    let (objects, unused) = with(Trust::Unread, true);
+    assert!(matches!(objects.runtime, Some(RuntimeMap::Left(_))));
+    assert_eq!(unused, []);
+
+    let (objects, unused) = with(Trust::Nobody, false);
+    assert!(objects.runtime.is_none());
+    assert_eq!(unused, [map()]);
+    assert!(!ports(&objects).contains("\"manage\""));
 }
 
 #[test]

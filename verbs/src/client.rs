@@ -1,13 +1,14 @@
-//! Asks a process that runs an application.
+//! Asks whoever knows the workers of an application.
 
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use bytes::{Bytes, BytesMut};
-use futures::{Stream, stream};
+use futures::future::BoxFuture;
+use futures::{FutureExt, Stream, stream};
 use http::{Method, Request, Response, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
 use hyper_util::client::legacy::Client as Http;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -17,26 +18,54 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 use url::Url;
 
-use super::output::printable;
+use crate::output::printable;
 
 /// How many items of a list are asked for at a time.
 const CHUNK: &str = "500";
 /// How long an answer may take: a worker that is to end has some seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A client of `portside dev`.
+/// What is asked, as [`portside_manage`] has it.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// Of the request.
+    pub method: Method,
+    /// The parts of the path, which may have any characters.
+    pub path: Vec<String>,
+    /// Names and values.
+    pub query: Vec<(String, String)>,
+    /// Empty if there is none.
+    pub body: Bytes,
+}
+
+/// The body of an answer.
+pub type Body = UnsyncBoxBody<Bytes, anyhow::Error>;
+
+/// How questions get to the process that answers them.
+pub trait Way: Send + Sync {
+    /// Its answer, whatever that is.
+    fn ask(&self, question: Question) -> BoxFuture<'_, anyhow::Result<Response<Body>>>;
+
+    /// What is said if there is none: who does not answer, and what to do.
+    fn unreachable(&self) -> String;
+}
+
+/// Asks for workers.
 pub struct Client {
-    url: Url,
-    http: Http<HttpConnector, Full<Bytes>>,
+    way: Box<dyn Way>,
 }
 
 impl Client {
-    /// Of the one at this URL.
+    /// Of the `portside dev` at this URL.
+    #[must_use]
     pub fn new(url: Url) -> Self {
-        Self {
-            url,
-            http: Http::builder(TokioExecutor::new()).build_http(),
-        }
+        Self::by(Box::new(Process::new(url)))
+    }
+
+    /// Of whoever is at the end of this way.
+    #[must_use]
+    pub fn by(way: Box<dyn Way>) -> Self {
+        Self { way }
     }
 
     /// What is at a path, whose parts may have any characters, with a query.
@@ -98,20 +127,7 @@ impl Client {
         path: &[&str],
         query: &[(&str, &str)],
     ) -> anyhow::Result<impl Stream<Item = anyhow::Result<Bytes>> + Send + use<>> {
-        let body = self.answered(&Method::GET, path, query, None).await?;
-        let body = (body, BytesMut::new());
-        Ok(stream::try_unfold(body, async |(mut body, mut rest)| {
-            loop {
-                if let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-                    let line = rest.split_to(end + 1).freeze();
-                    return Ok(Some((line, (body, rest))));
-                }
-                match body.frame().await {
-                    Some(frame) => rest.extend(frame?.into_data().ok()),
-                    None => return Ok(None),
-                }
-            }
-        }))
+        Ok(lines(self.answered(&Method::GET, path, query, None).await?))
     }
 
     /// Has something done.
@@ -136,7 +152,8 @@ impl Client {
         body: Option<Vec<u8>>,
     ) -> anyhow::Result<Bytes> {
         let body = self.answered(method, path, query, body).await?;
-        let body = body.collect().await.with_context(|| self.unreachable())?;
+        let body = body.collect().await;
+        let body = body.with_context(|| self.way.unreachable())?;
         Ok(body.to_bytes())
     }
 
@@ -147,34 +164,16 @@ impl Client {
         path: &[&str],
         query: &[(&str, &str)],
         body: Option<Vec<u8>>,
-    ) -> anyhow::Result<Incoming> {
+    ) -> anyhow::Result<Body> {
         let response = self.request(method, path, query, body).await;
-        let response = response.with_context(|| self.unreachable())?;
+        let response = response.with_context(|| self.way.unreachable())?;
         let (status, body) = (response.status(), response.into_body());
         if status.is_success() {
             return Ok(body);
         }
-        let body = body.collect().await.with_context(|| self.unreachable())?;
-        Err(self.problem(status, &body.to_bytes()))
-    }
-
-    fn unreachable(&self) -> String {
-        format!(
-            "nobody answers at {}: start the application with portside dev, or say --url where it is",
-            self.url
-        )
-    }
-
-    /// Why it was not answered.
-    fn problem(&self, status: StatusCode, body: &[u8]) -> anyhow::Error {
-        match serde_json::from_slice::<Problem>(body) {
-            Ok(problem) => anyhow!(printable(&problem.error)),
-            Err(_) if status == StatusCode::NOT_FOUND => anyhow!(
-                "what answers at {} is no portside dev of this version",
-                self.url
-            ),
-            Err(_) => anyhow!("{status}: {}", printable(&String::from_utf8_lossy(body))),
-        }
+        let body = body.collect().await;
+        let body = body.with_context(|| self.way.unreachable())?;
+        Err(problem(status, &body.to_bytes()))
     }
 
     /// The answer, whatever it is.
@@ -200,15 +199,85 @@ impl Client {
         path: &[&str],
         query: &[(&str, &str)],
         body: Option<Vec<u8>>,
-    ) -> anyhow::Result<Response<Incoming>> {
+    ) -> anyhow::Result<Response<Body>> {
+        let query = query.iter();
+        let question = Question {
+            method: method.clone(),
+            path: path.iter().map(|part| (*part).to_owned()).collect(),
+            query: query
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            body: body.unwrap_or_default().into(),
+        };
+        let answering = timeout(PATIENCE, self.way.ask(question)).await;
+        answering.context("no answer in a minute")?
+    }
+}
+
+/// The lines of a body as they come, each with its end.
+pub fn lines(body: Body) -> impl Stream<Item = anyhow::Result<Bytes>> + Send {
+    stream::try_unfold((body, BytesMut::new()), async |(mut body, mut rest)| {
+        loop {
+            if let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+                let line = rest.split_to(end + 1).freeze();
+                return Ok(Some((line, (body, rest))));
+            }
+            match body.frame().await {
+                Some(frame) => rest.extend(frame?.into_data().ok()),
+                None => return Ok(None),
+            }
+        }
+    })
+}
+
+/// Why it was not answered.
+fn problem(status: StatusCode, body: &[u8]) -> anyhow::Error {
+    match serde_json::from_slice::<Problem>(body) {
+        Ok(problem) => anyhow!(printable(&problem.error)),
+        Err(_) if status == StatusCode::NOT_FOUND => {
+            anyhow!("what answers there is no application of this version of Portside")
+        }
+        Err(_) => anyhow!("{status}: {}", printable(&String::from_utf8_lossy(body))),
+    }
+}
+
+/// The way to a `portside dev`.
+pub struct Process {
+    url: Url,
+    http: Http<HttpConnector, Full<Bytes>>,
+}
+
+impl Process {
+    /// At this URL.
+    #[must_use]
+    pub fn new(url: Url) -> Self {
+        Self {
+            url,
+            http: Http::builder(TokioExecutor::new()).build_http(),
+        }
+    }
+}
+
+impl Way for Process {
+    fn ask(&self, question: Question) -> BoxFuture<'_, anyhow::Result<Response<Body>>> {
         let mut url = self.url.clone();
-        let parts = path.iter();
+        let parts = question.path.iter();
         let parts = parts.map(|part| utf8_percent_encode(part, NON_ALPHANUMERIC).to_string());
         url.set_path(&format!("{PATH}/{}", parts.collect::<Vec<_>>().join("/")));
-        url.query_pairs_mut().clear().extend_pairs(query);
-        let request = Request::builder().method(method).uri(url.as_str());
-        let request = request.body(Full::from(body.unwrap_or_default()))?;
-        let answering = timeout(PATIENCE, self.http.request(request)).await;
-        Ok(answering.context("no answer in a minute")??)
+        url.query_pairs_mut().clear().extend_pairs(question.query);
+        async move {
+            let request = Request::builder().method(question.method).uri(url.as_str());
+            let request = request.body(Full::from(question.body))?;
+            let response = self.http.request(request).await?;
+            Ok(response.map(|body| body.map_err(Into::into).boxed_unsync()))
+        }
+        .boxed()
+    }
+
+    fn unreachable(&self) -> String {
+        format!(
+            "nobody answers at {}: start the application with portside dev, or say --url where it is",
+            self.url
+        )
     }
 }

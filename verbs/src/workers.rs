@@ -9,8 +9,8 @@ use futures::TryStreamExt;
 use http::Method;
 use portside_manage::{Event, MOST_KEYS, State, Worker, Workers};
 
-use super::output::printable;
-use super::{Common, block_on};
+use crate::output::printable;
+use crate::{Common, Target, block_on};
 
 /// Arguments of `portside workers`.
 #[derive(clap::Args)]
@@ -22,9 +22,9 @@ Examples:
   portside workers list --watch
   portside workers get room.js#lobby -o yaml
   portside workers sleep 'Room#lobby'")]
-pub struct Args {
+pub struct Args<T: Target> {
     #[command(flatten)]
-    common: Common,
+    common: Common<T>,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -83,7 +83,7 @@ enum Wanted {
     Asleep,
 }
 
-impl Args {
+impl<T: Target> Args<T> {
     /// Does it.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         block_on(async {
@@ -100,8 +100,12 @@ impl Args {
                     }
                 }
                 Verb::Get { worker } => {
-                    let worker: Worker =
-                        self.common.client().get(&["workers", worker], &[]).await?;
+                    let worker: Worker = self
+                        .common
+                        .client()
+                        .await?
+                        .get(&["workers", worker], &[])
+                        .await?;
                     let rows = || vec![header(), row(&worker)];
                     self.common.output.write(&worker, rows)
                 }
@@ -124,7 +128,7 @@ impl Args {
     /// Lists them, and goes on until the application ends.
     async fn watch(&self, wanted: (Option<Wanted>, Option<&str>)) -> anyhow::Result<()> {
         // Before the list: nothing happens unseen between the two.
-        let events = self.common.client().lines(&["events"], &[]).await?;
+        let events = self.common.client().await?.lines(&["events"], &[]).await?;
         let mut events = pin!(events);
         self.list(wanted).await?;
         while let Some(line) = events.try_next().await? {
@@ -146,7 +150,7 @@ impl Args {
     }
 
     async fn list(&self, (state, script): (Option<Wanted>, Option<&str>)) -> anyhow::Result<()> {
-        let client = self.common.client();
+        let client = self.common.client().await?;
         let state = state.map(|state| match state {
             Wanted::Awake => "awake",
             Wanted::Asleep => "asleep",
@@ -166,7 +170,11 @@ impl Args {
 
     /// Has something done with a worker, and says so, as kubectl does.
     async fn order(&self, method: &Method, path: &[&str], done: &str) -> anyhow::Result<()> {
-        self.common.client().order(method, path, &[], None).await?;
+        self.common
+            .client()
+            .await?
+            .order(method, path, &[], None)
+            .await?;
         writeln!(std::io::stdout(), "{} {done}", printable(path[1]))?;
         Ok(())
     }

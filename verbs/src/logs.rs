@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use futures::TryStreamExt;
 
-use super::{Common, block_on};
+use crate::{Common, Target, block_on};
 
 /// Arguments of `portside logs`.
 #[derive(clap::Args)]
@@ -16,9 +16,9 @@ A worker is SCRIPT#NAME, a Durable Object CLASS#NAME or CLASS#ID, and either its
 Examples:
   portside logs --follow
   portside logs room.js#lobby --tail 20")]
-pub struct Args {
+pub struct Args<T: Target> {
     #[command(flatten)]
-    common: Common,
+    common: Common<T>,
     /// Only what this worker has logged; else all workers and the server
     worker: Option<String>,
     /// Go on with what comes
@@ -29,7 +29,7 @@ pub struct Args {
     tail: Option<usize>,
 }
 
-impl Args {
+impl<T: Target> Args<T> {
     /// Does it.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         block_on(async {
@@ -41,7 +41,7 @@ impl Args {
                 Some(worker) => vec!["workers", worker, "log"],
                 None => vec!["log"],
             };
-            let lines = self.common.client().lines(&path, &query).await?;
+            let lines = self.common.client().await?.lines(&path, &query).await?;
             let mut lines = pin!(lines);
             while let Some(line) = lines.try_next().await? {
                 let mut out = std::io::stdout().lock();

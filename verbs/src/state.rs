@@ -8,8 +8,8 @@ use http::Method;
 use portside_manage::{Entries, Entry, Rows, Sql};
 use serde_json::Value as Json;
 
-use super::output::{Output, printable};
-use super::{Common, block_on};
+use crate::output::{Output, printable};
+use crate::{Common, Target, block_on};
 
 /// Arguments of `portside state`.
 #[derive(clap::Args)]
@@ -21,9 +21,9 @@ Examples:
   portside state list room.js#lobby
   portside state put 'Room#lobby' limit 100
   portside state sql 'Room#lobby' 'SELECT name, sql FROM sqlite_schema'")]
-pub struct Args {
+pub struct Args<T: Target> {
     #[command(flatten)]
-    common: Common,
+    common: Common<T>,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -81,11 +81,11 @@ enum Verb {
     },
 }
 
-impl Args {
+impl<T: Target> Args<T> {
     /// Does it.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         block_on(async {
-            let client = self.common.client();
+            let client = self.common.client().await?;
             match &self.verb {
                 Verb::List { worker, prefix } => self.list(worker, prefix.as_deref()).await,
                 Verb::Get { worker, key } => {
@@ -125,7 +125,7 @@ impl Args {
             .map(|prefix| ("prefix", prefix))
             .into_iter()
             .collect();
-        let client = self.common.client();
+        let client = self.common.client().await?;
         let all: Entries = client.list(&["workers", worker, "keys"], &query).await?;
         self.common.output.write(&all, || {
             let header = ["KEY", "BYTES", "VALUE"].map(String::from).to_vec();
@@ -142,7 +142,7 @@ impl Args {
             query: query.to_owned(),
         };
         let path = ["workers", object, "sql"];
-        let rows: Rows = self.common.client().ask(&path, &question).await?;
+        let rows: Rows = self.common.client().await?.ask(&path, &question).await?;
         if rows.truncated {
             eprintln!(
                 "portside: there are more rows than the {} that are shown",

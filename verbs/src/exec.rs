@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use portside_manage::{Evaluated, Exec};
 
-use super::{Common, block_on};
+use crate::{Common, Target, block_on};
 
 /// Arguments of `portside exec`.
 #[derive(clap::Args)]
@@ -15,9 +15,9 @@ A worker is SCRIPT#NAME, a Durable Object CLASS#NAME or CLASS#ID, and either its
 Examples:
   portside exec room.js#lobby 'await storage.get(\"history\")'
   portside exec 'Room#lobby' 'this.ctx.getWebSockets().length'")]
-pub struct Args {
+pub struct Args<T: Target> {
     #[command(flatten)]
-    common: Common,
+    common: Common<T>,
     /// Which
     worker: String,
     /// In JavaScript; `await` may be in it. What is no expression is statements, of which `return` gives the value
@@ -25,7 +25,7 @@ pub struct Args {
     expression: String,
 }
 
-impl Args {
+impl<T: Target> Args<T> {
     /// Does it.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         block_on(async {
@@ -35,7 +35,11 @@ impl Args {
                 expression,
             } = self;
             let path = ["workers", &worker, "exec"];
-            let answer: Evaluated = common.client().ask(&path, &Exec { expression }).await?;
+            let answer: Evaluated = common
+                .client()
+                .await?
+                .ask(&path, &Exec { expression })
+                .await?;
             common.output.write_text(&answer, &answer.text)
         })
     }
