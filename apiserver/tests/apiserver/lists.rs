@@ -293,7 +293,7 @@ fn memory() -> usize {
         / 1024
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_million_workers_take_the_memory_of_a_page() {
     let setup = Setup::new().await;
     let pods = setup.pods("a", ["one"]).await;
