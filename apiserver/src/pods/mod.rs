@@ -25,10 +25,12 @@ use crate::known::{Classes, Pod};
 use crate::metrics::Metrics;
 use connection::Connection;
 
-/// How long an answer may take to begin: a worker that is to end has some seconds.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// A pod that did not answer is not tried again for so long.
+/// How long an answer may take to begin: a worker that is to end has some seconds, an expression half a minute.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// A pod that did not answer is not tried again for so long, and for so many times as long as it took: a list must not wait for one
+/// that is gone at each page.
 const REST: Duration = Duration::from_secs(1);
+const PARTS: u32 = 5;
 
 /// How many connections are opened at once.
 const OPENING: usize = 64;
@@ -65,6 +67,11 @@ impl Question {
         }
     }
 
+    /// Whether it may be asked again, whatever became of it.
+    fn is_safe(&self) -> bool {
+        self.method.is_safe()
+    }
+
     /// The same with a body of JSON.
     #[must_use]
     pub fn with(mut self, body: Bytes) -> Self {
@@ -88,6 +95,8 @@ pub struct NoAnswer {
     pub pod: String,
     /// The cause.
     pub why: String,
+    /// Whether it may have done all the same what it was asked for.
+    pub heard: bool,
 }
 
 impl NoAnswer {
@@ -95,6 +104,7 @@ impl NoAnswer {
         Self {
             pod: format!("{}/{}", pod.namespace, pod.name),
             why: why.into(),
+            heard: true,
         }
     }
 }
@@ -118,6 +128,7 @@ enum Opened {
     #[default]
     NotYet,
     Connected(Connection),
+    /// Until when it is left alone, and why.
     Failed(Instant, String),
 }
 
@@ -145,7 +156,11 @@ impl Pods {
     /// It does not answer, or is not who it should be.
     pub async fn ask(&self, pod: &Pod, question: Question) -> Result<Response<Incoming>, NoAnswer> {
         let no_answer = |why: String| NoAnswer::of(pod, why);
-        let mut connection = self.connection(pod).await.map_err(no_answer)?;
+        let connected = self.connection(pod).await;
+        let mut connection = connected.map_err(|why| NoAnswer {
+            heard: false,
+            ..no_answer(why)
+        })?;
         let request = question.request();
         let request = request.map_err(|error| no_answer(error.to_string()))?;
         match timeout(PATIENCE, connection.send(request)).await {
@@ -159,12 +174,13 @@ impl Pods {
         let mut opened = slot.lock().await;
         match &*opened {
             Opened::Connected(connection) if !connection.is_over() => return Ok(connection.clone()),
-            Opened::Failed(at, why) if at.elapsed() < REST => return Err(why.clone()),
+            Opened::Failed(until, why) if Instant::now() < *until => return Err(why.clone()),
             _ => {}
         }
         // It is never closed.
         let _one_of_few = self.opening.acquire().await;
         let own = self.own.borrow().clone();
+        let begun = Instant::now();
         let made = match own {
             Some(own) => Connection::open(&self.client, &own, pod).await,
             None => Err("this server has no certificate yet".to_owned()),
@@ -179,7 +195,8 @@ impl Pods {
                     why,
                     "a pod does not answer"
                 );
-                Opened::Failed(Instant::now(), why.clone())
+                let rest = REST.max(begun.elapsed() * PARTS);
+                Opened::Failed(Instant::now() + rest, why.clone())
             }
         };
         made

@@ -92,6 +92,11 @@ impl Pods {
                 Ok(answer) if is_elsewhere(&answer) => answered = true,
                 Ok(answer) if answer.status().is_success() => return Ok(answer),
                 Ok(answer) => return Err(problem(answer).await),
+                // Another pod may have the worker by now, and would do it once more.
+                Err(no_answer) if no_answer.heard && !question.is_safe() => {
+                    let message = format!("{no_answer}; it may have been done all the same");
+                    return Err(Refusal::of_pod(504, message));
+                }
                 Err(no_answer) => silent = Some(no_answer),
             }
         }

@@ -234,6 +234,27 @@ async fn the_pod_that_has_a_worker_answers_for_it() {
 }
 
 #[tokio::test]
+async fn what_may_have_been_done_is_not_asked_of_another() {
+    let setup = Setup::new().await;
+    let [one, two] = setup.pods("a", ["one", "two"]).await;
+    for pod in [&one, &two] {
+        pod.store([1]);
+    }
+    one.cut_at("POST");
+    setup.class("a", "shop", &[one.clone(), two.clone()]).await;
+    let admin = setup.client("admin").await;
+    let name = format!("/namespaces/a/serverlessworkers/shop.{}", id(1));
+    let answer = admin
+        .ask(Method::POST, &format!("{name}/exec"), "", "{}")
+        .await;
+    assert_eq!(answer.status, 504);
+    assert!(!two.asked().iter().any(|it| it.starts_with("POST")));
+    // What changes nothing may be asked of any.
+    one.cut_at("GET /workers/");
+    assert_eq!(admin.get(&name).await.status, 200);
+}
+
+#[tokio::test]
 async fn workers_are_deleted_by_name() {
     let setup = Setup::new().await;
     let pods = setup.pods("a", ["one"]).await;

@@ -1,6 +1,9 @@
 //! Pods that are not who they should be, or say what cannot be: nothing of it is believed, and others are served all the same.
 
+use std::time::{Duration, Instant};
+
 use serde_json::json;
+use tokio::net::TcpListener;
 
 use crate::pki::Authority;
 use crate::pod::{Pod, id, worker};
@@ -104,4 +107,29 @@ async fn one_pod_that_lies_keeps_nobody_from_the_others() {
     );
     let worker = admin.get(&format!("{LIST}/shop.{}", id(1))).await;
     assert_eq!(worker.status, 200);
+}
+
+#[tokio::test]
+async fn a_pod_that_is_silent_keeps_lists_waiting_once() {
+    let setup = Setup::new().await;
+    let [pod] = setup.pods("a", ["one"]).await;
+    pod.store([1]);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut silent = pod.object("shop", true);
+    silent["metadata"]["name"] = json!("silent");
+    silent["metadata"]["uid"] = json!("silent");
+    let port = listener.local_addr().unwrap().port();
+    silent["spec"]["containers"][0]["ports"][0]["containerPort"] = json!(port);
+    setup.cluster.apply("pods", silent);
+    setup.class("a", "shop", &[pod]).await;
+    let admin = setup.client("admin").await;
+    admin.get(LIST).await;
+    let begun = Instant::now();
+    for _ in 0..3 {
+        let list = admin.get(LIST).await;
+        assert_eq!(list.names(), [format!("shop.{}", id(1))]);
+        let warning = list.headers["warning"].to_str().unwrap();
+        assert!(warning.contains("pod a/silent of class shop"), "{warning}");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(3));
 }

@@ -53,6 +53,8 @@ struct Told {
     /// Beside these, workers with all numbers there may be.
     many: bool,
     elsewhere: HashSet<u32>,
+    /// The connection is cut at questions that begin so.
+    cut_at: Option<String>,
     /// What is said instead, by the beginning of the question.
     instead: Vec<(String, String)>,
     /// What has happened since the start.
@@ -161,6 +163,10 @@ impl Pod {
         self.change(|it| it.instead.push((begin.to_owned(), text.to_owned())));
     }
 
+    pub fn cut_at(&self, begin: &str) {
+        self.change(|it| it.cut_at = Some(begin.to_owned()));
+    }
+
     pub fn has_many(&self) {
         self.change(|it| it.many = true);
     }
@@ -239,6 +245,12 @@ impl Pod {
             .collect();
         let asked = format!("{} {}", head.method, head.uri.path_and_query().unwrap());
         let asked = asked.replace(PATH, "");
+        let cut_at = self.change(|it| it.cut_at.clone());
+        if cut_at.is_some_and(|begin| asked.starts_with(&begin)) {
+            self.change(|it| it.asked.push(asked));
+            self.cut();
+            return std::future::pending().await;
+        }
         let instead = self.change(|it| {
             it.asked.push(asked.clone());
             let mut instead = it.instead.iter();

@@ -52,7 +52,7 @@ pub async fn they_miss_and_repeat_nothing(test: Arc<Test>) {
         over.store(true, Ordering::SeqCst);
         said
     };
-    let ((), said) = tokio::join!(churning, watching);
+    let ((), said) = futures::future::join(churning, watching).await;
     let said = said.unwrap_or_else(|problem| panic!("{problem}"));
     eprintln!("{said}");
     let said: Value = serde_json::from_str(said.trim()).unwrap();
