@@ -30,6 +30,9 @@ const AGAIN: Backoff = Backoff {
     max_ms: 900_000,
 };
 
+/// As whom the operator makes anew what the chart has made: an upgrade, which applies as this, then finds it its own.
+const HELM: &str = "helm";
+
 /// The annotation of the API server's Secret with what was withdrawn.
 const WITHDRAWN_ANNOTATION: &str = "portside.dev/withdrawn";
 
@@ -78,6 +81,8 @@ enum Step {
 #[derive(Debug, Default)]
 struct Silence {
     since: Option<Instant>,
+    /// Since when the cluster is told whom to believe, and it has not answered: somebody may take that back all the time.
+    disputed: Option<Instant>,
     /// How often it was withdrawn since it has answered last.
     withdrawals: u32,
     /// When it was withdrawn last.
@@ -102,7 +107,11 @@ impl Silence {
             } => {
                 // It could not be reached, whatever it does.
                 self.since = None;
-                Step::Believe
+                let disputed = *self.disputed.get_or_insert(now);
+                if disputed + 2 * PATIENCE > now {
+                    return Step::Believe;
+                }
+                self.withdraw(now)
             }
             Found::Registered { answers: true, .. } => {
                 *self = Self::default();
@@ -113,12 +122,16 @@ impl Silence {
                 if since + PATIENCE > now {
                     return Step::Nothing;
                 }
-                self.since = None;
-                self.withdrawals = self.withdrawals.saturating_add(1);
-                self.withdrawn = Some(now);
-                Step::Withdraw
+                self.withdraw(now)
             }
         }
+    }
+
+    fn withdraw(&mut self, now: Instant) -> Step {
+        (self.since, self.disputed) = (None, None);
+        self.withdrawals = self.withdrawals.saturating_add(1);
+        self.withdrawn = Some(now);
+        Step::Withdraw
     }
 }
 
@@ -227,15 +240,12 @@ impl Registration {
     }
 
     async fn register(&self, kept: APIService, authorities: &str) -> Result<(), kube::Error> {
-        let mut registration = kept;
-        if let Some(spec) = &mut registration.spec {
-            spec.ca_bundle = Some(ByteString(authorities.as_bytes().to_vec()));
-        }
         // Not by a POST: of that nobody can be given the right for one name.
-        let params = PatchParams::apply(FIELD_MANAGER).force();
+        let params = PatchParams::apply(HELM).force();
         self.registrations
-            .patch(API_SERVICE, &params, &Patch::Apply(&registration))
+            .patch(API_SERVICE, &params, &Patch::Apply(&kept))
             .await?;
+        self.believe(authorities).await?;
         tracing::info!("the API server of workers is ready, and registered again");
         self.keep(None).await
     }

@@ -45,6 +45,21 @@ fn one_that_was_not_believed_could_not_answer() {
     assert_eq!(at(121, REGISTERED), Step::Withdraw);
 }
 
+#[test]
+fn one_that_somebody_keeps_from_being_believed_is_withdrawn_all_the_same() {
+    let mut silence = Silence::default();
+    let begin = Instant::now();
+    let mut at = |second: u64, found| silence.step(found, begin + seconds(second));
+    let unbelieved = Found::Registered {
+        is_believed: false,
+        answers: false,
+    };
+    assert_eq!(at(0, unbelieved), Step::Believe);
+    assert_eq!(at(60, REGISTERED), Step::Nothing);
+    assert_eq!(at(119, unbelieved), Step::Believe);
+    assert_eq!(at(120, unbelieved), Step::Withdraw);
+}
+
 /// Its pods are ready, and the cluster cannot reach them.
 #[test]
 fn one_that_never_answers_is_registered_ever_more_seldom() {
