@@ -255,16 +255,11 @@ fn empty() -> Body {
 
 /// What goes wrong, as a pod would say it, from what Kubernetes says.
 fn refused(status: StatusCode, said: &Json) -> anyhow::Result<Response<Body>> {
-    let message = said["message"].as_str();
-    let error = match message {
-        _ if translate::is_missing(status, said) => {
-            "the cluster has no API server of workers: install the chart with --set apiserver.enabled=true"
-                .to_owned()
-        }
-        Some(message) => message.to_owned(),
-        None => return Err(anyhow!("the cluster answers {status}")),
-    };
-    problem(status, error)
+    let not_served = translate::is_not_served(status, said);
+    match not_served.or(said["message"].as_str()) {
+        Some(message) => problem(status, message),
+        None => Err(anyhow!("the cluster answers {status}")),
+    }
 }
 
 fn problem(status: StatusCode, error: impl Into<String>) -> anyhow::Result<Response<Body>> {

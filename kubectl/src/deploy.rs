@@ -66,36 +66,51 @@ impl Args {
         };
         block_on(async {
             let (client, namespace) = self.cluster.connect().await?;
-            let mut class = None;
+            let (mut class, mut is_other_code) = (None, false);
+            let mut replaced = None;
             for object in documents(&manifests)? {
-                let applied = self.apply(&client, &namespace, &object).await?;
-                if object["kind"] == "ServerlessWorkerClass" {
+                let is_class = object["kind"] == "ServerlessWorkerClass";
+                if is_class {
+                    let before = self.find(&client, &namespace, &object).await?;
+                    replaced = before.and_then(|class| digest(&class.data));
+                }
+                let (applied, is_other) = self.apply(&client, &namespace, &object).await?;
+                if is_class {
                     class = Some(applied);
+                } else {
+                    is_other_code |= is_other;
                 }
             }
             let class = class.ok_or_else(|| anyhow!("the folder has no class"))?;
-            self.wait(client, &class).await
+            let wanted = Wanted {
+                generation: class.metadata.generation,
+                not: replaced.filter(|_| is_other_code),
+            };
+            self.wait(client, &class, wanted).await
         })
     }
 
+    /// The object as it is in the cluster, if it is.
+    async fn find(
+        &self,
+        client: &Client,
+        namespace: &str,
+        object: &Json,
+    ) -> anyhow::Result<Option<DynamicObject>> {
+        let (api, name, _) = place(client, namespace, object);
+        let found = api.get_opt(&name).await;
+        found.context("the cluster does not answer")
+    }
+
+    /// The object as it is now, and whether its content is another than before.
     async fn apply(
         &self,
         client: &Client,
         namespace: &str,
         object: &Json,
-    ) -> anyhow::Result<DynamicObject> {
-        let text = |field: &Json| field.as_str().unwrap_or_default().to_owned();
-        let (group, version) = match text(&object["apiVersion"]).split_once('/') {
-            Some((group, version)) => (group.to_owned(), version.to_owned()),
-            None => (String::new(), text(&object["apiVersion"])),
-        };
-        let kind = text(&object["kind"]);
-        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(&group, &version, &kind));
-        let name = text(&object["metadata"]["name"]);
-        let namespace = object["metadata"]["namespace"]
-            .as_str()
-            .unwrap_or(namespace);
-        let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
+    ) -> anyhow::Result<(DynamicObject, bool)> {
+        let before = self.find(client, namespace, object).await?;
+        let (api, name, kind) = place(client, namespace, object);
         let mut params = PatchParams::apply(FIELD_MANAGER);
         params.force = self.force_conflicts;
         let applied = api.patch(&name, &params, &Patch::Apply(object)).await;
@@ -108,20 +123,26 @@ impl Args {
             other => anyhow!(other).context("the cluster does not answer"),
         })?;
         eprintln!("{}/{name} applied", kind.to_lowercase());
-        Ok(applied)
+        let is_other = before.is_none_or(|before| before.data != applied.data);
+        Ok((applied, is_other))
     }
 
     /// Until the class serves what was applied, or cannot.
-    async fn wait(&self, client: Client, class: &DynamicObject) -> anyhow::Result<()> {
+    async fn wait(
+        &self,
+        client: Client,
+        class: &DynamicObject,
+        wanted: Wanted,
+    ) -> anyhow::Result<()> {
         if self.timeout.is_zero() {
             return Ok(());
         }
         let name = class.metadata.name.clone().unwrap_or_default();
         let namespace = class.metadata.namespace.clone().unwrap_or_default();
-        let generation = class.metadata.generation;
         let api: Api<ServerlessWorkerClass> = Api::namespaced(client, &namespace);
+        let awaited = wanted.clone();
         let is_decided = move |class: Option<&ServerlessWorkerClass>| {
-            class.is_none_or(|class| outcome(class, generation).is_some())
+            class.is_none_or(|class| outcome(class, &awaited).is_some())
         };
         let decided = timeout(
             self.timeout,
@@ -133,7 +154,7 @@ impl Args {
             Err(_) => api.get_opt(&name).await?,
         };
         let class = class.ok_or_else(|| anyhow!("the class {name} was deleted"))?;
-        match outcome(&class, generation) {
+        match outcome(&class, &wanted) {
             Some(Ok(())) => {
                 let url = class.status.as_ref().and_then(|it| it.url.as_deref());
                 writeln!(
@@ -152,10 +173,43 @@ impl Args {
     }
 }
 
-/// Whether the class of this generation serves, or why it cannot; nothing if that is not decided yet.
-fn outcome(class: &ServerlessWorkerClass, generation: Option<i64>) -> Option<Result<(), String>> {
+/// What the operator must have seen.
+#[derive(Debug, Clone, Default)]
+struct Wanted {
+    /// This generation of the class, or a later one.
+    generation: Option<i64>,
+    /// Other code than that of this digest: what is in a ConfigMap can change without the class.
+    not: Option<String>,
+}
+
+/// Where an object is to be, its name and its kind.
+fn place(client: &Client, namespace: &str, object: &Json) -> (Api<DynamicObject>, String, String) {
+    let text = |field: &Json| field.as_str().unwrap_or_default().to_owned();
+    let (group, version) = match text(&object["apiVersion"]).split_once('/') {
+        Some((group, version)) => (group.to_owned(), version.to_owned()),
+        None => (String::new(), text(&object["apiVersion"])),
+    };
+    let kind = text(&object["kind"]);
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(&group, &version, &kind));
+    let named = object["metadata"]["namespace"].as_str();
+    let namespace = named.unwrap_or(namespace);
+    let api = Api::namespaced_with(client.clone(), namespace, &resource);
+    (api, text(&object["metadata"]["name"]), kind)
+}
+
+/// The digest of the code that a class asks for, as far as the operator has seen.
+fn digest(class: &Json) -> Option<String> {
+    class["status"]["code"]["digest"]
+        .as_str()
+        .map(str::to_owned)
+}
+
+/// Whether the class serves what is wanted, or why it cannot; nothing if that is not decided yet.
+fn outcome(class: &ServerlessWorkerClass, wanted: &Wanted) -> Option<Result<(), String>> {
     let status = class.status.as_ref()?;
-    if status.observed_generation < generation {
+    let digest = status.code.as_ref().and_then(|code| code.digest.as_ref());
+    let is_old = wanted.not.is_some() && digest == wanted.not.as_ref();
+    if status.observed_generation < wanted.generation || is_old {
         return None;
     }
     if holds(&status.conditions, ConditionType::Ready) {
@@ -205,19 +259,35 @@ mod tests {
             class["status"]["conditions"] = conditions_at(&class["status"]["conditions"]);
             serde_json::from_value(class).unwrap()
         };
-        let ready = class(json!([["Ready", "True", "Succeeded", ""]]));
-        assert_eq!(outcome(&ready, Some(2)), Some(Ok(())));
-        assert_eq!(outcome(&ready, Some(3)), None);
+        let of = |generation| Wanted {
+            generation: Some(generation),
+            not: None,
+        };
+        let mut ready = class(json!([["Ready", "True", "Succeeded", ""]]));
+        assert_eq!(outcome(&ready, &of(2)), Some(Ok(())));
+        assert_eq!(outcome(&ready, &of(3)), None);
+        // The same generation, before the operator has seen the code that has changed.
+        let other = Wanted {
+            not: Some("old".to_owned()),
+            ..of(2)
+        };
+        let mut has = |digest: &str| {
+            let code = json!({"digest": digest});
+            ready.status.as_mut().unwrap().code = serde_json::from_value(code).unwrap();
+            outcome(&ready, &other)
+        };
+        assert_eq!(has("old"), None);
+        assert_eq!(has("new"), Some(Ok(())));
         let stalled = class(json!([
             ["Ready", "False", "CodeFailed", "it threw"],
             ["Stalled", "True", "CodeFailed", "it threw"]
         ]));
         assert_eq!(
-            outcome(&stalled, Some(2)),
+            outcome(&stalled, &of(2)),
             Some(Err("CodeFailed: it threw".to_owned()))
         );
         let on_its_way = class(json!([["Ready", "Unknown", "Progressing", ""]]));
-        assert_eq!(outcome(&on_its_way, Some(2)), None);
+        assert_eq!(outcome(&on_its_way, &of(2)), None);
     }
 
     fn conditions_at(short: &Json) -> Json {

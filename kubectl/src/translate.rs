@@ -185,12 +185,18 @@ pub fn warning(header: &str) -> &str {
     quoted.strip_suffix('"').unwrap_or(quoted)
 }
 
-/// Whether the cluster knows nothing of workers at all.
-pub fn is_missing(status: StatusCode, said: &Json) -> bool {
-    // What is missing of the group has no details.
-    status == StatusCode::NOT_FOUND
-        && said["details"]["name"].is_null()
-        && said["details"]["group"].is_null()
+/// What keeps the cluster from asking its API server of workers, if it is that: the API server itself answers with a Status.
+pub fn is_not_served(status: StatusCode, said: &Json) -> Option<&'static str> {
+    match status {
+        _ if said["kind"] == "Status" => None,
+        StatusCode::NOT_FOUND => Some(
+            "the cluster has no API server of workers: install the chart with --set apiserver.enabled=true",
+        ),
+        StatusCode::SERVICE_UNAVAILABLE => Some(
+            "the API server of workers does not answer: kubectl describe apiservice v1alpha1.runtime.portside.dev says why",
+        ),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -42,7 +42,10 @@ fn write(folder: &Path, test: &Test, server: &str) {
         "apiVersion": "portside.dev/v1alpha1",
         "kind": "ServerlessWorkerClass",
         "metadata": { "name": "notes" },
-        "spec": { "routes": [{ "host": test.host("notes") }] },
+        "spec": {
+            "code": { "configMap": { "name": "notes-code" } },
+            "routes": [{ "host": test.host("notes") }],
+        },
     });
     for (name, text) in [
         ("class.yaml", &*class.to_string()),

@@ -119,9 +119,16 @@ async fn what_goes_wrong_is_said_with_the_next_step() {
         ask(server(move |_| (403, forbidden.clone())).0).await,
         "you may not"
     );
-    let none = json!({"kind": "Status", "message": "the server could not find the requested resource", "details": {}});
-    let none = ask(server(move |_| (404, none.clone())).0).await;
+    // As Kubernetes says it of a path that it does not know.
+    let none = ask(server(move |_| (404, json!("404 page not found"))).0).await;
     assert!(none.contains("apiserver.enabled=true"), "{none}");
+    let silent = ask(server(move |_| (503, json!("service unavailable"))).0).await;
+    assert!(silent.contains("describe apiservice"), "{silent}");
+    let status = json!({"kind": "Status", "message": "there is no key", "code": 404});
+    assert_eq!(
+        ask(server(move |_| (404, status.clone())).0).await,
+        "there is no key"
+    );
 }
 
 #[tokio::test]

@@ -99,9 +99,10 @@ impl Scraped {
             body: Body::Empty,
             websocket: false,
         };
-        let response = self.pod.fetch(request).await.unwrap();
-        let status = response.status.as_u16();
-        (status, text(response.body).await)
+        match self.pod.fetch(request).await {
+            Ok(response) => (response.status.as_u16(), text(response.body).await),
+            Err(error) => (500, error.to_string()),
+        }
     }
 
     /// The value of a series.
