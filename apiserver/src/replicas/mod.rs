@@ -117,14 +117,12 @@ impl Replicas {
         Ok(None)
     }
 
-    /// Those whose version it may be. One that has started since is not among them; one that has counted for long may have come far
-    /// beyond its start.
+    /// All that are ready, the one whose start is written in the version first. One that has counted for long has come beyond its own.
     fn in_turn(&self, version: u64) -> Vec<Replica> {
         let mut replicas = self.ready.borrow().clone();
         let mut starts = self.starts();
         starts.retain(|it, _| replicas.contains(it));
         let wanted = start_of(version);
-        replicas.retain(|it| starts.get(it).is_none_or(|start| *start <= wanted));
         replicas.sort_by_key(|it| starts.get(it) != Some(&wanted));
         replicas
     }
