@@ -35,10 +35,16 @@ impl Default for Duration_ {
     }
 }
 
+/// What is asked for, and how it was answered.
+const VERBS: [&str; 7] = [
+    "get", "list", "watch", "create", "update", "delete", "other",
+];
+const RESULTS: [&str; 3] = ["done", "refused", "failed"];
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Answered {
     verb: &'static str,
-    code: u16,
+    result: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -54,7 +60,7 @@ impl Metrics {
         let metrics = Self::default();
         registry.register(
             "requests",
-            "Answers to requests for workers, by verb and status",
+            "Answers to requests for workers, by verb and whether it was done, refused (4xx) or failed (5xx)",
             metrics.requests.clone(),
         );
         registry.register_with_unit(
@@ -85,12 +91,27 @@ impl Metrics {
             metrics.gaps.clone(),
         );
         portside_admin::count_panics(registry);
+        // Each is there from the beginning, so that the first one is an increase.
+        for verb in VERBS {
+            for result in RESULTS {
+                drop(metrics.requests.get_or_create(&Answered { verb, result }));
+            }
+        }
+        for result in ["proven", "failed"] {
+            drop(metrics.connections.get_or_create(&Connected { result }));
+        }
         metrics
     }
 
     /// A request was answered.
     pub fn answered(&self, verb: &'static str, code: u16, took: Duration) {
-        self.requests.get_or_create(&Answered { verb, code }).inc();
+        let result = match code {
+            500.. => "failed",
+            400.. => "refused",
+            _ => "done",
+        };
+        let answered = Answered { verb, result };
+        self.requests.get_or_create(&answered).inc();
         self.duration.0.observe(took.as_secs_f64());
     }
 
@@ -113,5 +134,17 @@ impl Metrics {
     /// Something was missed.
     pub(crate) fn missed(&self) {
         self.gaps.inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_are_those_of_the_page() {
+        let mut registry = Registry::default();
+        let _metrics = Metrics::register(&mut registry);
+        portside_admin::testing::check_page("apiserver", &registry);
     }
 }

@@ -26,7 +26,7 @@ fn read(name: &str) -> String {
 /// The names of Portside's own metrics in a text.
 fn metrics_in(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    let components = ["gateway", "operator", "sidecar"];
+    let components = ["apiserver", "gateway", "operator", "sidecar"];
     let is_metric = |word: &&str| {
         let rest = word.strip_prefix("portside_");
         rest.is_some_and(|rest| components.iter().any(|it| rest.starts_with(*it)))

@@ -1,8 +1,10 @@
 //! The way to workers of a cluster: its API server of workers, by way of Kubernetes' own.
 
 use anyhow::{Context, anyhow};
+use bytes::Bytes;
 use futures::future::BoxFuture;
-use futures::{FutureExt, TryStreamExt};
+use futures::stream::{self, BoxStream};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, StreamBody};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -50,6 +52,19 @@ impl Cluster {
         self.client(config)
     }
 
+    /// Looks whether what a file says of the namespace goes with what was asked for.
+    ///
+    /// # Errors
+    /// They differ.
+    pub fn must_mean(&self, namespace: Option<&str>) -> anyhow::Result<()> {
+        match (&self.namespace, namespace) {
+            (Some(asked), Some(named)) if asked != named => Err(anyhow!(
+                "class.yaml names the namespace {named}, and --namespace {asked}: leave one of them out"
+            )),
+            _ => Ok(()),
+        }
+    }
+
     async fn inferred(&self) -> anyhow::Result<(Client, String)> {
         let config = Config::infer().await.context(
             "which cluster? There is no kubeconfig, and this is no pod of a cluster: set KUBECONFIG",
@@ -75,7 +90,10 @@ impl Target for Cluster {
     }
 }
 
+type Lines = BoxStream<'static, anyhow::Result<Bytes>>;
+
 /// See the module.
+#[derive(Clone)]
 pub struct ToWorkers {
     client: Client,
     namespace: String,
@@ -141,12 +159,23 @@ impl ToWorkers {
             Worker::Object(name) => return Ok(Ok(name.clone())),
             Worker::Address(address) => address,
         };
-        let query = translate::by_address(address, self.class.as_deref());
-        let (parts, list) = self.json("", &query).await?;
-        if !parts.status.is_success() {
-            return Ok(Err(refused(parts.status, &list)?));
+        let mut found = vec![];
+        let mut next = None;
+        loop {
+            let mut query = translate::by_address(address, self.class.as_deref());
+            query.extend(next.map(|next| ("continue".to_owned(), next)));
+            let (parts, list) = self.json("", &query).await?;
+            if !parts.status.is_success() {
+                return Ok(Err(refused(parts.status, &list)?));
+            }
+            let page = object::page(list)?;
+            found.extend(page.items);
+            // An address is that of one worker in each class, and of other classes there may be more.
+            if page.next.is_none() {
+                break;
+            }
+            next = page.next;
         }
-        let found = object::page(list)?.items;
         let namespace = &self.namespace;
         Ok(match &*found {
             [one] => Ok(one.object.clone()),
@@ -174,15 +203,48 @@ impl ToWorkers {
         if !parts.status.is_success() {
             return refused(parts.status, &list);
         }
-        let version = list["metadata"]["resourceVersion"].as_str().unwrap_or("0");
-        let watch = [("watch", "true"), ("resourceVersion", version)];
+        let version = list["metadata"]["resourceVersion"].as_str();
+        let version = version.unwrap_or_default().to_owned();
+        let first = self.watch(&version).await?;
+        let watched = (self.clone(), first, version);
+        // A watch ends after a while, and goes on where it was.
+        let news = stream::try_unfold(watched, async |(way, mut lines, mut version)| {
+            loop {
+                let Some(line) = lines.try_next().await? else {
+                    lines = way.watch(&version).await?;
+                    continue;
+                };
+                let (event, at) = object::event(&line)?;
+                version = at.unwrap_or(version);
+                if let Some(event) = event {
+                    return Ok(Some((
+                        hyper::body::Frame::data(event),
+                        (way, lines, version),
+                    )));
+                }
+            }
+        });
+        Ok(Response::new(StreamBody::new(news).boxed_unsync()))
+    }
+
+    /// The lines of a watch from there on.
+    async fn watch(&self, version: &str) -> anyhow::Result<Lines> {
+        let watch = [
+            ("watch", "true"),
+            ("allowWatchBookmarks", "true"),
+            ("resourceVersion", version),
+        ];
         let query = translate::list(&watch, self.class.as_deref());
-        let response = self.get("", &query).await?;
-        Ok(response.map(|body| {
-            let news = lines(body).try_filter_map(async |line| object::event(&line));
-            let frames = news.map_ok(hyper::body::Frame::data);
-            StreamBody::new(frames).boxed_unsync()
-        }))
+        let (parts, body) = self.get("", &query).await?.into_parts();
+        if parts.status.is_success() {
+            return Ok(lines(body).boxed());
+        }
+        let body = body.collect().await?.to_bytes();
+        let said: Json = serde_json::from_slice(&body).unwrap_or(Json::Null);
+        let why = said["message"]
+            .as_str()
+            .unwrap_or("the cluster does not answer");
+        Err(anyhow!(portside_verbs::printable(why)))
     }
 
     async fn json(
@@ -208,7 +270,7 @@ impl ToWorkers {
             method: http::Method::GET,
             path: vec![],
             query: vec![],
-            body: bytes::Bytes::new(),
+            body: Bytes::new(),
         };
         self.send(&question, path, query).await
     }

@@ -66,9 +66,14 @@ impl Args {
         };
         block_on(async {
             let (client, namespace) = self.cluster.connect().await?;
+            let objects = documents(&manifests)?;
+            for object in &objects {
+                self.cluster
+                    .must_mean(object["metadata"]["namespace"].as_str())?;
+            }
             let (mut class, mut is_other_code) = (None, false);
             let mut replaced = None;
-            for object in documents(&manifests)? {
+            for object in objects {
                 let is_class = object["kind"] == "ServerlessWorkerClass";
                 if is_class {
                     let before = self.find(&client, &namespace, &object).await?;

@@ -128,17 +128,23 @@ struct Watched {
     object: Json,
 }
 
-/// A line of what happens, from one of a watch; nothing for what is no change.
+/// A line of what happens, from one of a watch, nothing for what is no change; and the version from which a watch goes on after it.
 ///
 /// # Errors
 /// The watch is over, for this reason.
-pub fn event(line: &[u8]) -> anyhow::Result<Option<Bytes>> {
+pub fn event(line: &[u8]) -> anyhow::Result<(Option<Bytes>, Option<String>)> {
     let Watched { r#type, object } = serde_json::from_slice(line).context(UNREADABLE)?;
+    let version = object["metadata"]["resourceVersion"].as_str();
+    let version = version.map(str::to_owned);
+    let was = match object["status"]["state"].as_str() {
+        Some("Awake") => Before::Asleep,
+        _ => Before::Awake,
+    };
     let (before, gone) = match &*r#type {
         "ADDED" => (Before::Absent, false),
-        "MODIFIED" => (Before::Asleep, false),
-        "DELETED" => (Before::Asleep, true),
-        "BOOKMARK" => return Ok(None),
+        "MODIFIED" => (was, false),
+        "DELETED" => (was, true),
+        "BOOKMARK" => return Ok((None, version)),
         _ => {
             let why = object["message"].as_str().unwrap_or("the watch has failed");
             anyhow::bail!("{}", portside_verbs::printable(why));
@@ -152,7 +158,7 @@ pub fn event(line: &[u8]) -> anyhow::Result<Option<Bytes>> {
     };
     let mut line = serde_json::to_vec(&change)?;
     line.push(b'\n');
-    Ok(Some(line.into()))
+    Ok((Some(line.into()), version))
 }
 
 #[cfg(test)]
@@ -187,16 +193,15 @@ mod tests {
     #[test]
     fn a_change_is_an_event_and_an_error_ends_it() {
         let line = |kind: &str, object: Json| json!({"type": kind, "object": object}).to_string();
-        let told = event(line("DELETED", lobby()).as_bytes()).unwrap().unwrap();
+        let (told, _) = event(line("DELETED", lobby()).as_bytes()).unwrap();
+        let told = told.unwrap();
         let Event::Change { worker, gone, .. } = serde_json::from_slice(&told).unwrap() else {
             panic!("a change");
         };
         assert!(gone && worker.pod.as_deref() == Some("chat-0"));
-        assert!(
-            event(line("BOOKMARK", json!({})).as_bytes())
-                .unwrap()
-                .is_none()
-        );
+        let mark = json!({"metadata": {"resourceVersion": "7"}});
+        let (told, version) = event(line("BOOKMARK", mark).as_bytes()).unwrap();
+        assert_eq!((told, version.as_deref()), (None, Some("7")));
         let error = line("ERROR", json!({"message": "too old", "code": 410}));
         assert!(
             event(error.as_bytes())

@@ -128,10 +128,16 @@ pub fn ask(question: &Question, class: Option<&str>) -> Result<Ask, String> {
 
 /// The worker that is meant.
 fn of(text: &str, class: Option<&str>) -> Result<Worker, String> {
-    if let Some((_, id)) = text.rsplit_once('.')
+    if let Some((of, id)) = text.rsplit_once('.')
         && parse_id(id).is_some()
+        && !text.contains('#')
     {
-        return Ok(Worker::Object(text.to_owned()));
+        return match class {
+            Some(class) if class != of => {
+                Err(format!("{text} is a worker of {of}, not of {class}"))
+            }
+            _ => Ok(Worker::Object(text.to_owned())),
+        };
     }
     match (parse_id(text), class) {
         (None, _) => Ok(Worker::Address(text.to_owned())),
@@ -143,7 +149,7 @@ fn of(text: &str, class: Option<&str>) -> Result<Worker, String> {
 /// The query that finds a worker by its address.
 pub fn by_address(address: &str, class: Option<&str>) -> Query {
     let field = format!("spec.address={}", escaped(address));
-    list(&[("fieldSelector", &field), ("limit", "10")], class)
+    list(&[("fieldSelector", &field), ("limit", "500")], class)
 }
 
 /// A query of workers, of a class alone if there is one.
@@ -239,7 +245,7 @@ mod tests {
         assert_eq!(
             uri("team-a", "", &by_address("room.js#a=b", None)),
             "/apis/runtime.portside.dev/v1alpha1/namespaces/team%2Da/serverlessworkers\
-             ?fieldSelector=spec.address%3Droom.js%23a%5C%3Db&limit=10"
+             ?fieldSelector=spec.address%3Droom.js%23a%5C%3Db&limit=500"
         );
     }
 
@@ -253,8 +259,10 @@ mod tests {
         );
         assert_eq!(of(id, Some("chat")), object(format!("chat.{id}")));
         assert!(of(id, None).unwrap_err().contains("--class"));
-        let address = "room.js#lobby";
-        assert_eq!(of(address, None), Ok(Worker::Address(address.to_owned())));
+        assert!(of(&format!("chat.{id}"), Some("other")).is_err());
+        for address in ["room.js#lobby".to_owned(), format!("room.js#a.{id}")] {
+            assert_eq!(of(&address, None), Ok(Worker::Address(address)));
+        }
     }
 
     #[test]

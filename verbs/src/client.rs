@@ -224,7 +224,8 @@ pub fn lines(body: Body) -> impl Stream<Item = anyhow::Result<Bytes>> + Send {
             }
             match body.frame().await {
                 Some(frame) => rest.extend(frame?.into_data().ok()),
-                None => return Ok(None),
+                None if rest.is_empty() => return Ok(None),
+                None => return Ok(Some((rest.split().freeze(), (body, rest)))),
             }
         }
     })

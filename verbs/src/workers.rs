@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Subcommand, ValueEnum};
 use futures::TryStreamExt;
 use http::Method;
-use portside_manage::{Event, MOST_KEYS, State, Worker, Workers};
+use portside_manage::{Before, Event, MOST_KEYS, State, Worker, Workers};
 
 use crate::output::printable;
 use crate::{Common, Target, block_on};
@@ -133,10 +133,29 @@ impl<T: Target> Args<T> {
         self.list(wanted).await?;
         while let Some(line) = events.try_next().await? {
             // What it does not know a later version says.
-            let Ok(Event::Change { worker, gone, .. }) = serde_json::from_slice(&line) else {
+            let Ok(Event::Change {
+                worker,
+                gone,
+                before,
+                ..
+            }) = serde_json::from_slice(&line)
+            else {
                 continue;
             };
-            if is_wanted(&worker, wanted) {
+            // Also one that was wanted until now.
+            let was = match before {
+                Before::Awake => Some(State::Awake),
+                Before::Asleep => Some(State::Asleep),
+                Before::Absent => None,
+            };
+            let was_wanted = was.is_some_and(|state| {
+                let was = Worker {
+                    state,
+                    ..(*worker).clone()
+                };
+                is_wanted(&was, wanted)
+            });
+            if was_wanted || is_wanted(&worker, wanted) {
                 self.common.output.write_next(&worker, || {
                     let mut row = row(&worker);
                     if gone {

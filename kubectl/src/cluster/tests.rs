@@ -69,7 +69,7 @@ async fn a_worker_is_found_by_its_address_and_asked() {
     let path = ["workers", LOBBY, "wake"];
     client.order(&Method::POST, &path, &[], None).await.unwrap();
     let expected = [
-        "GET ?fieldSelector=spec.address%3Droom.js%23lobby&limit=10".to_owned(),
+        "GET ?fieldSelector=spec.address%3Droom.js%23lobby&limit=500".to_owned(),
         format!("POST /{LOBBY}/exec"),
         format!("POST /{LOBBY}/wake"),
     ];
@@ -134,12 +134,17 @@ async fn what_goes_wrong_is_said_with_the_next_step() {
 #[tokio::test]
 async fn what_happens_is_followed_from_the_list_on() {
     let (client, asked) = server(|path| {
+        if path.contains("resourceVersion=43") {
+            return (
+                410,
+                json!({"kind": "Status", "message": "it is too long ago"}),
+            );
+        }
         if path.contains("watch") {
             let change = |kind: &str| json!({"type": kind, "object": lobby("chat")});
-            return (
-                200,
-                json!([change("ADDED"), {"type": "BOOKMARK", "object": {}}, change("DELETED")]),
-            );
+            let mark =
+                json!({"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "43"}}});
+            return (200, json!([change("ADDED"), change("DELETED"), mark]));
         }
         (
             200,
@@ -147,16 +152,18 @@ async fn what_happens_is_followed_from_the_list_on() {
         )
     });
     let lines = client.lines(&["events"], &[]).await.unwrap();
-    let lines: Vec<_> = lines.try_collect().await.unwrap();
-    let gone = lines
-        .iter()
-        .map(|line| match serde_json::from_slice(line).unwrap() {
-            Event::Change { gone, .. } => gone,
-            other => panic!("{other:?}"),
-        });
-    assert_eq!(gone.collect::<Vec<_>>(), [false, true]);
-    assert_eq!(
-        asked.lock().unwrap()[1],
-        "GET ?watch=true&resourceVersion=42"
-    );
+    let lines: Vec<anyhow::Result<_>> = lines.collect().await;
+    let gone = |line: &anyhow::Result<Bytes>| match serde_json::from_slice(line.as_ref().unwrap())
+        .unwrap()
+    {
+        Event::Change { gone, .. } => gone,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!([gone(&lines[0]), gone(&lines[1])], [false, true]);
+    // It went on where the bookmark was, and then could not.
+    let end = lines[2].as_ref().unwrap_err().to_string();
+    assert_eq!(end, "it is too long ago");
+    let watch = "GET ?watch=true&allowWatchBookmarks=true&resourceVersion=";
+    let asked = asked.lock().unwrap();
+    assert_eq!(asked[1..], [format!("{watch}42"), format!("{watch}43")]);
 }
