@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::RootCertStore;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -17,18 +18,35 @@ const LOOK: Duration = Duration::from_secs(2);
 /// A certificate with its key.
 pub type Certificate = Arc<CertifiedKey>;
 
+/// Who signs the certificates of the installation.
+pub type Roots = Arc<RootCertStore>;
+
 /// Keeps `certificate` as the files `tls.crt` and `tls.key` in a folder have it; what cannot be read replaces nothing. Does not
 /// end.
 pub async fn follow(folder: &Path, certificate: watch::Sender<Option<Certificate>>) {
+    follow_files(folder, ["tls.crt", "tls.key"], parse, certificate).await;
+}
+
+/// The same of the authority that has signed it, in the file `ca.crt`, by which replicas know each other.
+pub async fn follow_roots(folder: &Path, roots: watch::Sender<Option<Roots>>) {
+    follow_files(folder, ["ca.crt"], parse_roots, roots).await;
+}
+
+async fn follow_files<T, const N: usize>(
+    folder: &Path,
+    names: [&str; N],
+    parse: fn(&[Vec<u8>; N]) -> Result<T, String>,
+    value: watch::Sender<Option<Arc<T>>>,
+) {
     let mut before = None;
     let mut told = String::new();
     loop {
-        match read(folder).await {
+        match read(folder, names).await {
             Ok(files) if before.as_ref() == Some(&files) => {}
             Ok(files) => match parse(&files) {
                 Ok(parsed) => {
-                    tracing::info!(folder = %folder.display(), "the certificate is read");
-                    certificate.send_replace(Some(Arc::new(parsed)));
+                    tracing::info!(folder = %folder.display(), files = names.join(" and "), "read");
+                    value.send_replace(Some(Arc::new(parsed)));
                     before = Some(files);
                     told.clear();
                 }
@@ -43,23 +61,34 @@ pub async fn follow(folder: &Path, certificate: watch::Sender<Option<Certificate
 /// Once for each reason.
 fn tell(told: &mut String, folder: &Path, why: String) {
     if *told != why {
-        tracing::warn!(folder = %folder.display(), %why, "no certificate can be read here; trying again");
+        tracing::warn!(folder = %folder.display(), %why, "what is needed for TLS cannot be read here; trying again");
         *told = why;
     }
 }
 
-/// The certificate's file, and the key's.
-type Files = (Vec<u8>, Vec<u8>);
-
-async fn read(folder: &Path) -> Result<Files, String> {
-    let file = async |name: &str| {
+async fn read<const N: usize>(folder: &Path, names: [&str; N]) -> Result<[Vec<u8>; N], String> {
+    let mut files = [const { vec![] }; N];
+    for (file, name) in files.iter_mut().zip(names) {
         let read = tokio::fs::read(folder.join(name)).await;
-        read.map_err(|error| format!("{name}: {error}"))
-    };
-    Ok((file("tls.crt").await?, file("tls.key").await?))
+        *file = read.map_err(|error| format!("{name}: {error}"))?;
+    }
+    Ok(files)
 }
 
-fn parse((chain, key): &Files) -> Result<CertifiedKey, String> {
+fn parse_roots([bundle]: &[Vec<u8>; 1]) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(bundle) {
+        let certificate = certificate.map_err(|error| format!("ca.crt: {error}"))?;
+        let added = roots.add(certificate);
+        added.map_err(|error| format!("ca.crt: {error}"))?;
+    }
+    if roots.is_empty() {
+        return Err("ca.crt has no certificate".to_owned());
+    }
+    Ok(roots)
+}
+
+fn parse([chain, key]: &[Vec<u8>; 2]) -> Result<CertifiedKey, String> {
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(chain).collect();
     let chain = chain.map_err(|error| format!("tls.crt: {error}"))?;
     let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| format!("tls.key: {error}"))?;
@@ -100,10 +129,10 @@ mod tests {
     fn a_key_of_another_certificate_is_refused() {
         let one = rcgen::generate_simple_self_signed(vec!["a".to_owned()]).unwrap();
         let other = rcgen::generate_simple_self_signed(vec!["a".to_owned()]).unwrap();
-        let files = (
+        let files = [
             one.cert.pem().into_bytes(),
             other.signing_key.serialize_pem().into_bytes(),
-        );
+        ];
         assert!(parse(&files).is_err());
     }
 }

@@ -3,6 +3,7 @@
 //! - [`server`] and [`service`]: from a connection to an answer; [`access`] finds who asks, and whether they may
 //! - [`workers`]: lists, watches, one worker, and what is done to it
 //! - [`follow`]: what happens to workers, in one order; [`pods`] asks pods, once they have proven who they are
+//! - [`replicas`]: what another replica of this server alone can answer is passed on to it
 //! - [`known`]: the classes that there are, and their pods
 //! - [`object`], [`table`], [`shape`], [`selector`], [`token`], [`status`], [`discovery`], [`openapi`]: what is said, without what
 //!   listens and asks
@@ -19,6 +20,7 @@ pub mod openapi;
 pub mod pods;
 pub mod process;
 pub mod query;
+pub mod replicas;
 pub mod route;
 mod run;
 #[cfg(test)]

@@ -11,11 +11,12 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{Authority, Reviews};
-use crate::certificate::Certificate;
+use crate::certificate::{Certificate, Roots};
 use crate::follow::Follows;
 use crate::known::{self, CLASSES, Classes, PODS};
 use crate::metrics::Metrics;
 use crate::pods::Pods;
+use crate::replicas::{self, Own, Replicas};
 use crate::server::Server;
 use crate::service::Service;
 use crate::workers::Workers;
@@ -34,6 +35,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Where the certificate is.
     pub tls_dir: PathBuf,
+    /// Which pods are replicas of this server; none if it is not said.
+    pub replicas: Option<Own>,
     /// The namespaces whose workers are shown; all if there is none.
     pub namespaces: Vec<String>,
 }
@@ -47,6 +50,7 @@ pub struct Process {
     server: Server,
     own: watch::Sender<Option<Certificate>>,
     authority: watch::Sender<Option<Authority>>,
+    roots: watch::Sender<Option<Roots>>,
 }
 
 impl Process {
@@ -63,7 +67,14 @@ impl Process {
     ) -> std::io::Result<Self> {
         settings.namespaces.retain(|it| !it.is_empty());
         let (own, authority) = (watch::Sender::new(None), watch::Sender::new(None));
-        let server = Server::bind(settings.listen, own.subscribe(), authority.subscribe()).await?;
+        let roots = watch::Sender::new(None);
+        let server = Server::bind(
+            settings.listen,
+            own.subscribe(),
+            authority.subscribe(),
+            roots.subscribe(),
+        );
+        let server = server.await?;
         Ok(Self {
             client,
             settings,
@@ -72,6 +83,7 @@ impl Process {
             server,
             own,
             authority,
+            roots,
         })
     }
 
@@ -98,12 +110,14 @@ impl Process {
             server,
             own,
             authority,
+            roots,
         } = self;
         let (known, known_seen) = watch::channel(Arc::new(Classes::default()));
         let pods = Pods::new(client.clone(), own.subscribe(), metrics.clone());
         let pods = Arc::new(pods);
         let start_ms = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or_default();
         let follows = Follows::new(pods.clone(), known_seen.clone(), metrics.clone(), start_ms);
+        let (ready_replicas, replicas) = watch::channel(vec![]);
         let service = Arc::new(Service {
             authority: authority.subscribe(),
             reviews: Reviews::new(client.clone()),
@@ -114,6 +128,7 @@ impl Process {
                 metrics.clone(),
                 stop.clone(),
             ),
+            replicas: Replicas::new(replicas, own.subscribe(), roots.subscribe(), stop.clone()),
             readiness: readiness.clone(),
             metrics,
         });
@@ -121,6 +136,8 @@ impl Process {
         tokio::select! {
             () = server.run(service, stop) => return Ok(()),
             () = certificate::follow(&settings.tls_dir, own) => {}
+            () = certificate::follow_roots(&settings.tls_dir, roots) => {}
+            () = replicas::follow(client.clone(), settings.replicas, ready_replicas) => {}
             () = access::follow(client.clone(), authority) => {}
             () = known::follow(client, &settings.namespaces, known, readiness) => {}
             () = follows.run() => {}

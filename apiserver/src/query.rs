@@ -7,6 +7,7 @@ use url::form_urlencoded;
 use crate::selector::Selector;
 use crate::status::Refusal;
 use crate::table::Include;
+use crate::token::Continue;
 
 /// A watch ends by itself after so long, if the client asks for nothing else.
 const WATCH: Duration = Duration::from_secs(30 * 60);
@@ -40,6 +41,24 @@ pub fn parameter(query: &str, wanted: &str) -> Option<String> {
     let mut pairs = form_urlencoded::parse(query.as_bytes());
     let value = pairs.find_map(|(name, value)| (name == wanted).then(|| value.into_owned()));
     value.filter(|it| !it.is_empty())
+}
+
+/// Whether it is a watch that is asked for.
+#[must_use]
+pub fn watches(query: &str) -> bool {
+    matches!(parameter(query, "watch").as_deref(), Some("true" | "1"))
+}
+
+/// The `resourceVersion` from which a watch, or a list of `namespace` or of all, goes on; nothing if it begins, or cannot be meant.
+#[must_use]
+pub fn goes_on_from(query: &str, namespace: Option<&str>) -> Option<u64> {
+    let version = if watches(query) {
+        parameter(query, "resourceVersion")?.parse().ok()?
+    } else {
+        let token = parameter(query, "continue")?;
+        Continue::decode(&token, namespace).ok()?.version
+    };
+    Some(version).filter(|it| *it != 0)
 }
 
 impl Query {
@@ -111,6 +130,28 @@ mod tests {
         assert_eq!(query.version.as_deref(), Some("42"));
         assert_eq!(query.limit, Some(500));
         assert_ne!(query.selector, Selector::default());
+    }
+
+    #[test]
+    fn watches_and_further_pages_go_on_from_a_version() {
+        let token = Continue {
+            namespace: "a".into(),
+            class: "shop".into(),
+            after: None,
+            version: 7,
+        };
+        let page = format!("continue={}&resourceVersion=9", token.encode());
+        for (query, expected) in [
+            ("watch=1&resourceVersion=9&continue=x", Some(9)),
+            ("watch=true&resourceVersion=0", None),
+            ("watch=1&resourceVersion=x", None),
+            ("resourceVersion=9", None),
+            ("continue=x", None),
+            (&page, Some(7)),
+        ] {
+            assert_eq!(goes_on_from(query, Some("a")), expected, "{query}");
+        }
+        assert_eq!(goes_on_from(&page, Some("b")), None);
     }
 
     #[test]

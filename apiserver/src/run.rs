@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 use crate::process::{Process, Settings, WAITED_FOR};
+use crate::replicas::Own;
 
 /// What makes readiness false when the process is told to end.
 const DRAINING: &str = "the end of draining";
@@ -48,7 +49,8 @@ pub struct Args {
     )]
     admin: SocketAddr,
 
-    /// The folder with this server's certificate, tls.crt and tls.key, by which pods know it too; both are read anew when they change
+    /// The folder with this server's certificate, tls.crt and tls.key, by which pods and other replicas know it too, and ca.crt, by which
+    /// it knows those; all are read anew when they change
     #[arg(
         long,
         env = "PORTSIDE_TLS_DIR",
@@ -65,6 +67,26 @@ pub struct Args {
         value_name = "NAME"
     )]
     watch_namespace: Vec<String>,
+
+    /// The labels of this server's own pods, LABEL=VALUE, all of which only its replicas have: what another one knows is asked of it,
+    /// at its port named https. Without them, watches that another one has listed for list again
+    #[arg(
+        long,
+        env = "PORTSIDE_REPLICA_LABELS",
+        value_delimiter = ',',
+        value_parser = label,
+        requires_all = ["pod_name", "pod_namespace"],
+        value_name = "LABEL=VALUE"
+    )]
+    replica_label: Vec<(String, String)>,
+
+    /// The name of this server's own pod
+    #[arg(long, env = "POD_NAME", value_name = "NAME")]
+    pod_name: Option<String>,
+
+    /// The namespace of this server's own pod
+    #[arg(long, env = "POD_NAMESPACE", value_name = "NAME")]
+    pod_namespace: Option<String>,
 
     #[command(flatten)]
     log: LogArgs,
@@ -91,6 +113,7 @@ impl Args {
         let settings = Settings {
             listen: self.listen,
             tls_dir: self.tls_dir,
+            replicas: own(self.pod_namespace, self.pod_name, self.replica_label),
             namespaces: self.watch_namespace,
         };
         let process = Process::bind(client, settings, readiness, metrics).await;
@@ -99,6 +122,28 @@ impl Args {
         tracing::info!(listen = %self.listen, admin = %self.admin, "serving");
         process.run(stop).await
     }
+}
+
+/// Which pods are replicas, where that is said.
+fn own(
+    namespace: Option<String>,
+    name: Option<String>,
+    labels: Vec<(String, String)>,
+) -> Option<Own> {
+    let (namespace, name) = namespace.zip(name)?;
+    (!labels.is_empty()).then(|| Own {
+        namespace,
+        name,
+        labels: labels.into_iter().collect(),
+    })
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    let (label, value) = text
+        .split_once('=')
+        .filter(|(label, value)| !label.is_empty() && !value.is_empty())
+        .ok_or_else(|| format!("{text:?} is not LABEL=VALUE"))?;
+    Ok((label.to_owned(), value.to_owned()))
 }
 
 /// A client that waits for nothing without end.
@@ -150,9 +195,19 @@ mod tests {
             "--log-format=json",
             "--watch-namespace=a",
             "--watch-namespace=b",
+            "--pod-name=p",
+            "--pod-namespace=ns",
+            "--replica-label=a=b,c=d",
         ];
         let args = Args::try_parse_from(args).unwrap();
         assert_eq!(args.listen.port(), 8444);
         assert_eq!(args.watch_namespace, ["a", "b"]);
+        let own = own(args.pod_namespace, args.pod_name, args.replica_label).unwrap();
+        assert_eq!((&*own.namespace, &*own.name), ("ns", "p"));
+        assert_eq!(own.labels["c"], "d");
+        let anonymous = ["portside-apiserver", "--replica-label=a=b"];
+        assert!(Args::try_parse_from(anonymous).is_err());
+        let wrong = ["portside-apiserver", "--replica-label=a"];
+        assert!(Args::try_parse_from(wrong).is_err());
     }
 }

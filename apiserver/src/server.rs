@@ -8,12 +8,13 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
-use rustls::ServerConfig;
 use rustls::crypto::ring::default_provider;
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
 use rustls::version::TLS13;
+use rustls::{RootCertStore, ServerConfig};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
@@ -21,13 +22,14 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::access::Authority;
-use crate::certificate::Certificate;
+use crate::access::{Authority, Peer};
+use crate::certificate::{Certificate, Roots};
+use crate::replicas::is_replica;
 use crate::service::Service;
 
 /// How long a handshake may take, and how many connections there may be.
 const HANDSHAKE: Duration = Duration::from_secs(5);
-const CONNECTIONS: usize = 2_000;
+const CONNECTIONS: usize = 4_000;
 /// How long a request's head may take.
 const HEAD: Duration = Duration::from_secs(10);
 /// A client that is gone without a word is found out so.
@@ -42,10 +44,21 @@ pub struct Server {
     listener: TcpListener,
     own: watch::Receiver<Option<Certificate>>,
     authority: watch::Receiver<Option<Authority>>,
+    roots: watch::Receiver<Option<Roots>>,
+}
+
+/// Who may have signed a client's certificate.
+#[derive(Clone, Default)]
+struct Signers {
+    /// Of the cluster's API server.
+    proxy: Option<Roots>,
+    /// Of replicas of this server.
+    replica: Option<Roots>,
 }
 
 impl Server {
-    /// Starts to listen. Each connection is served with the certificate that there is then.
+    /// Starts to listen. Each connection is served with the certificate `own` that there is then, and of those who show one it is
+    /// found out whether `authority` has signed it, or `roots`, as it has those of replicas.
     ///
     /// # Errors
     ///
@@ -54,11 +67,13 @@ impl Server {
         address: SocketAddr,
         own: watch::Receiver<Option<Certificate>>,
         authority: watch::Receiver<Option<Authority>>,
+        roots: watch::Receiver<Option<Roots>>,
     ) -> std::io::Result<Self> {
         Ok(Self {
             listener: TcpListener::bind(address).await?,
             own,
             authority,
+            roots,
         })
     }
 
@@ -89,13 +104,14 @@ impl Server {
                 sleep(AGAIN).await;
                 continue;
             };
-            let acceptor = self.acceptor();
+            let signers = self.signers();
+            let acceptor = self.acceptor(&signers);
             let (service, watcher) = (Arc::clone(&service), graceful.watcher());
             tokio::spawn(async move {
                 let _permit = permit;
                 let shaken = async { hands_shaken(acceptor?, stream).await };
                 match timeout(HANDSHAKE, shaken).await {
-                    Ok(Ok(stream)) => serve(stream, service, watcher).await,
+                    Ok(Ok(stream)) => serve(stream, &signers, service, watcher).await,
                     Ok(Err(why)) => tracing::debug!(%peer, %why, "a connection was refused"),
                     Err(_) => {}
                 }
@@ -107,22 +123,27 @@ impl Server {
         }
     }
 
-    /// Lets those in whom the cluster's authority has signed, and those who show no certificate: they may ask how it is.
-    fn acceptor(&self) -> Result<TlsAcceptor, String> {
+    fn signers(&self) -> Signers {
+        let authority = self.authority.borrow();
+        Signers {
+            proxy: authority.as_ref().map(|it| Arc::clone(&it.roots)),
+            replica: self.roots.borrow().clone(),
+        }
+    }
+
+    /// Lets those in whose certificate has one of the signers, and those who show none: they may ask how it is.
+    fn acceptor(&self, signers: &Signers) -> Result<TlsAcceptor, String> {
         let own = self.own.borrow().clone();
         let own = own.ok_or_else(|| "there is no certificate yet".to_owned())?;
         let provider = Arc::new(default_provider());
-        let roots = self
-            .authority
-            .borrow()
-            .as_ref()
-            .map(|it| Arc::clone(&it.roots));
-        let verifier = match roots {
-            Some(roots) => WebPkiClientVerifier::builder_with_provider(roots, provider.clone())
-                .allow_unauthenticated()
-                .build()
-                .map_err(|error| error.to_string())?,
-            None => WebPkiClientVerifier::no_client_auth(),
+        let mut roots = RootCertStore::empty();
+        for signer in [&signers.proxy, &signers.replica].into_iter().flatten() {
+            roots.extend(signer.roots.iter().cloned());
+        }
+        let verifier = if roots.is_empty() {
+            WebPkiClientVerifier::no_client_auth()
+        } else {
+            verifier(roots.into())?
         };
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&TLS13])
@@ -137,6 +158,36 @@ impl Server {
     }
 }
 
+/// Of certificates of these signers.
+fn verifier(roots: Roots) -> Result<Arc<dyn ClientCertVerifier>, String> {
+    let provider = Arc::new(default_provider());
+    let builder = WebPkiClientVerifier::builder_with_provider(roots, provider);
+    let built = builder.allow_unauthenticated().build();
+    built.map_err(|error| error.to_string())
+}
+
+impl Signers {
+    /// Who shows these certificates, of which the handshake has found that one of the signers has signed them.
+    ///
+    /// Which one it was is asked again: what the one has signed must not be taken for the other's.
+    fn peer(&self, certificates: &[CertificateDer<'_>]) -> Peer {
+        let Some((first, rest)) = certificates.split_first() else {
+            return Peer::Anybody;
+        };
+        let has_signed = |roots: &Option<Roots>| {
+            let verifier = roots.clone().and_then(|it| verifier(it).ok());
+            verifier.is_some_and(|it| it.verify_client_cert(first, rest, UnixTime::now()).is_ok())
+        };
+        if has_signed(&self.proxy) {
+            Peer::Proxy(first.clone().into_owned())
+        } else if has_signed(&self.replica) && is_replica(first) {
+            Peer::Replica
+        } else {
+            Peer::Anybody
+        }
+    }
+}
+
 async fn hands_shaken(
     acceptor: TlsAcceptor,
     stream: TcpStream,
@@ -148,14 +199,12 @@ async fn hands_shaken(
 
 async fn serve(
     stream: TlsStream<TcpStream>,
+    signers: &Signers,
     service: Arc<Service>,
     watcher: hyper_util::server::graceful::Watcher,
 ) {
     let certificates = stream.get_ref().1.peer_certificates();
-    let certificate: Option<CertificateDer<'static>> = certificates
-        .and_then(|it| it.first())
-        .map(|it| it.clone().into_owned());
-    let certificate = Arc::new(certificate);
+    let peer = Arc::new(signers.peer(certificates.unwrap_or_default()));
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
@@ -168,9 +217,9 @@ async fn serve(
         .keep_alive_timeout(PING)
         .max_concurrent_streams(1_000);
     let answering = service_fn(move |request| {
-        let (service, certificate) = (Arc::clone(&service), Arc::clone(&certificate));
+        let (service, peer) = (Arc::clone(&service), Arc::clone(&peer));
         async move {
-            let answer = service.answer((*certificate).as_ref(), request).await;
+            let answer = service.answer(&peer, request).await;
             Ok::<_, std::convert::Infallible>(answer)
         }
     });

@@ -4,17 +4,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::ACCEPT;
+use http::header::{ACCEPT, HeaderValue};
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use portside_admin::Readiness;
-use rustls::pki_types::CertificateDer;
 use tokio::sync::watch;
 
-use crate::access::{Asked, Authority, Reviews};
+use crate::access::{Asked, Authority, Peer, Reviews, User};
 use crate::answer::{self, Answer};
 use crate::metrics::Metrics;
+use crate::replicas::{Question, Replicas, START};
 use crate::route::{Document, Route, Target, verb};
 use crate::status::Refusal;
 use crate::workers::{self, Workers};
@@ -31,6 +31,8 @@ pub struct Service {
     pub reviews: Reviews,
     /// The workers.
     pub workers: Arc<Workers>,
+    /// The other replicas.
+    pub replicas: Replicas,
     /// What is waited for.
     pub readiness: Readiness,
     /// What is counted.
@@ -38,27 +40,23 @@ pub struct Service {
 }
 
 impl Service {
-    /// Answers a request. `certificate` is that of the connection's other end, if it has shown one that the authority has signed.
-    pub async fn answer(
-        &self,
-        certificate: Option<&CertificateDer<'static>>,
-        request: Request<Incoming>,
-    ) -> Answer {
+    /// Answers a request, which comes from `peer`.
+    pub async fn answer(&self, peer: &Peer, request: Request<Incoming>) -> Answer {
         let path = request.uri().path().to_owned();
         let answered = match Route::parse(&path) {
             Some(Route::Live) => Ok(answer::text(StatusCode::OK, "ok".to_owned())),
             Some(Route::Ready) => Ok(self.ready()),
-            Some(Route::Document(document)) => self.document(document, certificate, &request),
+            Some(Route::Document(document)) => self.document(document, peer, &request),
             Some(Route::Workers(target)) => {
                 let begun = Instant::now();
                 let query = request.uri().query().unwrap_or_default();
-                let watches = matches!(
-                    query::parameter(query, "watch").as_deref(),
-                    Some("true" | "1")
-                );
-                let verb = verb(request.method(), &target, watches);
-                let answered = self.about(&target, verb, certificate, request).await;
-                let answered = answered.unwrap_or_else(Answer::from);
+                let verb = verb(request.method(), &target, query::watches(query));
+                let answered = self.about(&target, verb, peer, request).await;
+                let mut answered = answered.unwrap_or_else(Answer::from);
+                if matches!(peer, Peer::Replica) {
+                    let start = HeaderValue::from(self.workers.start());
+                    answered.headers_mut().insert(START, start);
+                }
                 let code = answered.status().as_u16();
                 self.metrics
                     .answered(verb.unwrap_or("other"), code, begun.elapsed());
@@ -66,7 +64,7 @@ impl Service {
             }
             // Who is not known learns nothing.
             None => self
-                .user(certificate, &request)
+                .user(peer, &request)
                 .and_then(|_| Err(Refusal::no_path(&path))),
         };
         answered.unwrap_or_else(Answer::from)
@@ -84,26 +82,30 @@ impl Service {
         answer::text(StatusCode::SERVICE_UNAVAILABLE, text)
     }
 
-    fn user(
-        &self,
-        certificate: Option<&CertificateDer<'static>>,
-        request: &Request<Incoming>,
-    ) -> Result<crate::access::User, Refusal> {
-        let authority = self.authority.borrow();
-        let authority = authority.as_ref().ok_or_else(|| {
+    fn authority(&self) -> Result<Authority, Refusal> {
+        let authority = self.authority.borrow().clone();
+        authority.ok_or_else(|| {
             Refusal::unauthorized("it is not known yet by what the cluster's API server is known")
-        })?;
-        authority.user(certificate, request.headers())
+        })
+    }
+
+    fn user(&self, peer: &Peer, request: &Request<Incoming>) -> Result<User, Refusal> {
+        let (authority, headers) = (self.authority()?, request.headers());
+        match peer {
+            Peer::Proxy(certificate) => authority.user(Some(certificate), headers),
+            Peer::Replica => authority.told(headers),
+            Peer::Anybody => authority.user(None, headers),
+        }
     }
 
     /// Documents tell nothing of workers, so whoever is known may read them. They are asked for all the time, and in a cluster that is in trouble, too.
     fn document(
         &self,
         document: Document,
-        certificate: Option<&CertificateDer<'static>>,
+        peer: &Peer,
         request: &Request<Incoming>,
     ) -> Result<Answer, Refusal> {
-        self.user(certificate, request)?;
+        self.user(peer, request)?;
         if request.method() != Method::GET {
             let method = request.method().as_str();
             return Err(Refusal::not_allowed(method, request.uri().path()));
@@ -127,14 +129,18 @@ impl Service {
         &self,
         target: &Target,
         verb: Option<&'static str>,
-        certificate: Option<&CertificateDer<'static>>,
+        peer: &Peer,
         request: Request<Incoming>,
     ) -> Result<Answer, Refusal> {
-        let user = self.user(certificate, &request)?;
+        let user = self.user(peer, &request)?;
         let method = request.method().clone();
         let uri = request.uri().clone();
         let verb = verb.ok_or_else(|| Refusal::not_allowed(method.as_str(), uri.path()))?;
-        self.reviews.check(Asked::new(user, verb, target)).await?;
+        let asked = Asked::new(user.clone(), verb, target);
+        self.reviews.check(asked).await?;
+        if let Some(answer) = self.of_another(peer, &user, target, &request).await? {
+            return Ok(answer);
+        }
         let accept = accept(&request).to_owned();
         let body = body(request.into_body()).await?;
         let request = workers::Request {
@@ -145,6 +151,40 @@ impl Service {
             body,
         };
         self.workers.answer(request).await
+    }
+}
+
+impl Service {
+    /// The answer of the replica whose `resourceVersion` a request goes on from; nothing if this one is to answer, as it does what
+    /// no replica knows any more.
+    async fn of_another(
+        &self,
+        peer: &Peer,
+        user: &User,
+        target: &Target,
+        request: &Request<Incoming>,
+    ) -> Result<Option<Answer>, Refusal> {
+        let query = request.uri().query().unwrap_or_default();
+        let is_collection = target.name.is_none() && *request.method() == Method::GET;
+        let version = is_collection
+            .then(|| query::goes_on_from(query, target.namespace.as_deref()))
+            .flatten();
+        let Some(version) = version.filter(|it| !self.workers.counts(*it)) else {
+            return Ok(None);
+        };
+        if matches!(peer, Peer::Replica) {
+            // What was passed on once is not passed on again.
+            let message = "this resourceVersion is not of this replica";
+            return Err(Refusal::misdirected(message));
+        }
+        let question = Question {
+            uri: request.uri(),
+            accept: accept(request),
+            user: &self.authority()?.tell(user)?,
+            version,
+            watches: query::watches(query),
+        };
+        self.replicas.answer(&question).await
     }
 }
 

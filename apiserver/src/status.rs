@@ -124,6 +124,12 @@ impl Refusal {
         Self::new(410, "Expired", message)
     }
 
+    /// What only another replica of this server can answer.
+    #[must_use]
+    pub fn misdirected(message: impl Into<String>) -> Self {
+        Self::new(421, "MisdirectedRequest", message)
+    }
+
     /// What is meant, and is not offered.
     #[must_use]
     pub fn invalid(message: impl Into<String>) -> Self {

@@ -17,8 +17,8 @@ pub struct Continue {
     /// What to ask its pods for `after`; nothing before its first page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
-    /// The `resourceVersion` of the whole list, known to the replica that began it.
-    pub version: String,
+    /// The `resourceVersion` of the whole list, which the replica that began it has given.
+    pub version: u64,
 }
 
 impl Continue {
@@ -61,7 +61,7 @@ mod tests {
             namespace: "a".into(),
             class: "shop".into(),
             after: Some("x".into()),
-            version: "5".into(),
+            version: 5,
         };
         let text = token.encode();
         assert_eq!(Continue::decode(&text, Some("a")), Ok(token.clone()));

@@ -273,7 +273,18 @@ fn the_api_server_of_workers_is_found_by_all_who_need_it() {
             .contains("\"--apiserver=portside-apiserver\"")
     );
 
-    let pods = pod_template(named(&objects, "Deployment", NAME)).unwrap();
+    assert_eq!(service["spec"]["sessionAffinity"], "ClientIP");
+
+    let deployment = named(&objects, "Deployment", NAME);
+    let pods = pod_template(deployment).unwrap();
+    // By all of the labels that no other pod has replicas find each other, at the port of this name.
+    let labels = deployment["spec"]["selector"]["matchLabels"].as_object();
+    let args = pods["containers"][0]["args"].to_string();
+    for (label, value) in labels.unwrap() {
+        let arg = format!("--replica-label={label}={}", value.as_str().unwrap());
+        assert!(args.contains(&arg), "{arg}");
+    }
+    assert_eq!(pods["containers"][0]["ports"][0]["name"], "https");
     let tls = json!({ "secretName": "portside-apiserver-tls" });
     assert_eq!(pods["volumes"][0]["secret"], tls);
     for kind in [
@@ -300,6 +311,13 @@ fn the_api_server_of_workers_may_watch_what_it_watches() {
         for resource in ["serverlessworkerclasses", "pods"] {
             let granted = grants.iter().find(|(name, _)| name == resource);
             assert_eq!(granted.unwrap().1, ["get", "list", "watch"], "{resource}");
+        }
+        if kind == "Role" {
+            // Its own namespace need not be one of those whose workers it shows.
+            let role = named(&objects, kind, "portside-apiserver-replicas");
+            assert_eq!(role["metadata"]["namespace"], "portside-system");
+            let pods = ("pods".to_owned(), vec!["list".into(), "watch".into()]);
+            assert_eq!(self::grants(role), [pods]);
         }
     }
 }

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::StreamExt;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
-use percent_encoding::percent_decode_str;
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -21,6 +21,38 @@ use crate::status::Refusal;
 
 const NAMESPACE: &str = "kube-system";
 const NAME: &str = "extension-apiserver-authentication";
+
+/// What of a key of `extra` cannot stand in a header's name, whose capital letters are lost.
+const IN_A_NAME: &AsciiSet = &capitals(CONTROLS)
+    .add(b' ')
+    .add(b'"')
+    .add(b'%')
+    .add(b'(')
+    .add(b')')
+    .add(b',')
+    .add(b'/')
+    .add(b':')
+    .add(b';')
+    .add(b'<')
+    .add(b'=')
+    .add(b'>')
+    .add(b'?')
+    .add(b'@')
+    .add(b'[')
+    .add(b'\\')
+    .add(b']')
+    .add(b'{')
+    .add(b'}');
+
+const fn capitals(set: &AsciiSet) -> AsciiSet {
+    let mut all = set.add(b'A');
+    let mut letter = b'B';
+    while letter <= b'Z' {
+        all = all.add(letter);
+        letter += 1;
+    }
+    all
+}
 
 /// How long one watch takes, in seconds: of a connection that died without a word nothing else is heard.
 const WATCH_SECONDS: u32 = 50;
@@ -92,6 +124,15 @@ impl Authority {
             let message = "the certificate has none of the names in requestheader-allowed-names";
             return Err(Refusal::unauthorized(message));
         }
+        self.told(headers)
+    }
+
+    /// Who asks, by the headers of somebody who was found to be one that may say so.
+    ///
+    /// # Errors
+    ///
+    /// They say nothing of a user.
+    pub fn told(&self, headers: &HeaderMap) -> Result<User, Refusal> {
         let name = values(headers, &self.user)?.into_iter().next();
         let name = name.filter(|it| !it.is_empty());
         let name = name.ok_or_else(|| Refusal::unauthorized("no header says which user asks"))?;
@@ -101,6 +142,39 @@ impl Authority {
             groups: values(headers, &self.group)?,
             extra: self.extra(headers)?,
         })
+    }
+
+    /// The headers that say that this user asks: nothing but what [`Self::told`] has read.
+    ///
+    /// # Errors
+    ///
+    /// There is no header for it.
+    pub fn tell(&self, user: &User) -> Result<HeaderMap, Refusal> {
+        let mut headers = HeaderMap::new();
+        let mut add = |name: Option<String>, value: &str| {
+            let name = name.and_then(|it| HeaderName::try_from(it).ok());
+            let value = HeaderValue::from_str(value).ok();
+            let (name, value) = name.zip(value).ok_or_else(|| {
+                Refusal::unauthorized("who asks cannot be told to another replica in headers")
+            })?;
+            headers.append(name, value);
+            Ok(())
+        };
+        add(self.user.first().cloned(), &user.name)?;
+        if let Some(uid) = &user.uid {
+            add(self.uid.first().cloned(), uid)?;
+        }
+        for group in &user.groups {
+            add(self.group.first().cloned(), group)?;
+        }
+        for (key, values) in &user.extra {
+            let key = utf8_percent_encode(key, IN_A_NAME).to_string();
+            let name = self.extra.first().map(|prefix| format!("{prefix}{key}"));
+            for value in values {
+                add(name.clone(), value)?;
+            }
+        }
+        Ok(headers)
     }
 
     fn extra(&self, headers: &HeaderMap) -> Result<BTreeMap<String, Vec<String>>, Refusal> {
@@ -223,6 +297,22 @@ mod tests {
         assert_eq!(user.groups, ["admins", "system:authenticated"]);
         assert_eq!(user.extra["example.org/scopes"], ["a"]);
         assert_eq!(user.uid, None);
+    }
+
+    #[test]
+    fn what_is_told_to_another_replica_is_what_was_told() {
+        let authority = authority("[]");
+        let mut headers = headers();
+        for name in ["x-remote-extra-%41%25%7b%c3%a4", "x-remote-extra-a_b.c~"] {
+            headers.append(name, "v".parse().unwrap());
+            headers.append(name, "w".parse().unwrap());
+        }
+        headers.insert("authorization", "Bearer x".parse().unwrap());
+        let user = authority.told(&headers).unwrap();
+        assert_eq!(user.extra["A%{ä"], ["v", "w"]);
+        let told = authority.tell(&user).unwrap();
+        assert_eq!(authority.told(&told), Ok(user));
+        assert!(told.keys().all(|it| it.as_str().starts_with("x-remote-")));
     }
 
     #[test]

@@ -8,6 +8,19 @@ pub use review::{Asked, Reviews};
 
 use std::collections::BTreeMap;
 
+use rustls::pki_types::CertificateDer;
+
+/// The other end of a connection, as far as its certificate says.
+#[derive(Debug, Clone)]
+pub enum Peer {
+    /// It shows a certificate of the authority that signs the cluster's API server's.
+    Proxy(CertificateDer<'static>),
+    /// It is a replica of this server.
+    Replica,
+    /// It shows none, or one that says nothing here.
+    Anybody,
+}
+
 /// Who asks.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct User {

@@ -9,7 +9,7 @@ mod pod;
 mod ring;
 mod scope;
 
-pub use ring::{Expired, Happened, Was, What};
+pub use ring::{Expired, Happened, Was, What, start_of};
 pub use scope::Scope;
 
 use std::collections::HashMap;
@@ -181,13 +181,15 @@ impl Follows {
         state.ring.after(version, 1).map(|_| version)
     }
 
-    /// Reads a `resourceVersion` of this process.
-    ///
-    /// # Errors
-    ///
-    /// It is of another.
-    pub fn parse(&self, text: &str) -> Result<u64, Expired> {
-        self.lock().ring.parse(text)
+    /// Whether a `resourceVersion` is of this process.
+    pub fn counts(&self, version: u64) -> bool {
+        self.lock().ring.counts(version)
+    }
+
+    /// The time at which this process started, in milliseconds.
+    #[must_use]
+    pub fn start(&self) -> u64 {
+        self.lock().ring.start()
     }
 
     /// At most `limit` events after one.

@@ -1,7 +1,7 @@
 //! What has happened of late, in order and numbered: from what watches are served.
 //!
-//! A number is a `resourceVersion`. Numbers of one start of this process are above those of the start before, and no other process's, so whoever comes
-//! with another's is told so. Every number belongs to one event.
+//! A number is a `resourceVersion`. Numbers of one start of this process are above those of the start before, and no other process's, so it is seen
+//! when somebody comes with another's. Every number belongs to one event.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -81,6 +81,12 @@ impl Ring {
         }
     }
 
+    /// The time at which this process started, in milliseconds.
+    #[must_use]
+    pub fn start(&self) -> u64 {
+        start_of(self.first)
+    }
+
     /// The number of what happened last.
     #[must_use]
     pub fn last(&self) -> u64 {
@@ -109,8 +115,13 @@ impl Ring {
     /// It is of another.
     pub fn parse(&self, text: &str) -> Result<u64, Expired> {
         let version = text.parse().map_err(|_| Expired)?;
-        let is_own = (self.first..=self.last).contains(&version);
-        is_own.then_some(version).ok_or(Expired)
+        self.counts(version).then_some(version).ok_or(Expired)
+    }
+
+    /// Whether a number is of this process.
+    #[must_use]
+    pub fn counts(&self, version: u64) -> bool {
+        (self.first..=self.last).contains(&version)
     }
 
     /// At most `limit` events after one, the first first.
@@ -127,6 +138,12 @@ impl Ring {
         }
         Ok(self.kept.range(from..).take(limit).cloned().collect())
     }
+}
+
+/// The start of the process whose number that is, unless that has counted further than [`COUNT_BITS`] since.
+#[must_use]
+pub fn start_of(version: u64) -> u64 {
+    version >> COUNT_BITS
 }
 
 impl Was {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::stream;
 use portside_manage::{Worker, Workers as Page};
 
-use super::{Workers, expired, scope};
+use super::{Workers, scope};
 use crate::answer::{self, Answer, BoxError};
 use crate::follow::Scope;
 use crate::known::Known;
@@ -35,9 +35,10 @@ impl Workers {
     ) -> Result<Answer, Refusal> {
         let mut lister = self.lister(namespace, &query).await?;
         let scope = scope(namespace, &query);
-        let mut warnings = match query.proceed {
-            None => self.follows.silent(&scope),
-            Some(_) => vec![],
+        let mut warnings = if lister.begins_here {
+            self.follows.silent(&scope)
+        } else {
+            vec![]
         };
         let begin = match query.limit {
             Some(limit) => lister.limited(limit, shape).await?,
@@ -69,13 +70,17 @@ impl Workers {
         let proceed = proceed
             .map(|it| Continue::decode(it, namespace))
             .transpose()?;
-        let version = match &proceed {
-            Some(token) => {
-                self.follows.mark(&scope);
-                self.follows.parse(&token.version).map_err(expired)?
-            }
-            None => self.follows.begin(&scope).await,
+        let of_before = proceed.as_ref().map(|it| it.version);
+        let begins_here = of_before.is_none_or(|it| !self.follows.counts(it));
+        let begun = if begins_here {
+            self.follows.begin(&scope).await
+        } else {
+            self.follows.mark(&scope);
+            0
         };
+        // A list that another replica has begun, which is gone, goes on here all the same, and keeps its number: whoever watches from
+        // there has to list again, for what happened meanwhile is not known.
+        let version = of_before.unwrap_or(begun);
         let selector = query.selector.clone();
         let known = self.known.borrow().clone();
         let of = known
@@ -98,7 +103,8 @@ impl Workers {
             },
             selector,
             classes,
-            version: version.to_string(),
+            version,
+            begins_here,
             items: 0,
             is_wide: namespace.is_none(),
             warnings: vec![],
@@ -114,7 +120,9 @@ pub(super) struct Lister {
     classes: VecDeque<Known>,
     wanted: Wanted,
     /// The list's `resourceVersion`.
-    version: String,
+    version: u64,
+    /// Whether this replica has not been asked for an earlier page of it.
+    begins_here: bool,
     /// How many items have been written.
     items: usize,
     /// Of all namespaces.
@@ -124,8 +132,8 @@ pub(super) struct Lister {
 
 impl Lister {
     /// The list's `resourceVersion`.
-    pub(super) fn version(&self) -> &str {
-        &self.version
+    pub(super) fn version(&self) -> u64 {
+        self.version
     }
 
     /// The next page: its class, and those of its workers that are selected. Of `most` workers at most. Nothing after the last.
@@ -211,10 +219,10 @@ impl Lister {
             namespace: known.class.namespace.clone(),
             class: known.class.name.clone(),
             after: self.wanted.after.clone(),
-            version: self.version.clone(),
+            version: self.version,
         });
         let proceed = proceed.map(|it| it.encode());
-        text.push_str(&Shape::end(&self.version, proceed.as_deref()));
+        text.push_str(&Shape::end(&self.version.to_string(), proceed.as_deref()));
         Ok(text)
     }
 
@@ -224,7 +232,7 @@ impl Lister {
             self.write(&mut text, shape, &class, &workers);
         }
         if self.classes.is_empty() {
-            text.push_str(&Shape::end(&self.version, None));
+            text.push_str(&Shape::end(&self.version.to_string(), None));
         }
         Ok(text)
     }
@@ -250,12 +258,13 @@ impl Lister {
     }
 
     fn write(&mut self, text: &mut String, shape: Shape, class: &Class, workers: &[Worker]) {
+        let version = self.version.to_string();
         for worker in workers {
             if self.items > 0 {
                 text.push(',');
             }
             self.items += 1;
-            text.push_str(&shape.item(class, worker, &self.version).to_string());
+            text.push_str(&shape.item(class, worker, &version).to_string());
         }
     }
 }

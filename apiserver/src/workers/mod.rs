@@ -76,6 +76,18 @@ impl Workers {
         })
     }
 
+    /// Whether a `resourceVersion` is of this process.
+    #[must_use]
+    pub fn counts(&self, version: u64) -> bool {
+        self.follows.counts(version)
+    }
+
+    /// The time at which this process started, in milliseconds.
+    #[must_use]
+    pub fn start(&self) -> u64 {
+        self.follows.start()
+    }
+
     /// Answers.
     ///
     /// # Errors

@@ -31,9 +31,10 @@ impl Workers {
     pub(super) async fn watch(
         self: &Arc<Self>,
         namespace: Option<&str>,
-        query: Query,
+        mut query: Query,
         shape: Shape,
     ) -> Result<Answer, Refusal> {
+        query.proceed = None; // it is for lists
         let permit = Arc::clone(&self.watches).try_acquire_owned();
         let permit = permit.map_err(|_| Refusal::too_many("too many watches are open"))?;
         let scope = scope(namespace, &query);
@@ -47,8 +48,7 @@ impl Workers {
             }
             None => {
                 let lister = self.lister(namespace, &query).await?;
-                let at = lister.version().parse().unwrap_or_default();
-                (at, Some(lister))
+                (lister.version(), Some(lister))
             }
         };
         self.metrics.watches.inc();

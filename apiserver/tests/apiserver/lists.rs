@@ -91,27 +91,6 @@ async fn pages_follow_each_other_and_stay_in_their_namespace() {
 }
 
 #[tokio::test]
-async fn a_token_of_another_start_has_expired() {
-    let setup = Setup::new().await;
-    let admin = setup.client("admin").await;
-    let token = portside_apiserver::token::Continue {
-        namespace: "a".into(),
-        class: "shop".into(),
-        after: None,
-        version: "5".into(),
-    };
-    let path = format!(
-        "/namespaces/a/serverlessworkers?continue={}",
-        token.encode()
-    );
-    let answer = admin.get(&path).await;
-    assert_eq!(
-        (answer.status.as_u16(), &answer.json()["reason"]),
-        (410, &json!("Expired"))
-    );
-}
-
-#[tokio::test]
 async fn a_class_without_pods_is_told_of() {
     let setup = Setup::new().await;
     setup.class("a", "shop", &[]).await;
@@ -201,7 +180,6 @@ async fn the_pod_that_has_a_worker_answers_for_it() {
         (Method::POST, "sql", "{}", 200, "POST /workers/ID/sql"),
         (Method::POST, "exec", "{}", 200, "POST /workers/ID/exec"),
         (Method::POST, "exec", "", 409, "POST /workers/ID/exec"),
-        (Method::POST, "move", "{}", 200, "POST /workers/ID/move"),
         (Method::POST, "sleep", "", 200, "POST /workers/ID/sleep"),
         (
             Method::GET,

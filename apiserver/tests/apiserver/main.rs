@@ -9,5 +9,6 @@ mod lists;
 mod lying;
 mod pki;
 mod pod;
+mod replicas;
 mod setup;
 mod watches;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use portside_admin::Readiness;
 use portside_apiserver::metrics::Metrics;
 use portside_apiserver::process::{Process, Settings, WAITED_FOR};
+use portside_apiserver::replicas::Own;
 use portside_manage::API_SERVER;
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
@@ -18,6 +19,15 @@ use crate::cluster::Cluster;
 use crate::pki::{self, Authority, Leaf};
 use crate::pod::Pod;
 
+/// A server of several.
+pub struct Replica {
+    pub name: String,
+    pub address: SocketAddr,
+    pub stop: CancellationToken,
+    pub metrics: Metrics,
+    folder: TempDir,
+}
+
 /// A server between a cluster and pods.
 pub struct Setup {
     pub cluster: Cluster,
@@ -27,62 +37,40 @@ pub struct Setup {
     pub proxies: Authority,
     pub address: SocketAddr,
     pub stop: CancellationToken,
-    folder: TempDir,
+    pub first: Replica,
 }
 
 impl Setup {
     pub async fn new() -> Self {
-        let this = Self::started().await;
-        let (own, folder) = (&this.own, this.folder.path());
-        write(folder, &own.sign(API_SERVER));
-        this.ready().await;
-        this
-    }
-
-    async fn started() -> Self {
         let (cluster, own, proxies) = (
             Cluster::new(),
             Authority::new("own"),
             Authority::new("proxies"),
         );
         cluster.apply("configmaps", config_map(&proxies));
-        let folder = tempfile::tempdir().unwrap();
-        let settings = Settings {
-            listen: ([127, 0, 0, 1], 0).into(),
-            tls_dir: folder.path().to_owned(),
-            namespaces: vec![],
-        };
-        let metrics = Metrics::register(&mut Registry::default());
-        let readiness = Readiness::waiting_for(WAITED_FOR);
-        let process = Process::bind(cluster.client(), settings, readiness, metrics);
-        let process = process.await.unwrap();
-        let address = process.local_addr().unwrap();
-        let stop = CancellationToken::new();
-        tokio::spawn(process.run(stop.clone()));
+        let first = Replica::start("first", &cluster, &own).await;
         Self {
             cluster,
             own,
             proxies,
-            address,
-            stop,
-            folder,
+            address: first.address,
+            stop: first.stop.clone(),
+            first,
         }
     }
 
-    async fn ready(&self) {
-        until(async || {
-            let config = pki::client(&self.own, None);
-            let Ok(client) = Client::connect(self.address, config, None).await else {
-                return false;
-            };
-            client.get("/readyz").await.status == 200
-        })
-        .await;
+    /// Another server, after which both know of each other before long.
+    pub async fn join(&self, name: &str) -> Replica {
+        let replica = Replica::start(name, &self.cluster, &self.own).await;
+        for it in [&self.first, &replica] {
+            self.cluster.apply("pods", it.object());
+        }
+        replica
     }
 
     /// Replaces the server's certificate.
     pub fn renew(&self, authority: &Authority) {
-        write(self.folder.path(), &authority.sign(API_SERVER));
+        self.first.renew(authority);
     }
 
     /// Pods of which nobody knows yet.
@@ -120,11 +108,82 @@ impl Setup {
 
     /// The cluster's API server, for a user.
     pub async fn client(&self, user: &str) -> Client {
+        self.client_of(&self.first, user).await
+    }
+
+    /// The same, which asks one of several servers.
+    pub async fn client_of(&self, replica: &Replica, user: &str) -> Client {
         let leaf = self.proxies.sign("front-proxy-client");
         let config = pki::client(&self.own, Some(&leaf));
-        Client::connect(self.address, config, Some(user))
+        Client::connect(replica.address, config, Some(user))
             .await
             .unwrap()
+    }
+}
+
+impl Replica {
+    async fn start(name: &str, cluster: &Cluster, own: &Authority) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = Settings {
+            listen: ([127, 0, 0, 1], 0).into(),
+            tls_dir: folder.path().to_owned(),
+            replicas: Some(Own {
+                namespace: "portside".to_owned(),
+                name: name.to_owned(),
+                labels: [("component".to_owned(), "apiserver".to_owned())].into(),
+            }),
+            namespaces: vec![],
+        };
+        let metrics = Metrics::register(&mut Registry::default());
+        let readiness = Readiness::waiting_for(WAITED_FOR);
+        let process = Process::bind(cluster.client(), settings, readiness, metrics.clone());
+        let process = process.await.unwrap();
+        let address = process.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        tokio::spawn(process.run(stop.clone()));
+        let this = Self {
+            name: name.to_owned(),
+            address,
+            stop,
+            metrics,
+            folder,
+        };
+        this.renew(own);
+        until(async || {
+            let config = pki::client(own, None);
+            let Ok(client) = Client::connect(address, config, None).await else {
+                return false;
+            };
+            client.get("/readyz").await.status == 200
+        })
+        .await;
+        this
+    }
+
+    /// Replaces its certificate, and who signs those of replicas.
+    pub fn renew(&self, authority: &Authority) {
+        let folder = self.folder.path();
+        write(folder, &authority.sign(API_SERVER));
+        std::fs::write(folder.join("ca.crt"), authority.certificate.pem()).unwrap();
+    }
+
+    /// Its pod.
+    pub fn object(&self) -> Value {
+        json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {
+                "namespace": "portside", "name": self.name, "uid": format!("uid-{}", self.name),
+                "labels": { "component": "apiserver" },
+            },
+            "spec": { "containers": [{
+                "name": "apiserver",
+                "ports": [{ "name": "https", "containerPort": self.address.port() }],
+            }] },
+            "status": {
+                "phase": "Running", "podIP": self.address.ip(),
+                "conditions": [{ "type": "Ready", "status": "True" }],
+            },
+        })
     }
 }
 

@@ -215,6 +215,44 @@ async fn scale(cluster: &Cluster, replicas: u32) {
     cluster.kubectl(&scale).await;
 }
 
+/// Each request may reach another replica: a watch goes on from any list, and a page follows any other.
+pub async fn any_replica_answers(test: Arc<Test>) {
+    let cluster = &test.cluster;
+    registered(cluster).await;
+    cluster.rolled_out(SYSTEM, DEPLOYMENT).await;
+    let class = test.class("notes", notes(1)).await;
+    class.ready().await;
+    for who in ["ann", "bob", "cat", "dan"] {
+        note(&class, who, "one").await;
+    }
+    in_state(&test, "notes.js#dan", "Awake").await;
+    let get = async |query: &str| {
+        let path = path(&test, query);
+        cluster.kubectl(&["get", "--raw", &path]).await
+    };
+    let list = async |query: &str| -> Value { serde_json::from_str(&get(query).await).unwrap() };
+    for _ in 0..10 {
+        let (mut next, mut seen) = (String::new(), 0);
+        let version = loop {
+            let page = list(&format!("?limit=1{next}")).await;
+            seen += page["items"].as_array().unwrap().len();
+            match page["metadata"]["continue"].as_str() {
+                Some(token) => next = format!("&continue={token}"),
+                None => break page["metadata"]["resourceVersion"].clone(),
+            }
+        };
+        assert_eq!(seen, 4);
+        let version = version.as_str().unwrap();
+        let query =
+            format!("?watch=1&allowWatchBookmarks=true&timeoutSeconds=1&resourceVersion={version}");
+        let said = get(&query).await;
+        assert!(
+            said.contains("\"BOOKMARK\"") && !said.contains("\"ERROR\""),
+            "{said}"
+        );
+    }
+}
+
 /// Nobody answers for workers: namespaces are deleted all the same, and later everything is as before.
 pub async fn namespaces_go_without_it(test: Arc<Test>) {
     let (cluster, tenant) = (&test.cluster, test.tenant("b").await);

@@ -57,6 +57,7 @@ pub fn all(cluster: &Arc<Cluster>) -> Vec<Trial> {
         apiserver::everybody_knows_whom_to_believe,
         apiserver::rights_are_kubernetes_own,
         apiserver::certificates_are_replaced_and_nobody_is_refused,
+        apiserver::any_replica_answers,
         apiserver::namespaces_go_without_it,
         apiserver::it_can_be_turned_off,
         workers::kubectl_shows_those_of_all_namespaces,
