@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use futures::{Stream, TryStreamExt};
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WARNING};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WARNING};
 use http::{Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
@@ -71,6 +71,11 @@ impl From<Refusal> for Answer {
         let mut answer = json(&refusal.status());
         let code = StatusCode::from_u16(refusal.code);
         *answer.status_mut() = code.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        if refusal.code == 429 {
+            // Without it client-go does not ask again.
+            let soon = HeaderValue::from_static("1");
+            answer.headers_mut().insert(RETRY_AFTER, soon);
+        }
         if refusal.code == 405 {
             let allowed = HeaderValue::from_static("GET, DELETE, POST, PUT");
             answer.headers_mut().insert(ALLOW, allowed);

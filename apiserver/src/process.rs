@@ -18,7 +18,7 @@ use crate::metrics::Metrics;
 use crate::pods::Pods;
 use crate::replicas::{self, Own, Replicas};
 use crate::server::Server;
-use crate::service::Service;
+use crate::service::{Bodies, Service};
 use crate::workers::Workers;
 use crate::{access, certificate};
 
@@ -131,6 +131,7 @@ impl Process {
             replicas: Replicas::new(replicas, own.subscribe(), roots.subscribe(), stop.clone()),
             readiness: readiness.clone(),
             metrics,
+            bodies: Bodies::default(),
         });
         let waiting = ready(readiness.clone(), own.subscribe(), authority.subscribe());
         tokio::select! {

@@ -9,6 +9,8 @@ use crate::status::Refusal;
 use crate::table::Include;
 use crate::token::Continue;
 
+/// The most items that a page of a list has.
+const MOST_ITEMS: u64 = 1_000;
 /// A watch ends by itself after so long, if the client asks for nothing else.
 const WATCH: Duration = Duration::from_secs(30 * 60);
 /// And at the latest then.
@@ -76,6 +78,8 @@ impl Query {
         }
         let timeout = number(query, "timeoutSeconds")?.filter(|it| *it > 0);
         let limit = number(query, "limit")?.filter(|it| *it > 0);
+        // A server may give less: what is given at once is held in memory.
+        let limit = limit.map(|it| it.min(MOST_ITEMS));
         Ok(Self {
             selector: Selector::parse(&text("labelSelector"), &text("fieldSelector"))?,
             limit: limit.map(|it| usize::try_from(it).unwrap_or(usize::MAX)),

@@ -75,6 +75,12 @@ impl Selector {
         self.value(Field::Name)
     }
 
+    /// The one address that is selected, if there is one. Each class may have such a worker.
+    #[must_use]
+    pub fn address(&self) -> Option<&str> {
+        self.value(Field::Address)
+    }
+
     /// The one class of which workers are selected, if there is one.
     #[must_use]
     pub fn class(&self) -> Option<&str> {

@@ -27,9 +27,15 @@ use crate::certificate::{Certificate, Roots};
 use crate::replicas::is_replica;
 use crate::service::Service;
 
-/// How long a handshake may take, and how many connections there may be.
+/// How long a handshake may take, and how many connections there may be, from their first moment on.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 const CONNECTIONS: usize = 4_000;
+/// How many of these may be of clients that show no certificate, or one that means nothing, and how long each may be open: they may
+/// ask how it is, and keep nobody else out.
+const STRANGERS: usize = 200;
+const STRANGER: Duration = Duration::from_secs(15);
+/// The most that all headers of a request may have: somebody may be in hundreds of groups.
+const MOST_HEADERS: u32 = 1 << 20;
 /// How long a request's head may take.
 const HEAD: Duration = Duration::from_secs(10);
 /// A client that is gone without a word is found out so.
@@ -89,6 +95,7 @@ impl Server {
     /// Serves until `stop`, and then lets what runs end.
     pub async fn run(self, service: Arc<Service>, stop: CancellationToken) {
         let room = Arc::new(Semaphore::new(CONNECTIONS));
+        let strangers = Arc::new(Semaphore::new(STRANGERS));
         let graceful = GracefulShutdown::new();
         loop {
             // It is never closed.
@@ -107,11 +114,22 @@ impl Server {
             let signers = self.signers();
             let acceptor = self.acceptor(&signers);
             let (service, watcher) = (Arc::clone(&service), graceful.watcher());
+            let strangers = Arc::clone(&strangers);
             tokio::spawn(async move {
                 let _permit = permit;
                 let shaken = async { hands_shaken(acceptor?, stream).await };
                 match timeout(HANDSHAKE, shaken).await {
-                    Ok(Ok(stream)) => serve(stream, &signers, service, watcher).await,
+                    Ok(Ok(stream)) => {
+                        let peer = signers
+                            .peer(stream.get_ref().1.peer_certificates().unwrap_or_default());
+                        let is_stranger = matches!(peer, Peer::Anybody);
+                        let serving = serve(stream, peer, service, watcher);
+                        if !is_stranger {
+                            serving.await;
+                        } else if let Ok(_one_of_few) = strangers.try_acquire() {
+                            let _ = timeout(STRANGER, serving).await;
+                        }
+                    }
                     Ok(Err(why)) => tracing::debug!(%peer, %why, "a connection was refused"),
                     Err(_) => {}
                 }
@@ -199,12 +217,11 @@ async fn hands_shaken(
 
 async fn serve(
     stream: TlsStream<TcpStream>,
-    signers: &Signers,
+    peer: Peer,
     service: Arc<Service>,
     watcher: hyper_util::server::graceful::Watcher,
 ) {
-    let certificates = stream.get_ref().1.peer_certificates();
-    let peer = Arc::new(signers.peer(certificates.unwrap_or_default()));
+    let peer = Arc::new(peer);
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
@@ -215,6 +232,7 @@ async fn serve(
         .timer(TokioTimer::new())
         .keep_alive_interval(PING)
         .keep_alive_timeout(PING)
+        .max_header_list_size(MOST_HEADERS)
         .max_concurrent_streams(1_000);
     let answering = service_fn(move |request| {
         let (service, peer) = (Arc::clone(&service), Arc::clone(&peer));

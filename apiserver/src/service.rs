@@ -1,15 +1,16 @@
 //! From a request to its answer: who asks, whether they may, and what.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{ACCEPT, HeaderValue};
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use portside_admin::Readiness;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::time::timeout;
 
 use crate::access::{Asked, Authority, Peer, Reviews, User};
 use crate::answer::{self, Answer};
@@ -22,6 +23,11 @@ use crate::{discovery, openapi, query};
 
 /// The largest body that is read: a value of a key, in JSON.
 const MOST_BYTES: usize = 16 << 20;
+/// The largest that says how something is to be deleted.
+const MOST_OPTIONS: usize = 64 << 10;
+/// What all bodies that are read or asked about at a time may have, in KiB, and how long one may take to come.
+const ALL_KIB: usize = 64 << 10;
+const COMES: Duration = Duration::from_secs(20);
 
 /// What answers requests.
 pub struct Service {
@@ -37,6 +43,50 @@ pub struct Service {
     pub readiness: Readiness,
     /// What is counted.
     pub metrics: Metrics,
+    /// Room for bodies.
+    pub bodies: Bodies,
+}
+
+/// The memory that requests' bodies may take, all together.
+pub struct Bodies(Semaphore);
+
+impl Default for Bodies {
+    fn default() -> Self {
+        Self(Semaphore::new(ALL_KIB))
+    }
+}
+
+impl Bodies {
+    /// Reads a body, if the method has one. It counts until what comes with it is dropped.
+    async fn read(
+        &self,
+        method: &Method,
+        body: Incoming,
+    ) -> Result<(Bytes, Option<SemaphorePermit<'_>>), Refusal> {
+        let most = match *method {
+            Method::PUT | Method::POST => MOST_BYTES,
+            Method::DELETE => MOST_OPTIONS,
+            _ => return Ok((Bytes::new(), None)),
+        };
+        let declared = body.size_hint().upper();
+        let bytes = declared.map_or(most, |it| usize::try_from(it).unwrap_or(most).min(most));
+        let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+        let reading = async {
+            // It is never closed.
+            let room = self.0.acquire_many(kib).await.ok();
+            let collected = Limited::new(body, most).collect().await;
+            let collected = collected.map_err(|error| {
+                let most = most >> 10;
+                Refusal::too_large(format!(
+                    "the body did not arrive, or is larger than {most} KiB: {error}"
+                ))
+            })?;
+            Ok((collected.to_bytes(), room))
+        };
+        let late =
+            || Refusal::too_many("the body has not come in time, or there are too many others");
+        timeout(COMES, reading).await.map_err(|_| late())?
+    }
 }
 
 impl Service {
@@ -142,7 +192,7 @@ impl Service {
             return Ok(answer);
         }
         let accept = accept(&request).to_owned();
-        let body = body(request.into_body()).await?;
+        let (body, _room) = self.bodies.read(&method, request.into_body()).await?;
         let request = workers::Request {
             method: &method,
             target,
@@ -191,14 +241,4 @@ impl Service {
 fn accept(request: &Request<Incoming>) -> &str {
     let accept = request.headers().get(ACCEPT);
     accept.and_then(|it| it.to_str().ok()).unwrap_or_default()
-}
-
-async fn body(body: Incoming) -> Result<Bytes, Refusal> {
-    let collected = Limited::new(body, MOST_BYTES).collect().await;
-    let collected = collected.map_err(|error| {
-        Refusal::too_large(format!(
-            "the body did not arrive, or is larger than 16 MiB: {error}"
-        ))
-    })?;
-    Ok(collected.to_bytes())
 }

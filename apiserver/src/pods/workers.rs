@@ -115,14 +115,14 @@ impl Pods {
     /// # Errors
     ///
     /// As [`Pods::ask_owner`].
-    pub async fn worker(&self, known: &Known, id: &str) -> Result<Option<Worker>, Refusal> {
-        let question = Question::new(Method::GET, &["workers", id], &[]);
+    pub async fn worker(&self, known: &Known, which: &str) -> Result<Option<Worker>, Refusal> {
+        let question = Question::new(Method::GET, &["workers", which], &[]);
         let answer = match self.ask_owner(known, &question).await {
             Err(refusal) if refusal.code == 404 => return Ok(None),
             answer => answer?,
         };
         let worker: Worker = read(answer).await.map_err(Refusal::unavailable)?;
-        if worker.id == id {
+        if worker.id == which || worker.address == which {
             Ok(Some(worker))
         } else {
             Err(Refusal::unavailable("the pod tells of another worker"))

@@ -145,9 +145,11 @@ impl Lister {
             return Ok(None);
         };
         let class = Arc::clone(&known.class);
-        let name = self.selector.name().map(str::to_owned);
-        let (page, next) = match name.as_deref().and_then(object::parse_name) {
-            Some((_, id)) => (self.only(&known, id).await?, None),
+        // One worker is asked for, and not looked for among millions.
+        let id = self.selector.name().and_then(object::parse_name);
+        let which = id.map(|it| it.1).or_else(|| self.selector.address());
+        let (page, next) = match which.map(str::to_owned) {
+            Some(which) => (self.only(&known, &which).await?, None),
             None => match self.page(&known, most).await {
                 Some(page) => (page.items, page.next),
                 None => {
