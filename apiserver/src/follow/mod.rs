@@ -353,19 +353,24 @@ impl Follows {
         });
     }
 
-    /// A worker changed.
+    /// A worker changed. Whether that can be.
     fn told(
         &self,
         class: &Arc<Class>,
         pod: &Arc<Pod>,
         (before, worker, gone): (Before, Worker, bool),
-    ) {
+    ) -> bool {
+        if !worker.can_be() {
+            return false;
+        }
         self.metrics.happened();
-        self.change(class, pod, |follow, awake, ring| {
+        let told = self.change(class, pod, |follow, awake, ring| {
             follow.ended = false;
             let what = awake.told(pod, before, worker, gone);
-            ring.push(Some(Arc::clone(class)), what);
+            let what = what.map(|it| ring.push(Some(Arc::clone(class)), it));
+            what.is_some()
         });
+        told.unwrap_or(true)
     }
 }
 

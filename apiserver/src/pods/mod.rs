@@ -118,6 +118,8 @@ pub struct Pods {
     slots: Mutex<HashMap<String, Arc<Slot>>>,
     /// Connections that may be opened at once.
     opening: Semaphore,
+    /// Pages larger than usual that may be read at once.
+    large: Semaphore,
 }
 
 /// Who comes while a connection is opened waits for that one.
@@ -146,6 +148,7 @@ impl Pods {
             metrics,
             slots: Mutex::default(),
             opening: Semaphore::new(OPENING),
+            large: Semaphore::new(workers::LARGE),
         }
     }
 
