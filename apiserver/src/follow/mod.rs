@@ -294,6 +294,9 @@ impl Follows {
         let State { ring, classes, .. } = &mut *state;
         let followed = classes.get_mut(&class.uid)?;
         let follow = followed.pods.get_mut(&pod.uid)?;
+        if follow.pod.address != pod.address {
+            return None; // It is followed elsewhere by now.
+        }
         let changed = change(follow, &mut followed.awake, ring);
         self.publish(ring);
         Some(changed)
@@ -392,12 +395,13 @@ impl Followed {
         silent.map(text).collect()
     }
 
-    /// Forgets pods that are gone. Whether that leaves something untold.
+    /// Forgets pods that are gone, or are elsewhere now. Whether that leaves something untold.
     fn leave(&mut self, there: &[Arc<Pod>]) -> bool {
         let mut untold = false;
         let awake = &mut self.awake;
         self.pods.retain(|uid, follow| {
-            let is_there = there.iter().any(|it| it.uid == *uid);
+            let here = |it: &Arc<Pod>| it.uid == *uid && it.address == follow.pod.address;
+            let is_there = there.iter().any(here);
             if !is_there {
                 follow.task.abort();
                 awake.forget(&follow.pod);

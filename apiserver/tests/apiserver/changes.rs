@@ -149,3 +149,18 @@ async fn a_number_that_is_left_out_is_a_gap() {
     }));
     ends_with_a_gap(&mut watch).await;
 }
+
+#[tokio::test]
+async fn a_pod_that_comes_back_elsewhere_is_followed_there() {
+    let setup = Setup::new().await;
+    let (_before, admin, mut first) = started(&setup).await;
+    // The same pod, after its node has started anew.
+    let [pod] = setup.pods("a", ["one"]).await;
+    pod.store([1, 2, 3]);
+    setup.cluster.apply("pods", pod.object("shop", true));
+    ends_with_a_gap(&mut first).await;
+    assert_eq!(admin.get(LIST).await.names(), [name(1), name(2), name(3)]);
+    let mut second = watch(&admin).await;
+    pod.wake(3);
+    assert_eq!(second.seen().await, ("MODIFIED".to_owned(), name(3)));
+}
