@@ -4,11 +4,13 @@
 //! once, or that something was missed ([`What::Gap`], [`Expired`]) and they have to list again.
 
 mod awake;
+mod held;
 mod lines;
 mod pod;
 mod ring;
 mod scope;
 
+pub use held::Held;
 pub use ring::{Expired, Happened, Was, What, start_of};
 pub use scope::Scope;
 
@@ -149,7 +151,7 @@ impl Follows {
     }
 
     /// Somebody wants to know what happens in a scope.
-    pub fn mark(self: &Arc<Self>, scope: &Scope) {
+    fn mark(self: &Arc<Self>, scope: &Scope) {
         let classes = self.known.borrow().clone();
         let mut state = self.lock();
         let State {

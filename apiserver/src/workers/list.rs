@@ -9,7 +9,7 @@ use portside_manage::{Worker, Workers as Page};
 
 use super::{Workers, scope};
 use crate::answer::{self, Answer, BoxError};
-use crate::follow::Scope;
+use crate::follow::{Held, Scope};
 use crate::known::Known;
 use crate::object::{self, Class};
 use crate::pods::workers::Wanted;
@@ -72,10 +72,10 @@ impl Workers {
             .transpose()?;
         let of_before = proceed.as_ref().map(|it| it.version);
         let begins_here = of_before.is_none_or(|it| !self.follows.counts(it));
+        let held = self.follows.hold(&scope);
         let begun = if begins_here {
             self.follows.begin(&scope).await
         } else {
-            self.follows.mark(&scope);
             0
         };
         // A list that another replica has begun, which is gone, goes on here all the same, and keeps its number: whoever watches from
@@ -108,6 +108,7 @@ impl Workers {
             items: 0,
             is_wide: namespace.is_none(),
             warnings: vec![],
+            _held: held,
         })
     }
 }
@@ -128,6 +129,8 @@ pub(super) struct Lister {
     /// Of all namespaces.
     is_wide: bool,
     warnings: Vec<String>,
+    /// What happens while it is put together is told to whoever watches from it.
+    _held: Held,
 }
 
 impl Lister {
