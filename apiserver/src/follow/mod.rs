@@ -5,6 +5,7 @@
 
 mod awake;
 mod held;
+mod left_out;
 mod lines;
 mod pod;
 mod ring;
@@ -19,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use portside_manage::{Before, Worker};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
@@ -30,6 +31,7 @@ use crate::object::Class;
 use crate::pods::Pods;
 use crate::status::no_pod;
 use awake::Awake;
+use left_out::LeftOut;
 use ring::Ring;
 use scope::Interests;
 
@@ -48,6 +50,8 @@ pub struct Follows {
     last: watch::Sender<u64>,
     /// Counts, for those who wait until pods are followed.
     settled: watch::Sender<u64>,
+    /// A pod is heard of whose class may have been left out by lists.
+    heard: Notify,
 }
 
 struct State {
@@ -55,6 +59,7 @@ struct State {
     interests: Interests,
     /// By their uids.
     classes: HashMap<Uuid, Followed>,
+    left_out: LeftOut,
 }
 
 /// A class whose pods are followed.
@@ -97,10 +102,12 @@ impl Follows {
             metrics,
             last: watch::Sender::new(ring.last()),
             settled: watch::Sender::new(0),
+            heard: Notify::new(),
             state: Mutex::new(State {
                 ring,
                 interests: Interests::default(),
                 classes: HashMap::new(),
+                left_out: LeftOut::new(),
             }),
         })
     }
@@ -111,6 +118,13 @@ impl Follows {
 
     /// Keeps what is followed as classes and pods are. Does not end.
     pub async fn run(self: Arc<Self>) {
+        tokio::select! {
+            () = self.keep_up() => {}
+            () = self.ask_left_out() => {}
+        }
+    }
+
+    async fn keep_up(self: &Arc<Self>) {
         let mut known = self.known.clone();
         loop {
             let classes = known.borrow_and_update().clone();
@@ -215,6 +229,7 @@ impl Follows {
             ring,
             interests,
             classes: followed,
+            ..
         } = state;
         let known: HashMap<Uuid, &Known> = classes.of(None).map(|it| (it.class.uid, it)).collect();
         followed.retain(|uid, it| {
@@ -317,12 +332,14 @@ impl Follows {
             (follow.tried, follow.begun, follow.told) = (true, true, true);
             std::mem::replace(&mut follow.owed, true)
         });
+        self.is_heard(class);
         owed.unwrap_or_default()
     }
 
     /// What happens at a pod is told again, and nothing was missed.
     fn resumed(&self, class: &Class, pod: &Pod) {
         self.change(class, pod, |follow, _, _| follow.begun = true);
+        self.is_heard(class);
     }
 
     /// A pod has ended in order.
@@ -341,14 +358,6 @@ impl Follows {
             awake.forget(pod);
             ring.push(Some(Arc::clone(class)), What::Gap);
         });
-    }
-
-    /// A list has missed workers of a class.
-    pub fn gap(&self, class: &Arc<Class>) {
-        self.metrics.missed();
-        let mut state = self.lock();
-        state.ring.push(Some(Arc::clone(class)), What::Gap);
-        self.publish(&state.ring);
     }
 
     /// A pod is tried again at once; lists wait for that.

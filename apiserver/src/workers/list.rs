@@ -189,7 +189,7 @@ impl Lister {
     /// Nothing is heard of a class, or nothing any more.
     ///
     /// A list of its namespace fails then, unless it was told that no pod answers. One of all namespaces goes on with the next class: no
-    /// pod may keep people from all the others. Whoever watches from there is told that something was missed.
+    /// pod may keep people from all the others. Whoever watches from there is told that something was missed once there is more to list.
     fn nothing(&mut self, class: &Arc<Class>, refusal: Refusal) -> Result<Vec<Worker>, Refusal> {
         let scope = Scope {
             namespace: Some(class.namespace.clone()),
@@ -197,14 +197,14 @@ impl Lister {
         };
         let follows = &self.workers.follows;
         let is_told = follows.silent(&scope).contains(&refusal.message);
-        if self.wanted.after.is_none() && is_told {
-            return Ok(vec![]);
-        }
-        if !self.is_wide {
+        let is_warned_of = self.wanted.after.is_none() && is_told;
+        if !is_warned_of && !self.is_wide {
             return Err(refusal);
         }
-        follows.gap(class);
-        self.warnings.push(refusal.message);
+        follows.left_out(class);
+        if !is_warned_of {
+            self.warnings.push(refusal.message);
+        }
         Ok(vec![])
     }
 
