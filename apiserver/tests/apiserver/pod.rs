@@ -285,7 +285,11 @@ impl Pod {
         body: &Bytes,
     ) -> Response<Answer> {
         let (id, what) = path.split_once('/').unwrap_or((path, ""));
-        let number = u32::from_str_radix(&id[..8], 16).unwrap();
+        // An address ends with the number, an id begins with it.
+        let number = match id.strip_prefix("room%2Ejs%23") {
+            Some(number) => number.parse().unwrap(),
+            None => u32::from_str_radix(&id[..8], 16).unwrap(),
+        };
         let found = self.change(|it| {
             let elsewhere = it.elsewhere.contains(&number);
             (!elsewhere).then(|| it.workers.get(&number).cloned())
