@@ -309,7 +309,7 @@ fn memory() -> usize {
 }
 
 #[tokio::test]
-async fn a_million_workers_take_the_memory_of_a_page() {
+async fn two_hundred_thousand_workers_take_the_memory_of_a_page() {
     let setup = Setup::new().await;
     let pods = setup.pods("a", ["one"]).await;
     pods[0].has_many();
