@@ -20,8 +20,7 @@ impl Workers {
     pub fn is_answer(&self, after: Option<&str>, limit: usize) -> bool {
         let mut before = after.and_then(parse_id).map(|id| (id.shard(SHARDS), id));
         for worker in &self.items {
-            let is_written = !worker.id.bytes().any(|it| it.is_ascii_uppercase());
-            let Some(id) = worker.place().filter(|_| is_written) else {
+            let Some(id) = worker.place().filter(|_| worker.can_be()) else {
                 return false;
             };
             let place = (id.shard(SHARDS), id);
@@ -163,6 +162,9 @@ mod tests {
         other = good;
         other.items[1].id = "x".into();
         assert!(!other.is_answer(None, 2), "no id");
+        other = page(&[(0x1001, Asleep), (2, Asleep)], false);
+        other.items[1].address = "a".repeat(Worker::MOST_TEXT);
+        assert!(!other.is_answer(None, 2), "too long");
     }
 
     #[test]

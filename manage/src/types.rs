@@ -237,6 +237,36 @@ pub struct Problem {
 }
 
 impl Worker {
+    /// All of its texts may have so many bytes together: those with the longest names have fewer.
+    pub const MOST_TEXT: usize = 16 << 10;
+
+    /// The bytes of its texts.
+    #[must_use]
+    pub fn text(&self) -> usize {
+        let alarm = self.alarm.as_ref();
+        let there = [
+            self.script.as_ref(),
+            self.class.as_ref(),
+            self.name.as_ref(),
+            self.object_id.as_ref(),
+            self.awake_since.as_ref(),
+            self.last_active.as_ref(),
+            self.pod.as_ref(),
+            self.revision.as_ref(),
+            alarm.map(|it| &it.scheduled),
+            alarm.map(|it| &it.due),
+        ];
+        let there: usize = there.into_iter().flatten().map(String::len).sum();
+        self.id.len() + self.address.len() + there
+    }
+
+    /// Whether there can be such a one: its id is one, as it is written, and its texts are not too long.
+    #[must_use]
+    pub fn can_be(&self) -> bool {
+        let is_written = !self.id.bytes().any(|it| it.is_ascii_uppercase());
+        is_written && self.place().is_some() && self.text() <= Self::MOST_TEXT
+    }
+
     /// Its place in the order of pages.
     pub(crate) fn place(&self) -> Option<WorkerId> {
         parse_id(&self.id)

@@ -9,19 +9,37 @@ use portside_manage::{Before, State, Worker};
 use super::ring::{Was, What};
 use crate::known::Pod;
 
+/// What the workers that are awake in one pod may take: some hundred thousand. A pod that tells of more makes them up.
+const MOST: usize = 64 << 20;
+/// What one takes beside its texts.
+const EACH: usize = size_of::<Worker>() + 128;
+
 /// The workers of a class of which a pod has told that they woke there.
 #[derive(Debug, Default)]
-pub(super) struct Awake(HashMap<String, (Arc<Pod>, Arc<Worker>)>);
+pub(super) struct Awake {
+    workers: HashMap<String, (Arc<Pod>, Arc<Worker>)>,
+    /// What those of each pod take, by its uid.
+    taken: HashMap<String, usize>,
+}
 
 impl Awake {
-    /// What has happened, by what a pod tells.
+    /// What has happened, by what a pod tells; nothing if it tells of more workers than can be awake in it.
     pub(super) fn told(
         &mut self,
         pod: &Arc<Pod>,
         before: Before,
         worker: Worker,
         gone: bool,
-    ) -> What {
+    ) -> Option<What> {
+        let taken = self.taken.get(&pod.uid).copied().unwrap_or_default();
+        let wakes = worker.state == State::Awake && !gone;
+        if wakes && taken + EACH + worker.text() > MOST {
+            return None;
+        }
+        Some(self.happened(pod, before, worker, gone))
+    }
+
+    fn happened(&mut self, pod: &Arc<Pod>, before: Before, worker: Worker, gone: bool) -> What {
         let told = match before {
             Before::Absent => Was::Absent,
             Before::Asleep => Was::Asleep,
@@ -30,13 +48,13 @@ impl Awake {
         let worker = Arc::new(worker);
         if worker.state == State::Awake && !gone {
             let here = (Arc::clone(pod), Arc::clone(&worker));
-            let was = match self.0.insert(worker.id.clone(), here) {
-                Some((other, _)) => Was::Awake(Some(other.name.clone())),
-                None => told,
-            };
+            let other = self.remove(&worker.id);
+            let was = other.map_or(told, |it| Was::Awake(Some(it.name.clone())));
+            *self.taken.entry(pod.uid.clone()).or_default() += EACH + worker.text();
+            self.workers.insert(worker.id.clone(), here);
             return What::Change { was, worker, gone };
         }
-        if let Some((other, known)) = self.0.get(&worker.id)
+        if let Some((other, known)) = self.workers.get(&worker.id)
             && other.uid != pod.uid
         {
             // It woke elsewhere meanwhile, and that has been told.
@@ -48,7 +66,7 @@ impl Awake {
                 gone,
             };
         }
-        self.0.remove(&worker.id);
+        self.remove(&worker.id);
         What::Change {
             was: told,
             worker,
@@ -56,9 +74,19 @@ impl Awake {
         }
     }
 
+    /// Forgets a worker; returns the pod in which it was awake.
+    fn remove(&mut self, id: &str) -> Option<Arc<Pod>> {
+        let (pod, worker) = self.workers.remove(id)?;
+        if let Some(taken) = self.taken.get_mut(&pod.uid) {
+            *taken = taken.saturating_sub(EACH + worker.text());
+        }
+        Some(pod)
+    }
+
     /// A pod is not followed any more.
     pub(super) fn forget(&mut self, pod: &Pod) {
-        self.0.retain(|_, (other, _)| other.uid != pod.uid);
+        self.workers.retain(|_, (other, _)| other.uid != pod.uid);
+        self.taken.remove(&pod.uid);
     }
 }
 
@@ -85,9 +113,9 @@ mod tests {
         }
     }
 
-    fn seen(what: What) -> (Was, Option<String>, bool) {
+    fn seen(what: Option<What>) -> (Was, Option<String>, bool) {
         match what {
-            What::Change { was, worker, gone } => (was, worker.pod.clone(), gone),
+            Some(What::Change { was, worker, gone }) => (was, worker.pod.clone(), gone),
             other => panic!("{other:?}"),
         }
     }
@@ -107,7 +135,8 @@ mod tests {
         let slept = awake.told(&b, Before::Awake, worker(None), false);
         let was_b = Was::Awake(Some("b".into()));
         assert_eq!(seen(slept), (was_b, None, false));
-        assert!(awake.0.is_empty());
+        assert!(awake.workers.is_empty());
+        assert!(awake.taken.values().all(|it| *it == 0));
     }
 
     #[test]
@@ -118,6 +147,29 @@ mod tests {
         assert!(gone);
         awake.told(&a, Before::Absent, worker(Some(&a)), false);
         awake.forget(&a);
-        assert!(awake.0.is_empty());
+        assert!(awake.workers.is_empty() && awake.taken.is_empty());
+    }
+
+    #[test]
+    fn a_pod_that_makes_workers_up_fills_its_own_share() {
+        let (a, b) = (pod("a"), pod("b"));
+        let mut awake = Awake::default();
+        let mut tell = |pod: &Arc<Pod>, number: usize| {
+            let mut worker = worker(Some(pod));
+            worker.id = format!("{number:032x}");
+            worker.address = "a".repeat(Worker::MOST_TEXT / 2);
+            awake.told(pod, Before::Absent, worker, false).is_some()
+        };
+        let most = MOST / (Worker::MOST_TEXT / 2);
+        let taken = (0..most * 2).filter(|it| tell(&a, *it)).count();
+        assert!((most / 2..most).contains(&taken), "{taken}");
+        assert!(tell(&b, 0), "those of another pod are its own");
+        assert!(tell(&a, most * 2), "one has left");
+        awake.forget(&a);
+        assert!(
+            awake
+                .told(&a, Before::Absent, worker(Some(&a)), false)
+                .is_some()
+        );
     }
 }

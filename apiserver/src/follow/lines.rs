@@ -5,8 +5,16 @@ use http::Response;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
-/// The longest line: a worker with the longest names.
-const LONGEST: usize = 1 << 20;
+/// The longest line: a worker with the longest names, each of whose characters may have been written as `\u0001`.
+const LONGEST: usize = 64 << 10;
+
+/// Why no line comes.
+pub(super) enum NoLine {
+    /// It is longer than any may be.
+    TooLong,
+    /// The connection broke; how.
+    Broken(String),
+}
 
 /// The lines of an answer.
 pub(super) struct Lines {
@@ -27,7 +35,7 @@ impl Lines {
     /// # Errors
     ///
     /// The connection broke, or a line is too long.
-    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, String> {
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, NoLine> {
         loop {
             if let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
                 let mut line = self.rest.split_to(end + 1);
@@ -35,11 +43,11 @@ impl Lines {
                 return Ok(Some(line.freeze()));
             }
             if self.rest.len() > LONGEST {
-                return Err("a line is too long".to_owned());
+                return Err(NoLine::TooLong);
             }
             match self.body.frame().await {
                 Some(Ok(frame)) => self.rest.extend(frame.into_data().ok()),
-                Some(Err(error)) => return Err(error.to_string()),
+                Some(Err(error)) => return Err(NoLine::Broken(error.to_string())),
                 None => return Ok(None),
             }
         }

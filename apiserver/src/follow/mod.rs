@@ -4,11 +4,14 @@
 //! once, or that something was missed ([`What::Gap`], [`Expired`]) and they have to list again.
 
 mod awake;
+mod held;
+mod left_out;
 mod lines;
 mod pod;
 mod ring;
 mod scope;
 
+pub use held::Held;
 pub use ring::{Expired, Happened, Was, What, start_of};
 pub use scope::Scope;
 
@@ -17,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use portside_manage::{Before, Worker};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
@@ -28,6 +31,7 @@ use crate::object::Class;
 use crate::pods::Pods;
 use crate::status::no_pod;
 use awake::Awake;
+use left_out::LeftOut;
 use ring::Ring;
 use scope::Interests;
 
@@ -46,6 +50,8 @@ pub struct Follows {
     last: watch::Sender<u64>,
     /// Counts, for those who wait until pods are followed.
     settled: watch::Sender<u64>,
+    /// A pod is heard of whose class may have been left out by lists.
+    heard: Notify,
 }
 
 struct State {
@@ -53,6 +59,7 @@ struct State {
     interests: Interests,
     /// By their uids.
     classes: HashMap<Uuid, Followed>,
+    left_out: LeftOut,
 }
 
 /// A class whose pods are followed.
@@ -95,10 +102,12 @@ impl Follows {
             metrics,
             last: watch::Sender::new(ring.last()),
             settled: watch::Sender::new(0),
+            heard: Notify::new(),
             state: Mutex::new(State {
                 ring,
                 interests: Interests::default(),
                 classes: HashMap::new(),
+                left_out: LeftOut::new(),
             }),
         })
     }
@@ -109,6 +118,13 @@ impl Follows {
 
     /// Keeps what is followed as classes and pods are. Does not end.
     pub async fn run(self: Arc<Self>) {
+        tokio::select! {
+            () = self.keep_up() => {}
+            () = self.ask_left_out() => {}
+        }
+    }
+
+    async fn keep_up(self: &Arc<Self>) {
         let mut known = self.known.clone();
         loop {
             let classes = known.borrow_and_update().clone();
@@ -149,7 +165,7 @@ impl Follows {
     }
 
     /// Somebody wants to know what happens in a scope.
-    pub fn mark(self: &Arc<Self>, scope: &Scope) {
+    fn mark(self: &Arc<Self>, scope: &Scope) {
         let classes = self.known.borrow().clone();
         let mut state = self.lock();
         let State {
@@ -213,6 +229,7 @@ impl Follows {
             ring,
             interests,
             classes: followed,
+            ..
         } = state;
         let known: HashMap<Uuid, &Known> = classes.of(None).map(|it| (it.class.uid, it)).collect();
         followed.retain(|uid, it| {
@@ -294,6 +311,9 @@ impl Follows {
         let State { ring, classes, .. } = &mut *state;
         let followed = classes.get_mut(&class.uid)?;
         let follow = followed.pods.get_mut(&pod.uid)?;
+        if follow.pod.address != pod.address {
+            return None; // It is followed elsewhere by now.
+        }
         let changed = change(follow, &mut followed.awake, ring);
         self.publish(ring);
         Some(changed)
@@ -312,12 +332,14 @@ impl Follows {
             (follow.tried, follow.begun, follow.told) = (true, true, true);
             std::mem::replace(&mut follow.owed, true)
         });
+        self.is_heard(class);
         owed.unwrap_or_default()
     }
 
     /// What happens at a pod is told again, and nothing was missed.
     fn resumed(&self, class: &Class, pod: &Pod) {
         self.change(class, pod, |follow, _, _| follow.begun = true);
+        self.is_heard(class);
     }
 
     /// A pod has ended in order.
@@ -338,14 +360,6 @@ impl Follows {
         });
     }
 
-    /// A list has missed workers of a class.
-    pub fn gap(&self, class: &Arc<Class>) {
-        self.metrics.missed();
-        let mut state = self.lock();
-        state.ring.push(Some(Arc::clone(class)), What::Gap);
-        self.publish(&state.ring);
-    }
-
     /// A pod is tried again at once; lists wait for that.
     fn untried(&self, class: &Class, pod: &Pod) {
         self.change(class, pod, |follow, _, _| {
@@ -353,19 +367,24 @@ impl Follows {
         });
     }
 
-    /// A worker changed.
+    /// A worker changed. Whether that can be.
     fn told(
         &self,
         class: &Arc<Class>,
         pod: &Arc<Pod>,
         (before, worker, gone): (Before, Worker, bool),
-    ) {
+    ) -> bool {
+        if !worker.can_be() {
+            return false;
+        }
         self.metrics.happened();
-        self.change(class, pod, |follow, awake, ring| {
+        let told = self.change(class, pod, |follow, awake, ring| {
             follow.ended = false;
             let what = awake.told(pod, before, worker, gone);
-            ring.push(Some(Arc::clone(class)), what);
+            let what = what.map(|it| ring.push(Some(Arc::clone(class)), it));
+            what.is_some()
         });
+        told.unwrap_or(true)
     }
 }
 
@@ -387,12 +406,13 @@ impl Followed {
         silent.map(text).collect()
     }
 
-    /// Forgets pods that are gone. Whether that leaves something untold.
+    /// Forgets pods that are gone, or are elsewhere now. Whether that leaves something untold.
     fn leave(&mut self, there: &[Arc<Pod>]) -> bool {
         let mut untold = false;
         let awake = &mut self.awake;
         self.pods.retain(|uid, follow| {
-            let is_there = there.iter().any(|it| it.uid == *uid);
+            let here = |it: &Arc<Pod>| it.uid == *uid && it.address == follow.pod.address;
+            let is_there = there.iter().any(here);
             if !is_there {
                 follow.task.abort();
                 awake.forget(&follow.pod);

@@ -8,7 +8,7 @@ use portside_manage::{Before, Event};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Follows;
-use super::lines::Lines;
+use super::lines::{Lines, NoLine};
 use crate::known::Pod;
 use crate::object::Class;
 use crate::pods::Question;
@@ -93,7 +93,8 @@ impl Following {
             let event = match timeout(SILENCE, lines.next()).await {
                 Ok(Ok(Some(line))) => serde_json::from_slice(&line),
                 Ok(Ok(None)) => return End::Broken("it has ended".to_owned()),
-                Ok(Err(why)) => return End::Broken(why),
+                Ok(Err(NoLine::Broken(why))) => return End::Broken(why),
+                Ok(Err(NoLine::TooLong)) => return self.senseless(),
                 Err(_) => return End::Broken("nothing is heard of it".to_owned()),
             };
             let Ok(event) = event else {
@@ -165,8 +166,8 @@ impl Following {
             ) if seq == at.1 + 1 => {
                 at.1 = seq;
                 let told = (before, *worker, gone);
-                self.follows.told(&self.class, &self.pod, told);
-                None
+                let can_be = self.follows.told(&self.class, &self.pod, told);
+                (!can_be).then(|| self.senseless())
             }
             (Event::Alive { seq }, Some(at)) if seq == at.1 => None,
             (Event::End, Some(_)) => Some(End::Orderly),
@@ -197,7 +198,9 @@ impl Following {
             let Ok(page) = page else { return false };
             for worker in page.items {
                 let told = (Before::Asleep, worker, false);
-                self.follows.told(&self.class, &self.pod, told);
+                if !self.follows.told(&self.class, &self.pod, told) {
+                    return false;
+                }
             }
             wanted.after = page.next;
             if wanted.after.is_none() {

@@ -12,6 +12,8 @@ use crate::object::Class;
 
 /// How many events are kept.
 const KEPT: usize = 10_000;
+/// What they may take together: those of workers with usual names take less.
+const MOST: usize = 32 << 20;
 /// The bits of a number that count events.
 const COUNT_BITS: u32 = 22;
 
@@ -67,6 +69,8 @@ pub struct Ring {
     /// The number of the last event.
     last: u64,
     kept: VecDeque<Arc<Happened>>,
+    /// What these take.
+    taken: usize,
 }
 
 impl Ring {
@@ -78,6 +82,7 @@ impl Ring {
             first,
             last: first,
             kept: VecDeque::new(),
+            taken: 0,
         }
     }
 
@@ -97,13 +102,18 @@ impl Ring {
     pub fn push(&mut self, class: Option<Arc<Class>>, what: What) -> u64 {
         self.last += 1;
         let version = self.last;
-        self.kept.push_back(Arc::new(Happened {
+        let event = Happened {
             version,
             class,
             what,
-        }));
-        if self.kept.len() > KEPT {
-            self.kept.pop_front();
+        };
+        self.taken += event.takes();
+        self.kept.push_back(Arc::new(event));
+        while self.kept.len() > KEPT || self.taken > MOST {
+            let Some(oldest) = self.kept.pop_front() else {
+                break;
+            };
+            self.taken -= oldest.takes();
         }
         version
     }
@@ -144,6 +154,17 @@ impl Ring {
 #[must_use]
 pub fn start_of(version: u64) -> u64 {
     version >> COUNT_BITS
+}
+
+impl Happened {
+    /// The bytes that it takes.
+    fn takes(&self) -> usize {
+        let worker = match &self.what {
+            What::Change { worker, .. } => size_of::<Worker>() + worker.text(),
+            What::Gap | What::Begin => 0,
+        };
+        size_of::<Self>() + worker
+    }
 }
 
 impl Was {
@@ -213,6 +234,32 @@ mod tests {
         assert_eq!(ring.after(first + 5, 1).unwrap()[0].version, first + 6);
         assert_eq!(ring.after(ring.last(), 1), Ok(vec![]));
         assert_eq!(ring.after(ring.last() + 1, 1), Err(Expired));
+    }
+
+    #[test]
+    fn what_is_long_is_forgotten_earlier() {
+        let mut ring = ring(1);
+        let first = ring.last();
+        for number in 0..KEPT {
+            let mut worker = sample::worker();
+            worker.address = "a".repeat(Worker::MOST_TEXT / 2);
+            let what = What::Change {
+                was: Was::Absent,
+                worker: Arc::new(worker),
+                gone: number % 2 == 0,
+            };
+            ring.push(Some(Arc::new(sample::class())), what);
+        }
+        let kept = ring.kept.len();
+        assert!(
+            kept > 1_000 && kept * Worker::MOST_TEXT / 2 < MOST,
+            "{kept}"
+        );
+        assert_eq!(ring.after(first, 1), Err(Expired));
+        let oldest = ring.last() - kept as u64;
+        assert_eq!(ring.after(oldest, KEPT).map(|it| it.len()), Ok(kept));
+        let taken: usize = ring.kept.iter().map(|it| it.takes()).sum();
+        assert_eq!(ring.taken, taken);
     }
 
     #[test]

@@ -40,6 +40,8 @@ struct Interest {
     /// The number after which everything is known.
     since: u64,
     last: Instant,
+    /// How many lists and watches go on.
+    held: usize,
 }
 
 /// Who wants to know.
@@ -57,14 +59,34 @@ impl Interests {
     pub(super) fn mark(&mut self, scope: &Scope, begin: impl FnOnce() -> u64) {
         let since = self.since(scope).unwrap_or_else(begin);
         let last = Instant::now();
-        let interest = Interest { since, last };
+        let interest = Interest {
+            since,
+            last,
+            held: 0,
+        };
         let known = self.0.entry(scope.clone()).or_insert(interest);
         known.last = last;
     }
 
+    /// Somebody who wanted to know goes on to, however long they take.
+    pub(super) fn hold(&mut self, scope: &Scope) {
+        if let Some(interest) = self.0.get_mut(scope) {
+            interest.held += 1;
+        }
+    }
+
+    /// One of those does not any more.
+    pub(super) fn release(&mut self, scope: &Scope) {
+        if let Some(interest) = self.0.get_mut(scope) {
+            interest.held = interest.held.saturating_sub(1);
+            interest.last = Instant::now();
+        }
+    }
+
     /// Forgets what nobody has wanted for long.
     pub(super) fn lapse(&mut self) {
-        self.0.retain(|_, it| it.last.elapsed() < LINGER);
+        self.0
+            .retain(|_, it| it.held > 0 || it.last.elapsed() < LINGER);
     }
 
     /// Whether anybody wants to know of a class.
@@ -115,5 +137,26 @@ mod tests {
         assert_eq!(interests.since(&ns), None);
         interests.mark(&ns, || 3);
         assert_eq!(interests.since(&ns), Some(3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_goes_on_is_wanted() {
+        let mut interests = Interests::default();
+        let ns = scope(Some("ns"), None);
+        interests.mark(&ns, || 1);
+        for _ in 0..2 {
+            interests.hold(&ns);
+        }
+        for _ in 0..2 {
+            tokio::time::advance(LINGER * 2).await;
+            interests.lapse();
+            assert_eq!(interests.since(&ns), Some(1));
+            interests.release(&ns);
+        }
+        interests.lapse();
+        assert_eq!(interests.since(&ns), Some(1));
+        tokio::time::advance(LINGER).await;
+        interests.lapse();
+        assert_eq!(interests.since(&ns), None);
     }
 }

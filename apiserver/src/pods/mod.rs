@@ -5,7 +5,8 @@ mod identity;
 mod tls;
 pub mod workers;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -114,10 +115,18 @@ pub struct Pods {
     client: Client,
     own: watch::Receiver<Option<Certificate>>,
     metrics: Metrics,
-    /// By the pods' uids.
-    slots: Mutex<HashMap<String, Arc<Slot>>>,
+    /// By the pods' uids, and where they are: one whose node starts anew may come back elsewhere.
+    slots: Mutex<HashMap<Place, Arc<Slot>>>,
     /// Connections that may be opened at once.
     opening: Semaphore,
+    /// Pages larger than usual that may be read at once.
+    large: Semaphore,
+}
+
+type Place = (String, SocketAddr);
+
+fn place(pod: &Pod) -> Place {
+    (pod.uid.clone(), pod.address)
 }
 
 /// Who comes while a connection is opened waits for that one.
@@ -146,6 +155,7 @@ impl Pods {
             metrics,
             slots: Mutex::default(),
             opening: Semaphore::new(OPENING),
+            large: Semaphore::new(workers::LARGE),
         }
     }
 
@@ -170,7 +180,7 @@ impl Pods {
     }
 
     async fn connection(&self, pod: &Pod) -> Result<Connection, String> {
-        let slot = Arc::clone(self.lock().entry(pod.uid.clone()).or_default());
+        let slot = Arc::clone(self.lock().entry(place(pod)).or_default());
         let mut opened = slot.lock().await;
         match &*opened {
             Opened::Connected(connection) if !connection.is_over() => return Ok(connection.clone()),
@@ -204,14 +214,12 @@ impl Pods {
 
     /// Ends the connections to pods that are gone.
     pub fn keep(&self, classes: &Classes) {
-        let there: std::collections::HashSet<&str> = classes
-            .of(None)
-            .flat_map(|it| it.pods.iter().map(|pod| &*pod.uid))
-            .collect();
-        self.lock().retain(|uid, _| there.contains(&**uid));
+        let pods = classes.of(None).flat_map(|it| &it.pods);
+        let there: HashSet<Place> = pods.map(|it| place(it)).collect();
+        self.lock().retain(|it, _| there.contains(it));
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Slot>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Place, Arc<Slot>>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

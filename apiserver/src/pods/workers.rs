@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures::future::join_all;
+use bytes::{Bytes, BytesMut};
+use futures::{StreamExt, stream};
 use http::{Method, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -15,8 +15,15 @@ use super::{NoAnswer, Pods, Question, is_elsewhere};
 use crate::known::{Known, Pod};
 use crate::status::Refusal;
 
-/// The largest answer that is read: a page of workers with the longest names.
+/// The largest answer of one worker that is read: what it has stored.
 const MOST_BYTES: usize = 16 << 20;
+/// The largest page: one of workers with long names. Of those that are larger than usual few are read at once, so that pods that lie
+/// take no memory from the others.
+const MOST_BYTES_OF_PAGE: usize = 2 << 20;
+const USUAL_BYTES_OF_PAGE: usize = 256 << 10;
+pub(super) const LARGE: usize = 16;
+/// How many pods of a class are asked for a page at once.
+const AT_ONCE: usize = 8;
 /// How long a body may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -34,13 +41,17 @@ pub struct Wanted {
 impl Pods {
     /// A page of a class's workers, by all pods that answer; nothing if none of them does.
     pub async fn page(&self, known: &Known, wanted: &Wanted, limit: usize) -> Option<Workers> {
-        let all = known
-            .pods
-            .iter()
-            .map(|pod| self.page_of(pod, wanted, limit));
-        let answers = join_all(all).await.into_iter();
-        let pages: Vec<Workers> = answers.filter_map(Result::ok).collect();
-        (!pages.is_empty()).then(|| merge(pages, limit))
+        let pods = known.pods.iter();
+        let asked: Vec<_> = pods.map(|pod| self.page_of(pod, wanted, limit)).collect();
+        let answers = stream::iter(asked).buffered(AT_ONCE);
+        // Each is put to those before as it comes, so that no more than a few are held.
+        answers
+            .filter_map(async |it| it.ok())
+            .fold(None, async |before: Option<Workers>, page| {
+                let pages = before.into_iter().chain([page]).collect();
+                Some(merge(pages, limit))
+            })
+            .await
     }
 
     /// A page of what one pod says.
@@ -62,7 +73,8 @@ impl Pods {
         let question = Question::new(Method::GET, &["workers"], &query);
         let asking = async {
             let answer = self.ask(pod, question).await?;
-            read(answer).await.map_err(|why| NoAnswer::of(pod, why))
+            let page = self.read_page(answer).await;
+            page.map_err(|why| NoAnswer::of(pod, why))
         };
         let asked = timeout(PATIENCE, asking).await;
         let page: Workers =
@@ -72,6 +84,25 @@ impl Pods {
         } else {
             Err(NoAnswer::of(pod, "what it says is no page"))
         }
+    }
+
+    async fn read_page(&self, answer: Response<Incoming>) -> Result<Workers, String> {
+        succeeded(&answer)?;
+        let mut body = answer.into_body();
+        let mut text = BytesMut::new();
+        let mut one_of_few = None;
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| error.to_string())?;
+            text.extend(frame.into_data().ok());
+            if text.len() > MOST_BYTES_OF_PAGE {
+                return Err("its page is too large".to_owned());
+            }
+            if text.len() > USUAL_BYTES_OF_PAGE && one_of_few.is_none() {
+                // It is never closed.
+                one_of_few = self.large.acquire().await.ok();
+            }
+        }
+        parse(&text)
     }
 
     /// Asks the pod that has a worker, which is found by asking one after the other.
@@ -122,10 +153,13 @@ impl Pods {
             answer => answer?,
         };
         let worker: Worker = read(answer).await.map_err(Refusal::unavailable)?;
-        if worker.id == which || worker.address == which {
+        let is_meant = worker.id == which || worker.address == which;
+        if is_meant && worker.can_be() {
             Ok(Some(worker))
         } else {
-            Err(Refusal::unavailable("the pod tells of another worker"))
+            Err(Refusal::unavailable(
+                "the pod tells of another worker, or of one that cannot be",
+            ))
         }
     }
 }
@@ -145,12 +179,19 @@ pub async fn bytes(answer: Response<Incoming>) -> Result<Bytes, String> {
 }
 
 async fn read<T: DeserializeOwned>(answer: Response<Incoming>) -> Result<T, String> {
-    let status = answer.status();
-    if status != StatusCode::OK {
-        return Err(format!("it says {status}"));
+    succeeded(&answer)?;
+    parse(&bytes(answer).await?)
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
+    serde_json::from_slice(body).map_err(|error| format!("what it says cannot be read: {error}"))
+}
+
+fn succeeded(answer: &Response<Incoming>) -> Result<(), String> {
+    match answer.status() {
+        StatusCode::OK => Ok(()),
+        status => Err(format!("it says {status}")),
     }
-    let body = bytes(answer).await?;
-    serde_json::from_slice(&body).map_err(|error| format!("what it says cannot be read: {error}"))
 }
 
 /// What a pod says that goes wrong.

@@ -9,7 +9,7 @@ use portside_manage::{Worker, Workers as Page};
 
 use super::{Workers, scope};
 use crate::answer::{self, Answer, BoxError};
-use crate::follow::Scope;
+use crate::follow::{Held, Scope};
 use crate::known::Known;
 use crate::object::{self, Class};
 use crate::pods::workers::Wanted;
@@ -72,10 +72,10 @@ impl Workers {
             .transpose()?;
         let of_before = proceed.as_ref().map(|it| it.version);
         let begins_here = of_before.is_none_or(|it| !self.follows.counts(it));
+        let held = self.follows.hold(&scope);
         let begun = if begins_here {
             self.follows.begin(&scope).await
         } else {
-            self.follows.mark(&scope);
             0
         };
         // A list that another replica has begun, which is gone, goes on here all the same, and keeps its number: whoever watches from
@@ -108,6 +108,7 @@ impl Workers {
             items: 0,
             is_wide: namespace.is_none(),
             warnings: vec![],
+            _held: held,
         })
     }
 }
@@ -128,6 +129,8 @@ pub(super) struct Lister {
     /// Of all namespaces.
     is_wide: bool,
     warnings: Vec<String>,
+    /// What happens while it is put together is told to whoever watches from it.
+    _held: Held,
 }
 
 impl Lister {
@@ -186,7 +189,7 @@ impl Lister {
     /// Nothing is heard of a class, or nothing any more.
     ///
     /// A list of its namespace fails then, unless it was told that no pod answers. One of all namespaces goes on with the next class: no
-    /// pod may keep people from all the others. Whoever watches from there is told that something was missed.
+    /// pod may keep people from all the others. Whoever watches from there is told that something was missed once there is more to list.
     fn nothing(&mut self, class: &Arc<Class>, refusal: Refusal) -> Result<Vec<Worker>, Refusal> {
         let scope = Scope {
             namespace: Some(class.namespace.clone()),
@@ -194,14 +197,14 @@ impl Lister {
         };
         let follows = &self.workers.follows;
         let is_told = follows.silent(&scope).contains(&refusal.message);
-        if self.wanted.after.is_none() && is_told {
-            return Ok(vec![]);
-        }
-        if !self.is_wide {
+        let is_warned_of = self.wanted.after.is_none() && is_told;
+        if !is_warned_of && !self.is_wide {
             return Err(refusal);
         }
-        follows.gap(class);
-        self.warnings.push(refusal.message);
+        follows.left_out(class);
+        if !is_warned_of {
+            self.warnings.push(refusal.message);
+        }
         Ok(vec![])
     }
 

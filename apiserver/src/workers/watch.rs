@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 use super::list::Lister;
 use super::{Workers, expired, scope};
 use crate::answer::{self, Answer, BoxError};
-use crate::follow::{Happened, Scope, Was, What};
+use crate::follow::{Happened, Held, Scope, Was, What};
 use crate::object::Class;
 use crate::query::Query;
 use crate::selector::Selector;
@@ -40,9 +40,9 @@ impl Workers {
         let scope = scope(namespace, &query);
         // Before it is looked, so that nothing is overlooked.
         let last = self.follows.last();
+        let held = self.follows.hold(&scope);
         let (at, first) = match &query.version {
             Some(text) => {
-                self.follows.mark(&scope);
                 let at = self.follows.version(&scope, text).map_err(expired)?;
                 (at, None)
             }
@@ -64,6 +64,7 @@ impl Workers {
             mark: Instant::now() + BOOKMARK,
             columns: true,
             over: false,
+            _held: held,
             _permit: permit,
         };
         let events = match first {
@@ -91,6 +92,7 @@ struct Watch {
     /// A table's first row says what its columns are.
     columns: bool,
     over: bool,
+    _held: Held,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -171,10 +173,7 @@ impl Watch {
         } = self;
         tokio::select! {
             _ = last.changed() => return,
-            () = sleep_until(*mark) => {
-                self.workers.follows.mark(&self.scope);
-                self.mark += BOOKMARK;
-            }
+            () = sleep_until(*mark) => self.mark += BOOKMARK,
             () = sleep_until(*until) => self.over = true,
             () = workers.stop.cancelled() => self.over = true,
         }

@@ -150,3 +150,73 @@ async fn a_number_that_is_left_out_is_a_gap() {
     }));
     ends_with_a_gap(&mut watch).await;
 }
+
+#[tokio::test]
+async fn a_pod_that_comes_back_elsewhere_is_followed_there() {
+    let setup = Setup::new().await;
+    let (_before, admin, mut first) = started(&setup).await;
+    // The same pod, after its node has started anew.
+    let [pod] = setup.pods("a", ["one"]).await;
+    pod.store([1, 2, 3]);
+    setup.cluster.apply("pods", pod.object("shop", true));
+    ends_with_a_gap(&mut first).await;
+    assert_eq!(admin.get(LIST).await.names(), [name(1), name(2), name(3)]);
+    let mut second = watch(&admin).await;
+    pod.wake(3);
+    assert_eq!(second.seen().await, ("MODIFIED".to_owned(), name(3)));
+}
+
+#[tokio::test]
+async fn workers_of_a_class_whose_first_pod_comes_late_are_listed_then() {
+    let setup = Setup::new().await;
+    setup.class("a", "shop", &[]).await;
+    let admin = setup.client("admin").await;
+    assert_eq!(admin.get(LIST).await.names(), Vec::<String>::new());
+    let mut first = watch(&admin).await;
+    let [pod] = setup.pods("a", ["one"]).await;
+    pod.store([1, 2]);
+    setup.apply("a", "shop", std::slice::from_ref(&pod));
+    ends_with_a_gap(&mut first).await;
+    assert_eq!(admin.get(LIST).await.names(), [name(1), name(2)]);
+    let mut second = watch(&admin).await;
+    pod.wake(1);
+    assert_eq!(second.seen().await, ("MODIFIED".to_owned(), name(1)));
+}
+
+#[tokio::test]
+async fn a_class_that_cannot_be_listed_for_a_while_is_one_gap() {
+    const ALL: &str = "/serverlessworkers";
+    let setup = Setup::new().await;
+    let (pod, admin, _) = started(&setup).await;
+    let [game] = setup.pods("b", ["game"]).await;
+    game.store([5]);
+    setup.class("b", "game", std::slice::from_ref(&game)).await;
+    game.say_instead("GET /workers", "the database does not answer");
+    let listed = async || {
+        let list = admin.get(&format!("{ALL}?limit=500")).await;
+        let warning = list.headers.get("warning");
+        assert!(warning.is_some(), "{list:?}");
+        assert_eq!(list.names(), [name(1), name(2)]);
+        format!("{ALL}?watch=1&resourceVersion={}", list.version())
+    };
+    let mut first = admin.watch(&listed().await).await;
+    for _ in 0..3 {
+        let mut other = admin.watch(&listed().await).await;
+        pod.wake(1);
+        pod.sleep(1);
+        for watch in [&mut first, &mut other] {
+            for _ in 0..2 {
+                assert_eq!(watch.seen().await, ("MODIFIED".to_owned(), name(1)));
+            }
+        }
+    }
+    game.say_no_more();
+    ends_with_a_gap(&mut first).await;
+    let list = admin.get(&format!("{ALL}?limit=500")).await;
+    let all = [name(1), name(2), format!("game.{}", id(5))];
+    assert_eq!(list.names(), all);
+    let path = format!("{ALL}?watch=1&resourceVersion={}", list.version());
+    let mut second = admin.watch(&path).await;
+    game.wake(5);
+    assert_eq!(second.seen().await, ("MODIFIED".to_owned(), all[2].clone()));
+}

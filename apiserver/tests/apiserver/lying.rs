@@ -133,3 +133,31 @@ async fn a_pod_that_is_silent_keeps_lists_waiting_once() {
     }
     assert!(begun.elapsed() < Duration::from_secs(3));
 }
+
+/// Follows a class of a pod, and has it tell of a worker.
+async fn ends_a_watch(told: impl FnOnce(&mut serde_json::Value)) -> bool {
+    let setup = Setup::new().await;
+    let [pod] = setup.pods("a", ["one"]).await;
+    pod.store([1]);
+    setup.class("a", "shop", std::slice::from_ref(&pod)).await;
+    let admin = setup.client("admin").await;
+    let version = admin.get(LIST).await.version();
+    let path = format!("{LIST}?watch=1&resourceVersion={version}");
+    let mut watch = admin.watch(&path).await;
+    let mut told_worker = json!(worker(1));
+    told(&mut told_worker);
+    pod.tell(json!({
+        "type": "change", "seq": 1, "before": "asleep", "worker": told_worker, "gone": false,
+    }));
+    let (kind, object) = watch.next().await.unwrap();
+    kind == "ERROR" && object["code"] == 410
+}
+
+#[tokio::test]
+async fn workers_that_cannot_be_are_not_told_of() {
+    assert!(!ends_a_watch(|_| {}).await);
+    assert!(ends_a_watch(|it| it["id"] = json!("x")).await);
+    assert!(ends_a_watch(|it| it["id"] = json!(id(10).to_uppercase())).await);
+    assert!(ends_a_watch(|it| it["address"] = json!("a".repeat(20 << 10))).await);
+    assert!(ends_a_watch(|it| it["other"] = json!("a".repeat(100 << 10))).await);
+}

@@ -163,6 +163,11 @@ impl Pod {
         self.change(|it| it.instead.push((begin.to_owned(), text.to_owned())));
     }
 
+    /// Answers as it should again.
+    pub fn say_no_more(&self) {
+        self.change(|it| it.instead.clear());
+    }
+
     pub fn cut_at(&self, begin: &str) {
         self.change(|it| it.cut_at = Some(begin.to_owned()));
     }
