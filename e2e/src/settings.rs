@@ -29,7 +29,7 @@ pub struct Settings {
     pub logs: PathBuf,
     /// `PORTSIDE_E2E_KEEP`: leaves Portside and the namespaces of failed tests, for a look.
     pub keep: bool,
-    /// `PORTSIDE_E2E_SHORT`: what takes long is tried with less, and looked at for less time.
+    /// `PORTSIDE_E2E_SHORT`: what takes minutes is left out, or looked at for less time.
     pub short: bool,
 }
 

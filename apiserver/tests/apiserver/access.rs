@@ -31,6 +31,35 @@ async fn probes_are_for_anybody_and_nothing_else_is() {
     }
 }
 
+/// Nobody keeps others out by connections that mean nothing, or by bodies that nobody reads.
+#[tokio::test]
+async fn strangers_and_bodies_take_no_room() {
+    let setup = Setup::new().await;
+    let mut held = vec![];
+    for _ in 0..250 {
+        let config = pki::client(&setup.own, None);
+        held.push(Client::connect(setup.address, config, None).await);
+    }
+    let config = pki::client(&setup.own, None);
+    let one_more = match Client::connect(setup.address, config, None).await {
+        Ok(client) => client.send(Method::GET, "/livez", "", "").await.is_err(),
+        Err(_) => true,
+    };
+    assert!(one_more, "there are enough strangers");
+    let admin = setup.client("admin").await;
+    assert_eq!(admin.get("/apis").await.status, 200);
+    let shop = setup.pods("a", ["one"]).await;
+    shop[0].store([1]);
+    setup.class("a", "shop", &shop).await;
+    let path = format!("/namespaces/a/serverlessworkers/shop.{}", crate::pod::id(1));
+    let large = "x".repeat(100 << 10);
+    let deleted = admin
+        .send(Method::DELETE, &path, "application/json", &large)
+        .await;
+    assert_eq!(deleted.unwrap().status(), 413);
+    assert_eq!(admin.get(&path).await.status, 200);
+}
+
 #[tokio::test]
 async fn certificates_of_others_open_nothing() {
     let setup = Setup::new().await;

@@ -50,6 +50,43 @@ async fn a_list_has_what_all_pods_of_all_classes_tell() {
     assert_eq!(admin.get(&path).await.names(), names("shop", [3]));
 }
 
+/// Among millions nobody could wait for it.
+#[tokio::test]
+async fn an_address_is_asked_for_and_not_looked_for() {
+    let setup = Setup::new().await;
+    let shop = setup.pods("a", ["one"]).await;
+    shop[0].store(1..=5);
+    setup.class("a", "shop", &shop).await;
+    let game = setup.pods("a", ["two"]).await;
+    game[0].store([7]);
+    setup.class("a", "game", &game).await;
+    let admin = setup.client("admin").await;
+    let list = "/namespaces/a/serverlessworkers?limit=500&fieldSelector=spec.address%3Droom.js%23";
+    let found = admin.get(&format!("{list}3")).await;
+    assert_eq!(found.names(), names("shop", [3]));
+    assert_eq!(
+        admin.get(&format!("{list}9")).await.names(),
+        names("shop", [])
+    );
+    let paged = |it: &String| it.starts_with("GET /workers?limit=500");
+    for pod in [&shop[0], &game[0]] {
+        assert!(!pod.asked().iter().any(paged), "{:?}", pod.asked());
+    }
+}
+
+/// What is given at once is held in memory.
+#[tokio::test]
+async fn a_page_is_no_larger_than_a_thousand_whatever_is_asked_for() {
+    let setup = Setup::new().await;
+    let shop = setup.pods("a", ["one"]).await;
+    shop[0].store(1..=1_500);
+    setup.class("a", "shop", &shop).await;
+    let admin = setup.client("admin").await;
+    let page = admin.get("/serverlessworkers?limit=20000").await;
+    assert_eq!(page.names().len(), 1_000);
+    assert!(page.json()["metadata"]["continue"].is_string());
+}
+
 #[tokio::test]
 async fn pages_follow_each_other_and_stay_in_their_namespace() {
     let setup = Setup::new().await;
@@ -272,7 +309,7 @@ fn memory() -> usize {
 }
 
 #[tokio::test]
-async fn a_million_workers_take_the_memory_of_a_page() {
+async fn two_hundred_thousand_workers_take_the_memory_of_a_page() {
     let setup = Setup::new().await;
     let pods = setup.pods("a", ["one"]).await;
     pods[0].has_many();

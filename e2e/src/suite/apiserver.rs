@@ -269,6 +269,8 @@ pub async fn namespaces_go_without_it(test: Arc<Test>) {
     scale(cluster, 2).await;
     cluster.rolled_out(SYSTEM, DEPLOYMENT).await;
     registered(cluster).await;
+    // It may have fallen asleep meanwhile.
+    note(&class, "ann", "three").await;
     in_state(&test, "notes.js#ann", "Awake").await;
 }
 

@@ -11,18 +11,12 @@ use crate::class::condition;
 use crate::cluster::{Cluster, until};
 use crate::test::Test;
 
-/// So many classes; and where it is to be short.
 const CLASSES: usize = 100;
-const FEW_CLASSES: usize = 30;
 
 /// A hundred classes are made at once, pods and all: two minutes on two cores with nothing else to do, most of them the
 /// cluster's own, and the test is patient with busy ones. Then they cause no traffic.
 pub async fn a_hundred_classes_settle(test: Arc<Test>) {
-    let count = match test.cluster.settings.short {
-        true => FEW_CLASSES,
-        false => CLASSES,
-    };
-    let classes: Vec<Value> = (0..count)
+    let classes: Vec<Value> = (0..CLASSES)
         .map(|number| {
             let mut spec = apps::ledger(&number.to_string());
             // More than a small node has to give, if each asked for what a busy class needs.
@@ -45,7 +39,7 @@ pub async fn a_hundred_classes_settle(test: Arc<Test>) {
         async || {
             let classes = test.cluster.list(&test.namespace, "swc", "").await;
             let settled = classes.iter().filter(|class| settled(class)).count();
-            if settled == count {
+            if settled == CLASSES {
                 Ok(())
             } else {
                 // Looking costs what the classes are waiting for: the processor.
@@ -55,7 +49,7 @@ pub async fn a_hundred_classes_settle(test: Arc<Test>) {
         },
     )
     .await;
-    eprintln!("{count} classes settled in {:?}", start.elapsed());
+    eprintln!("{CLASSES} classes settled in {:?}", start.elapsed());
 
     // One quiet minute, after the first count of each class's workers, which comes within half a minute.
     until(
@@ -67,7 +61,7 @@ pub async fn a_hundred_classes_settle(test: Arc<Test>) {
                 .iter()
                 .filter(|class| class["status"]["workers"]["stored"] == 0)
                 .count();
-            if counted == count {
+            if counted == CLASSES {
                 Ok(())
             } else {
                 Err(format!("{counted} are"))

@@ -26,8 +26,21 @@ mod uninstall;
 mod updates;
 mod workers;
 
-/// Every test.
+/// The tests that take minutes, for what seldom breaks: left out where it is to be short.
+const LONG: [&str; 2] = [
+    "autoscaling::an_autoscaler_follows_the_load",
+    "many::a_hundred_classes_settle",
+];
+
+/// Every test that is to run.
 pub fn all(cluster: &Arc<Cluster>) -> Vec<Trial> {
+    let mut trials = every(cluster);
+    let is_short = cluster.settings.short;
+    trials.retain(|trial| !is_short || !LONG.contains(&trial.name()));
+    trials
+}
+
+fn every(cluster: &Arc<Cluster>) -> Vec<Trial> {
     macro_rules! trials {
         ($($module:ident :: $name:ident),* $(,)?) => {
             vec![$(trial(cluster, concat!(stringify!($module), "::", stringify!($name)), $module::$name)),*]

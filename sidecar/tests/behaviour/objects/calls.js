@@ -293,7 +293,7 @@ const cases = {
   async asked(env) {
     const stub = env.LAB.getByName("asked"), timer = env.LAB.getByName("timer"), idle = env.LAB.getByName("nobody");
     await Promise.all([timer.timer(), timer.count(), idle.count()]);
-    for (let i = 0; i < 20; i++) {
+    for (let i = 0; i < 40; i++) {
       await stub.count();
       await wait(50);
     }

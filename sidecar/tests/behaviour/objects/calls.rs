@@ -133,9 +133,9 @@ async fn an_object_knows_its_name_from_its_first_call_on() {
 
 async fn an_object_that_is_asked_or_has_a_timer_does_not_sleep() {
     let mut setup = setup();
-    setup.limits.idle = Duration::from_millis(300);
-    // Nobody asks the third one, which begins anew.
-    assert_eq!(answer_of(setup, "asked").await, json!([21, 2, 1]));
+    setup.limits.idle = Duration::from_secs(1);
+    // Nobody asks the third one for two seconds, so it begins anew.
+    assert_eq!(answer_of(setup, "asked").await, json!([41, 2, 1]));
 }
 
 async fn what_goes_over_a_limit_is_reset_with_cloudflares_texts() {
