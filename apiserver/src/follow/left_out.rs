@@ -80,7 +80,7 @@ impl Follows {
         let mut state = self.lock();
         if state.left_out.remove(&class.uid).is_some() {
             self.metrics.missed();
-            state.ring.push(Some(Arc::clone(class)), What::Gap);
+            state.ring.push(class, What::Gap);
             self.publish(&state.ring);
         }
     }

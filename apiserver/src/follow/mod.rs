@@ -12,7 +12,7 @@ mod ring;
 mod scope;
 
 pub use held::Held;
-pub use ring::{Expired, Happened, Was, What, start_of};
+pub use ring::{Expired, Happened, News, Was, What, start_of};
 pub use scope::Scope;
 
 use std::collections::HashMap;
@@ -172,7 +172,7 @@ impl Follows {
             ring, interests, ..
         } = &mut *state;
         let late = interests.since(scope).is_some();
-        interests.mark(scope, || ring.push(None, What::Begin));
+        interests.mark(scope, || ring.begin());
         self.arrange(&mut state, &classes, late);
     }
 
@@ -194,7 +194,8 @@ impl Follows {
         if version < since {
             return Err(Expired);
         }
-        state.ring.after(version, 1).map(|_| version)
+        let after = state.ring.after(version, 1, |it| scope.has(it));
+        after.map(|_| version)
     }
 
     /// Whether a `resourceVersion` is of this process.
@@ -208,13 +209,13 @@ impl Follows {
         self.lock().ring.start()
     }
 
-    /// At most `limit` events after one.
+    /// At most `limit` events of a scope after one.
     ///
     /// # Errors
     ///
     /// Some of them are not known any more.
-    pub fn after(&self, version: u64, limit: usize) -> Result<Vec<Arc<Happened>>, Expired> {
-        self.lock().ring.after(version, limit)
+    pub fn after(&self, scope: &Scope, version: u64, limit: usize) -> Result<News, Expired> {
+        self.lock().ring.after(version, limit, |it| scope.has(it))
     }
 
     /// The number of the last event, as it grows.
@@ -235,7 +236,7 @@ impl Follows {
         followed.retain(|uid, it| {
             let is_there = known.contains_key(uid);
             if !is_there {
-                ring.push(Some(Arc::clone(&it.class)), What::Gap);
+                ring.push(&it.class, What::Gap);
             }
             let stays = is_there && interests.have(&it.class);
             if !stays {
@@ -254,7 +255,7 @@ impl Follows {
                 pods: HashMap::new(),
             });
             if it.leave(&known.pods) {
-                ring.push(Some(Arc::clone(&it.class)), What::Gap);
+                ring.push(&it.class, What::Gap);
                 self.metrics.missed();
             }
             for pod in &known.pods {
@@ -356,7 +357,7 @@ impl Follows {
         self.change(class, pod, |follow, awake, ring| {
             follow.owed = false;
             awake.forget(pod);
-            ring.push(Some(Arc::clone(class)), What::Gap);
+            ring.push(class, What::Gap);
         });
     }
 
@@ -381,7 +382,7 @@ impl Follows {
         let told = self.change(class, pod, |follow, awake, ring| {
             follow.ended = false;
             let what = awake.told(pod, before, worker, gone);
-            let what = what.map(|it| ring.push(Some(Arc::clone(class)), it));
+            let what = what.map(|it| ring.push(class, it));
             what.is_some()
         });
         told.unwrap_or(true)

@@ -142,11 +142,14 @@ impl Watch {
         while !self.over {
             let mut lines = String::new();
             self.last.borrow_and_update();
-            match self.workers.follows.after(self.at, EVENTS) {
-                Ok(events) if events.is_empty() => self.wait(&mut lines).await,
-                Ok(events) => {
-                    for event in &events {
-                        self.at = event.version;
+            match self.workers.follows.after(&self.scope, self.at, EVENTS) {
+                Ok(news) if news.events.is_empty() => {
+                    self.at = news.to;
+                    self.wait(&mut lines).await;
+                }
+                Ok(news) => {
+                    self.at = news.to;
+                    for event in &news.events {
                         self.take(event, &mut lines);
                         if self.over {
                             break;
@@ -184,8 +187,8 @@ impl Watch {
     }
 
     fn take(&mut self, event: &Happened, lines: &mut String) {
-        let Some(class) = &event.class else { return };
-        if !self.scope.has(class) || !self.selector.may_match(class) {
+        let class = &event.class;
+        if !self.selector.may_match(class) {
             return;
         }
         let What::Change { was, worker, gone } = &event.what else {
