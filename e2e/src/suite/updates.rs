@@ -101,18 +101,18 @@ pub async fn new_code_under_load(test: Arc<Test>) {
         let expected: Vec<_> = (0..45).map(|n| json!(format!("{name} {n}"))).collect();
         assert_eq!(heard, expected.iter().collect::<Vec<_>>());
     }
-    let maps = class
-        .kubectl(&[
-            "get",
-            "configmaps",
-            "-l",
-            "portside.dev/class=ledger",
-            "-o",
-            "name",
-        ])
-        .await;
-    let of_code = maps.lines().filter(|name| name.contains("-code-"));
-    assert!(of_code.count() <= 2, "old code piles up: {maps}");
+    until("old code to go with its pods", PATIENCE, async || {
+        let of = ["-l", "portside.dev/class=ledger", "-o", "name"];
+        let maps = class
+            .kubectl(&[&["get", "configmaps"], &of[..]].concat())
+            .await;
+        let of_code = maps.lines().filter(|name| name.contains("-code-"));
+        match of_code.count() {
+            0..=2 => Ok(()),
+            _ => Err(maps),
+        }
+    })
+    .await;
 }
 
 /// A version that cannot work is named, by file and line, while the one before keeps serving.
