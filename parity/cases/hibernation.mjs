@@ -26,17 +26,17 @@ const asked =
   };
 
 /** The client closes; `attachment` says what webSocketClose does. */
-const closed = (attachment, ...args) =>
-  within(30, async (server, t) => {
+const closed =
+  (attachment, ...args) =>
+  async (server, t) => {
     const socket = await open(server, t);
     if (attachment) socket.send(`attach ${JSON.stringify(attachment)}`);
     socket.close(...args);
-    // Both servers answer; on a busy machine that has taken workerd more than two seconds.
-    t.log("event", await socket.next(15_000));
+    t.log("event", await socket.next(2000));
     await log(server, t);
     t.log("sockets", await read(server, t, "count"));
     socket.cut();
-  });
+  };
 
 const closedByObject =
   (...args) =>
