@@ -8,6 +8,7 @@ mod files;
 mod later;
 mod log;
 mod panics;
+mod signals;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
@@ -16,6 +17,7 @@ pub use files::raise_open_files;
 pub use later::Later;
 pub use log::{LogArgs, WrongFilter};
 pub use panics::count_panics;
+pub use signals::asked_to_end;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;

@@ -107,7 +107,7 @@ mod tests {
         made.cert.der().to_vec()
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_certificate_is_read_anew_when_it_changes() {
         let folder = tempfile::tempdir().unwrap();
         let (send, mut seen) = watch::channel(None::<Certificate>);
@@ -119,7 +119,8 @@ mod tests {
         };
         seen.wait_for(|it| is(&first, it)).await.unwrap();
         std::fs::write(folder.path().join("tls.crt"), "garbage").unwrap();
-        sleep(Duration::from_millis(20)).await;
+        // It has been looked at by then.
+        sleep(3 * LOOK).await;
         assert!(is(&first, &seen.borrow()));
         let second = write(folder.path(), "second");
         seen.wait_for(|it| is(&second, it)).await.unwrap();

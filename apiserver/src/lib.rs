@@ -11,6 +11,7 @@
 pub mod access;
 pub mod answer;
 pub mod certificate;
+mod dial;
 pub mod discovery;
 pub mod follow;
 pub mod known;

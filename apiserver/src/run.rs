@@ -6,10 +6,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use kube::Client;
-use portside_admin::{Admin, LogArgs, Readiness, listen_address};
+use portside_admin::{Admin, LogArgs, Readiness, asked_to_end, listen_address};
 use prometheus_client::registry::Registry;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -20,8 +18,6 @@ use crate::replicas::Own;
 /// What makes readiness false when the process is told to end.
 const DRAINING: &str = "the end of draining";
 
-/// For how long nothing may come of an answer of the cluster's API server. Longer than a watch takes in which nothing happens.
-const SILENCE: Duration = Duration::from_secs(60);
 /// How long to go on accepting connections after SIGTERM, while nobody may have noticed yet.
 const DELAY: Duration = Duration::from_secs(5);
 
@@ -106,7 +102,7 @@ impl Args {
             .await
             .with_context(|| format!("cannot listen on --admin {}", self.admin))?;
         tokio::spawn(admin.run());
-        let client = connect()
+        let client = portside_watches::connect()
             .await
             .context("cannot tell where the cluster's API server is")?;
         let stop = stop_on_signal(readiness.clone()).context("cannot handle signals")?;
@@ -146,24 +142,13 @@ fn label(text: &str) -> Result<(String, String), String> {
     Ok((label.to_owned(), value.to_owned()))
 }
 
-/// A client that waits for nothing without end.
-async fn connect() -> anyhow::Result<Client> {
-    let mut config = kube::Config::infer().await?;
-    config.read_timeout = Some(SILENCE);
-    Ok(Client::try_from(config)?)
-}
-
 /// Cancelled some seconds after a signal, from which on the process is not ready.
 fn stop_on_signal(readiness: Readiness) -> std::io::Result<CancellationToken> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let ended = asked_to_end()?;
     let stop = CancellationToken::new();
     let stopped = stop.clone();
     tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        ended.await;
         tracing::info!("draining");
         readiness.wait_for(DRAINING);
         sleep(DELAY).await;

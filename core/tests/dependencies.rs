@@ -69,6 +69,7 @@ const WITHOUT_ENGINE: &[&str] = &[
     "portside-worker",
     "portside-store-model",
     "portside-verbs",
+    "portside-watches",
     "portside-websocket",
     "portside-wire",
 ];
@@ -204,6 +205,7 @@ impl Graph {
             "portside-gateway-program",
             "portside-apiserver",
             "portside-kubectl",
+            "portside-watches",
             "portside-e2e",
         ];
         self.only_in(&clients, KUBERNETES, "a Kubernetes client", &mut found);
@@ -344,7 +346,7 @@ fn a_sound_workspace_has_no_violations() {
 
 #[test]
 fn each_broken_rule_is_found_with_the_way_to_it() {
-    let kube = "a Kubernetes client only in portside-operator, portside-gateway-program, portside-apiserver, portside-kubectl, portside-e2e";
+    let kube = "a Kubernetes client only in portside-operator, portside-gateway-program, portside-apiserver, portside-kubectl, portside-watches, portside-e2e";
     for (from, to, violation) in [
         (
             "sha2",

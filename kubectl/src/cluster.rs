@@ -25,6 +25,13 @@ pub struct Cluster {
     /// The context of the kubeconfig [default: the current one]
     #[arg(long, global = true, value_name = "NAME")]
     context: Option<String>,
+}
+
+/// Which workers of a cluster.
+#[derive(Debug, Clone, clap::Args)]
+pub struct InCluster {
+    #[command(flatten)]
+    cluster: Cluster,
     /// Only workers of this class
     #[arg(short, long, global = true, value_name = "NAME")]
     class: Option<String>,
@@ -79,9 +86,9 @@ impl Cluster {
     }
 }
 
-impl Target for Cluster {
+impl Target for InCluster {
     async fn way(&self) -> anyhow::Result<Box<dyn Way>> {
-        let (client, namespace) = self.connect().await?;
+        let (client, namespace) = self.cluster.connect().await?;
         Ok(Box::new(ToWorkers {
             client,
             namespace,

@@ -74,16 +74,12 @@ impl Args {
             let (mut class, mut is_other_code) = (None, false);
             let mut replaced = None;
             for object in objects {
-                let is_class = object["kind"] == "ServerlessWorkerClass";
-                if is_class {
-                    let before = self.find(&client, &namespace, &object).await?;
+                let (before, applied) = self.apply(&client, &namespace, &object).await?;
+                if object["kind"] == "ServerlessWorkerClass" {
                     replaced = before.and_then(|class| digest(&class.data));
-                }
-                let (applied, is_other) = self.apply(&client, &namespace, &object).await?;
-                if is_class {
                     class = Some(applied);
                 } else {
-                    is_other_code |= is_other;
+                    is_other_code |= before.is_none_or(|before| before.data != applied.data);
                 }
             }
             let class = class.ok_or_else(|| anyhow!("the folder has no class"))?;
@@ -95,27 +91,16 @@ impl Args {
         })
     }
 
-    /// The object as it is in the cluster, if it is.
-    async fn find(
-        &self,
-        client: &Client,
-        namespace: &str,
-        object: &Json,
-    ) -> anyhow::Result<Option<DynamicObject>> {
-        let (api, name, _) = place(client, namespace, object);
-        let found = api.get_opt(&name).await;
-        found.context("the cluster does not answer")
-    }
-
-    /// The object as it is now, and whether its content is another than before.
+    /// The object as it was, if it was there, and as it is now.
     async fn apply(
         &self,
         client: &Client,
         namespace: &str,
         object: &Json,
-    ) -> anyhow::Result<(DynamicObject, bool)> {
-        let before = self.find(client, namespace, object).await?;
+    ) -> anyhow::Result<(Option<DynamicObject>, DynamicObject)> {
         let (api, name, kind) = place(client, namespace, object);
+        let before = api.get_opt(&name).await;
+        let before = before.context("the cluster does not answer")?;
         let mut params = PatchParams::apply(FIELD_MANAGER);
         params.force = self.force_conflicts;
         let applied = api.patch(&name, &params, &Patch::Apply(object)).await;
@@ -128,8 +113,7 @@ impl Args {
             other => anyhow!(other).context("the cluster does not answer"),
         })?;
         eprintln!("{}/{name} applied", kind.to_lowercase());
-        let is_other = before.is_none_or(|before| before.data != applied.data);
-        Ok((applied, is_other))
+        Ok((before, applied))
     }
 
     /// Until the class serves what was applied, or cannot.

@@ -9,7 +9,7 @@ mod translate;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
-use cluster::Cluster;
+use cluster::InCluster;
 use portside_verbs::{exec, logs, state, workers};
 
 /// Stateful serverless workers of a cluster.
@@ -33,13 +33,13 @@ enum Command {
     /// Show how a class is, and why
     Status(status::Args),
     /// Look at workers, and manage them
-    Workers(workers::Args<Cluster>),
+    Workers(workers::Args<InCluster>),
     /// Look at what workers have stored, and change it
-    State(state::Args<Cluster>),
+    State(state::Args<InCluster>),
     /// Show what a worker logs
-    Logs(logs::Args<Cluster>),
+    Logs(logs::Args<InCluster>),
     /// Evaluate an expression in the instance of a worker
-    Exec(exec::Args<Cluster>),
+    Exec(exec::Args<InCluster>),
 }
 
 fn main() -> ExitCode {

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
+use kube::Client;
 use kube::client::ClientBuilder;
 use kube::core::Status;
-use kube::runtime::watcher;
-use kube::{Client, Config};
 use tower::timeout::TimeoutLayer;
 
 use portside_crds::Reason;
@@ -15,27 +14,14 @@ use crate::class::owned::Kind;
 /// How long the API server may take to begin with an answer: longer than a webhook may take.
 const ANSWER: Duration = Duration::from_secs(40);
 
-/// For how long nothing may come of an answer that has begun. Longer than a watch takes in which nothing happens.
-const SILENCE: Duration = Duration::from_secs(60);
-
-/// How long one watch takes, in seconds, before another one goes on from there: of a connection that died without a word nothing else
-/// is heard. A watch gives up a few seconds after that.
-const WATCH_SECONDS: u32 = 50;
-
 /// A client that waits for nothing without end.
 ///
 /// # Errors
 /// The configuration cannot be found, or read.
 pub(crate) async fn connect() -> anyhow::Result<Client> {
-    let mut config = Config::infer().await?;
-    config.read_timeout = Some(SILENCE);
+    let config = portside_watches::config().await?;
     let builder = ClientBuilder::try_from(config)?;
     Ok(builder.with_layer(&TimeoutLayer::new(ANSWER)).build())
-}
-
-/// How everything is watched.
-pub(crate) fn watching() -> watcher::Config {
-    watcher::Config::default().timeout(WATCH_SECONDS)
 }
 
 /// An object that could not be made, in a way that the class's status has to tell.

@@ -298,7 +298,7 @@ fn watch_gateway(
 ) -> impl Future<Output = ()> + Send + 'static {
     let api: Api<EndpointSlice> = Api::namespaced(context.client.clone(), &args.namespace);
     let service = format!("kubernetes.io/service-name={}", args.gateway_service);
-    let config = api::watching().labels(&service);
+    let config = portside_watches::watching().labels(&service);
     async move {
         let slices = reflect(writer, watcher(api, config)).default_backoff();
         slices
@@ -351,16 +351,11 @@ fn pod_reference(args: &RunArgs) -> ObjectReference {
 }
 
 fn stop_on_signal() -> std::io::Result<CancellationToken> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let ended = portside_admin::asked_to_end()?;
     let stop = CancellationToken::new();
     let stopped = stop.clone();
     tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        ended.await;
         tracing::info!("stopping");
         stopped.cancel();
     });

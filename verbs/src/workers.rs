@@ -148,14 +148,8 @@ impl<T: Target> Args<T> {
                 Before::Asleep => Some(State::Asleep),
                 Before::Absent => None,
             };
-            let was_wanted = was.is_some_and(|state| {
-                let was = Worker {
-                    state,
-                    ..(*worker).clone()
-                };
-                is_wanted(&was, wanted)
-            });
-            if was_wanted || is_wanted(&worker, wanted) {
+            let is_wanted = |state| is_wanted(&worker, state, wanted);
+            if was.is_some_and(is_wanted) || is_wanted(worker.state) {
                 self.common.output.write_next(&worker, || {
                     let mut row = row(&worker);
                     if gone {
@@ -199,11 +193,12 @@ impl<T: Target> Args<T> {
     }
 }
 
-fn is_wanted(worker: &Worker, (state, script): (Option<Wanted>, Option<&str>)) -> bool {
+/// Whether a worker would be listed in that state.
+fn is_wanted(worker: &Worker, its: State, (state, script): (Option<Wanted>, Option<&str>)) -> bool {
     let is_in_state = match state {
         None => true,
-        Some(Wanted::Awake) => worker.state == State::Awake,
-        Some(Wanted::Asleep) => worker.state == State::Asleep,
+        Some(Wanted::Awake) => its == State::Awake,
+        Some(Wanted::Asleep) => its == State::Asleep,
     };
     is_in_state && script.is_none_or(|script| worker.script.as_deref() == Some(script))
 }

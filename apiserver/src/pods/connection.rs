@@ -6,22 +6,19 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use hyper::client::conn::http2::{self, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper::client::conn::http2::SendRequest;
 use kube::Client;
 use portside_manage::{Identity, PATH};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::{identity, tls};
 use crate::certificate::Certificate;
+use crate::dial::dial;
 use crate::known::Pod;
 
 /// How long it may take until there is a connection, and until it is known whose.
 const CONNECT: Duration = Duration::from_secs(3);
 const PROVE: Duration = Duration::from_secs(10);
-/// A pod that is gone without a word is found out so.
-const PING: Duration = Duration::from_secs(10);
 /// What a token may be long.
 const LONGEST_TOKEN: usize = 64 << 10;
 
@@ -40,8 +37,9 @@ impl Connection {
         own: &Certificate,
         pod: &Pod,
     ) -> Result<Self, String> {
-        let connecting = timeout(CONNECT, Self::connect(own, pod)).await;
-        let mut this = connecting.map_err(|_| "it does not answer".to_owned())??;
+        let place = (pod.address, tls::no_name());
+        let connecting = timeout(CONNECT, dial(place, own, tls::anybody())).await;
+        let mut this = Self(connecting.map_err(|_| "it does not answer".to_owned())??);
         let proving = async {
             let token = this.token().await?;
             identity::verify(client, pod, token).await
@@ -49,25 +47,6 @@ impl Connection {
         let proven = timeout(PROVE, proving).await;
         proven.map_err(|_| "it does not say who it is".to_owned())??;
         Ok(this)
-    }
-
-    async fn connect(own: &Certificate, pod: &Pod) -> Result<Self, String> {
-        let connector = tls::connector(own).map_err(|error| error.to_string())?;
-        let stream = TcpStream::connect(pod.address).await;
-        let stream = stream.map_err(|error| error.to_string())?;
-        let _ = stream.set_nodelay(true);
-        let stream = connector.connect(tls::no_name(), stream).await;
-        let stream = stream.map_err(|error| error.to_string())?;
-        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .keep_alive_interval(PING)
-            .keep_alive_timeout(PING)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| error.to_string())?;
-        // Ends when the last handle is gone, or the other end is.
-        tokio::spawn(async move { drop(connection.await) });
-        Ok(Self(sender))
     }
 
     async fn token(&mut self) -> Result<String, String> {

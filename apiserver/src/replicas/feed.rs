@@ -2,18 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use futures::StreamExt;
+use futures::future::select_all;
 use k8s_openapi::api::core::v1::Pod;
-use kube::runtime::reflector::{self, Store};
-use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client, ResourceExt};
-use tokio::sync::watch;
+use kube::{Client, ResourceExt};
+use portside_watches::{Known, gathered, known, watching};
+use tokio::sync::{Notify, watch};
 
 /// The name of the port at which a replica answers.
 const PORT: &str = "https";
-/// How long one watch takes, in seconds: of a connection that died without a word nothing else is heard.
-const WATCH_SECONDS: u32 = 50;
 
 /// Which pods are replicas of this server, and which one it is itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,32 +40,36 @@ pub async fn follow(client: Client, own: Option<Own>, ready: watch::Sender<Vec<R
     let Some(own) = own else {
         return std::future::pending().await;
     };
-    let api: Api<Pod> = Api::namespaced(client, &own.namespace);
     let pairs = own
         .labels
         .iter()
         .map(|(label, value)| format!("{label}={value}"));
     let labels = pairs.collect::<Vec<_>>().join(",");
-    let config = watcher::Config::default()
-        .labels(&labels)
-        .timeout(WATCH_SECONDS);
-    let (store, writer) = reflector::store();
-    let events = watcher(api, config).default_backoff().reflect(writer);
-    let mut events = std::pin::pin!(events);
-    while let Some(event) = events.next().await {
-        match event {
-            Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => {}
-            Ok(_) => keep(&store, &own, &ready),
-            Err(error) => {
-                let namespace = &own.namespace;
-                tracing::warn!(%namespace, %error, "the watch of this server's replicas broke; going on with what is known");
-            }
+    let config = watching().labels(&labels);
+    let (changed, mut filling) = (Arc::new(Notify::new()), vec![]);
+    let namespaces = [own.namespace.clone()];
+    let pods = known::<Pod>(
+        &client,
+        &namespaces,
+        &config,
+        &changed,
+        |_| {},
+        &mut filling,
+    );
+    let keeping = async {
+        loop {
+            gathered(&changed).await;
+            keep(&pods, &own, &ready);
         }
+    };
+    tokio::select! {
+        () = keeping => {}
+        _ = select_all(filling) => {}
     }
 }
 
-fn keep(store: &Store<Pod>, own: &Own, ready: &watch::Sender<Vec<Replica>>) {
-    let pods = store.state();
+fn keep(pods: &Known<Pod>, own: &Own, ready: &watch::Sender<Vec<Replica>>) {
+    let pods = pods.objects();
     let mut now: Vec<Replica> = pods.iter().filter_map(|it| replica(it, own)).collect();
     now.sort_by(|one, other| one.name.cmp(&other.name));
     ready.send_if_modified(|before| {

@@ -14,7 +14,6 @@ use portside_sidecar::metrics::{self, PodGauges};
 use portside_sidecar::{
     App, Called, Class, Config, DrainLimits, Ownership, Pod, Role, Sharing, Spill, admin, manage,
 };
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -387,12 +386,5 @@ async fn follow_env(dir: PathBuf, manifest: Option<Manifest>, mut class: Class, 
 /// Resolves when the kubelet, or a person, asks it to end.
 fn ended() -> Result<impl Future<Output = ()>, Failure> {
     let failed = |error| Failure::Lost(format!("signals cannot be received: {error}"));
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    })
+    portside_admin::asked_to_end().map_err(failed)
 }

@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{ArgAction, Parser};
-use portside_admin::{Admin, LogArgs, Readiness, count_panics, listen_address};
+use portside_admin::{Admin, LogArgs, Readiness, asked_to_end, count_panics, listen_address};
 use portside_crds::quantity;
 use portside_frontdoor::{Config, FrontDoor, IpNet, TrustedProxies, network};
 use portside_gateway::{Gateway, METRICS, Metrics, Settings};
 use prometheus_client::registry::Registry;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{sleep, timeout};
 
 use crate::watch;
@@ -149,16 +148,16 @@ impl Args {
         let door = FrontDoor::bind(config, gateway.clone())
             .await
             .with_context(|| format!("cannot listen on --listen {}", self.listen))?;
-        let client = watch::connect()
+        let client = portside_watches::connect()
             .await
             .context("cannot tell where the API server is")?;
-        let signals = Signals::new().context("cannot handle signals")?;
+        let ended = asked_to_end().context("cannot handle signals")?;
         tracing::info!(listen = %door.local_addr(), admin = %self.admin, "serving");
 
         tokio::spawn(admin.run());
         let namespaces = self.watch_namespace.clone();
         let watching = watch::run(client, &namespaces, gateway.clone(), readiness.clone());
-        let serving = door.run(self.until_drained(signals, readiness, gateway.clone()));
+        let serving = door.run(self.until_drained(ended, readiness, gateway.clone()));
         tokio::select! {
             () = serving => {}
             () = watching => anyhow::bail!("the watches ended"),
@@ -185,11 +184,11 @@ impl Args {
     /// Ready when the front door is to close.
     async fn until_drained(
         &self,
-        mut signals: Signals,
+        ended: impl Future<Output = ()>,
         readiness: Readiness,
         gateway: Arc<Gateway>,
     ) {
-        signals.next().await;
+        ended.await;
         tracing::info!("draining");
         readiness.wait_for(DRAINING);
         sleep(self.drain_delay).await;
@@ -199,27 +198,6 @@ impl Args {
             sleep(patience).await;
             gateway.stop_holding();
         });
-    }
-}
-
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
     }
 }
 

@@ -16,11 +16,11 @@ use kube::{Client, Resource};
 use portside_crds::ServerlessWorkerClass;
 use portside_crds::names::{CLASS_LABEL, MANAGED_BY, MANAGED_BY_LABEL};
 use portside_crds::routes::ClassKey;
+use portside_watches::watching;
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
 use tokio::task::JoinSet;
 
-use crate::api::watching;
 use crate::class::queue::{self, Queue};
 use crate::class::source::{self, SourceMemory};
 use crate::class::uptake::IngressSeen;

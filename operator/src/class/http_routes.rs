@@ -8,13 +8,14 @@ use kube::{Client, CustomResource, Resource};
 use portside_core::backoff::Backoff;
 use portside_crds::class::ParentRef;
 use portside_crds::names::{CLASS_LABEL, MANAGED_BY, MANAGED_BY_LABEL};
+use portside_watches::watching;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::queue;
 use super::uptake::HttpRouteSeen;
-use crate::api::{self, watching};
+use crate::api;
 use crate::caches::{Caches, Filler, Indexed, Unseen, Watches, index, owner};
 
 /// How often a cluster without the Gateway API is asked again, while a class wants it.

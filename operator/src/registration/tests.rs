@@ -8,6 +8,10 @@ const ANSWERS: Found = Found::Registered {
     is_believed: true,
     answers: true,
 };
+const UNBELIEVED: Found = Found::Registered {
+    is_believed: false,
+    answers: false,
+};
 const READY: Found = Found::Withdrawn { is_ready: true };
 
 fn seconds(seconds: u64) -> Duration {
@@ -35,12 +39,8 @@ fn one_that_was_not_believed_could_not_answer() {
     let mut silence = Silence::default();
     let begin = Instant::now();
     let mut at = |second: u64, found| silence.step(found, begin + seconds(second));
-    let unbelieved = Found::Registered {
-        is_believed: false,
-        answers: false,
-    };
     assert_eq!(at(0, REGISTERED), Step::Nothing);
-    assert_eq!(at(59, unbelieved), Step::Believe);
+    assert_eq!(at(59, UNBELIEVED), Step::Believe);
     assert_eq!(at(61, REGISTERED), Step::Nothing);
     assert_eq!(at(121, REGISTERED), Step::Withdraw);
 }
@@ -50,14 +50,10 @@ fn one_that_somebody_keeps_from_being_believed_is_withdrawn_all_the_same() {
     let mut silence = Silence::default();
     let begin = Instant::now();
     let mut at = |second: u64, found| silence.step(found, begin + seconds(second));
-    let unbelieved = Found::Registered {
-        is_believed: false,
-        answers: false,
-    };
-    assert_eq!(at(0, unbelieved), Step::Believe);
+    assert_eq!(at(0, UNBELIEVED), Step::Believe);
     assert_eq!(at(60, REGISTERED), Step::Nothing);
-    assert_eq!(at(119, unbelieved), Step::Believe);
-    assert_eq!(at(120, unbelieved), Step::Withdraw);
+    assert_eq!(at(119, UNBELIEVED), Step::Believe);
+    assert_eq!(at(120, UNBELIEVED), Step::Withdraw);
 }
 
 /// Its pods are ready, and the cluster cannot reach them.

@@ -13,6 +13,7 @@ use prometheus_client::registry::Registry;
 
 use crate::app::{Setup, eventually, isolates, sharing, text};
 use crate::held::{HeldStore, Mode};
+use crate::pods::COUNTER;
 use crate::sharing::ALL;
 use crate::{Case, cases};
 
@@ -34,17 +35,6 @@ export default {
       port.onclose = ({ code }) => reject(new Error(code));
       port.postMessage("add");
     });
-  },
-};"#;
-
-const COUNTER: &str = r#"
-let count = await storage.get("count") ?? 0;
-export default {
-  connect({ ports: [port] }) {
-    port.onmessage = () => {
-      storage.put("count", ++count);
-      port.postMessage(count);
-    };
   },
 };"#;
 

@@ -54,7 +54,8 @@ export default {
   },
 };"#;
 
-const COUNTER: &str = r#"
+/// A worker that counts what it is told.
+pub const COUNTER: &str = r#"
 let count = await storage.get("count") ?? 0;
 export default {
   connect({ ports: [port] }) {

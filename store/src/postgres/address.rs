@@ -74,11 +74,8 @@ impl Address {
 
 /// The URL without the parameters that the driver does not know. It would log their values, which may be secrets.
 fn known(url: &str) -> String {
-    let Some((server, parameters)) = url.split_once('?') else {
-        return url.to_owned();
-    };
-    let is_known = |parameter: &&str| {
-        let name = parameter.split_once('=').map_or(*parameter, |it| it.0);
+    keeping(url, |parameter| {
+        let name = parameter.split_once('=').map_or(parameter, |it| it.0);
         let is_known = PARAMETERS.contains(&name) || name.starts_with("options[");
         if !is_known && !name.is_empty() {
             tracing::warn!(
@@ -87,8 +84,16 @@ fn known(url: &str) -> String {
             );
         }
         is_known
+    })
+}
+
+/// The URL with some of its parameters.
+pub(super) fn keeping(url: &str, mut is_kept: impl FnMut(&str) -> bool) -> String {
+    let Some((server, parameters)) = url.split_once('?') else {
+        return url.to_owned();
     };
-    let parameters: Vec<&str> = parameters.split('&').filter(is_known).collect();
+    let parameters = parameters.split('&').filter(|parameter| is_kept(parameter));
+    let parameters: Vec<&str> = parameters.collect();
     format!("{server}?{}", parameters.join("&"))
 }
 

@@ -5,6 +5,7 @@
 
 use sqlx::{PgConnection, Row};
 
+use super::address::keeping;
 use crate::{Error, Result};
 
 /// The parameter of a URL that says so, as other clients have it.
@@ -20,12 +21,13 @@ const SETTINGS: [(&str, &str); 3] = [
 
 /// The URL without that parameter, and whether it was there.
 pub(super) fn of(url: &str) -> (String, bool) {
-    let Some((server, parameters)) = url.split_once('?') else {
-        return (url.to_owned(), false);
-    };
-    let (ours, others): (Vec<&str>, Vec<&str>) =
-        parameters.split('&').partition(|it| *it == PARAMETER);
-    (format!("{server}?{}", others.join("&")), !ours.is_empty())
+    let mut is_bounced = false;
+    let url = keeping(url, |parameter| {
+        let is_ours = parameter == PARAMETER;
+        is_bounced |= is_ours;
+        !is_ours
+    });
+    (url, is_bounced)
 }
 
 /// Looks whether the role has its settings, for they are not set by us. Those that only plans suffer without are missed in
