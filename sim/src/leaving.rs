@@ -129,12 +129,19 @@ impl Pod {
         }
     }
 
-    /// Brings up to so many shards to rest.
-    pub(crate) fn quiesce(&mut self, net: &mut Network, call: Call, count: u32) {
+    /// Brings up to so many shards to rest, or only this one.
+    pub(crate) fn quiesce(
+        &mut self,
+        net: &mut Network,
+        call: Call,
+        (count, only): (u32, Option<ShardId>),
+    ) {
         let Some(sharing) = &self.sharing else { return };
-        let staying = (0..self.shards)
-            .map(ShardId)
-            .filter(|shard| self.state.fence(*shard).is_some() && !sharing.is_leaving(*shard));
+        let staying = (0..self.shards).map(ShardId).filter(|shard| {
+            self.state.fence(*shard).is_some()
+                && !sharing.is_leaving(*shard)
+                && only.is_none_or(|only| only == *shard)
+        });
         let shards = self.sample(staying.collect(), count as usize);
         if net.is_without(Mechanism::Quiescence) {
             self.step(net, Event::Quiesced(call, shards));

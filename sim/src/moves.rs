@@ -46,6 +46,8 @@ pub struct Moves {
     pub rollouts: Count,
     /// Changes of how many pods were wanted.
     pub scalings: Count,
+    /// How often somebody wanted a certain shard to be another pod's, and that could be.
+    pub wishes: Count,
     /// Pods that died when nothing else failed any more.
     pub deaths: u64,
 }
@@ -55,6 +57,7 @@ impl AddAssign for Moves {
         self.shards += other.shards;
         self.rollouts += other.rollouts;
         self.scalings += other.scalings;
+        self.wishes += other.wishes;
         self.deaths += other.deaths;
     }
 }
@@ -63,8 +66,8 @@ impl fmt::Display for Moves {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} shards handed over in {} rollouts and {} scalings, {} deaths in calm",
-            self.shards, self.rollouts, self.scalings, self.deaths
+            "{} shards handed over in {} rollouts and {} scalings, {} moved by name, {} deaths in calm",
+            self.shards, self.rollouts, self.scalings, self.wishes, self.deaths
         )
     }
 }

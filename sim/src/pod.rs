@@ -193,12 +193,14 @@ impl Pod {
                 Effect::Settled(fence) => settled.push(fence),
                 Effect::LeaseExtended { expired } if now >= expired => self.host.tell_all(),
                 Effect::LeaseExtended { .. } => {}
-                Effect::Quiesce { call, count, .. } => quiesce.push((call, count)),
+                Effect::Quiesce {
+                    call, count, only, ..
+                } => quiesce.push((call, (count, only))),
                 call => self.call_for_ownership(net, call),
             }
         }
-        for (call, count) in quiesce {
-            self.quiesce(net, call, count);
+        for (call, which) in quiesce {
+            self.quiesce(net, call, which);
         }
         for fence in settled {
             let is_its = |ticket: &mut Ticket| {

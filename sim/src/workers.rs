@@ -309,7 +309,10 @@ impl Pod {
         }
         if *end == End::Slept {
             self.workers[key].phase = Phase::Asleep;
-            self.host.forget_inbox(key);
+            // What has come since is in another one, and wakes the worker again.
+            if self.host.inbox(key).is_some_and(|it| it.close_if_empty()) {
+                self.host.forget_inbox(key);
+            }
         } else {
             self.close_or_restart(net, key);
         }

@@ -61,6 +61,10 @@ fn clients_see_what_the_invariants_allow() {
     assert!(moves.shards.calm > 5 * shared, "hardly any move in calm");
     assert!(moves.rollouts.calm > shared / 2, "no rollouts in calm");
     assert!(moves.scalings.calm > shared / 2, "none come or go in calm");
+    assert!(
+        moves.wishes.calm > shared / 4,
+        "hardly any are moved by name"
+    );
     assert!(moves.deaths > shared / 4, "hardly anybody dies");
     print(&format!("{SEEDS} seeds, {total}, {:?}", began.elapsed()));
 }

@@ -185,6 +185,8 @@ pub enum Event {
     QuiescenceOver(Call),
     /// The result of [`Effect::HandOver`]: the shards that have moved.
     HandedOver(Call, Reply<Vec<(ShardId, Epoch)>>),
+    /// Somebody wants this shard to be another pod's. Nothing follows if [`State::can_move`] says that it cannot be.
+    Move(ShardId, PodId),
     /// Another pod says that it has handed shards over to this one. It need not be true: what is this pod's is read, but no more
     /// often than every [`GIVEN_INTERVAL_MS`].
     Given,
@@ -236,7 +238,7 @@ pub enum Effect {
     Advance(Call, Fence),
     /// Give up these shards and keep the lease.
     ReleaseShards(Call, Vec<Fence>),
-    /// Bring shards to rest, those first of which the fewest workers are awake, to hand them over. Their fences are given until
+    /// Bring shards to rest, which the process chooses unless one is named, to hand them over. Their fences are given until
     /// [`Event::Quiesced`] says which they are; from then on none is, until it is known whose they are. Each is handed over as
     /// soon as it is at rest, and does not wait for the others.
     Quiesce {
@@ -247,6 +249,8 @@ pub enum Effect {
         count: u32,
         /// The pod that is to have them.
         to: PodId,
+        /// This one and no other.
+        only: Option<ShardId>,
     },
     /// Make another pod the owner of these shards.
     HandOver(Call, Vec<Fence>, PodId),
@@ -279,6 +283,19 @@ pub enum Role {
     Draining,
     /// Nothing, for ever.
     Over,
+}
+
+/// Why a shard is not handed over to the pod that somebody wants to have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unmovable {
+    /// It is not this pod's, or that is in doubt, or this pod only ends.
+    NotOwned,
+    /// The pod is not alive, as far as this one sees, or it is this one.
+    NoSuchPod,
+    /// The pod takes none: it drains, still tries its code out, or has older code than others. Given a shard, it would give it back.
+    TakesNone,
+    /// As many are on their way as may be at the same time.
+    TooMany,
 }
 
 /// Why a pod has ended for good.

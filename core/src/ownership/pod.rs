@@ -6,6 +6,7 @@ use super::holdings::{Hold, Holdings, WentBack};
 use super::lease::Lease;
 use super::members::MapVersion;
 use super::membership::Observer;
+use super::placement::Distribution;
 use super::sharing::Leaving;
 use super::{
     Call, Effect, Ended, Event, MAX_ADVANCES_IN_FLIGHT, Millis, Reply, Role, Settings, Sharing,
@@ -57,6 +58,8 @@ pub struct State {
     pub(super) free_since: Option<Millis>,
     /// What the store had when it knew what this pod wants; nothing as long as that was not seen.
     pub(super) prospect: Option<Prospect>,
+    /// Who owned how much when that was seen last.
+    pub(super) distribution: Option<Distribution>,
     /// The newest version of the shard map that was seen.
     pub(super) map_version: Option<MapVersion>,
     wake_at: Option<Millis>,
@@ -118,6 +121,7 @@ impl State {
             leaving: Leaving::default(),
             free_since: None,
             prospect: None,
+            distribution: None,
             map_version: None,
             wake_at: None,
             released: None,
@@ -300,6 +304,7 @@ impl State {
             Event::Quiesced(call, shards) => self.quiesced(call, &shards, effects),
             Event::QuiescenceOver(call) => self.quiescence_over(call),
             Event::HandedOver(call, reply) => self.handed_over(call, reply, now),
+            Event::Move(shard, to) => self.move_shard(shard, to, effects),
             Event::Given => self.given(now),
             Event::DeclaredDead(pod, dead) => {
                 self.declaring.remove(&pod);

@@ -12,7 +12,7 @@ use super::holdings::Hold;
 use super::members::Membership;
 use super::placement::Distribution;
 use super::pod::{Ask, Prospect, State};
-use super::{Call, Effect, Member, Millis, Reply};
+use super::{Call, Effect, Member, Millis, Reply, Unmovable};
 use crate::ids::{Epoch, Fence, PodId, ShardId};
 
 /// The shards on their way to other pods, by the calls with which they are.
@@ -80,10 +80,9 @@ impl State {
         self.prospect = Some(Prospect { owns, others_want });
         self.correct(&mut distribution);
         let plan = distribution.plan(self.me, self.may_leave());
+        self.distribution = Some(distribution);
         for (to, count) in plan.hand_over {
-            let call = self.next_call();
-            self.leaving.quiescing.insert(call, (to, count));
-            effects.push(Effect::Quiesce { call, count, to });
+            self.quiesce(to, count, None, effects);
         }
         let limit = match self.is_free_for_long(membership.free, now) {
             true => membership.free,
@@ -95,15 +94,57 @@ impl State {
         }
     }
 
-    /// How many more shards may leave now.
+    fn quiesce(&mut self, to: PodId, count: u32, only: Option<ShardId>, effects: &mut Vec<Effect>) {
+        let call = self.next_call();
+        self.leaving.quiescing.insert(call, (to, count));
+        effects.push(Effect::Quiesce {
+            call,
+            count,
+            to,
+            only,
+        });
+    }
+
+    /// Whether a shard can be handed over to a pod because somebody wants that. Nobody's share is another one for it: whoever has one
+    /// more than its share then gives another one back.
+    ///
+    /// # Errors
+    /// Why it cannot be, as far as this pod sees.
+    pub fn can_move(&self, shard: ShardId, to: PodId) -> Result<(), Unmovable> {
+        if self.holdings.sure(shard).is_none() || !self.wants() {
+            return Err(Unmovable::NotOwned);
+        }
+        let quotas = self.distribution.as_ref().and_then(Distribution::quotas);
+        let quota = quotas.iter().flatten().find(|it| it.pod == to);
+        match quota {
+            Some(quota) if quota.pod != self.me => match quota.shards {
+                0 => Err(Unmovable::TakesNone),
+                _ if self.room() > 0 => Ok(()),
+                _ => Err(Unmovable::TooMany),
+            },
+            _ => Err(Unmovable::NoSuchPod),
+        }
+    }
+
+    /// Somebody wants a shard to be another pod's.
+    pub(super) fn move_shard(&mut self, shard: ShardId, to: PodId, effects: &mut Vec<Effect>) {
+        if self.can_move(shard, to).is_ok() {
+            self.quiesce(to, 1, Some(shard), effects);
+        }
+    }
+
+    /// How many more shards may leave now, to even out what pods own.
     fn may_leave(&self) -> u32 {
         match self.settings.mechanisms.rebalances() || !self.wants() {
-            true => self
-                .settings
-                .max_shards_leaving
-                .saturating_sub(self.leaving.under_way()),
+            true => self.room(),
             false => 0,
         }
+    }
+
+    /// How many more shards may be on their way.
+    fn room(&self) -> u32 {
+        let most = self.settings.max_shards_leaving;
+        most.saturating_sub(self.leaving.under_way())
     }
 
     /// Whether nobody has taken what is free for so long that this pod does, whosever share it is.

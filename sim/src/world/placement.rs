@@ -1,6 +1,6 @@
 //! What must hold of shards that pods share, by what the store has.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use portside_core::ids::{Fence, PodId, ShardId};
 use portside_core::ownership::Role;
@@ -39,6 +39,10 @@ pub(super) struct Seen {
     serving: BTreeMap<PodId, Time>,
     /// When a shard was handed over last.
     last_moved: Time,
+    /// The shards that somebody wants elsewhere, and the pods that were told.
+    wishes: BTreeSet<(PodId, ShardId)>,
+    /// How many shards pods have given for that reason, and have not got others in their place.
+    granted: BTreeMap<PodId, usize>,
 }
 
 impl World {
@@ -120,9 +124,10 @@ impl World {
     /// A statement has ended.
     pub(super) fn note(&mut self, statement: &Noted, reply: &Reply) -> Result<(), Wrong> {
         if let (Noted::HandOver(_) | Noted::Claim, Reply::Shards(moved)) = (statement, reply) {
-            moved
-                .iter()
-                .try_for_each(|(shard, _)| self.is_sole_owner(*shard))?;
+            for (shard, _) in moved {
+                self.is_sole_owner(*shard)?;
+                self.note_gain(*shard);
+            }
         }
         if !self.net.is_shared {
             return Ok(());
@@ -134,6 +139,13 @@ impl World {
                 self.seen.last_moved = self.net.now;
                 let given = moved.iter().map(|(shard, _)| (*shard, self.net.now));
                 self.seen.given.extend(given);
+                let is_wish =
+                    |(shard, _): &&(ShardId, _)| self.seen.wishes.remove(&(*giver, *shard));
+                let granted = moved.iter().filter(is_wish).count();
+                *self.seen.granted.entry(*giver).or_default() += granted;
+                if granted == moved.len() {
+                    return Ok(());
+                }
                 return self.gives_its_excess(*giver);
             }
             _ => {}
@@ -181,13 +193,27 @@ impl World {
         }
     }
 
-    /// A pod gives only what it has beyond its quota, by what it may have seen.
+    /// Somebody wants a pod to give this shard away, which it will.
+    pub(super) fn note_wish(&mut self, pod: PodId, shard: ShardId) {
+        self.seen.wishes.insert((pod, shard));
+    }
+
+    /// A pod has got a shard, perhaps in the place of one that it has given.
+    fn note_gain(&mut self, shard: ShardId) {
+        let owner = self.database.fence(shard).map(|it| it.pod);
+        if let Some(granted) = owner.and_then(|owner| self.seen.granted.get_mut(&owner)) {
+            *granted = granted.saturating_sub(1);
+        }
+    }
+
+    /// A pod gives only what it has beyond its quota, by what it may have seen, unless somebody wants one.
     fn gives_its_excess(&mut self, giver: PodId) -> Result<(), Wrong> {
         self.note_members();
         if self.net.now < FAULTY + CALLS + SETTLED {
             return Ok(());
         }
-        let owns = self.owned(giver).count();
+        let owns =
+            self.owned(giver).count() + self.seen.granted.get(&giver).copied().unwrap_or_default();
         let shards = self.settings.shards;
         let quotas = self.seen.members.iter().map(|(pods, _)| {
             let pods = pods.clone();

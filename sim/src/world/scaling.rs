@@ -3,7 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use portside_core::ownership::Role;
+use portside_core::ids::ShardId;
+use portside_core::ownership::{Event, Role};
 
 use super::{FAULTY, Machine, World};
 use crate::moves::Moves;
@@ -68,6 +69,7 @@ impl World {
         if let Some(next) = self.next_change() {
             self.net.at(next, Happening::Changes);
         }
+        self.somebody_moves_one();
         if now >= CALM && self.net.random.chance(250) {
             return self.one_dies();
         }
@@ -82,6 +84,26 @@ impl World {
             deployment.moves.scalings.add(now, 1);
         }
         self.net.trace(|| format!("wanted: {deployment:?}"));
+    }
+
+    /// Somebody wants a shard of one pod to be another's, whether that can be or not.
+    fn somebody_moves_one(&mut self) {
+        let (slot, other) = (self.some_machine(), self.some_machine());
+        let shard = self.net.random.index(self.settings.shards as usize);
+        let shard = ShardId(u32::try_from(shard).unwrap_or_default());
+        let to = self.machines[other].pod.as_ref();
+        let Some(to) = to.map(|it| it.state.pod()) else {
+            return;
+        };
+        let Some((pod, net)) = self.pod(slot, None) else {
+            return;
+        };
+        let (id, can_move) = (pod.state.pod(), pod.state.can_move(shard, to).is_ok());
+        pod.step(net, Event::Move(shard, to));
+        if can_move {
+            self.deployment.moves.wishes.add(self.net.now, 1);
+            self.note_wish(id, shard);
+        }
     }
 
     /// When the next change comes. Once nothing fails any more, some overlap.

@@ -5,7 +5,7 @@ use crate::ownership::members::{
     KeyFingerprint, MapVersion, Membership, Participant, Peer, Revision,
 };
 use crate::ownership::{
-    Call, Effect, Event, FateUnknown, GIVEN_INTERVAL_MS, Member, Settings, State,
+    Call, Effect, Event, FateUnknown, GIVEN_INTERVAL_MS, Member, Settings, State, Unmovable,
 };
 
 const ME: PodId = PodId(1);
@@ -146,7 +146,9 @@ fn fence(shard: u32) -> Fence {
 /// The one that brings shards to rest for `wanted`, and how many.
 fn quiesce(effects: &[Effect], wanted: PodId) -> (Call, u32) {
     let quiesce = |effect: &Effect| match *effect {
-        Effect::Quiesce { call, count, to } if to == wanted => Some((call, count)),
+        Effect::Quiesce {
+            call, count, to, ..
+        } if to == wanted => Some((call, count)),
         _ => None,
     };
     effects.iter().find_map(quiesce).unwrap()
@@ -376,6 +378,70 @@ fn each_shard_is_handed_over_as_soon_as_it_is_at_rest() {
     let effects = pod.sees(&[(ME, 9), (OTHER, 0)]);
     assert_eq!(quiesce(&effects, OTHER).1, 2);
     assert_eq!(pod.tell(Event::Quiesced(call, rest(&[7]))), []);
+}
+
+/// Somebody wants a certain shard elsewhere: it goes, and a later look makes even again what pods own.
+#[test]
+fn a_shard_is_moved_to_the_pod_that_is_named() {
+    let mut pod = owning(3);
+    assert_eq!(pod.sees(&[(ME, 3), (OTHER, 3), (THIRD, 3)]), []);
+    let wish = |to| Event::Move(ShardId(2), to);
+    let effects = pod.tell(wish(THIRD));
+    let [
+        Effect::Quiesce {
+            call,
+            count: 1,
+            to: THIRD,
+            only: Some(ShardId(2)),
+        },
+    ] = effects[..]
+    else {
+        panic!("{effects:?}");
+    };
+    let effects = pod.tell(Event::Quiesced(call, rest(&[2])));
+    let [Effect::HandOver(moving, _, THIRD)] = &effects[..] else {
+        panic!("{effects:?}");
+    };
+    pod.tell(Event::QuiescenceOver(call));
+    let moved = vec![(ShardId(2), Epoch(2))];
+    let effects = pod.tell(Event::HandedOver(*moving, Ok(moved)));
+    let [Effect::ObserveMembership(count)] = effects[..] else {
+        panic!("{effects:?}");
+    };
+    assert_eq!(pod.state.held().count(), 2);
+    assert_eq!(
+        pod.state.can_move(ShardId(2), THIRD),
+        Err(Unmovable::NotOwned)
+    );
+    // It does not take back what it was to give.
+    let seen = membership(&[(ME, 2), (OTHER, 3), (THIRD, 4)]);
+    assert_eq!(pod.tell(Event::MembershipObserved(count, Ok(seen))), []);
+}
+
+#[test]
+fn a_shard_is_not_moved_to_a_pod_that_would_not_keep_it() {
+    let mut pod = owning(9);
+    let can = |pod: &Pod, to| pod.state.can_move(ShardId(2), to);
+    assert_eq!(can(&pod, OTHER), Ok(()));
+    assert_eq!(can(&pod, THIRD), Err(Unmovable::NoSuchPod));
+    let mut seen = membership(&[(ME, 9), (OTHER, 0), (THIRD, 0)]);
+    seen.participants[1].member.wants = false;
+    let older = seen.participants[2].peer.as_mut().unwrap();
+    older.revision = Revision(0);
+    let call = pod.counts();
+    pod.tell(Event::MembershipObserved(call, Ok(seen)));
+    assert_eq!(can(&pod, OTHER), Err(Unmovable::TakesNone));
+    assert_eq!(can(&pod, THIRD), Err(Unmovable::TakesNone));
+    assert_eq!(can(&pod, ME), Err(Unmovable::NoSuchPod));
+    assert_eq!(can(&pod, PodId(9)), Err(Unmovable::NoSuchPod));
+    for to in [ME, OTHER, THIRD, PodId(9)] {
+        assert_eq!(pod.tell(Event::Move(ShardId(2), to)), []);
+    }
+    // Five at a time leave as it is, and no sixth.
+    pod.sees(&[(ME, 9), (OTHER, 0), (THIRD, 0)]);
+    assert_eq!(can(&pod, OTHER), Err(Unmovable::TooMany));
+    pod.tell(Event::Drain);
+    assert_eq!(can(&pod, OTHER), Err(Unmovable::NotOwned));
 }
 
 /// Whatever another pod says.

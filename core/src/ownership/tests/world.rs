@@ -223,6 +223,8 @@ pub enum Chance {
     Release(u8),
     /// Somebody tells a pod that it has been given shards.
     Give(u8),
+    /// Somebody wants this pod's shard to be that other pod's.
+    Wish(u8, u8, u8),
 }
 
 pub fn chance() -> impl Strategy<Value = Chance> {
@@ -239,6 +241,7 @@ pub fn chance() -> impl Strategy<Value = Chance> {
         1 => any().prop_map(Chance::Drain),
         1 => any().prop_map(Chance::Release),
         1 => any().prop_map(Chance::Give),
+        2 => (any(), any(), any()).prop_map(|(pod, shard, to)| Chance::Wish(pod, shard, to)),
     ]
 }
 
@@ -358,9 +361,12 @@ impl World {
         match moving {
             Moving::Statement(effect, answered) => {
                 let id = self.pods[pod].pod();
-                if let Effect::Quiesce { call, count, .. } = effect {
+                if let Effect::Quiesce {
+                    call, count, only, ..
+                } = effect
+                {
                     if answered {
-                        let answers = self.quiesce(pod, call, count, locked);
+                        let answers = self.quiesce(pod, call, (count, only), locked);
                         self.moving.push((pod, Moving::Answers(answers)));
                     }
                     return Ok(());
@@ -386,9 +392,17 @@ impl World {
     }
 
     /// Some of the shards are brought to rest: how many, which, and which of them together is up to chance.
-    fn quiesce(&self, pod: usize, call: u64, count: u32, chance: u8) -> Vec<Event> {
+    fn quiesce(
+        &self,
+        pod: usize,
+        call: u64,
+        (count, only): (u32, Option<ShardId>),
+        chance: u8,
+    ) -> Vec<Event> {
         let pod = &self.pods[pod];
-        let awake = pod.held().filter(|(shard, _)| pod.fence(*shard).is_some());
+        let awake = pod.held().filter(|(shard, _)| {
+            pod.fence(*shard).is_some() && only.is_none_or(|only| only == *shard)
+        });
         let mut shards: Vec<ShardId> = awake.map(|(shard, _)| shard).collect();
         let from = usize::from(chance) % shards.len().max(1);
         shards.rotate_left(from);
@@ -471,6 +485,13 @@ impl World {
             Chance::Drain(pod) if pod < 32 => self.tell_one(pod, Event::Drain),
             Chance::Release(pod) if pod < 32 => self.tell_one(pod, Event::Release),
             Chance::Give(pod) => self.tell_one(pod, Event::Given),
+            Chance::Wish(pod, shard, to) => match pick(&self.pods, to) {
+                Some(to) => {
+                    let to = self.pods[to].pod();
+                    self.tell_one(pod, Event::Move(self.shard(shard), to))
+                }
+                None => Ok(()),
+            },
             Chance::Drain(_) | Chance::Release(_) => Ok(()),
         }
     }
