@@ -16,9 +16,10 @@ const SHORT_NAMES: [&str; 2] = ["sw", "swk"];
 const VERBS: [&str; 3] = ["get", "list", "watch"];
 
 /// Subresources, with the verbs that are told.
-const SUBRESOURCES: [(&str, &[&str]); 6] = [
+const SUBRESOURCES: [(&str, &[&str]); 7] = [
     ("exec", &["create"]),
     ("log", &["get"]),
+    ("move", &["create"]),
     ("sleep", &["create"]),
     ("sql", &["create"]),
     ("state", &["get", "update"]),

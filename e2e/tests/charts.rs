@@ -351,6 +351,7 @@ fn whoever_may_only_view_workers_does_not_see_what_they_store() {
         ("serverlessworkers/exec", "create"),
         ("serverlessworkers/wake", "create"),
         ("serverlessworkers/sleep", "create"),
+        ("serverlessworkers/move", "create"),
     ] {
         let has = |(name, verbs): &(String, Vec<String>)| {
             name == resource && verbs.iter().any(|one| one == verb)

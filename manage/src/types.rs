@@ -6,6 +6,7 @@
 //! | `GET` | `/workers/WORKER` | [`Worker`] |
 //! | `DELETE` | `/workers/WORKER` | nothing |
 //! | `POST` | `/workers/WORKER/wake`, `/workers/WORKER/sleep` | nothing |
+//! | `POST` | `/workers/WORKER/move` | [`Moved`]; [`Move`] is asked |
 //! | `GET` | `/workers/WORKER/keys?prefix=&after=&limit=` | [`Entries`] |
 //! | `GET`, `PUT`, `DELETE` | `/workers/WORKER/key?name=KEY` | [`Entry`]; a value as [`crate::json`] has it is put |
 //! | `POST` | `/workers/WORKER/exec` | [`Evaluated`]; [`Exec`] is asked. 409 for what it throws |
@@ -197,6 +198,21 @@ pub struct Entry {
 pub struct Sql {
     /// One or more statements; the rows of the last are the answer.
     pub query: String,
+}
+
+/// Where a worker is wanted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Move {
+    /// The name of the pod that is to have it; else the one of the others that has the fewest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<String>,
+}
+
+/// Where it is now. It stays there until workers move to even out what pods have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moved {
+    /// The name of the pod.
+    pub pod: String,
 }
 
 /// An expression to be evaluated in a worker's instance, which is woken for it.

@@ -344,8 +344,8 @@ impl App {
         let weak = Arc::downgrade(&app);
         if app.is_sharing() {
             let weak = weak.clone();
-            quiesces.quiesce_by(Box::new(move |count| match weak.upgrade() {
-                Some(app) => app.quiesce(count).boxed(),
+            quiesces.quiesce_by(Box::new(move |count, only| match weak.upgrade() {
+                Some(app) => app.quiesce(count, only).boxed(),
                 None => futures::stream::empty().boxed(),
             }));
         }

@@ -33,11 +33,17 @@ struct Leaving {
 }
 
 impl App {
-    /// Brings up to so many shards to rest, and says which, as soon as some are: nothing of them is awake or on its way to the
-    /// store.
-    pub(crate) fn quiesce(self: Arc<Self>, count: u32) -> impl Stream<Item = Vec<ShardId>> + Send {
+    /// Brings up to so many shards to rest, or `only` this one, and says which, as soon as some are: nothing of them is awake or on its
+    /// way to the store.
+    pub(crate) fn quiesce(
+        self: Arc<Self>,
+        count: u32,
+        only: Option<ShardId>,
+    ) -> impl Stream<Item = Vec<ShardId>> + Send {
         let awake = self.workers().by_shard();
-        let shards = sample(self.ownership().staying(), &awake, count as usize);
+        let mut staying = self.ownership().staying();
+        staying.retain(|shard| only.is_none_or(|only| only == *shard));
+        let shards = sample(staying, &awake, count as usize);
         self.ownership().leave(&shards);
         let leaving = Leaving {
             app: self,

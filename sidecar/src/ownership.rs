@@ -13,7 +13,9 @@ use futures::stream::BoxStream;
 use portside_core::ids::{Epoch, Fence, PodId, SHARDS, ShardId, WorkerId};
 pub use portside_core::ownership::Role;
 use portside_core::ownership::members::{Membership, Participant, Peer};
-use portside_core::ownership::{Call, Effect, Ended, Event, FateUnknown, Settings, State};
+use portside_core::ownership::{
+    Call, Effect, Ended, Event, FateUnknown, Settings, State, Unmovable,
+};
 use portside_store::{Result as StoreResult, Store};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -41,6 +43,23 @@ pub enum Error {
     /// This process was declared dead, or has given up what it had.
     #[error("this process has given up its shards, or was declared dead: it must be started anew")]
     Over,
+}
+
+/// Why a shard is where it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotMoved {
+    /// It cannot be moved there.
+    #[error("it cannot be moved there: {0:?}")]
+    Cannot(Unmovable),
+    /// Its workers did not come to rest in time, or it was on its way to another process.
+    #[error("it did not come to rest")]
+    Stays,
+}
+
+impl From<Unmovable> for NotMoved {
+    fn from(reason: Unmovable) -> Self {
+        Self::Cannot(reason)
+    }
 }
 
 /// The shards of this process. Everything it writes carries a fence from here.
@@ -73,8 +92,9 @@ pub struct Ownership {
     failure: Mutex<Option<(Instant, portside_store::Error)>>,
 }
 
-/// Brings up to so many shards to rest, and says which, as soon as some are: see [`Effect::Quiesce`].
-pub type Quiescence = Box<dyn Fn(u32) -> BoxStream<'static, Vec<ShardId>> + Send + Sync>;
+/// Brings up to so many shards to rest, or only this one, and says which, as soon as some are: see [`Effect::Quiesce`].
+pub type Quiescence =
+    Box<dyn Fn(u32, Option<ShardId>) -> BoxStream<'static, Vec<ShardId>> + Send + Sync>;
 
 /// Hears which shards have moved from here, in which epochs, to which process.
 pub type Moves = Box<dyn Fn(&[(ShardId, Epoch)], PodId) + Send + Sync>;
@@ -315,8 +335,10 @@ impl Ownership {
                 }
                 Event::MembershipObserved(call, members)
             }
-            Effect::Quiesce { call, count, .. } => {
-                self.quiesce(call, count).await;
+            Effect::Quiesce {
+                call, count, only, ..
+            } => {
+                self.quiesce(call, count, only).await;
                 Event::QuiescenceOver(call)
             }
             Effect::HandOver(call, fences, to) => return self.hand_over(call, fences, to).await,
@@ -470,11 +492,37 @@ impl Ownership {
         self.tell(Event::Given);
     }
 
-    async fn quiesce(self: &Arc<Self>, call: Call, count: u32) {
+    /// Hands a shard over to another process, as soon as its workers have come to rest. Goes on if whoever asked for it goes away.
+    ///
+    /// # Errors
+    /// Why it has not moved.
+    pub async fn move_shard(self: &Arc<Self>, shard: ShardId, to: PodId) -> Result<(), NotMoved> {
+        self.with_state(|state| state.can_move(shard, to))?;
+        let mut changes = self.changes.subscribe();
+        let effects = self.step(Event::Move(shard, to));
+        let is_quiesce = |effect: &Effect| matches!(effect, Effect::Quiesce { .. });
+        let (moving, others): (Vec<_>, Vec<_>) = effects.into_iter().partition(is_quiesce);
+        self.carry_out_all(others);
+        for quiesce in moving {
+            // It ends by itself, and a task that panics has moved nothing.
+            let _ = tokio::spawn(self.clone().carry_out(quiesce)).await;
+        }
+        while self.with_state(|state| state.is_in_doubt(shard)) {
+            if changes.changed().await.is_err() {
+                break;
+            }
+        }
+        match self.epoch(shard) {
+            None => Ok(()),
+            Some(_) => Err(NotMoved::Stays),
+        }
+    }
+
+    async fn quiesce(self: &Arc<Self>, call: Call, count: u32, only: Option<ShardId>) {
         let Some(quiesce) = self.quiescence.get() else {
             return;
         };
-        let mut at_rest = quiesce(count);
+        let mut at_rest = quiesce(count, only);
         while let Some(shards) = at_rest.next().await {
             let effects = self.step(Event::Quiesced(call, shards.clone()));
             let (mut hand_overs, mut others) = (vec![], vec![]);

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Subcommand, ValueEnum};
 use futures::TryStreamExt;
 use http::Method;
-use portside_manage::{Before, Event, MOST_KEYS, State, Worker, Workers};
+use portside_manage::{Before, Event, MOST_KEYS, Move, Moved, State, Worker, Workers};
 
 use crate::output::printable;
 use crate::{Common, Target, block_on};
@@ -66,6 +66,18 @@ enum Verb {
         /// Which
         worker: String,
     },
+    /// Move one to another pod, which takes it on as soon as what it is doing is done; what is sent to it meanwhile waits
+    ///
+    /// All workers of its shard move along. They stay there until pods come or go.
+    ///
+    /// Example: portside workers move room.js#lobby --to pod-2
+    Move {
+        /// Which
+        worker: String,
+        /// The pod that is to have it; else the one of the others that has the fewest
+        #[arg(long, value_name = "POD")]
+        to: Option<String>,
+    },
     /// Delete everything that one has stored, its alarm too; if it is awake its instance ends first
     ///
     /// Example: portside workers delete room.js#lobby
@@ -116,6 +128,13 @@ impl<T: Target> Args<T> {
                 Verb::Sleep { worker } => {
                     let path = ["workers", worker, "sleep"];
                     self.order(&Method::POST, &path, "put to sleep").await
+                }
+                Verb::Move { worker, to } => {
+                    let (path, to) = (["workers", worker, "move"], Move { pod: to.clone() });
+                    let moved: Moved = self.common.client().await?.ask(&path, &to).await?;
+                    let (worker, pod) = (printable(worker), printable(&moved.pod));
+                    writeln!(std::io::stdout(), "{worker} moved to {pod}")?;
+                    Ok(())
                 }
                 Verb::Delete { worker } => {
                     let path = ["workers", worker];

@@ -78,7 +78,9 @@ fn question(
         (&Method::PUT | &Method::DELETE, "state", None) => {
             return Err(Refusal::bad_request("which key? Say ?key=KEY"));
         }
-        (&Method::POST, "sql" | "exec", _) => all(subresource, &[]).with(request.body.clone()),
+        (&Method::POST, "sql" | "exec" | "move", _) => {
+            all(subresource, &[]).with(request.body.clone())
+        }
         (&Method::POST, "wake" | "sleep", _) => all(subresource, &[]),
         (&Method::GET, "log", _) => all("log", &[("follow", "follow"), ("tailLines", "tail")]),
         _ => return Ok(None),

@@ -217,6 +217,7 @@ async fn the_pod_that_has_a_worker_answers_for_it() {
         (Method::POST, "sql", "{}", 200, "POST /workers/ID/sql"),
         (Method::POST, "exec", "{}", 200, "POST /workers/ID/exec"),
         (Method::POST, "exec", "", 409, "POST /workers/ID/exec"),
+        (Method::POST, "move", "{}", 200, "POST /workers/ID/move"),
         (Method::POST, "sleep", "", 200, "POST /workers/ID/sleep"),
         (
             Method::GET,

@@ -258,6 +258,44 @@ async fn workers_of_all_pods_are_managed() {
 }
 
 #[tokio::test]
+async fn a_worker_is_moved_to_another_pod() {
+    let store = PostgresServer::shared().database().await;
+    let app = App::serve(counters(), &["--pods", "3", "--store", &store]).await;
+    let worker = "counter.js#ann";
+    let mut count = 0;
+    let mut pod = async || {
+        count += 1;
+        assert_eq!(app.get("/ann").await.json()["count"], count);
+        let shown = json(&app, &["workers", "get", worker]).await;
+        shown["pod"].as_str().unwrap().to_owned()
+    };
+    let first = pod().await;
+    // Pods that are new take what is their share, so it may be moving already.
+    let moved = async || loop {
+        let output = run(&app, &["workers", "move", worker]).await;
+        if output.status.success() {
+            return String::from_utf8(output.stdout).unwrap();
+        }
+    };
+    let said = within("a pod that takes it", moved()).await;
+    let second = said
+        .trim()
+        .strip_prefix("counter.js#ann moved to ")
+        .unwrap();
+    assert_ne!(second, first);
+    assert_eq!(pod().await, second);
+    let said = ask(&app, &["workers", "move", worker, "--to", &first]).await;
+    assert_eq!(said, format!("counter.js#ann moved to {first}\n"));
+    assert_eq!(pod().await, first);
+    let failed = run(&app, &["workers", "move", worker, "--to", "nobody"]).await;
+    assert!(
+        errors(&failed).contains("no pod nobody runs") && errors(&failed).contains(second),
+        "{}",
+        errors(&failed)
+    );
+}
+
+#[tokio::test]
 async fn what_cannot_be_is_said_with_the_next_step() {
     let app = App::serve(counters(), &[]).await;
     for (arguments, why) in [
@@ -269,6 +307,10 @@ async fn what_cannot_be_is_said_with_the_next_step() {
         (
             &["state", "put", "counter.js#x", "k", "text"],
             "a text is given in quotes",
+        ),
+        (
+            &["workers", "move", "counter.js#x"],
+            "there is no other pod",
         ),
         (
             &["state", "sql", "counter.js#x", "SELECT 1"],

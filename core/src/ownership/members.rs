@@ -35,6 +35,8 @@ pub struct MapVersion(pub u64);
 pub struct Participant {
     /// Who, and what it said with its last renewal.
     pub member: Member,
+    /// What people call it: in a cluster the name of its Kubernetes pod. One that has died may have had the same.
+    pub name: String,
     /// What it has announced; nothing yet, or it is a process of a version that does not share shards.
     pub peer: Option<Peer>,
     /// How many shards it owns.

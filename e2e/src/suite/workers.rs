@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::class::Class;
 use crate::cluster::until;
 use crate::test::Test;
 use crate::workers::{find, in_state, name, note, notes, path, registered};
@@ -110,7 +111,29 @@ pub async fn a_watch_sees_one_wake_and_go_to_sleep(test: Arc<Test>) {
     seen.line(&["DELETED", name(&ann)]).await;
 }
 
-/// Woken, put to sleep, looked into, changed and deleted.
+/// Moves a worker of a class with two pods to the one that does not have it, and uses it there.
+async fn move_to_the_other(test: &Arc<Test>, class: &Class) {
+    let ann = in_state(test, "notes.js#ann", "Awake").await;
+    let pods = class.pods().await;
+    let others = pods.iter().map(|pod| pod["metadata"]["name"].clone());
+    let other = others.into_iter().find(|it| *it != ann["status"]["pod"]);
+    let other = other.unwrap().as_str().unwrap().to_owned();
+    let path = path(test, &format!("/{}/move", name(&ann)));
+    let wanted = json!({ "pod": other });
+    let said = test.cluster.post(&path, &wanted).await.unwrap();
+    assert!(said.contains(&other), "{said}");
+    note(class, "ann", "one").await;
+    until("it to wake there", Duration::from_secs(30), async || {
+        let ann = in_state(test, "notes.js#ann", "Awake").await;
+        match ann["status"]["pod"] == other {
+            true => Ok(()),
+            false => Err(ann["status"].to_string()),
+        }
+    })
+    .await;
+}
+
+/// Woken, put to sleep, moved, looked into, changed and deleted.
 pub async fn one_is_managed_like_any_object(test: Arc<Test>) {
     let cluster = &test.cluster;
     registered(cluster).await;
@@ -125,6 +148,12 @@ pub async fn one_is_managed_like_any_object(test: Arc<Test>) {
     in_state(&test, "notes.js#ann", "Asleep").await;
     cluster.post(&of("wake"), &json!({})).await.unwrap();
     in_state(&test, "notes.js#ann", "Awake").await;
+
+    class.all_serve(2).await;
+    move_to_the_other(&test, &class).await;
+    let nobody = json!({ "pod": "nobody" });
+    let refused = cluster.post(&of("move"), &nobody).await.unwrap_err();
+    assert!(refused.contains("no pod nobody runs"), "{refused}");
 
     let state = get("state").await.unwrap();
     assert!(

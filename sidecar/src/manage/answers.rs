@@ -14,7 +14,7 @@ use portside_core::ids::{WorkerId, WorkerKey};
 use portside_core::keys::KeyRange;
 use portside_core::stored::WorkerPage;
 use portside_exchange::{Body, BodyError, Response};
-use portside_manage::{Event, Exec, PATH, Problem, Sql, State, parse_id};
+use portside_manage::{Event, Exec, Move, PATH, Problem, Sql, State, parse_id};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
@@ -167,11 +167,17 @@ async fn one(
             let Exec { expression } = read(body).await?;
             Ok(json(&app.evaluate(&key, expression).await?))
         }
+        (&Method::POST, Some("move")) => {
+            let Move { pod } = read(body).await?;
+            Ok(json(&app.move_worker(&key, pod.as_deref()).await?))
+        }
         (&Method::POST, Some("sql")) => {
             let Sql { query } = read(body).await?;
             Ok(json(&app.worker_rows(&key, query).await?))
         }
-        (_, None | Some("wake" | "sleep" | "keys" | "log" | "sql" | "exec")) => Err(not_so(method)),
+        (_, None | Some("wake" | "sleep" | "move" | "keys" | "log" | "sql" | "exec")) => {
+            Err(not_so(method))
+        }
         _ => Err(nothing_here()),
     }
 }

@@ -2,6 +2,7 @@
 
 mod answers;
 mod exec;
+mod moves;
 mod port;
 mod state;
 

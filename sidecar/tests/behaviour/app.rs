@@ -183,7 +183,7 @@ impl Setup {
             // Of two revisions the newer has all workers.
             let mut apps = vec![];
             for revision in [1, 0] {
-                let (ownership, sharing) = sharing(&store, revision).await;
+                let (ownership, sharing) = sharing(&store, "test", revision).await;
                 apps.push(start(ownership.clone(), Some(sharing)));
                 ownership.claim().await.unwrap();
                 let has_its_share =
@@ -210,12 +210,16 @@ pub fn are_apart() -> bool {
     std::env::var_os("PORTSIDE_TEST_APART").is_some()
 }
 
-/// A pod of this revision that shares the shards with others, and wants none yet.
-pub async fn sharing(store: &Arc<dyn Store>, revision: u64) -> (Arc<Ownership>, Sharing) {
+/// A pod of this name and revision that shares the shards with others, and wants none yet.
+pub async fn sharing(
+    store: &Arc<dyn Store>,
+    name: &str,
+    revision: u64,
+) -> (Arc<Ownership>, Sharing) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let key = peers::Key::generate().unwrap();
     let peer = peers::peer(listener.local_addr().unwrap().to_string(), revision, &key);
-    let ownership = Ownership::register_sharing(store.clone(), "test", &peer);
+    let ownership = Ownership::register_sharing(store.clone(), name, &peer);
     let ownership = ownership.await.unwrap();
     let peers = Peers::new(store.clone(), ownership.clone(), key);
     (ownership, Sharing { peers, listener })

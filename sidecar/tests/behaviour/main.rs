@@ -21,6 +21,7 @@ mod lab;
 mod leaving;
 mod manage;
 mod metrics;
+mod moves;
 mod moving_sockets;
 mod objects;
 mod platform;
@@ -91,6 +92,7 @@ fn main() -> ExitCode {
             ("followed", followed::CASES),
             ("manage", manage::CASES),
             ("metrics", metrics::CASES),
+            ("moves", moves::CASES),
             ("moving_sockets", moving_sockets::CASES),
             ("objects::alarms", objects::alarms::CASES),
             ("objects::calls", objects::calls::CASES),

@@ -6,7 +6,7 @@ use futures::future::join_all;
 use http::StatusCode;
 use portside_exchange::{Body, Response};
 use portside_manage::PATH;
-use portside_sidecar::manage;
+use portside_sidecar::{App, manage};
 use serde_json::{Value as Json, json};
 use url::Url;
 
@@ -75,7 +75,12 @@ pub fn awake(jobs: &str) -> Setup {
 }
 
 async fn ask(app: &TestApp, method: &str, path: &str, body: &str) -> (StatusCode, Json) {
-    let answer = answer(app, method, path, body).await;
+    ask_pod(app.owner(), method, path, body).await
+}
+
+/// What is asked of this very pod.
+pub async fn ask_pod(app: &App, method: &str, path: &str, body: &str) -> (StatusCode, Json) {
+    let answer = answer_of(app, method, path, body).await;
     let status = answer.status;
     let body = text(answer.body).await;
     let json = match &*body {
@@ -87,6 +92,10 @@ async fn ask(app: &TestApp, method: &str, path: &str, body: &str) -> (StatusCode
 
 /// What is asked of the pod that has the workers, below the path of questions.
 pub async fn answer(app: &TestApp, method: &str, path: &str, body: &str) -> Response {
+    answer_of(app.owner(), method, path, body).await
+}
+
+async fn answer_of(app: &App, method: &str, path: &str, body: &str) -> Response {
     let url = Url::parse(&format!("http://app.test{PATH}{path}")).unwrap();
     let mut body = match body {
         "" => Body::Empty,
@@ -100,7 +109,7 @@ pub async fn answer(app: &TestApp, method: &str, path: &str, body: &str) -> Resp
         socket: None,
     };
     let asked = (&method.parse().unwrap(), &url, &mut body);
-    manage::answer(app.owner(), asked, elsewhere).await.unwrap()
+    manage::answer(app, asked, elsewhere).await.unwrap()
 }
 
 async fn get(app: &TestApp, path: &str) -> Json {
@@ -605,6 +614,14 @@ async fn what_cannot_be_is_refused_with_a_reason() {
             409,
             "$date",
         ),
+        (
+            "POST",
+            "/workers/worker.js%23a/move",
+            r#"{"pod":"b"}"#,
+            409,
+            "no pod b runs the application's workers: ",
+        ),
+        ("POST", "/workers/worker.js%23a/move", "1", 400, "JSON"),
         (
             "POST",
             "/workers/worker.js%23a/sql",

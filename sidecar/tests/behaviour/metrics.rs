@@ -49,7 +49,7 @@ impl Scraped {
     async fn start() -> Self {
         let store = HeldStore::new().await;
         let shared: Arc<dyn Store> = store.clone();
-        let (ownership, sharing) = sharing(&shared, 0).await;
+        let (ownership, sharing) = sharing(&shared, "test", 0).await;
         let config = Config {
             class: Setup::new(&[("server.js", SERVER), ("counter.js", COUNTER)]).class(),
             store: shared,

@@ -1,6 +1,7 @@
 //! Pods of one class on one store that share its workers: they move from one pod to another, with all that is open to them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use portside_crds::sidecar::{OWNER_HEADER, State};
@@ -34,14 +35,17 @@ pub const CASES: &[Case] = cases![
 
 /// A pod.
 pub struct Running {
+    pub name: String,
     pub app: Arc<App>,
     pub pod: Arc<Pod>,
     ownership: Arc<Ownership>,
 }
 
-/// A pod of this revision, which wants its share.
+/// A pod of this revision, which wants its share, with a name of its own.
 pub async fn pod(store: &Arc<dyn Store>, setup: &Setup, revision: u64) -> Running {
-    let (ownership, sharing) = sharing(store, revision).await;
+    static PODS: AtomicUsize = AtomicUsize::new(0);
+    let name = format!("pod-{}", PODS.fetch_add(1, Ordering::Relaxed));
+    let (ownership, sharing) = sharing(store, &name, revision).await;
     let config = Config {
         class: setup.class(),
         store: store.clone(),
@@ -53,7 +57,7 @@ pub async fn pod(store: &Arc<dyn Store>, setup: &Setup, revision: u64) -> Runnin
         spill: Spill::default(),
         sharing: Some(sharing),
         called: Called {
-            pod: Some(format!("pod-{:?}", ownership.pod())),
+            pod: Some(name.clone()),
             revision: Some(revision.to_string()),
         },
     };
@@ -63,6 +67,7 @@ pub async fn pod(store: &Arc<dyn Store>, setup: &Setup, revision: u64) -> Runnin
     let claiming = ownership.clone();
     tokio::spawn(async move { claiming.claim().await });
     Running {
+        name,
         app,
         pod,
         ownership,
@@ -275,7 +280,7 @@ async fn r076_alarms_fire_once_wherever_their_workers_are() {
     after.leave().await;
 }
 
-const COUNTERS: &[(&str, &str)] = &[
+pub const COUNTERS: &[(&str, &str)] = &[
     (
         "server.js",
         r#"

@@ -34,8 +34,14 @@ impl World {
         let sent = machine.clock.ms(self.net.now);
         machine.registering = Some((who, pod, sent));
         self.net.trace(|| format!("pod {slot} starts as {pod:?}"));
-        self.net
-            .call(who, Statement::Register { pod }, Purpose::Register);
+        self.net.call(
+            who,
+            Statement::Register {
+                pod,
+                name: String::new(),
+            },
+            Purpose::Register,
+        );
     }
 
     /// It has registered itself, or has announced how it is reached.

@@ -164,6 +164,7 @@ fn membership(seen: &Tables) -> Membership {
     };
     let participant = |(pod, it): (&PodId, &Pod)| Participant {
         member: member(*pod, it),
+        name: it.name.clone(),
         peer: it.peer.clone(),
         owns: count(Some(*pod)),
     };
@@ -231,8 +232,9 @@ fn load(
 
 fn change(tables: &mut Tables, statement: &Statement, held: &[Row]) -> Reply {
     match statement {
-        Statement::Register { pod } => {
-            tables.pods.entry(*pod).or_default();
+        Statement::Register { pod, name } => {
+            let row = tables.pods.entry(*pod).or_default();
+            row.name.clone_from(name);
             Reply::Done
         }
         Statement::Renew { pod, number, wants } => {

@@ -19,6 +19,7 @@ use crate::Row;
 pub enum Statement {
     Register {
         pod: PodId,
+        name: String,
     },
     Renew {
         pod: PodId,

@@ -31,6 +31,8 @@ pub(crate) struct Shard {
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Pod {
+    /// What people call it.
+    pub name: String,
     /// The number of the last renewal.
     pub renewed: u64,
     /// What it said with it.

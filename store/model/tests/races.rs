@@ -16,6 +16,11 @@ fn worker() -> WorkerKey {
     WorkerKey::new("w.js", "a").unwrap()
 }
 
+fn register(pod: PodId) -> Statement {
+    let name = String::new();
+    Statement::Register { pod, name }
+}
+
 fn fence(pod: PodId, epoch: u64) -> Fence {
     Fence {
         pod,
@@ -65,7 +70,7 @@ fn count(reply: Option<Reply>) -> Option<String> {
 fn owned() -> Database {
     let mut database = Database::new(1);
     for pod in [OLD, HEIR] {
-        database.run(Statement::Register { pod }).unwrap();
+        database.run(register(pod)).unwrap();
     }
     let claimed = database.run(Statement::Claim { pod: OLD, limit: 9 });
     assert_eq!(claimed, Some(Reply::Shards(vec![(SHARD, Epoch(1))])));
@@ -128,7 +133,7 @@ fn a_takeover_passes_over_a_commit_under_way_and_then_sees_it() {
 fn of_two_claims_that_saw_a_shard_free_one_gets_it() {
     let mut database = Database::new(2);
     for pod in [OLD, HEIR] {
-        database.run(Statement::Register { pod }).unwrap();
+        database.run(register(pod)).unwrap();
     }
     let first = database.begin(Statement::Claim { pod: OLD, limit: 1 });
     let second = database.begin(Statement::Claim {
@@ -316,7 +321,7 @@ fn nothing_is_handed_to_who_died_meanwhile() {
 fn changes_of_the_map_wait_for_each_other() {
     let mut database = Database::new(2);
     for pod in [OLD, HEIR] {
-        database.run(Statement::Register { pod }).unwrap();
+        database.run(register(pod)).unwrap();
     }
     let first = database.begin(Statement::Claim { pod: OLD, limit: 1 });
     database.lock(first);

@@ -57,6 +57,7 @@ pub(super) fn membership(rows: &[PgRow]) -> Result<Membership> {
                 renewed: renewals.cast_unsigned(),
                 wants: row.try_get("wants")?,
             },
+            name: row.try_get("name")?,
             peer: peer(row)?,
             owns: u32::try_from(owns).unwrap_or(SHARDS),
         });

@@ -12,7 +12,7 @@ use crate::{Result, rows};
 
 const ANNOUNCE: &str =
     "UPDATE pod SET address = ?2, revision = ?3, protocol = ?4, key = ?5 WHERE pod = ?1";
-const MEMBERS: &str = "SELECT p.pod, p.renewals, p.wants, p.address, p.revision, p.protocol, p.key, \
+const MEMBERS: &str = "SELECT p.pod, p.name, p.renewals, p.wants, p.address, p.revision, p.protocol, p.key, \
     (SELECT count(*) FROM shard s WHERE s.pool = p.pool AND s.owner = p.pod) AS owns \
     FROM pod p WHERE p.pool = ?1";
 const SHARD_MAP: &str = "SELECT shard, owner, epoch FROM shard WHERE pool = ?1";
@@ -64,6 +64,7 @@ fn participant(row: &Row<'_>) -> Result<Participant> {
             renewed: renewals.cast_unsigned(),
             wants: row.get("wants")?,
         },
+        name: row.get("name")?,
         peer: peer(row)?,
         owns: row.get("owns")?,
     })

@@ -51,8 +51,9 @@ impl Store for Modelled {
         1
     }
 
-    async fn register(&self, pod: PodId, _: &str) -> Result<()> {
-        self.run(Statement::Register { pod }).await.map(drop)
+    async fn register(&self, pod: PodId, name: &str) -> Result<()> {
+        let name = name.to_owned();
+        self.run(Statement::Register { pod, name }).await.map(drop)
     }
 
     async fn renew(&self, pod: PodId, number: u64, wants: bool) -> Result<bool> {

@@ -47,6 +47,7 @@ pub async fn what_a_pod_announces_is_seen(kind: Kind) {
     let seen = participant(store, a).await;
     assert_eq!(seen.peer, Some(peer(1)));
     assert!(seen.member.wants && seen.member.renewed == 7);
+    assert_eq!(seen.name, "a pod");
     assert_eq!(participant(store, b).await.peer, None);
 
     assert!(store.announce(a, &peer(2)).await.unwrap());

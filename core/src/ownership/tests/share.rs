@@ -23,6 +23,7 @@ fn member(pod: PodId, wants: bool) -> Member {
 /// Who wants shards, and owns so many of nine.
 fn membership(owns: &[(PodId, u32)]) -> Membership {
     let participant = |&(pod, owns): &(PodId, u32)| Participant {
+        name: String::new(),
         member: member(pod, true),
         peer: Some(Peer {
             address: String::new(),

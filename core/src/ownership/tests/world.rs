@@ -41,6 +41,7 @@ impl Store {
     fn membership(&self) -> Membership {
         let owned = |owner| self.owned(owner).len() as u32;
         let participant = |member: Member| Participant {
+            name: String::new(),
             member,
             peer: self.revisions.get(&member.pod).map(|&revision| Peer {
                 address: String::new(),
