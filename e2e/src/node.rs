@@ -43,6 +43,15 @@ impl Process {
         kill_process(self.0, signal).unwrap();
     }
 
+    /// The bytes of memory that it has, see proc_pid_status(5).
+    pub fn resident(self) -> u64 {
+        let status = format!("/proc/{}/status", self.0.as_raw_nonzero());
+        let status = fs::read_to_string(status).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.unwrap().trim().trim_end_matches(" kB");
+        kib.parse::<u64>().unwrap() << 10
+    }
+
     /// Waits until every thread stands still.
     pub async fn paused(self) {
         until(

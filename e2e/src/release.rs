@@ -10,19 +10,32 @@ use crate::cluster::{Cluster, SYSTEM, until};
 /// The password of the release's Postgres.
 const PASSWORD: &str = "for-tests-only";
 
+/// The database that classes have unless they ask for another.
+const DATABASE: &str = "portside";
+
 /// The namespace that gets its database Secret from the chart; all others are given it by the tests.
 pub const SERVED: &str = "portside-e2e-served";
 
 /// The URL of the release's Postgres.
 pub fn database_url() -> String {
-    format!("postgres://portside:{PASSWORD}@portside-postgres.{SYSTEM}.svc:5432/portside")
+    database_at(DATABASE)
+}
+
+/// The URL of another database there.
+pub fn database_at(name: &str) -> String {
+    format!("postgres://portside:{PASSWORD}@portside-postgres.{SYSTEM}.svc:5432/{name}")
 }
 
 /// Runs a statement in the release's Postgres, as its superuser, and gives what it says.
 pub async fn sql(cluster: &Cluster, statement: &str) -> String {
+    sql_in(cluster, DATABASE, statement).await
+}
+
+/// The same in another database.
+pub async fn sql_in(cluster: &Cluster, database: &str, statement: &str) -> String {
     let program = ["exec", "deployment/portside-postgres", "--", "sh", "-c"];
     let psql = format!(
-        "PGPASSWORD=$(cat /etc/portside/password) psql -h 127.0.0.1 -U portside -d portside -At -c \"{statement}\""
+        "PGPASSWORD=$(cat /etc/portside/password) psql -h 127.0.0.1 -U portside -d {database} -At -c \"{statement}\""
     );
     let said = cluster
         .kubectl(&[&["-n", SYSTEM], &program[..], &[&psql]].concat())

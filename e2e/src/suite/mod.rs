@@ -17,6 +17,7 @@ mod informers;
 mod kubectl;
 mod manifests;
 mod many;
+mod million;
 mod objects;
 mod operation;
 mod routes;
@@ -76,6 +77,7 @@ fn every(cluster: &Arc<Cluster>) -> Vec<Trial> {
         workers::kubectl_shows_those_of_all_namespaces,
         workers::a_watch_sees_one_wake_and_go_to_sleep,
         workers::one_is_managed_like_any_object,
+        million::a_million_workers_are_listed_and_watched,
         kubectl::a_folder_is_deployed,
         kubectl::workers_are_managed,
         informers::they_miss_and_repeat_nothing,
