@@ -1,6 +1,6 @@
 //! Processes of different versions on one Postgres: what the earlier ones ask for is written down here as they ask for it.
 //!
-//! Earlier means: of the last version without what pods that share shards know of each other.
+//! Earlier means: of version 0.1.0, the first there was.
 
 #![allow(clippy::unwrap_used)] // These are tests.
 
@@ -18,9 +18,9 @@ use uuid::Uuid;
 
 const REGISTER: &str = "INSERT INTO portside.pod (pool, pod, name) VALUES ($1, $2, $3) \
     ON CONFLICT (pod) DO NOTHING";
-const RENEW: &str = "UPDATE portside.pod SET renewals = greatest(renewals, $2), \
-    wants = CASE WHEN renewals < $2 THEN $3 ELSE wants END WHERE pod = $1 RETURNING renewals";
-const OBSERVE: &str = "SELECT pod, renewals, wants FROM portside.pod WHERE pool = $1";
+const RENEW: &str = "UPDATE portside.pod SET renewals = renewals + 1 \
+    FROM set_config('synchronous_commit', 'off', true) WHERE pod = $1 RETURNING renewals";
+const OBSERVE: &str = "SELECT pod, renewals FROM portside.pod WHERE pool = $1";
 const CLAIM: &str = include_str!("versions/claim.sql");
 const RELEASE: &str = "WITH gone AS (DELETE FROM portside.pod WHERE pod = $2) \
     UPDATE portside.shard SET owner = NULL, epoch = epoch + 1 WHERE pool = $1 AND owner = $2";
@@ -41,8 +41,8 @@ impl Earlier {
         let mut connection = PgConnection::connect(url).await.unwrap();
         let steps = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations/postgres");
         let mut steps = Migrator::new(steps).await.unwrap();
-        // It has these two.
-        assert_eq!(steps.iter().count(), 2);
+        // It has this one.
+        assert_eq!(steps.iter().count(), 1);
         steps.create_schema("portside");
         steps.dangerous_set_table_name("portside.migration");
         steps
@@ -74,8 +74,8 @@ impl Earlier {
         query.execute(&mut self.connection).await.unwrap();
     }
 
-    async fn renew(&mut self, number: i64) -> bool {
-        let query = sqlx::query(RENEW).bind(self.id()).bind(number).bind(true);
+    async fn renew(&mut self) -> bool {
+        let query = sqlx::query(RENEW).bind(self.id());
         let renewed = query.fetch_all(&mut self.connection).await.unwrap();
         !renewed.is_empty()
     }
@@ -116,7 +116,7 @@ async fn an_earlier_version_starts_and_works_on_what_this_one_has_made() {
 
     let mut earlier = Earlier::open(&url).await;
     earlier.register().await;
-    assert!(earlier.renew(1).await);
+    assert!(earlier.renew().await);
     assert_eq!(earlier.sees().await, 2);
     assert_eq!(earlier.claim().await, 0);
     store.release(owner.pod).await.unwrap();
@@ -128,7 +128,8 @@ async fn an_earlier_version_starts_and_works_on_what_this_one_has_made() {
     let member = Member {
         pod: earlier.pod,
         renewed: 1,
-        wants: true,
+        // It does not say so, and takes them all the same.
+        wants: false,
     };
     assert_eq!((it.member, &it.peer, it.owns), (member, &None, SHARDS));
     // What it has taken is in the whole map, without a new version.
@@ -151,7 +152,7 @@ async fn this_version_brings_a_database_up_to_date_while_an_earlier_one_works() 
     let url = PostgresServer::shared().database().await;
     let mut earlier = Earlier::open(&url).await;
     earlier.register().await;
-    assert!(earlier.renew(1).await);
+    assert!(earlier.renew().await);
     assert_eq!(earlier.sees().await, 1);
     assert_eq!(earlier.claim().await, SHARDS as usize);
     earlier.release_shard(7, 1).await;
@@ -160,7 +161,7 @@ async fn this_version_brings_a_database_up_to_date_while_an_earlier_one_works() 
     let pod = registered(&*store).await;
     assert!(store.announce(pod, &peer()).await.unwrap());
     assert_eq!(store.members().await.unwrap().free, 1);
-    assert!(earlier.renew(2).await);
+    assert!(earlier.renew().await);
     assert_eq!(earlier.sees().await, 2);
     assert_eq!(earlier.claim().await, 1);
     earlier.release_shard(7, 3).await;
@@ -190,6 +191,22 @@ async fn additions_of_later_versions_are_no_obstacle() {
     );
 }
 
+/// Pods of 0.1.0 start again on a database that a build had before what they do not know was an addition.
+#[tokio::test]
+async fn a_step_that_has_become_an_addition_is_none_any_more() {
+    let url = PostgresServer::shared().database().await;
+    drop(open(&url).await);
+    let mut server = PgConnection::connect(&url).await.unwrap();
+    let before = "INSERT INTO portside.migration \
+        (version, description, success, checksum, execution_time) \
+        VALUES (2, 'wants', true, '', 0); DELETE FROM portside.addition WHERE version = 2";
+    server.execute(before).await.unwrap();
+    drop(open(&url).await);
+    let mut earlier = Earlier::open(&url).await;
+    earlier.register().await;
+    assert!(earlier.renew().await);
+}
+
 /// Whoever waits for a table keeps all others waiting who come later: leases would end.
 #[tokio::test]
 async fn a_table_that_somebody_reads_for_long_is_not_waited_for() {
@@ -208,7 +225,7 @@ async fn a_table_that_somebody_reads_for_long_is_not_waited_for() {
         message.contains("brought up to date while another session"),
         "{message}"
     );
-    assert!(earlier.renew(1).await);
+    assert!(earlier.renew().await);
     dump.execute("COMMIT").await.unwrap();
     drop(open(&url).await);
 }

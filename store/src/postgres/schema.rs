@@ -12,6 +12,13 @@ use crate::Result;
 /// Held by the one that takes steps. Of the transaction, not of the session: a pooler has others' sessions.
 const LOCK: i64 = 0x706f_7274_7369_6465;
 
+/// The addition `wants` was step 2 before the first release that shares shards: version 0.1.0 does not know it, and need not. The number
+/// is not given again.
+const NO_STEP_ANY_MORE: &str = "DO $$ BEGIN \
+    IF to_regclass('portside.migration') IS NOT NULL THEN \
+    DELETE FROM portside.migration WHERE version = 2 AND description = 'wants'; \
+    END IF; END $$";
+
 /// Takes the steps that are missing: all, or none. Many may ask at the same time.
 ///
 /// # Errors
@@ -21,6 +28,9 @@ pub(super) async fn bring_up_to_date(connection: &mut PgConnection) -> Result<()
     let mut transaction = connection.begin().await?;
     let lock = sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LOCK);
     lock.execute(&mut *transaction).await?;
+    sqlx::raw_sql(NO_STEP_ANY_MORE)
+        .execute(&mut *transaction)
+        .await?;
     let mut steps = sqlx::migrate!("migrations/postgres");
     steps.set_locking(false);
     steps.create_schema("portside");
