@@ -1,11 +1,12 @@
 //! The charts as they are installed for the tests.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::json;
 
 use crate::cluster::{Cluster, SYSTEM, until};
+use crate::settings::Settings;
 
 /// The password of the release's Postgres.
 const PASSWORD: &str = "for-tests-only";
@@ -44,15 +45,32 @@ pub async fn sql_in(cluster: &Cluster, database: &str, statement: &str) -> Strin
 }
 
 /// Both charts, installed by helm.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Release<'a> {
     cluster: &'a Cluster,
+    /// The folder of the charts.
+    charts: PathBuf,
+    /// Whether it has a Postgres.
+    has_postgres: bool,
 }
 
 impl<'a> Release<'a> {
     /// Nothing is installed yet.
-    pub const fn new(cluster: &'a Cluster) -> Self {
-        Self { cluster }
+    pub fn new(cluster: &'a Cluster) -> Self {
+        Self {
+            cluster,
+            charts: charts(),
+            has_postgres: true,
+        }
+    }
+
+    /// The same of the charts in another folder, of whatever version, and with a database of somebody else's.
+    pub fn without_postgres(cluster: &'a Cluster, charts: PathBuf) -> Self {
+        Self {
+            cluster,
+            charts,
+            has_postgres: false,
+        }
     }
 
     /// Installs both charts, in namespaces that admit only restricted pods.
@@ -89,21 +107,22 @@ impl<'a> Release<'a> {
     /// The same with other values as well, as `--set` takes them.
     pub async fn upgrade_with(&self, tag: &str, more: &[String]) {
         let settings = &self.cluster.settings;
-        let mut values = vec![
-            "postgres.enabled=true,postgres.persistence.enabled=false".to_owned(),
-            format!("postgres.password={PASSWORD},postgres.namespaces={{{SERVED}}}"),
-            format!("postgres.image.repository={}/postgres", settings.repository),
-            // Postgres stays as it is when the rest is upgraded.
-            format!("postgres.image.tag={}", settings.tag),
-            format!("postgres.image.pullPolicy={}", settings.pull_policy),
-            "networkPolicy.enabled=true,apiserver.enabled=true,logLevel=info".to_owned(),
-        ];
-        for (key, name) in [
+        let mut values = vec!["networkPolicy.enabled=true,logLevel=info".to_owned()];
+        if self.has_postgres {
+            values.extend(postgres_values(settings));
+            values.push(format!("postgres.namespaces={{{SERVED}}}"));
+        }
+        let mut images = vec![
             ("image", "operator"),
             ("gateway.image", "gateway"),
             ("sidecar.image", "sidecar"),
-            ("apiserver.image", "apiserver"),
-        ] {
+        ];
+        // Version 0.1.0 has none.
+        if self.charts.join("portside/templates/apiserver").exists() {
+            values.push("apiserver.enabled=true".to_owned());
+            images.push(("apiserver.image", "apiserver"));
+        }
+        for (key, name) in images {
             values.push(format!("{key}.repository={}/{name}", settings.repository));
             values.push(format!("{key}.tag={tag}"));
             values.push(format!("{key}.pullPolicy={}", settings.pull_policy));
@@ -163,9 +182,7 @@ impl<'a> Release<'a> {
     }
 
     async fn helm_install(&self, name: &str, options: &[String]) {
-        let chart = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../charts")
-            .join(name);
+        let chart = self.charts.join(name);
         let chart = chart.to_str().unwrap();
         let mut args = vec!["-n", SYSTEM, "upgrade", "--install", name, chart];
         args.extend(options.iter().map(String::as_str));
@@ -175,6 +192,42 @@ impl<'a> Release<'a> {
             panic!("helm {}: {problem}", args.join(" "));
         }
     }
+}
+
+/// The charts of the present version.
+pub fn charts() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts")
+}
+
+fn postgres_values(settings: &Settings) -> Vec<String> {
+    vec![
+        "postgres.enabled=true,postgres.persistence.enabled=false".to_owned(),
+        format!("postgres.password={PASSWORD}"),
+        format!("postgres.image.repository={}/postgres", settings.repository),
+        // Postgres stays as it is when the rest is upgraded.
+        format!("postgres.image.tag={}", settings.tag),
+        format!("postgres.image.pullPolicy={}", settings.pull_policy),
+    ]
+}
+
+/// A Postgres like the chart's in a namespace, which no release knows of, and its URL.
+pub async fn postgres_in(cluster: &Cluster, namespace: &str) -> String {
+    let charts = charts();
+    let chart = charts.join("portside");
+    let mut args = vec!["template", "portside", chart.to_str().unwrap()];
+    args.extend(["--namespace", namespace, "--kube-version", "1.33"]);
+    args.push("--show-only=templates/postgres/postgres.yaml");
+    let values = postgres_values(&cluster.settings);
+    values
+        .iter()
+        .for_each(|value| args.extend(["--set", value]));
+    args.extend(["--set", "postgres.namespaces={}"]);
+    let rendered = cluster.try_helm(&args).await;
+    let manifest = rendered.unwrap_or_else(|problem| panic!("helm template: {problem}"));
+    let applied = cluster.try_apply(&manifest).await;
+    applied.unwrap_or_else(|problem| panic!("{problem}"));
+    cluster.rolled_out(namespace, "portside-postgres").await;
+    format!("postgres://portside:{PASSWORD}@portside-postgres.{namespace}.svc:5432/{DATABASE}")
 }
 
 /// A namespace that admits only pods which fit the restricted standard.

@@ -3,6 +3,9 @@
 use std::env;
 use std::path::PathBuf;
 
+/// The tag of an earlier version's images.
+pub const BEFORE: &str = "before";
+
 /// Where things are. `scripts/e2e` sets all of it.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -25,6 +28,9 @@ pub struct Settings {
     /// `PORTSIDE_E2E_GATEWAY_API`: the sources of sigs.k8s.io/gateway-api, for its definitions. What needs them is left out
     /// without.
     pub gateway_api: Option<PathBuf>,
+    /// `PORTSIDE_E2E_BEFORE`: the sources of an earlier version, whose images are there with the tag [`BEFORE`]. The upgrade from it is
+    /// left out without.
+    pub before: Option<PathBuf>,
     /// `PORTSIDE_E2E_LOGS`: the folder for what failed tests leave behind.
     pub logs: PathBuf,
     /// `PORTSIDE_E2E_KEEP`: leaves Portside and the namespaces of failed tests, for a look.
@@ -56,6 +62,9 @@ impl Settings {
             gateway_api: env::var_os("PORTSIDE_E2E_GATEWAY_API")
                 .filter(|folder| !folder.is_empty())
                 .map(Into::into),
+            before: env::var_os("PORTSIDE_E2E_BEFORE")
+                .filter(|folder| !folder.is_empty())
+                .map(Into::into),
             logs: text("PORTSIDE_E2E_LOGS", "target/e2e-logs").into(),
             keep: !text("PORTSIDE_E2E_KEEP", "").is_empty(),
             short: !text("PORTSIDE_E2E_SHORT", "").is_empty(),
@@ -74,6 +83,7 @@ impl Settings {
             values: None,
             portside: PathBuf::new(),
             gateway_api: None,
+            before: None,
             logs: "target/e2e-logs".into(),
             keep: false,
             short: false,

@@ -25,6 +25,7 @@ mod scaling;
 mod tenants;
 mod uninstall;
 mod updates;
+mod upgrades;
 mod workers;
 
 /// The tests that take minutes, for what seldom breaks: left out where it is to be short.
@@ -98,6 +99,7 @@ fn every(cluster: &Arc<Cluster>) -> Vec<Trial> {
         deletion::retained_state_is_found_again,
         deletion::deleted_state_is_gone,
         many::a_hundred_classes_settle,
+        upgrades::from_an_earlier_version_and_back,
         uninstall::nothing_gets_stuck,
     ]
 }
