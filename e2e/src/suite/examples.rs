@@ -74,7 +74,8 @@ async fn enter(site: &Site, name: &str) -> Socket {
     socket
 }
 
-async fn chat_room(site: &Site) {
+/// Two people enter a room and hear each other.
+pub async fn chat_room(site: &Site) {
     let page = site.get("/rooms/lobby").await;
     assert_eq!(page.status, 200);
     assert!(page.text().starts_with("<!doctype html>"));

@@ -18,6 +18,7 @@ mod kubectl;
 mod manifests;
 mod many;
 mod million;
+mod newcomer;
 mod objects;
 mod operation;
 mod routes;
@@ -100,6 +101,7 @@ fn every(cluster: &Arc<Cluster>) -> Vec<Trial> {
         deletion::deleted_state_is_gone,
         many::a_hundred_classes_settle,
         upgrades::from_an_earlier_version_and_back,
+        newcomer::the_guide_leads_to_a_chat_room,
         uninstall::nothing_gets_stuck,
     ]
 }
