@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use futures::stream;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, WARNING};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WARNING};
 use http::{HeaderName, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::answer::{self, Answer, BoxError};
 
 /// What an answer says besides its body.
-const HEADERS: [HeaderName; 3] = [CONTENT_TYPE, CACHE_CONTROL, WARNING];
+const HEADERS: [HeaderName; 5] = [CONTENT_TYPE, CACHE_CONTROL, WARNING, RETRY_AFTER, ALLOW];
 
 /// A body of another replica, as it comes: no more is read of it than the client takes, and the other end learns when it is dropped.
 struct Passed {
@@ -67,6 +67,27 @@ impl Passed {
                 // Each event of a watch is a line, and nothing else that is passed back has any.
                 self.is_whole = *last == b'\n';
                 return Ok(Some(data));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::Refusal;
+
+    /// Without Retry-After, for one, client-go does not ask again.
+    #[test]
+    fn all_that_a_refusal_says_is_passed_back() {
+        for refusal in [
+            Refusal::too_many("watches"),
+            Refusal::not_allowed("PATCH", "workers"),
+            Refusal::unavailable("pods"),
+        ] {
+            let answer = Answer::from(refusal);
+            for name in answer.headers().keys() {
+                assert!(HEADERS.contains(name), "{name}");
             }
         }
     }
