@@ -43,6 +43,16 @@ impl Cluster {
         run(&self.settings.kubectl, args, "").await
     }
 
+    /// Runs kubectl of another version, one of [`Settings::kubectls`].
+    ///
+    /// # Panics
+    /// When it fails.
+    pub async fn kubectl_of(&self, program: &Path, args: &[&str]) -> String {
+        let outcome = run(program, args, "").await;
+        outcome
+            .unwrap_or_else(|problem| panic!("{} {}: {problem}", program.display(), args.join(" ")))
+    }
+
     /// Runs helm.
     ///
     /// # Errors

@@ -11,6 +11,8 @@ pub const BEFORE: &str = "before";
 pub struct Settings {
     /// `KUBECTL`: the program; by default the one on `PATH`. It finds the cluster by `KUBECONFIG`.
     pub kubectl: PathBuf,
+    /// `PORTSIDE_E2E_KUBECTLS`: the same program in other versions, separated by colons. What needs them is left out without.
+    pub kubectls: Vec<PathBuf>,
     /// `HELM`: the program; by default the one on `PATH`.
     pub helm: PathBuf,
     /// `PORTSIDE_E2E_ENTRY`: host and port where requests for every class arrive, told apart by their `Host`.
@@ -49,6 +51,10 @@ impl Settings {
             |name: &str, default: &str| env::var(name).unwrap_or_else(|_| default.to_owned());
         Ok(Self {
             kubectl: text("KUBECTL", "kubectl").into(),
+            kubectls: env::var_os("PORTSIDE_E2E_KUBECTLS").map_or_else(Vec::new, |all| {
+                let all = env::split_paths(&all);
+                all.filter(|it| !it.as_os_str().is_empty()).collect()
+            }),
             helm: text("HELM", "helm").into(),
             entry: env::var("PORTSIDE_E2E_ENTRY").map_err(|_| {
                 "PORTSIDE_E2E_ENTRY is not set: the host and port where the cluster takes requests; \
@@ -75,6 +81,7 @@ impl Settings {
     pub fn nowhere() -> Self {
         Self {
             kubectl: "kubectl".into(),
+            kubectls: vec![],
             helm: "helm".into(),
             entry: String::new(),
             repository: String::new(),

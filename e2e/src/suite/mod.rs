@@ -77,6 +77,7 @@ fn every(cluster: &Arc<Cluster>) -> Vec<Trial> {
         apiserver::namespaces_go_without_it,
         apiserver::it_can_be_turned_off,
         workers::kubectl_shows_those_of_all_namespaces,
+        workers::other_versions_of_kubectl_do_the_same,
         workers::a_watch_sees_one_wake_and_go_to_sleep,
         workers::one_is_managed_like_any_object,
         million::a_million_workers_are_listed_and_watched,

@@ -88,6 +88,45 @@ pub async fn kubectl_shows_those_of_all_namespaces(test: Arc<Test>) {
     );
 }
 
+/// The oldest kubectl that is here and the newest make the same of it.
+pub async fn other_versions_of_kubectl_do_the_same(test: Arc<Test>) {
+    let cluster = &test.cluster;
+    registered(cluster).await;
+    let class = test.class("notes", notes(1)).await;
+    class.ready().await;
+    if cluster.settings.kubectls.is_empty() {
+        eprintln!("no other kubectl: PORTSIDE_E2E_KUBECTLS names none");
+    }
+    for program in &cluster.settings.kubectls {
+        let kubectl = async |args: &[&str]| {
+            let args = [&["-n", &test.namespace], args].concat();
+            cluster.kubectl_of(program, &args).await
+        };
+        eprintln!("{}", kubectl(&["version", "--client"]).await);
+        note(&class, "ann", "one").await;
+        note(&class, "bob", "one").await;
+        let table = kubectl(&["get", "sw", "--chunk-size=1"]).await;
+        assert_eq!(table.lines().count(), 3, "{table}");
+        assert!(
+            table.contains("notes.js#ann") && table.contains("Awake"),
+            "{table}"
+        );
+        let get = ["get", "sw", "-o", "jsonpath={.items[*].spec.name}"];
+        let names = kubectl(&get).await;
+        let mut names: Vec<_> = names.split(' ').collect();
+        names.sort_unstable();
+        assert_eq!(names, ["ann", "bob"]);
+        let ann = in_state(&test, "notes.js#ann", "Awake").await;
+        let described = kubectl(&["describe", "serverlessworker", name(&ann)]).await;
+        assert!(described.contains("notes.js#ann"), "{described}");
+        let explained = kubectl(&["explain", "serverlessworkers.spec"]).await;
+        assert!(explained.contains("class"), "{explained}");
+        let delete = ["delete", "sw", "-l", "portside.dev/class=notes"];
+        let deleted = kubectl(&[&delete[..], &["--timeout=60s"]].concat()).await;
+        assert_eq!(deleted.lines().count(), 2, "{deleted}");
+    }
+}
+
 /// What happens is told while it is watched.
 pub async fn a_watch_sees_one_wake_and_go_to_sleep(test: Arc<Test>) {
     registered(&test.cluster).await;
