@@ -40,11 +40,20 @@ pub struct WorkerPage {
     pub after: Option<WorkerId>,
     /// Only those of this script.
     pub script: Option<String>,
-    /// At most so many.
+    /// At most so many, and never more than [`WorkerPage::MOST`].
     pub limit: usize,
 }
 
 impl WorkerPage {
+    /// The largest page that there is.
+    pub const MOST: usize = 1000;
+
+    /// At most so many it has.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.limit.min(Self::MOST)
+    }
+
     /// Whether a worker is one of these, the limit aside, when there are `shards` shards.
     #[must_use]
     pub fn has(&self, worker: &WorkerKey, shards: u32) -> bool {

@@ -28,7 +28,7 @@ use crate::lines::Reader;
 
 /// How many workers or keys a page has that is not asked for so many, and at most.
 pub const PAGE: usize = 100;
-const MOST: usize = 1000;
+const MOST: usize = WorkerPage::MOST;
 /// The largest body that is read: a value in JSON may take some times the bytes that it is stored in.
 pub(super) const MOST_BYTES: usize = 16 << 20;
 

@@ -47,12 +47,12 @@ impl App {
         // Those that are awake are few, and known; of those that are stored, which may be many, a page.
         let (stored, is_all) = match wanted.state {
             Some(State::Awake) => {
-                let some = awake.keys().take(page.limit);
+                let some = awake.keys().take(page.size());
                 (self.stored_of(some.map(|(_, id)| *id)).await?, true)
             }
             _ => {
                 let stored = self.store().workers(page).await?;
-                let is_all = stored.len() < page.limit;
+                let is_all = stored.len() < page.size();
                 (stored, is_all)
             }
         };
@@ -74,7 +74,7 @@ impl App {
         }
         let found = all.len();
         let last = |items: &[Worker]| items.last().map(|it| it.id.clone());
-        let items: Vec<Worker> = all.into_values().take(page.limit).collect();
+        let items: Vec<Worker> = all.into_values().take(page.size()).collect();
         let next = last(&items).filter(|_| items.len() < found || !is_all);
         let is_wanted = |it: &Worker| wanted.state.is_none_or(|state| it.state == state);
         Ok(Workers {

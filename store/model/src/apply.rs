@@ -117,7 +117,7 @@ fn read(statement: &Statement, seen: &Tables) -> Option<Reply> {
         Statement::Workers { page } => {
             let shards = u32::try_from(seen.shards.len()).unwrap_or(u32::MAX);
             let workers = seen.workers.values().filter(|it| page.has(&it.key, shards));
-            Reply::Workers(workers.take(page.limit).map(|it| stored(it)).collect())
+            Reply::Workers(workers.take(page.size()).map(|it| stored(it)).collect())
         }
         Statement::Worker { worker } => {
             let workers = seen.workers.iter().filter(|((_, id), _)| id == worker);

@@ -107,10 +107,16 @@ const GET: &str = "SELECT key, value FROM portside.kv \
     WHERE pool = $1 AND shard = $2 AND worker = $3 AND key = ANY ($4::bytea[])";
 const LIST: &str = list_in_order!("");
 const LIST_REVERSE: &str = list_in_order!("DESC");
-const WORKERS: &str = workers_where!(
-    "shard >= $3 AND (shard, worker) > ($3, $4) AND ($5::bytea IS NULL OR script = $5) \
-     ORDER BY shard, worker LIMIT $6"
+/// The first limit is [`WorkerPage::MOST`]: of a limit that it does not know the planner believes that it is a tenth of the table, and
+/// then sorts all of it for each page.
+const WORKERS: &str = concat!(
+    workers_where!(
+        "shard >= $3 AND (shard, worker) > ($3, $4) AND ($5::bytea IS NULL OR script = $5) \
+         ORDER BY shard, worker LIMIT 1000"
+    ),
+    " LIMIT $6"
 );
+const _: () = assert!(WorkerPage::MOST == 1000);
 const WORKER: &str = workers_where!("shard = $3 AND worker = $4");
 const COUNT_WORKERS: &str = "SELECT count(*) AS workers FROM portside.worker WHERE pool = $1";
 /// Whether the application is there, and the role may use its tables, and open it anew.
@@ -638,7 +644,7 @@ impl Store for Postgres {
                     .as_ref()
                     .map(|script| script.as_bytes().to_vec()),
             )
-            .bind(rows::limit(page.limit));
+            .bind(rows::limit(page.size()));
         let rows = self.rows(&self.readers, query).await?;
         rows.iter().map(rows::Columns::stored_worker).collect()
     }

@@ -109,10 +109,10 @@ async fn a_page_of_workers_reads_no_others() {
         .await
         .unwrap();
     let fill = "INSERT INTO portside.worker
-            SELECT 1, i % 4096, md5(i::text)::uuid, 'w.js', 'n', i, 0, i FROM generate_series(1, 50000) i;
+            SELECT 1, i % 4096, md5(i::text)::uuid, 'w.js', 'n', i, 0, i FROM generate_series(1, 400000) i;
         INSERT INTO portside.kv
             SELECT 1, i % 4096, md5(i::text)::uuid, convert_to('key' || j, 'UTF8'), 'value'
-            FROM generate_series(1, 50000) i, generate_series(1, 3) j;
+            FROM generate_series(1, 20000) i, generate_series(1, 3) j;
         ANALYZE";
     write(&store, fill).await;
     let mut session = store.readers.acquire(&store.outage).await.unwrap();

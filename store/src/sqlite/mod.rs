@@ -401,7 +401,7 @@ impl Store for Sqlite {
             page.script
                 .as_ref()
                 .map(|script| script.as_bytes().to_vec()),
-            rows::limit(page.limit),
+            rows::limit(page.size()),
         );
         let read = |row: &Row<'_>| row.stored_worker().map(Some);
         let work = move |connection: &mut Connection| fetch(connection, WORKERS, params, read);
