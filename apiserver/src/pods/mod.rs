@@ -43,6 +43,17 @@ pub struct Question {
     /// Below [`PATH`], with its query.
     path: String,
     body: Bytes,
+    connection: Which,
+}
+
+/// Which of the connections to a pod. What is not read of one answer takes room from all others on its connection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+enum Which {
+    /// Of answers that are read as they come.
+    #[default]
+    Prompt,
+    /// Of those that a client takes, when it likes.
+    Slow,
 }
 
 impl Question {
@@ -65,6 +76,7 @@ impl Question {
             method,
             path,
             body: Bytes::new(),
+            connection: Which::default(),
         }
     }
 
@@ -77,6 +89,13 @@ impl Question {
     #[must_use]
     pub fn with(mut self, body: Bytes) -> Self {
         self.body = body;
+        self
+    }
+
+    /// The same, with an answer of which no more is read than a client takes.
+    #[must_use]
+    pub fn streamed(mut self) -> Self {
+        self.connection = Which::Slow;
         self
     }
 
@@ -110,13 +129,13 @@ impl NoAnswer {
     }
 }
 
-/// Connections to pods, one to each that is asked.
+/// Connections to pods: one to each that is asked, and another for answers that clients take when they like.
 pub struct Pods {
     client: Client,
     own: watch::Receiver<Option<Certificate>>,
     metrics: Metrics,
     /// By the pods' uids, and where they are: one whose node starts anew may come back elsewhere.
-    slots: Mutex<HashMap<Place, Arc<Slot>>>,
+    slots: Mutex<HashMap<(Place, Which), Arc<Slot>>>,
     /// Connections that may be opened at once.
     opening: Semaphore,
     /// Pages larger than usual that may be read at once.
@@ -166,7 +185,7 @@ impl Pods {
     /// It does not answer, or is not who it should be.
     pub async fn ask(&self, pod: &Pod, question: Question) -> Result<Response<Incoming>, NoAnswer> {
         let no_answer = |why: String| NoAnswer::of(pod, why);
-        let connected = self.connection(pod).await;
+        let connected = self.connection(pod, question.connection).await;
         let mut connection = connected.map_err(|why| NoAnswer {
             heard: false,
             ..no_answer(why)
@@ -179,8 +198,8 @@ impl Pods {
         }
     }
 
-    async fn connection(&self, pod: &Pod) -> Result<Connection, String> {
-        let slot = Arc::clone(self.lock().entry(place(pod)).or_default());
+    async fn connection(&self, pod: &Pod, which: Which) -> Result<Connection, String> {
+        let slot = Arc::clone(self.lock().entry((place(pod), which)).or_default());
         let mut opened = slot.lock().await;
         match &*opened {
             Opened::Connected(connection) if !connection.is_over() => return Ok(connection.clone()),
@@ -216,10 +235,10 @@ impl Pods {
     pub fn keep(&self, classes: &Classes) {
         let pods = classes.of(None).flat_map(|it| &it.pods);
         let there: HashSet<Place> = pods.map(|it| place(it)).collect();
-        self.lock().retain(|it, _| there.contains(it));
+        self.lock().retain(|(it, _), _| there.contains(it));
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Place, Arc<Slot>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<(Place, Which), Arc<Slot>>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

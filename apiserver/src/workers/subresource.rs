@@ -27,7 +27,7 @@ impl Workers {
             return Err(Refusal::not_allowed(method, &path));
         };
         if subresource == "log" {
-            return self.log(&known, &question).await;
+            return self.log(&known, question).await;
         }
         let answer = self.pods.ask_owner(&known, &question).await?;
         let body = bytes(answer).await.map_err(Refusal::unavailable)?;
@@ -38,8 +38,8 @@ impl Workers {
         Ok(answer::with_type(answer::JSON, answer::full(body)))
     }
 
-    async fn log(&self, known: &Known, question: &Question) -> Result<Answer, Refusal> {
-        let answer = self.pods.ask_owner(known, question).await?;
+    async fn log(&self, known: &Known, question: Question) -> Result<Answer, Refusal> {
+        let answer = self.pods.ask_owner(known, &question.streamed()).await?;
         let body = answer.into_body().map_err(BoxError::from).boxed_unsync();
         Ok(answer::with_type("text/plain; charset=utf-8", body))
     }

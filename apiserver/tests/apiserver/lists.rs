@@ -249,6 +249,30 @@ async fn the_pod_that_has_a_worker_answers_for_it() {
     }
 }
 
+/// Logs without an end, of which nobody reads anything: the pod answers everybody else all the same.
+#[tokio::test]
+async fn logs_that_nobody_reads_keep_nothing_from_others() {
+    let setup = Setup::new().await;
+    let [pod] = setup.pods("a", ["one"]).await;
+    pod.store([1]);
+    setup.class("a", "shop", std::slice::from_ref(&pod)).await;
+    let worker = format!("/namespaces/a/serverlessworkers/shop.{}", id(1));
+    let path = format!("{worker}/log?follow=true");
+    let mut unread = vec![];
+    for _ in 0..8 {
+        // Each on a connection of its own, as that of a cluster's API server has room for all.
+        let reader = setup.client("admin").await;
+        let answer = reader.send(Method::GET, &path, "", "").await.unwrap();
+        assert_eq!(answer.status(), 200);
+        unread.push((reader, answer));
+    }
+    let admin = setup.client("admin").await;
+    for _ in 0..100 {
+        let listed = admin.get("/namespaces/a/serverlessworkers").await;
+        assert_eq!(listed.names(), names("shop", [1]));
+    }
+}
+
 #[tokio::test]
 async fn what_may_have_been_done_is_not_asked_of_another() {
     let setup = Setup::new().await;

@@ -322,6 +322,11 @@ impl Pod {
                 said(409, json!({ "error": "Uncaught Error: no" }).to_string())
             }
             (&Method::PUT, "key") => said(204, String::new()),
+            (&Method::GET, "log") if query.contains_key("follow") => {
+                let line = Bytes::from("a line\n".repeat(1 << 12));
+                let lines = stream::repeat_with(move || Ok(Frame::data(line.clone())));
+                Response::new(StreamBody::new(lines).boxed_unsync())
+            }
             (&Method::GET, "log") => said(200, format!("a line, tail {:?}\n", query.get("tail"))),
             _ => said(
                 200,
