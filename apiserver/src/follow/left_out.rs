@@ -1,11 +1,13 @@
-//! Classes that lists had to leave out, all or in part, as none of their pods gave them a page: once one does, whoever has such a list is
-//! told to list again. Until then they are told nothing, as another list would be no better.
+//! Classes of which lists do not have all workers: none of their pods gave them a page, or the class is newer than the list and has workers
+//! from before, as one whose state was retained. Once a pod answers, whoever has such a list is told to list again. Until then they are told
+//! nothing, as another list would be no better.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
+use portside_manage::State::Asleep;
 use tokio::time::sleep;
 use uuid::Uuid;
 
@@ -22,13 +24,23 @@ const AT_ONCE: usize = 8;
 const PAGE: usize = 500;
 
 /// By their uids.
-pub(super) type LeftOut = HashMap<Uuid, Arc<Class>>;
+pub(super) type LeftOut = HashMap<Uuid, (Arc<Class>, Why)>;
+
+/// Why lists do not have its workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Why {
+    /// They should.
+    Silent,
+    /// It has come since. Its workers that are awake are told of as they wake.
+    New,
+}
 
 impl Follows {
     /// A list has left out workers of a class.
     pub fn left_out(&self, class: &Arc<Class>) {
         let mut state = self.lock();
-        state.left_out.insert(class.uid, Arc::clone(class));
+        let silent = (Arc::clone(class), Why::Silent);
+        state.left_out.insert(class.uid, silent);
     }
 
     /// Asks those that were left out until they answer. Does not end.
@@ -42,8 +54,10 @@ impl Follows {
             asking
                 .for_each_concurrent(AT_ONCE, async |known| {
                     let page = self.pods.page(&known, &Wanted::default(), PAGE).await;
-                    if page.is_some() {
-                        self.answers(&known.class);
+                    if let Some(page) = page {
+                        let mut items = page.items.iter();
+                        let sleep = items.any(|it| it.state == Asleep);
+                        self.answers(&known.class, sleep);
                     }
                 })
                 .await;
@@ -67,7 +81,7 @@ impl Follows {
             ..
         } = &mut *state;
         let mut all = vec![];
-        left_out.retain(|uid, class| {
+        left_out.retain(|uid, (class, _)| {
             let known = classes.get(&class.namespace, &class.name);
             let known = known.filter(|it| it.class.uid == *uid && interests.have(class));
             all.extend(known.cloned());
@@ -76,9 +90,11 @@ impl Follows {
         all
     }
 
-    fn answers(&self, class: &Arc<Class>) {
+    /// A class answers; `sleep`: it has workers that do.
+    fn answers(&self, class: &Arc<Class>, sleep: bool) {
         let mut state = self.lock();
-        if state.left_out.remove(&class.uid).is_some() {
+        let why = state.left_out.remove(&class.uid).map(|it| it.1);
+        if why == Some(Why::Silent) || (why == Some(Why::New) && sleep) {
             self.metrics.missed();
             state.ring.push(class, What::Gap);
             self.publish(&state.ring);

@@ -31,7 +31,7 @@ use crate::object::Class;
 use crate::pods::Pods;
 use crate::status::no_pod;
 use awake::Awake;
-use left_out::LeftOut;
+use left_out::{LeftOut, Why};
 use ring::Ring;
 use scope::Interests;
 
@@ -230,7 +230,7 @@ impl Follows {
             ring,
             interests,
             classes: followed,
-            ..
+            left_out,
         } = state;
         let known: HashMap<Uuid, &Known> = classes.of(None).map(|it| (it.class.uid, it)).collect();
         followed.retain(|uid, it| {
@@ -249,6 +249,10 @@ impl Follows {
                 continue;
             }
             let is_new = !followed.contains_key(&uid);
+            if is_new && late {
+                let new = (Arc::clone(&known.class), Why::New);
+                left_out.entry(uid).or_insert(new);
+            }
             let it = followed.entry(uid).or_insert_with(|| Followed {
                 class: Arc::clone(&known.class),
                 awake: Awake::default(),

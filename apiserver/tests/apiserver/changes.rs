@@ -141,6 +141,21 @@ async fn classes_that_come_and_go_are_seen() {
     assert_eq!(admin.get(LIST).await.names(), [name(1), name(2)]);
 }
 
+/// As one whose state was retained when it was deleted.
+#[tokio::test]
+async fn a_class_that_comes_with_workers_is_a_gap() {
+    let setup = Setup::new().await;
+    let (_pod, admin, mut first) = started(&setup).await;
+    let [game] = setup.pods("a", ["game"]).await;
+    game.store([5]);
+    setup.apply("a", "game", std::slice::from_ref(&game));
+    ends_with_a_gap(&mut first).await;
+    let all = [name(1), name(2), format!("game.{}", id(5))];
+    let mut listed = admin.get(LIST).await.names();
+    listed.sort_by_key(|it| all.iter().position(|one| one == it));
+    assert_eq!(listed, all);
+}
+
 #[tokio::test]
 async fn a_number_that_is_left_out_is_a_gap() {
     let setup = Setup::new().await;
