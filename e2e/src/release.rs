@@ -210,24 +210,23 @@ fn postgres_values(settings: &Settings) -> Vec<String> {
     ]
 }
 
-/// A Postgres like the chart's in a namespace, which no release knows of, and its URL.
-pub async fn postgres_in(cluster: &Cluster, namespace: &str) -> String {
+/// A Postgres like the chart's in a namespace, for its classes, of which no release knows.
+pub async fn postgres_in(cluster: &Cluster, namespace: &str) {
     let charts = charts();
     let chart = charts.join("portside");
     let mut args = vec!["template", "portside", chart.to_str().unwrap()];
     args.extend(["--namespace", namespace, "--kube-version", "1.33"]);
     args.push("--show-only=templates/postgres/postgres.yaml");
-    let values = postgres_values(&cluster.settings);
-    values
-        .iter()
-        .for_each(|value| args.extend(["--set", value]));
-    args.extend(["--set", "postgres.namespaces={}"]);
+    let mut values = postgres_values(&cluster.settings);
+    values.push(format!("postgres.namespaces={{{namespace}}}"));
+    for value in &values {
+        args.extend(["--set", value]);
+    }
     let rendered = cluster.try_helm(&args).await;
     let manifest = rendered.unwrap_or_else(|problem| panic!("helm template: {problem}"));
     let applied = cluster.try_apply(&manifest).await;
     applied.unwrap_or_else(|problem| panic!("{problem}"));
     cluster.rolled_out(namespace, "portside-postgres").await;
-    format!("postgres://portside:{PASSWORD}@portside-postgres.{namespace}.svc:5432/{DATABASE}")
 }
 
 /// A namespace that admits only pods which fit the restricted standard.

@@ -25,9 +25,7 @@ pub async fn from_an_earlier_version_and_back(test: Arc<Test>) {
         return;
     };
     Release::new(cluster).uninstall("portside").await;
-    let url = postgres_in(cluster, &test.namespace).await;
-    let data = json!({ "stringData": { "url": url } });
-    test.apply("v1", "Secret", "portside-database", data).await;
+    postgres_in(cluster, &test.namespace).await;
     let before = Release::without_postgres(cluster, before.join("charts"));
     let now = Release::without_postgres(cluster, charts());
     let tag = &cluster.settings.tag;
