@@ -1,10 +1,8 @@
 //! As many workers as people have: what lists of them cost.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::future::select;
 use hyper::Method;
 use portside_testkit::Site;
 use serde_json::{Value, json};
@@ -69,7 +67,7 @@ pub async fn a_million_workers_are_listed_and_watched(test: Arc<Test>) {
     eprintln!("{SLEEPERS} workers stored in {:?}", start.elapsed());
 
     are_listed(&test).await;
-    is_watched(&test, &class, "notes.js#sleeper-777777").await;
+    is_watched(&test, &class).await;
     class.delete().await;
     sql(cluster, &drop).await;
 }
@@ -140,23 +138,21 @@ async fn memory(cluster: &Cluster) -> u64 {
     resident.max().unwrap()
 }
 
-/// Whoever watches, which takes no list, sees one wake and fall asleep.
-async fn is_watched(test: &Test, class: &Class, worker: &str) {
+/// Whoever watches those that are awake, which takes no list of all, sees one wake and fall asleep.
+async fn is_watched(test: &Test, class: &Class) {
     let get = ["-n", &test.namespace, "get", "serverlessworkers"];
-    let watch = ["--watch-only", "--output-watch-events"];
-    let mut seen = test.cluster.follow(&[&get[..], &watch[..]].concat());
-    let (_, of) = worker.split_once('#').unwrap();
-    // Nothing says that a watch has begun: the worker wakes and sleeps until that is seen.
-    let woken = async {
-        loop {
-            note(class, of, "two").await;
-            sleep(test, worker).await;
-        }
-    };
-    let awake = ["MODIFIED", worker, "Awake"];
-    drop(select(pin!(seen.line(&awake)), pin!(woken)).await);
+    let awake = ["--field-selector=status.state=Awake", "--watch"];
+    let events = ["--output-watch-events"];
+    note(class, "template", "two").await;
+    let mut seen = test
+        .cluster
+        .follow(&[&get[..], &awake[..], &events[..]].concat());
+    seen.line(&["ADDED", "notes.js#template", "Awake"]).await;
+    let worker = "notes.js#sleeper-777777";
+    note(class, "sleeper-777777", "two").await;
+    seen.line(&["ADDED", worker, "Awake"]).await;
     sleep(test, worker).await;
-    seen.line(&["MODIFIED", worker, "Asleep"]).await;
+    seen.line(&["DELETED", worker]).await;
 }
 
 async fn sleep(test: &Test, worker: &str) {
