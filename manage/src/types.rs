@@ -142,6 +142,9 @@ pub struct Worker {
     /// The revision of the code that it runs there, if that has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
+    /// What it uses; of one that is asleep nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
     /// Its alarm, if one is armed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alarm: Option<Alarm>,
@@ -150,6 +153,20 @@ pub struct Worker {
     pub keys: Option<u64>,
     /// The bytes of these keys and their values, or of the parts of its database.
     pub bytes: u64,
+}
+
+/// What a worker that is awake uses. An object lives in the isolate of a server, with others: what is its of that nobody knows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Usage {
+    /// Bytes of its isolate: of its JavaScript heap as of its last collection of garbage, and of what it holds outside of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+    /// For how many milliseconds its JavaScript has run since it woke. What else kept the processor meanwhile counts in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_millis: Option<u64>,
+    /// How many requests, messages and alarms it has taken since it woke.
+    pub events: u64,
 }
 
 /// A part of a list, which may be long.

@@ -11,7 +11,7 @@ use portside_worker::instance::InstanceOptions;
 
 use crate::inspector::Inspector;
 use crate::javascript;
-use crate::measures::Measures;
+use crate::measures::{Gauge, Measures};
 use crate::ready::Reserve;
 use crate::script::Scripts;
 use crate::thread::IsolateThread;
@@ -124,14 +124,15 @@ impl IsolatePool {
         (pool, inspector)
     }
 
-    /// Starts an instance; `begun` is called on its thread once the isolate is made, and `ended` once after it is gone.
+    /// Starts an instance; `begun` is called on its thread once the isolate is made, or cannot be, with what shows how much that uses, and
+    /// `ended` once after it is gone.
     ///
     /// # Errors
     /// The system has no room for another thread.
     pub fn start(
         &self,
         start: Start,
-        begun: impl FnOnce() + Send + 'static,
+        begun: impl FnOnce(Option<Gauge>) + Send + 'static,
         ended: impl FnOnce(End) + Send + 'static,
     ) -> std::io::Result<Place> {
         let script = self.scripts.of(&start.options.bundle, &start.module);

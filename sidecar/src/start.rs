@@ -181,7 +181,8 @@ fn run(app: Arc<App>, worker: Arc<Worker>, fence: Fence, state: State, held: u64
     let (ended_app, ended_worker) = (app.clone(), worker.clone());
     let begun = {
         let worker = worker.clone();
-        move || {
+        move |gauge| {
+            worker.measured_by(gauge);
             worker.wake.passed(Phase::Isolate);
             worker.ends_turn();
         }

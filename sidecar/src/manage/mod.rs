@@ -128,6 +128,8 @@ impl App {
             worker.state = State::Awake;
             worker.pod.clone_from(&self.called().pod);
         }
+        // Which is another by the time that anybody hears of it.
+        worker.usage = None;
         Ok((worker, gone))
     }
 
@@ -146,6 +148,7 @@ impl App {
             last_active: Some(time(now_ms() - rested)),
             pod: called.pod.clone(),
             revision: called.revision.clone(),
+            usage: Some(awake.usage()),
             ..worker
         }
     }
@@ -231,6 +234,7 @@ fn described(class: &Class, stored: StoredWorker) -> Worker {
         last_active: None,
         pod: None,
         revision: None,
+        usage: None,
         alarm: stored.alarm.map(|alarm| Alarm {
             scheduled: time(alarm.scheduled),
             due: time(alarm.due),
