@@ -16,8 +16,9 @@ const SHORT_NAMES: [&str; 2] = ["sw", "swk"];
 const VERBS: [&str; 3] = ["get", "list", "watch"];
 
 /// Subresources, with the verbs that are told.
-const SUBRESOURCES: [(&str, &[&str]); 6] = [
+const SUBRESOURCES: [(&str, &[&str]); 7] = [
     ("exec", &["create"]),
+    ("inspect", &["create"]),
     ("log", &["get"]),
     ("sleep", &["create"]),
     ("sql", &["create"]),

@@ -10,8 +10,9 @@ use futures::stream::{self, BoxStream};
 use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, StreamBody};
+use k8s_openapi::api::core::v1::Pod;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
+use kube::{Api, Client, Config};
 use portside_manage::Problem;
 use portside_verbs::{Body, Question, Scope, Target, Way, lines};
 use serde_json::Value as Json;
@@ -86,6 +87,17 @@ impl Cluster {
         let namespace = self.namespace.clone();
         let namespace = namespace.unwrap_or_else(|| config.default_namespace.clone());
         Ok((Client::try_from(config)?, namespace))
+    }
+}
+
+impl InCluster {
+    /// The pods of the namespace.
+    ///
+    /// # Errors
+    /// As [`Cluster::connect`].
+    pub async fn pods(&self) -> anyhow::Result<Api<Pod>> {
+        let (client, namespace) = self.cluster.connect().await?;
+        Ok(Api::namespaced(client, &namespace))
     }
 }
 

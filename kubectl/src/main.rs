@@ -3,6 +3,7 @@
 mod cluster;
 mod completion;
 mod deploy;
+mod inspect;
 mod object;
 mod status;
 mod translate;
@@ -45,6 +46,8 @@ enum Command {
     Top(top::Args<InCluster>),
     /// Evaluate an expression in the instance of a worker
     Exec(exec::Args<InCluster>),
+    /// Let a debugger, as Chrome's DevTools, look at the isolate of one worker
+    Inspect(inspect::Args),
     /// Print what kubectl or a shell completes this by
     Completion(completion::Args),
     /// Say what may come next: what kubectl_complete-portside calls
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
             Command::Events(args) => args.run(),
             Command::Top(args) => args.run(),
             Command::Exec(args) => args.run(),
+            Command::Inspect(args) => args.run(),
             Command::Completion(args) => args.run(command_line()),
             Command::Complete(args) => args.run(command_line()),
         },

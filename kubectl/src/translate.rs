@@ -99,6 +99,7 @@ pub fn ask(question: &Question, class: Option<&str>) -> Result<Ask, String> {
                 "log" => ("log", &[("follow", "follow"), ("tail", "tailLines")]),
                 "sql" => ("sql", &[]),
                 "exec" => ("exec", &[]),
+                "inspect" => ("inspect", &[]),
                 "wake" => ("wake", &[]),
                 "sleep" => ("sleep", &[]),
                 other => return Err(format!("{other} cannot be asked of a cluster's workers")),

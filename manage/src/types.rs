@@ -9,6 +9,7 @@
 //! | `GET` | `/workers/WORKER/keys?prefix=&after=&limit=` | [`Entries`] |
 //! | `GET`, `PUT`, `DELETE` | `/workers/WORKER/key?name=KEY` | [`Entry`]; a value as [`crate::json`] has it is put |
 //! | `POST` | `/workers/WORKER/exec` | [`Evaluated`]; [`Exec`] is asked. 409 for what it throws |
+//! | `POST` | `/workers/WORKER/inspect` | [`Inspected`], in a cluster |
 //! | `POST` | `/workers/WORKER/sql` | [`Rows`]; [`Sql`] is asked |
 //! | `GET` | `/workers/WORKER/log?follow=&tail=`, `/log?follow=&tail=` | text, a line each |
 //! | `GET` | `/events?start=&after=` | [`Event`]s, a line each, until it ends; 410 if the pod no longer knows what followed |
@@ -232,6 +233,18 @@ pub struct Evaluated {
     /// As [`crate::json`] has it; nothing if it cannot be cloned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<Json>,
+}
+
+/// Where debuggers that speak Chrome's DevTools protocol attach to a worker's isolate, which has begun anew for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inspected {
+    /// The pod that has it, if that has a name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<String>,
+    /// The port of the pod's loopback address.
+    pub port: u16,
+    /// The path of the isolate's WebSocket. A secret: whoever knows it, and reaches the port, can run code in the worker.
+    pub path: String,
 }
 
 /// The rows of a statement.

@@ -155,10 +155,15 @@ fn run(app: Arc<App>, worker: Arc<Worker>, fence: Fence, state: State, held: u64
         }
     };
     let class = app.class();
+    let limits = class.limits.clone();
+    let limits = match app.inspects() {
+        Some(inspects) => inspects.limits(&worker.key, limits),
+        None => limits,
+    };
     let options = InstanceOptions {
         identity: Identity::Worker(worker.key.clone()),
         bundle: class.bundle.clone(),
-        limits: class.limits.clone(),
+        limits,
         input_gate: class.input_gate,
         env: class.env.clone(),
         assets: assets::bound(&app, &class),

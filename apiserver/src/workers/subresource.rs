@@ -79,7 +79,7 @@ fn question(
             return Err(Refusal::bad_request("which key? Say ?key=KEY"));
         }
         (&Method::POST, "sql" | "exec", _) => all(subresource, &[]).with(request.body.clone()),
-        (&Method::POST, "wake" | "sleep", _) => all(subresource, &[]),
+        (&Method::POST, "wake" | "sleep" | "inspect", _) => all(subresource, &[]),
         (&Method::GET, "log", _) => all("log", &[("follow", "follow"), ("tailLines", "tail")]),
         _ => return Ok(None),
     };

@@ -4,13 +4,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use portside_testkit::{Site, Socket};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::class::Class;
 use crate::cluster::Followed;
 use crate::test::Test;
-use crate::workers::{SERVER, WORKER, note, registered};
+use crate::workers::{SERVER, WORKER, note, notes, registered};
 
 /// The `PATH` on which kubectl finds its plugin.
 fn path(test: &Test) -> String {
@@ -258,4 +259,37 @@ async fn kubectl_completes(test: &Test) {
     assert!(verbs.starts_with("workers\t"), "{verbs}");
     let flags = ask(&["__complete", "portside", "top", "--sort-by", "mem"]).await;
     assert!(flags.starts_with("memory\t"), "{flags}");
+}
+
+/// A debugger on this machine speaks to the isolate of one worker, and to no other one.
+pub async fn a_worker_is_inspected(test: Arc<Test>) {
+    registered(&test.cluster).await;
+    let class = test.class("notes", notes(1)).await;
+    for worker in ["ann", "bob"] {
+        note(&class, worker, "one").await;
+    }
+    let ann = "notes.js#ann";
+    let mut inspecting = Followed::start(command(&test, &["inspect", ann]));
+    let line = inspecting.line(&["for others: "]).await;
+    let url = line.split_once("for others: ").unwrap().1;
+    let mut socket = Socket::open(url).await;
+    let params = json!({ "expression": "self.name" });
+    let call = json!({ "id": 7, "method": "Runtime.evaluate", "params": params });
+    socket.send(&call).await;
+    let answer = loop {
+        let message = socket.receive().await;
+        if message["id"] == 7 {
+            break message;
+        }
+    };
+    assert_eq!(answer["result"]["result"]["value"], "ann", "{answer}");
+    // What it had stored is there.
+    let said = portside(&test, &["exec", ann, "await storage.get('note')"]).await;
+    assert_eq!(said.unwrap().trim(), "\"one\"");
+    // Without the secret nobody gets anywhere.
+    let (host, _) = url.trim_start_matches("ws://").split_once('/').unwrap();
+    let site = Site::at(host);
+    assert_eq!(site.get("/json/list").await.status, 404);
+    let missing = portside(&test, &["inspect", "notes.js#nobody"]).await;
+    assert!(missing.unwrap_err().contains("there is no worker"));
 }

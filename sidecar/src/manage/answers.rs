@@ -167,11 +167,14 @@ async fn one(
             let Exec { expression } = read(body).await?;
             Ok(json(&app.evaluate(&key, expression).await?))
         }
+        (&Method::POST, Some("inspect")) => Ok(json(&app.inspect_worker(&key).await?)),
         (&Method::POST, Some("sql")) => {
             let Sql { query } = read(body).await?;
             Ok(json(&app.worker_rows(&key, query).await?))
         }
-        (_, None | Some("wake" | "sleep" | "keys" | "log" | "sql" | "exec")) => Err(not_so(method)),
+        (_, None | Some("wake" | "sleep" | "keys" | "log" | "sql" | "exec" | "inspect")) => {
+            Err(not_so(method))
+        }
         _ => Err(nothing_here()),
     }
 }

@@ -2,6 +2,7 @@
 
 mod answers;
 mod exec;
+mod inspect;
 mod port;
 mod state;
 
@@ -23,6 +24,7 @@ use crate::workers::Worker as Awake;
 
 use answers::Failed;
 pub use answers::{PAGE, answer};
+pub use inspect::{Desk, Inspects, Listen};
 pub use port::Port;
 
 /// Which workers are asked for.

@@ -74,7 +74,8 @@ pub fn awake(jobs: &str) -> Setup {
     setup
 }
 
-async fn ask(app: &TestApp, method: &str, path: &str, body: &str) -> (StatusCode, Json) {
+/// What is said to that, in JSON.
+pub async fn ask(app: &TestApp, method: &str, path: &str, body: &str) -> (StatusCode, Json) {
     let answer = answer(app, method, path, body).await;
     let status = answer.status;
     let body = text(answer.body).await;
