@@ -16,8 +16,9 @@ const SHORT_NAMES: [&str; 2] = ["sw", "swk"];
 const VERBS: [&str; 3] = ["get", "list", "watch"];
 
 /// Subresources, with the verbs that are told.
-const SUBRESOURCES: [(&str, &[&str]); 7] = [
+const SUBRESOURCES: [(&str, &[&str]); 8] = [
     ("exec", &["create"]),
+    ("inspect", &["create"]),
     ("log", &["get"]),
     ("move", &["create"]),
     ("sleep", &["create"]),

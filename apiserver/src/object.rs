@@ -91,6 +91,13 @@ fn status(worker: &Worker) -> Value {
         .alarm
         .as_ref()
         .map(|it| json!({ "scheduled": it.scheduled, "due": it.due, "retries": it.retries }));
+    let usage = worker.usage.map(|it| {
+        present([
+            ("memoryBytes", it.memory_bytes.map(|it| json!(it))),
+            ("runMillis", it.run_millis.map(|it| json!(it))),
+            ("events", Some(json!(it.events))),
+        ])
+    });
     present([
         ("state", Some(json!(state(worker.state)))),
         ("pod", worker.pod.as_ref().map(|it| json!(it))),
@@ -103,6 +110,7 @@ fn status(worker: &Worker) -> Value {
             "lastActive",
             worker.last_active.as_ref().map(|it| json!(it)),
         ),
+        ("usage", usage),
         ("alarm", alarm),
         ("keys", worker.keys.map(|it| json!(it))),
         ("bytes", Some(json!(worker.bytes))),

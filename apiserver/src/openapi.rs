@@ -156,6 +156,27 @@ fn worker() -> Value {
             ("bytes", "integer", "The bytes that it has stored."),
         ],
     );
+    status["properties"]["usage"] = fields(
+        "What it uses while it is awake.",
+        &[
+            (
+                "memoryBytes",
+                "integer",
+                "Bytes of its isolate: of its JavaScript heap as of the last collection of garbage, and what it holds outside of that. \
+                 Objects share the isolate of a server, and have none.",
+            ),
+            (
+                "runMillis",
+                "integer",
+                "For how many milliseconds its JavaScript has run since it woke. Objects have none.",
+            ),
+            (
+                "events",
+                "integer",
+                "How many requests, messages and alarms it has taken since it woke.",
+            ),
+        ],
+    );
     status["properties"]["alarm"] = fields(
         "Its alarm, if one is set.",
         &[

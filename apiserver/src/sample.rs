@@ -1,6 +1,6 @@
 //! What tests show.
 
-use portside_manage::{State, Worker};
+use portside_manage::{State, Usage, Worker};
 use uuid::Uuid;
 
 use crate::object::Class;
@@ -26,6 +26,11 @@ pub(crate) fn worker() -> Worker {
         last_active: Some("2026-01-01T00:59:00Z".into()),
         pod: Some("shop-1".into()),
         revision: Some("3".into()),
+        usage: Some(Usage {
+            memory_bytes: Some(3 << 20),
+            run_millis: Some(1_500),
+            events: 12,
+        }),
         alarm: None,
         keys: Some(4),
         bytes: 2048,

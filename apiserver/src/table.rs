@@ -38,7 +38,7 @@ impl Include {
 }
 
 /// Name, type, priority and description of each column.
-const COLUMNS: [(&str, &str, u8, &str); 12] = [
+const COLUMNS: [(&str, &str, u8, &str); 15] = [
     ("Name", "string", 0, "The class and the worker's id."),
     ("Class", "string", 0, "The class."),
     (
@@ -71,6 +71,19 @@ const COLUMNS: [(&str, &str, u8, &str); 12] = [
         "The revision of the code that it runs.",
     ),
     ("Script", "string", 1, "The path of its script."),
+    ("Memory", "string", 1, "The memory of its isolate."),
+    (
+        "Run",
+        "string",
+        1,
+        "For how long its JavaScript has run since it woke.",
+    ),
+    (
+        "Events",
+        "integer",
+        1,
+        "How many requests, messages and alarms it has taken since it woke.",
+    ),
 ];
 
 /// What each column of a row is.
@@ -114,6 +127,7 @@ pub fn row(
 
 fn cells(class: &Class, worker: &Worker, now: Timestamp) -> Vec<Value> {
     let ago = |time: Option<&String>| seconds(time, now).map(|it| age(-it));
+    let usage = worker.usage;
     let due = worker.alarm.as_ref().map(|it| &it.due);
     vec![
         json!(object::name(&class.name, &worker.id)),
@@ -128,11 +142,24 @@ fn cells(class: &Class, worker: &Worker, now: Timestamp) -> Vec<Value> {
         json!(worker.bytes),
         text(worker.revision.clone()),
         text(worker.script.clone()),
+        text(usage.and_then(|it| it.memory_bytes).map(memory)),
+        text(usage.and_then(|it| it.run_millis).map(run)),
+        json!(usage.map(|it| it.events)),
     ]
 }
 
 fn text(cell: Option<String>) -> Value {
     json!(cell.unwrap_or_else(|| "-".to_owned()))
+}
+
+/// Bytes as `kubectl top` has them.
+fn memory(bytes: u64) -> String {
+    format!("{}Mi", bytes.div_ceil(1 << 20))
+}
+
+/// A time that programs ran.
+fn run(millis: u64) -> String {
+    format!("{}.{:03}s", millis / 1000, millis % 1000)
 }
 
 /// From now until then.
@@ -196,6 +223,9 @@ mod tests {
                 json!(2048),
                 json!("3"),
                 json!("cart"),
+                json!("3Mi"),
+                json!("1.500s"),
+                json!(12),
             ]
         );
         assert_eq!(row["object"]["kind"], "PartialObjectMetadata");

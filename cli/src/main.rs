@@ -3,6 +3,7 @@
 mod bundle;
 mod check;
 mod class;
+mod completion;
 mod console;
 mod dev;
 mod init;
@@ -18,8 +19,8 @@ mod watch;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-use portside_verbs::{exec, logs, state, workers};
+use clap::{CommandFactory, Parser, Subcommand};
+use portside_verbs::{events, exec, logs, state, top, workers};
 
 use manage::Dev;
 
@@ -51,8 +52,14 @@ enum Command {
     State(state::Args<Dev>),
     /// Show what the workers and the server of a running application log
     Logs(logs::Args<Dev>),
+    /// Show what happens to workers as it happens: they wake, sleep, move, come and go
+    Events(events::Args<Dev>),
+    /// Show which workers use most: memory, time, keys, bytes
+    Top(top::Args<Dev>),
     /// Evaluate an expression in the instance of a worker
     Exec(exec::Args<Dev>),
+    /// Print what a shell completes this by
+    Completion(completion::Args),
     /// Be one of the pods that `portside dev --pods` starts
     #[command(hide = true)]
     DevPod,
@@ -77,7 +84,10 @@ fn main() -> ExitCode {
         Command::Workers(args) => args.run(),
         Command::State(args) => args.run(),
         Command::Logs(args) => args.run(),
+        Command::Events(args) => args.run(),
+        Command::Top(args) => args.run(),
         Command::Exec(args) => args.run(),
+        Command::Completion(args) => args.run(Cli::command()),
         Command::Sidecar(args) => args.run(),
     };
     outcome.unwrap_or_else(|error| {
@@ -88,8 +98,6 @@ fn main() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

@@ -1,6 +1,6 @@
-//! Where `portside workers`, `portside state`, `portside logs` and `portside exec` find the application.
+//! Where the verbs that ask a running application find it.
 
-use portside_verbs::{Process, Target, Way};
+use portside_verbs::{Process, Scope, Target, Way};
 use url::Url;
 
 /// A `portside dev`.
@@ -17,7 +17,20 @@ pub struct Dev {
     url: Url,
 }
 
+/// All of its workers.
+#[derive(Debug, clap::Args)]
+pub struct Everything {}
+
+impl Scope for Everything {
+    fn query(&self) -> Vec<(&'static str, &str)> {
+        vec![]
+    }
+}
+
 impl Target for Dev {
+    type Scope = Everything;
+    const IS_CLUSTER: bool = false;
+
     async fn way(&self) -> anyhow::Result<Box<dyn Way>> {
         Ok(Box::new(Process::new(self.url.clone())))
     }

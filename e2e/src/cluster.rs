@@ -174,18 +174,9 @@ impl Cluster {
 
     /// Starts a kubectl that does not end by itself.
     pub fn follow(&self, args: &[&str]) -> Followed {
-        let mut process = Command::new(&self.settings.kubectl)
-            .args(args)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        Followed {
-            _process: process,
-            lines,
-        }
+        let mut command = Command::new(&self.settings.kubectl);
+        command.args(args);
+        Followed::start(command)
     }
 
     /// Puts something to a path of the API server.
@@ -271,6 +262,20 @@ pub struct Followed {
 }
 
 impl Followed {
+    /// Starts a program that does not end by itself.
+    ///
+    /// # Panics
+    /// It cannot be started.
+    pub fn start(mut command: Command) -> Self {
+        let command = command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut process = command.kill_on_drop(true).spawn().unwrap();
+        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        Self {
+            _process: process,
+            lines,
+        }
+    }
+
     /// The next line that has all of these in it.
     ///
     /// # Panics

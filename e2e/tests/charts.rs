@@ -349,6 +349,7 @@ fn whoever_may_only_view_workers_does_not_see_what_they_store() {
         ("serverlessworkers/state", "delete"),
         ("serverlessworkers/sql", "create"),
         ("serverlessworkers/exec", "create"),
+        ("serverlessworkers/inspect", "create"),
         ("serverlessworkers/wake", "create"),
         ("serverlessworkers/sleep", "create"),
         ("serverlessworkers/move", "create"),

@@ -1,16 +1,20 @@
 //! The way to workers of a cluster: its API server of workers, by way of Kubernetes' own.
 
+mod kubernetes;
+pub mod log;
+
 use anyhow::{Context, anyhow};
 use bytes::Bytes;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, ready};
 use futures::stream::{self, BoxStream};
-use futures::{FutureExt, StreamExt, TryStreamExt};
+use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, StreamBody};
+use k8s_openapi::api::core::v1::Pod;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
+use kube::{Api, Client, Config};
 use portside_manage::Problem;
-use portside_verbs::{Body, Question, Target, Way, lines};
+use portside_verbs::{Body, Question, Scope, Target, Way, lines};
 use serde_json::Value as Json;
 
 use crate::object;
@@ -86,7 +90,36 @@ impl Cluster {
     }
 }
 
+impl InCluster {
+    /// The pods of the namespace.
+    ///
+    /// # Errors
+    /// As [`Cluster::connect`].
+    pub async fn pods(&self) -> anyhow::Result<Api<Pod>> {
+        let (client, namespace) = self.cluster.connect().await?;
+        Ok(Api::namespaced(client, &namespace))
+    }
+}
+
+/// Which pods.
+#[derive(Debug, Clone, clap::Args)]
+pub struct InPod {
+    /// Only those of this pod
+    #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pod: Option<String>,
+}
+
+impl Scope for InPod {
+    fn query(&self) -> Vec<(&'static str, &str)> {
+        let pod = self.pod.as_deref();
+        pod.map(|pod| ("pod", pod)).into_iter().collect()
+    }
+}
+
 impl Target for InCluster {
+    type Scope = InPod;
+    const IS_CLUSTER: bool = true;
+
     async fn way(&self) -> anyhow::Result<Box<dyn Way>> {
         let (client, namespace) = self.cluster.connect().await?;
         Ok(Box::new(ToWorkers {
@@ -131,7 +164,15 @@ impl ToWorkers {
                 }
                 answered(&object::page(list)?)
             }
-            Ask::Follow => self.follow().await,
+            Ask::Follow { kubernetes } => self.follow(kubernetes).await,
+            Ask::Log(wanted) => {
+                match log::log(self.client.clone(), &self.namespace, wanted).await {
+                    Ok(lines) => Ok(streamed(stream::unfold(lines, async |mut lines| {
+                        Some((lines.recv().await?, lines))
+                    }))),
+                    Err((status, why)) => problem(status, why),
+                }
+            }
             Ask::Of(worker, what) => {
                 let name = match self.name(&worker).await? {
                     Ok(name) => name,
@@ -203,8 +244,8 @@ impl ToWorkers {
         })
     }
 
-    /// What happens from now on.
-    async fn follow(&self) -> anyhow::Result<Response<Body>> {
+    /// What happens from now on, and what Kubernetes tells meanwhile if that is wanted.
+    async fn follow(&self, kubernetes: bool) -> anyhow::Result<Response<Body>> {
         let first = translate::list(&[("limit", "1")], self.class.as_deref());
         let (parts, list) = self.json("", &first).await?;
         if !parts.status.is_success() {
@@ -224,14 +265,20 @@ impl ToWorkers {
                 let (event, at) = object::event(&line)?;
                 version = at.unwrap_or(version);
                 if let Some(event) = event {
-                    return Ok(Some((
-                        hyper::body::Frame::data(event),
-                        (way, lines, version),
-                    )));
+                    return Ok(Some((event, (way, lines, version))));
                 }
             }
         });
-        Ok(Response::new(StreamBody::new(news).boxed_unsync()))
+        if !kubernetes {
+            return Ok(streamed(news));
+        }
+        let told = kubernetes::events(self.client.clone(), &self.namespace, self.class.clone());
+        // Without news of workers it is over; the other half may end alone.
+        let ends = stream::once(async { None });
+        let news = news.map(Some).chain(ends).boxed();
+        let both = stream::select(news, told.map(|line| Some(Ok(line))).boxed());
+        let both = both.take_while(|line| ready(line.is_some()));
+        Ok(streamed(both.filter_map(ready)))
     }
 
     /// The lines of a watch from there on.
@@ -316,6 +363,12 @@ fn answered(answer: &impl serde::Serialize) -> anyhow::Result<Response<Body>> {
     Ok(Response::new(body))
 }
 
+/// An answer that goes on.
+fn streamed(lines: impl Stream<Item = anyhow::Result<Bytes>> + Send + 'static) -> Response<Body> {
+    let frames = lines.map_ok(hyper::body::Frame::data);
+    Response::new(StreamBody::new(frames).boxed_unsync())
+}
+
 fn empty() -> Body {
     http_body_util::Empty::new()
         .map_err(|never| match never {})
@@ -326,6 +379,12 @@ fn empty() -> Body {
 fn refused(status: StatusCode, said: &Json) -> anyhow::Result<Response<Body>> {
     let not_served = translate::is_not_served(status, said);
     match not_served.or(said["message"].as_str()) {
+        Some(message) if status == StatusCode::FORBIDDEN => problem(
+            status,
+            format!(
+                "{message}: the roles portside-workers-view and portside-workers-edit give that, see docs/tasks/workers.md"
+            ),
+        ),
         Some(message) => problem(status, message),
         None => Err(anyhow!("the cluster answers {status}")),
     }

@@ -1,7 +1,9 @@
 //! `kubectl portside`: deploys applications to a cluster, and looks at their workers there.
 
 mod cluster;
+mod completion;
 mod deploy;
+mod inspect;
 mod object;
 mod status;
 mod translate;
@@ -10,7 +12,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use cluster::InCluster;
-use portside_verbs::{exec, logs, state, workers};
+use portside_verbs::{events, exec, logs, state, top, workers};
 
 /// Stateful serverless workers of a cluster.
 #[derive(Parser)]
@@ -36,14 +38,25 @@ enum Command {
     Workers(workers::Args<InCluster>),
     /// Look at what workers have stored, and change it
     State(state::Args<InCluster>),
-    /// Show what a worker logs
+    /// Show what a worker, a class or a pod logs; without any of them, what all classes of the namespace log
     Logs(logs::Args<InCluster>),
+    /// Show what happens to workers as it happens: they wake, sleep, move, come and go
+    Events(events::Args<InCluster>),
+    /// Show which workers use most: memory, time, keys, bytes
+    Top(top::Args<InCluster>),
     /// Evaluate an expression in the instance of a worker
     Exec(exec::Args<InCluster>),
+    /// Let a debugger, as Chrome's DevTools, look at the isolate of one worker
+    Inspect(inspect::Args),
+    /// Print what kubectl or a shell completes this by
+    Completion(completion::Args),
+    /// Say what may come next: what kubectl_complete-portside calls
+    #[command(hide = true, name = "__complete")]
+    Complete(completion::CompleteArgs),
 }
 
 fn main() -> ExitCode {
-    let matches = named(Cli::command()).get_matches();
+    let matches = command_line().get_matches();
     // Two providers are linked in; without a choice the first TLS connection would panic.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let outcome = match Cli::from_arg_matches(&matches) {
@@ -53,7 +66,12 @@ fn main() -> ExitCode {
             Command::Workers(args) => args.run(),
             Command::State(args) => args.run(),
             Command::Logs(args) => args.run(),
+            Command::Events(args) => args.run(),
+            Command::Top(args) => args.run(),
             Command::Exec(args) => args.run(),
+            Command::Inspect(args) => args.run(),
+            Command::Completion(args) => args.run(command_line()),
+            Command::Complete(args) => args.run(command_line()),
         },
         Err(error) => error.exit(),
     };
@@ -61,6 +79,21 @@ fn main() -> ExitCode {
         eprintln!("kubectl portside: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+/// Examples of what only a cluster has.
+const LOGS: &str = "\
+A worker is SCRIPT#NAME, a Durable Object CLASS#NAME or CLASS#ID, and either its ID of 32 hexadecimal digits.
+Without one, each line begins with its pod, and pods that come are followed as well. That takes what kubectl logs takes: get and list of pods, and get of pods/log.
+
+Examples:
+  kubectl portside logs room.js#lobby --tail 20
+  kubectl portside logs --class chat-room --follow
+  kubectl portside logs --pod chat-room-workers-6d5f8-x2x9k";
+
+/// All of the command line, as its users see it.
+fn command_line() -> clap::Command {
+    named(Cli::command()).mut_subcommand("logs", |logs| logs.after_help(LOGS))
 }
 
 /// The same, with this program's name in the examples of verbs that `portside` has as well.
@@ -98,9 +131,9 @@ mod tests {
 
     #[test]
     fn the_arguments_are_sound_and_every_verb_has_an_example_with_this_programs_name() {
-        let command = named(Cli::command());
+        let command = command_line();
         command.clone().debug_assert();
-        for verb in command.get_subcommands() {
+        for verb in command.get_subcommands().filter(|it| !it.is_hide_set()) {
             let help = verb.clone().render_long_help().to_string();
             let name = format!("kubectl portside {}", verb.get_name());
             assert!(help.contains(&format!("\n  {name}")), "{help}");
@@ -111,5 +144,28 @@ mod tests {
                 assert!(help.contains(&name), "{help}");
             }
         }
+    }
+
+    #[test]
+    fn kubectl_is_told_what_may_come_next() {
+        let told = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|it| (*it).to_owned()).collect();
+            portside_verbs::completion::candidates(command_line(), &words)
+        };
+        let verbs = told(&["wor"]);
+        assert!(verbs.starts_with("workers\t"), "{verbs}");
+        assert!(verbs.ends_with("\n:4\n"), "{verbs}");
+        let all = told(&[]);
+        assert!(
+            all.contains("logs\t") && !all.contains("__complete"),
+            "{all}"
+        );
+        let flags = told(&["top", "--sort"]);
+        assert!(flags.starts_with("--sort-by\t"), "{flags}");
+        let values = told(&["top", "--sort-by", ""]);
+        assert!(
+            values.contains("memory\t") && values.contains("bytes\t"),
+            "{values}"
+        );
     }
 }

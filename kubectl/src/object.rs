@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use bytes::Bytes;
-use portside_manage::{Alarm, Before, Event, Page, State, Worker};
+use portside_manage::{Alarm, Before, Event, Page, State, Usage, Worker};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
@@ -38,6 +38,7 @@ struct Status {
     revision: Option<String>,
     awake_since: Option<String>,
     last_active: Option<String>,
+    usage: Option<Usage>,
     alarm: Option<Alarm>,
     keys: Option<u64>,
     bytes: u64,
@@ -91,6 +92,7 @@ impl From<Object> for Named {
                 last_active: status.last_active,
                 pod: status.pod,
                 revision: status.revision,
+                usage: status.usage,
                 alarm: status.alarm,
                 keys: status.keys,
                 bytes: status.bytes,
@@ -150,15 +152,18 @@ pub fn event(line: &[u8]) -> anyhow::Result<(Option<Bytes>, Option<String>)> {
             anyhow::bail!("{}", portside_verbs::printable(why));
         }
     };
+    let Named { object, worker } = worker(object)?;
     let change = Event::Change {
         seq: 0,
         before,
-        worker: Box::new(worker(object)?.worker),
+        worker: Box::new(worker),
         gone,
     };
-    let mut line = serde_json::to_vec(&change)?;
-    line.push(b'\n');
-    Ok((Some(line.into()), version))
+    let mut line = serde_json::to_value(&change)?;
+    line["worker"]["object"] = object.into();
+    // What it was a watch does not tell.
+    line["guessed"] = (r#type == "MODIFIED").into();
+    Ok((Some(format!("{line}\n").into()), version))
 }
 
 #[cfg(test)]

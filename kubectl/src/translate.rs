@@ -8,6 +8,8 @@ use portside_verbs::Question;
 use serde_json::Value as Json;
 use url::form_urlencoded;
 
+use crate::cluster::log::{TAIL, Wanted};
+
 /// The group and version, and the resource.
 const API: &str = "/apis/runtime.portside.dev/v1alpha1";
 const RESOURCE: &str = "serverlessworkers";
@@ -20,8 +22,13 @@ pub type Query = Vec<(String, String)>;
 pub enum Ask {
     /// A page of workers.
     List(Query),
-    /// What happens to workers.
-    Follow,
+    /// What happens to workers, and, if it is wanted, what Kubernetes tells of their classes.
+    Follow {
+        /// See above.
+        kubernetes: bool,
+    },
+    /// What pods log.
+    Log(Wanted),
     /// Something of one.
     Of(Worker, What),
 }
@@ -59,28 +66,20 @@ pub fn ask(question: &Question, class: Option<&str>) -> Result<Ask, String> {
         query.find_map(|(it, value)| (it == name).then_some(&**value))
     };
     match &*path {
-        ["workers"] => {
-            let mut fields = vec![];
-            match given("state") {
-                Some("awake") => fields.push("status.state=Awake".to_owned()),
-                Some(_) => fields.push("status.state=Asleep".to_owned()),
-                None => {}
-            }
-            fields.extend(given("script").map(|script| format!("spec.script={}", escaped(script))));
-            let mut query = vec![];
-            let fields = fields.join(",");
-            if !fields.is_empty() {
-                query.push(("fieldSelector", &*fields));
-            }
-            query.extend(given("limit").map(|limit| ("limit", limit)));
-            query.extend(given("after").map(|after| ("continue", after)));
-            Ok(Ask::List(list(&query, class)))
-        }
-        ["events"] => Ok(Ask::Follow),
-        ["log"] => Err(format!(
-            "which worker? The log of a class is that of its pods: kubectl logs --selector {CLASS_LABEL}={} --container sidecar",
-            class.unwrap_or("CLASS")
-        )),
+        ["workers"] => Ok(Ask::List(chosen(given, class))),
+        ["events"] => Ok(Ask::Follow {
+            kubernetes: given("kubernetes") == Some("true"),
+        }),
+        ["log"] => Ok(Ask::Log(Wanted {
+            class: class.map(str::to_owned),
+            pod: given("pod").map(str::to_owned),
+            follow: given("follow") == Some("true"),
+            tail: Some(
+                given("tail")
+                    .and_then(|tail| tail.parse().ok())
+                    .unwrap_or(TAIL),
+            ),
+        })),
         ["workers", worker] => Ok(Ask::Of(
             of(worker, class)?,
             What {
@@ -101,6 +100,7 @@ pub fn ask(question: &Question, class: Option<&str>) -> Result<Ask, String> {
                 "sql" => ("sql", &[]),
                 "exec" => ("exec", &[]),
                 "move" => ("move", &[]),
+                "inspect" => ("inspect", &[]),
                 "wake" => ("wake", &[]),
                 "sleep" => ("sleep", &[]),
                 other => return Err(format!("{other} cannot be asked of a cluster's workers")),
@@ -125,6 +125,26 @@ pub fn ask(question: &Question, class: Option<&str>) -> Result<Ask, String> {
         }
         other => Err(format!("{} cannot be asked of a cluster", other.join("/"))),
     }
+}
+
+/// The query of those workers that are asked for.
+fn chosen<'q>(given: impl Fn(&str) -> Option<&'q str>, class: Option<&str>) -> Query {
+    let mut fields = vec![];
+    match given("state") {
+        Some("awake") => fields.push("status.state=Awake".to_owned()),
+        Some(_) => fields.push("status.state=Asleep".to_owned()),
+        None => {}
+    }
+    fields.extend(given("script").map(|script| format!("spec.script={}", escaped(script))));
+    fields.extend(given("pod").map(|pod| format!("status.pod={}", escaped(pod))));
+    let mut query = vec![];
+    let fields = fields.join(",");
+    if !fields.is_empty() {
+        query.push(("fieldSelector", &*fields));
+    }
+    query.extend(given("limit").map(|limit| ("limit", limit)));
+    query.extend(given("after").map(|after| ("continue", after)));
+    list(&query, class)
 }
 
 /// The worker that is meant.
@@ -275,8 +295,15 @@ mod tests {
         };
         assert_eq!((what.subresource, what.says_nothing), (Some("state"), true));
         assert_eq!(what.query, pairs(&[("key", "k")]));
-        let all = ask(&question(http::Method::GET, &["log"], &[]), Some("chat"));
-        assert!(all.unwrap_err().contains("portside.dev/class=chat"));
+        let query = [("tail", "3"), ("pod", "chat-1")];
+        let all = ask(&question(http::Method::GET, &["log"], &query), Some("chat"));
+        let wanted = Wanted {
+            class: Some("chat".to_owned()),
+            pod: Some("chat-1".to_owned()),
+            follow: false,
+            tail: Some(3),
+        };
+        assert_eq!(all, Ok(Ask::Log(wanted)));
         assert!(
             ask(
                 &question(http::Method::POST, &["workers", "a", "burn"], &[]),

@@ -8,5 +8,6 @@ mod types;
 pub use merge::merge;
 pub use types::{
     API_SERVER, AUDIENCE, Alarm, Before, Entries, Entry, Evaluated, Event, Exec, Identity,
-    MOST_KEYS, Move, Moved, PATH, Page, Problem, Rows, Sql, State, Worker, Workers, parse_id,
+    Inspected, MOST_KEYS, Move, Moved, PATH, Page, Problem, Rows, Sql, State, Usage, Worker,
+    Workers, parse_id,
 };

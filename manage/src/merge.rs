@@ -57,6 +57,7 @@ pub fn merge(pages: Vec<Workers>, limit: usize) -> Workers {
                 known.last_active = worker.last_active;
                 known.pod = worker.pod;
                 known.revision = worker.revision;
+                known.usage = worker.usage;
             }
         }
     }
@@ -93,6 +94,7 @@ mod tests {
             last_active: None,
             pod: None,
             revision: None,
+            usage: None,
             alarm: None,
             keys: Some(0),
             bytes: 0,

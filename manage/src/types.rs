@@ -10,6 +10,7 @@
 //! | `GET` | `/workers/WORKER/keys?prefix=&after=&limit=` | [`Entries`] |
 //! | `GET`, `PUT`, `DELETE` | `/workers/WORKER/key?name=KEY` | [`Entry`]; a value as [`crate::json`] has it is put |
 //! | `POST` | `/workers/WORKER/exec` | [`Evaluated`]; [`Exec`] is asked. 409 for what it throws |
+//! | `POST` | `/workers/WORKER/inspect` | [`Inspected`], in a cluster |
 //! | `POST` | `/workers/WORKER/sql` | [`Rows`]; [`Sql`] is asked |
 //! | `GET` | `/workers/WORKER/log?follow=&tail=`, `/log?follow=&tail=` | text, a line each |
 //! | `GET` | `/events?start=&after=` | [`Event`]s, a line each, until it ends; 410 if the pod no longer knows what followed |
@@ -143,6 +144,9 @@ pub struct Worker {
     /// The revision of the code that it runs there, if that has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
+    /// What it uses; of one that is asleep nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
     /// Its alarm, if one is armed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alarm: Option<Alarm>,
@@ -151,6 +155,20 @@ pub struct Worker {
     pub keys: Option<u64>,
     /// The bytes of these keys and their values, or of the parts of its database.
     pub bytes: u64,
+}
+
+/// What a worker that is awake uses. An object lives in the isolate of a server, with others: what is its of that nobody knows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Usage {
+    /// Bytes of its isolate: of its JavaScript heap as of its last collection of garbage, and of what it holds outside of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+    /// For how many milliseconds its JavaScript has run since it woke. What else kept the processor meanwhile counts in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_millis: Option<u64>,
+    /// How many requests, messages and alarms it has taken since it woke.
+    pub events: u64,
 }
 
 /// A part of a list, which may be long.
@@ -231,6 +249,18 @@ pub struct Evaluated {
     /// As [`crate::json`] has it; nothing if it cannot be cloned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<Json>,
+}
+
+/// Where debuggers that speak Chrome's DevTools protocol attach to a worker's isolate, which has begun anew for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inspected {
+    /// The pod that has it, if that has a name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<String>,
+    /// The port of the pod's loopback address.
+    pub port: u16,
+    /// The path of the isolate's WebSocket. A secret: whoever knows it, and reaches the port, can run code in the worker.
+    pub path: String,
 }
 
 /// The rows of a statement.

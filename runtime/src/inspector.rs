@@ -3,7 +3,7 @@
 //! V8 and `deno_core` speak the protocol. Here is who there is to speak to, from other threads: an isolate that is paused keeps
 //! its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,6 +14,7 @@ use deno_core::{
     InspectorMsg, InspectorSessionChannels, InspectorSessionKind, InspectorSessionProxy, JsRuntime,
     serde_json, v8,
 };
+use portside_core::ids::WorkerKey;
 use portside_surface::lifecycle;
 use portside_worker::cell::Actor;
 use portside_worker::host::Identity;
@@ -32,6 +33,8 @@ pub struct Inspector {
     next: AtomicU64,
     /// Whether each waits for a debugger before it runs code of the application.
     they_wait: AtomicBool,
+    /// Those whose isolates can be inspected; nothing for all.
+    wanted: Option<Mutex<HashSet<WorkerKey>>>,
 }
 
 /// An isolate that can be inspected.
@@ -78,7 +81,60 @@ impl Inspector {
             targets: Mutex::default(),
             next: AtomicU64::new(0),
             they_wait: AtomicBool::new(they_wait),
+            wanted: None,
         }
+    }
+
+    /// Of isolates that are asked for alone.
+    pub(crate) fn on_request() -> Self {
+        Self {
+            wanted: Some(Mutex::default()),
+            ..Self::new(false)
+        }
+    }
+
+    /// From now on the isolates of this worker can be inspected: those that begin later.
+    pub fn want(&self, worker: &WorkerKey) {
+        if let Some(wanted) = &self.wanted {
+            let mut wanted = wanted.lock().unwrap_or_else(PoisonError::into_inner);
+            wanted.insert(worker.clone());
+        }
+    }
+
+    /// Those that begin later cannot be any more.
+    pub fn forget(&self, worker: &WorkerKey) {
+        if let Some(wanted) = &self.wanted {
+            let mut wanted = wanted.lock().unwrap_or_else(PoisonError::into_inner);
+            wanted.remove(worker);
+        }
+    }
+
+    /// Whether that was asked for.
+    #[must_use]
+    pub fn is_wanted(&self, worker: &WorkerKey) -> bool {
+        self.wanted.as_ref().is_some_and(|wanted| {
+            let wanted = wanted.lock().unwrap_or_else(PoisonError::into_inner);
+            wanted.contains(worker)
+        })
+    }
+
+    /// Whether that one's can be.
+    pub(crate) fn takes(&self, who: &Identity) -> bool {
+        !self.is_on_request() || matches!(who, Identity::Worker(key) if self.is_wanted(key))
+    }
+
+    /// Whether only those can be that are asked for.
+    pub(crate) fn is_on_request(&self) -> bool {
+        self.wanted.is_some()
+    }
+
+    /// The isolate of that one that there is now, by its number.
+    #[must_use]
+    pub fn isolate_of(&self, who: &Identity) -> Option<u64> {
+        let who = who.to_string();
+        let targets = self.lock();
+        let mut targets = targets.iter().rev();
+        targets.find_map(|(number, it)| (it.who == who).then_some(*number))
     }
 
     /// No isolate waits for a debugger any more, and those that do go on.

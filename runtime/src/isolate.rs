@@ -3,8 +3,9 @@
 use std::ffi::c_void;
 use std::mem::ManuallyDrop;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use deno_core::{CompiledWasmModuleStore, JsRuntime, RuntimeOptions, SharedArrayBufferStore, v8};
 use portside_core::limits::Limits;
@@ -50,6 +51,8 @@ pub struct Usage {
     /// As V8 counted when it last collected garbage.
     heap_bytes: AtomicUsize,
     external_bytes: AtomicUsize,
+    /// For how many nanoseconds its JavaScript has run.
+    ran: AtomicU64,
     heap: AtomicBool,
     external: AtomicBool,
     will_look: AtomicBool,
@@ -70,6 +73,7 @@ impl Usage {
             budget,
             heap_bytes: AtomicUsize::new(0),
             external_bytes: AtomicUsize::new(0),
+            ran: AtomicU64::new(0),
             heap: AtomicBool::new(false),
             external: AtomicBool::new(false),
             will_look: AtomicBool::new(false),
@@ -95,6 +99,17 @@ impl Usage {
     pub fn external_bytes(&self) -> usize {
         let counted = self.external_bytes.load(Ordering::Relaxed);
         counted.max(self.budget.used())
+    }
+
+    /// For how long its JavaScript has run, by a clock on the wall: one of the processor costs more than what many events do.
+    pub fn ran(&self) -> Duration {
+        Duration::from_nanos(self.ran.load(Ordering::Relaxed))
+    }
+
+    /// Its JavaScript has run for so long.
+    pub fn has_run(&self, time: Duration) {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.ran.fetch_add(nanos, Ordering::Relaxed);
     }
 
     /// Has V8 count what it has: some microseconds.

@@ -27,6 +27,7 @@ use crate::dispatch::Dispatch;
 use crate::inspector::{Inspector, Registered};
 use crate::isolate::Isolate;
 use crate::loader::BundleLoader;
+use crate::measures::Gauge;
 use crate::pool::Start;
 use crate::ready::{Ready, Recipe, Use, load};
 use crate::script::Script;
@@ -78,7 +79,7 @@ pub async fn run(
     script: Arc<Script>,
     here: Rc<Here>,
     inspector: Option<Arc<Inspector>>,
-    begun: impl FnOnce(),
+    begun: impl FnOnce(Option<Gauge>),
 ) -> End {
     let Start {
         options,
@@ -97,7 +98,8 @@ pub async fn run(
     let instance = Shared::new(Instance::new(options).into());
     let origin = Instant::now();
     let started = JavaScript::start(instance.clone(), &recipe, &here, is_trial);
-    begun();
+    let gauge = |engine: &JavaScript| Gauge::new(&engine.isolate.usage());
+    begun(started.as_ref().ok().map(gauge));
     let engine = match started {
         Ok(engine) => engine,
         Err(message) => {

@@ -22,7 +22,7 @@ mod trim;
 mod watchdog;
 
 pub use inspector::{Debugger, Inspector, Target, V8_VERSION};
-pub use measures::Measures;
+pub use measures::{Gauge, Measures, Reading};
 pub use pool::{IsolatePool, Place, Start};
 pub use portside_surface as surface;
 pub use trim::trim_memory;

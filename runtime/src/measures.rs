@@ -28,6 +28,35 @@ impl AddAssign for Measures {
     }
 }
 
+/// What one isolate has and uses, as long as it is there.
+#[derive(Clone)]
+pub struct Gauge(Weak<Usage>);
+
+/// What a [`Gauge`] says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reading {
+    /// Bytes in its JavaScript heap, as of its last collection of garbage or its beginning, and those that it holds outside.
+    pub memory_bytes: usize,
+    /// For how long its JavaScript has run.
+    pub ran: Duration,
+}
+
+impl Gauge {
+    pub(crate) fn new(usage: &Arc<Usage>) -> Self {
+        Self(Arc::downgrade(usage))
+    }
+
+    /// What it has and has used so far; nothing once it is gone.
+    #[must_use]
+    pub fn read(&self) -> Option<Reading> {
+        let usage = self.0.upgrade()?;
+        Some(Reading {
+            memory_bytes: usage.heap_bytes() + usage.external_bytes(),
+            ran: usage.ran(),
+        })
+    }
+}
+
 /// The isolates of one thread, whoever has them.
 #[derive(Default)]
 pub struct Isolates(Mutex<Vec<Weak<Usage>>>);

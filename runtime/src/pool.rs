@@ -11,7 +11,7 @@ use portside_worker::instance::InstanceOptions;
 
 use crate::inspector::Inspector;
 use crate::javascript;
-use crate::measures::Measures;
+use crate::measures::{Gauge, Measures};
 use crate::ready::Reserve;
 use crate::script::Scripts;
 use crate::thread::IsolateThread;
@@ -124,20 +124,43 @@ impl IsolatePool {
         (pool, inspector)
     }
 
-    /// Starts an instance; `begun` is called on its thread once the isolate is made, and `ended` once after it is gone.
+    /// As [`IsolatePool::new`], with isolates that can be inspected if they are asked for: these have threads of their own.
+    #[must_use]
+    pub fn inspected_on_request(
+        cores: usize,
+        others: usize,
+        give_up: impl Fn(&Unstoppable) + Send + Sync + 'static,
+    ) -> (Self, Arc<Inspector>) {
+        let inspector = Arc::new(Inspector::on_request());
+        let pool = Self {
+            inspector: Some(inspector.clone()),
+            ..Self::new(cores, others, give_up)
+        };
+        (pool, inspector)
+    }
+
+    /// Starts an instance; `begun` is called on its thread once the isolate is made, or cannot be, with what shows how much that uses, and
+    /// `ended` once after it is gone.
     ///
     /// # Errors
     /// The system has no room for another thread.
     pub fn start(
         &self,
         start: Start,
-        begun: impl FnOnce() + Send + 'static,
+        begun: impl FnOnce(Option<Gauge>) + Send + 'static,
         ended: impl FnOnce(End) + Send + 'static,
     ) -> std::io::Result<Place> {
         let script = self.scripts.of(&start.options.bundle, &start.module);
-        let thread = self.choose(script.history.is_brief())?;
+        let who = &start.options.identity;
+        let inspector = self.inspector.clone().filter(|it| it.takes(who));
+        let thread = match &inspector {
+            // It ends with its instance. Nobody else is to wait while that is held up.
+            Some(inspector) if inspector.is_on_request() => {
+                Arc::new(IsolateThread::start(&self.watchdog, &self.reserve)?)
+            }
+            _ => self.choose(script.history.is_brief())?,
+        };
         let trimmer = self.trimmer.clone();
-        let inspector = self.inspector.clone();
         thread.spawn(move |here| async move {
             let end = javascript::run(start, script, here, inspector, begun).await;
             trimmer.ended();

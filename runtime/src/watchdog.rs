@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use portside_worker::host::Identity;
 
@@ -61,7 +61,8 @@ pub struct Slot {
 
 #[derive(Default)]
 struct State {
-    running: Option<Arc<Watched>>,
+    /// What runs, and since when.
+    running: Option<(Arc<Watched>, Instant)>,
     /// What the watchdog knows of the slice that runs, once it has seen it.
     seen: Option<Seen>,
     /// How many slices have begun.
@@ -151,7 +152,7 @@ impl Slot {
     /// A slice begins; after its limit of CPU time it is ended.
     pub fn begin(&self, watched: &Arc<Watched>) {
         let mut state = self.lock();
-        state.running = Some(watched.clone());
+        state.running = Some((watched.clone(), Instant::now()));
         state.seen = None;
         state.slices += 1;
     }
@@ -162,9 +163,11 @@ impl Slot {
             let mut state = self.lock();
             (state.running.take(), state.seen.take())
         };
-        if let Some(running) = running
-            && !seen.is_some_and(|seen| seen.long)
-        {
+        let Some((running, since)) = running else {
+            return;
+        };
+        running.usage.has_run(since.elapsed());
+        if !seen.is_some_and(|seen| seen.long) {
             running.script.history.short_stretch();
         }
     }
@@ -184,7 +187,7 @@ impl Slot {
     fn inspect(&self) -> Option<Unstoppable> {
         let mut state = self.lock();
         let State { running, seen, .. } = &mut *state;
-        let running = running.as_ref()?;
+        let (running, _) = running.as_ref()?;
         running.usage.look();
         let now = self.cpu_time();
         let Some(seen) = seen else {

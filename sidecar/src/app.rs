@@ -1,7 +1,7 @@
 //! An application in this process: made from a class and a store, answering requests until it is shut down.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -43,6 +43,7 @@ use crate::events::Events;
 use crate::held::{self, Ways};
 use crate::hibernation;
 use crate::lines::Lines;
+use crate::manage::Inspects;
 use crate::memory::Meter;
 use crate::ownership::Ownership;
 use crate::peers::Peers;
@@ -187,6 +188,7 @@ pub struct App {
     /// Hibernatable WebSockets that are held, wherever their objects are.
     kept: Ways,
     called: Called,
+    inspects: OnceLock<Inspects>,
     events: Arc<Events>,
     lines: Lines,
 }
@@ -315,6 +317,7 @@ impl App {
             store,
             events: Events::start(ownership.pod(), itself.clone()),
             called,
+            inspects: OnceLock::new(),
             lines: Lines::default(),
             ownership,
             alarms: Arc::default(),
@@ -660,6 +663,17 @@ impl App {
     /// Reaches workers wherever they are, if shards are shared.
     pub(crate) fn router(&self) -> Option<&Arc<Router>> {
         Some(&self.shared.as_ref()?.router)
+    }
+
+    /// From now on debuggers may look at workers of this process, once each is asked for.
+    pub fn inspected_by(&self, inspects: Inspects) {
+        // The first stays.
+        let _ = self.inspects.set(inspects);
+    }
+
+    /// How they do, if they may.
+    pub(crate) fn inspects(&self) -> Option<&Inspects> {
+        self.inspects.get()
     }
 
     /// What this process is called.

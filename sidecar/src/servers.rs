@@ -358,7 +358,7 @@ impl Servers {
         let began = Instant::now();
         let started = app.isolates().start(
             start,
-            || {},
+            |_| {},
             move |end| ended_servers.record(&ended_app, began, end),
         );
         started.map_err(|error| format!("no thread could be started: {error}"))?;
@@ -452,7 +452,7 @@ pub async fn try_out(app: &App, class: &Class) -> Result<(), String> {
     let (ended, end) = oneshot::channel();
     let started = app.isolates().start(
         start,
-        || {},
+        |_| {},
         move |end| {
             let _ = ended.send(end);
         },
@@ -525,7 +525,7 @@ fn start(app: &Arc<App>, servers: &Arc<Servers>, server: &Arc<Server>) -> Result
     let began = Instant::now();
     let started = app.isolates().start(
         start,
-        || {},
+        |_| {},
         move |end| {
             ended(&ended_app, &ended_servers, &ended_server, began, end);
         },

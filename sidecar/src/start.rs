@@ -155,10 +155,15 @@ fn run(app: Arc<App>, worker: Arc<Worker>, fence: Fence, state: State, held: u64
         }
     };
     let class = app.class();
+    let limits = class.limits.clone();
+    let limits = match app.inspects() {
+        Some(inspects) => inspects.limits(&worker.key, limits),
+        None => limits,
+    };
     let options = InstanceOptions {
         identity: Identity::Worker(worker.key.clone()),
         bundle: class.bundle.clone(),
-        limits: class.limits.clone(),
+        limits,
         input_gate: class.input_gate,
         env: class.env.clone(),
         assets: assets::bound(&app, &class),
@@ -181,7 +186,8 @@ fn run(app: Arc<App>, worker: Arc<Worker>, fence: Fence, state: State, held: u64
     let (ended_app, ended_worker) = (app.clone(), worker.clone());
     let begun = {
         let worker = worker.clone();
-        move || {
+        move |gauge| {
+            worker.measured_by(gauge);
             worker.wake.passed(Phase::Isolate);
             worker.ends_turn();
         }

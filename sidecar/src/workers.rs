@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -12,6 +12,8 @@ use portside_core::admission::{Admission, Pressure, Shortage};
 use portside_core::alarm::Alarm;
 use portside_core::alarms::Receiver;
 use portside_core::ids::{SHARDS, WorkerId, WorkerKey};
+use portside_manage::Usage;
+use portside_runtime::Gauge;
 use portside_store::Error as StoreError;
 use portside_worker::activation::{End, Failure};
 use portside_worker::event::{Control, Incoming, Stop};
@@ -69,6 +71,8 @@ pub struct Worker {
     starting: Mutex<Option<Starting>>,
     /// The turn of the alarm that woke it, until it has an isolate.
     turn: Mutex<Option<Turn>>,
+    /// What shows how much its isolate uses, if it has one of its own.
+    gauge: Mutex<Option<Gauge>>,
     /// Measures how long it takes to start.
     pub(crate) wake: Stopwatch,
 }
@@ -151,6 +155,7 @@ impl Worker {
             settles: Notify::new(),
             starting: Mutex::new(Some(app.room().starts())),
             turn: Mutex::default(),
+            gauge: Mutex::default(),
             wake: Stopwatch::new(app.wakes()),
         })
     }
@@ -166,6 +171,23 @@ impl Worker {
     /// Whether it has an instance.
     pub(crate) fn is_awake(&self) -> bool {
         self.is_awake.load(Ordering::SeqCst)
+    }
+
+    /// Its instance has an isolate of its own, with this gauge.
+    pub(crate) fn measured_by(&self, gauge: Option<Gauge>) {
+        *self.gauge.lock().unwrap_or_else(PoisonError::into_inner) = gauge;
+    }
+
+    /// What it uses now, and has used since it woke: some numbers that are there anyway.
+    pub(crate) fn usage(&self) -> Usage {
+        let gauge = self.gauge.lock().unwrap_or_else(PoisonError::into_inner);
+        let reading = gauge.as_ref().and_then(Gauge::read);
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Usage {
+            memory_bytes: reading.map(|it| it.memory_bytes as u64),
+            run_millis: reading.map(|it| millis(it.ran)),
+            events: self.inbox.taken(),
+        }
     }
 
     /// Returns when its instance has begun, or when it is given up; whether it has begun.

@@ -91,16 +91,31 @@ impl Client {
         query: &[(&str, &str)],
     ) -> anyhow::Result<Page<T>> {
         let mut all = Page::default();
+        self.each_page(path, query, |items| all.items.extend(items))
+            .await?;
+        Ok(all)
+    }
+
+    /// The same, for those who need not keep all of it.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn each_page<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+        mut take: impl FnMut(Vec<T>),
+    ) -> anyhow::Result<()> {
+        let mut after: Option<String> = None;
         loop {
             let mut query = [&[("limit", CHUNK)], query].concat();
-            let after = all.next.take();
             query.extend(after.as_deref().map(|after| ("after", after)));
             let page: Page<T> = self.get(path, &query).await?;
-            all.items.extend(page.items);
+            take(page.items);
             if page.next.is_none() {
-                return Ok(all);
+                return Ok(());
             }
-            all.next = page.next;
+            after = page.next;
         }
     }
 

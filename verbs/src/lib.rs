@@ -1,15 +1,20 @@
-//! What both command lines have: what people ask of workers, `workers`, `state`, `logs` and `exec`, and how an application's folder is read.
+//! What both command lines have: what people ask of workers, `workers`, `state`, `logs`, `events`, `top` and `exec`, how shells complete it,
+//! and how an application's folder is read.
 //!
 //! `portside` asks `portside dev`, and `kubectl portside` a cluster: the same verbs and the same answers, by another [`Way`]. Needs neither V8
 //! nor a database.
 
 mod client;
+pub mod completion;
+pub mod events;
 pub mod exec;
 pub mod logs;
 mod output;
 pub mod problems;
+mod seen;
 pub mod source;
 pub mod state;
+pub mod top;
 pub mod workers;
 
 use std::process::ExitCode;
@@ -19,11 +24,22 @@ pub use output::{Output, printable};
 
 /// Arguments that say where the application runs.
 pub trait Target: clap::Args {
+    /// Arguments of the verbs that look at many workers.
+    type Scope: Scope;
+    /// Whether it is a cluster, which tells of classes and pods as well.
+    const IS_CLUSTER: bool;
+
     /// The way there.
     ///
     /// # Errors
     /// It cannot be known from the arguments, and from where they lead.
     fn way(&self) -> impl Future<Output = anyhow::Result<Box<dyn Way>>>;
+}
+
+/// Which of the application's workers are looked at.
+pub trait Scope: clap::Args {
+    /// What is asked, then.
+    fn query(&self) -> Vec<(&'static str, &str)>;
 }
 
 /// Where the application runs, and how to say what it answers.

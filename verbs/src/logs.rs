@@ -4,9 +4,10 @@ use std::io::Write;
 use std::pin::pin;
 use std::process::ExitCode;
 
+use anyhow::bail;
 use futures::TryStreamExt;
 
-use crate::{Common, Target, block_on};
+use crate::{Common, Scope, Target, block_on};
 
 /// Arguments of `portside logs`.
 #[derive(clap::Args)]
@@ -19,6 +20,8 @@ Examples:
 pub struct Args<T: Target> {
     #[command(flatten)]
     common: Common<T>,
+    #[command(flatten)]
+    scope: T::Scope,
     /// Only what this worker has logged; else all workers and the server
     worker: Option<String>,
     /// Go on with what comes
@@ -36,7 +39,12 @@ impl<T: Target> Args<T> {
             let tail = self.tail.map(|tail| tail.to_string());
             let follow = self.follow.then_some(("follow", "true"));
             let tail = tail.as_deref().map(|tail| ("tail", tail));
-            let query: Vec<_> = follow.into_iter().chain(tail).collect();
+            let scope = self.scope.query();
+            if let (Some(_), Some((name, _))) = (&self.worker, scope.first()) {
+                bail!("a worker is in one {name} at a time: leave --{name} out");
+            }
+            let query = follow.into_iter().chain(tail).chain(scope);
+            let query: Vec<_> = query.collect();
             let path = match &self.worker {
                 Some(worker) => vec!["workers", worker, "log"],
                 None => vec!["log"],

@@ -34,6 +34,8 @@ struct State {
     /// Its state is about to change while nobody reads.
     withheld: bool,
     closed: bool,
+    /// How much of what others sent the instance has taken.
+    taken: u64,
     waker: Option<Waker>,
     rest: Option<Rest>,
 }
@@ -284,6 +286,7 @@ impl Inbox {
         match wanted.and_then(|wanted| state.take_first(wanted)) {
             Some(incoming) => {
                 state.rest = None;
+                state.taken += 1;
                 Next::Incoming(incoming)
             }
             None => {
@@ -291,6 +294,12 @@ impl Inbox {
                 Next::Nothing(state.stop)
             }
         }
+    }
+
+    /// How much of what others sent the instance that reads has taken since it began.
+    #[must_use]
+    pub fn taken(&self) -> u64 {
+        self.lock().taken
     }
 
     /// Asks to be woken by the next event. Returns whether there is news, something wanted, or a request to stop that was
@@ -317,6 +326,7 @@ impl Inbox {
     pub fn forget_instance(&self) {
         let gone = {
             let mut state = self.lock();
+            state.taken = 0;
             state.control.clear();
             state.stop = Stop::No;
             state.stop_seen = Stop::No;

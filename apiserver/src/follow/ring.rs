@@ -274,6 +274,7 @@ impl Was {
                 worker.last_active = None;
                 worker.pod = None;
                 worker.revision = None;
+                worker.usage = None;
             }
             Self::Awake(pod) => {
                 worker.state = State::Awake;

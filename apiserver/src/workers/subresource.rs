@@ -81,7 +81,7 @@ fn question(
         (&Method::POST, "sql" | "exec" | "move", _) => {
             all(subresource, &[]).with(request.body.clone())
         }
-        (&Method::POST, "wake" | "sleep", _) => all(subresource, &[]),
+        (&Method::POST, "wake" | "sleep" | "inspect", _) => all(subresource, &[]),
         (&Method::GET, "log", _) => all("log", &[("follow", "follow"), ("tailLines", "tail")]),
         _ => return Ok(None),
     };

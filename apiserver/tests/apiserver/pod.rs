@@ -80,6 +80,7 @@ pub fn worker(number: u32) -> Worker {
         last_active: None,
         pod: None,
         revision: None,
+        usage: None,
         alarm: None,
         keys: Some(1),
         bytes: 10,

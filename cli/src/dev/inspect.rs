@@ -44,13 +44,39 @@ pub async fn listen(inspector: Arc<Inspector>, port: u16) -> anyhow::Result<Fron
         shutdown_timeout: Duration::from_millis(100),
         ..DoorConfig::default()
     };
-    let bound = FrontDoor::bind(config, Arc::new(Desk { inspector })).await;
+    let desk = Desk {
+        inspector,
+        secret: None,
+    };
+    let bound = FrontDoor::bind(config, Arc::new(desk)).await;
     bound.with_context(|| format!("debuggers cannot be listened for on 127.0.0.1:{port}; choose another port with --inspect=PORT"))
+}
+
+/// Listens on a free port, for debuggers that know a secret; where it does, and what comes before an isolate's number in the path.
+///
+/// # Errors
+/// There is no port.
+pub async fn listen_in_secret(inspector: Arc<Inspector>) -> std::io::Result<(u16, String)> {
+    let secret = format!("/{}", uuid::Uuid::new_v4().simple());
+    let config = DoorConfig {
+        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        ..DoorConfig::default()
+    };
+    let desk = Desk {
+        inspector,
+        secret: Some(secret.clone()),
+    };
+    let door = FrontDoor::bind(config, Arc::new(desk)).await?;
+    let port = door.local_addr().port();
+    tokio::spawn(door.run(std::future::pending()));
+    Ok((port, format!("{secret}{SOCKET}")))
 }
 
 /// Shows debuggers to isolates.
 struct Desk {
     inspector: Arc<Inspector>,
+    /// What all paths begin with, if only those may ask who know it: code of the application reaches this address as well.
+    secret: Option<String>,
 }
 
 impl Application for Desk {
@@ -65,7 +91,13 @@ impl Desk {
         let Some(url) = url.filter(|url| is_of_this_machine(url, &request.headers)) else {
             return text(StatusCode::FORBIDDEN, "only for debuggers of this machine");
         };
-        let path = url.path();
+        let path = match &self.secret {
+            None => Some(url.path()),
+            Some(secret) => url.path().strip_prefix(&**secret),
+        };
+        let Some(path) = path else {
+            return text(StatusCode::NOT_FOUND, "there is nothing at this path");
+        };
         if let Some(number) = path.strip_prefix(SOCKET) {
             return self.attached(request, number);
         }

@@ -3,7 +3,7 @@
 mod answers;
 mod by_hand;
 mod door;
-mod inspect;
+pub mod inspect;
 mod local;
 mod pods;
 mod reload;

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use portside_admin::{Admin, Later, Readiness, listen_address};
 use portside_bundle::{Bundled, Manifest};
 use portside_crds::sidecar::TerminationReason as Reason;
 use portside_frontdoor::{Config as DoorConfig, FrontDoor, TrustedProxies};
-use portside_runtime::IsolatePool;
+use portside_runtime::{Inspector, IsolatePool};
 use portside_sidecar::metrics::{self, PodGauges};
 use portside_sidecar::{
     App, Called, Class, Config, DrainLimits, Ownership, Pod, Role, Sharing, Spill, admin, manage,
@@ -25,7 +26,7 @@ use super::sharing::SharingArgs;
 use super::{Common, env, start_log};
 use crate::class::{self, class};
 use crate::console::Console;
-use crate::dev::THREADS_PER_CORE;
+use crate::dev::{THREADS_PER_CORE, inspect};
 use crate::network::NetworkArgs;
 
 /// How long the port still answers that this pod is not active, when its successor is already: to gateways that have not
@@ -97,6 +98,12 @@ pub struct Args {
     told: PathBuf,
 }
 
+/// What JavaScript runs in, and who lets debuggers look.
+struct Isolates {
+    pool: Arc<IsolatePool>,
+    inspector: Arc<Inspector>,
+}
+
 /// What a pod is made of.
 struct Prepared {
     class: Class,
@@ -113,14 +120,16 @@ impl Args {
         let log = self.common.termination_log.clone();
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         // Before there are other threads.
-        let isolates = Arc::new(IsolatePool::new(
-            cores,
-            cores * THREADS_PER_CORE,
-            crate::unstoppable::give_up,
-        ));
+        let threads = cores * THREADS_PER_CORE;
+        let give_up = crate::unstoppable::give_up;
+        let (isolates, inspector) = IsolatePool::inspected_on_request(cores, threads, give_up);
         let runtime = match tokio::runtime::Runtime::new() {
             Ok(runtime) => runtime,
             Err(error) => return (Err(Failure::Lost(error.to_string())), log),
+        };
+        let isolates = Isolates {
+            pool: Arc::new(isolates),
+            inspector,
         };
         let outcome = runtime.block_on(self.serve(isolates, cores));
         // Instances that did not stop in time are not waited for.
@@ -128,7 +137,7 @@ impl Args {
         (outcome, log)
     }
 
-    async fn serve(self, isolates: Arc<IsolatePool>, cores: usize) -> Result<(), Failure> {
+    async fn serve(self, isolates: Isolates, cores: usize) -> Result<(), Failure> {
         let mut ended = std::pin::pin!(ended()?);
         let readiness = Readiness::waiting_for([CODE]);
         // First of all, so that a pod that waits for something is alive, and says for what.
@@ -152,7 +161,7 @@ impl Args {
         let digest = class.bundle.digest().to_string();
         let console = Console::with_requests();
         let app = App::start(
-            isolates,
+            isolates.pool,
             Config {
                 class: class.clone(),
                 store: store.clone(),
@@ -166,6 +175,7 @@ impl Args {
                 called: self.called(),
             },
         );
+        app.inspected_by(manage::Inspects::new(isolates.inspector, debuggers()));
         let (mut registry, metrics) = metrics::registry();
         let name = self.common.pod_name.clone();
         let pod = Pod::new(name, app.clone(), ownership.clone(), metrics);
@@ -284,6 +294,18 @@ impl Args {
         let bound = FrontDoor::bind(config, pod).await;
         bound.map_err(|error| Failure::Lost(format!("cannot listen on {}: {error}", self.listen)))
     }
+}
+
+/// Where debuggers connect once somebody wants to inspect a worker: on the loopback address, to which the cluster forwards ports.
+fn debuggers() -> manage::Listen {
+    Box::new(|inspector| {
+        async move {
+            let listening = inspect::listen_in_secret(inspector).await;
+            let (port, path) = listening.map_err(|error| error.to_string())?;
+            Ok(manage::Desk { port, path })
+        }
+        .boxed()
+    })
 }
 
 /// A front door behind a gateway.

@@ -18,6 +18,7 @@ mod init;
 mod inspect;
 mod manage;
 mod pods;
+mod seen;
 mod types;
 
 use std::fs;

@@ -1,6 +1,7 @@
 //! `portside workers`, `portside state`, `portside logs` and `portside exec`, against `portside dev`.
 
 use std::process::{Output, Stdio};
+use std::time::Duration;
 
 use portside_store::testing::PostgresServer;
 use serde_json::{Value, json};
@@ -23,12 +24,12 @@ const SERVER: &str = r#"export default {
 };
 "#;
 
-fn counters() -> TempDir {
+pub fn counters() -> TempDir {
     folder(&[("server.js", SERVER), ("counter.js", &counter("one"))])
 }
 
 /// What a command says of the application; it must succeed.
-async fn ask(app: &App, arguments: &[&str]) -> String {
+pub async fn ask(app: &App, arguments: &[&str]) -> String {
     let output = run(app, arguments).await;
     assert!(
         output.status.success(),
@@ -38,13 +39,13 @@ async fn ask(app: &App, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-async fn run(app: &App, arguments: &[&str]) -> Output {
+pub async fn run(app: &App, arguments: &[&str]) -> Output {
     let url = format!("http://{}", app.address());
     let command = [arguments, &["--url", &url]].concat();
     portside(app.folder(), &command).await
 }
 
-async fn json(app: &App, arguments: &[&str]) -> Value {
+pub async fn json(app: &App, arguments: &[&str]) -> Value {
     let said = ask(app, &[arguments, &["-o", "json"]].concat()).await;
     serde_json::from_str(&said).unwrap()
 }
@@ -140,13 +141,13 @@ async fn are_managed(app: &App, names: &[&str]) {
 }
 
 /// A command that goes on, and what it says, line by line.
-struct Following {
+pub struct Following {
     lines: Lines<BufReader<ChildStdout>>,
     _child: Child,
 }
 
 impl Following {
-    fn start(app: &App, arguments: &[&str]) -> Self {
+    pub fn start(app: &App, arguments: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_portside"))
             .args(arguments)
             .args(["--url", &format!("http://{}", app.address())])
@@ -161,8 +162,14 @@ impl Following {
         }
     }
 
+    /// The next line, if there is one within a second.
+    pub async fn soon(&mut self) -> Option<String> {
+        let line = tokio::time::timeout(Duration::from_secs(1), self.lines.next_line()).await;
+        line.ok()?.unwrap()
+    }
+
     /// The next line that has this in it; the ones before are not looked at.
-    async fn find(&mut self, text: &str) -> String {
+    pub async fn find(&mut self, text: &str) -> String {
         let found = async {
             loop {
                 let line = self.lines.next_line().await.unwrap();

@@ -129,7 +129,7 @@ pub async fn rights_are_kubernetes_own(test: Arc<Test>) {
     is_forbidden(as_user(&["get", "--raw", &raw(&tenant, &bob, "log")]).await);
     is_forbidden(as_user(&["get", "--raw", &raw(&test, &ann, "state")]).await);
     is_forbidden(as_user(&["delete", "--raw", &raw(&test, &ann, "state?key=note")]).await);
-    for what in ["exec", "sql", "wake", "sleep"] {
+    for what in ["exec", "sql", "wake", "sleep", "inspect"] {
         // What is sent does not matter: it is not looked at.
         let path = raw(&test, &ann, what);
         is_forbidden(as_user(&["create", "--raw", &path, "-f", "/dev/null"]).await);

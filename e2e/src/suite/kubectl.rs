@@ -1,29 +1,41 @@
 //! `kubectl portside`, as people use it: a folder is deployed, and its workers are looked at and managed.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use portside_testkit::{Site, Socket};
 use serde_json::{Value, json};
+use tokio::process::Command;
 
 use crate::class::Class;
+use crate::cluster::Followed;
 use crate::test::Test;
-use crate::workers::{SERVER, WORKER, note, registered};
+use crate::workers::{SERVER, WORKER, note, notes, registered};
 
-/// Runs `kubectl portside` in the test's namespace.
-async fn portside(test: &Test, args: &[&str]) -> Result<String, String> {
-    let settings = &test.cluster.settings;
-    let programs = settings.portside.parent().unwrap();
+/// The `PATH` on which kubectl finds its plugin.
+fn path(test: &Test) -> String {
+    let programs = test.cluster.settings.portside.parent().unwrap();
     let programs = std::fs::canonicalize(programs).unwrap();
     let path = std::env::var("PATH").unwrap();
-    let output = tokio::process::Command::new(&settings.kubectl)
+    format!("{}:{path}", programs.display())
+}
+
+/// `kubectl portside` in the test's namespace.
+fn command(test: &Test, args: &[&str]) -> Command {
+    let mut command = Command::new(&test.cluster.settings.kubectl);
+    command
         .arg("portside")
         .args(args)
         .args(["--namespace", &test.namespace])
-        .env("PATH", format!("{}:{path}", programs.display()))
-        .kill_on_drop(true)
-        .output()
-        .await
-        .unwrap();
+        .env("PATH", path(test))
+        .kill_on_drop(true);
+    command
+}
+
+/// Runs it to its end.
+async fn portside(test: &Test, args: &[&str]) -> Result<String, String> {
+    let output = command(test, args).output().await.unwrap();
     let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     if output.status.success() {
         Ok(said(&output.stdout))
@@ -121,8 +133,6 @@ pub async fn workers_are_managed(test: Arc<Test>) {
     assert!(thrown.contains("missing is not defined"), "{thrown}");
     let log = portside(&test, &["logs", ann]).await.unwrap();
     assert!(log.contains("noted one"), "{log}");
-    let log = portside(&test, &["logs"]).await.unwrap_err();
-    assert!(log.contains("kubectl logs"), "{log}");
 
     portside(&test, &["state", "put", ann, "limit", "5"])
         .await
@@ -140,4 +150,146 @@ pub async fn workers_are_managed(test: Arc<Test>) {
     portside(&test, &["workers", "delete", ann]).await.unwrap();
     let gone = portside(&test, &["workers", "get", ann]).await.unwrap_err();
     assert!(gone.contains("there is no worker notes.js#ann"), "{gone}");
+}
+
+/// Logs, events, and what is used: of a worker, of a class, and of a pod; also of pods that come meanwhile.
+pub async fn workers_are_watched(test: Arc<Test>) {
+    registered(&test.cluster).await;
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), &test, SERVER);
+    let dir = folder.path().to_str().unwrap();
+    portside(&test, &["deploy", dir, "--timeout", "3m"])
+        .await
+        .unwrap();
+    let class = Class::new(&test, "notes");
+    let mut events = Followed::start(command(&test, &["events", "--class", "notes"]));
+    let mut logs = Followed::start(command(&test, &["logs", "--class", "notes", "--follow"]));
+    events.line(&["TIME", "EVENT"]).await;
+    logs.line(&["[pod/notes-workers-"]).await;
+    note(&class, "ann", "one").await;
+    let ann = "notes.js#ann";
+    events.line(&["Appeared", ann, "notes-workers-"]).await;
+    logs.line(&["[pod/notes-workers-", "noted one"]).await;
+    portside(&test, &["workers", "sleep", ann]).await.unwrap();
+    events.line(&["Slept", ann, "notes-workers-"]).await;
+    note(&class, "ann", "two").await;
+    events.line(&["Woke", ann]).await;
+
+    let top = json(&test, &["top", "--sort-by", "events"]).await;
+    let worker = &top["items"][0];
+    assert_eq!(worker["address"], ann, "{top}");
+    let usage = &worker["usage"];
+    assert!(usage["memoryBytes"].as_u64() > Some(100_000), "{worker}");
+    assert!(usage["events"].as_u64() > Some(0), "{worker}");
+    let pod = worker["pod"].as_str().unwrap();
+    let table = portside(&test, &["top", "--pod", pod]).await.unwrap();
+    assert!(table.contains(ann), "{table}");
+    let none = portside(&test, &["top", "--pod", "other"]).await.unwrap();
+    assert!(!none.contains(ann), "{none}");
+    let shown = test
+        .cluster
+        .kubectl(&[
+            "--namespace",
+            &test.namespace,
+            "get",
+            "sw",
+            "--output",
+            "wide",
+        ])
+        .await;
+    assert!(shown.contains("MEMORY") && shown.contains("Mi"), "{shown}");
+
+    let log = portside(&test, &["logs", "--pod", pod]).await.unwrap();
+    assert!(log.contains(&format!("[pod/{pod}] ")), "{log}");
+    assert!(log.contains("noted two"), "{log}");
+    let log = portside(&test, &["logs", "--tail", "1"]).await.unwrap();
+    assert_eq!(log.lines().count(), 1, "one pod: {log}");
+
+    // A pod that comes, and what Kubernetes says of it.
+    let scale = json!({ "spec": { "scaling": { "replicas": 2 } } }).to_string();
+    test.cluster
+        .kubectl(&[
+            "--namespace",
+            &test.namespace,
+            "patch",
+            "swc",
+            "notes",
+            "--type",
+            "merge",
+            "-p",
+            &scale,
+        ])
+        .await;
+    events
+        .line(&["ScalingReplicaSet", "Deployment/notes-workers"])
+        .await;
+    logs.line(&["[pod/notes-workers-", "ready"]).await;
+
+    for (args, why) in [
+        (&["logs", "--class", "other"][..], "there is no class other"),
+        (&["logs", "--pod", "other"], "there is no pod other"),
+        (&["logs", ann, "--pod", pod], "leave --pod out"),
+        (
+            &["logs", "notes.js#nobody"],
+            "there is no worker notes.js#nobody",
+        ),
+        (&["events", "--worker", "nobody"], "SCRIPT#NAME"),
+    ] {
+        let refused = portside(&test, args).await.unwrap_err();
+        assert!(refused.contains(why), "{args:?}: {refused}");
+    }
+    kubectl_completes(&test).await;
+}
+
+/// As kubectl itself asks a plugin.
+async fn kubectl_completes(test: &Test) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = format!("{}:{}", folder.path().display(), path(test));
+    let ask = async |args: &[&str]| {
+        let mut command = Command::new(&test.cluster.settings.kubectl);
+        let output = command.args(args).env("PATH", &path).output();
+        String::from_utf8(output.await.unwrap().stdout).unwrap()
+    };
+    let script = ask(&["portside", "completion", "kubectl"]).await;
+    let file = folder.path().join("kubectl_complete-portside");
+    std::fs::write(&file, script).unwrap();
+    let executable = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(&file, executable).unwrap();
+    let verbs = ask(&["__complete", "portside", "wor"]).await;
+    assert!(verbs.starts_with("workers\t"), "{verbs}");
+    let flags = ask(&["__complete", "portside", "top", "--sort-by", "mem"]).await;
+    assert!(flags.starts_with("memory\t"), "{flags}");
+}
+
+/// A debugger on this machine speaks to the isolate of one worker, and to no other one.
+pub async fn a_worker_is_inspected(test: Arc<Test>) {
+    registered(&test.cluster).await;
+    let class = test.class("notes", notes(1)).await;
+    for worker in ["ann", "bob"] {
+        note(&class, worker, "one").await;
+    }
+    let ann = "notes.js#ann";
+    let mut inspecting = Followed::start(command(&test, &["inspect", ann]));
+    let line = inspecting.line(&["for others: "]).await;
+    let url = line.split_once("for others: ").unwrap().1;
+    let mut socket = Socket::open(url).await;
+    let params = json!({ "expression": "self.name" });
+    let call = json!({ "id": 7, "method": "Runtime.evaluate", "params": params });
+    socket.send(&call).await;
+    let answer = loop {
+        let message = socket.receive().await;
+        if message["id"] == 7 {
+            break message;
+        }
+    };
+    assert_eq!(answer["result"]["result"]["value"], "ann", "{answer}");
+    // What it had stored is there.
+    let said = portside(&test, &["exec", ann, "await storage.get('note')"]).await;
+    assert_eq!(said.unwrap().trim(), "\"one\"");
+    // Without the secret nobody gets anywhere.
+    let (host, _) = url.trim_start_matches("ws://").split_once('/').unwrap();
+    let site = Site::at(host);
+    assert_eq!(site.get("/json/list").await.status, 404);
+    let missing = portside(&test, &["inspect", "notes.js#nobody"]).await;
+    assert!(missing.unwrap_err().contains("there is no worker"));
 }

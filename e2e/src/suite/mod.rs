@@ -83,6 +83,8 @@ fn every(cluster: &Arc<Cluster>) -> Vec<Trial> {
         million::a_million_workers_are_listed_and_watched,
         kubectl::a_folder_is_deployed,
         kubectl::workers_are_managed,
+        kubectl::workers_are_watched,
+        kubectl::a_worker_is_inspected,
         informers::they_miss_and_repeat_nothing,
         routes::an_ingress_that_nobody_takes_is_told,
         routes::a_class_scaled_to_zero_answers_at_once,

@@ -115,9 +115,10 @@ async fn what_goes_wrong_is_said_with_the_next_step() {
     let several = ask(address(&["chat", "chat2"])).await;
     assert!(several.contains("say --class"), "{several}");
     let forbidden = json!({"kind": "Status", "message": "you may not", "code": 403});
-    assert_eq!(
-        ask(server(move |_| (403, forbidden.clone())).0).await,
-        "you may not"
+    let refused = ask(server(move |_| (403, forbidden.clone())).0).await;
+    assert!(
+        refused.starts_with("you may not") && refused.contains("portside-workers-view"),
+        "{refused}"
     );
     // As Kubernetes says it of a path that it does not know.
     let none = ask(server(move |_| (404, json!("404 page not found"))).0).await;

@@ -171,13 +171,15 @@ async fn one(
             let Move { pod } = read(body).await?;
             Ok(json(&app.move_worker(&key, pod.as_deref()).await?))
         }
+        (&Method::POST, Some("inspect")) => Ok(json(&app.inspect_worker(&key).await?)),
         (&Method::POST, Some("sql")) => {
             let Sql { query } = read(body).await?;
             Ok(json(&app.worker_rows(&key, query).await?))
         }
-        (_, None | Some("wake" | "sleep" | "move" | "keys" | "log" | "sql" | "exec")) => {
-            Err(not_so(method))
-        }
+        (
+            _,
+            None | Some("wake" | "sleep" | "move" | "keys" | "log" | "sql" | "exec" | "inspect"),
+        ) => Err(not_so(method)),
         _ => Err(nothing_here()),
     }
 }

@@ -2,6 +2,7 @@
 
 mod answers;
 mod exec;
+mod inspect;
 mod moves;
 mod port;
 mod state;
@@ -24,6 +25,7 @@ use crate::workers::Worker as Awake;
 
 use answers::Failed;
 pub use answers::{PAGE, answer};
+pub use inspect::{Desk, Inspects, Listen};
 pub use port::Port;
 
 /// Which workers are asked for.
@@ -129,6 +131,8 @@ impl App {
             worker.state = State::Awake;
             worker.pod.clone_from(&self.called().pod);
         }
+        // Which is another by the time that anybody hears of it.
+        worker.usage = None;
         Ok((worker, gone))
     }
 
@@ -147,6 +151,7 @@ impl App {
             last_active: Some(time(now_ms() - rested)),
             pod: called.pod.clone(),
             revision: called.revision.clone(),
+            usage: Some(awake.usage()),
             ..worker
         }
     }
@@ -232,6 +237,7 @@ fn described(class: &Class, stored: StoredWorker) -> Worker {
         last_active: None,
         pod: None,
         revision: None,
+        usage: None,
         alarm: stored.alarm.map(|alarm| Alarm {
             scheduled: time(alarm.scheduled),
             due: time(alarm.due),

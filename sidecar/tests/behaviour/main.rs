@@ -17,6 +17,7 @@ mod durability;
 mod followed;
 mod held;
 mod hostile;
+mod inspected;
 mod lab;
 mod leaving;
 mod manage;
@@ -88,6 +89,7 @@ fn main() -> ExitCode {
             ("compiled", compiled::CASES),
             ("crons", crons::CASES),
             ("durability", durability::CASES),
+            ("inspected", inspected::CASES),
             ("leaving", leaving::CASES),
             ("followed", followed::CASES),
             ("manage", manage::CASES),

@@ -74,7 +74,8 @@ pub fn awake(jobs: &str) -> Setup {
     setup
 }
 
-async fn ask(app: &TestApp, method: &str, path: &str, body: &str) -> (StatusCode, Json) {
+/// What is said to that, in JSON.
+pub async fn ask(app: &TestApp, method: &str, path: &str, body: &str) -> (StatusCode, Json) {
     ask_pod(app.owner(), method, path, body).await
 }
 
