@@ -298,7 +298,10 @@ impl Followed {
 }
 
 /// Runs a program to its end, with `input` as its standard input.
-async fn run(program: &Path, args: &[&str], input: &str) -> Result<String, String> {
+///
+/// # Errors
+/// What it said, when it fails.
+pub async fn run(program: &Path, args: &[&str], input: &str) -> Result<String, String> {
     let mut process = Command::new(program)
         .args(args)
         .stdin(Stdio::piped())

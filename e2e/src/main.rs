@@ -8,10 +8,13 @@
 )]
 
 mod apps;
+mod argo;
 mod class;
 mod cluster;
+mod flux;
 mod load;
 mod node;
+mod page;
 mod release;
 mod settings;
 mod suite;

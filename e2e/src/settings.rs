@@ -33,6 +33,11 @@ pub struct Settings {
     /// `PORTSIDE_E2E_BEFORE`: the sources of an earlier version, whose images are there with the tag [`BEFORE`]. The upgrade from it is
     /// left out without.
     pub before: Option<PathBuf>,
+    /// `PORTSIDE_E2E_TLS_ENTRY`: where requests over HTTPS arrive. What needs that is left out without.
+    pub tls_entry: Option<String>,
+    /// `PORTSIDE_E2E_GITOPS`: the folder of what `scripts/gitops` builds: Flux's controllers, Argo CD's engine, cert-manager. What needs them is
+    /// left out without.
+    pub gitops: Option<PathBuf>,
     /// `PORTSIDE_E2E_LOGS`: the folder for what failed tests leave behind.
     pub logs: PathBuf,
     /// `PORTSIDE_E2E_KEEP`: leaves Portside and the namespaces of failed tests, for a look.
@@ -49,6 +54,10 @@ impl Settings {
     pub fn from_env() -> Result<Self, String> {
         let text =
             |name: &str, default: &str| env::var(name).unwrap_or_else(|_| default.to_owned());
+        let folder = |name: &str| {
+            let folder = env::var_os(name).filter(|folder| !folder.is_empty());
+            folder.map(PathBuf::from)
+        };
         Ok(Self {
             kubectl: text("KUBECTL", "kubectl").into(),
             kubectls: env::var_os("PORTSIDE_E2E_KUBECTLS").map_or_else(Vec::new, |all| {
@@ -65,12 +74,10 @@ impl Settings {
             pull_policy: text("PORTSIDE_E2E_PULL_POLICY", "Never"),
             values: env::var_os("PORTSIDE_E2E_VALUES").map(Into::into),
             portside: text("PORTSIDE_E2E_PORTSIDE", "target/debug/portside").into(),
-            gateway_api: env::var_os("PORTSIDE_E2E_GATEWAY_API")
-                .filter(|folder| !folder.is_empty())
-                .map(Into::into),
-            before: env::var_os("PORTSIDE_E2E_BEFORE")
-                .filter(|folder| !folder.is_empty())
-                .map(Into::into),
+            gateway_api: folder("PORTSIDE_E2E_GATEWAY_API"),
+            before: folder("PORTSIDE_E2E_BEFORE"),
+            tls_entry: env::var("PORTSIDE_E2E_TLS_ENTRY").ok(),
+            gitops: folder("PORTSIDE_E2E_GITOPS"),
             logs: text("PORTSIDE_E2E_LOGS", "target/e2e-logs").into(),
             keep: !text("PORTSIDE_E2E_KEEP", "").is_empty(),
             short: !text("PORTSIDE_E2E_SHORT", "").is_empty(),
@@ -91,6 +98,8 @@ impl Settings {
             portside: PathBuf::new(),
             gateway_api: None,
             before: None,
+            tls_entry: None,
+            gitops: None,
             logs: "target/e2e-logs".into(),
             keep: false,
             short: false,

@@ -16,7 +16,7 @@ fn spec(policy: &str) -> Value {
 }
 
 /// How many rows the database has for a class.
-async fn rows(test: &Test, class: &str) -> u32 {
+pub(super) async fn rows(test: &Test, class: &str) -> u32 {
     let name = format!("{}/{class}", test.namespace);
     let query = format!(
         "SELECT count(*) FROM portside.kv JOIN portside.pool USING (pool) WHERE name = '{name}'"

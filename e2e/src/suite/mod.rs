@@ -8,11 +8,14 @@ use crate::cluster::Cluster;
 use crate::test::trial;
 
 mod apiserver;
+mod argo;
 mod autoscaling;
+mod certificates;
 mod database;
 mod deletion;
 mod examples;
 mod failures;
+mod gitops;
 mod informers;
 mod kubectl;
 mod manifests;
@@ -30,8 +33,13 @@ mod upgrades;
 mod workers;
 
 /// The tests that take minutes, for what seldom breaks: left out where it is to be short.
-const LONG: [&str; 2] = [
+const LONG: [&str; 7] = [
+    "certificates::cert_manager_makes_one_for_a_class",
     "autoscaling::an_autoscaler_follows_the_load",
+    "gitops::flux_keeps_a_class_as_the_repository_has_it",
+    "gitops::flux_prunes_a_class_and_its_state_as_it_says",
+    "gitops::flux_substitutes_where_it_is_not_told_otherwise",
+    "argo::it_syncs_in_waves_and_knows_the_health",
     "many::a_hundred_classes_settle",
 ];
 
@@ -94,6 +102,11 @@ fn every(cluster: &Arc<Cluster>) -> Vec<Trial> {
         failures::nothing_depends_on_the_operator,
         failures::gateways_come_and_go,
         failures::the_database_restarts,
+        gitops::flux_keeps_a_class_as_the_repository_has_it,
+        gitops::flux_prunes_a_class_and_its_state_as_it_says,
+        gitops::flux_substitutes_where_it_is_not_told_otherwise,
+        certificates::cert_manager_makes_one_for_a_class,
+        argo::it_syncs_in_waves_and_knows_the_health,
         scaling::pods_come_and_go,
         scaling::a_lost_pod_loses_nothing,
         scaling::new_code_reaches_every_pod,

@@ -1,0 +1,21 @@
+//! The files on a page of docs/tasks: what it shows is what is tested.
+
+use std::collections::BTreeMap;
+
+use crate::test::Test;
+
+/// The files of a page, by the name that the first line of each has, for the test's namespace, repository and code.
+pub fn files(page: &str, test: &Test) -> BTreeMap<String, String> {
+    let blocks = page.split("```yaml\n# ").skip(1);
+    let files = blocks.map(|block| {
+        let (block, _) = block.split_once("```").unwrap();
+        let (name, text) = block.split_once('\n').unwrap();
+        let text = text
+            .replace("namespace: argocd", "namespace: team-a")
+            .replace("amespace: team-a", &format!("amespace: {}", test.namespace))
+            .replace("chat.example.com", &test.host("chat"))
+            .replace("room.js", "ledger.js");
+        (name.to_owned(), text)
+    });
+    files.collect()
+}
