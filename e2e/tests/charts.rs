@@ -452,6 +452,9 @@ fn the_host_policy_is_the_one_looked_at() {
     };
     assert!(!off.contains("AdmissionPolicy"), "it is off by default");
     golden("policy.yaml", &text);
+    let more = ["--set", "hostPolicy.ingresses=true"];
+    let more = rendered("portside", &[HOST_POLICY, &more].concat());
+    golden("policy-ingresses.yaml", &more.unwrap());
 }
 
 #[test]

@@ -69,6 +69,7 @@ fn every(cluster: &Arc<Cluster>) -> Vec<Trial> {
         operation::a_watched_namespace_may_go,
         tenants::a_host_is_one_namespaces,
         tenants::a_namespace_has_the_hosts_it_is_given,
+        tenants::an_ingress_has_the_hosts_of_its_namespace,
         tenants::containers_beside_have_no_more_rights,
         apiserver::everybody_knows_whom_to_believe,
         apiserver::rights_are_kubernetes_own,
