@@ -33,6 +33,8 @@ pub struct Settings {
     /// `PORTSIDE_E2E_BEFORE`: the sources of an earlier version, whose images are there with the tag [`BEFORE`]. The upgrade from it is
     /// left out without.
     pub before: Option<PathBuf>,
+    /// `PORTSIDE_E2E_ENFORCED`: the cluster enforces NetworkPolicies for sure. Without it that is tried, and what needs it is left out if not.
+    pub enforced: bool,
     /// `PORTSIDE_E2E_LOGS`: the folder for what failed tests leave behind.
     pub logs: PathBuf,
     /// `PORTSIDE_E2E_KEEP`: leaves Portside and the namespaces of failed tests, for a look.
@@ -71,6 +73,7 @@ impl Settings {
             before: env::var_os("PORTSIDE_E2E_BEFORE")
                 .filter(|folder| !folder.is_empty())
                 .map(Into::into),
+            enforced: !text("PORTSIDE_E2E_ENFORCED", "").is_empty(),
             logs: text("PORTSIDE_E2E_LOGS", "target/e2e-logs").into(),
             keep: !text("PORTSIDE_E2E_KEEP", "").is_empty(),
             short: !text("PORTSIDE_E2E_SHORT", "").is_empty(),
@@ -91,6 +94,7 @@ impl Settings {
             portside: PathBuf::new(),
             gateway_api: None,
             before: None,
+            enforced: false,
             logs: "target/e2e-logs".into(),
             keep: false,
             short: false,
