@@ -15,6 +15,7 @@ mod node;
 mod release;
 mod settings;
 mod suite;
+mod team;
 mod test;
 mod workers;
 

@@ -14,6 +14,7 @@ mod deletion;
 mod examples;
 mod failures;
 mod informers;
+mod isolation;
 mod kubectl;
 mod manifests;
 mod many;
@@ -71,6 +72,11 @@ fn every(cluster: &Arc<Cluster>) -> Vec<Trial> {
         tenants::a_namespace_has_the_hosts_it_is_given,
         tenants::an_ingress_has_the_hosts_of_its_namespace,
         tenants::containers_beside_have_no_more_rights,
+        isolation::pods_are_reached_by_whom_they_serve,
+        isolation::a_teams_rights_end_at_its_namespace,
+        isolation::whoever_asks_in_anothers_name_is_refused,
+        isolation::a_class_reads_its_own_namespace,
+        isolation::a_database_is_one_teams,
         apiserver::everybody_knows_whom_to_believe,
         apiserver::rights_are_kubernetes_own,
         apiserver::certificates_are_replaced_and_nobody_is_refused,
