@@ -75,6 +75,7 @@ fn every(cluster: &Arc<Cluster>) -> Vec<Trial> {
         isolation::pods_are_reached_by_whom_they_serve,
         isolation::a_teams_rights_end_at_its_namespace,
         isolation::whoever_asks_in_anothers_name_is_refused,
+        isolation::a_request_goes_by_its_host_alone,
         isolation::a_class_reads_its_own_namespace,
         isolation::a_database_is_one_teams,
         apiserver::everybody_knows_whom_to_believe,
