@@ -18,6 +18,7 @@ mod page;
 mod release;
 mod settings;
 mod suite;
+mod team;
 mod test;
 mod workers;
 

@@ -44,6 +44,17 @@ pub async fn sql_in(cluster: &Cluster, database: &str, statement: &str) -> Strin
     said.trim().to_owned()
 }
 
+/// A label of namespaces that the tests have made: what each is for.
+const PURPOSE: &str = "portside-e2e";
+
+/// [`PURPOSE`] of namespaces from which metrics may be collected.
+pub const COLLECTOR: &str = "collector";
+
+/// A peer in the chart's `networkPolicy`: the namespaces that are for something.
+fn peer(list: &str, purpose: &str) -> String {
+    format!("networkPolicy.{list}[0].namespaceSelector.matchLabels.{PURPOSE}={purpose}")
+}
+
 /// Both charts, installed by helm.
 #[derive(Debug, Clone)]
 pub struct Release<'a> {
@@ -107,10 +118,15 @@ impl<'a> Release<'a> {
     /// The same with other values as well, as `--set` takes them.
     pub async fn upgrade_with(&self, tag: &str, more: &[String]) {
         let settings = &self.cluster.settings;
-        let mut values = vec!["networkPolicy.enabled=true,logLevel=info".to_owned()];
+        let mut values = vec![
+            "networkPolicy.enabled=true,logLevel=info".to_owned(),
+            peer("metricsFrom", COLLECTOR),
+        ];
         if self.has_postgres {
             values.extend(postgres_values(settings));
             values.push(format!("postgres.namespaces={{{SERVED}}}"));
+            // The namespaces of tests come and go.
+            values.push(peer("postgresFrom", "test"));
         }
         let mut images = vec![
             ("image", "operator"),
@@ -235,6 +251,7 @@ pub fn namespace_object(name: &str) -> serde_json::Value {
         "apiVersion": "v1",
         "kind": "Namespace",
         "metadata": { "name": name, "labels": {
+            PURPOSE: "test",
             "pod-security.kubernetes.io/enforce": "restricted",
             "pod-security.kubernetes.io/enforce-version": "latest",
         } },

@@ -38,6 +38,8 @@ pub struct Settings {
     /// `PORTSIDE_E2E_GITOPS`: the folder of what `scripts/gitops` builds: Flux's controllers, Argo CD's engine, cert-manager. What needs them is
     /// left out without.
     pub gitops: Option<PathBuf>,
+    /// `PORTSIDE_E2E_ENFORCED`: the cluster enforces NetworkPolicies for sure. Without it that is tried, and what needs it is left out if not.
+    pub enforced: bool,
     /// `PORTSIDE_E2E_LOGS`: the folder for what failed tests leave behind.
     pub logs: PathBuf,
     /// `PORTSIDE_E2E_KEEP`: leaves Portside and the namespaces of failed tests, for a look.
@@ -78,6 +80,7 @@ impl Settings {
             before: folder("PORTSIDE_E2E_BEFORE"),
             tls_entry: env::var("PORTSIDE_E2E_TLS_ENTRY").ok(),
             gitops: folder("PORTSIDE_E2E_GITOPS"),
+            enforced: !text("PORTSIDE_E2E_ENFORCED", "").is_empty(),
             logs: text("PORTSIDE_E2E_LOGS", "target/e2e-logs").into(),
             keep: !text("PORTSIDE_E2E_KEEP", "").is_empty(),
             short: !text("PORTSIDE_E2E_SHORT", "").is_empty(),
@@ -100,6 +103,7 @@ impl Settings {
             before: None,
             tls_entry: None,
             gitops: None,
+            enforced: false,
             logs: "target/e2e-logs".into(),
             keep: false,
             short: false,

@@ -453,6 +453,39 @@ fn the_host_policy_is_the_one_looked_at() {
     };
     assert!(!off.contains("AdmissionPolicy"), "it is off by default");
     golden("policy.yaml", &text);
+    let more = ["--set", "hostPolicy.ingresses=true"];
+    let more = rendered("portside", &[HOST_POLICY, &more].concat());
+    golden("policy-ingresses.yaml", &more.unwrap());
+}
+
+#[test]
+fn whoever_collects_metrics_is_known_to_the_operator() {
+    let peer = "networkPolicy.metricsFrom[0].namespaceSelector.matchLabels.team=watch";
+    let (Some(all), Some(some)) = (
+        objects("portside", FULL),
+        objects("portside", &[FULL, &["--set", peer]].concat()),
+    ) else {
+        return;
+    };
+    let args = |objects: &[Value]| {
+        let operator = named(objects, "Deployment", "portside-operator");
+        pod_template(operator).unwrap()["containers"][0]["args"].to_string()
+    };
+    assert!(!args(&all).contains("--metrics-from"));
+    let flag = r#"--metrics-from=[{\"namespaceSelector\":{\"matchLabels\":{\"team\":\"watch\"}}}]"#;
+    assert!(args(&some).contains(flag), "{}", args(&some));
+}
+
+#[test]
+fn more_namespaces_can_have_the_charts_database() {
+    let peer = "networkPolicy.postgresFrom[0].namespaceSelector.matchLabels.team=c";
+    let Some(objects) = objects("portside", &[FULL, &["--set", peer]].concat()) else {
+        return;
+    };
+    let policy = named(&objects, "NetworkPolicy", "portside-postgres");
+    let from = policy["spec"]["ingress"][0]["from"].as_array().unwrap();
+    assert_eq!(from.len(), 2, "{policy}");
+    assert_eq!(from[1]["namespaceSelector"]["matchLabels"]["team"], "c");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use k8s_openapi::api::networking::v1::NetworkPolicyPeer;
 use portside_admin::{LogArgs, listen_address};
 
 use crate::{release, run, schema};
@@ -80,6 +81,16 @@ pub(crate) struct RunArgs {
     #[arg(long, env = "PORTSIDE_APISERVER", value_name = "NAME")]
     pub apiserver: Option<String>,
 
+    /// Who may reach the port with metrics of classes' pods beside the operator and the gateway, as a JSON list of a NetworkPolicy's peers;
+    /// every pod of the cluster if it is empty
+    #[arg(
+        long,
+        env = "PORTSIDE_METRICS_FROM",
+        default_value = "[]",
+        value_name = "JSON"
+    )]
+    pub metrics_from: PolicyPeers,
+
     /// The IngressClass of classes that name none; the cluster's default if absent
     #[arg(long, env = "PORTSIDE_INGRESS_CLASS", value_name = "NAME")]
     pub ingress_class: Option<String>,
@@ -138,6 +149,29 @@ pub(crate) struct ReleaseArgs {
 
     #[command(flatten)]
     pub log: LogArgs,
+}
+
+/// Peers of a NetworkPolicy.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct PolicyPeers(pub Vec<NetworkPolicyPeer>);
+
+impl FromStr for PolicyPeers {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = |why: String| {
+            format!(
+                "not a JSON list of peers such as [{{\"namespaceSelector\":{{\"matchLabels\":{{\"team\":\"a\"}}}}}}]: {why}"
+            )
+        };
+        let peers: Vec<NetworkPolicyPeer> =
+            serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
+        // What is misspelled would be left out, and a peer without anything lets nobody in: it is an error for the API server.
+        if peers.contains(&NetworkPolicyPeer::default()) {
+            return Err(wrong("a peer selects nothing".to_owned()));
+        }
+        Ok(Self(peers))
+    }
 }
 
 /// A DNS name and a port.
@@ -276,6 +310,18 @@ mod tests {
             "http://a:80",
         ] {
             assert!(wrong.parse::<HostPort>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn peers_are_json() {
+        let peers = r#"[{"namespaceSelector":{"matchLabels":{"team":"a"}}}]"#;
+        let read: PolicyPeers = peers.parse().unwrap();
+        assert_eq!(serde_json::to_string(&read.0).unwrap(), peers);
+        assert_eq!("[]".parse(), Ok(PolicyPeers::default()));
+        for wrong in ["", "{}", "monitoring", r#"[{"namespace":"monitoring"}]"#] {
+            let said = wrong.parse::<PolicyPeers>().unwrap_err();
+            assert!(said.starts_with("not a JSON list of peers"), "{said}");
         }
     }
 

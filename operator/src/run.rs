@@ -324,6 +324,7 @@ fn settings(args: &RunArgs) -> Settings {
         gateway_service: args.gateway_service.clone(),
         gateway_dns_name: args.gateway_dns_name.clone(),
         apiserver: args.apiserver(),
+        metrics_from: args.metrics_from.0.clone(),
         sidecar_image: args.sidecar_image.clone(),
         sidecar_pull_policy: args.sidecar_pull_policy.as_str(),
         ingress_class: args.ingress_class.clone().filter(|name| !name.is_empty()),

@@ -17,6 +17,7 @@ mod examples;
 mod failures;
 mod gitops;
 mod informers;
+mod isolation;
 mod kubectl;
 mod manifests;
 mod many;
@@ -77,7 +78,14 @@ fn every(cluster: &Arc<Cluster>) -> Vec<Trial> {
         operation::a_watched_namespace_may_go,
         tenants::a_host_is_one_namespaces,
         tenants::a_namespace_has_the_hosts_it_is_given,
+        tenants::an_ingress_has_the_hosts_of_its_namespace,
         tenants::containers_beside_have_no_more_rights,
+        isolation::pods_are_reached_by_whom_they_serve,
+        isolation::a_teams_rights_end_at_its_namespace,
+        isolation::whoever_asks_in_anothers_name_is_refused,
+        isolation::a_request_goes_by_its_host_alone,
+        isolation::a_class_reads_its_own_namespace,
+        isolation::a_database_is_one_teams,
         apiserver::everybody_knows_whom_to_believe,
         apiserver::rights_are_kubernetes_own,
         apiserver::certificates_are_replaced_and_nobody_is_refused,

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::apps;
 use crate::class::{Class, condition};
-use crate::cluster::{SYSTEM, until};
+use crate::cluster::{Cluster, SYSTEM, until};
 use crate::test::Test;
 
 /// Asks for another route, with the namespaces that are allowed there.
@@ -107,7 +107,7 @@ async fn host_policy(test: &Test, tenant: &Test) {
         "--namespace",
         SYSTEM,
         "--show-only=templates/policy.yaml",
-        "--set=hostPolicy.enabled=true",
+        "--set=hostPolicy.enabled=true,hostPolicy.ingresses=true",
         "--set",
         &namespaces,
     ];
@@ -224,11 +224,100 @@ pub async fn a_namespace_has_the_hosts_it_is_given(test: Arc<Test>) {
     .await;
     class.apply(apps::ledger("2")).await;
     class.delete().await;
-    let names = [
-        "validatingadmissionpolicybinding/portside-hosts",
-        "validatingadmissionpolicy/portside-hosts",
+    policies_go(cluster).await;
+}
+
+/// An Ingress as somebody may ask for it: as the API server is to take it, or not.
+async fn takes_ingress(test: &Test, annotations: Value, spec: Value) -> Result<(), String> {
+    let ingress = json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "spec": spec,
+        "metadata": { "name": "asked", "namespace": test.namespace, "annotations": annotations },
+    });
+    test.cluster.would_take(&ingress).await
+}
+
+/// With the chart's host policy for Ingresses a namespace cannot have another's hosts past Portside either.
+pub async fn an_ingress_has_the_hosts_of_its_namespace(test: Arc<Test>) {
+    let (cluster, tenant) = (&test.cluster, test.tenant("b").await);
+    let given = "portside.dev/hosts=b.test, *.b.test";
+    let annotate = ["annotate", "namespace", &tenant.namespace, given];
+    cluster.kubectl(&annotate).await;
+    let backend = json!({ "service": { "name": "any", "port": { "number": 80 } } });
+    let rule = |host: &str| {
+        let paths = json!([{ "path": "/login", "pathType": "Prefix", "backend": backend }]);
+        match host {
+            "" => json!({ "http": { "paths": paths } }),
+            _ => json!({ "host": host, "http": { "paths": paths } }),
+        }
+    };
+    let rules = |host: &str| json!({ "rules": [rule(host)] });
+    host_policy(&test, &tenant).await;
+    until(
+        "the policy",
+        Duration::from_secs(60),
+        async || match takes_ingress(&tenant, json!({}), rules("a.test")).await {
+            Ok(()) => Err("accepted".to_owned()),
+            Err(said) if said.contains("spec has a.test, but namespace") => Ok(()),
+            Err(said) => Err(said),
+        },
+    )
+    .await;
+    let mut certificate = rules("b.test");
+    certificate["tls"] =
+        json!([{ "hosts": ["x.b.test"] }, { "hosts": ["b.test", "a.test"], "secretName": "s" }]);
+    let alias = json!({ "nginx.ingress.kubernetes.io/server-alias": "a.test" });
+    let issuer = json!({ "cert-manager.io/issuer": "x", "kubectl.kubernetes.io/last-applied-configuration": "{}" });
+    for (annotations, spec, complaint) in [
+        (json!({}), rules("b.test"), ""),
+        (issuer, rules("x.b.test"), ""),
+        (json!({}), rules(""), "the empty host, which is every host"),
+        (
+            json!({}),
+            json!({ "defaultBackend": backend }),
+            "the empty host",
+        ),
+        (json!({}), certificate, "spec has a.test"),
+        (
+            json!({}),
+            json!({ "rules": [rule("b.test"), rule("*.test")] }),
+            "spec has *.test",
+        ),
+        (alias, rules("b.test"), "metadata.annotations has nginx"),
+    ] {
+        let asked = spec.to_string();
+        match takes_ingress(&tenant, annotations, spec).await {
+            Ok(()) => assert_eq!(complaint, "", "{asked} was accepted"),
+            Err(said) => assert!(
+                !complaint.is_empty() && said.contains(complaint),
+                "{asked}: {said}"
+            ),
+        }
+    }
+    // The operator's own are those of classes, which are looked at themselves.
+    let mut spec = apps::ledger("1");
+    spec["routes"] = json!([{ "host": "shop.b.test" }]);
+    let object = json!({ "spec": spec });
+    let version = "portside.dev/v1alpha1";
+    tenant
+        .apply(version, "ServerlessWorkerClass", "shop", object)
+        .await;
+    Class::new(&tenant, "shop").ready().await;
+    policies_go(cluster).await;
+}
+
+/// Takes the policies away again.
+async fn policies_go(cluster: &Cluster) {
+    let kinds = [
+        "validatingadmissionpolicybinding",
+        "validatingadmissionpolicy",
     ];
-    cluster.kubectl(&[&["delete"][..], &names].concat()).await;
+    let names = ["portside-hosts", "portside-ingresses"];
+    let all: Vec<_> = kinds
+        .iter()
+        .flat_map(|kind| names.map(|name| format!("{kind}/{name}")))
+        .collect();
+    let all: Vec<_> = all.iter().map(String::as_str).collect();
+    cluster.kubectl(&[&["delete"][..], &all].concat()).await;
 }
 
 /// Who may make a class gets no rights on nodes by it, whatever the namespace enforces.

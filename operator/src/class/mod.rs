@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::NetworkPolicyPeer;
 use kube::core::error_boundary::InvalidObject;
 use kube::runtime::controller::Action;
 use kube::runtime::events::Recorder;
@@ -71,6 +72,8 @@ pub(crate) struct Settings {
     pub gateway_dns_name: Option<HostPort>,
     /// The Service of the API server of workers, if there is one.
     pub apiserver: Option<String>,
+    /// Who may reach the port with metrics of classes' pods beside the operator and the gateway; everybody if there are none.
+    pub metrics_from: Vec<NetworkPolicyPeer>,
     /// The image for classes that name none.
     pub sidecar_image: String,
     /// When it is pulled.

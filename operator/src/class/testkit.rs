@@ -24,6 +24,7 @@ pub(crate) fn settings() -> Settings {
         gateway_service: "portside-gateway".to_owned(),
         gateway_dns_name: None,
         apiserver: Some("portside-apiserver".to_owned()),
+        metrics_from: vec![],
         sidecar_image: "portside/sidecar:0.1.0".to_owned(),
         sidecar_pull_policy: "IfNotPresent",
         ingress_class: None,

@@ -14,25 +14,22 @@ use super::{meta, texts};
 use crate::class::Settings;
 use crate::class::validate::Valid;
 
-/// Requests come from the gateway only, questions about workers from their API server, and links to workers from the class's other pods. The admin port, where nothing can be changed, is open to the cluster's pods: the
-/// gateway asks there who is active, the operator for numbers, and whoever collects metrics for these. Pods may send to
-/// anybody.
+/// Requests come from the gateway only, questions about workers from their API server, and links to workers from the class's other pods. At
+/// the admin port, where nothing can be changed, the gateway asks who is active, the operator for numbers, and whoever collects metrics for
+/// these: any pod of the cluster, unless the platform says which. Pods may send to anybody.
 pub(super) fn network_policy(valid: &Valid, settings: &Settings) -> NetworkPolicy {
     let peers = NetworkPolicyPeer {
         pod_selector: Some(selector(names::pod_selector(&valid.key.name))),
         ..NetworkPolicyPeer::default()
     };
-    let anybody = NetworkPolicyPeer {
-        namespace_selector: Some(LabelSelector::default()),
-        ..NetworkPolicyPeer::default()
-    };
+    let gateway = vec![component("gateway", settings)];
     let mut ingress = vec![
-        rule(component("gateway", settings), names::HTTP_PORT_NAME),
-        rule(peers, names::PEER_PORT_NAME),
-        rule(anybody, names::ADMIN_PORT_NAME),
+        rule(gateway, names::HTTP_PORT_NAME),
+        rule(vec![peers], names::PEER_PORT_NAME),
+        rule(metrics_from(settings), names::ADMIN_PORT_NAME),
     ];
     if settings.apiserver.is_some() {
-        let server = component("apiserver", settings);
+        let server = vec![component("apiserver", settings)];
         ingress.push(rule(server, names::MANAGE_PORT_NAME));
     }
     NetworkPolicy {
@@ -44,6 +41,20 @@ pub(super) fn network_policy(valid: &Valid, settings: &Settings) -> NetworkPolic
             egress: None,
         }),
     }
+}
+
+/// Who may ask the admin port.
+fn metrics_from(settings: &Settings) -> Vec<NetworkPolicyPeer> {
+    if settings.metrics_from.is_empty() {
+        return vec![NetworkPolicyPeer {
+            namespace_selector: Some(LabelSelector::default()),
+            ..NetworkPolicyPeer::default()
+        }];
+    }
+    let own = ["gateway", "operator"].map(|name| component(name, settings));
+    own.into_iter()
+        .chain(settings.metrics_from.iter().cloned())
+        .collect()
 }
 
 /// The pods of a part of Portside, by the labels that the chart gives them.
@@ -67,9 +78,9 @@ fn selector(labels: BTreeMap<String, String>) -> LabelSelector {
     }
 }
 
-fn rule(from: NetworkPolicyPeer, port: &str) -> NetworkPolicyIngressRule {
+fn rule(from: Vec<NetworkPolicyPeer>, port: &str) -> NetworkPolicyIngressRule {
     NetworkPolicyIngressRule {
-        from: Some(vec![from]),
+        from: Some(from),
         ports: Some(vec![NetworkPolicyPort {
             port: Some(IntOrString::String(port.to_owned())),
             protocol: Some("TCP".to_owned()),

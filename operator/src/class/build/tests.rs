@@ -413,6 +413,26 @@ fn whom_pods_believe_is_beside_them_where_there_is_an_api_server_of_workers() {
 }
 
 #[test]
+fn metrics_are_for_the_platform_where_it_says_for_whom() {
+    let from = |peers: &str| {
+        let mut settings = settings();
+        settings.metrics_from = serde_json::from_str(peers).unwrap();
+        let objects = build(valid(MINIMAL, live(MINIMAL, "0.1.0")), &settings).objects;
+        let rules = objects.network_policy.spec.unwrap().ingress.unwrap();
+        let rule = (rules.into_iter())
+            .find(|rule| serde_json::to_string(&rule.ports).is_ok_and(|it| it.contains("admin")));
+        serde_json::to_string(&rule.unwrap().from).unwrap()
+    };
+    assert_eq!(from("[]"), r#"[{"namespaceSelector":{}}]"#);
+    let peer = r#"{"namespaceSelector":{"matchLabels":{"team":"watch"}}}"#;
+    let named = from(&format!("[{peer}]"));
+    for part in [peer, r#"component":"gateway""#, r#"component":"operator""#] {
+        assert!(named.contains(part), "{named}");
+    }
+    assert!(!named.contains(r#"{"namespaceSelector":{}}"#), "{named}");
+}
+
+#[test]
 fn a_deployment_of_an_older_shape_is_no_obstacle() {
     let bare = Live {
         deployment: Some(deployment(
