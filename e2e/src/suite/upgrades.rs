@@ -16,6 +16,10 @@ use crate::test::Test;
 /// How long a class may take to run with other images, while others are under load.
 const ROLLED: Duration = Duration::from_secs(180);
 
+/// Gateways go on for so long once they are to end: the operator, which tells Ingress controllers where gateways are, is replaced at the same
+/// time, and those of 0.1.0 do not wait for it.
+const LINGER: &str = "gateway.drainDelaySeconds=60";
+
 /// Two classes on one database, written to all the time. An upgrade restarts none; one of them changes, and so runs the new version beside
 /// the other; all goes back, and on to the new version again. No request fails, and no class is ever told to be broken.
 pub async fn from_an_earlier_version_and_back(test: Arc<Test>) {
@@ -29,9 +33,10 @@ pub async fn from_an_earlier_version_and_back(test: Arc<Test>) {
     let before = Release::without_postgres(cluster, before.join("charts"));
     let now = Release::without_postgres(cluster, charts());
     let tag = &cluster.settings.tag;
+    let linger = LINGER.to_owned();
 
     before.crds().await;
-    before.upgrade(BEFORE).await;
+    before.upgrade_with(BEFORE, &[linger.clone()]).await;
     let one = test.class("one", scaled("1", 1)).await;
     let two = test.class("two", scaled("1", 2)).await;
     let classes = [&one, &two];
@@ -43,7 +48,7 @@ pub async fn from_an_earlier_version_and_back(test: Arc<Test>) {
     let pods = pods(classes).await;
 
     now.crds().await;
-    now.upgrade(tag).await;
+    now.upgrade_with(tag, &[linger.clone()]).await;
     settled(classes, &loads).await;
     assert_eq!(self::pods(classes).await, pods, "the upgrade restarts none");
     one.apply(scaled("2", 1)).await;
@@ -54,7 +59,9 @@ pub async fn from_an_earlier_version_and_back(test: Arc<Test>) {
     // Gateways go back last: those of the earlier version do not believe a pod that is active alone after others that were not.
     before.crds().await;
     let gateway = format!("gateway.image.tag={tag}");
-    before.upgrade_with(BEFORE, &[gateway]).await;
+    before
+        .upgrade_with(BEFORE, &[gateway, linger.clone()])
+        .await;
     settled(classes, &loads).await;
     assert_eq!(images().await, [tag.as_str(), BEFORE]);
     // Pods of the earlier version start on what the new one has made of the database.
@@ -69,11 +76,11 @@ pub async fn from_an_earlier_version_and_back(test: Arc<Test>) {
         runs(class, BEFORE).await;
         settled(classes, &loads).await;
     }
-    before.upgrade(BEFORE).await;
+    before.upgrade_with(BEFORE, &[linger.clone()]).await;
     settled(classes, &loads).await;
 
     now.crds().await;
-    now.upgrade(tag).await;
+    now.upgrade_with(tag, &[linger.clone()]).await;
     for class in classes {
         class.apply(scaled("4", 2)).await;
         runs(class, tag).await;
