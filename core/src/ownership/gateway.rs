@@ -217,6 +217,10 @@ impl<P: Ord + Clone> Gateway<P> {
         }
         member.incarnation = incarnation.or(member.incarnation);
         member.is_later |= claim == Claim::Standby && was_fresh;
+        if claim == Claim::Standby && !was_fresh && self.highest == SERVING {
+            // It may have answered what was asked before.
+            step.ask.push(pod.clone());
+        }
         if let (Claim::Active(term), Some(renewals)) = (claim, renewals)
             && term < self.highest
             && was_fresh
@@ -292,11 +296,13 @@ impl<P: Ord + Clone> Gateway<P> {
             if other == pod {
                 member.claim = claim;
                 member.claimed = term;
-            } else if is_new {
+            } else {
                 match member.claim {
-                    Claim::Active(_) | Claim::Serving => step.ask.push(other.clone()),
-                    Claim::Unknown => step.cut.push(other.clone()),
-                    Claim::Standby | Claim::Draining => {}
+                    Claim::Active(_) | Claim::Serving if is_new => step.ask.push(other.clone()),
+                    Claim::Unknown if is_new => step.cut.push(other.clone()),
+                    // What it said counts no more. Of a version that cannot serve, it says nothing else until it is active.
+                    Claim::Standby if begins => step.ask.push(other.clone()),
+                    _ => {}
                 }
             }
             if is_new || begins {

@@ -189,7 +189,7 @@ fn pods_that_serve_overtake_the_one_that_was_active() {
     gateway.heard(&"b", says(2, 0), Claim::Standby);
     gateway.heard(&"c", says(3, 0), Claim::Standby);
     let step = gateway.heard(&"b", says(2, 1), Claim::Serving);
-    assert_eq!((step.ask, step.cut), (vec!["a"], vec![]));
+    assert_eq!((step.ask, step.cut), (vec!["a", "c"], vec![]));
     assert_eq!(gateway.choose(&Wish::default(), |_| 0, 0), None);
     gateway.heard(&"c", says(3, 1), Claim::Serving);
     let step = gateway.heard(&"a", says(1, 0), Claim::Active(7));
@@ -217,6 +217,26 @@ fn a_rollback_to_a_version_that_does_not_serve_beside_others() {
     assert_eq!(step.ask, ["c"]);
     gateway.heard(&"c", says(3, 3), Claim::Draining);
     assert_eq!(chosen(&gateway), ["a"].into());
+}
+
+/// It has said that it waits, before one of the others began to serve: it is asked again, for it says nothing by itself until it is active.
+#[test]
+fn a_rollback_while_others_still_begin_to_serve() {
+    let mut gateway = of(&["a", "b", "old"]);
+    gateway.heard(&"a", says(1, 1), Claim::Serving);
+    gateway.heard(&"old", None, Claim::Standby);
+    gateway.heard(&"old", None, Claim::Standby);
+    let step = gateway.heard(&"b", says(2, 1), Claim::Serving);
+    assert_eq!(step.ask, ["old"]);
+    // This may be the answer to what was asked before.
+    assert_eq!(gateway.heard(&"old", None, Claim::Standby).ask, ["old"]);
+    let none = <[&str; 0]>::default();
+    assert_eq!(gateway.heard(&"old", None, Claim::Standby).ask, none);
+    for (id, pod) in [(1, "a"), (2, "b")] {
+        gateway.heard(&pod, says(id, 2), Claim::Draining);
+    }
+    gateway.heard(&"old", None, Claim::Active(3));
+    assert_eq!(gateway.active(), Some((&"old", 3)));
 }
 
 #[test]
