@@ -77,9 +77,7 @@ impl Argo {
         cluster
             .kubectl(&["apply", "--server-side", "-f", definition])
             .await;
-        cluster
-            .kubectl(&["wait", "--for=condition=Established", "-f", definition])
-            .await;
+        cluster.established(&["-f", definition]).await;
         let taken = cluster.try_apply(application).await;
         taken.unwrap_or_else(|problem| panic!("{application}: {problem}"));
         cluster.kubectl(&["delete", "-f", definition]).await;

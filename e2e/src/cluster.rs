@@ -189,6 +189,17 @@ impl Cluster {
         put.map(|_| ())
     }
 
+    /// Waits until definitions are served: `crd/NAME`, or `-f` and a file or folder of them.
+    pub async fn established(&self, what: &[&str]) {
+        let wait = ["wait", "--for=condition=Established", "--timeout=60s"];
+        let wait = [&wait[..], what].concat();
+        // kubectl fails at one that was made this moment, and has no status yet.
+        until("definitions", Duration::from_secs(60), async || {
+            self.try_kubectl(&wait).await
+        })
+        .await;
+    }
+
     /// Waits until a Deployment is rolled out.
     pub async fn rolled_out(&self, namespace: &str, name: &str) {
         let deployment = format!("deployment/{name}");

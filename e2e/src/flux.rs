@@ -45,11 +45,8 @@ impl Flux {
             definitions.to_str().unwrap(),
         ];
         test.cluster.kubectl(&apply).await;
-        let established = ["wait", "--for=condition=Established", "--timeout=60s"];
         let definitions = definitions.to_str().unwrap();
-        test.cluster
-            .kubectl(&[&established[..], &["-f", definitions]].concat())
-            .await;
+        test.cluster.established(&["-f", definitions]).await;
         let mut flux = Self {
             test: Arc::clone(test),
             programs,

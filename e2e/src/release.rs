@@ -159,11 +159,8 @@ impl<'a> Release<'a> {
         // Somebody may have applied the definition by hand before.
         let options = ["--take-ownership".to_owned()];
         self.helm_install("portside-crds", &options).await;
-        let established = ["wait", "--for=condition=Established", "--timeout=60s"];
         let name = "crd/serverlessworkerclasses.portside.dev";
-        self.cluster
-            .kubectl(&[&established[..], &[name]].concat())
-            .await;
+        self.cluster.established(&[name]).await;
     }
 
     /// Uninstalls what is installed and waits until all of it is gone.

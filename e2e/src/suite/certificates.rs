@@ -30,10 +30,7 @@ pub async fn cert_manager_makes_one_for_a_class(test: Arc<Test>) {
     cluster
         .kubectl(&["apply", "--server-side", "-f", definitions])
         .await;
-    let established = ["wait", "--for=condition=Established", "--timeout=60s"];
-    cluster
-        .kubectl(&[&established[..], &["-f", definitions]].concat())
-        .await;
+    cluster.established(&["-f", definitions]).await;
     let _manager = manager(&test, programs);
     let authority = authority(&test).await;
 

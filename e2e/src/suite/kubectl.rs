@@ -11,7 +11,7 @@ use tokio::process::Command;
 use crate::class::Class;
 use crate::cluster::Followed;
 use crate::test::Test;
-use crate::workers::{SERVER, WORKER, note, notes, registered};
+use crate::workers::{SERVER, WORKER, in_state, note, notes, registered};
 
 /// The `PATH` on which kubectl finds its plugin.
 fn path(test: &Test) -> String {
@@ -265,10 +265,12 @@ async fn kubectl_completes(test: &Test) {
 pub async fn a_worker_is_inspected(test: Arc<Test>) {
     registered(&test.cluster).await;
     let class = test.class("notes", notes(1)).await;
+    class.ready().await;
     for worker in ["ann", "bob"] {
         note(&class, worker, "one").await;
     }
     let ann = "notes.js#ann";
+    in_state(&test, ann, "Awake").await;
     let mut inspecting = Followed::start(command(&test, &["inspect", ann]));
     let line = inspecting.line(&["for others: "]).await;
     let url = line.split_once("for others: ").unwrap().1;

@@ -90,9 +90,7 @@ pub async fn an_httproute_leads_to_the_class(test: Arc<Test>) {
     }
     let apply = ["apply", "--server-side", "-f", folder.to_str().unwrap()];
     cluster.kubectl(&apply).await;
-    cluster
-        .kubectl(&["wait", "--for=condition=Established", "--timeout=60s", name])
-        .await;
+    cluster.established(&[name]).await;
     let body = AssertUnwindSafe(routed(&test, &class)).catch_unwind().await;
     // Other tests have the Ingress controller as it was.
     let args = json!([{
