@@ -33,10 +33,10 @@ pub async fn from_an_earlier_version_and_back(test: Arc<Test>) {
     let before = Release::without_postgres(cluster, before.join("charts"));
     let now = Release::without_postgres(cluster, charts());
     let tag = &cluster.settings.tag;
-    let linger = LINGER.to_owned();
+    let linger = [LINGER.to_owned()];
 
     before.crds().await;
-    before.upgrade_with(BEFORE, &[linger.clone()]).await;
+    before.upgrade_with(BEFORE, &linger).await;
     let one = test.class("one", scaled("1", 1)).await;
     let two = test.class("two", scaled("1", 2)).await;
     let classes = [&one, &two];
@@ -48,7 +48,7 @@ pub async fn from_an_earlier_version_and_back(test: Arc<Test>) {
     let pods = pods(classes).await;
 
     now.crds().await;
-    now.upgrade_with(tag, &[linger.clone()]).await;
+    now.upgrade_with(tag, &linger).await;
     settled(classes, &loads).await;
     assert_eq!(self::pods(classes).await, pods, "the upgrade restarts none");
     one.apply(scaled("2", 1)).await;
@@ -60,7 +60,7 @@ pub async fn from_an_earlier_version_and_back(test: Arc<Test>) {
     before.crds().await;
     let gateway = format!("gateway.image.tag={tag}");
     before
-        .upgrade_with(BEFORE, &[gateway, linger.clone()])
+        .upgrade_with(BEFORE, &[gateway, LINGER.to_owned()])
         .await;
     settled(classes, &loads).await;
     assert_eq!(images().await, [tag.as_str(), BEFORE]);
@@ -76,11 +76,11 @@ pub async fn from_an_earlier_version_and_back(test: Arc<Test>) {
         runs(class, BEFORE).await;
         settled(classes, &loads).await;
     }
-    before.upgrade_with(BEFORE, &[linger.clone()]).await;
+    before.upgrade_with(BEFORE, &linger).await;
     settled(classes, &loads).await;
 
     now.crds().await;
-    now.upgrade_with(tag, &[linger.clone()]).await;
+    now.upgrade_with(tag, &linger).await;
     for class in classes {
         class.apply(scaled("4", 2)).await;
         runs(class, tag).await;
