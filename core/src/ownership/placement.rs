@@ -97,6 +97,12 @@ impl Distribution {
         Some(quotas)
     }
 
+    /// Whether a pod other than `me` wants shards.
+    #[must_use]
+    pub fn is_wanted_beside(&self, me: PodId) -> bool {
+        self.wanting().any(|it| it.pod != me)
+    }
+
     fn wanting(&self) -> impl Iterator<Item = &Standing> {
         self.pods.iter().filter(|it| it.wants)
     }

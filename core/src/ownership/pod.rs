@@ -58,8 +58,6 @@ pub struct State {
     pub(super) free_since: Option<Millis>,
     /// What the store had when it knew what this pod wants; nothing as long as that was not seen.
     pub(super) prospect: Option<Prospect>,
-    /// Who owned how much when that was seen last.
-    pub(super) distribution: Option<Distribution>,
     /// The newest version of the shard map that was seen.
     pub(super) map_version: Option<MapVersion>,
     wake_at: Option<Millis>,
@@ -73,13 +71,13 @@ enum Phase {
     Over(Ended),
 }
 
-/// What a pod that drains looks for in the store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a pod has seen in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Prospect {
-    /// How many shards it owns.
+    /// How many shards it owns there.
     pub owns: u32,
-    /// Whether others want some.
-    pub others_want: bool,
+    /// Who owns how much, with what this pod knows better.
+    pub distribution: Distribution,
 }
 
 /// Of these calls one is under way at a time.
@@ -121,7 +119,6 @@ impl State {
             leaving: Leaving::default(),
             free_since: None,
             prospect: None,
-            distribution: None,
             map_version: None,
             wake_at: None,
             released: None,
@@ -223,12 +220,13 @@ impl State {
     /// of what others have given this pod.
     #[must_use]
     pub fn has_handed_over(&self) -> bool {
-        let has_given_all = |it: Prospect| it.owns == 0 && self.holdings.is_empty();
+        let has_given_all = |it: &Prospect| it.owns == 0 && self.holdings.is_empty();
         let has_ended = self.ended().is_some() || !self.wanted;
         has_ended
             || self
                 .prospect
-                .is_some_and(|it| !it.others_want || has_given_all(it))
+                .as_ref()
+                .is_some_and(|it| !it.distribution.is_wanted_beside(self.me) || has_given_all(it))
     }
 
     /// The newest version of the shard map that this pod has seen, where shards are shared: whoever knows an older one may ask

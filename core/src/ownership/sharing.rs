@@ -74,13 +74,12 @@ impl State {
             self.count_at = self.count_at.min(self.observe_at);
             return;
         }
-        let mut others = distribution.pods.iter().filter(|it| it.pod != self.me);
-        let others_want = others.any(|it| it.wants);
-        let owns = stored;
-        self.prospect = Some(Prospect { owns, others_want });
         self.correct(&mut distribution);
         let plan = distribution.plan(self.me, self.may_leave());
-        self.distribution = Some(distribution);
+        self.prospect = Some(Prospect {
+            owns: stored,
+            distribution,
+        });
         for (to, count) in plan.hand_over {
             self.quiesce(to, count, None, effects);
         }
@@ -114,7 +113,8 @@ impl State {
         if self.holdings.sure(shard).is_none() || !self.wants() {
             return Err(Unmovable::NotOwned);
         }
-        let quotas = self.distribution.as_ref().and_then(Distribution::quotas);
+        let prospect = self.prospect.as_ref();
+        let quotas = prospect.and_then(|it| it.distribution.quotas());
         let quota = quotas.iter().flatten().find(|it| it.pod == to);
         match quota {
             Some(quota) if quota.pod != self.me => match quota.shards {
