@@ -7,7 +7,7 @@ mod types;
 
 pub use merge::merge;
 pub use types::{
-    API_SERVER, AUDIENCE, Alarm, Before, Entries, Entry, Evaluated, Event, Exec, Identity,
-    Inspected, MOST_KEYS, Move, Moved, PATH, Page, Problem, Rows, Sql, State, Usage, Worker,
-    Workers, parse_id,
+    ADDRESSES, API_SERVER, AUDIENCE, Alarm, Before, Entries, Entry, Evaluated, Event, Exec,
+    Identity, Inspected, MOST_KEYS, Move, Moved, PATH, Page, Problem, Rows, Sql, State, Usage,
+    Worker, Workers, parse_id,
 };

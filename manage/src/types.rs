@@ -27,6 +27,9 @@ use serde_json::Value as Json;
 /// Where `portside dev` answers, before `/workers`.
 pub const PATH: &str = "/cdn-cgi/portside";
 
+/// How people say which worker they mean, for those who have said something else.
+pub const ADDRESSES: &str = "a worker is SCRIPT#NAME, an object CLASS#NAME or CLASS#ID, or either by its id of 32 hexadecimal digits";
+
 /// For whom a pod's token is by which it proves to the API server of workers who it is.
 pub const AUDIENCE: &str = "runtime.portside.dev";
 

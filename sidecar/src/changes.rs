@@ -40,6 +40,13 @@ pub enum Unchanged {
     Unknown(String),
 }
 
+impl Unchanged {
+    /// [`Unchanged::Refused`], for this reason.
+    pub(crate) fn refused(why: impl ToString) -> Self {
+        Self::Refused(why.to_string())
+    }
+}
+
 impl From<NotLoaded> for Unchanged {
     fn from(reason: NotLoaded) -> Self {
         match reason {
@@ -123,7 +130,7 @@ impl App {
 }
 
 fn shutting_down() -> Unchanged {
-    Unchanged::Refused("the application is shutting down".to_owned())
+    Unchanged::refused("the application is shutting down")
 }
 
 async fn changed(app: &Arc<App>, worker: &Worker, change: Change) -> Result<(), Unchanged> {

@@ -9,7 +9,7 @@ use anyhow::bail;
 use clap::builder::NonEmptyStringValueParser;
 use futures::TryStreamExt;
 use jiff::{Timestamp, Unit};
-use portside_manage::{Before, State, parse_id};
+use portside_manage::{ADDRESSES, Before, State, parse_id};
 use serde::{Deserialize, Serialize};
 
 use crate::output::{Output, printable};
@@ -135,10 +135,7 @@ impl<T: Target> Args<T> {
 fn must_be_a_worker(text: &str) -> anyhow::Result<()> {
     let id = text.rsplit_once('.').map_or(text, |(_, id)| id);
     if !text.contains('#') && parse_id(id).is_none() {
-        bail!(
-            "{:?} is no worker: a worker is SCRIPT#NAME, an object CLASS#NAME or CLASS#ID, or either by its id of 32 hexadecimal digits",
-            printable(text)
-        );
+        bail!("{:?} is no worker: {ADDRESSES}", printable(text));
     }
     Ok(())
 }

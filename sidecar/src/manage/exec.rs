@@ -42,24 +42,22 @@ impl App {
         if let Some(target) = self.fabric().open(key, opening) {
             call.opened(target);
         }
-        let refused = |why: &str| Unchanged::Refused(why.to_owned());
         let answer = timeout(PATIENCE, call.answer).await;
-        let answer = answer.map_err(|_| refused("the worker does not answer"))?;
-        let answer =
-            answer.map_err(|_| refused("the worker's instance ended before it answered"))?;
+        let answer = answer.map_err(|_| Unchanged::refused("the worker does not answer"))?;
+        let answer = answer
+            .map_err(|_| Unchanged::refused("the worker's instance ended before it answered"))?;
         let clone = answer.map_err(|failure| match failure.code {
             FailureCode::Unavailable => Unchanged::Unknown(failure.message),
             _ => Unchanged::Refused(failure.message),
         })?;
         match outcome(&clone)? {
             Outcome::Evaluated(evaluated) => Ok(evaluated),
-            Outcome::Thrown { thrown } => Err(refused(&readable(&thrown))),
+            Outcome::Thrown { thrown } => Err(Unchanged::refused(readable(&thrown))),
         }
     }
 }
 
 fn outcome(clone: &[u8]) -> Result<Outcome, Unchanged> {
-    let unreadable = |why: &dyn std::fmt::Display| Unchanged::Refused(why.to_string());
-    let shown: Json = to_json(clone).map_err(|why| unreadable(&why))?;
-    serde_json::from_value(shown).map_err(|why| unreadable(&why))
+    let shown: Json = to_json(clone).map_err(Unchanged::refused)?;
+    serde_json::from_value(shown).map_err(Unchanged::refused)
 }

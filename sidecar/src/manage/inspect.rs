@@ -79,21 +79,21 @@ impl App {
     pub(crate) async fn inspect_worker(&self, key: &WorkerKey) -> Result<Inspected, Unchanged> {
         self.must_have(key.id())?;
         let Some(inspects) = self.inspects() else {
-            return Err(refused(
+            return Err(Unchanged::refused(
                 "no worker of this process can be inspected: for portside dev, start it with --inspect",
             ));
         };
         if class_of(key).is_some() {
-            return Err(refused(
+            return Err(Unchanged::refused(
                 "a Durable Object shares the isolate of a server with others, so it cannot be inspected alone: portside dev --inspect can",
             ));
         }
         let desk = inspects
             .desk
             .get_or_try_init(|| (inspects.listen)(inspects.inspector.clone()));
-        let desk = desk
-            .await
-            .map_err(|why| refused(&format!("debuggers cannot be listened for: {why}")))?;
+        let desk = desk.await.map_err(|why| {
+            Unchanged::refused(format!("debuggers cannot be listened for: {why}"))
+        })?;
         let who = Identity::Worker(key.clone());
         inspects.inspector.want(key);
         if inspects.inspector.isolate_of(&who).is_none() && self.workers().get(key).is_some() {
@@ -119,8 +119,4 @@ impl App {
             path: format!("{}{number}", desk.path),
         })
     }
-}
-
-fn refused(why: &str) -> Unchanged {
-    Unchanged::Refused(why.to_owned())
 }

@@ -15,7 +15,7 @@ use portside_core::ids::{SHARDS, ShardId, WorkerId, WorkerKey};
 use portside_core::migrations::Origin;
 use portside_core::objects::{self, ObjectId};
 use portside_core::stored::{Size, StoredWorker, WorkerPage};
-use portside_manage::{Alarm, State, Worker, Workers, parse_id};
+use portside_manage::{ADDRESSES, Alarm, State, Worker, Workers, parse_id};
 use portside_store::Error as StoreError;
 
 use crate::app::{App, Class};
@@ -196,9 +196,8 @@ fn unstored(worker: WorkerKey) -> StoredWorker {
 }
 
 fn addressed(class: &Class, text: &str) -> Result<WorkerKey, String> {
-    const HOW: &str = "a worker is SCRIPT#NAME, an object CLASS#NAME or CLASS#ID, or either by its id of 32 hexadecimal digits";
     let Some((place, name)) = text.split_once('#') else {
-        return Err(format!("{text:?} is no worker: {HOW}"));
+        return Err(format!("{text:?} is no worker: {ADDRESSES}"));
     };
     if let Some(object) = class.objects.iter().find(|it| it.name == place) {
         let origin = &object.origin;
@@ -209,7 +208,7 @@ fn addressed(class: &Class, text: &str) -> Result<WorkerKey, String> {
     }
     if !class.bundle.modules.contains_key(place) {
         return Err(format!(
-            "there is no script and no class of Durable Objects {place:?} in the application: {HOW}"
+            "there is no script and no class of Durable Objects {place:?} in the application: {ADDRESSES}"
         ));
     }
     WorkerKey::new(place, name).map_err(|error| error.to_string())

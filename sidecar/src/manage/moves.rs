@@ -41,16 +41,18 @@ impl App {
             match self.ownership().move_shard(shard, to).await {
                 Ok(()) => return Ok(pod(&participant.name)),
                 Err(NotMoved::Cannot(Unmovable::NotOwned)) => return Err(Unchanged::Elsewhere),
-                Err(NotMoved::Stays) => return Err(refused("the worker did not come to rest")),
+                Err(NotMoved::Stays) => {
+                    return Err(Unchanged::refused("the worker did not come to rest"));
+                }
                 Err(NotMoved::Cannot(why)) => reason = Some((participant, why)),
             }
         }
         Err(match reason {
             None | Some((_, Unmovable::NoSuchPod)) => no_pod(to, &others),
             Some((_, Unmovable::TooMany)) => {
-                refused("many workers are moving already: ask again in a moment")
+                Unchanged::refused("many workers are moving already: ask again in a moment")
             }
-            Some((participant, _)) => refused(&format!(
+            Some((participant, _)) => Unchanged::refused(format!(
                 "pod {} takes no workers: it is about to end, has not begun, or runs older code than other pods",
                 participant.name
             )),
@@ -75,12 +77,8 @@ fn no_pod(to: Option<&str>, others: &[Participant]) -> Unchanged {
         [] => "there is no other pod".to_owned(),
         _ => format!("the others are {}", names.join(", ")),
     };
-    refused(&match to {
+    Unchanged::refused(match to {
         Some(to) => format!("no pod {to} runs the application's workers: {others}"),
         None => others,
     })
-}
-
-fn refused(why: &str) -> Unchanged {
-    Unchanged::Refused(why.to_owned())
 }

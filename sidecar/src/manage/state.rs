@@ -110,12 +110,11 @@ impl App {
         name: String,
         value: Option<Json>,
     ) -> Result<(), Unchanged> {
-        let refused = |why: &dyn std::fmt::Display| Unchanged::Refused(why.to_string());
-        keys::check_key(&name).map_err(|why| refused(&why))?;
+        keys::check_key(&name).map_err(Unchanged::refused)?;
         let value = value.map(|value| from_json(&value)).transpose();
-        let value = value.map_err(|why| refused(&why))?;
+        let value = value.map_err(Unchanged::refused)?;
         let bytes = value.as_ref().map_or(0, Vec::len);
-        keys::check_value(bytes).map_err(|why| refused(&why))?;
+        keys::check_value(bytes).map_err(Unchanged::refused)?;
         if class_of(key).is_some() {
             let write = move |it: &Database| match &value {
                 Some(value) => it.put(&name, value),
@@ -161,7 +160,7 @@ impl App {
     ) -> Result<Rows, Unchanged> {
         if class_of(key).is_none() {
             let why = "a worker has no database: only Durable Objects have SQL";
-            return Err(Unchanged::Refused(why.to_owned()));
+            return Err(Unchanged::refused(why));
         }
         self.with_database(key, move |it| rows(it, &query)).await
     }
@@ -196,11 +195,11 @@ impl App {
                 }
             });
             let read = reading.await;
-            let read = read.map_err(|error| Unchanged::Refused(error.to_string()))?;
+            let read = read.map_err(Unchanged::refused)?;
             return read.map_err(Unchanged::Refused);
         }
         let busy = "the object writes so often that it cannot be read as of one moment: put it to sleep, or try again";
-        Err(Unchanged::Refused(busy.to_owned()))
+        Err(Unchanged::refused(busy))
     }
 
     /// What is another after each commit of an object: the last entries of its journal.
@@ -234,10 +233,9 @@ fn of_database(
                 database.commit_into(&mut batch)?;
                 Ok(batch)
             });
-            let written: Result<_, portside_objectdb::Error> = writing
-                .await
-                .map_err(|error| Unchanged::Refused(error.to_string()))?;
-            written.map_err(|error| Unchanged::Refused(error.to_string()))
+            let written: Result<_, portside_objectdb::Error> =
+                writing.await.map_err(Unchanged::refused)?;
+            written.map_err(Unchanged::refused)
         }
         .boxed()
     })
