@@ -194,33 +194,26 @@ impl Flux {
 
     /// Waits until a revision is applied and all that it has is ready.
     pub async fn ready(&self, kustomization: &str, revision: &str) {
-        let what = format!("Kustomization {kustomization} to be ready with {revision}");
-        until(&what, RECONCILED, async || {
-            let object = self
-                .get("kustomization", kustomization)
-                .await
-                .unwrap_or_default();
-            let applied = object["status"]["lastAppliedRevision"].as_str();
-            let ready = condition(&object, "Ready");
-            if applied.is_some_and(|it| it.ends_with(revision)) && ready["status"] == "True" {
-                return Ok(());
-            }
-            Err(object["status"].to_string())
-        })
-        .await;
+        let applied = ("lastAppliedRevision", "True");
+        self.judged(kustomization, revision, applied).await;
     }
 
     /// Waits until a revision is refused, and returns the condition that says so.
     pub async fn refused(&self, kustomization: &str, revision: &str) -> Value {
-        let what = format!("Kustomization {kustomization} to refuse {revision}");
+        let tried = ("lastAttemptedRevision", "False");
+        self.judged(kustomization, revision, tried).await
+    }
+
+    /// Waits until that is the revision in this field, and Ready is so; returns the condition.
+    async fn judged(&self, kustomization: &str, revision: &str, so: (&str, &str)) -> Value {
+        let (field, is_ready) = so;
+        let what = format!("Kustomization {kustomization}: Ready={is_ready} with {revision}");
         until(&what, RECONCILED, async || {
-            let object = self
-                .get("kustomization", kustomization)
-                .await
-                .unwrap_or_default();
-            let tried = object["status"]["lastAttemptedRevision"].as_str();
+            let object = self.get("kustomization", kustomization).await;
+            let object = object.unwrap_or_default();
+            let at = object["status"][field].as_str();
             let ready = condition(&object, "Ready");
-            if tried.is_some_and(|it| it.ends_with(revision)) && ready["status"] == "False" {
+            if at.is_some_and(|it| it.ends_with(revision)) && ready["status"] == is_ready {
                 return Ok(ready.clone());
             }
             Err(object["status"].to_string())

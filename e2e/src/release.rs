@@ -138,11 +138,7 @@ impl<'a> Release<'a> {
             values.push("apiserver.enabled=true".to_owned());
             images.push(("apiserver.image", "apiserver"));
         }
-        for (key, name) in images {
-            values.push(format!("{key}.repository={}/{name}", settings.repository));
-            values.push(format!("{key}.tag={tag}"));
-            values.push(format!("{key}.pullPolicy={}", settings.pull_policy));
-        }
+        values.extend(image_values(settings, tag, &images));
         values.extend_from_slice(more);
         let mut options = vec!["--wait".to_owned(), "--timeout=180s".to_owned()];
         for value in values {
@@ -212,33 +208,49 @@ pub fn charts() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts")
 }
 
-fn postgres_values(settings: &Settings) -> Vec<String> {
-    vec![
-        "postgres.enabled=true,postgres.persistence.enabled=false".to_owned(),
-        format!("postgres.password={PASSWORD}"),
-        format!("postgres.image.repository={}/postgres", settings.repository),
-        // Postgres stays as it is when the rest is upgraded.
-        format!("postgres.image.tag={}", settings.tag),
-        format!("postgres.image.pullPolicy={}", settings.pull_policy),
-    ]
+/// Which images these are, by their keys in the chart's values and their names.
+pub fn image_values(settings: &Settings, tag: &str, images: &[(&str, &str)]) -> Vec<String> {
+    let (repository, pull_policy) = (&settings.repository, &settings.pull_policy);
+    let value = |(key, name): &(&str, &str)| {
+        format!(
+            "{key}.repository={repository}/{name},{key}.tag={tag},{key}.pullPolicy={pull_policy}"
+        )
+    };
+    images.iter().map(value).collect()
 }
 
-/// A Postgres like the chart's in a namespace, for its classes, of which no release knows.
-pub async fn postgres_in(cluster: &Cluster, namespace: &str) {
-    let charts = charts();
-    let chart = charts.join("portside");
-    let mut args = vec!["template", "portside", chart.to_str().unwrap()];
+fn postgres_values(settings: &Settings) -> Vec<String> {
+    let mut values = vec![
+        "postgres.enabled=true,postgres.persistence.enabled=false".to_owned(),
+        format!("postgres.password={PASSWORD}"),
+    ];
+    // Postgres stays as it is when the rest is upgraded.
+    let image = [("postgres.image", "postgres")];
+    values.extend(image_values(settings, &settings.tag, &image));
+    values
+}
+
+/// Applies what one of the present chart's templates makes of these values in a namespace, of which no release knows.
+pub async fn apply_template(cluster: &Cluster, template: &str, namespace: &str, values: &[String]) {
+    let chart = charts().join("portside");
+    let only = format!("--show-only=templates/{template}");
+    let mut args = vec!["template", "portside", chart.to_str().unwrap(), &only];
+    // Without a cluster to ask it takes some old version.
     args.extend(["--namespace", namespace, "--kube-version", "1.33"]);
-    args.push("--show-only=templates/postgres/postgres.yaml");
-    let mut values = postgres_values(&cluster.settings);
-    values.push(format!("postgres.namespaces={{{namespace}}}"));
-    for value in &values {
+    for value in values {
         args.extend(["--set", value]);
     }
     let rendered = cluster.try_helm(&args).await;
     let manifest = rendered.unwrap_or_else(|problem| panic!("helm template: {problem}"));
     let applied = cluster.try_apply(&manifest).await;
     applied.unwrap_or_else(|problem| panic!("{problem}"));
+}
+
+/// A Postgres like the chart's in a namespace, for its classes.
+pub async fn postgres_in(cluster: &Cluster, namespace: &str) {
+    let mut values = postgres_values(&cluster.settings);
+    values.push(format!("postgres.namespaces={{{namespace}}}"));
+    apply_template(cluster, "postgres/postgres.yaml", namespace, &values).await;
     cluster.rolled_out(namespace, "portside-postgres").await;
 }
 

@@ -104,16 +104,20 @@ pub async fn a_folder_is_deployed(test: Arc<Test>) {
     assert!(missing.contains("there is no class other"), "{missing}");
 }
 
-/// Every verb, by the worker's address.
-pub async fn workers_are_managed(test: Arc<Test>) {
+/// The class of a folder that is deployed, whose workers are served.
+async fn deployed(test: &Arc<Test>) -> Class {
     registered(&test.cluster).await;
     let folder = tempfile::tempdir().unwrap();
-    write(folder.path(), &test, SERVER);
-    let dir = folder.path().to_str().unwrap();
-    portside(&test, &["deploy", dir, "--timeout", "3m"])
-        .await
-        .unwrap();
-    note(&Class::new(&test, "notes"), "ann", "one").await;
+    write(folder.path(), test, SERVER);
+    let deploy = ["deploy", folder.path().to_str().unwrap(), "--timeout", "3m"];
+    portside(test, &deploy).await.unwrap();
+    Class::new(test, "notes")
+}
+
+/// Every verb, by the worker's address.
+pub async fn workers_are_managed(test: Arc<Test>) {
+    let class = deployed(&test).await;
+    note(&class, "ann", "one").await;
     let ann = "notes.js#ann";
     let state = async || json(&test, &["workers", "get", ann]).await["state"].clone();
 
@@ -154,14 +158,7 @@ pub async fn workers_are_managed(test: Arc<Test>) {
 
 /// Logs, events, and what is used: of a worker, of a class, and of a pod; also of pods that come meanwhile.
 pub async fn workers_are_watched(test: Arc<Test>) {
-    registered(&test.cluster).await;
-    let folder = tempfile::tempdir().unwrap();
-    write(folder.path(), &test, SERVER);
-    let dir = folder.path().to_str().unwrap();
-    portside(&test, &["deploy", dir, "--timeout", "3m"])
-        .await
-        .unwrap();
-    let class = Class::new(&test, "notes");
+    let class = deployed(&test).await;
     let mut events = Followed::start(command(&test, &["events", "--class", "notes"]));
     let mut logs = Followed::start(command(&test, &["logs", "--class", "notes", "--follow"]));
     events.line(&["TIME", "EVENT"]).await;

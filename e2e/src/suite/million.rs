@@ -26,24 +26,7 @@ const GROWTH: u64 = 32 << 20;
 const SOME_PAGES: usize = 200;
 
 /// Stores what the worker `template` has stored once more for a million others, as the store itself would.
-const FILL: &str = r"
-    WITH template AS (
-        SELECT w.pool, w.script, kv.key, kv.value
-        FROM portside.worker w JOIN portside.kv kv USING (pool, shard, worker)
-    ), sleeper AS MATERIALIZED (
-        SELECT name, sha256(script || '\x00'::bytea || name) AS hash
-        FROM template, generate_series(1, 1000000) AS number,
-            LATERAL (SELECT convert_to('sleeper-' || number, 'UTF8') AS name) AS named
-    ), placed AS MATERIALIZED (
-        SELECT name, encode(substr(hash, 1, 16), 'hex')::uuid AS worker,
-            (get_byte(hash, 2) & 15) << 8 | get_byte(hash, 3) AS shard
-        FROM sleeper
-    ), stored AS (
-        INSERT INTO portside.worker (pool, shard, worker, script, name)
-        SELECT pool, shard, worker, script, name FROM template, placed
-    )
-    INSERT INTO portside.kv (pool, shard, worker, key, value)
-    SELECT pool, shard, worker, key, value FROM template, placed";
+const FILL: &str = include_str!("../../../bench/src/sleepers.sql");
 
 /// A million workers are listed page by page: each comes within a second, none is missing, and the API server needs no more memory for
 /// them. One of them that wakes, and sleeps, is seen by whoever watches.
@@ -62,7 +45,8 @@ pub async fn a_million_workers_are_listed_and_watched(test: Arc<Test>) {
     class.ready().await;
     note(&class, "template", "one").await;
     let start = Instant::now();
-    sql_in(cluster, DATABASE, FILL).await;
+    let fill = FILL.replace("COUNT", &SLEEPERS.to_string());
+    sql_in(cluster, DATABASE, &fill).await;
     sql_in(cluster, DATABASE, "ANALYZE").await;
     eprintln!("{SLEEPERS} workers stored in {:?}", start.elapsed());
 

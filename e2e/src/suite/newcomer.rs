@@ -9,7 +9,7 @@ use tokio::process::Command;
 
 use super::examples::chat_room;
 use crate::cluster::Cluster;
-use crate::release::Release;
+use crate::release::{Release, image_values};
 use crate::test::Test;
 
 const GUIDE: &str = include_str!("../../../docs/kubernetes.md");
@@ -54,19 +54,15 @@ fn commands(part: &str) -> Vec<&'static str> {
 /// Runs commands in the repository, as a user of it does; what is built is built, and the images are those of the tests.
 async fn run(cluster: &Cluster, commands: &str) -> String {
     let settings = &cluster.settings;
-    let mut values = vec!["--set=postgres.persistence.enabled=false".to_owned()];
-    for (key, name) in [
+    let images = [
         ("image", "operator"),
         ("gateway.image", "gateway"),
         ("sidecar.image", "sidecar"),
         ("postgres.image", "postgres"),
-    ] {
-        let (repository, tag) = (&settings.repository, &settings.tag);
-        values.push(format!(
-            "--set={key}.repository={repository}/{name},{key}.tag={tag}"
-        ));
-        values.push(format!("--set={key}.pullPolicy={}", settings.pull_policy));
-    }
+    ];
+    let images = image_values(settings, &settings.tag, &images).into_iter();
+    let mut values = vec!["--set=postgres.persistence.enabled=false".to_owned()];
+    values.extend(images.map(|value| format!("--set={value}")));
     if let Some(file) = &settings.values {
         values.push(format!("--values={}", file.display()));
     }

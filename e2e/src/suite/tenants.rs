@@ -1,6 +1,5 @@
 //! Several teams in one cluster, each with a namespace.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use serde_json::{Value, json};
 use crate::apps;
 use crate::class::{Class, condition};
 use crate::cluster::{Cluster, SYSTEM, until};
+use crate::release::apply_template;
 use crate::test::Test;
 
 /// Asks for another route, with the namespaces that are allowed there.
@@ -92,29 +92,14 @@ pub async fn a_host_is_one_namespaces(test: Arc<Test>) {
 
 /// Turns the chart's host policy on for the namespaces of the test.
 async fn host_policy(test: &Test, tenant: &Test) {
-    let chart = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/portside");
-    let namespaces = format!(
-        "watchNamespaces={{{},{}}}",
-        test.namespace, tenant.namespace
-    );
-    let args = [
-        "template",
-        "portside",
-        chart.to_str().unwrap(),
-        // Without a cluster to ask it takes some old version.
-        "--kube-version",
-        "1.33",
-        "--namespace",
-        SYSTEM,
-        "--show-only=templates/policy.yaml",
-        "--set=hostPolicy.enabled=true,hostPolicy.ingresses=true",
-        "--set",
-        &namespaces,
+    let values = [
+        format!(
+            "watchNamespaces={{{},{}}}",
+            test.namespace, tenant.namespace
+        ),
+        "hostPolicy.enabled=true,hostPolicy.ingresses=true".to_owned(),
     ];
-    let rendered = test.cluster.try_helm(&args).await;
-    let manifest = rendered.unwrap_or_else(|problem| panic!("helm template: {problem}"));
-    let applied = test.cluster.try_apply(&manifest).await;
-    applied.unwrap_or_else(|problem| panic!("{problem}"));
+    apply_template(&test.cluster, "policy.yaml", SYSTEM, &values).await;
 }
 
 /// A class as somebody may ask for it.

@@ -89,7 +89,6 @@ pub async fn from_an_earlier_version_and_back(test: Arc<Test>) {
     for load in loads {
         load.finish().await.flawless();
     }
-    Release::new(cluster).uninstall("portside").await;
     Release::new(cluster).install().await;
     assert!(
         cluster
