@@ -45,6 +45,17 @@ pub async fn run(app: &App, arguments: &[&str]) -> Output {
     portside(app.folder(), &command).await
 }
 
+/// The command fails, and says this.
+pub async fn fails(app: &App, arguments: &[&str], why: &str) {
+    let output = run(app, arguments).await;
+    assert!(!output.status.success(), "{arguments:?}");
+    assert!(
+        errors(&output).contains(why),
+        "{arguments:?}: {}",
+        errors(&output)
+    );
+}
+
 pub async fn json(app: &App, arguments: &[&str]) -> Value {
     let said = ask(app, &[arguments, &["-o", "json"]].concat()).await;
     serde_json::from_str(&said).unwrap()
@@ -324,13 +335,7 @@ async fn what_cannot_be_is_said_with_the_next_step() {
             "only Durable Objects have SQL",
         ),
     ] {
-        let output = run(&app, arguments).await;
-        assert!(!output.status.success(), "{arguments:?}");
-        assert!(
-            errors(&output).contains(why),
-            "{arguments:?}: {}",
-            errors(&output)
-        );
+        fails(&app, arguments, why).await;
     }
     let nobody = portside(
         app.folder(),

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::errors;
 use crate::harness::{App, eventually};
-use crate::manage::{Following, ask, counters, json, run};
+use crate::manage::{Following, ask, counters, fails, json, run};
 use crate::{folder, portside};
 
 /// The addresses of a list.
@@ -140,13 +140,7 @@ async fn what_cannot_be_meant_is_refused() {
         (&["top", "--pod", "p"], "unexpected argument"),
         (&["logs", "--pod", "p"], "unexpected argument"),
     ] {
-        let output = run(&app, arguments).await;
-        assert!(!output.status.success(), "{arguments:?}");
-        assert!(
-            errors(&output).contains(why),
-            "{arguments:?}: {}",
-            errors(&output)
-        );
+        fails(&app, arguments, why).await;
     }
 }
 

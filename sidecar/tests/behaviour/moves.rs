@@ -1,5 +1,6 @@
 //! Workers that somebody moves to a certain pod.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -30,8 +31,13 @@ async fn has_it(pod: &Running) -> bool {
     ask_pod(&pod.app, "GET", WORKER, "").await.0 == StatusCode::OK
 }
 
-/// Two pods, the one that has the worker first.
-async fn two(one: Running, other: Running) -> (Running, Running) {
+/// Two pods that share the workers of a store, of which one has counted once; the one that has it first.
+async fn two(dir: &Path) -> (Running, Running) {
+    let (setup, store) = (Setup::new(COUNTERS), open(dir).await);
+    let (one, other) = (pod(&store, &setup, 1).await, pod(&store, &setup, 1).await);
+    one.has(ALL / 2).await;
+    other.has(ALL / 2).await;
+    assert_eq!(one.get("/ann").await, "1");
     match has_it(&one).await {
         true => (one, other),
         false => (other, one),
@@ -39,15 +45,9 @@ async fn two(one: Running, other: Running) -> (Running, Running) {
 }
 
 async fn a_worker_goes_to_the_pod_that_is_named_and_no_request_fails() {
-    let setup = Setup::new(COUNTERS);
     let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path()).await;
-    let (one, other) = (pod(&store, &setup, 1).await, pod(&store, &setup, 1).await);
-    one.has(ALL / 2).await;
-    other.has(ALL / 2).await;
-    assert_eq!(one.get("/ann").await, "1");
-    let pods = two(one, other).await;
-    let pods = Arc::new([pods.0, pods.1]);
+    let pods: [Running; 2] = two(dir.path()).await.into();
+    let pods = Arc::new(pods);
 
     let is_over = Arc::new(AtomicBool::new(false));
     let clients = tokio::spawn({
@@ -87,14 +87,8 @@ async fn a_worker_goes_to_the_pod_that_is_named_and_no_request_fails() {
 }
 
 async fn a_pod_is_chosen_if_none_is_named() {
-    let setup = Setup::new(COUNTERS);
     let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path()).await;
-    let (one, other) = (pod(&store, &setup, 1).await, pod(&store, &setup, 1).await);
-    one.has(ALL / 2).await;
-    other.has(ALL / 2).await;
-    assert_eq!(one.get("/ann").await, "1");
-    let (from, to) = two(one, other).await;
+    let (from, to) = two(dir.path()).await;
     let moved = ask_to_move(&from, &json!({})).await;
     assert_eq!(moved, (StatusCode::OK, json!({ "pod": to.name })));
     assert!(eventually(async || has_it(&to).await).await);
