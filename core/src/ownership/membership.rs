@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Member, Millis};
+use super::{MAX_OBSERVATION_GAP_MS, Member, Millis};
 use crate::ids::PodId;
 
 /// What one look at the leases says.
@@ -26,6 +26,7 @@ pub(super) struct Members {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Observer {
     seen: BTreeMap<PodId, Seen>,
+    looked: Option<Millis>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -36,7 +37,7 @@ struct Seen {
 
 impl Observer {
     /// Takes the pods that are alive by the store, `me` among them, as read before `now`. A number that was unchanged for
-    /// `patience_ms` is death.
+    /// `patience_ms` is death; of the time since the last look, [`MAX_OBSERVATION_GAP_MS`] counts at most.
     pub(super) fn look(
         &mut self,
         me: PodId,
@@ -45,10 +46,13 @@ impl Observer {
         now: Millis,
     ) -> Members {
         let before: Vec<(PodId, bool)> = self.wishes().collect();
+        let gap = self.looked.map_or(0, |looked| now.saturating_sub(looked));
+        let uncounted = gap.saturating_sub(MAX_OBSERVATION_GAP_MS);
+        self.looked = Some(now);
         let seen = alive.iter().map(|&member| {
             let known = self.seen.get(&member.pod);
             let same = known.filter(|known| known.member.renewed == member.renewed);
-            let since = same.map_or(now, |known| known.since);
+            let since = same.map_or(now, |known| known.since + uncounted);
             (member.pod, Seen { member, since })
         });
         self.seen = seen.collect();
@@ -106,10 +110,25 @@ mod tests {
     fn an_unchanged_number_is_death_once_patience_ends_and_not_before() {
         let mut observer = Observer::default();
         let mut dead = |b, now| look(&mut observer, A, &[(A, 0), (B, b)], now).dead;
-        assert_eq!(dead(7, 100), []);
+        for now in (100..3_100).step_by(100) {
+            assert_eq!(dead(7, now), []);
+        }
         assert_eq!(dead(7, 3_099), []);
         assert_eq!(dead(7, 3_100), [(B, 7)]);
         assert_eq!(dead(8, 3_200), []);
+    }
+
+    #[test]
+    fn whoever_reaches_the_store_first_leaves_the_others_time_to_renew() {
+        let mut observer = Observer::default();
+        let mut dead = |b, now| look(&mut observer, A, &[(A, 0), (B, b)], now).dead;
+        assert_eq!(dead(7, 0), []);
+        assert_eq!(dead(7, 500), []);
+        // Nobody could ask the store. Of these nine seconds one counts.
+        assert_eq!(dead(7, 9_500), []);
+        assert_eq!(dead(7, 10_499), []);
+        // Whoever is dead has died all the same, also where looks are far apart.
+        assert_eq!(dead(7, 11_000), [(B, 7)]);
     }
 
     #[test]
@@ -154,9 +173,10 @@ mod tests {
                 .look(A, &wants(false), 3_000, 0)
                 .is_first
         );
+        observer.look(B, &wants(false), 1_000, 1_000);
         assert!(
             !observer
-                .look(B, &wants(false), 3_000, 3_000)
+                .look(B, &wants(false), 1_000, 2_000)
                 .dead
                 .is_empty()
         );

@@ -46,6 +46,9 @@ pub const LEASE_MS: Millis = 2_500;
 pub const PATIENCE_MS: Millis = LEASE_MS + LEASE_MS / 4;
 /// How often a pod that waits for the shards, or that shares them, looks who is alive.
 pub const OBSERVATION_INTERVAL_MS: Millis = 100;
+/// So much of the time between two looks counts towards [`PATIENCE_MS`]. While the store does not answer, nobody can renew, and whoever
+/// reaches it first when it is back would declare all others dead. What is left of the patience is for those to reach it, too.
+pub const MAX_OBSERVATION_GAP_MS: Millis = 1_000;
 /// How often a pod whose turn it is asks for shards though nobody came or went and it got none the last time.
 pub const CLAIM_INTERVAL_MS: Millis = 2_000;
 /// After a call of unknown fate to settle or read shards, how long until the next one.
