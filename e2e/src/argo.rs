@@ -1,4 +1,4 @@
-//! Argo CD's engine and its Lua machine, as the program in e2e/gitops/argo.
+//! Argo CD's engine and its Lua machine, as the program in e2e/third-party/argo.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,12 +31,12 @@ pub struct Argo {
 impl Argo {
     /// Where it is not built, says so once, and finds everything well.
     pub fn new(test: &Arc<Test>) -> Self {
-        let programs = test.cluster.settings.gitops.as_ref();
+        let programs = test.cluster.settings.third_party.as_ref();
         let program = programs
             .map(|folder| folder.join("argo"))
             .filter(|program| program.exists());
         if program.is_none() {
-            eprintln!("skipped: Argo CD's engine is not built; see scripts/gitops");
+            eprintln!("skipped: Argo CD's engine is not built; see scripts/third-party");
         }
         Self {
             test: Arc::clone(test),

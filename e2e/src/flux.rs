@@ -33,8 +33,8 @@ pub struct Flux {
 impl Flux {
     /// Starts them, with their definitions in the cluster; nothing is followed yet. `None`, with a word about it, where they are not built.
     pub async fn start(test: &Arc<Test>) -> Option<Self> {
-        let Some(programs) = test.cluster.settings.gitops.clone() else {
-            eprintln!("skipped: Flux is not built; see scripts/gitops");
+        let Some(programs) = test.cluster.settings.third_party.clone() else {
+            eprintln!("skipped: Flux is not built; see scripts/third-party");
             return None;
         };
         let definitions = programs.join("flux-definitions");

@@ -35,9 +35,9 @@ pub struct Settings {
     pub before: Option<PathBuf>,
     /// `PORTSIDE_E2E_TLS_ENTRY`: where requests over HTTPS arrive. What needs that is left out without.
     pub tls_entry: Option<String>,
-    /// `PORTSIDE_E2E_GITOPS`: the folder of what `scripts/gitops` builds: Flux's controllers, Argo CD's engine, cert-manager. What needs them is
-    /// left out without.
-    pub gitops: Option<PathBuf>,
+    /// `PORTSIDE_E2E_THIRD_PARTY`: the folder of what `scripts/third-party` builds: Flux's controllers, Argo CD's engine, cert-manager,
+    /// CloudNativePG. What needs them is left out without.
+    pub third_party: Option<PathBuf>,
     /// `PORTSIDE_E2E_ENFORCED`: the cluster enforces NetworkPolicies for sure. Without it that is tried, and what needs it is left out if not.
     pub enforced: bool,
     /// `PORTSIDE_E2E_LOGS`: the folder for what failed tests leave behind.
@@ -79,7 +79,7 @@ impl Settings {
             gateway_api: folder("PORTSIDE_E2E_GATEWAY_API"),
             before: folder("PORTSIDE_E2E_BEFORE"),
             tls_entry: env::var("PORTSIDE_E2E_TLS_ENTRY").ok(),
-            gitops: folder("PORTSIDE_E2E_GITOPS"),
+            third_party: folder("PORTSIDE_E2E_THIRD_PARTY"),
             enforced: !text("PORTSIDE_E2E_ENFORCED", "").is_empty(),
             logs: text("PORTSIDE_E2E_LOGS", "target/e2e-logs").into(),
             keep: !text("PORTSIDE_E2E_KEEP", "").is_empty(),
@@ -102,7 +102,7 @@ impl Settings {
             gateway_api: None,
             before: None,
             tls_entry: None,
-            gitops: None,
+            third_party: None,
             enforced: false,
             logs: "target/e2e-logs".into(),
             keep: false,

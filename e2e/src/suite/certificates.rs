@@ -20,8 +20,8 @@ const PAGE: &str = include_str!("../../../docs/tasks/tls.md");
 /// An annotation is enough: the class is served with a certificate for its hosts, and with another one once it has another host.
 pub async fn cert_manager_makes_one_for_a_class(test: Arc<Test>) {
     let settings = &test.cluster.settings;
-    let (Some(programs), Some(entry)) = (&settings.gitops, &settings.tls_entry) else {
-        eprintln!("skipped: this needs cert-manager (scripts/gitops), and an entry for HTTPS");
+    let (Some(programs), Some(entry)) = (&settings.third_party, &settings.tls_entry) else {
+        eprintln!("skipped: this needs cert-manager (scripts/third-party), and an entry for HTTPS");
         return;
     };
     let definitions = programs.join("cert-manager-definitions");

@@ -11,6 +11,7 @@ mod apiserver;
 mod argo;
 mod autoscaling;
 mod certificates;
+mod cloudnative_pg;
 mod database;
 mod deletion;
 mod examples;
@@ -34,7 +35,8 @@ mod upgrades;
 mod workers;
 
 /// The tests that take minutes, for what seldom breaks: left out where it is to be short.
-const LONG: [&str; 7] = [
+const LONG: [&str; 8] = [
+    "cloudnative_pg::a_switchover_and_a_lost_primary_lose_nothing",
     "certificates::cert_manager_makes_one_for_a_class",
     "autoscaling::an_autoscaler_follows_the_load",
     "gitops::flux_keeps_a_class_as_the_repository_has_it",
@@ -110,6 +112,7 @@ fn every(cluster: &Arc<Cluster>) -> Vec<Trial> {
         failures::nothing_depends_on_the_operator,
         failures::gateways_come_and_go,
         failures::the_database_restarts,
+        cloudnative_pg::a_switchover_and_a_lost_primary_lose_nothing,
         gitops::flux_keeps_a_class_as_the_repository_has_it,
         gitops::flux_prunes_a_class_and_its_state_as_it_says,
         gitops::flux_substitutes_where_it_is_not_told_otherwise,

@@ -253,7 +253,7 @@ pub const REQUIREMENTS: &[(u32, &str, Status)] = &[
         61,
         "What was acknowledged survives the loss of a database",
         Exception(
-            "needs a synchronous standby: a property of the database's deployment, which the operator's guide states",
+            "needs a synchronous standby: the tests on a cluster have one, and lose the primary (`make e2e ARGS=cloudnative_pg`)",
         ),
     ),
     (

@@ -1,4 +1,4 @@
-module portside.dev/e2e/gitops/argo
+module portside.dev/e2e/third-party/argo
 
 go 1.25.5
 

@@ -1,4 +1,4 @@
-module portside.dev/e2e/gitops/cert-manager
+module portside.dev/e2e/third-party/cert-manager
 
 go 1.26.0
 

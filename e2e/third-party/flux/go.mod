@@ -1,4 +1,4 @@
-module portside.dev/e2e/gitops/flux
+module portside.dev/e2e/third-party/flux
 
 go 1.26.0
 
