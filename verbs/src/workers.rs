@@ -223,9 +223,11 @@ fn is_wanted(worker: &Worker, its: State, (state, script): (Option<Wanted>, Opti
 }
 
 fn header() -> Vec<String> {
-    ["WORKER", "STATE", "SINCE", "ALARM", "KEYS", "BYTES", "ID"]
-        .map(String::from)
-        .to_vec()
+    [
+        "WORKER", "STATE", "POD", "SINCE", "ALARM", "KEYS", "BYTES", "ID",
+    ]
+    .map(String::from)
+    .to_vec()
 }
 
 fn row(worker: &Worker) -> Vec<String> {
@@ -241,6 +243,7 @@ fn row(worker: &Worker) -> Vec<String> {
             State::Awake => "awake".to_owned(),
             State::Asleep => "asleep".to_owned(),
         },
+        worker.pod.as_deref().map_or("-".to_owned(), printable),
         or_none(worker.awake_since.as_ref()),
         or_none(worker.alarm.as_ref().map(|alarm| &alarm.due)),
         keys,

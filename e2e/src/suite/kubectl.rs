@@ -8,7 +8,7 @@ use portside_testkit::{Site, Socket};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::class::Class;
+use crate::class::{Class, name};
 use crate::cluster::Followed;
 use crate::test::Test;
 use crate::workers::{SERVER, WORKER, in_state, note, notes, registered};
@@ -123,6 +123,8 @@ pub async fn workers_are_managed(test: Arc<Test>) {
 
     let table = portside(&test, &["workers", "list"]).await.unwrap();
     assert!(table.contains(ann) && table.contains("awake"), "{table}");
+    let pods = class.pods().await;
+    assert!(pods.iter().any(|pod| table.contains(name(pod))), "{table}");
     assert_eq!(state().await, "awake");
     portside(&test, &["workers", "sleep", ann]).await.unwrap();
     assert_eq!(state().await, "asleep");
