@@ -63,8 +63,18 @@ struct Waiting {
 pub(crate) struct Wish {
     pub(crate) path: Path,
     pub(crate) kind: Kind,
-    /// Where it has just failed; it goes there only if there is no other.
-    pub(crate) avoided: Option<Endpoint>,
+    /// Where it has failed; it goes there only if there is no other.
+    pub(crate) avoided: Vec<Endpoint>,
+}
+
+impl Wish {
+    /// It has failed there. Once it is sent to a pod again, all others have been tried, too.
+    pub(crate) fn avoid(&mut self, pod: &Endpoint) {
+        if self.avoided.contains(pod) {
+            self.avoided.clear();
+        }
+        self.avoided.push(pod.clone());
+    }
 }
 
 struct Member {
@@ -241,7 +251,7 @@ impl Class {
         Wish {
             path: self.state().affinity.path(path),
             kind,
-            avoided: None,
+            avoided: Vec::new(),
         }
     }
 

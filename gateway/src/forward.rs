@@ -224,7 +224,7 @@ impl Outbound {
             }
             // The first time, only what would find the same pod again has to pause.
             let pauses = failures > 0 || class.would_repeat(&target);
-            wish.avoided = Some(target.pod.endpoint.clone());
+            wish.avoid(&target.pod.endpoint);
             drop(target);
             if pauses {
                 sleep(pause).await;

@@ -175,7 +175,7 @@ impl Gateway {
         for (request, avoided) in std::mem::take(&mut self.held) {
             let wish = Wish {
                 owner: None,
-                avoided,
+                avoided: avoided.into_iter().collect(),
             };
             let load = |slot: &usize| self.sent.values().filter(|(to, _)| to == slot).count();
             let random = net.choice();

@@ -12,15 +12,15 @@ pub const MAX_EXCESS: usize = 16;
 pub struct Wish<P> {
     /// Who owns what it will use.
     pub owner: Option<PodId>,
-    /// Where it has just failed.
-    pub avoided: Option<P>,
+    /// Where it has failed, the last one at the end.
+    pub avoided: Vec<P>,
 }
 
 impl<P> Default for Wish<P> {
     fn default() -> Self {
         Self {
             owner: None,
-            avoided: None,
+            avoided: Vec::new(),
         }
     }
 }
@@ -41,9 +41,11 @@ impl<P: Ord + Clone> Gateway<P> {
         if let Some(active) = self.active() {
             return Some(active);
         }
-        let others = self.serving_members(wish.avoided.as_ref());
-        let pod = choose_of(others, wish, &load, random)
-            .or_else(|| choose_of(self.serving_members(None), wish, &load, random))?;
+        // One that has not been tried, or one that is not the last that was, or that one.
+        let last = wish.avoided.len().saturating_sub(1);
+        let mut avoided = [&wish.avoided[..], &wish.avoided[last..], &[]].into_iter();
+        let pod = avoided
+            .find_map(|avoided| choose_of(self.serving_members(avoided), wish, &load, random))?;
         Some((pod, SERVING))
     }
 
@@ -51,7 +53,7 @@ impl<P: Ord + Clone> Gateway<P> {
     #[must_use]
     pub fn is_right(&self, pod: &P, term: u64) -> bool {
         if term == SERVING {
-            let mut serving = self.serving_members(None);
+            let mut serving = self.serving_members(&[]);
             serving.any(|(serving, _)| serving == pod)
         } else {
             self.active() == Some((pod, term))

@@ -320,11 +320,11 @@ proptest! {
         let least = index(gateway.choose(&plain, load, draw).unwrap().0);
         let busiest = loads.iter().filter(|it| **it >= loads[least]).count();
         prop_assert!(busiest >= 2, "another is at least as busy");
-        let wish = Wish { owner: Some(PodId(owner as u128)), avoided: None };
+        let wish = Wish { owner: Some(PodId(owner as u128)), avoided: vec![] };
         let found = index(gateway.choose(&wish, load, draw).unwrap().0);
         let is_fine = owner < loads.len() && loads[owner] <= loads[least] + MAX_EXCESS;
         prop_assert_eq!(found, if is_fine { owner } else { least });
-        let wish = Wish { owner: wish.owner, avoided: NAMES.get(avoided).copied() };
+        let wish = Wish { owner: wish.owner, avoided: NAMES.get(avoided).copied().into_iter().collect() };
         let found = index(gateway.choose(&wish, load, draw).unwrap().0);
         prop_assert_ne!(found, avoided);
     }
@@ -335,9 +335,27 @@ fn a_pod_that_is_to_be_avoided_is_better_than_none() {
     let gateway = serving(1);
     let wish = Wish {
         owner: None,
-        avoided: Some("a"),
+        avoided: vec!["a"],
     };
     assert_eq!(gateway.choose(&wish, |_| 0, 7), Some((&"a", SERVING)));
+}
+
+#[test]
+fn all_pods_are_tried_before_one_is_tried_again() {
+    let gateway = serving(3);
+    let busy = |pod: &&str| if *pod == "c" { 50 } else { 0 };
+    let found = |avoided: &[&'static str], draw| {
+        let wish = Wish {
+            owner: None,
+            avoided: avoided.to_vec(),
+        };
+        *gateway.choose(&wish, busy, draw).unwrap().0
+    };
+    for draw in 0..20 {
+        assert_eq!(found(&["a", "b"], draw << 32), "c");
+        assert_eq!(found(&["b", "a"], draw << 32), "c");
+        assert_ne!(found(&["a", "b", "c"], draw << 32), "c");
+    }
 }
 
 /// A pod as it is, whatever is known of it.
