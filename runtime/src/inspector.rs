@@ -4,11 +4,13 @@
 //! its own.
 
 use std::collections::{BTreeMap, HashSet};
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use deno_core::futures::StreamExt;
 use deno_core::futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
+use deno_core::futures::future::{Either, select};
 use deno_core::serde_json::Value;
 use deno_core::{
     InspectorMsg, InspectorSessionChannels, InspectorSessionKind, InspectorSessionProxy, JsRuntime,
@@ -18,6 +20,8 @@ use portside_core::ids::WorkerKey;
 use portside_surface::lifecycle;
 use portside_worker::cell::Actor;
 use portside_worker::host::Identity;
+use tokio::sync::watch;
+use uuid::Uuid;
 
 mod exception;
 
@@ -48,13 +52,23 @@ pub struct Target {
     pub url: String,
 }
 
+/// Has the isolates that begin of one worker be inspectable, until it is dropped.
+pub struct Wish<'a> {
+    inspector: &'a Inspector,
+    worker: WorkerKey,
+}
+
 /// What is known of an isolate on other threads.
 pub struct Inspected {
     who: String,
+    /// Nobody can guess it: for debuggers that may attach to this isolate and to no other.
+    secret: String,
     url: String,
     objects: Mutex<BTreeMap<u32, String>>,
     sessions: UnboundedSender<InspectorSessionProxy>,
     debuggers: Arc<AtomicUsize>,
+    /// Tells debuggers to go.
+    leave: watch::Sender<bool>,
     listeners: Mutex<Vec<Listener>>,
     exceptions: AtomicU64,
 }
@@ -72,6 +86,7 @@ pub struct Debugger {
     commands: Option<UnboundedSender<String>>,
     messages: UnboundedReceiver<InspectorMsg>,
     debuggers: Arc<AtomicUsize>,
+    leave: watch::Receiver<bool>,
     wants: Arc<AtomicBool>,
 }
 
@@ -93,29 +108,26 @@ impl Inspector {
         }
     }
 
-    /// From now on the isolates of this worker can be inspected: those that begin later.
-    pub fn want(&self, worker: &WorkerKey) {
-        if let Some(wanted) = &self.wanted {
-            let mut wanted = wanted.lock().unwrap_or_else(PoisonError::into_inner);
-            wanted.insert(worker.clone());
-        }
-    }
-
-    /// Those that begin later cannot be any more.
-    pub fn forget(&self, worker: &WorkerKey) {
-        if let Some(wanted) = &self.wanted {
-            let mut wanted = wanted.lock().unwrap_or_else(PoisonError::into_inner);
-            wanted.remove(worker);
-        }
+    /// From now on the isolates of this worker can be inspected: those that begin before the wish is dropped. Nothing if somebody else
+    /// has that wish.
+    #[must_use]
+    pub fn want(&self, worker: &WorkerKey) -> Option<Wish<'_>> {
+        let is_first = self.wishes().is_none_or(|mut it| it.insert(worker.clone()));
+        is_first.then(|| Wish {
+            inspector: self,
+            worker: worker.clone(),
+        })
     }
 
     /// Whether that was asked for.
     #[must_use]
     pub fn is_wanted(&self, worker: &WorkerKey) -> bool {
-        self.wanted.as_ref().is_some_and(|wanted| {
-            let wanted = wanted.lock().unwrap_or_else(PoisonError::into_inner);
-            wanted.contains(worker)
-        })
+        self.wishes().is_some_and(|it| it.contains(worker))
+    }
+
+    fn wishes(&self) -> Option<MutexGuard<'_, HashSet<WorkerKey>>> {
+        let wanted = self.wanted.as_ref()?;
+        Some(wanted.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Whether that one's can be.
@@ -128,13 +140,13 @@ impl Inspector {
         self.wanted.is_some()
     }
 
-    /// The isolate of that one that there is now, by its number.
+    /// The isolate of that one that there is now, by its secret.
     #[must_use]
-    pub fn isolate_of(&self, who: &Identity) -> Option<u64> {
+    pub fn secret_of(&self, who: &Identity) -> Option<String> {
         let who = who.to_string();
         let targets = self.lock();
-        let mut targets = targets.iter().rev();
-        targets.find_map(|(number, it)| (it.who == who).then_some(*number))
+        let mut targets = targets.values().rev();
+        targets.find_map(|it| (it.who == who).then(|| it.secret.clone()))
     }
 
     /// No isolate waits for a debugger any more, and those that do go on.
@@ -167,29 +179,25 @@ impl Inspector {
     #[must_use]
     pub fn attach(&self, number: u64) -> Option<Debugger> {
         let inspected = self.lock().get(&number)?.clone();
-        let (commands, rx) = unbounded();
-        let (tx, messages) = unbounded();
-        let debuggers = inspected.debuggers.clone();
-        debuggers.fetch_add(1, Ordering::SeqCst);
-        let wants = Arc::<AtomicBool>::default();
-        inspected.listeners().push(Listener {
-            messages: tx.clone(),
-            wants: wants.clone(),
-        });
-        let debugger = Debugger {
-            commands: Some(commands),
-            messages,
-            debuggers,
-            wants,
-        };
-        let proxy = InspectorSessionProxy {
-            channels: InspectorSessionChannels::Regular { tx, rx },
-            kind: InspectorSessionKind::NonBlocking {
-                wait_for_disconnect: false,
-            },
-        };
-        inspected.sessions.unbounded_send(proxy).ok()?;
-        Some(debugger)
+        inspected.attach()
+    }
+
+    /// The same, for whoever knows the isolate's secret.
+    #[must_use]
+    pub fn attach_by(&self, secret: &str) -> Option<Debugger> {
+        let has_it = |it: &&Arc<Inspected>| it.secret == secret;
+        let inspected = self.lock().values().find(has_it)?.clone();
+        inspected.attach()
+    }
+
+    /// Sends the debuggers away from that one's isolate, or from all: what they have paused goes on, and nobody attaches to it again.
+    pub fn detach(&self, who: Option<&Identity>) {
+        let who = who.map(ToString::to_string);
+        for inspected in self.lock().values() {
+            if who.as_ref().is_none_or(|who| *who == inspected.who) {
+                inspected.leave.send_replace(true);
+            }
+        }
     }
 
     /// Lets an isolate be inspected that has an inspector, and in which nothing of the application has run yet.
@@ -201,10 +209,12 @@ impl Inspector {
     ) -> Registered {
         let inspected = Arc::new(Inspected {
             who: who.to_string(),
+            secret: Uuid::new_v4().simple().to_string(),
             url,
             objects: Mutex::default(),
             sessions: runtime.inspector().get_session_sender(),
             debuggers: Arc::default(),
+            leave: watch::Sender::new(false),
             listeners: Mutex::default(),
             exceptions: AtomicU64::new(0),
         });
@@ -223,7 +233,42 @@ impl Inspector {
     }
 }
 
+impl Drop for Wish<'_> {
+    fn drop(&mut self) {
+        if let Some(mut wishes) = self.inspector.wishes() {
+            wishes.remove(&self.worker);
+        }
+    }
+}
+
 impl Inspected {
+    fn attach(&self) -> Option<Debugger> {
+        let (commands, rx) = unbounded();
+        let (tx, messages) = unbounded();
+        let debuggers = self.debuggers.clone();
+        debuggers.fetch_add(1, Ordering::SeqCst);
+        let wants = Arc::<AtomicBool>::default();
+        self.listeners().push(Listener {
+            messages: tx.clone(),
+            wants: wants.clone(),
+        });
+        let debugger = Debugger {
+            commands: Some(commands),
+            messages,
+            debuggers,
+            leave: self.leave.subscribe(),
+            wants,
+        };
+        let proxy = InspectorSessionProxy {
+            channels: InspectorSessionChannels::Regular { tx, rx },
+            kind: InspectorSessionKind::NonBlocking {
+                wait_for_disconnect: false,
+            },
+        };
+        self.sessions.unbounded_send(proxy).ok()?;
+        Some(debugger)
+    }
+
     fn objects(&self) -> MutexGuard<'_, BTreeMap<u32, String>> {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -322,10 +367,13 @@ impl Debugger {
         }
     }
 
-    /// The next message of the isolate; none once it is gone. Nothing is lost if this is dropped before.
+    /// The next message of the isolate; none once it is gone, or the debugger is to leave. Nothing is lost if this is dropped before.
     pub async fn message(&mut self) -> Option<String> {
-        let message = self.messages.next().await?;
-        Some(message.content)
+        let leave = pin!(self.leave.wait_for(|leave| *leave));
+        match select(leave, self.messages.next()).await {
+            Either::Left(_) => None,
+            Either::Right((message, _)) => Some(message?.content),
+        }
     }
 }
 

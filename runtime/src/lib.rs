@@ -21,7 +21,7 @@ mod thread;
 mod trim;
 mod watchdog;
 
-pub use inspector::{Debugger, Inspector, Target, V8_VERSION};
+pub use inspector::{Debugger, Inspector, Target, V8_VERSION, Wish};
 pub use measures::{Gauge, Measures, Reading};
 pub use pool::{IsolatePool, Place, Start};
 pub use portside_surface as surface;

@@ -7,6 +7,7 @@ use portside_core::bundle::Bundle;
 use portside_surface::objects::database::Stored;
 use portside_worker::activation::End;
 use portside_worker::cell::Cell;
+use portside_worker::host::Identity;
 use portside_worker::instance::InstanceOptions;
 
 use crate::inspector::Inspector;
@@ -203,6 +204,12 @@ impl IsolatePool {
     #[must_use]
     pub fn ready_used(&self) -> u64 {
         self.reserve.used()
+    }
+
+    /// Ends the JavaScript that an instance runs at this moment, if it does: the instance fails, as at its limit of CPU time. One that has
+    /// given its thread back goes on.
+    pub fn interrupt(&self, who: &Identity) {
+        self.watchdog.interrupt(who);
     }
 
     /// Whether memory is too tight to have more isolates wait.

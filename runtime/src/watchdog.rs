@@ -87,6 +87,8 @@ pub struct Watched {
     /// How many debuggers it has, if it can have any. While it has one, no time counts.
     debuggers: Option<Arc<AtomicUsize>>,
     ended: AtomicBool,
+    /// It was ended because somebody wanted that, not at its limit.
+    interrupted: AtomicBool,
 }
 
 impl Watched {
@@ -99,6 +101,7 @@ impl Watched {
             script,
             debuggers: None,
             ended: AtomicBool::new(false),
+            interrupted: AtomicBool::new(false),
         }
     }
 
@@ -115,8 +118,12 @@ impl Watched {
     /// What to say if the watchdog ended one of its slices.
     pub fn exceeded(&self) -> Option<String> {
         let limit = self.limit;
-        self.is_ended()
-            .then(|| format!("one event used more than {limit:?} of CPU time"))
+        self.is_ended().then(|| {
+            if self.interrupted.load(Ordering::Relaxed) {
+                return "one event went on after the instance was to end".to_owned();
+            }
+            format!("one event used more than {limit:?} of CPU time")
+        })
     }
 
     /// Whether the watchdog ended one of its slices: then the isolate must be discarded.
@@ -169,6 +176,17 @@ impl Slot {
         running.usage.has_run(since.elapsed());
         if !seen.is_some_and(|seen| seen.long) {
             running.script.history.short_stretch();
+        }
+    }
+
+    /// Ends the slice that runs here, if it is that one's.
+    fn interrupt(&self, who: &Identity) {
+        let state = self.lock();
+        if let Some((running, _)) = &state.running
+            && running.who == *who
+        {
+            running.interrupted.store(true, Ordering::Relaxed);
+            running.end();
         }
     }
 
@@ -272,6 +290,13 @@ impl Watchdog {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(Arc::downgrade(slot));
+    }
+
+    /// Ends the slice that an instance runs now, if it does.
+    pub fn interrupt(&self, who: &Identity) {
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let slots = slots.iter().filter_map(Weak::upgrade);
+        slots.for_each(|slot| slot.interrupt(who));
     }
 
     fn look(&self) {

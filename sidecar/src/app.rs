@@ -416,7 +416,7 @@ impl App {
             current.class = class;
             current.servers = servers;
         });
-        self.workers.stop_all(Stop::WhenFlushed);
+        self.cut_off_all();
         self.workers.forget_crashes();
         self.isolates.forget(&replaced.bundle);
         drop(waiting);
@@ -441,7 +441,7 @@ impl App {
         self.servers().stop(Stop::WhenQuiet);
         self.workers.stop_all(Stop::WhenQuiet);
         if timeout(GRACE, self.workers.all_asleep()).await.is_err() {
-            self.workers.stop_all(Stop::WhenFlushed);
+            self.cut_off_all();
             if timeout(GRACE, self.workers.all_asleep()).await.is_err() {
                 tracing::warn!(
                     workers = self.workers.count(),

@@ -15,6 +15,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::app::App;
 use crate::commits::commit;
+use crate::leaving::RUN;
 use crate::start::NotLoaded;
 use crate::workers::Worker;
 
@@ -138,8 +139,11 @@ async fn changed(app: &Arc<App>, worker: &Worker, change: Change) -> Result<(), 
     worker.inbox.withhold(true);
     worker.inbox.stop(Stop::WhenSettled);
     if timeout(SETTLE, worker.vacated()).await.is_err() {
-        worker.inbox.stop(Stop::WhenFlushed);
-        app.ownership().patiently(worker.vacated()).await?;
+        app.cut_off(worker);
+        if timeout(RUN, worker.vacated()).await.is_err() {
+            app.interrupt(worker);
+            app.ownership().patiently(worker.vacated()).await?;
+        }
     }
     let fence = app.ownership().settled_fence(worker.id).await;
     let fence = fence.ok_or(Unchanged::Elsewhere)?;

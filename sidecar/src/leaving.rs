@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures::{Stream, stream};
 use portside_core::ids::{SHARDS, ShardId};
 use portside_worker::event::Stop;
+use portside_worker::host::Identity;
 use portside_worker::link::Failure;
 use portside_worker::moves::take_along;
 use tokio::time::{Instant, timeout_at};
@@ -17,6 +18,9 @@ use crate::workers::{Worker, Workers};
 
 /// How long a worker's handlers may go on before it moves. What takes longer is cut off, and its writes so far stay.
 const SETTLE: Duration = Duration::from_secs(5);
+
+/// How long what was cut off may still run without giving its thread back. Then that is ended.
+pub(crate) const RUN: Duration = Duration::from_secs(1);
 
 /// How long until what was cut off is durable, and gone. Else its shard stays.
 const FLUSH: Duration = Duration::from_secs(10);
@@ -30,9 +34,29 @@ struct Leaving {
     stop: Stop,
     /// Until when.
     until: Instant,
+    /// Whether code that still ran was ended.
+    is_interrupted: bool,
 }
 
 impl App {
+    /// Ends the worker's instance after its writes, though its handlers go on, or a debugger has paused them.
+    pub(crate) fn cut_off(&self, worker: &Worker) {
+        worker.inbox.stop(Stop::WhenFlushed);
+        self.send_debuggers_away(Some(&Identity::Worker(worker.key.clone())));
+    }
+
+    /// The same for all workers.
+    pub(crate) fn cut_off_all(&self) {
+        self.workers().stop_all(Stop::WhenFlushed);
+        self.send_debuggers_away(None);
+    }
+
+    /// Ends the code that the worker runs at this moment, if it does.
+    pub(crate) fn interrupt(&self, worker: &Worker) {
+        let who = Identity::Worker(worker.key.clone());
+        self.isolates().interrupt(&who);
+    }
+
     /// Brings up to so many shards to rest, or `only` this one, and says which, as soon as some are: nothing of them is awake or on its
     /// way to the store.
     pub(crate) fn quiesce(
@@ -50,6 +74,7 @@ impl App {
             busy: shards.into_iter().collect(),
             stop: Stop::WhenSettled,
             until: Instant::now() + SETTLE,
+            is_interrupted: false,
         };
         leaving.ask();
         stream::unfold(leaving, Leaving::next)
@@ -59,12 +84,27 @@ impl App {
 impl Leaving {
     /// Has the workers leave for another process. Nobody wakes any there any more.
     fn ask(&self) {
-        for worker in self.app.workers().all() {
-            if self.busy.contains(&worker.key.id().shard(SHARDS)) {
-                worker.inbox.leave();
-                worker.inbox.stop(self.stop);
+        for worker in self.workers() {
+            worker.inbox.leave();
+            match self.stop {
+                Stop::WhenFlushed => self.app.cut_off(&worker),
+                stop => worker.inbox.stop(stop),
             }
         }
+    }
+
+    /// Ends what they run without giving their threads back.
+    fn interrupt(&self) {
+        for worker in self.workers() {
+            self.app.interrupt(&worker);
+        }
+    }
+
+    /// Those that are awake.
+    fn workers(&self) -> impl Iterator<Item = Arc<Worker>> {
+        let is_busy = |worker: &Arc<Worker>| self.busy.contains(&worker.key.id().shard(SHARDS));
+        let all = self.app.workers().all().into_iter();
+        all.filter(is_busy)
     }
 
     /// The next shards that are at rest, until none is left. Those that do not come to rest stay.
@@ -86,7 +126,7 @@ impl Leaving {
                 workers.leave_sockets(|key| at_rest.contains(&key.id().shard(SHARDS)));
                 return Some((at_rest.into_iter().collect(), self));
             }
-            if self.stop == Stop::WhenFlushed {
+            if self.is_interrupted {
                 let (app, stuck) = (self.app.clone(), std::mem::take(&mut self.busy));
                 tracing::warn!("some workers do not end, and so do not move to another process");
                 app.clone().spawn(async move {
@@ -97,8 +137,13 @@ impl Leaving {
                 });
                 break;
             }
-            (self.stop, self.until) = (Stop::WhenFlushed, Instant::now() + FLUSH);
-            self.ask();
+            if self.stop == Stop::WhenFlushed {
+                self.interrupt();
+                (self.is_interrupted, self.until) = (true, Instant::now() + FLUSH);
+            } else {
+                (self.stop, self.until) = (Stop::WhenFlushed, Instant::now() + RUN);
+                self.ask();
+            }
         }
         None
     }

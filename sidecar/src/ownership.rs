@@ -339,9 +339,12 @@ impl Ownership {
                 call, count, only, ..
             } => {
                 self.quiesce(call, count, only).await;
-                Event::QuiescenceOver(call)
+                return;
             }
-            Effect::HandOver(call, fences, to) => return self.hand_over(call, fences, to).await,
+            Effect::HandOver(call, fences, to) => {
+                self.hand_over(call, fences, to).await;
+                return;
+            }
             Effect::Release => Event::Released(self.known(store.release(pod).await)),
             Effect::LeaseExtended { .. } | Effect::WakeAt(_) | Effect::Settled(_) => return,
         };
@@ -503,26 +506,42 @@ impl Ownership {
         let is_quiesce = |effect: &Effect| matches!(effect, Effect::Quiesce { .. });
         let (moving, others): (Vec<_>, Vec<_>) = effects.into_iter().partition(is_quiesce);
         self.carry_out_all(others);
-        for quiesce in moving {
-            // It ends by itself, and a task that panics has moved nothing.
-            let _ = tokio::spawn(self.clone().carry_out(quiesce)).await;
+        let mut has_moved = false;
+        for effect in moving {
+            if let Effect::Quiesce {
+                call, count, only, ..
+            } = effect
+            {
+                // It ends by itself, also if nobody waits, and a task that panics has moved nothing.
+                let moved = tokio::spawn(self.clone().quiesce(call, count, only)).await;
+                has_moved |= moved.unwrap_or_default().contains(&shard);
+            }
         }
         while self.with_state(|state| state.is_in_doubt(shard)) {
+            // Once it is known: it is ours, or it is that pod's, for nobody else can have got it meanwhile.
+            has_moved = true;
             if changes.changed().await.is_err() {
                 break;
             }
         }
         match self.epoch(shard) {
-            None => Ok(()),
             Some(_) => Err(NotMoved::Stays),
+            None if has_moved && *self.role.borrow() != Role::Over => Ok(()),
+            // Somebody else has moved it, or this process has ended.
+            None => Err(Unmovable::NotOwned.into()),
         }
     }
 
-    async fn quiesce(self: &Arc<Self>, call: Call, count: u32, only: Option<ShardId>) {
-        let Some(quiesce) = self.quiescence.get() else {
-            return;
-        };
-        let mut at_rest = quiesce(count, only);
+    /// Brings shards to rest and hands them over; returns those that have moved for sure.
+    async fn quiesce(
+        self: Arc<Self>,
+        call: Call,
+        count: u32,
+        only: Option<ShardId>,
+    ) -> Vec<ShardId> {
+        let mut moved = Vec::new();
+        let at_rest = self.quiescence.get().map(|it| it(count, only));
+        let mut at_rest = at_rest.unwrap_or_else(|| futures::stream::empty().boxed());
         while let Some(shards) = at_rest.next().await {
             let effects = self.step(Event::Quiesced(call, shards.clone()));
             let (mut hand_overs, mut others) = (vec![], vec![]);
@@ -541,12 +560,20 @@ impl Ownership {
             // One at a time, and what comes to rest meanwhile is the next: each makes a version of the map, which the store makes
             // durable one after the other.
             for (call, fences, to) in hand_overs {
-                self.hand_over(call, fences, to).await;
+                moved.extend(self.hand_over(call, fences, to).await);
             }
         }
+        self.tell(Event::QuiescenceOver(call));
+        moved
     }
 
-    async fn hand_over(self: &Arc<Self>, call: Call, fences: Vec<Fence>, to: PodId) {
+    /// Returns those of them that have moved for sure.
+    async fn hand_over(
+        self: &Arc<Self>,
+        call: Call,
+        fences: Vec<Fence>,
+        to: PodId,
+    ) -> Vec<ShardId> {
         let moved = self.known(self.store.hand_over(&fences, to).await);
         if let Ok(moved) = &moved {
             for (shard, _) in moved {
@@ -556,8 +583,10 @@ impl Ownership {
                 moves(moved, to);
             }
         }
+        let known = moved.iter().flatten().map(|(shard, _)| *shard).collect();
         self.tell(Event::HandedOver(call, moved));
         self.stays(fences.iter().map(|fence| fence.shard));
+        known
     }
 
     /// See [`Ownership::stay`]; does not wait for that.

@@ -25,7 +25,7 @@ use super::local::is_of_this_machine;
 /// The port that debuggers look at by themselves.
 pub const PORT: &str = "9229";
 
-/// Where an isolate's WebSocket is: its number follows.
+/// Where an isolate's WebSocket is: its number follows, or its secret.
 const SOCKET: &str = "/ws/";
 
 /// Messages of one debugger on their way to its isolate before it has to wait.
@@ -46,37 +46,36 @@ pub async fn listen(inspector: Arc<Inspector>, port: u16) -> anyhow::Result<Fron
     };
     let desk = Desk {
         inspector,
-        secret: None,
+        is_secret: false,
     };
     let bound = FrontDoor::bind(config, Arc::new(desk)).await;
     bound.with_context(|| format!("debuggers cannot be listened for on 127.0.0.1:{port}; choose another port with --inspect=PORT"))
 }
 
-/// Listens on a free port, for debuggers that know a secret; where it does, and what comes before an isolate's number in the path.
+/// Listens on a free port, for debuggers that know an isolate's secret; where it does, and what comes before that in the path.
 ///
 /// # Errors
 /// There is no port.
 pub async fn listen_in_secret(inspector: Arc<Inspector>) -> std::io::Result<(u16, String)> {
-    let secret = format!("/{}", uuid::Uuid::new_v4().simple());
     let config = DoorConfig {
         listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         ..DoorConfig::default()
     };
     let desk = Desk {
         inspector,
-        secret: Some(secret.clone()),
+        is_secret: true,
     };
     let door = FrontDoor::bind(config, Arc::new(desk)).await?;
     let port = door.local_addr().port();
     tokio::spawn(door.run(std::future::pending()));
-    Ok((port, format!("{secret}{SOCKET}")))
+    Ok((port, SOCKET.to_owned()))
 }
 
 /// Shows debuggers to isolates.
 struct Desk {
     inspector: Arc<Inspector>,
-    /// What all paths begin with, if only those may ask who know it: code of the application reaches this address as well.
-    secret: Option<String>,
+    /// Whether only those are told anything who know an isolate's secret: code of the application reaches this address as well.
+    is_secret: bool,
 }
 
 impl Application for Desk {
@@ -91,17 +90,11 @@ impl Desk {
         let Some(url) = url.filter(|url| is_of_this_machine(url, &request.headers)) else {
             return text(StatusCode::FORBIDDEN, "only for debuggers of this machine");
         };
-        let path = match &self.secret {
-            None => Some(url.path()),
-            Some(secret) => url.path().strip_prefix(&**secret),
-        };
-        let Some(path) = path else {
-            return text(StatusCode::NOT_FOUND, "there is nothing at this path");
-        };
-        if let Some(number) = path.strip_prefix(SOCKET) {
-            return self.attached(request, number);
+        if let Some(which) = url.path().strip_prefix(SOCKET) {
+            return self.attached(request, which);
         }
-        match path {
+        match url.path() {
+            _ if self.is_secret => text(StatusCode::NOT_FOUND, "there is nothing at this path"),
             "/json" | "/json/list" => {
                 let host = request
                     .headers
@@ -128,12 +121,16 @@ impl Desk {
         }
     }
 
-    fn attached(&self, request: &Request, number: &str) -> Response {
+    /// By an isolate's number, or by its secret.
+    fn attached(&self, request: &Request, which: &str) -> Response {
         if !request.websocket {
             return text(StatusCode::UPGRADE_REQUIRED, "a WebSocket is wanted here");
         }
-        let number = number.parse().ok();
-        let Some(debugger) = number.and_then(|number| self.inspector.attach(number)) else {
+        let debugger = match self.is_secret {
+            true => self.inspector.attach_by(which),
+            false => which.parse().ok().and_then(|it| self.inspector.attach(it)),
+        };
+        let Some(debugger) = debugger else {
             return text(
                 StatusCode::NOT_FOUND,
                 "there is no such isolate: it may have fallen asleep; see /json/list",

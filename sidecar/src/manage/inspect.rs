@@ -30,7 +30,7 @@ const UNHURRIED: Duration = Duration::from_secs(24 * 60 * 60);
 pub struct Desk {
     /// The port, on the loopback address.
     pub port: u16,
-    /// What comes before an isolate's number in the path of its WebSocket.
+    /// What comes before an isolate's secret in the path of its WebSocket.
     pub path: String,
 }
 
@@ -72,6 +72,13 @@ impl Inspects {
 }
 
 impl App {
+    /// Has debuggers leave that one, or all: what they have paused goes on.
+    pub(crate) fn send_debuggers_away(&self, who: Option<&Identity>) {
+        if let Some(inspects) = self.inspects() {
+            inspects.inspector.detach(who);
+        }
+    }
+
     /// Lets debuggers of this machine attach to the worker's isolate: to the next one, so one that is awake is put to sleep first.
     ///
     /// # Errors
@@ -95,28 +102,30 @@ impl App {
             Unchanged::refused(format!("debuggers cannot be listened for: {why}"))
         })?;
         let who = Identity::Worker(key.clone());
-        inspects.inspector.want(key);
-        if inspects.inspector.isolate_of(&who).is_none() && self.workers().get(key).is_some() {
+        // Of its isolates those can be inspected that begin before this is left, in whichever way.
+        let wish = inspects.inspector.want(key);
+        let _wish = wish.ok_or_else(|| {
+            Unchanged::Unknown("somebody else is about to inspect the worker: ask again".to_owned())
+        })?;
+        let secret = || inspects.inspector.secret_of(&who);
+        if secret().is_none() && self.workers().get(key).is_some() {
             self.put_to_sleep(key).await?;
         }
         self.wake(key).await?;
         let begun = async {
             loop {
-                if let Some(number) = inspects.inspector.isolate_of(&who) {
-                    return number;
+                if let Some(secret) = secret() {
+                    return secret;
                 }
                 sleep(LOOK).await;
             }
         };
-        let number = timeout(BEGIN, begun).await;
-        // Its next isolate is like all others.
-        inspects.inspector.forget(key);
         let too_long = |_| Unchanged::Unknown("the worker has not begun yet: ask again".to_owned());
-        let number = number.map_err(too_long)?;
+        let secret = timeout(BEGIN, begun).await.map_err(too_long)?;
         Ok(Inspected {
             pod: self.called().pod.clone(),
             port: desk.port,
-            path: format!("{}{number}", desk.path),
+            path: format!("{}{secret}", desk.path),
         })
     }
 }

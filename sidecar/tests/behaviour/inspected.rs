@@ -15,10 +15,14 @@ use crate::objects::with_objects;
 
 pub const CASES: &[crate::Case] = cases![
     only_the_worker_that_is_asked_for_is_inspected,
+    one_that_does_not_begin_is_like_all_others_afterwards,
+    one_asks_at_a_time,
+    one_that_is_paused_is_put_to_sleep_all_the_same,
     one_that_cannot_be_inspected_alone_says_so,
 ];
 
 const JOBS: &str = r#"
+if (self.name === "broken") throw new Error("it is broken");
 let heard = 0;
 export const jobs = {
   heard: () => ++heard,
@@ -33,7 +37,7 @@ async fn start(mut setup: Setup) -> (TestApp, Arc<Inspector>) {
     setup.isolates = Some(Arc::new(isolates));
     let app = setup.start().await;
     let listen = |_| {
-        let path = "/secret/ws/".to_owned();
+        let path = "/ws/".to_owned();
         async { Ok(Desk { port: 9, path }) }.boxed()
     };
     let inspects = Inspects::new(inspector.clone(), Box::new(listen));
@@ -66,9 +70,9 @@ async fn only_the_worker_that_is_asked_for_is_inspected() {
     let (status, inspected) = ask(&app, "POST", path, "").await;
     assert_eq!(status, 200, "{inspected}");
     assert_eq!(inspected["port"], 9);
-    let number = inspected["path"].as_str().unwrap();
-    let number = number.strip_prefix("/secret/ws/").unwrap();
-    let mut debugger = inspector.attach(number.parse().unwrap()).unwrap();
+    let secret = inspected["path"].as_str().unwrap();
+    let secret = secret.strip_prefix("/ws/").unwrap().to_owned();
+    let mut debugger = inspector.attach_by(&secret).unwrap();
     let name = evaluate(&mut debugger, "self.name").await;
     assert_eq!(name, "one");
     let targets = inspector.targets();
@@ -92,6 +96,33 @@ async fn only_the_worker_that_is_asked_for_is_inspected() {
     assert!(inspector.targets().is_empty());
     let one = WorkerKey::new("worker.js", "one").unwrap();
     assert!(!inspector.is_wanted(&one));
+
+    // The secret was that isolate's alone.
+    let (_, next) = ask(&app, "POST", path, "").await;
+    assert_ne!(next, inspected);
+    assert!(inspector.attach_by(&secret).is_none());
+}
+
+async fn one_that_does_not_begin_is_like_all_others_afterwards() {
+    let (app, inspector) = start(awake(JOBS)).await;
+    let path = "/workers/worker.js%23broken/inspect";
+    let (status, answer) = ask(&app, "POST", path, "").await;
+    assert_ne!(status, 200, "{answer}");
+    let broken = WorkerKey::new("worker.js", "broken").unwrap();
+    assert!(!inspector.is_wanted(&broken));
+}
+
+async fn one_asks_at_a_time() {
+    let (app, inspector) = start(awake(JOBS)).await;
+    let one = WorkerKey::new("worker.js", "one").unwrap();
+    let first = inspector.want(&one).unwrap();
+    let path = "/workers/worker.js%23one/inspect";
+    let (status, answer) = ask(&app, "POST", path, "").await;
+    assert_eq!(status, 503, "{answer}");
+    assert!(inspector.is_wanted(&one));
+    drop(first);
+    let (status, answer) = ask(&app, "POST", path, "").await;
+    assert_eq!(status, 200, "{answer}");
 }
 
 async fn one_that_cannot_be_inspected_alone_says_so() {
@@ -111,4 +142,30 @@ export default { fetch: () => new Response("hello") };
     assert!(why(&app).await.contains("shares the isolate"));
     let app = room().start().await;
     assert!(why(&app).await.contains("--inspect"));
+}
+
+async fn one_that_is_paused_is_put_to_sleep_all_the_same() {
+    let (app, inspector) = start(awake(JOBS)).await;
+    let path = "/workers/worker.js%23one/inspect";
+    let (_, inspected) = ask(&app, "POST", path, "").await;
+    let secret = inspected["path"].as_str().unwrap();
+    let secret = secret.strip_prefix("/ws/").unwrap();
+    let mut debugger = inspector.attach_by(secret).unwrap();
+    for call in ["Debugger.enable", "Debugger.pause"] {
+        debugger.send(json!({ "id": 1, "method": call }).to_string());
+    }
+    let pauses = async {
+        while let Some(message) = debugger.message().await {
+            if message.contains("Debugger.paused") {
+                break;
+            }
+        }
+        let sleep = order(&app, "POST", "/workers/worker.js%23one/sleep", "");
+        let is_sent_away = async move { while debugger.message().await.is_some() {} };
+        futures::future::join(sleep, is_sent_away).await;
+    };
+    // What was held up is cut off.
+    let (heard, ()) = futures::future::join(app.get("/one/heard"), pauses).await;
+    assert_eq!(heard.0, 503, "{heard:?}");
+    assert!(inspector.targets().is_empty());
 }

@@ -1,6 +1,6 @@
 //! Workers that are looked at and managed from outside.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use http::StatusCode;
@@ -19,6 +19,7 @@ use crate::objects::with_objects;
 pub const CASES: &[crate::Case] = cases![
     workers_are_listed_whether_they_sleep_or_not,
     a_worker_is_put_to_sleep_and_woken,
+    a_worker_that_never_waits_is_put_to_sleep_as_well,
     keys_are_read_as_json_and_put_under_a_worker_that_is_awake,
     what_is_put_from_outside_is_what_javascript_gets,
     a_deleted_worker_begins_anew_and_its_alarm_never_fires,
@@ -35,6 +36,7 @@ const JOBS: &str = r#"
 const instance = crypto.randomUUID();
 export const jobs = {
   instance: () => instance,
+  spin: () => { setTimeout(() => { for (;;); }); return "from now on"; },
   put: async (json) => { const { key, value } = JSON.parse(json); await storage.put(key, value); return "put"; },
   all: async () => [...(await storage.list()).keys()],
   add: async () => { const n = (await storage.get("n") ?? 0) + 1; await storage.put("n", n); return n; },
@@ -235,6 +237,18 @@ async fn a_worker_is_put_to_sleep_and_woken() {
         second,
         "being awake, it stays"
     );
+}
+
+/// Long before its limit of CPU time, which is 30 s.
+async fn a_worker_that_never_waits_is_put_to_sleep_as_well() {
+    let app = setup().start().await;
+    app.text("/a/add").await;
+    assert_eq!(app.text("/a/spin").await, "from now on");
+    let began = Instant::now();
+    order(&app, "POST", "/workers/worker.js%23a/sleep", "").await;
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(20), "{took:?}");
+    assert_eq!(app.text("/a/n").await, "1");
 }
 
 async fn keys_are_read_as_json_and_put_under_a_worker_that_is_awake() {
