@@ -23,6 +23,25 @@ use crate::certificate::Certificate;
 /// Who is gone without a word is found out so.
 const PING: Duration = Duration::from_secs(10);
 
+/// How many bytes may be on their way and not read yet (RFC 9113 section 5.2).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Windows {
+    /// Of one answer.
+    pub(crate) stream: u32,
+    /// Of all answers of a connection together: what is not read of one takes room from all others.
+    pub(crate) connection: u32,
+}
+
+impl Default for Windows {
+    /// Large, for answers that are read as they come.
+    fn default() -> Self {
+        Self {
+            stream: 2 << 20,
+            connection: 5 << 20,
+        }
+    }
+}
+
 /// Connects to whoever `verifier` takes to have that name. The connection ends when the last handle of it is gone, or the other end is.
 ///
 /// # Errors
@@ -32,6 +51,7 @@ pub(crate) async fn dial<B>(
     (address, name): (SocketAddr, ServerName<'static>),
     own: &Certificate,
     verifier: Arc<dyn ServerCertVerifier>,
+    windows: Windows,
 ) -> Result<SendRequest<B>, String>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
@@ -47,6 +67,8 @@ where
         .timer(TokioTimer::new())
         .keep_alive_interval(PING)
         .keep_alive_timeout(PING)
+        .initial_stream_window_size(windows.stream)
+        .initial_connection_window_size(windows.connection)
         .handshake(TokioIo::new(stream))
         .await
         .map_err(|error| error.to_string())?;

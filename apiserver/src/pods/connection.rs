@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::{identity, tls};
 use crate::certificate::Certificate;
-use crate::dial::dial;
+use crate::dial::{Windows, dial};
 use crate::known::Pod;
 
 /// How long it may take until there is a connection, and until it is known whose.
@@ -36,9 +36,11 @@ impl Connection {
         client: &Client,
         own: &Certificate,
         pod: &Pod,
+        windows: Windows,
     ) -> Result<Self, String> {
         let place = (pod.address, tls::no_name());
-        let connecting = timeout(CONNECT, dial(place, own, tls::anybody())).await;
+        let dialing = dial(place, own, tls::anybody(), windows);
+        let connecting = timeout(CONNECT, dialing).await;
         let mut this = Self(connecting.map_err(|_| "it does not answer".to_owned())??);
         let proving = async {
             let token = this.token().await?;

@@ -22,6 +22,7 @@ use tokio::time::{Instant, timeout};
 use url::form_urlencoded;
 
 use crate::certificate::Certificate;
+use crate::dial::Windows;
 use crate::known::{Classes, Pod};
 use crate::metrics::Metrics;
 use connection::Connection;
@@ -32,6 +33,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// that is gone at each page.
 const REST: Duration = Duration::from_secs(1);
 const PARTS: u32 = 5;
+
+/// How much of a streamed answer may wait to be read. Within a cluster that slows nobody down.
+const SLOW_WINDOW: u32 = 64 << 10;
+/// More answers than a pod gives at a time on one connection: as hyper has it, and pods with it, 200.
+const MOST_STREAMS: u32 = 256;
 
 /// How many connections are opened at once.
 const OPENING: usize = 64;
@@ -46,7 +52,7 @@ pub struct Question {
     connection: Which,
 }
 
-/// Which of the connections to a pod. What is not read of one answer takes room from all others on its connection.
+/// Which of the connections to a pod.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 enum Which {
     /// Of answers that are read as they come.
@@ -54,6 +60,19 @@ enum Which {
     Prompt,
     /// Of those that a client takes, when it likes.
     Slow,
+}
+
+impl Which {
+    fn windows(self) -> Windows {
+        match self {
+            Self::Prompt => Windows::default(),
+            // There is room for all at once: none that nobody reads keeps anything from another.
+            Self::Slow => Windows {
+                stream: SLOW_WINDOW,
+                connection: SLOW_WINDOW * MOST_STREAMS,
+            },
+        }
+    }
 }
 
 impl Question {
@@ -211,7 +230,7 @@ impl Pods {
         let own = self.own.borrow().clone();
         let begun = Instant::now();
         let made = match own {
-            Some(own) => Connection::open(&self.client, &own, pod).await,
+            Some(own) => Connection::open(&self.client, &own, pod, which.windows()).await,
             None => Err("this server has no certificate yet".to_owned()),
         };
         self.metrics.connected(made.is_ok());

@@ -14,7 +14,7 @@ use rustls::pki_types::ServerName;
 use tokio::time::timeout;
 
 use crate::certificate::{Certificate, Roots};
-use crate::dial::dial;
+use crate::dial::{Windows, dial};
 
 /// How long it may take until there is a connection.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -33,6 +33,7 @@ pub(super) async fn open(
     let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider).build();
     let verifier = verifier.map_err(|error| error.to_string())?;
     let name = ServerName::try_from(API_SERVER).map_err(|error| error.to_string())?;
-    let connecting = timeout(CONNECT, dial((address, name), own, verifier)).await;
+    let dialing = dial((address, name), own, verifier, Windows::default());
+    let connecting = timeout(CONNECT, dialing).await;
     connecting.map_err(|_| "it cannot be connected to in time".to_owned())?
 }

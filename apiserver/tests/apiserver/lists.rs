@@ -1,9 +1,11 @@
 //! Lists, and single workers.
 
 use http::Method;
+use http_body_util::BodyExt;
 use serde_json::json;
+use tokio::time::timeout;
 
-use crate::client::TABLE;
+use crate::client::{LONG, TABLE};
 use crate::pod::{EACH, id};
 use crate::setup::Setup;
 
@@ -273,6 +275,36 @@ async fn logs_that_nobody_reads_keep_nothing_from_others() {
     }
 }
 
+/// More of them than have room beside each other in what a connection has by itself.
+#[tokio::test]
+async fn logs_that_nobody_reads_keep_nothing_from_one_that_is_read() {
+    let setup = Setup::new().await;
+    let [pod] = setup.pods("a", ["one"]).await;
+    pod.store([1]);
+    setup.class("a", "shop", std::slice::from_ref(&pod)).await;
+    let path = format!(
+        "/namespaces/a/serverlessworkers/shop.{}/log?follow=true",
+        id(1)
+    );
+    let idle = setup.client("admin").await;
+    let mut unread = vec![];
+    for _ in 0..150 {
+        let answer = idle.send(Method::GET, &path, "", "").await.unwrap();
+        assert_eq!(answer.status(), 200);
+        unread.push(answer);
+    }
+    let reader = setup.client("admin").await;
+    let answer = reader.send(Method::GET, &path, "", "").await.unwrap();
+    let mut body = answer.into_body();
+    let mut read = 0;
+    while read < 16 << 20 {
+        let frame = timeout(LONG, body.frame()).await;
+        let frame = frame.expect("nothing comes any more").unwrap().unwrap();
+        read += frame.into_data().unwrap_or_default().len();
+    }
+    drop(unread);
+}
+
 #[tokio::test]
 async fn what_may_have_been_done_is_not_asked_of_another() {
     let setup = Setup::new().await;
@@ -362,7 +394,7 @@ async fn two_hundred_thousand_workers_take_the_memory_of_a_page() {
         .into_body();
     let (mut found, mut most) = (0, 0);
     let mut rest = String::new();
-    while let Some(frame) = http_body_util::BodyExt::frame(&mut body).await {
+    while let Some(frame) = body.frame().await {
         let data = frame.unwrap().into_data().unwrap_or_default();
         rest.push_str(std::str::from_utf8(&data).unwrap());
         let end = rest.rfind('{').unwrap_or_default();

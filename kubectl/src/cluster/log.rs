@@ -1,20 +1,25 @@
 //! What the pods of classes log, as Kubernetes keeps it: that takes the rights that `kubectl logs` takes, and no API server of workers.
 
+mod place;
+
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use bytes::Bytes;
 use futures::{AsyncBufReadExt, AsyncReadExt};
 use http::StatusCode;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::api::{ListParams, LogParams};
 use kube::{Api, Client, ResourceExt};
 use portside_crds::ServerlessWorkerClass;
 use portside_crds::names::{CLASS_LABEL, COMPONENT_LABEL, COMPONENT_SIDECAR, SIDECAR_CONTAINER};
 use portside_verbs::printable;
-use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::sleep;
+
+use place::Place;
 
 /// How often it is looked whether there are new pods.
 const LOOK: Duration = Duration::from_secs(2);
@@ -60,8 +65,17 @@ struct Run {
     pod: String,
     /// The pod's uid, and how often it has begun anew.
     id: (String, i32),
-    /// Whether it goes on.
-    goes_on: bool,
+}
+
+/// What has become of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Now {
+    GoesOn,
+    /// It has ended; its log is there.
+    Ended,
+    /// It has ended, and the next one of its pod has begun; its log is there.
+    Before,
+    Gone,
 }
 
 /// The log of the pods that are wanted.
@@ -75,6 +89,13 @@ pub async fn log(client: Client, namespace: &str, wanted: Wanted) -> Result<Line
         wanted,
     };
     let runs = pods.runs().await?;
+    if runs.len() > MOST_PODS {
+        let why = format!(
+            "there are {} pods, and logs of at most {MOST_PODS} are read at a time: say --class or --pod",
+            runs.len()
+        );
+        return Err((StatusCode::BAD_REQUEST, why));
+    }
     if runs.is_empty() {
         pods.explain().await?;
     }
@@ -84,7 +105,9 @@ pub async fn log(client: Client, namespace: &str, wanted: Wanted) -> Result<Line
     } else {
         tokio::spawn(async move {
             for run in &runs {
-                let read = pods.read(run, &pods.params(None), &lines).await;
+                let mut place = Place::default();
+                let params = pods.params(&place, false);
+                let read = pods.read(run, &params, &mut place, &lines).await;
                 if let Err(error) = read {
                     // Whoever reads has left, otherwise.
                     let _ = lines.send(Err(error)).await;
@@ -116,13 +139,6 @@ impl Pods {
         };
         let mut runs: Vec<Run> = pods.iter().filter_map(run).collect();
         runs.sort_by(|one, other| one.pod.cmp(&other.pod));
-        if runs.len() > MOST_PODS {
-            let why = format!(
-                "there are {} pods, and logs of at most {MOST_PODS} are read at a time: say --class or --pod",
-                runs.len()
-            );
-            return Err((StatusCode::BAD_REQUEST, why));
-        }
         Ok(runs)
     }
 
@@ -175,23 +191,27 @@ impl Pods {
         Ok(())
     }
 
-    /// What is asked of a pod: what there is, or, with when a line came last, what came since.
-    fn params(&self, since: Option<Instant>) -> LogParams {
-        let seconds = |since: Instant| i64::try_from(since.elapsed().as_secs()).unwrap_or(i64::MAX);
-        LogParams {
+    /// What is asked of a pod: what there is, or what has come since a place in its log.
+    fn params(&self, place: &Place, follow: bool) -> LogParams {
+        let mut params = LogParams {
             container: Some(SIDECAR_CONTAINER.to_owned()),
-            follow: self.wanted.follow,
-            tail_lines: self.wanted.tail.filter(|_| since.is_none()),
-            since_seconds: since.map(|since| seconds(since) + 1),
+            follow,
+            // Otherwise it is read once.
+            timestamps: self.wanted.follow,
             ..LogParams::default()
+        };
+        if !place.ask(&mut params) {
+            params.tail_lines = self.wanted.tail;
         }
+        params
     }
 
-    /// Passes on what a container logs, until it has ended, or, without `follow`, what there is.
+    /// Passes on what a container logs from a place on, until it has ended, or, without `follow`, what there is.
     async fn read(
         &self,
         run: &Run,
         params: &LogParams,
+        place: &mut Place,
         lines: &mpsc::Sender<anyhow::Result<Bytes>>,
     ) -> anyhow::Result<()> {
         let stream = match self.api().log_stream(&run.pod, params).await {
@@ -201,61 +221,80 @@ impl Pods {
             Err(error) => return Err(anyhow!(refused(error).1)),
         };
         let mut stream = std::pin::pin!(stream);
+        let mut again = place.again();
+        let (mut is_begin, mut is_new, mut at) = (true, true, None);
         loop {
-            let mut line = format!("[pod/{}] ", run.pod).into_bytes();
-            let before = line.len();
+            let mut line = vec![];
             let mut part = stream.as_mut().take(PART);
             let read = part.read_until(b'\n', &mut line).await;
             if read.with_context(|| format!("the log of {} ends", run.pod))? == 0 {
                 return Ok(());
             }
-            debug_assert!(line.len() > before);
-            if line.last() != Some(&b'\n') {
+            if is_begin && params.timestamps {
+                at = place::time(&mut line);
+                is_new = again.is_new(at);
+            }
+            is_begin = line.last() == Some(&b'\n');
+            if !is_begin {
                 line.push(b'\n');
             }
-            if lines.send(Ok(line.into())).await.is_err() {
-                return Ok(());
+            if is_new {
+                let line = [b"[pod/", run.pod.as_bytes(), b"] ", &*line].concat();
+                if lines.send(Ok(line.into())).await.is_err() {
+                    return Ok(());
+                }
+                // One that is cut off is read again.
+                if is_begin {
+                    place.passed(at);
+                }
             }
         }
     }
 
     /// Follows a container to its end, also if a connection ends before.
     async fn follow(&self, run: Run, lines: mpsc::Sender<anyhow::Result<Bytes>>) {
-        let mut since = None;
-        loop {
-            let params = self.params(since);
-            // What goes wrong with one pod while others go on is tried again.
-            let _ = self.read(&run, &params, &lines).await;
-            since = Some(Instant::now());
-            sleep(LOOK).await;
-            let goes_on = match self.runs().await {
-                Ok(now) => now.iter().any(|it| it.id == run.id && it.goes_on),
-                Err((StatusCode::NOT_FOUND, _)) => false,
-                // The cluster does not answer now.
-                Err(_) => true,
+        let mut place = Place::default();
+        let mut now = Now::GoesOn;
+        while now != Now::Gone {
+            let params = LogParams {
+                previous: now == Now::Before,
+                ..self.params(&place, now == Now::GoesOn)
             };
-            if !goes_on || lines.is_closed() {
+            // What goes wrong with one pod while others go on is tried again.
+            let read = self.read(&run, &params, &mut place, &lines).await;
+            if lines.is_closed() || read.is_ok() && now != Now::GoesOn {
                 return;
             }
+            sleep(LOOK).await;
+            now = match self.api().get_opt(&run.pod).await {
+                Ok(pod) => pod.map_or(Now::Gone, |pod| run.now(&pod)),
+                // The cluster does not answer now.
+                Err(_) => now,
+            };
         }
     }
 }
 
 /// Follows each container of each pod that there is, and of those that come.
 async fn follow(pods: Pods, mut runs: Vec<Run>, lines: mpsc::Sender<anyhow::Result<Bytes>>) {
-    let mut followed = HashSet::new();
+    let mut followed = Followed::new(MOST_PODS);
     let mut is_first = true;
     loop {
-        for run in &runs {
-            if followed.insert(run.id.clone()) {
-                let mut pods = pods.clone();
-                if !is_first {
-                    // All that it says is new.
-                    pods.wanted.tail = None;
-                }
-                let (run, lines) = (run.clone(), lines.clone());
-                tokio::spawn(async move { pods.follow(run, lines).await });
+        let (new, left_out) = followed.take(&runs);
+        for (run, one_of_few) in new {
+            let mut pods = pods.clone();
+            if !is_first {
+                // All that it says is new.
+                pods.wanted.tail = None;
             }
+            let lines = lines.clone();
+            tokio::spawn(async move {
+                pods.follow(run, lines).await;
+                drop(one_of_few);
+            });
+        }
+        if let Some(why) = left_out {
+            eprintln!("{why}");
         }
         is_first = false;
         sleep(LOOK).await;
@@ -270,20 +309,84 @@ async fn follow(pods: Pods, mut runs: Vec<Run>, lines: mpsc::Sender<anyhow::Resu
             Err(_) if lines.is_closed() => return,
             Err(_) => {}
         }
-        followed.retain(|id| runs.iter().any(|run| run.id == *id));
     }
+}
+
+/// Which containers are followed, or have been.
+struct Followed {
+    known: HashSet<(String, i32)>,
+    left_out: HashSet<(String, i32)>,
+    /// How many may be followed beside these.
+    room: Arc<Semaphore>,
+}
+
+impl Followed {
+    fn new(most: usize) -> Self {
+        Self {
+            known: HashSet::new(),
+            left_out: HashSet::new(),
+            room: Arc::new(Semaphore::new(most)),
+        }
+    }
+
+    /// Those of all there are that are to be followed from now on, each with its place, which it gives back at its end; and what is to be
+    /// said if there is none for some. Those are taken as soon as there is one.
+    fn take(&mut self, runs: &[Run]) -> (Vec<(Run, OwnedSemaphorePermit)>, Option<String>) {
+        let mut new = vec![];
+        let mut left_out = vec![];
+        self.known.retain(|id| runs.iter().any(|run| run.id == *id));
+        for run in runs.iter().filter(|run| !self.known.contains(&run.id)) {
+            match self.room.clone().try_acquire_owned() {
+                Ok(one_of_few) => new.push((run.clone(), one_of_few)),
+                Err(_) => left_out.push(run),
+            }
+        }
+        self.known.extend(new.iter().map(|(run, _)| run.id.clone()));
+        let one = left_out.iter().find(|run| !self.left_out.contains(&run.id));
+        let why = one.map(|one| {
+            format!(
+                "logs of {} pods are left out, such as that of {}: no more are followed at a time; say --class or --pod",
+                left_out.len(),
+                printable(&one.pod)
+            )
+        });
+        self.left_out = left_out.iter().map(|run| run.id.clone()).collect();
+        (new, why)
+    }
+}
+
+impl Run {
+    /// What has become of it, where its pod is this one now.
+    fn now(&self, pod: &Pod) -> Now {
+        let (uid, restarts) = &self.id;
+        let Some(sidecar) = sidecar(pod).filter(|_| pod.uid().as_ref() == Some(uid)) else {
+            return Now::Gone;
+        };
+        let state = sidecar.state.as_ref();
+        let is_running = state.is_some_and(|it| it.running.is_some());
+        match sidecar.restart_count - restarts {
+            0 if is_running => Now::GoesOn,
+            0 => Now::Ended,
+            1 => Now::Before,
+            _ => Now::Gone,
+        }
+    }
+}
+
+fn sidecar(pod: &Pod) -> Option<&ContainerStatus> {
+    let status = pod.status.as_ref()?;
+    let mut containers = status.container_statuses.iter().flatten();
+    containers.find(|one| one.name == SIDECAR_CONTAINER)
 }
 
 /// The sidecar's present container; nothing before there is one.
 fn run(pod: &Pod) -> Option<Run> {
-    let mut containers = pod.status.as_ref()?.container_statuses.iter().flatten();
-    let sidecar = containers.find(|one| one.name == SIDECAR_CONTAINER)?;
+    let sidecar = sidecar(pod)?;
     let state = sidecar.state.as_ref()?;
     let has_begun = state.running.is_some() || state.terminated.is_some();
     has_begun.then(|| Run {
         pod: pod.name_any(),
         id: (pod.uid().unwrap_or_default(), sidecar.restart_count),
-        goes_on: state.running.is_some(),
     })
 }
 
@@ -306,129 +409,4 @@ fn refused(error: kube::Error) -> Refused {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::convert::Infallible;
-
-    use http::{Request, Response};
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    fn pod(name: &str, state: &Value, restarts: i32) -> Value {
-        let container = |name: &str, state: &Value, restarts: i32| json!({"name": name, "state": state, "restartCount": restarts, "ready": true, "image": "", "imageID": ""});
-        json!({
-            "metadata": {"name": name, "uid": name, "labels": {CLASS_LABEL: "chat"}},
-            "status": {"containerStatuses": [
-                container("other", &json!({"running": {}}), 9),
-                container("sidecar", state, restarts),
-            ]},
-        })
-    }
-
-    fn running(name: &str) -> Value {
-        pod(name, &json!({"running": {}}), 0)
-    }
-
-    #[test]
-    fn each_container_that_has_begun_is_read_once() {
-        let run = |state: Value, restarts| {
-            run(&serde_json::from_value(pod("chat-1", &state, restarts)).unwrap())
-        };
-        let waiting = json!({"waiting": {"reason": "ContainerCreating"}});
-        assert_eq!(run(waiting, 0), None);
-        let first = run(json!({"running": {}}), 0).unwrap();
-        assert_eq!((&*first.pod, first.id.1), ("chat-1", 0));
-        assert!(first.goes_on);
-        let again = run(json!({"terminated": {"exitCode": 1}}), 1).unwrap();
-        assert_ne!(first.id, again.id);
-        assert!(!again.goes_on);
-    }
-
-    /// A cluster that answers so, by the path and query.
-    fn cluster(answer: fn(&str) -> (u16, String)) -> Client {
-        let service = tower::service_fn(move |request: Request<kube::client::Body>| async move {
-            let (status, text) = answer(&request.uri().to_string());
-            let body = kube::client::Body::from(text.into_bytes());
-            Ok::<_, Infallible>(Response::builder().status(status).body(body).unwrap())
-        });
-        Client::new(service, "default")
-    }
-
-    fn no(code: u16, message: &str) -> (u16, String) {
-        let reason = if code == 404 { "NotFound" } else { "Forbidden" };
-        let status = json!({"kind": "Status", "status": "Failure", "message": message, "reason": reason, "code": code});
-        (code, status.to_string())
-    }
-
-    fn two_pods(uri: &str) -> (u16, String) {
-        let log = "container=sidecar&tailLines=1000";
-        match uri.strip_prefix("/api/v1/namespaces/team-a/pods") {
-            Some(rest) if rest.starts_with("?&labelSelector=") => {
-                let items = [running("chat-2"), running("chat-1")];
-                (200, json!({"metadata": {}, "items": items}).to_string())
-            }
-            Some("/chat-1") => (200, running("chat-1").to_string()),
-            Some(rest) if rest == format!("/chat-1/log?&{log}") => {
-                (200, "[server] a\n[x] b".into())
-            }
-            Some(rest) if rest == format!("/chat-2/log?&{log}") => (200, "[y] c\n".into()),
-            _ => no(404, "not found"),
-        }
-    }
-
-    async fn lines(wanted: Wanted) -> String {
-        let wanted = Wanted {
-            tail: Some(TAIL),
-            ..wanted
-        };
-        let mut lines = log(cluster(two_pods), "team-a", wanted).await.unwrap();
-        let mut all = String::new();
-        while let Some(line) = lines.recv().await {
-            all += std::str::from_utf8(&line.unwrap()).unwrap();
-        }
-        all
-    }
-
-    #[tokio::test]
-    async fn each_line_says_whose_pod_it_is_of() {
-        let all = lines(Wanted::default()).await;
-        let first = "[pod/chat-1] [server] a\n[pod/chat-1] [x] b\n";
-        assert_eq!(all, format!("{first}[pod/chat-2] [y] c\n"));
-        let one = lines(Wanted {
-            pod: Some("chat-1".to_owned()),
-            ..Wanted::default()
-        });
-        assert_eq!(one.await, first);
-    }
-
-    #[tokio::test]
-    async fn what_is_not_there_is_said() {
-        let why = async |client: Client, class: Option<&str>, pod: Option<&str>| {
-            let wanted = Wanted {
-                class: class.map(str::to_owned),
-                pod: pod.map(str::to_owned),
-                ..Wanted::default()
-            };
-            log(client, "team-a", wanted).await.unwrap_err().1
-        };
-        let missing = why(cluster(two_pods), None, Some("chat-9")).await;
-        assert!(
-            missing.contains("no pod chat-9 in the namespace team-a"),
-            "{missing}"
-        );
-        let other = why(cluster(two_pods), Some("shop"), Some("chat-1")).await;
-        assert!(other.contains("of the class chat, not of shop"), "{other}");
-        fn empty(uri: &str) -> (u16, String) {
-            match uri.contains("/pods?") {
-                true => (200, json!({"metadata": {}, "items": []}).to_string()),
-                false => no(404, "not found"),
-            }
-        }
-        let missing = why(cluster(empty), Some("shop"), None).await;
-        assert!(missing.contains("there is no class shop"), "{missing}");
-        let none = why(cluster(empty), None, None).await;
-        assert!(none.contains("--follow waits"), "{none}");
-        let refused = why(cluster(|_| no(403, "you may not")), None, None).await;
-        assert!(refused.contains("get of pods/log"), "{refused}");
-    }
-}
+mod tests;
