@@ -252,8 +252,12 @@ pub async fn an_ingress_has_the_hosts_of_its_namespace(test: Arc<Test>) {
         json!([{ "hosts": ["x.b.test"] }, { "hosts": ["b.test", "a.test"], "secretName": "s" }]);
     let alias = json!({ "nginx.ingress.kubernetes.io/server-alias": "a.test" });
     let issuer = json!({ "cert-manager.io/issuer": "x", "kubectl.kubernetes.io/last-applied-configuration": "{}" });
+    // As cert-manager has it on those that answer an authority.
+    let solver = json!({ "kubernetes.io/ingress.class": "traefik",
+        "nginx.ingress.kubernetes.io/whitelist-source-range": "0.0.0.0/0,::/0" });
     for (annotations, spec, complaint) in [
         (json!({}), rules("b.test"), ""),
+        (solver, rules("b.test"), ""),
         (issuer, rules("x.b.test"), ""),
         (json!({}), rules(""), "the empty host, which is every host"),
         (

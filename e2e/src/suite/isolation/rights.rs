@@ -112,7 +112,7 @@ async fn workers_are_the_namespaces(teams: &Teams) {
         theirs.is_forbidden(args).await;
     }
     let sum = json!({ "expression": "20 + 22" });
-    for what in ["/exec", "/sql", "/wake", "/sleep"] {
+    for what in ["/exec", "/sql", "/wake", "/sleep", "/move", "/inspect"] {
         let asked = theirs.create(&teams.of_worker(what), &sum).await;
         forbidden(what, asked);
     }
