@@ -3,9 +3,11 @@
 
 pub mod json;
 mod merge;
+mod text;
 mod types;
 
 pub use merge::merge;
+pub use text::printable;
 pub use types::{
     ADDRESSES, API_SERVER, AUDIENCE, Alarm, Before, Entries, Entry, Evaluated, Event, Exec,
     Identity, Inspected, MOST_KEYS, Move, Moved, PATH, Page, Problem, Rows, Sql, State, Usage,

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use portside_core::ids::WorkerId;
+use portside_manage::printable;
 use portside_worker::host::{Identity, LogLine};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::broadcast::{self, Receiver, Sender};
@@ -133,7 +134,8 @@ pub struct Colours {
     pub text: (&'static str, &'static str),
 }
 
-/// Who wrote a line, and, if `requests`, in the course of which request, as the gateway's log calls it.
+/// Who wrote a line, and, if `requests`, in the course of which request, as the gateway's log calls it. Clients may have a say in what a
+/// worker is called: what is in its name must not look like other lines.
 fn source(line: &LogLine<'_>, requests: bool) -> String {
     let mut source = match line.source {
         Identity::Server => "server".to_owned(),
@@ -145,7 +147,7 @@ fn source(line: &LogLine<'_>, requests: bool) -> String {
         source.push_str(" request=");
         source.push_str(request);
     }
-    source
+    printable(&source)
 }
 
 /// A line without control characters, which could rewrite a terminal; colours of `console.log("%c")` stay.
@@ -193,6 +195,15 @@ mod tests {
             written(line(&Identity::Server, "x"), true, plain),
             "[server request=r-1] x\n"
         );
+    }
+
+    #[test]
+    fn a_worker_s_name_makes_no_line() {
+        let name = "x\n\u{1b}[2J[server] forged";
+        let worker = Identity::Worker(WorkerKey::new("room.js", name).unwrap());
+        let text = written(line(&worker, "a\u{1b}[1m"), false, Colours::default());
+        let expected = "[room.js#x\\n\\u{1b}[2J[server] forged] a\u{1b}[1m\n";
+        assert_eq!(text, expected);
     }
 
     #[tokio::test]

@@ -1,5 +1,6 @@
 //! Asks whoever knows the workers of an application.
 
+use std::fmt;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
@@ -18,7 +19,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 use url::Url;
 
-use crate::output::printable;
+use crate::output::{printable, printable_lines};
 
 /// How many items of a list are asked for at a time.
 const CHUNK: &str = "500";
@@ -246,10 +247,30 @@ pub fn lines(body: Body) -> impl Stream<Item = anyhow::Result<Bytes>> + Send {
     })
 }
 
+/// What was said instead of an answer. On one line, as any name may be in it, which must not look like other lines.
+#[derive(Debug)]
+struct Refused(String);
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&printable(&self.0))
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// The error with the lines of what was said, where those are a stack.
+pub fn in_lines(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref::<Refused>() {
+        Some(Refused(said)) => anyhow!(printable_lines(said)),
+        None => error,
+    }
+}
+
 /// Why it was not answered.
 fn problem(status: StatusCode, body: &[u8]) -> anyhow::Error {
     match serde_json::from_slice::<Problem>(body) {
-        Ok(problem) => anyhow!(printable(&problem.error)),
+        Ok(problem) => Refused(problem.error).into(),
         Err(_) if status == StatusCode::NOT_FOUND => {
             anyhow!("what answers there is no application of this version of Portside")
         }

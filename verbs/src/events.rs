@@ -20,6 +20,7 @@ use crate::{Client, Common, Scope, Target, block_on};
 #[derive(clap::Args)]
 #[command(after_help = "\
 What happens from now on: a worker Appeared, Woke, Slept, Moved to another pod, or was Deleted; or what it has stored Changed while it slept.
+A worker that goes to another pod has Slept in the one and Woke in the other, or has Moved if nobody heard before that it sleeps.
 The time is that at which it was heard of. In a cluster there are also the Events of Kubernetes of classes and what belongs to them, unless --worker is given.
 
 Examples:
@@ -267,6 +268,9 @@ mod tests {
         assert_eq!(event(change("asleep", "asleep", None)), "Changed");
         assert_eq!(event(change("asleep", "awake", Some("p-1"))), "Woke");
         assert_eq!(event(change("awake", "awake", Some("p-2"))), "Moved");
+        // Heard of in its order, the way to another pod has two parts.
+        assert_eq!(event(change("awake", "asleep", None)), "Slept");
+        assert_eq!(event(change("asleep", "awake", Some("p-1"))), "Woke");
         let gone = json!({"gone": true});
         let gone = super::tests::change("awake", "asleep", None, gone);
         assert_eq!(event(gone), "Deleted");

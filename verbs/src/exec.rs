@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use portside_manage::{Evaluated, Exec};
 
+use crate::client::in_lines;
 use crate::{Common, Target, block_on};
 
 /// Arguments of `portside exec`.
@@ -39,7 +40,8 @@ impl<T: Target> Args<T> {
                 .client()
                 .await?
                 .ask(&path, &Exec { expression })
-                .await?;
+                .await
+                .map_err(in_lines)?;
             common.output.write_text(&answer, &answer.text)
         })
     }

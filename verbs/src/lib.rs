@@ -16,6 +16,7 @@ pub mod source;
 pub mod state;
 pub mod top;
 pub mod workers;
+mod yaml;
 
 use std::process::ExitCode;
 

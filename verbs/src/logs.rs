@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::bail;
 use futures::TryStreamExt;
 
-use crate::{Common, Scope, Target, block_on};
+use crate::{Client, Scope, Target, block_on};
 
 /// Arguments of `portside logs`.
 #[derive(clap::Args)]
@@ -18,8 +18,9 @@ Examples:
   portside logs --follow
   portside logs room.js#lobby --tail 20")]
 pub struct Args<T: Target> {
+    // Without --output: a log is text.
     #[command(flatten)]
-    common: Common<T>,
+    target: T,
     #[command(flatten)]
     scope: T::Scope,
     /// Only what this worker has logged; else all workers and the server
@@ -49,7 +50,8 @@ impl<T: Target> Args<T> {
                 Some(worker) => vec!["workers", worker, "log"],
                 None => vec!["log"],
             };
-            let lines = self.common.client().await?.lines(&path, &query).await?;
+            let client = Client::by(self.target.way().await?);
+            let lines = client.lines(&path, &query).await?;
             let mut lines = pin!(lines);
             while let Some(line) = lines.try_next().await? {
                 let mut out = std::io::stdout().lock();

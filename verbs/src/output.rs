@@ -2,7 +2,10 @@
 
 use std::io::Write;
 
+pub use portside_manage::printable;
 use serde::Serialize;
+
+use crate::yaml;
 
 /// How answers are written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -30,7 +33,7 @@ impl Output {
         match self {
             Self::Table => write!(out, "{}", aligned(&table()))?,
             Self::Json => writeln!(out, "{}", serde_json::to_string_pretty(answer)?)?,
-            Self::Yaml => write!(out, "{}", serde_saphyr::to_string(answer)?)?,
+            Self::Yaml => write!(out, "{}", yaml::written(answer)?)?,
         }
         Ok(())
     }
@@ -45,8 +48,7 @@ impl Output {
         if self != Self::Table {
             return self.write(answer, Vec::new);
         }
-        let lines: Vec<String> = text.lines().map(printable).collect();
-        writeln!(std::io::stdout().lock(), "{}", lines.join("\n"))?;
+        writeln!(std::io::stdout().lock(), "{}", printable_lines(text))?;
         Ok(())
     }
 }
@@ -65,18 +67,22 @@ impl Output {
         match self {
             Self::Table => write!(out, "{}", aligned(&[row()]))?,
             Self::Json => writeln!(out, "{}", serde_json::to_string(answer)?)?,
-            Self::Yaml => write!(out, "---\n{}", serde_saphyr::to_string(answer)?)?,
+            Self::Yaml => write!(out, "---\n{}", yaml::written(answer)?)?,
         }
         out.flush()?;
         Ok(())
     }
 }
 
+/// No column is filled up to more: what is longer sticks out, lest each row be as long.
+const WIDEST: usize = u16::MAX as usize;
+
 /// Columns as wide as what is in them, three spaces apart, as kubectl has them.
 fn aligned(rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        let widest = cells.map(|cell| cell.chars().count()).max();
+        widest.unwrap_or(0).min(WIDEST)
     };
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns).map(width).collect();
@@ -89,23 +95,11 @@ fn aligned(rows: &[Vec<String>]) -> String {
     rows.iter().map(line).collect()
 }
 
-/// One line of a text, without what would change the terminal, or the order of what it shows.
-pub fn printable(text: &str) -> String {
-    let is_shown = |it: char| !it.is_control() && !HIDDEN.iter().any(|range| range.contains(&it));
-    text.chars()
-        .flat_map(|it| match is_shown(it) {
-            true => vec![it],
-            false => it.escape_default().collect::<Vec<_>>(),
-        })
-        .collect()
+/// A text of several lines, each as [`printable`] has it.
+pub fn printable_lines(text: &str) -> String {
+    let lines: Vec<String> = text.lines().map(printable).collect();
+    lines.join("\n")
 }
-
-/// Line separators, and what changes the direction of writing.
-const HIDDEN: [std::ops::RangeInclusive<char>; 3] = [
-    '\u{200e}'..='\u{200f}',
-    '\u{2028}'..='\u{202e}',
-    '\u{2066}'..='\u{2069}',
-];
 
 #[cfg(test)]
 mod tests {
@@ -123,8 +117,24 @@ mod tests {
     }
 
     #[test]
-    fn what_a_terminal_would_obey_is_shown() {
-        assert_eq!(printable("a\u{1b}[2Jé\n"), "a\\u{1b}[2Jé\\n");
-        assert_eq!(printable("\u{9b}\u{202e}x"), "\\u{9b}\\u{202e}x");
+    fn what_is_very_wide_is_shown_whole() {
+        let wide = "x".repeat(70_000);
+        let rows = [["KEY", "VALUE", "MORE"], ["a", &wide, "b"], ["c", "", "d"]];
+        let rows: Vec<_> = rows
+            .iter()
+            .map(|row| row.map(String::from).to_vec())
+            .collect();
+        let table = aligned(&rows);
+        let lines: Vec<&str> = table.lines().collect();
+        assert_eq!(lines[1], format!("a     {wide}   b"));
+        assert_eq!(lines[2].len(), "KEY   ".len() + WIDEST + "   d".len());
+    }
+
+    #[test]
+    fn lines_stay_lines() {
+        assert_eq!(
+            printable_lines("a\u{1b}\r\n    at b\n"),
+            "a\\u{1b}\n    at b"
+        );
     }
 }

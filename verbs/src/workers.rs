@@ -8,6 +8,7 @@ use clap::{Subcommand, ValueEnum};
 use futures::TryStreamExt;
 use http::Method;
 use portside_manage::{Before, Event, MOST_KEYS, Move, Moved, State, Worker, Workers};
+use serde::Serialize;
 
 use crate::output::printable;
 use crate::{Common, Target, block_on};
@@ -95,6 +96,16 @@ enum Wanted {
     Asleep,
 }
 
+/// One of those that a watch goes on with, for programs.
+#[derive(Serialize)]
+struct Next<'w> {
+    #[serde(flatten)]
+    worker: &'w Worker,
+    /// Whether it is neither stored nor awake any more: what else is said is what it was.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    gone: bool,
+}
+
 impl<T: Target> Args<T> {
     /// Does it.
     pub fn run(self) -> anyhow::Result<ExitCode> {
@@ -169,7 +180,11 @@ impl<T: Target> Args<T> {
             };
             let is_wanted = |state| is_wanted(&worker, state, wanted);
             if was.is_some_and(is_wanted) || is_wanted(worker.state) {
-                self.common.output.write_next(&worker, || {
+                let next = Next {
+                    worker: &worker,
+                    gone,
+                };
+                self.common.output.write_next(&next, || {
                     let mut row = row(&worker);
                     if gone {
                         "gone".clone_into(&mut row[1]);

@@ -90,11 +90,8 @@ async fn are_managed(app: &App, names: &[&str]) {
     assert_eq!(said, format!("[ \"{}\", 1 ]\n", names[0]));
     let thrown = run(app, &["exec", &worker, "missing"]).await;
     assert!(!thrown.status.success());
-    assert!(
-        errors(&thrown).contains("missing is not defined"),
-        "{}",
-        errors(&thrown)
-    );
+    let said = errors(&thrown);
+    assert!(said.contains("missing is not defined"), "{said}");
     let by_id = json(app, &["workers", "get", shown["id"].as_str().unwrap()]).await;
     assert_eq!(by_id["address"], json!(worker));
     assert!(
@@ -245,6 +242,90 @@ async fn workers_of_all_pods_and_their_log_are_followed() {
     let app = App::serve(counters(), &["--pods", "3", "--store", &store]).await;
     app.get("/a").await;
     are_followed(&app, "a", true).await;
+}
+
+#[tokio::test]
+async fn programs_that_watch_are_told_that_a_worker_is_gone() {
+    let app = App::serve(counters(), &[]).await;
+    app.get("/first").await;
+    let mut watch = Following::start(&app, &["workers", "list", "--watch", "-o", "json"]);
+    // The end of the list; what comes then is a line each.
+    watch.find("\"bytes\"").await;
+    app.get("/a").await;
+    let worker = "counter.js#a";
+    let mut next = async || -> Value {
+        let line = watch.find("{\"id\"").await;
+        serde_json::from_str(&line).unwrap()
+    };
+    let awake = next().await;
+    assert_eq!(
+        (&awake["address"], &awake["state"]),
+        (&json!(worker), &json!("awake"))
+    );
+    ask(&app, &["workers", "sleep", worker]).await;
+    let asleep = next().await;
+    assert_eq!(
+        (&asleep["state"], &asleep["gone"]),
+        (&json!("asleep"), &Value::Null)
+    );
+    ask(&app, &["workers", "delete", worker]).await;
+    assert_eq!(next().await["gone"], json!(true));
+}
+
+#[tokio::test]
+async fn values_of_any_size_are_shown_and_numbers_are_numbers() {
+    let app = App::serve(counters(), &[]).await;
+    let worker = "counter.js#x";
+    let wide = format!("\"{}\"", "x".repeat(70_000));
+    ask(&app, &["state", "put", worker, "wide", &wide]).await;
+    let shown = ask(&app, &["state", "get", worker, "wide"]).await;
+    assert_eq!(shown, format!("{wide}\n"));
+    let list = ask(&app, &["state", "list", worker]).await;
+    assert!(list.contains(&wide), "{} characters", list.len());
+
+    let value = r#"{"a": 1, "b": [0.5, {"c": -3}]}"#;
+    ask(&app, &["state", "put", worker, "nested", value]).await;
+    let yaml = ask(&app, &["state", "get", worker, "nested", "-o", "yaml"]).await;
+    assert!(!yaml.contains("serde_json"), "{yaml}");
+    for part in ["a: 1\n", "- 0.5\n", "c: -3\n"] {
+        assert!(yaml.contains(part), "{yaml}");
+    }
+
+    for (given, shown) in [("1e999", "Infinity"), ("-1e999", "-Infinity")] {
+        ask(&app, &["state", "put", worker, "large", given]).await;
+        let entry = json(&app, &["state", "get", worker, "large"]).await;
+        assert_eq!(entry["value"], json!({"$number": shown}), "{given}");
+        let read = ask(&app, &["exec", worker, "await storage.get('large')"]).await;
+        assert_eq!(read, format!("{shown}\n"));
+    }
+}
+
+#[tokio::test]
+async fn a_stack_is_shown_in_lines() {
+    let worker =
+        "export const fails = () => {\n  throw new Error('no\\u001b');\n};\nexport default {};\n";
+    let files = [("server.js", SERVER), ("counter.js", worker)];
+    let app = App::serve(folder(&files), &[]).await;
+    let thrown = run(&app, &["exec", "counter.js#x", "module.fails()"]).await;
+    let said = errors(&thrown);
+    let begin = "portside: Error: no\\u{1b}\n    at ";
+    assert!(
+        said.starts_with(begin) && said.contains("counter.js:2:"),
+        "{said:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_worker_s_name_makes_no_lines_of_the_log() {
+    let app = App::serve(counters(), &[]).await;
+    app.get("/first").await;
+    let name = "x\n\u{1b}[2J[server] forged";
+    let worker = format!("counter.js#{name}");
+    ask(&app, &["exec", &worker, "console.log('said')"]).await;
+    let log = ask(&app, &["logs"]).await;
+    let line = "[counter.js#x\\n\\u{1b}[2J[server] forged] said\n";
+    assert!(log.contains(line), "{log:?}");
+    app.wrote(line).await;
 }
 
 #[tokio::test]

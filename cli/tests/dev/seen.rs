@@ -139,6 +139,7 @@ async fn what_cannot_be_meant_is_refused() {
         (&["top", "--within", "0"], "1..=3600"),
         (&["top", "--pod", "p"], "unexpected argument"),
         (&["logs", "--pod", "p"], "unexpected argument"),
+        (&["logs", "-o", "json"], "unexpected argument"),
     ] {
         fails(&app, arguments, why).await;
     }

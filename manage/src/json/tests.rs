@@ -52,6 +52,19 @@ fn every_type_comes_back() {
 }
 
 #[test]
+fn numbers_too_large_are_infinite_as_in_javascript() {
+    for (text, shown) in [("1e999", "Infinity"), ("[-1e999]", "-Infinity")] {
+        // Who does not keep the digits of numbers refuses it.
+        let Ok(json) = serde_json::from_str::<Json>(text) else {
+            continue;
+        };
+        let back = again(&json);
+        let number = back.get(0).unwrap_or(&back);
+        assert_eq!(number, &json!({"$number": shown}), "{text}");
+    }
+}
+
+#[test]
 fn what_is_short_is_written_as_the_whole() {
     let short = json!({"$bytes": "AA=="});
     assert_eq!(
@@ -133,6 +146,10 @@ fn what_is_no_value_says_what_is_wrong() {
         (json!({"$bigint": "1.5"}), "an integer"),
         (json!({"$map": [[1]]}), "an array of pairs"),
         (json!({"$set": 1}), "an array"),
+        (
+            json!({"$regexp": "(", "flags": "g"}),
+            "\"$regexp\" has to be a pattern",
+        ),
         (json!({"$regexp": "a", "flags": "x"}), "\"flags\""),
         (json!({"$regexp": "a", "flags": "-"}), "\"flags\""),
         (json!({"$bytes": "?"}), "base64"),

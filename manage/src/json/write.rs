@@ -93,7 +93,7 @@ impl Writer {
             }
             None => {
                 self.tag(b'N');
-                self.double(number.as_f64().unwrap_or(f64::NAN));
+                self.double(double(number));
             }
         }
     }
@@ -166,9 +166,9 @@ impl Writer {
                 self.varint(values.len() as u64);
             }
             "$regexp" => {
-                let flags = flags(object)?;
+                let (pattern, flags) = regexp(object)?;
                 self.tag(b'R');
-                self.string(text(object, key)?);
+                self.string(pattern);
                 self.varint(flags);
             }
             "$bytes" => self.bytes(object)?,
@@ -313,7 +313,17 @@ fn list<'j>(object: &'j Map<String, Json>, key: &str) -> Result<&'j [Json], Inva
     Ok(list.ok_or_else(|| expected(key, "an array"))?)
 }
 
-fn flags(object: &Map<String, Json>) -> Result<u64, Invalid> {
+/// The pattern, which has to be one: the worker could not read what V8 does not compile, nor list what it is among.
+fn regexp(object: &Map<String, Json>) -> Result<(&str, u64), Invalid> {
+    let pattern = text(object, "$regexp")?;
+    let (given, bits) = flags(object)?;
+    match regress::Regex::with_flags(pattern, given) {
+        Ok(_) => Ok((pattern, bits)),
+        Err(error) => Err(expected("$regexp", &format!("a pattern ({})", error.text))),
+    }
+}
+
+fn flags(object: &Map<String, Json>) -> Result<(&str, u64), Invalid> {
     let given = match object.get("flags") {
         Some(_) => text(object, "flags")?,
         None => "",
@@ -321,11 +331,12 @@ fn flags(object: &Map<String, Json>) -> Result<u64, Invalid> {
     if given.contains('u') && given.contains('v') {
         return Err(expected("flags", "without u or without v"));
     }
-    given.chars().try_fold(0, |flags, flag| {
+    let bits = given.chars().try_fold(0, |flags, flag| {
         let bit = FLAGS.find(flag).filter(|_| flag != '-');
         let bit = bit.ok_or_else(|| expected("flags", "some of dgimsuvy"))?;
         Ok(flags | 1 << bit)
-    })
+    });
+    Ok((given, bits?))
 }
 
 fn special_number(name: &str) -> Result<f64, Invalid> {
@@ -336,6 +347,13 @@ fn special_number(name: &str) -> Result<f64, Invalid> {
         "-0" => -0.0,
         _ => return Err(expected("$number", "NaN, Infinity, -Infinity or -0")),
     })
+}
+
+/// As JavaScript reads it: infinite if it is too large.
+fn double(number: &serde_json::Number) -> f64 {
+    // Kept in digits it may be so, and then `as_f64` has none.
+    let double = number.as_f64().or_else(|| number.to_string().parse().ok());
+    double.unwrap_or(f64::NAN)
 }
 
 /// In milliseconds.
