@@ -152,6 +152,15 @@ fn wrong(confirmed: &[String], kept: &[String]) -> Option<String> {
 }
 
 impl Outcome {
+    /// At most so many failed, for this reason: nobody knows what became of what was on its way.
+    ///
+    /// # Panics
+    /// When more did.
+    pub fn fails_at_most(&self, count: usize, why: &str) {
+        let failures = &self.failures;
+        assert!(failures.len() <= count, "{why}: {failures:#?}");
+    }
+
     /// Nothing failed, and there was something to fail.
     ///
     /// # Panics

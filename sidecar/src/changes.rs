@@ -15,12 +15,9 @@ use tokio::time::{sleep, timeout};
 
 use crate::app::App;
 use crate::commits::commit;
-use crate::leaving::RUN;
+use crate::leaving::{RUN, SETTLE};
 use crate::start::NotLoaded;
 use crate::workers::Worker;
-
-/// How long a worker's handlers may go on once it is to end. What takes longer is cut off, and its writes so far stay.
-const SETTLE: Duration = Duration::from_secs(5);
 
 /// How long whoever wakes a worker waits for it: until its state is loaded.
 const BEGIN: Duration = Duration::from_secs(10);

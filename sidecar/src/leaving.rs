@@ -16,8 +16,8 @@ use tokio::time::{Instant, timeout_at};
 use crate::app::App;
 use crate::workers::{Worker, Workers};
 
-/// How long a worker's handlers may go on before it moves. What takes longer is cut off, and its writes so far stay.
-const SETTLE: Duration = Duration::from_secs(5);
+/// How long a worker's handlers may go on once it is to end. What takes longer is cut off, and its writes so far stay.
+pub(crate) const SETTLE: Duration = Duration::from_secs(5);
 
 /// How long what was cut off may still run without giving its thread back. Then that is ended.
 pub(crate) const RUN: Duration = Duration::from_secs(1);
@@ -30,12 +30,21 @@ struct Leaving {
     app: Arc<App>,
     /// Those of which some worker is awake.
     busy: HashSet<ShardId>,
-    /// How the workers are asked to stop now.
-    stop: Stop,
+    /// What was done last to have the workers end.
+    stage: Stage,
     /// Until when.
     until: Instant,
-    /// Whether code that still ran was ended.
-    is_interrupted: bool,
+}
+
+/// How workers are brought to their end, one after the other.
+#[derive(Clone, Copy)]
+enum Stage {
+    /// They are asked to.
+    Asked,
+    /// Their handlers are cut off.
+    CutOff,
+    /// What they still ran is ended.
+    Interrupted,
 }
 
 impl App {
@@ -72,34 +81,18 @@ impl App {
         let leaving = Leaving {
             app: self,
             busy: shards.into_iter().collect(),
-            stop: Stop::WhenSettled,
+            stage: Stage::Asked,
             until: Instant::now() + SETTLE,
-            is_interrupted: false,
         };
-        leaving.ask();
+        for worker in leaving.workers() {
+            worker.inbox.leave();
+            worker.inbox.stop(Stop::WhenSettled);
+        }
         stream::unfold(leaving, Leaving::next)
     }
 }
 
 impl Leaving {
-    /// Has the workers leave for another process. Nobody wakes any there any more.
-    fn ask(&self) {
-        for worker in self.workers() {
-            worker.inbox.leave();
-            match self.stop {
-                Stop::WhenFlushed => self.app.cut_off(&worker),
-                stop => worker.inbox.stop(stop),
-            }
-        }
-    }
-
-    /// Ends what they run without giving their threads back.
-    fn interrupt(&self) {
-        for worker in self.workers() {
-            self.app.interrupt(&worker);
-        }
-    }
-
     /// Those that are awake.
     fn workers(&self) -> impl Iterator<Item = Arc<Worker>> {
         let is_busy = |worker: &Arc<Worker>| self.busy.contains(&worker.key.id().shard(SHARDS));
@@ -126,26 +119,39 @@ impl Leaving {
                 workers.leave_sockets(|key| at_rest.contains(&key.id().shard(SHARDS)));
                 return Some((at_rest.into_iter().collect(), self));
             }
-            if self.is_interrupted {
-                let (app, stuck) = (self.app.clone(), std::mem::take(&mut self.busy));
-                tracing::warn!("some workers do not end, and so do not move to another process");
-                app.clone().spawn(async move {
-                    let shards = stuck.iter().copied().collect();
-                    app.ownership().stay(shards).await;
-                    // Not before: what their clients say would be turned away again.
-                    app.workers().recover_sockets(&stuck);
-                });
-                break;
-            }
-            if self.stop == Stop::WhenFlushed {
-                self.interrupt();
-                (self.is_interrupted, self.until) = (true, Instant::now() + FLUSH);
-            } else {
-                (self.stop, self.until) = (Stop::WhenFlushed, Instant::now() + RUN);
-                self.ask();
-            }
+            (self.stage, self.until) = match self.stage {
+                Stage::Asked => {
+                    for worker in self.workers() {
+                        worker.inbox.leave();
+                        self.app.cut_off(&worker);
+                    }
+                    (Stage::CutOff, Instant::now() + RUN)
+                }
+                Stage::CutOff => {
+                    for worker in self.workers() {
+                        self.app.interrupt(&worker);
+                    }
+                    (Stage::Interrupted, Instant::now() + FLUSH)
+                }
+                Stage::Interrupted => {
+                    self.give_up();
+                    break;
+                }
+            };
         }
         None
+    }
+
+    /// Those that have not come to rest stay.
+    fn give_up(self) {
+        let Self { app, busy, .. } = self;
+        tracing::warn!("some workers do not end, and so do not move to another process");
+        app.clone().spawn(async move {
+            let shards = busy.iter().copied().collect();
+            app.ownership().stay(shards).await;
+            // Not before: what their clients say would be turned away again.
+            app.workers().recover_sockets(&busy);
+        });
     }
 }
 

@@ -502,20 +502,21 @@ impl Ownership {
     pub async fn move_shard(self: &Arc<Self>, shard: ShardId, to: PodId) -> Result<(), NotMoved> {
         self.with_state(|state| state.can_move(shard, to))?;
         let mut changes = self.changes.subscribe();
-        let effects = self.step(Event::Move(shard, to));
-        let is_quiesce = |effect: &Effect| matches!(effect, Effect::Quiesce { .. });
-        let (moving, others): (Vec<_>, Vec<_>) = effects.into_iter().partition(is_quiesce);
+        let (mut moving, mut others) = (vec![], vec![]);
+        for effect in self.step(Event::Move(shard, to)) {
+            match effect {
+                Effect::Quiesce {
+                    call, count, only, ..
+                } => moving.push(self.clone().quiesce(call, count, only)),
+                other => others.push(other),
+            }
+        }
         self.carry_out_all(others);
         let mut has_moved = false;
-        for effect in moving {
-            if let Effect::Quiesce {
-                call, count, only, ..
-            } = effect
-            {
-                // It ends by itself, also if nobody waits, and a task that panics has moved nothing.
-                let moved = tokio::spawn(self.clone().quiesce(call, count, only)).await;
-                has_moved |= moved.unwrap_or_default().contains(&shard);
-            }
+        for quiesce in moving {
+            // It ends by itself, also if nobody waits, and a task that panics has moved nothing.
+            let moved = tokio::spawn(quiesce).await;
+            has_moved |= moved.unwrap_or_default().contains(&shard);
         }
         while self.with_state(|state| state.is_in_doubt(shard)) {
             // Once it is known: it is ours, or it is that pod's, for nobody else can have got it meanwhile.

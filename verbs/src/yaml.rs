@@ -14,7 +14,8 @@ pub fn written(answer: &impl Serialize) -> anyhow::Result<String> {
 }
 
 /// JSON for whoever is no part of `serde_json`. Where that keeps the digits of numbers, as the bundler has it do, a number of its own
-/// is to all others a struct with a text in it.
+/// is to all others a struct with a text in it. Unlike `portside_crds::plain`, for what is hashed: its fields stay in their order, and numbers
+/// keep all that YAML can say of them.
 struct Plain<'j>(&'j Json);
 
 impl Serialize for Plain<'_> {

@@ -380,14 +380,13 @@ impl<P: Ord + Clone> Gateway<P> {
     /// How many pods serve beside each other, and can be sent requests now.
     #[must_use]
     pub fn serving(&self) -> usize {
-        self.serving_members(&[]).count()
+        self.serving_members().count()
     }
 
-    fn serving_members(&self, avoided: &[P]) -> impl Iterator<Item = (&P, &Member)> {
+    fn serving_members(&self) -> impl Iterator<Item = (&P, &Member)> {
         let is_settled = self.highest == SERVING && !self.is_somebody_overtaken();
-        self.members.iter().filter(move |(pod, member)| {
-            is_settled && member.serves(self.now) && !avoided.contains(pod)
-        })
+        let members = self.members.iter();
+        members.filter(move |(_, member)| is_settled && member.serves(self.now))
     }
 
     /// Whether one that ran the workers may not have let go of them.

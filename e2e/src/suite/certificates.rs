@@ -9,8 +9,6 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::process::{Child, Command};
 
-use crate::apps;
-use crate::class::Class;
 use crate::cluster::{run, until};
 use crate::page;
 use crate::test::Test;
@@ -36,12 +34,7 @@ pub async fn cert_manager_makes_one_for_a_class(test: Arc<Test>) {
 
     let files = page::files(PAGE, &test);
     cluster.try_apply(&files["issuer.yaml"]).await.unwrap();
-    let code = &apps::ledger_code("secure")["inline"];
-    test.apply("v1", "ConfigMap", "chat-code", json!({ "data": code }))
-        .await;
-    cluster.try_apply(&files["class.yaml"]).await.unwrap();
-    let class = Class::new(&test, "chat");
-    class.ready().await;
+    let class = page::chat(&test, &files, "secure").await;
     let host = test.host("chat");
     assert_eq!(
         class.get().await["status"]["url"],

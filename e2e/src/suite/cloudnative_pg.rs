@@ -10,8 +10,6 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::apps;
-use crate::class::Class;
 use crate::cluster::{Cluster, until};
 use crate::load::Load;
 use crate::node::Process;
@@ -21,6 +19,8 @@ use crate::test::Test;
 const PAGE: &str = include_str!("../../../docs/tasks/postgres.md");
 /// Its namespace, and its Deployment there.
 const OPERATOR: [&str; 2] = ["cnpg-system", "cnpg-controller-manager"];
+/// The page's database.
+const DATABASE: &str = "clusters.postgresql.cnpg.io/database";
 /// For an image to become a server that follows the primary.
 const STARTED: Duration = Duration::from_secs(300);
 /// How many volumes there are: one for each server of the page's, and one for the server that comes for a lost one.
@@ -34,17 +34,12 @@ pub async fn a_switchover_and_a_lost_primary_lose_nothing(test: Arc<Test>) {
         return;
     };
     let operator = operator(cluster, programs).await;
-    let volumes = Volumes::new(&test).await;
+    let _folder = volumes(&test).await;
     let files = page::files(PAGE, &test);
     let database = Database::new(&test, &files["database.yaml"]).await;
     database.healthy().await;
 
-    let code = &apps::ledger_code("1")["inline"];
-    test.apply("v1", "ConfigMap", "chat-code", json!({ "data": code }))
-        .await;
-    cluster.try_apply(&files["class.yaml"]).await.unwrap();
-    let class = Class::new(&test, "chat");
-    class.ready().await;
+    let class = page::chat(&test, &files, "1").await;
     class.all_serve(2).await;
     let load = Load::start(&class.site(), 4);
     load.goes_on(Duration::from_secs(30)).await;
@@ -67,11 +62,7 @@ pub async fn a_switchover_and_a_lost_primary_lose_nothing(test: Arc<Test>) {
     load.goes_on(Duration::from_secs(60)).await;
     let outcome = load.finish().await;
     // Nobody knows what became of the writes under way. What comes then waits for another primary, some seconds.
-    assert!(
-        outcome.failures.len() <= 16,
-        "two primaries gone, four clients: {:#?}",
-        outcome.failures
-    );
+    outcome.fails_at_most(16, "two primaries gone, four clients");
     assert!(outcome.confirmed > 100, "{outcome:?}");
     for pod in class.pods().await {
         assert_eq!(pod["status"]["containerStatuses"][0]["restartCount"], 0);
@@ -79,7 +70,7 @@ pub async fn a_switchover_and_a_lost_primary_lose_nothing(test: Arc<Test>) {
 
     class.delete().await;
     database.delete().await;
-    volumes.delete().await;
+    forget_volumes(&test).await;
     cluster.kubectl(&["delete", "-f", &operator]).await;
 }
 
@@ -103,46 +94,32 @@ async fn operator(cluster: &Cluster, programs: &Path) -> String {
     manifest.to_str().unwrap().to_owned()
 }
 
-/// Volumes for databases, where nobody makes them on demand: folders of this machine, which has to be the cluster's node.
-struct Volumes {
-    test: Arc<Test>,
-    _folder: TempDir,
-}
-
-impl Volumes {
-    async fn new(test: &Arc<Test>) -> Self {
-        forget_volumes(test).await;
-        let folder = tempfile::tempdir().unwrap();
-        let everybody = || Permissions::from_mode(0o777);
-        fs::set_permissions(folder.path(), everybody()).unwrap();
-        for number in 0..VOLUMES {
-            let path = folder.path().join(number.to_string());
-            fs::create_dir(&path).unwrap();
-            fs::set_permissions(&path, everybody()).unwrap();
-            let volume = json!({
-                "apiVersion": "v1",
-                "kind": "PersistentVolume",
-                "metadata": { "name": volume(test, number), "labels": { "test": test.namespace } },
-                "spec": {
-                    "storageClassName": test.namespace,
-                    "capacity": { "storage": "1Gi" },
-                    "accessModes": ["ReadWriteOnce"],
-                    "persistentVolumeReclaimPolicy": "Retain",
-                    "hostPath": { "path": path },
-                },
-            });
-            test.cluster.apply(&volume).await;
-        }
-        Self {
-            test: Arc::clone(test),
-            _folder: folder,
-        }
+/// Makes volumes for databases, where nobody makes them on demand: in folders of this machine, which has to be the cluster's node.
+async fn volumes(test: &Test) -> TempDir {
+    forget_volumes(test).await;
+    let folder = tempfile::tempdir().unwrap();
+    let everybody = || Permissions::from_mode(0o777);
+    fs::set_permissions(folder.path(), everybody()).unwrap();
+    for number in 0..VOLUMES {
+        let path = folder.path().join(number.to_string());
+        fs::create_dir(&path).unwrap();
+        fs::set_permissions(&path, everybody()).unwrap();
+        let name = format!("{}-{number}", test.namespace);
+        let volume = json!({
+            "apiVersion": "v1",
+            "kind": "PersistentVolume",
+            "metadata": { "name": name, "labels": { "test": test.namespace } },
+            "spec": {
+                "storageClassName": test.namespace,
+                "capacity": { "storage": "1Gi" },
+                "accessModes": ["ReadWriteOnce"],
+                "persistentVolumeReclaimPolicy": "Retain",
+                "hostPath": { "path": path },
+            },
+        });
+        test.cluster.apply(&volume).await;
     }
-
-    /// Nobody uses them any more.
-    async fn delete(self) {
-        forget_volumes(&self.test).await;
-    }
+    folder
 }
 
 /// Deletes their objects, those of an earlier run among them.
@@ -150,10 +127,6 @@ async fn forget_volumes(test: &Test) {
     let selector = format!("test={}", test.namespace);
     let delete = ["delete", "persistentvolumes", "-l", &selector];
     test.cluster.kubectl(&delete).await;
-}
-
-fn volume(test: &Test, number: usize) -> String {
-    format!("{}-{number}", test.namespace)
 }
 
 /// The page's database: a primary and standbys.
@@ -191,8 +164,7 @@ impl Database {
     }
 
     async fn get(&self) -> Value {
-        let object = "clusters.postgresql.cnpg.io/database";
-        let found = self.test.cluster.get(&self.test.namespace, object).await;
+        let found = self.test.cluster.get(&self.test.namespace, DATABASE).await;
         found.expect("the database's object")
     }
 
@@ -233,7 +205,7 @@ impl Database {
         let patch = wanted.to_string();
         let args = [
             "patch",
-            "clusters.postgresql.cnpg.io/database",
+            DATABASE,
             "--subresource=status",
             "--type=merge",
             "--patch",
@@ -263,8 +235,7 @@ impl Database {
     }
 
     async fn delete(self) {
-        self.kubectl(&["delete", "clusters.postgresql.cnpg.io/database"])
-            .await;
+        self.kubectl(&["delete", DATABASE]).await;
         let gone = ["wait", "--for=delete", "pods", "-l"];
         let selector = ["cnpg.io/cluster=database", "--timeout=120s"];
         self.kubectl(&[&gone[..], &selector].concat()).await;

@@ -77,11 +77,7 @@ pub async fn a_killed_pod_loses_nothing(test: Arc<Test>) {
     let outcome = load.finish().await;
     // A request that was being answered when its pod, or that of its worker, died cannot be sent again: nobody knows whether
     // it was run.
-    assert!(
-        outcome.failures.len() <= 8,
-        "two kills, four clients: {:#?}",
-        outcome.failures
-    );
+    outcome.fails_at_most(8, "two kills, four clients");
     assert!(outcome.confirmed > 50, "{outcome:?}");
 }
 
@@ -117,11 +113,7 @@ pub async fn a_paused_pod_is_replaced_and_fenced(test: Arc<Test>) {
     class.all_serve(2).await;
     work().await;
     let outcome = load.finish().await;
-    assert!(
-        outcome.failures.len() <= 4,
-        "one pause, four clients: {:#?}",
-        outcome.failures
-    );
+    outcome.fails_at_most(4, "one pause, four clients");
     class.current().await;
 
     // What the new owners remember is what is stored: the paused pod's late writes are in neither.

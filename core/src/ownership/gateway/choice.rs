@@ -44,8 +44,11 @@ impl<P: Ord + Clone> Gateway<P> {
         // One that has not been tried, or one that is not the last that was, or that one.
         let last = wish.avoided.len().saturating_sub(1);
         let mut avoided = [&wish.avoided[..], &wish.avoided[last..], &[]].into_iter();
-        let pod = avoided
-            .find_map(|avoided| choose_of(self.serving_members(avoided), wish, &load, random))?;
+        let pod = avoided.find_map(|avoided| {
+            let others = self.serving_members();
+            let others = others.filter(|(pod, _)| !avoided.contains(pod));
+            choose_of(others, wish, &load, random)
+        })?;
         Some((pod, SERVING))
     }
 
@@ -53,7 +56,7 @@ impl<P: Ord + Clone> Gateway<P> {
     #[must_use]
     pub fn is_right(&self, pod: &P, term: u64) -> bool {
         if term == SERVING {
-            let mut serving = self.serving_members(&[]);
+            let mut serving = self.serving_members();
             serving.any(|(serving, _)| serving == pod)
         } else {
             self.active() == Some((pod, term))
