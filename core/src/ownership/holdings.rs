@@ -200,7 +200,8 @@ impl Holdings {
                 (0, _) => self.drop(shard),
                 (epoch, _) if epoch < slot.epoch => result = Err(WentBack),
                 (epoch, _) if epoch > slot.epoch => self.put(shard, epoch, Hold::Sure),
-                (epoch, Hold::No) => self.put(shard, epoch, Hold::Sure),
+                // Given up, and yet as it was: that may still be carried out, but not in a new epoch.
+                (epoch, Hold::No) => self.put(shard, epoch, Hold::Unsettled),
                 // Refused, and yet as it was: a new epoch is right in any case.
                 (epoch, Hold::Refused) => self.put(shard, epoch, Hold::Unsettled),
                 (_, Hold::Sure | Hold::Leaving | Hold::Unsettled) => {}

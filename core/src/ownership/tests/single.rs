@@ -263,8 +263,8 @@ fn a_claim_that_is_carried_out_late_is_found() {
     }
 }
 
-#[test]
-fn a_pod_that_has_a_part_and_is_not_first_gives_it_up() {
+/// A pod that had two shards, and has seen that it is not first: the call that gives these up, and their fences.
+fn giving_way() -> (State, Call, Vec<Fence>) {
     let (mut pod, claim) = claiming();
     let effects = pod.step(Event::Claimed(claim, Ok(shards(&[(0, 1), (1, 1)]))), 2);
     let effects = match effects.iter().find_map(observe) {
@@ -274,12 +274,35 @@ fn a_pod_that_has_a_part_and_is_not_first_gives_it_up() {
     let observing = call(&effects, observe);
     let both = members(&[(FIRST, 0), (ME, 0)]);
     let effects = pod.step(Event::Observed(observing, Ok(both)), 102);
-    let released = effects.iter().find_map(|effect| match effect {
-        Effect::ReleaseShards(_, fences) => Some(fences.clone()),
+    let released = effects.into_iter().find_map(|effect| match effect {
+        Effect::ReleaseShards(call, fences) => Some((call, fences)),
         _ => None,
     });
-    assert_eq!(released, Some(vec![fence(0, 1), fence(1, 1)]));
+    let (call, fences) = released.expect("it gives them up");
+    (pod, call, fences)
+}
+
+#[test]
+fn a_pod_that_has_a_part_and_is_not_first_gives_it_up() {
+    let (pod, _, released) = giving_way();
+    assert_eq!(released, [fence(0, 1), fence(1, 1)]);
     assert_eq!(pod.held().count(), 0);
+}
+
+/// Whose answer was lost: what the pod still has can be taken from it at any time, until it has that in a new epoch.
+#[test]
+fn a_release_may_be_carried_out_late() {
+    let (mut pod, release, released) = giving_way();
+    let effects = pod.step(Event::ShardsReleased(release, Err(FateUnknown)), 103);
+    let owned = Event::Owned(call(&effects, read), Ok(shards(&[(0, 1), (1, 1)])));
+    let effects = pod.step(owned, 104);
+    assert_eq!(pod.fence(ShardId(0)), None);
+    let advances = advances(&effects);
+    let advanced: Vec<_> = advances.iter().map(|(_, fence)| *fence).collect();
+    assert_eq!(advanced, released);
+    let (advance, old) = advances[0];
+    pod.step(Event::Advanced(advance, old, Ok(Some(Epoch(2)))), 105);
+    assert_eq!(pod.fence(ShardId(0)), Some(fence(0, 2)));
 }
 
 #[test]
