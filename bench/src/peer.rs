@@ -188,7 +188,7 @@ impl Programs {
     pub fn night(&self, peer: Peer) -> Duration {
         // An object ends 10 s after its last request; the class of workers sets 1 s. All are looked at only so often.
         Duration::from_secs(match peer {
-            Peer::Portside if !self.objects => 3,
+            Peer::Portside if !self.objects => 6,
             _ => 12,
         })
     }

@@ -7,6 +7,13 @@ const BYTES_PER_WORKER: u64 = 4 << 20;
 const LEAST_WORKERS: u64 = 16;
 const MOST_WORKERS: u64 = 100_000;
 
+/// Isolates that wait for workers whose alarms come due take at most one part in so many of the memory.
+const SHARE_OF_EXPECTED: u64 = 4;
+/// What each of them takes.
+const BYTES_PER_EXPECTED: u64 = 2_300_000;
+/// The most of them, however large the memory is.
+const MOST_EXPECTED: u64 = 4_096;
+
 /// With less memory left than this a process is short of it, or nearly out of it; and from a little more on it is not any
 /// more. What ended instances had comes back a while after them: the marks are apart, so that it does not flutter.
 const SHORT: Mark = Mark {
@@ -140,6 +147,13 @@ pub fn admit(running: usize, cap: usize, pressure: Pressure) -> Admission {
     }
 }
 
+/// For how many workers that are about to wake a process that may use this much memory, in bytes, has isolates wait.
+#[must_use]
+pub fn most_expected(memory: u64) -> usize {
+    let isolates = memory / SHARE_OF_EXPECTED / BYTES_PER_EXPECTED;
+    usize::try_from(isolates.min(MOST_EXPECTED)).unwrap_or(usize::MAX)
+}
+
 /// How many workers may be awake at a time in a process that may use this much memory, in bytes, where nobody says
 /// otherwise.
 #[must_use]
@@ -265,6 +279,13 @@ mod tests {
         assert_eq!(Pressure::Short.to_sleep(0), 0);
         assert_eq!(Pressure::Short.to_sleep(1), 1);
         assert_eq!(Pressure::NearlyOut.to_sleep(100), 13);
+    }
+
+    #[test]
+    fn more_is_prepared_where_there_is_more_memory() {
+        assert_eq!(most_expected(0), 0);
+        assert_eq!(most_expected(1 << 30), 116);
+        assert_eq!(most_expected(u64::MAX), 4_096);
     }
 
     #[test]

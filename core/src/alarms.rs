@@ -393,6 +393,17 @@ impl Alarms {
         (count, now.saturating_sub(earliest))
     }
 
+    /// Workers whose alarms come due after `now` and until `until`, both in milliseconds since the Unix epoch, the earliest first.
+    /// Those that are late already are not among them.
+    pub fn due_between(&self, now: i64, until: i64) -> impl Iterator<Item = &WorkerKey> {
+        let later = self
+            .by_time
+            .iter()
+            .skip_while(move |(time, _)| *time <= now);
+        let due = later.take_while(move |(time, _)| *time <= until);
+        due.map(|(_, worker)| worker)
+    }
+
     /// When something is to be done: an alarm is due, or a page is to be read.
     #[must_use]
     pub fn next(&self, now: i64) -> i64 {

@@ -23,7 +23,7 @@ mod watchdog;
 
 pub use inspector::{Debugger, Inspector, Target, V8_VERSION, Wish};
 pub use measures::{Gauge, Measures, Reading};
-pub use pool::{IsolatePool, Place, Start};
+pub use pool::{Expected, IsolatePool, Place, Start};
 pub use portside_surface as surface;
 pub use trim::trim_memory;
 pub use watchdog::Unstoppable;

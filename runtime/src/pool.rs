@@ -1,9 +1,12 @@
 //! Starts instances and chooses their threads.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use deno_core::JsRuntime;
 use portside_core::bundle::Bundle;
+use portside_core::ids::WorkerKey;
+use portside_core::limits::Limits;
 use portside_surface::objects::database::Stored;
 use portside_worker::activation::End;
 use portside_worker::cell::Cell;
@@ -13,7 +16,7 @@ use portside_worker::instance::InstanceOptions;
 use crate::inspector::Inspector;
 use crate::javascript;
 use crate::measures::{Gauge, Measures};
-use crate::ready::Reserve;
+use crate::ready::{Recipe, Reserve};
 use crate::script::Scripts;
 use crate::thread::IsolateThread;
 use crate::trim::Trimmer;
@@ -32,6 +35,18 @@ pub struct Start {
     pub cell: Arc<Cell<Stored>>,
     /// Whether its module is only tried out: then it waits for no debugger.
     pub is_trial: bool,
+}
+
+/// Workers of one script that are about to wake.
+pub struct Expected {
+    /// One of them.
+    pub worker: WorkerKey,
+    /// The application.
+    pub bundle: Arc<Bundle>,
+    /// What each may use.
+    pub limits: Arc<Limits>,
+    /// How many they are.
+    pub count: usize,
 }
 
 /// Where an instance runs.
@@ -59,6 +74,8 @@ pub struct IsolatePool {
     watchdog: Arc<Watchdog>,
     trimmer: Arc<Trimmer>,
     reserve: Arc<Reserve>,
+    /// Some are told to come.
+    is_expecting: AtomicBool,
     inspector: Option<Arc<Inspector>>,
 }
 
@@ -93,6 +110,8 @@ impl IsolatePool {
         // The baseline compiler has its functions in larger batches: with V8's 4 KiB it compiles, in each instance that
         // wakes, some forty functions that are seldom called again, a seventh of what a wake costs.
         deno_core::v8::V8::set_flags_from_string("--baseline-batch-compilation-threshold=65536");
+        // V8's own way opens a file and reads a page of it, three times for each isolate.
+        deno_core::v8::V8::set_entropy_source(|bytes: &mut [u8]| getrandom::fill(bytes).is_ok());
         JsRuntime::init_platform(None);
         portside_surface::choose_cryptography();
         let trimmer = Trimmer::start();
@@ -105,6 +124,7 @@ impl IsolatePool {
             watchdog: Watchdog::start(Box::new(give_up)),
             reserve: Arc::new(Reserve::new(trimmer.clone())),
             trimmer,
+            is_expecting: AtomicBool::new(false),
             inspector: None,
         }
     }
@@ -212,6 +232,46 @@ impl IsolatePool {
         self.watchdog.interrupt(who);
     }
 
+    /// These workers are about to wake, and no others: isolates wait ready for them, as far as time and memory allow, if their
+    /// scripts are known to be brief. What is made for workers that do not wake is given up after a minute.
+    pub fn expect(&self, all: Vec<Expected>) {
+        let recipes: Vec<_> = all.into_iter().filter_map(|one| self.recipe(one)).collect();
+        let is_expecting = !recipes.is_empty();
+        if !self.is_expecting.swap(is_expecting, Ordering::Relaxed) && !is_expecting {
+            return;
+        }
+        let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_expecting {
+            groups.brief.fill(&self.watchdog, &self.reserve);
+        }
+        let threads = &groups.brief.threads;
+        for (place, thread) in threads.iter().enumerate() {
+            // Each its part of every script's.
+            let part = |(recipe, count): &(Recipe, usize)| {
+                (recipe.clone(), (count + place) / threads.len())
+            };
+            thread.expect(recipes.iter().map(part).collect());
+        }
+    }
+
+    /// What to make for workers that are about to wake; nothing if that would be of no use.
+    fn recipe(&self, expected: Expected) -> Option<(Recipe, usize)> {
+        let module = expected.worker.script().to_owned();
+        let script = self.scripts.of(&expected.bundle, &module);
+        let who = Identity::Worker(expected.worker);
+        let is_inspected = self.inspector.as_ref().is_some_and(|it| it.takes(&who));
+        let recipe = Recipe {
+            who,
+            bundle: expected.bundle,
+            module,
+            script,
+            limits: expected.limits,
+            inspector: None,
+        };
+        let is_of_use = recipe.script.history.is_brief() && !is_inspected;
+        is_of_use.then_some((recipe, expected.count))
+    }
+
     /// Whether memory is too tight to have more isolates wait.
     pub fn set_tight(&self, is_tight: bool) {
         self.reserve.set_tight(is_tight);
@@ -257,6 +317,16 @@ impl Group {
         Self {
             threads: Vec::new(),
             max: threads.max(1),
+        }
+    }
+
+    /// Starts all threads that there may be, as far as the system has room for them.
+    fn fill(&mut self, watchdog: &Watchdog, reserve: &Arc<Reserve>) {
+        while self.threads.len() < self.max {
+            let Ok(thread) = IsolateThread::start(watchdog, reserve) else {
+                return;
+            };
+            self.threads.push(Arc::new(thread));
         }
     }
 

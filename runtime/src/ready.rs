@@ -1,7 +1,8 @@
 //! Isolates that wait ready for instances that come: with the surface and the modules of one script in them, and nothing of
 //! the application evaluated. Each is used once.
 //!
-//! They are made when their thread has nothing else to do, so that a wake need not wait until one is made.
+//! They are made when their thread has nothing else to do, so that a wake need not wait until one is made: some where instances
+//! have started, and as many as are told to come.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -32,10 +33,10 @@ use crate::watchdog::{Slot, Watched};
 /// How often those are given up that the time since has not used.
 const PERIOD: Duration = Duration::from_secs(30);
 
-/// The most that wait on one thread, of all scripts. Each takes about 3 ms to make, and 2.2 MB.
+/// The most that wait on one thread, of all scripts, but for those that are told to come. Each takes about 3 ms to make, and 2.2 MB.
 const MOST: usize = 16;
 
-/// The most that wait in a process.
+/// The same, in a process.
 const MOST_IN_PROCESS: usize = 64;
 
 /// A thread that has run no JavaScript for so long has nothing to do, most likely.
@@ -197,8 +198,8 @@ impl Reserve {
         self.is_tight.store(is_tight, Ordering::Relaxed);
     }
 
-    fn has_room(&self) -> bool {
-        !self.is_tight.load(Ordering::Relaxed) && self.count() < MOST_IN_PROCESS
+    fn is_tight(&self) -> bool {
+        self.is_tight.load(Ordering::Relaxed)
     }
 }
 
@@ -217,6 +218,17 @@ struct Shelf {
     recipe: Recipe,
     ready: Vec<Ready>,
     demand: Demand,
+    /// How many instances are told to come.
+    expected: usize,
+}
+
+impl Shelf {
+    /// Whether more are to be made; without room for others only for instances that are told to come.
+    fn lacks(&self, has_room: bool) -> bool {
+        let wanted = if has_room { self.demand.wanted() } else { 0 };
+        let ready = self.ready.len();
+        ready < wanted.max(self.expected) && self.recipe.script.history.is_brief()
+    }
 }
 
 impl Stock {
@@ -238,19 +250,9 @@ impl Stock {
     /// Takes one for an instance that starts now, if one waits.
     pub fn take(&self, recipe: &Recipe) -> Option<Ready> {
         let mut shelves = self.shelves.borrow_mut();
-        let known = shelves
-            .iter()
-            .position(|shelf| shelf.recipe.is_like(recipe));
-        let place = known.unwrap_or_else(|| {
-            shelves.push(Shelf {
-                recipe: recipe.clone(),
-                ready: vec![],
-                demand: Demand::default(),
-            });
-            shelves.len() - 1
-        });
-        let shelf = &mut shelves[place];
+        let shelf = shelf_of(&mut shelves, recipe);
         shelf.recipe.who = recipe.who.clone();
+        shelf.expected = shelf.expected.saturating_sub(1);
         let ready = shelf.ready.pop();
         match ready {
             Some(_) => {
@@ -262,6 +264,16 @@ impl Stock {
         }
         self.wanted.notify_one();
         ready
+    }
+
+    /// So many instances are to come soon; of other scripts none.
+    pub fn expect(&self, all: &[(Recipe, usize)]) {
+        let mut shelves = self.shelves.borrow_mut();
+        shelves.iter_mut().for_each(|shelf| shelf.expected = 0);
+        for (recipe, count) in all {
+            shelf_of(&mut shelves, recipe).expected = *count;
+        }
+        self.wanted.notify_one();
     }
 
     /// Gives up those of these scripts, and forgets what is known of these.
@@ -288,22 +300,34 @@ impl Stock {
                 continue;
             }
             pause(slot, parks).await;
-            if let Some(recipe) = self.missing() {
+            while let Some(recipe) = self.missing() {
                 self.make(&recipe, slot).await;
+                let before = slot.slices();
+                tokio::task::yield_now().await;
+                // Those that are told to come have no time to lose, as long as nobody else has anything to do.
+                if !self.is_expecting() || slot.slices() != before {
+                    break;
+                }
             }
         }
     }
 
+    /// Whether some are missing for instances that are told to come.
+    fn is_expecting(&self) -> bool {
+        self.shelves.borrow().iter().any(|shelf| shelf.lacks(false))
+    }
+
     /// What to make next: one of the script that has the fewest.
     fn missing(&self) -> Option<Recipe> {
-        if !self.reserve.has_room() || self.count.load(Ordering::Relaxed) >= MOST {
+        if self.reserve.is_tight() {
             return None;
         }
+        let has_room =
+            self.count.load(Ordering::Relaxed) < MOST && self.reserve.count() < MOST_IN_PROCESS;
         let shelves = self.shelves.borrow();
         let missing = shelves
             .iter()
-            .filter(|shelf| shelf.ready.len() < shelf.demand.wanted())
-            .filter(|shelf| shelf.recipe.script.history.is_brief())
+            .filter(|shelf| shelf.lacks(has_room))
             .min_by_key(|shelf| shelf.ready.len());
         missing.map(|shelf| shelf.recipe.clone())
     }
@@ -337,7 +361,7 @@ impl Stock {
             self.shelves.borrow_mut().retain_mut(|shelf| {
                 let count = shelf.demand.end_period(shelf.ready.len());
                 unused.extend(shelf.ready.drain(..count));
-                !shelf.demand.is_over()
+                !shelf.demand.is_over() || shelf.expected > 0 || !shelf.ready.is_empty()
             });
             self.discard(unused.into_iter()).await;
         }
@@ -357,6 +381,23 @@ impl Stock {
         self.count.fetch_sub(1, Ordering::Relaxed);
         self.reserve.count.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// The one for instances of this recipe; a new one, if there is none.
+fn shelf_of<'s>(shelves: &'s mut Vec<Shelf>, recipe: &Recipe) -> &'s mut Shelf {
+    let known = shelves
+        .iter()
+        .position(|shelf| shelf.recipe.is_like(recipe));
+    let place = known.unwrap_or_else(|| {
+        shelves.push(Shelf {
+            recipe: recipe.clone(),
+            ready: vec![],
+            demand: Demand::default(),
+            expected: 0,
+        });
+        shelves.len() - 1
+    });
+    &mut shelves[place]
 }
 
 /// Returns when the thread has been quiet for a while, or at the next moment without work if it is not quiet for long.

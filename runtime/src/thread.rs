@@ -103,6 +103,13 @@ impl IsolateThread {
         let _ = self.jobs.send(job);
     }
 
+    /// So many instances are to come soon; of other scripts none.
+    pub fn expect(&self, all: Vec<(Recipe, usize)>) {
+        let job: Job = Box::new(|here| Box::pin(async move { here.stock.expect(&all) }));
+        // As above.
+        let _ = self.jobs.send(job);
+    }
+
     /// How many isolates wait here.
     pub fn ready(&self) -> usize {
         self.ready.load(Ordering::Relaxed)

@@ -57,6 +57,17 @@ impl Alarms {
         (count, Duration::from_millis(longest_ms.unsigned_abs()))
     }
 
+    /// Whose alarms come due within this time, the earliest first.
+    pub fn due_within(&self, time: Duration) -> Vec<WorkerKey> {
+        let now = now_ms();
+        let time = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        let state = self.lock();
+        state
+            .due_between(now, now.saturating_add(time))
+            .cloned()
+            .collect()
+    }
+
     /// From when alarms were due until their workers had them, in seconds.
     pub fn delays(&self) -> &Histogram {
         &self.delays

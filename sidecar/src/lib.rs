@@ -16,6 +16,7 @@ mod crashes;
 mod crons;
 mod departures;
 mod events;
+mod expected;
 mod held;
 mod hibernation;
 mod leaving;

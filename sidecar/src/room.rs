@@ -6,11 +6,14 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use portside_core::admission::{Admission, Memory, Pressure, Shortage, admit, default_cap};
+use portside_core::admission::{
+    Admission, Memory, Pressure, Shortage, admit, default_cap, most_expected,
+};
 use portside_core::limits::Limits;
 use tokio::time::Instant;
 
 use crate::app::App;
+use crate::expected;
 use crate::memory::{self, Meter};
 
 /// How often memory is looked at when nobody wants room.
@@ -29,6 +32,7 @@ const FRESH: Duration = Duration::from_millis(20);
 pub struct Room {
     meter: Meter,
     default_cap: usize,
+    most_expected: usize,
     seen: Mutex<Seen>,
     starting: Arc<AtomicUsize>,
     refused: Refused,
@@ -82,6 +86,7 @@ impl Room {
         Self {
             meter,
             default_cap: default_cap(size.unwrap_or(u64::MAX)),
+            most_expected: most_expected(size.unwrap_or(u64::MAX)),
             seen: Mutex::new(seen),
             starting: Arc::default(),
             refused: Refused::default(),
@@ -98,6 +103,12 @@ impl Room {
     /// How many workers of a class with these limits may be awake.
     pub fn cap(&self, limits: &Limits) -> usize {
         limits.awake_workers.unwrap_or(self.default_cap)
+    }
+
+    /// For how many workers that are about to wake there is room beside `awake` ones.
+    pub fn most_expected(&self, awake: usize, limits: &Limits) -> usize {
+        let left = self.cap(limits).saturating_sub(awake);
+        self.most_expected.min(left)
     }
 
     /// Whether another worker may be woken beside `awake` ones.
@@ -180,6 +191,9 @@ pub async fn watch(app: Weak<App>) {
         let (_, memory) = app.room().last_look();
         app.isolates()
             .set_tight(memory.is_some_and(Memory::is_tight));
+        if !app.is_closing() {
+            expected::look(&app);
+        }
         if pressure == Pressure::None {
             gave_up_ready = false;
             continue;

@@ -47,6 +47,19 @@ fn due_alarms_are_taken_once_in_order() {
 }
 
 #[test]
+fn what_comes_due_is_known_before() {
+    let mut alarms = Alarms::default();
+    for (name, due) in [("late", 10), ("next", 30), ("soon", 20), ("later", 31)] {
+        let alarm = AlarmChange::Set(Alarm::at(due));
+        commit(&mut alarms, &worker(name), alarm, 0);
+    }
+    let due = |alarms: &Alarms| -> Vec<_> { alarms.due_between(10, 30).cloned().collect() };
+    assert_eq!(due(&alarms), [worker("soon"), worker("next")]);
+    commit(&mut alarms, &worker("soon"), AlarmChange::Clear, 11);
+    assert_eq!(due(&alarms), [worker("next")]);
+}
+
+#[test]
 fn what_is_late_waits_and_is_not_with_its_worker() {
     let mut alarms = Alarms::default();
     let named = ["late", "later", "postponed", "due"].map(worker);

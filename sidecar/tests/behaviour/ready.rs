@@ -17,6 +17,7 @@ pub const CASES: &[Case] = cases![
     limits_hold_in_them,
     those_of_old_code_are_not_used,
     none_wait_while_memory_is_short,
+    each_worker_whose_alarm_comes_due_has_one,
     none_is_made_for_what_cannot_start,
 ];
 
@@ -40,7 +41,9 @@ fn user(version: &str) -> String {
             mark: () => (globalThis.mark = Array.prototype.mark = "left by another", "marked"),
             inherited: () => String([].mark),
             spin() {{ for (;;); }},
-        }};"#
+            arm: (time) => {{ setAlarm(Number(time)); return "armed"; }},
+        }};
+        export function alarm() {{}}"#
     )
 }
 
@@ -205,6 +208,25 @@ async fn none_wait_while_memory_is_short() {
     assert_eq!(prepared.isolates.ready(), 0, "memory is tight");
     used.store(0, Ordering::Relaxed);
     prepared.until_some_wait().await;
+    prepared.app.stop().await;
+}
+
+/// However many they are: of others a thread has 16 at most.
+async fn each_worker_whose_alarm_comes_due_has_one() {
+    const COUNT: u16 = 24;
+    /// They are armed, and sleep again, before others would be made for them.
+    const UNTIL_DUE_MS: f64 = 6_000.0;
+    let idle = std::time::Duration::from_millis(100);
+    let prepared = Prepared::start(|setup| setup.limits.idle = idle).await;
+    let due = (now_ms() + UNTIL_DUE_MS).round();
+    for n in 0..COUNT {
+        let armed = prepared.app.text(&format!("/due-{n}/arm?{due}")).await;
+        assert_eq!(armed, "armed");
+    }
+    let (ready, all) = (|| prepared.isolates.ready(), usize::from(COUNT));
+    assert!(eventually(async || ready() >= all).await, "{}", ready());
+    let used = prepared.isolates.ready_used() + u64::from(COUNT);
+    assert!(eventually(async || prepared.isolates.ready_used() >= used).await);
     prepared.app.stop().await;
 }
 
