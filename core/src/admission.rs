@@ -147,11 +147,17 @@ pub fn admit(running: usize, cap: usize, pressure: Pressure) -> Admission {
     }
 }
 
-/// For how many workers that are about to wake a process that may use this much memory, in bytes, has isolates wait.
+/// How many isolates may wait where workers are about to wake, in a process of this much memory, in bytes, of which it uses so
+/// much, if it has a limit; `waiting` ones are in that. They never make memory tight.
 #[must_use]
-pub fn most_expected(memory: u64) -> usize {
-    let isolates = memory / SHARE_OF_EXPECTED / BYTES_PER_EXPECTED;
-    usize::try_from(isolates.min(MOST_EXPECTED)).unwrap_or(usize::MAX)
+pub fn most_expected(size: u64, memory: Option<Memory>, waiting: usize) -> usize {
+    let share = (size / SHARE_OF_EXPECTED / BYTES_PER_EXPECTED).min(MOST_EXPECTED);
+    let fit = memory.map_or(u64::MAX, |memory| {
+        let left = memory.limit.saturating_sub(memory.used);
+        left.saturating_sub(TIGHT.of(memory.limit)) / BYTES_PER_EXPECTED
+    });
+    let most = share.min(fit.saturating_add(waiting as u64));
+    usize::try_from(most).unwrap_or(usize::MAX)
 }
 
 /// How many workers may be awake at a time in a process that may use this much memory, in bytes, where nobody says
@@ -282,10 +288,20 @@ mod tests {
     }
 
     #[test]
-    fn more_is_prepared_where_there_is_more_memory() {
-        assert_eq!(most_expected(0), 0);
-        assert_eq!(most_expected(1 << 30), 116);
-        assert_eq!(most_expected(u64::MAX), 4_096);
+    fn more_is_prepared_where_there_is_more_memory_until_that_is_tight() {
+        assert_eq!(most_expected(0, None, 0), 0);
+        assert_eq!(most_expected(1 << 30, None, 0), 116);
+        assert_eq!(most_expected(u64::MAX, None, 0), 4_096);
+        let limit = 1 << 30;
+        let used = |used| Some(Memory { used, limit });
+        assert_eq!(most_expected(limit, used(limit / 4), 0), 116);
+        assert_eq!(
+            most_expected(limit, used(limit / 4 * 3 - (23 << 20)), 0),
+            10
+        );
+        assert_eq!(most_expected(limit, used(limit / 4 * 3), 0), 0);
+        assert_eq!(most_expected(limit, used(limit), 7), 7);
+        assert_eq!(most_expected(limit, used(0), 999), 116);
     }
 
     #[test]

@@ -48,7 +48,9 @@ impl Demand {
     /// A period ends with so many ready; returns how many of them are to be given up.
     pub fn end_period(&mut self, ready: usize) -> usize {
         let unused = self.least_ready.min(ready);
-        self.wanted -= unused.min(self.wanted);
+        // Those beyond what is wanted here were made for others.
+        let beyond = ready.saturating_sub(self.wanted);
+        self.wanted -= unused.saturating_sub(beyond);
         self.least_ready = ready - unused;
         if !self.now.any {
             // Nor are those needed that were not made yet.
@@ -120,6 +122,21 @@ mod tests {
         demand.taken(0);
         assert_eq!(demand.end_period(0), 0);
         assert_eq!(demand.wanted(), 2, "those that shall come are not unused");
+    }
+
+    #[test]
+    fn what_was_made_for_others_changes_nothing() {
+        let mut demand = after_misses(4);
+        assert_eq!(demand.end_period(103), 0, "they have only been made");
+        demand.taken(102);
+        assert_eq!(demand.end_period(102), 102);
+        assert_eq!(demand.wanted(), 0, "nor were those used that are wanted");
+
+        let mut demand = after_misses(4);
+        demand.end_period(103);
+        demand.taken(100);
+        assert_eq!(demand.end_period(103), 100);
+        assert_eq!(demand.wanted(), 3);
     }
 
     #[test]

@@ -232,9 +232,11 @@ impl IsolatePool {
         self.watchdog.interrupt(who);
     }
 
-    /// These workers are about to wake, and no others: isolates wait ready for them, as far as time and memory allow, if their
-    /// scripts are known to be brief. What is made for workers that do not wake is given up after a minute.
-    pub fn expect(&self, all: Vec<Expected>) {
+    /// These workers are about to wake, and no others: isolates wait ready for them, as far as time allows, if their scripts are
+    /// known to be brief; none is made while `most` wait, whatever for. What is made for workers that do not wake is given up after a
+    /// minute. To be told several times a second, as long as they are to come.
+    pub fn expect(&self, all: Vec<Expected>, most: usize) {
+        self.reserve.set_most(most);
         let recipes: Vec<_> = all.into_iter().filter_map(|one| self.recipe(one)).collect();
         let is_expecting = !recipes.is_empty();
         if !self.is_expecting.swap(is_expecting, Ordering::Relaxed) && !is_expecting {
@@ -258,18 +260,23 @@ impl IsolatePool {
     fn recipe(&self, expected: Expected) -> Option<(Recipe, usize)> {
         let module = expected.worker.script().to_owned();
         let script = self.scripts.of(&expected.bundle, &module);
-        let who = Identity::Worker(expected.worker);
-        let is_inspected = self.inspector.as_ref().is_some_and(|it| it.takes(&who));
         let recipe = Recipe {
-            who,
+            who: Identity::Worker(expected.worker),
             bundle: expected.bundle,
             module,
             script,
             limits: expected.limits,
             inspector: None,
         };
-        let is_of_use = recipe.script.history.is_brief() && !is_inspected;
+        let is_of_use = recipe.script.history.is_brief();
         is_of_use.then_some((recipe, expected.count))
+    }
+
+    /// Whether isolates that wait are no use to this worker, for its own is to be inspected.
+    #[must_use]
+    pub fn inspects(&self, worker: &WorkerKey) -> bool {
+        let who = || Identity::Worker(worker.clone());
+        self.inspector.as_ref().is_some_and(|it| it.takes(&who()))
     }
 
     /// Whether memory is too tight to have more isolates wait.
@@ -277,13 +284,9 @@ impl IsolatePool {
         self.reserve.set_tight(is_tight);
     }
 
-    /// Gives up the isolates that wait, soon after. Returns whether there are any.
-    pub fn give_up_ready(&self) -> bool {
-        let any = self.ready() > 0;
-        if any {
-            self.each_thread(|thread| thread.give_up_ready(|_| true));
-        }
-        any
+    /// Gives up the isolates that wait, soon after: about a thousand in a second on each thread that is not stuck.
+    pub fn give_up_ready(&self) {
+        self.each_thread(|thread| thread.give_up_ready(|_| true));
     }
 
     /// No instance of this application will start any more: gives up those that wait for one.

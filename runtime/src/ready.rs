@@ -167,6 +167,8 @@ pub fn load(runtime: &mut JsRuntime, module: &str, usage: Use) -> Result<ModuleI
 pub struct Reserve {
     /// Memory is too tight to make more.
     is_tight: AtomicBool,
+    /// Of those that wait for instances that are told to come, and all others.
+    most: AtomicUsize,
     count: AtomicUsize,
     used: AtomicU64,
     trimmer: Arc<Trimmer>,
@@ -177,6 +179,7 @@ impl Reserve {
     pub fn new(trimmer: Arc<Trimmer>) -> Self {
         Self {
             is_tight: AtomicBool::new(false),
+            most: AtomicUsize::new(0),
             count: AtomicUsize::new(0),
             used: AtomicU64::new(0),
             trimmer,
@@ -198,6 +201,15 @@ impl Reserve {
         self.is_tight.store(is_tight, Ordering::Relaxed);
     }
 
+    /// No more are made for instances that are told to come while so many wait, whatever for.
+    pub fn set_most(&self, most: usize) {
+        self.most.store(most, Ordering::Relaxed);
+    }
+
+    fn is_full(&self) -> bool {
+        self.count() >= self.most.load(Ordering::Relaxed)
+    }
+
     fn is_tight(&self) -> bool {
         self.is_tight.load(Ordering::Relaxed)
     }
@@ -206,6 +218,8 @@ impl Reserve {
 /// Those that wait on one thread.
 pub struct Stock {
     shelves: RefCell<Vec<Shelf>>,
+    /// To be discarded: no task holds them while it waits, for tasks can be aborted.
+    given_up: RefCell<Vec<Ready>>,
     /// Another may be wanted.
     wanted: Notify,
     /// How many there are.
@@ -223,11 +237,9 @@ struct Shelf {
 }
 
 impl Shelf {
-    /// Whether more are to be made; without room for others only for instances that are told to come.
-    fn lacks(&self, has_room: bool) -> bool {
-        let wanted = if has_room { self.demand.wanted() } else { 0 };
-        let ready = self.ready.len();
-        ready < wanted.max(self.expected) && self.recipe.script.history.is_brief()
+    /// Whether fewer wait than this.
+    fn lacks(&self, wanted: usize) -> bool {
+        self.ready.len() < wanted && self.recipe.script.history.is_brief()
     }
 }
 
@@ -236,6 +248,7 @@ impl Stock {
     pub fn new(reserve: Arc<Reserve>, count: Arc<AtomicUsize>) -> Self {
         Self {
             shelves: RefCell::default(),
+            given_up: RefCell::default(),
             wanted: Notify::new(),
             count,
             reserve,
@@ -314,7 +327,8 @@ impl Stock {
 
     /// Whether some are missing for instances that are told to come.
     fn is_expecting(&self) -> bool {
-        self.shelves.borrow().iter().any(|shelf| shelf.lacks(false))
+        let shelves = self.shelves.borrow();
+        shelves.iter().any(|shelf| shelf.lacks(shelf.expected))
     }
 
     /// What to make next: one of the script that has the fewest.
@@ -324,10 +338,14 @@ impl Stock {
         }
         let has_room =
             self.count.load(Ordering::Relaxed) < MOST && self.reserve.count() < MOST_IN_PROCESS;
+        let expects = !self.reserve.is_full();
         let shelves = self.shelves.borrow();
         let missing = shelves
             .iter()
-            .filter(|shelf| shelf.lacks(has_room))
+            .filter(|shelf| {
+                (has_room && shelf.lacks(shelf.demand.wanted()))
+                    || (expects && shelf.lacks(shelf.expected))
+            })
             .min_by_key(|shelf| shelf.ready.len());
         missing.map(|shelf| shelf.recipe.clone())
     }
@@ -359,9 +377,12 @@ impl Stock {
             periods.tick().await;
             let mut unused = vec![];
             self.shelves.borrow_mut().retain_mut(|shelf| {
-                let count = shelf.demand.end_period(shelf.ready.len());
+                // Told again several times a second, as long as they are to come.
+                let expected = std::mem::take(&mut shelf.expected);
+                let others = shelf.ready.len().saturating_sub(expected);
+                let count = shelf.demand.end_period(others);
                 unused.extend(shelf.ready.drain(..count));
-                !shelf.demand.is_over() || shelf.expected > 0 || !shelf.ready.is_empty()
+                !shelf.demand.is_over() || !shelf.ready.is_empty()
             });
             self.discard(unused.into_iter()).await;
         }
@@ -369,7 +390,11 @@ impl Stock {
 
     /// One after the other: each takes about a millisecond.
     async fn discard(&self, unused: impl Iterator<Item = Ready>) {
-        for ready in unused {
+        self.given_up.borrow_mut().extend(unused);
+        loop {
+            let Some(ready) = self.given_up.borrow_mut().pop() else {
+                return;
+            };
             self.lost_one();
             ready.discard();
             self.reserve.trimmer.ended();

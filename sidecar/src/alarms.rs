@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use portside_core::alarm::{Alarm, AlarmChange};
-use portside_core::alarms::{Alarms as State, Delivery, Fate, Query, Receiver, Ticket};
+use portside_core::alarms::{Alarms as State, Delivery, Fate, PAGE, Query, Receiver, Ticket};
 use portside_core::ids::{SHARDS, WorkerKey};
 use portside_store::{Error as StoreError, Store};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
@@ -57,15 +57,13 @@ impl Alarms {
         (count, Duration::from_millis(longest_ms.unsigned_abs()))
     }
 
-    /// Whose alarms come due within this time, the earliest first.
+    /// Whose alarms come due within this time: a page of them, the earliest first.
     pub fn due_within(&self, time: Duration) -> Vec<WorkerKey> {
         let now = now_ms();
         let time = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
         let state = self.lock();
-        state
-            .due_between(now, now.saturating_add(time))
-            .cloned()
-            .collect()
+        let due = state.due_between(now, now.saturating_add(time));
+        due.take(PAGE).cloned().collect()
     }
 
     /// From when alarms were due until their workers had them, in seconds.
@@ -254,7 +252,6 @@ async fn read(
 mod tests {
     use std::collections::HashSet;
 
-    use portside_core::alarms::PAGE;
     use portside_core::write::WriteBatch;
     use portside_store::{Commit, Outcome};
     use tokio::sync::mpsc;

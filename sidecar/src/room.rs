@@ -32,7 +32,8 @@ const FRESH: Duration = Duration::from_millis(20);
 pub struct Room {
     meter: Meter,
     default_cap: usize,
-    most_expected: usize,
+    /// How much memory the process may use, or the machine has, in bytes.
+    size: u64,
     seen: Mutex<Seen>,
     starting: Arc<AtomicUsize>,
     refused: Refused,
@@ -75,9 +76,8 @@ impl Room {
     /// By that meter, which is asked for the first time here.
     pub fn new(meter: Meter) -> Self {
         let memory = meter();
-        let size = memory
-            .map(|memory| memory.limit)
-            .or_else(memory::of_machine);
+        let limit = memory.map(|memory| memory.limit);
+        let size = limit.or_else(memory::of_machine).unwrap_or(u64::MAX);
         let seen = Seen {
             at: Instant::now(),
             memory,
@@ -85,8 +85,8 @@ impl Room {
         };
         Self {
             meter,
-            default_cap: default_cap(size.unwrap_or(u64::MAX)),
-            most_expected: most_expected(size.unwrap_or(u64::MAX)),
+            default_cap: default_cap(size),
+            size,
             seen: Mutex::new(seen),
             starting: Arc::default(),
             refused: Refused::default(),
@@ -105,10 +105,10 @@ impl Room {
         limits.awake_workers.unwrap_or(self.default_cap)
     }
 
-    /// For how many workers that are about to wake there is room beside `awake` ones.
-    pub fn most_expected(&self, awake: usize, limits: &Limits) -> usize {
-        let left = self.cap(limits).saturating_sub(awake);
-        self.most_expected.min(left)
+    /// How many isolates may wait where workers are about to wake, by the last look at the memory; so many do already.
+    pub fn most_expected(&self, waiting: usize) -> usize {
+        let (_, memory) = self.last_look();
+        most_expected(self.size, memory, waiting)
     }
 
     /// Whether another worker may be woken beside `awake` ones.
@@ -183,25 +183,29 @@ impl Room {
 /// Looks at the memory as long as the application lives, and makes room when it is short: first by what nobody uses.
 pub async fn watch(app: Weak<App>) {
     let mut gave_back: Option<Instant> = None;
-    let mut gave_up_ready = false;
+    let mut waited = usize::MAX;
     loop {
         tokio::time::sleep(LOOK).await;
         let Some(app) = app.upgrade() else { return };
         let pressure = app.room().look(FRESH);
         let (_, memory) = app.room().last_look();
-        app.isolates()
-            .set_tight(memory.is_some_and(Memory::is_tight));
-        if !app.is_closing() {
+        let is_tight = pressure != Pressure::None || memory.is_some_and(Memory::is_tight);
+        app.isolates().set_tight(is_tight);
+        if is_tight || app.is_closing() {
+            expected::none(&app);
+        } else {
             expected::look(&app);
         }
         if pressure == Pressure::None {
-            gave_up_ready = false;
+            waited = usize::MAX;
             continue;
         }
-        // Once: a thread that is stuck does not give its own up.
-        let gives_up_ready = !gave_up_ready && app.isolates().give_up_ready();
-        gave_up_ready = true;
+        // As long as they become fewer: a thread that is stuck does not give its own up.
+        let waiting = app.isolates().ready();
+        let gives_up_ready = waiting > 0 && waiting < waited;
+        waited = waiting;
         if gives_up_ready {
+            app.isolates().give_up_ready();
             drop(app);
             tokio::time::sleep(GIVE_UP).await;
         } else {
