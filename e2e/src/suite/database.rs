@@ -56,7 +56,7 @@ pub async fn a_new_password_is_followed_under_load(test: Arc<Test>) {
     })
     .await;
     // With the new connections alone.
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    load.goes_on(FOLLOWED).await;
     load.finish().await.flawless();
     let after = class.pods().await;
     assert_eq!(after.iter().map(uid).collect::<Vec<_>>(), before);
