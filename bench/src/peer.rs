@@ -186,7 +186,8 @@ impl Programs {
 impl Programs {
     /// Left alone for so long, workers of [`App::Sleepers`] sleep.
     pub fn night(&self, peer: Peer) -> Duration {
-        // An object ends 10 s after its last request; the class of workers sets 1 s. All are looked at only so often.
+        // An object ends 10 s after its last request; the class of workers sets 1 s, and 5 s before they are due alarms are prepared for.
+        // All are looked at only so often.
         Duration::from_secs(match peer {
             Peer::Portside if !self.objects => 6,
             _ => 12,

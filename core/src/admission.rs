@@ -49,7 +49,7 @@ impl Left {
 impl Mark {
     fn is_passed(&self, was: bool, memory: Memory) -> bool {
         let left = if was { &self.until } else { &self.below };
-        memory.limit.saturating_sub(memory.used) < left.of(memory.limit)
+        memory.left() < left.of(memory.limit)
     }
 }
 
@@ -66,7 +66,11 @@ impl Memory {
     /// Whether so little is left that nothing should be made before it is needed.
     #[must_use]
     pub fn is_tight(self) -> bool {
-        self.limit.saturating_sub(self.used) < TIGHT.of(self.limit)
+        self.left() < TIGHT.of(self.limit)
+    }
+
+    fn left(self) -> u64 {
+        self.limit.saturating_sub(self.used)
     }
 }
 
@@ -153,8 +157,8 @@ pub fn admit(running: usize, cap: usize, pressure: Pressure) -> Admission {
 pub fn most_expected(size: u64, memory: Option<Memory>, waiting: usize) -> usize {
     let share = (size / SHARE_OF_EXPECTED / BYTES_PER_EXPECTED).min(MOST_EXPECTED);
     let fit = memory.map_or(u64::MAX, |memory| {
-        let left = memory.limit.saturating_sub(memory.used);
-        left.saturating_sub(TIGHT.of(memory.limit)) / BYTES_PER_EXPECTED
+        let left = memory.left().saturating_sub(TIGHT.of(memory.limit));
+        left / BYTES_PER_EXPECTED
     });
     let most = share.min(fit.saturating_add(waiting as u64));
     usize::try_from(most).unwrap_or(usize::MAX)

@@ -325,12 +325,17 @@ impl Group {
 
     /// Starts all threads that there may be, as far as the system has room for them.
     fn fill(&mut self, watchdog: &Watchdog, reserve: &Arc<Reserve>) {
-        while self.threads.len() < self.max {
-            let Ok(thread) = IsolateThread::start(watchdog, reserve) else {
-                return;
-            };
-            self.threads.push(Arc::new(thread));
-        }
+        while self.threads.len() < self.max && self.add(watchdog, reserve).is_ok() {}
+    }
+
+    fn add(
+        &mut self,
+        watchdog: &Watchdog,
+        reserve: &Arc<Reserve>,
+    ) -> std::io::Result<Arc<IsolateThread>> {
+        let thread = Arc::new(IsolateThread::start(watchdog, reserve)?);
+        self.threads.push(thread.clone());
+        Ok(thread)
     }
 
     /// The least loaded thread that is not stuck, or a new one while there may be more. Of those that are loaded nearly alike
@@ -352,8 +357,6 @@ impl Group {
         if let Some(best) = best {
             return Ok(best.clone());
         }
-        let thread = Arc::new(IsolateThread::start(watchdog, reserve)?);
-        self.threads.push(thread.clone());
-        Ok(thread)
+        self.add(watchdog, reserve)
     }
 }

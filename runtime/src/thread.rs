@@ -85,28 +85,31 @@ impl IsolateThread {
     {
         self.instances.fetch_add(1, Ordering::Relaxed);
         let instances = self.instances.clone();
-        let job: Job = Box::new(move |here| {
+        self.send(move |here| {
             let task = job(here);
-            Box::pin(async move {
+            async move {
                 task.await;
                 instances.fetch_sub(1, Ordering::Relaxed);
-            })
+            }
         });
-        // The thread reads as long as this sender lives.
-        let _ = self.jobs.send(job);
     }
 
     /// Gives up the isolates that wait here for these scripts.
     pub fn give_up_ready(&self, of: impl Fn(&Recipe) -> bool + Send + 'static) {
-        let job: Job = Box::new(|here| Box::pin(async move { here.stock.give_up(of).await }));
-        // As above.
-        let _ = self.jobs.send(job);
+        self.send(|here| async move { here.stock.give_up(of).await });
     }
 
     /// So many instances are to come soon; of other scripts none.
     pub fn expect(&self, all: Vec<(Recipe, usize)>) {
-        let job: Job = Box::new(|here| Box::pin(async move { here.stock.expect(&all) }));
-        // As above.
+        self.send(|here| async move { here.stock.expect(&all) });
+    }
+
+    fn send<F>(&self, job: impl FnOnce(Rc<Here>) -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + 'static,
+    {
+        let job: Job = Box::new(|here| Box::pin(job(here)));
+        // The thread reads as long as this sender lives.
         let _ = self.jobs.send(job);
     }
 

@@ -42,8 +42,3 @@ pub fn look(app: &App) {
         app.isolates().forget(&class.bundle);
     }
 }
-
-/// Nobody is expected any more.
-pub fn none(app: &App) {
-    app.isolates().expect(vec![], 0);
-}

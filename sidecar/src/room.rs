@@ -192,7 +192,7 @@ pub async fn watch(app: Weak<App>) {
         let is_tight = pressure != Pressure::None || memory.is_some_and(Memory::is_tight);
         app.isolates().set_tight(is_tight);
         if is_tight || app.is_closing() {
-            expected::none(&app);
+            app.isolates().expect(vec![], 0);
         } else {
             expected::look(&app);
         }
