@@ -65,6 +65,16 @@ fn numbers_too_large_are_infinite_as_in_javascript() {
 }
 
 #[test]
+fn minus_zero_keeps_its_sign() {
+    for text in ["-0", "-0.0", "-0e5"] {
+        let json = serde_json::from_str::<Json>(text).unwrap();
+        assert_eq!(again(&json), json!({"$number": "-0"}), "{text}");
+    }
+    let zero = serde_json::from_str::<Json>("0").unwrap();
+    assert_eq!(again(&zero), json!(0));
+}
+
+#[test]
 fn what_is_short_is_written_as_the_whole() {
     let short = json!({"$bytes": "AA=="});
     assert_eq!(

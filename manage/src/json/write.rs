@@ -83,15 +83,16 @@ impl Writer {
         Ok(())
     }
 
-    /// As V8 does, integers of 31 bits as such.
+    /// As V8 does, integers of 31 bits as such; -0 is none.
     fn number(&mut self, number: &serde_json::Number) {
         const SMALL: std::ops::Range<i64> = -(1 << 30)..1 << 30;
-        match number.as_i64().filter(|it| SMALL.contains(it)) {
-            Some(small) => {
+        let is_integer = |it: i64| it != 0 || !number.to_string().starts_with('-');
+        match number.as_i64() {
+            Some(small) if SMALL.contains(&small) && is_integer(small) => {
                 self.tag(b'I');
                 self.varint(((small << 1) ^ (small >> 63)).cast_unsigned());
             }
-            None => {
+            _ => {
                 self.tag(b'N');
                 self.double(double(number));
             }
