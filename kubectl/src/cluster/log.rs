@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use bytes::Bytes;
 use futures::{AsyncBufReadExt, AsyncReadExt};
 use http::StatusCode;
@@ -108,9 +108,9 @@ pub async fn log(client: Client, namespace: &str, wanted: Wanted) -> Result<Line
                 let mut place = Place::default();
                 let params = pods.params(&place, false);
                 let read = pods.read(run, &params, &mut place, &lines).await;
-                if let Err(error) = read {
+                if let Err((_, why)) = read {
                     // Whoever reads has left, otherwise.
-                    let _ = lines.send(Err(error)).await;
+                    let _ = lines.send(Err(anyhow!(why))).await;
                     return;
                 }
             }
@@ -213,12 +213,12 @@ impl Pods {
         params: &LogParams,
         place: &mut Place,
         lines: &mpsc::Sender<anyhow::Result<Bytes>>,
-    ) -> anyhow::Result<()> {
+    ) -> Result<(), Refused> {
         let stream = match self.api().log_stream(&run.pod, params).await {
             Ok(stream) => stream,
             // It is gone, or has not begun.
             Err(kube::Error::Api(status)) if matches!(status.code, 400 | 404) => return Ok(()),
-            Err(error) => return Err(anyhow!(refused(error).1)),
+            Err(error) => return Err(refused(error)),
         };
         let mut stream = std::pin::pin!(stream);
         let mut again = place.again();
@@ -227,7 +227,8 @@ impl Pods {
             let mut line = vec![];
             let mut part = stream.as_mut().take(PART);
             let read = part.read_until(b'\n', &mut line).await;
-            if read.with_context(|| format!("the log of {} ends", run.pod))? == 0 {
+            let breaks = |error| format!("the log of {} ends: {error}", run.pod);
+            if read.map_err(|error| (StatusCode::BAD_GATEWAY, breaks(error)))? == 0 {
                 return Ok(());
             }
             if is_begin && params.timestamps {
@@ -260,8 +261,12 @@ impl Pods {
                 previous: now == Now::Before,
                 ..self.params(&place, now == Now::GoesOn)
             };
-            // What goes wrong with one pod while others go on is tried again.
+            // What goes wrong with one pod while others go on is tried again, but for what takes a right.
             let read = self.read(&run, &params, &mut place, &lines).await;
+            if let Err((StatusCode::FORBIDDEN, why)) = read {
+                let _ = lines.send(Err(anyhow!(why))).await;
+                return;
+            }
             if lines.is_closed() || read.is_ok() && now != Now::GoesOn {
                 return;
             }
@@ -300,8 +305,8 @@ async fn follow(pods: Pods, mut runs: Vec<Run>, lines: mpsc::Sender<anyhow::Resu
         sleep(LOOK).await;
         match pods.runs().await {
             Ok(now) => runs = now,
-            // The one pod that is followed is gone.
-            Err((StatusCode::NOT_FOUND, why)) => {
+            // The one pod that is followed is gone, or a right is.
+            Err((StatusCode::NOT_FOUND | StatusCode::FORBIDDEN, why)) => {
                 let _ = lines.send(Err(anyhow!(why))).await;
                 return;
             }

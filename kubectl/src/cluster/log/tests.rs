@@ -44,7 +44,7 @@ fn each_container_that_has_begun_is_read_once() {
 const BREAKS: char = '\0';
 
 /// A cluster that answers so, by the path and query.
-fn cluster(answer: impl Fn(&str) -> (u16, String) + Send + 'static) -> Client {
+fn cluster(mut answer: impl FnMut(&str) -> (u16, String) + Send + 'static) -> Client {
     let service = tower::service_fn(move |request: Request<kube::client::Body>| {
         let (status, text) = answer(&request.uri().to_string());
         let broken = text
@@ -234,6 +234,41 @@ async fn the_last_lines_of_a_container_are_read_after_its_end() {
         let while_running = format!("&container=sidecar&follow=true{since}");
         let after = format!("&container=sidecar{previous}{since}");
         assert_eq!(reads, [TAILED, &while_running, &after], "{state}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn following_ends_where_a_right_is_missing() {
+    let wanted = || Wanted {
+        follow: true,
+        ..Wanted::default()
+    };
+    let no_logs = cluster(|uri| match uri.contains("/log?") {
+        true => no(403, "you may not read logs"),
+        false => two_pods(uri),
+    });
+    let mut lists = 0;
+    let no_pods_any_more = cluster(move |uri| {
+        lists += usize::from(uri.contains("/pods?"));
+        match lists {
+            0 | 1 => two_pods(uri),
+            _ => no(403, "you may not list pods any more"),
+        }
+    });
+    for (client, why) in [(no_logs, "read logs"), (no_pods_any_more, "any more")] {
+        let mut lines = log(client, "team-a", wanted()).await.unwrap();
+        let end = async {
+            loop {
+                match lines.recv().await {
+                    Some(Ok(_)) => {}
+                    end => return end,
+                }
+            }
+        };
+        let end = tokio::time::timeout(LOOK * 10, end).await.unwrap();
+        let error = end.unwrap().unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+        assert!(error.contains("get of pods/log"), "{error}");
     }
 }
 
