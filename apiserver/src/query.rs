@@ -76,6 +76,7 @@ impl Query {
                 "sendInitialEvents is not served: list first, and watch from the list's resourceVersion",
             ));
         }
+        look_at_version_match(query)?;
         let timeout = number(query, "timeoutSeconds")?.filter(|it| *it > 0);
         let limit = number(query, "limit")?.filter(|it| *it > 0);
         // A server may give less: what is given at once is held in memory.
@@ -93,6 +94,28 @@ impl Query {
             include: Include::parse(&text("includeObject"))?,
         })
     }
+}
+
+/// A list is never older than what is asked for: it is read when it is asked for. What was before is not kept.
+fn look_at_version_match(query: &str) -> Result<(), Refusal> {
+    let Some(wanted) = parameter(query, "resourceVersionMatch") else {
+        return Ok(());
+    };
+    let version = parameter(query, "resourceVersion");
+    let wrong = match (&*wanted, version.as_deref()) {
+        _ if watches(query) => "is forbidden for a watch",
+        _ if parameter(query, "continue").is_some() => "is forbidden with continue",
+        (_, None) => "is forbidden without resourceVersion",
+        ("Exact", Some("0")) => "cannot be Exact for the resourceVersion 0",
+        ("NotOlderThan", Some(_)) => return Ok(()),
+        ("Exact", Some(version)) => {
+            return Err(Refusal::expired(format!(
+                "what there was at the resourceVersion {version} is not kept: list without resourceVersionMatch=Exact"
+            )));
+        }
+        _ => "may be NotOlderThan or Exact",
+    };
+    Err(Refusal::invalid(format!("resourceVersionMatch {wrong}")))
 }
 
 fn flag(query: &str, name: &str) -> Result<bool, Refusal> {
@@ -122,6 +145,7 @@ mod tests {
         assert_eq!(query.version, None);
         assert_eq!(query.proceed, None);
         assert!(!query.watches && !query.bookmarks);
+        Query::parse("resourceVersion=7&resourceVersionMatch=NotOlderThan").unwrap();
     }
 
     #[test]
@@ -166,6 +190,12 @@ mod tests {
             ("labelSelector=a%3Db", 400),
             ("includeObject=All", 400),
             ("watch=1&sendInitialEvents=true", 422),
+            ("resourceVersionMatch=Exact&resourceVersion=7", 410),
+            ("resourceVersionMatch=Exact&resourceVersion=0", 422),
+            ("resourceVersionMatch=Exact", 422),
+            ("resourceVersionMatch=Newest&resourceVersion=7", 422),
+            ("resourceVersionMatch=Exact&continue=x", 422),
+            ("resourceVersionMatch=Exact&watch=1", 422),
         ] {
             assert_eq!(Query::parse(query).unwrap_err().code, code, "{query}");
         }
