@@ -12,6 +12,8 @@ pub struct Firing {
     now: Option<Alarm>,
     /// The alarm was set or deleted since `now` fired.
     changed: bool,
+    /// Came due while another was firing.
+    next: Option<Alarm>,
 }
 
 /// What happens to an alarm that is due.
@@ -19,6 +21,8 @@ pub struct Firing {
 pub enum Due {
     /// Its handler runs now.
     Fires,
+    /// It waits for the one that is firing.
+    Waits,
     /// It is not the worker's alarm any more.
     Outdated,
 }
@@ -33,14 +37,12 @@ impl Firing {
         }
     }
 
-    /// Whether a handler runs. Until it has ended no other alarm may be taken: that would fail with this instance.
-    #[must_use]
-    pub fn is_under_way(&self) -> bool {
-        self.now.is_some()
-    }
-
-    /// `due` is due, none is under way, and `armed` is what the worker has armed.
+    /// `due` is due, and `armed` is what the worker has armed.
     pub fn due(&mut self, due: Alarm, armed: Option<Alarm>) -> Due {
+        if self.now.is_some() {
+            self.next = Some(due);
+            return Due::Waits;
+        }
         let found = self.found.take();
         if armed != Some(due) && found != Some(due) {
             return Due::Outdated;
@@ -50,10 +52,14 @@ impl Firing {
         Due::Fires
     }
 
-    /// The handler ended at `now`, in milliseconds since the Unix epoch. Returns how the alarm changes by that, if it does.
-    pub fn ended(&mut self, succeeded: bool, now: i64) -> Option<AlarmChange> {
-        let fired = self.now.take()?;
-        (!self.changed).then(|| alarm::after_delivery(fired, succeeded, now))
+    /// The handler ended at `now`, in milliseconds since the Unix epoch. Returns how the alarm changes by that, if it does,
+    /// and what came due meanwhile.
+    pub fn ended(&mut self, succeeded: bool, now: i64) -> (Option<AlarmChange>, Option<Alarm>) {
+        let Some(fired) = self.now.take() else {
+            return (None, None);
+        };
+        let change = (!self.changed).then(|| alarm::after_delivery(fired, succeeded, now));
+        (change, self.next.take())
     }
 
     /// The application armed or disarmed it; while the module is `loading`, arming does not replace what woke it.
@@ -91,12 +97,11 @@ mod tests {
         let mut firing = Firing::default();
         assert_eq!(firing.due(A, Some(A)), Due::Fires);
         firing.changed(Some(B), false);
-        assert!(firing.is_under_way());
-        assert_eq!(firing.ended(true, 5), None, "B replaced A");
-        assert!(!firing.is_under_way());
+        assert_eq!(firing.due(B, Some(B)), Due::Waits);
+        assert_eq!(firing.ended(true, 5), (None, Some(B)), "B replaced A");
         assert_eq!(firing.due(B, Some(B)), Due::Fires);
         let cleared = AlarmChange::ClearIf { scheduled: 2 };
-        assert_eq!(firing.ended(true, 5), Some(cleared));
+        assert_eq!(firing.ended(true, 5), (Some(cleared), None));
     }
 
     #[test]

@@ -279,9 +279,6 @@ impl Instance {
             None
         } else if self.life.loading || self.lets_nothing_in() {
             Some(Incoming::is_of_opened_link)
-        } else if self.firing.is_under_way() {
-            // Another waits where its successor finds it, and is not taken for one that failed with it.
-            Some(|incoming| !matches!(incoming, Incoming::Alarm(_)))
         } else {
             Some(|_| true)
         }
@@ -371,6 +368,7 @@ impl Instance {
             }
             Incoming::Alarm(alarm) => match self.firing.due(alarm, self.storage.alarm()) {
                 Due::Fires => Some(Delivered::Alarm(alarm)),
+                Due::Waits => None,
                 Due::Outdated => {
                     if let Some(ledger) = &self.ledger {
                         ledger.alarm_outdated(alarm);

@@ -425,33 +425,6 @@ fn an_alarm_that_is_not_armed_any_more_is_reported() {
 }
 
 #[test]
-fn an_alarm_that_comes_due_while_one_is_handled_waits_where_the_next_instance_finds_it() {
-    let handled = Rc::new(RefCell::new(vec![]));
-    let heard = handled.clone();
-    let mut test = Test::new(move |instance: &Shared, event: Delivered| {
-        match event {
-            Delivered::Alarm(alarm) => heard.borrow_mut().push(alarm),
-            _ => instance.borrow_mut().alarm_ended(true, 7),
-        }
-        Ok(())
-    });
-    test.settle();
-    let [first, second] = [5, 6].map(Alarm::at);
-    for alarm in [first, second] {
-        test.instance.borrow_mut().set_alarm(Some(alarm));
-        test.inbox.receive(Incoming::Alarm(alarm)).ok().unwrap();
-        test.settle();
-        test.answer_commit(Ok(()));
-    }
-    test.settle();
-    assert_eq!(*handled.borrow(), [first]);
-    assert!(test.inbox.has_alarm());
-    test.send("the first one's handler has ended");
-    test.settle();
-    assert_eq!(*handled.borrow(), [first, second]);
-}
-
-#[test]
 fn commits_of_one_turn_are_one() {
     let mut test = Test::new(obedient);
     test.send("put 1");

@@ -7,6 +7,7 @@ use portside_core::write::Value;
 use tokio::sync::oneshot;
 
 use super::{Instance, Lost};
+use crate::event::Incoming;
 use crate::host::{self, CommitTicket, Ledger};
 use crate::link::{Failure, FailureCode};
 use crate::object::ObjectState;
@@ -64,10 +65,12 @@ impl Instance {
 
     /// The handler of the firing alarm ended at `now`, in milliseconds since the Unix epoch.
     pub fn alarm_ended(&mut self, succeeded: bool, now: i64) {
-        if let Some(change) = self.firing.ended(succeeded, now) {
+        let (change, next) = self.firing.ended(succeeded, now);
+        if let Some(change) = change {
             let next = alarm::apply(self.storage.alarm(), change);
             self.set_alarm(next);
         }
+        self.replay.extend(next.map(Incoming::Alarm));
     }
 
     /// Resolves when the writes up to `seq` are durable; nothing if they are.

@@ -1,4 +1,4 @@
-//! Alarms of objects whose process ends in order, or that begin anew while their handler runs.
+//! Alarms of objects, when their process ends in order.
 
 use std::sync::Arc;
 
@@ -13,7 +13,6 @@ use super::with_objects;
 pub const CASES: &[Case] = cases![
     an_alarm_that_is_being_handled_when_the_process_ends_is_waited_for,
     an_alarm_whose_handler_is_cut_off_when_the_process_ends_is_retried,
-    an_alarm_that_comes_due_in_a_handler_that_aborts_has_not_failed,
 ];
 
 /// The alarm's handler takes so long, in milliseconds, unless it is a retry. `/arm` sets it, any other path tells what became of
@@ -66,33 +65,4 @@ async fn an_alarm_whose_handler_is_cut_off_when_the_process_ends_is_retried() {
     let dir = tempfile::tempdir().unwrap();
     let app = stopped_while_it_runs(&open(dir.path()).await, 60_000).await;
     app.eventually("/", "again,").await;
-}
-
-async fn an_alarm_that_comes_due_in_a_handler_that_aborts_has_not_failed() {
-    let module = r#"
-        import { DurableObject } from "cloudflare:workers";
-        export class Again extends DurableObject {
-          async alarm({ isRetry, retryCount }) {
-            const { storage } = this.ctx;
-            if (await storage.get("armed")) return storage.put("second", `${isRetry} ${retryCount}`);
-            await storage.put("armed", true);
-            await storage.setAlarm(Date.now());
-            await storage.sync();
-            await new Promise((resolve) => setTimeout(resolve, 300)); // it comes due
-            this.ctx.abort("on purpose");
-          }
-          arm() { return this.ctx.storage.setAlarm(Date.now()); }
-          async state() { return String(await this.ctx.storage.get("second")); }
-        }
-        export default {
-          async fetch(request, env) {
-            const object = env.AGAIN.getByName("a");
-            if (request.url.endsWith("/arm")) await object.arm();
-            return new Response(await object.state().catch((error) => error.message));
-          },
-        };"#;
-    let app = with_objects(module, &[("AGAIN", "Again")]).start().await;
-    app.text("/arm").await;
-    app.eventually("/", "false 0").await;
-    app.stop().await;
 }
