@@ -125,7 +125,7 @@ function planned(plan, { seconds = 30, rest = 0 } = {}) {
 }
 
 /** Milliseconds that a busy machine may add. */
-const BUSY = 5000;
+const BUSY = 2000;
 
 /** From 2 s, doubled each time, with up to a quarter more; not where another alarm was set. */
 const delay = (nth, what) =>
